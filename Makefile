@@ -1,0 +1,29 @@
+# The few daily commands; `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format viz bench
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo:  ## the whole study on synthetic photographs
+	uv run kedro run --env demo
+
+test:  ## all tests
+	uv run pytest
+
+lint:  ## formatting, style, types, import contracts
+	uv run ruff format --check src tests benchmarks
+	uv run ruff check src tests benchmarks
+	uv run mypy
+	uv run lint-imports
+
+format:  ## rewrite the code in the project's format
+	uv run ruff format src tests benchmarks
+	uv run ruff check --fix src tests benchmarks
+
+viz:  ## the graph of the demo in the browser
+	uv run kedro viz run --env demo
+
+bench:  ## the figures of docs/performance.md
+	uv run python -m benchmarks.matching
+	uv run python -m benchmarks.features

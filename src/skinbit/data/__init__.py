@@ -1,0 +1,1 @@
+"""Metadata, photographs, splits, and synthetic photographs."""

@@ -1,0 +1,175 @@
+"""Photographs on disk: found by id, decoded once, checked before anything expensive starts."""
+
+import hashlib
+import io
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from skinbit.errors import ProblemList
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+_DECODERS = ("JPEG", "PNG")
+"""Pillow may open nothing else, whatever a file is called."""
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder of photographs, each found by its image id (the file name without suffix).
+
+    Attributes:
+        fs: The fsspec file system the folder is on.
+        root: The folder.
+        files: File names per image id; more than one where an id is ambiguous.
+    """
+
+    fs: Any
+    root: str
+    files: Mapping[str, tuple[str, ...]]
+
+    def read(self, image_id: str) -> bytes:
+        """Give the bytes of a photograph."""
+        content: bytes = self.fs.cat_file(f"{self.root}/{self.files[image_id][0]}")
+        return content
+
+
+def find_images(fs: Any, root: str) -> ImageFolder:
+    """List a folder once and index its photographs by id.
+
+    Args:
+        fs: An fsspec file system.
+        root: The folder; subfolders are not searched.
+
+    Returns:
+        The folder; empty where it does not exist.
+    """
+    files: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(fs.ls(root, detail=False)) if fs.isdir(root) else []:
+        name = PurePosixPath(path)
+        if name.suffix.lower() in SUFFIXES:
+            files[name.stem].append(name.name)
+    return ImageFolder(fs, root, {image_id: tuple(names) for image_id, names in files.items()})
+
+
+def decode_image(content: bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:
+    """Decode a photograph to 8-bit RGB, upright.
+
+    EXIF orientation is applied. Grey, palette and CMYK become RGB; 16-bit grey is scaled, not clipped; transparent
+    pixels become black, as outside the dermoscope's circle.
+
+    Args:
+        content: A JPEG or PNG file.
+        max_pixels: Larger images are refused before they are decoded.
+        least_side: Where a JPEG's sides are at least twice as long, it may be decoded at a half, a quarter or an
+            eighth, which is much faster; none: full size.
+
+    Returns:
+        The image, mode RGB.
+
+    Raises:
+        ValueError: If the file is empty, no JPEG or PNG, damaged, cut short or too large; says which.
+    """
+    if not content:
+        raise ValueError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
+            image = Image.open(io.BytesIO(content), formats=_DECODERS)
+        if image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width}x{image.height} pixels are more than data.max_pixels={max_pixels}")
+        if least_side is not None:
+            image.draft(None, (least_side, least_side))
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ValueError("not a JPEG or PNG image") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"far more than data.max_pixels={max_pixels} pixels") from error
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"damaged or cut short ({str(error).rstrip('.')})") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def check_images(folder: ImageFolder, images: pd.DataFrame, max_pixels: int, source: str) -> Iterator[dict[str, Any]]:
+    """Read, decode and fingerprint every photograph that the study uses.
+
+    Args:
+        folder: Where the photographs are.
+        images: ``image_id`` and ``row`` (line of the metadata file) of the photographs needed.
+        max_pixels: See :func:`decode_image`.
+        source: The metadata file's name, for messages.
+
+    Yields:
+        One record per image, in order: ``image_id, file, sha256, width, height``.
+
+    Raises:
+        InputError: After the last image, if any is missing, ambiguous or unreadable; lists them with their rows.
+    """
+    problems = ProblemList()
+    _note_missing(folder, images, problems, source)
+    found = images[[len(folder.files.get(image_id, ())) == 1 for image_id in images["image_id"]]]
+    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
+        records = pool.map(lambda image_id: _fingerprint(folder, image_id, max_pixels), found["image_id"])
+        for row, record in zip(found["row"], records, strict=True):
+            if isinstance(record, str):
+                problems.add(
+                    "images that cannot be read",
+                    f"{record} (row {row} of {source})",
+                    "replace the files, or remove their rows",
+                )
+            else:
+                yield record
+    problems.raise_if_any(f"The image folder {folder.root}")
+
+
+def _note_missing(folder: ImageFolder, images: pd.DataFrame, problems: ProblemList, source: str) -> None:
+    for image_id, row in zip(images["image_id"], images["row"], strict=True):
+        names: Sequence[str] = folder.files.get(image_id, ())
+        if not names:
+            problems.add(
+                "images that are missing",
+                f"{image_id}.jpg (row {row} of {source})",
+                "put the files (.jpg, .jpeg or .png) into the folder images beside the CSV, or remove their rows; "
+                "image_id is the file name without its suffix",
+            )
+        elif len(names) > 1:
+            problems.add(
+                "images with more than one file",
+                f"{', '.join(names)} (row {row} of {source})",
+                "keep one file per image_id",
+            )
+
+
+def _fingerprint(folder: ImageFolder, image_id: str, max_pixels: int) -> dict[str, Any] | str:
+    """Give an image's record, or what is wrong with it."""
+    file = folder.files[image_id][0]
+    try:
+        content = folder.read(image_id)
+        image = decode_image(content, max_pixels)
+    except (ValueError, OSError) as error:
+        return f"{file}: {error}"
+    digest = hashlib.sha256(content).hexdigest()
+    return {
+        "image_id": image_id,
+        "file": file,
+        "sha256": digest,
+        "width": image.width,
+        "height": image.height,
+    }

@@ -1,0 +1,145 @@
+"""Lesion-disjoint subsets and folds: no lesion is ever in two of them (disjoint-set protocol)."""
+
+import hashlib
+import logging
+import math
+from itertools import zip_longest
+
+import numpy as np
+import pandas as pd
+
+from skinbit.errors import InputError
+from skinbit.params import SplitParams
+
+logger = logging.getLogger(__name__)
+
+TRAIN, TEST = "train", "test"
+TEST_FOLD = -1
+
+_BLANK_STRATUM = "(blank)"
+_MERGED_STRATUM = "(other)"
+
+
+def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.DataFrame:
+    """Deal lesions into a test subset and folds.
+
+    Args:
+        images: One row per image with ``image_id``, ``lesion_id`` and the column to stratify by, if any; the order
+            of rows does not matter.
+        params: Number of folds, test fraction, stratification.
+        seed: Of the shuffling.
+
+    Returns:
+        ``image_id, lesion_id, subset, fold`` in the order of ``images``; ``fold`` is -1 in the test subset.
+
+    Raises:
+        InputError: If there are fewer lesions than the folds need, or the column to stratify by is missing.
+    """
+    lesions = np.array(sorted(images["lesion_id"].unique()), dtype=object)
+    _check_enough(len(lesions), params)
+    strata = _strata(images, lesions, params)
+    is_test = _choose_test(strata, params, seed)
+    folds = np.full(len(lesions), TEST_FOLD)
+    folds[~is_test] = _deal_folds(strata[~is_test], params.n_folds, seed)
+    fold_of = dict(zip(lesions, folds.tolist(), strict=True))
+    fold = images["lesion_id"].map(fold_of).astype("int64")
+    subset = pd.Series(np.where(fold == TEST_FOLD, TEST, TRAIN), index=images.index, dtype="str")
+    return images[["image_id", "lesion_id"]].assign(subset=subset, fold=fold)
+
+
+def _n_test(n_lesions: int, params: SplitParams) -> int:
+    return math.ceil(n_lesions * params.test_fraction) if params.use_train_test_split else 0
+
+
+def _check_enough(n_lesions: int, params: SplitParams) -> None:
+    n_train = n_lesions - _n_test(n_lesions, params)
+    if n_train < params.n_folds:
+        raise InputError(
+            f"{n_lesions} lesions are too few: {n_train} remain for training, but split.n_folds is "
+            f"{params.n_folds}.\n  Remedy: add lesions with 2 or more images, lower split.n_folds, or set "
+            "split.use_train_test_split=false."
+        )
+
+
+def _choose_test(strata: np.ndarray, params: SplitParams, seed: int) -> np.ndarray:
+    from sklearn.model_selection import train_test_split
+
+    is_test = np.zeros(len(strata), dtype=bool)
+    if params.use_train_test_split:
+        stratify = strata if len(set(strata)) > 1 else None
+        n_test = _n_test(len(strata), params)
+        chosen = train_test_split(np.arange(len(strata)), test_size=n_test, random_state=seed, stratify=stratify)[1]
+        is_test[chosen] = True
+    return is_test
+
+
+def _deal_folds(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    splitter = StratifiedKFold if len(set(strata)) > 1 else KFold
+    dealt = splitter(n_folds, shuffle=True, random_state=seed).split(strata, strata)
+    folds = np.empty(len(strata), dtype=int)
+    for fold, (_, held_out) in enumerate(dealt):
+        folds[held_out] = fold
+    return folds
+
+
+def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> np.ndarray:
+    """Give each lesion its stratum; strata too small for the split are merged, with a warning."""
+    column = params.stratify_by
+    if column is None:
+        return np.zeros(len(lesions), dtype=object)
+    if column not in images.columns:
+        raise InputError(
+            f"split.stratify_by names the column {column!r}, which the metadata does not have; its columns are: "
+            f"{', '.join(images.columns)}.\n  Remedy: name one of these, or set split.stratify_by=null."
+        )
+    # Images of one lesion may disagree (two lesions of HAM10000 do): the most frequent value counts.
+    value_of = images.groupby("lesion_id")[column].agg(lambda values: values.mode().iloc[0]).replace("", _BLANK_STRATUM)
+    return _merge_small(value_of.loc[lesions].to_numpy(dtype=object), column, _smallest_stratum(params))
+
+
+def _smallest_stratum(params: SplitParams) -> int:
+    """Lesions a stratum needs, so that each fold, and the test subset, can get one."""
+    if not params.use_train_test_split:
+        return params.n_folds
+    return max(math.ceil(params.n_folds / (1 - params.test_fraction)) + 1, math.ceil(1 / params.test_fraction))
+
+
+def _merge_small(strata: np.ndarray, column: str, needed: int) -> np.ndarray:
+    counts = pd.Series(strata).value_counts()
+    small = sorted(counts.index[counts < needed])
+    if not small:
+        return strata
+    logger.warning(
+        "stratifying by %s: fewer than %d lesions each have the values %s; they are merged into one stratum",
+        column,
+        needed,
+        ", ".join(small),
+    )
+    merged = strata.copy()
+    merged[np.isin(strata.astype(str), small)] = _MERGED_STRATUM
+    if (merged == _MERGED_STRATUM).sum() < needed:
+        large = counts.index[counts >= needed]
+        merged[merged == _MERGED_STRATUM] = large[0] if len(large) else _MERGED_STRATUM
+    return merged
+
+
+def choose_lesions(split: pd.DataFrame, n_lesions: int, seed: int) -> set[str]:
+    """Choose a few lesions of a finished split, evenly over the test subset and the folds.
+
+    A lesion's rank depends on its id and the seed alone, so the choice does not change with the order of rows.
+
+    Args:
+        split: From :func:`split_lesions`.
+        n_lesions: How many to choose; all, if there are fewer.
+        seed: Of the choice.
+
+    Returns:
+        The chosen lesion ids.
+    """
+    fold_of = split.drop_duplicates("lesion_id").set_index("lesion_id")["fold"]
+    ranked = sorted(fold_of.index, key=lambda lesion: hashlib.sha256(f"{seed}:{lesion}".encode()).digest())
+    by_fold = [[lesion for lesion in ranked if fold_of[lesion] == fold] for fold in sorted(set(fold_of))]
+    dealt = [lesion for round_ in zip_longest(*by_fold) for lesion in round_ if lesion is not None]
+    return set(dealt[:n_lesions])

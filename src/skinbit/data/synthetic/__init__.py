@@ -1,0 +1,21 @@
+"""Synthetic dermoscopic photographs: what a lesion is and how it is photographed, drawn independently."""
+
+from skinbit.data.synthetic.capture import Capture, draw_capture
+from skinbit.data.synthetic.identity import LesionIdentity, draw_identity
+from skinbit.data.synthetic.photograph import (
+    Photograph,
+    count_photographs,
+    make_photographs,
+    render,
+)
+
+__all__ = [
+    "Capture",
+    "LesionIdentity",
+    "Photograph",
+    "count_photographs",
+    "draw_capture",
+    "draw_identity",
+    "make_photographs",
+    "render",
+]

@@ -1,0 +1,1 @@
+"""Kedro datasets: one class per kind of file, every save atomic."""

@@ -1,0 +1,38 @@
+"""Embeddings with their image ids, as safetensors."""
+
+from kedro_datasets._typing import TablePreview
+from safetensors.numpy import load as load_tensors
+
+from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.embedding.tables import Embeddings
+
+_TENSOR = "embeddings"
+_PREVIEW_COLUMNS = 8
+
+
+class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
+    """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; ids and origin are in the header."""
+
+    def load(self) -> Embeddings:
+        """Load embeddings and ids."""
+        content = self._read()
+        header = unpack_header(content)
+        image_ids = tuple(header.pop("image_ids"))
+        return Embeddings(image_ids, load_tensors(content)[_TENSOR], header)
+
+    def save(self, data: Embeddings) -> None:
+        """Save embeddings and ids in one file."""
+        header = {**data.description, "image_ids": list(data.image_ids)}
+        self._write(pack({_TENSOR: data.values}, header))
+
+    def preview(self, nrows: int = 10) -> TablePreview:
+        """Show the first rows and dimensions in Kedro-Viz."""
+        embeddings = self.load()
+        shown = embeddings.values[:nrows, :_PREVIEW_COLUMNS]
+        return TablePreview(
+            {
+                "index": list(embeddings.image_ids[:nrows]),
+                "columns": [f"dimension {column}" for column in range(shown.shape[1])],
+                "data": shown.round(4).tolist(),
+            }
+        )

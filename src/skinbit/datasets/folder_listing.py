@@ -1,0 +1,36 @@
+"""The names of the files in a folder."""
+
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kedro.io import AbstractDataset, DatasetError
+
+
+class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
+    """Lists a local folder with its subfolders, so that a node can see whether it may write there."""
+
+    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the folder.
+
+        Args:
+            path: Local folder; it need not exist.
+            metadata: For Kedro-Viz; not read here.
+        """
+        self._path = Path(path)
+        self.metadata = metadata
+
+    def load(self) -> list[str]:
+        """Give the files' paths inside the folder, sorted."""
+        found = [Path(parent, name) for parent, _, names in os.walk(self._path) for name in names]
+        return sorted(path.relative_to(self._path).as_posix() for path in found)
+
+    def save(self, data: NoReturn) -> None:
+        """Refuse: a listing is only read."""
+        raise DatasetError("a folder listing cannot be saved")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._path)}
+
+    def _exists(self) -> bool:
+        return self._path.is_dir()

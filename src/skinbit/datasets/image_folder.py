@@ -1,0 +1,74 @@
+"""A folder of photographs."""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+from kedro.io import AbstractDataset
+from kedro.io.core import get_protocol_and_path
+from kedro_datasets._typing import ImagePreview
+from PIL import Image
+
+from skinbit.data.images import ImageFolder, decode_image, find_images
+from skinbit.datasets.files import atomic_target
+
+_THUMBNAIL = 96
+_MAX_PREVIEW_PIXELS = 100_000_000
+
+
+class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
+    """Lists a folder once and finds photographs by image id; decodes none until one is asked for.
+
+    Kedro's ``PartitionedDataset`` builds a dataset per file and loads one by one; a loader needs the files.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the folder.
+
+        Args:
+            path: Local folder or any fsspec URL.
+            credentials: Passed to the file system.
+            fs_args: More arguments of the file system.
+            metadata: For Kedro-Viz; not read here.
+        """
+        self._protocol, self._path = get_protocol_and_path(path)
+        self._fs = fsspec.filesystem(self._protocol, **(credentials or {}), **(fs_args or {}))
+        self.metadata = metadata
+
+    def load(self) -> ImageFolder:
+        """List the folder; a folder that does not exist is empty."""
+        self._fs.invalidate_cache(self._path)
+        return find_images(self._fs, self._path)
+
+    def save(self, data: Mapping[str, bytes]) -> None:
+        """Write files by name, each atomically; other files in the folder stay."""
+        for name, content in data.items():
+            with atomic_target(self._fs, f"{self._path}/{name}") as temporary:
+                self._fs.pipe_file(temporary, content)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path, "protocol": self._protocol}
+
+    def _exists(self) -> bool:
+        return bool(self.load().files)
+
+    def preview(self, columns: int = 6, rows: int = 4) -> ImagePreview:
+        """Show the first photographs as a contact sheet in Kedro-Viz."""
+        folder = self.load()
+        sheet = Image.new("RGB", (columns * _THUMBNAIL, rows * _THUMBNAIL))
+        for position, image_id in enumerate(list(folder.files)[: columns * rows]):
+            thumbnail = decode_image(folder.read(image_id), _MAX_PREVIEW_PIXELS, _THUMBNAIL)
+            thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            sheet.paste(thumbnail, (position % columns * _THUMBNAIL, position // columns * _THUMBNAIL))
+        buffer = io.BytesIO()
+        sheet.save(buffer, format="PNG")
+        return ImagePreview(base64.b64encode(buffer.getvalue()).decode())

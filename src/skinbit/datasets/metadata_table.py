@@ -1,0 +1,36 @@
+"""The metadata CSV as it was published."""
+
+from pathlib import PurePosixPath
+
+import pandas as pd
+from kedro_datasets._typing import TablePreview
+
+from skinbit.data.metadata import read_metadata
+from skinbit.datasets.files import FileDataset
+from skinbit.errors import InputError
+
+
+class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
+    """Loads a metadata file of any usual encoding and delimiter as text cells, with the row each came from.
+
+    Kedro's own CSV dataset guesses types (an id of digits loses its leading zeros) and forgets row numbers, which
+    messages need.
+    """
+
+    def load(self) -> pd.DataFrame:
+        """Load the table; see :func:`skinbit.data.metadata.read_metadata`."""
+        if not self._exists():
+            raise InputError(
+                f"There is no metadata file {self._path}.\n  Remedy: put a CSV with the columns lesion_id and image_id "
+                "there and the photographs into the folder images beside it, or point SKINBIT_RAW_DIR and "
+                "SKINBIT_METADATA_FILE at them; `kedro run --env demo` needs neither."
+            )
+        return read_metadata(self._read(), PurePosixPath(self._path).name)
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Save a table as UTF-8 CSV."""
+        self._write(data.to_csv(index=False, lineterminator="\n").encode())
+
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """Show the first rows in Kedro-Viz."""
+        return TablePreview(self.load().head(nrows).to_dict(orient="split"))

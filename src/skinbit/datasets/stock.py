@@ -1,0 +1,53 @@
+"""Kedro's own file datasets, made atomic by one thin mix-in: they write in place otherwise."""
+
+from copy import copy
+from pathlib import PurePosixPath
+from typing import Any
+
+import pandas as pd
+from kedro_datasets.json import JSONDataset as StockJSONDataset
+from kedro_datasets.matplotlib import MatplotlibDataset as StockMatplotlibDataset
+from kedro_datasets.pandas import CSVDataset as StockCSVDataset
+from kedro_datasets.yaml import YAMLDataset as StockYAMLDataset
+
+from skinbit.datasets.files import atomic_target
+
+
+class AtomicSave:
+    """Saves through a copy of the dataset that points at a temporary name."""
+
+    def save(self, data: Any) -> None:
+        """Save completely or not at all."""
+        dataset: Any = self
+        with atomic_target(dataset._fs, str(dataset._get_save_path())) as temporary:
+            writer = copy(dataset)
+            writer._filepath = PurePosixPath(temporary)
+            super(AtomicSave, writer).save.__wrapped__(writer, data)  # type: ignore[misc]
+        dataset._release()
+
+
+class CSVDataset(AtomicSave, StockCSVDataset):
+    """A pandas table; ``optional`` loads an empty table where the file does not exist yet."""
+
+    def __init__(self, *, optional: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._optional = optional
+
+    def load(self) -> pd.DataFrame:
+        """Load the table."""
+        if self._optional and not self._exists():
+            return pd.DataFrame()
+        table: pd.DataFrame = StockCSVDataset.load.__wrapped__(self)
+        return table
+
+
+class JSONDataset(AtomicSave, StockJSONDataset):
+    """A JSON document."""
+
+
+class YAMLDataset(AtomicSave, StockYAMLDataset):
+    """A YAML document."""
+
+
+class FigureDataset(AtomicSave, StockMatplotlibDataset):
+    """A matplotlib figure, previewed by Kedro-Viz."""

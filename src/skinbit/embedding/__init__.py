@@ -1,0 +1,1 @@
+"""From photographs to features and embeddings: backbones, preprocessing, test views."""

@@ -1,0 +1,246 @@
+"""timm networks as feature extractors: weights from the hub, from a file, or drawn from the seed."""
+
+import difflib
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+
+from skinbit.embedding.preprocessing import Preprocessing
+from skinbit.errors import SHOWN_PER_KIND, InputError
+from skinbit.params import BackboneParams, PoolingParams
+
+_CREATION = threading.Lock()
+"""timm draws initial weights from PyTorch's global generator: one backbone at a time."""
+
+_HUB_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network that maps pixels to features, and the preprocessing that it was trained with.
+
+    Attributes:
+        module: ``(n, 3, s, s)`` normalised pixels to ``(n, feature_dim)`` float32 features; in evaluation mode.
+        preprocessing: From the model's own configuration.
+        feature_dim: Length of a feature vector.
+    """
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    feature_dim: int
+
+    def weights_sha256(self) -> str:
+        """Hash all weights and buffers, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class PooledLevels(nn.Module):
+    """Pools named feature levels, scales each to unit length and concatenates them.
+
+    GeM is the generalised mean ``(mean x^p)^(1/p)`` over positions (Radenovic et al. 2018), of activations clamped
+    at 1e-6; it suits levels that follow a ReLU. Unit length gives every level the same say.
+    """
+
+    def __init__(self, levels: nn.Module, channels: list[int], pooling: PoolingParams) -> None:
+        super().__init__()
+        self.levels = levels
+        self._channels = channels
+        self._power = pooling.power if pooling.method == "gem" else 1.0
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map ``(n, 3, s, s)`` pixels to ``(n, sum of channels)`` features."""
+        maps = zip(self.levels(pixels), self._channels, strict=True)
+        return torch.cat([nn.functional.normalize(self._pool(level, width)) for level, width in maps], dim=1)
+
+    def _pool(self, level: torch.Tensor, width: int) -> torch.Tensor:
+        level = level.float()
+        if level.shape[1] != width:  # (n, h, w, c), as some transformers give
+            level = level.permute(0, 3, 1, 2)
+        if self._power == 1.0:
+            return level.mean(dim=(2, 3))
+        return level.clamp(min=1e-6).pow(self._power).mean(dim=(2, 3)).pow(1 / self._power)
+
+
+def load_backbone(params: BackboneParams, seed: int) -> Backbone:
+    """Create a timm network, load its weights completely, and read its preprocessing.
+
+    Args:
+        params: Model name, image size, weights, pooling.
+        seed: Draws the weights where ``pretrained`` is false.
+
+    Returns:
+        The backbone on the CPU, frozen in evaluation mode.
+
+    Raises:
+        InputError: If timm does not know the model, its weights are missing, out of reach, do not fit or do not
+            cover the whole backbone, or it cannot process images of this size.
+    """
+    import timm
+
+    _check_name(params.model)
+    _check_weights_within_reach(params)
+    with _CREATION, torch.random.fork_rng(devices=[]), _missing_weights() as missing:
+        torch.manual_seed(seed)
+        try:
+            network = timm.create_model(params.model, **_creation_arguments(params))
+        except (RuntimeError, TypeError, ValueError, AssertionError, IndexError, KeyError, OSError) as error:
+            raise InputError(_explain(params, f"timm cannot create it: {error}")) from error
+    _check_coverage(network, missing, params)
+    channels = network.feature_info.channels() if params.pooling.levels else []
+    module = PooledLevels(network, channels, params.pooling) if params.pooling.levels else network
+    module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    preprocessing = _preprocessing(network, params)
+    return Backbone(module, preprocessing, _feature_dim(module, params))
+
+
+def _check_name(model: str) -> None:
+    import timm
+
+    architecture = model.split(".", 1)[0]
+    if ":" in model or timm.is_model(architecture):
+        return
+    near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    raise InputError(
+        f'backbones: timm has no model {model!r}.{hint}\n  Remedy: `python -c "import timm; print(timm.list_models())"`'
+        " lists all names."
+    )
+
+
+def _check_weights_within_reach(params: BackboneParams) -> None:
+    """Fail at once where weights are missing; the hub's own retries take most of a minute per model."""
+    if params.weights is not None:
+        if not Path(params.weights).is_file():
+            raise InputError(_explain(params, f"the weights file {params.weights} does not exist"))
+    elif params.pretrained and not _is_cached(params.model) and not _hub_answers():
+        raise InputError(
+            _explain(
+                params,
+                "its pretrained weights are not on this machine and the Hugging Face hub is out of reach",
+            )
+            + "\n  Remedy: connect once, or download the weights elsewhere and name the file in "
+            "backbones.<name>.weights, or set backbones.<name>.pretrained=false for weights drawn from the seed."
+        )
+
+
+def _explain(params: BackboneParams, what: str) -> str:
+    return f"backbone {params.model}: {what}."
+
+
+def _is_cached(model: str) -> bool:
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(model, allow_unregistered=True)
+    hub_id = config.hf_hub_id if config else None
+    names = ("model.safetensors", "pytorch_model.bin")
+    return hub_id is not None and any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=_HUB_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _creation_arguments(params: BackboneParams) -> dict[str, Any]:
+    import timm
+
+    arguments: dict[str, Any] = {"pretrained": params.pretrained}
+    config = timm.get_pretrained_cfg(params.model, allow_unregistered=True)
+    if config is not None and config.fixed_input_size:
+        arguments["img_size"] = params.image_size  # position embeddings are resampled to it
+    if params.weights is not None:
+        arguments["pretrained_cfg_overlay"] = {"file": params.weights}
+    if params.pooling.levels:
+        arguments |= {"features_only": True, "out_indices": params.pooling.levels}
+    else:
+        arguments["num_classes"] = 0
+    return arguments | params.model_args
+
+
+@contextmanager
+def _missing_weights() -> Iterator[dict[int, str]]:
+    """Note which tensors a checkpoint leaves untouched: timm itself only logs them.
+
+    Yields:
+        Names of the missing tensors by the identity of the tensor, which survives timm's wrapping and pruning.
+    """
+    missing: dict[int, str] = {}
+    load = nn.Module.load_state_dict
+
+    def load_and_note(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        outcome = load(module, *args, **kwargs)
+        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+        missing.update({id(tensors[key]): key for key in outcome.missing_keys if key in tensors})
+        return outcome
+
+    nn.Module.load_state_dict = load_and_note  # type: ignore[method-assign,assignment]
+    try:
+        yield missing
+    finally:
+        nn.Module.load_state_dict = load  # type: ignore[method-assign]
+
+
+def _check_coverage(network: nn.Module, missing: dict[int, str], params: BackboneParams) -> None:
+    used = [*network.parameters(), *network.buffers()]
+    # A counter of training steps that no forward pass in evaluation mode reads.
+    absent = [missing[id(tensor)] for tensor in used if id(tensor) in missing and tensor.dtype.is_floating_point]
+    if absent:
+        shown = ", ".join(absent[:SHOWN_PER_KIND]) + (" …" if len(absent) > SHOWN_PER_KIND else "")
+        raise InputError(
+            _explain(params, f"the weights lack {len(absent)} of its tensors: {shown}")
+            + "\n  Remedy: give weights of the whole backbone, or pool only levels that they cover (pooling.levels)."
+        )
+
+
+def _preprocessing(network: nn.Module, params: BackboneParams) -> Preprocessing:
+    from timm.data import resolve_model_data_config
+
+    config = resolve_model_data_config(network)
+    return Preprocessing(
+        image_size=params.image_size,
+        crop_pct=float(config["crop_pct"]),
+        interpolation=str(config["interpolation"]),
+        mean=tuple(map(float, config["mean"])),
+        std=tuple(map(float, config["std"])),
+    )
+
+
+def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
+    """Ask the network itself, which also shows whether it takes images of this size."""
+    pixels = torch.zeros(1, 3, params.image_size, params.image_size)
+    try:
+        with torch.inference_mode():
+            features = module(pixels)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            _explain(params, f"it cannot process images of {params.image_size} pixels: {error}")
+        ) from error
+    if features.ndim != 2:
+        raise InputError(
+            _explain(params, f"it gives {features.ndim}-dimensional features instead of one vector per image")
+            + " Remedy: use pooling.levels."
+        )
+    return int(features.shape[1])

@@ -1,0 +1,74 @@
+"""Where networks compute, with which precision and how many threads; deterministic everywhere."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from skinbit.errors import InputError
+from skinbit.params import ComputeParams
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Resolved compute settings: what ``auto`` and 0 mean on this machine.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``mps``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        threads: CPU threads of PyTorch.
+    """
+
+    device: str
+    precision: str
+    threads: int
+
+    def autocast(self) -> torch.autocast:
+        """Give the mixed-precision context; it does nothing for ``fp32``."""
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device, dtype=dtype, enabled=self.precision != "fp32")
+
+
+def resolve_compute(params: ComputeParams) -> Compute:
+    """Settle device, precision and threads on this machine.
+
+    Args:
+        params: As configured.
+
+    Returns:
+        The settings without ``auto`` and 0.
+
+    Raises:
+        InputError: If a device is asked for that PyTorch does not see.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    device = next(name for name, is_there in available.items() if is_there)
+    if params.device != "auto":
+        device = params.device
+        if not available[device]:
+            raise InputError(f"compute.device is {device}, but PyTorch sees none. Remedy: set compute.device=auto.")
+    precision = params.precision
+    if precision == "auto":
+        precision = "fp32" if device != "cuda" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return Compute(device, precision, params.threads or available_cores())
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def deterministic(compute: Compute) -> Iterator[None]:
+    """Run PyTorch with a fixed number of threads and deterministic algorithms; restore both afterwards."""
+    threads, was_on = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(was_on)

@@ -1,0 +1,41 @@
+"""How a baseline turns features into embeddings."""
+
+import numpy as np
+
+from skinbit.embedding.tables import Embeddings, Features
+from skinbit.matching.pairs import FloatArray, unit_vectors
+
+
+def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:
+    """Take frozen features as embeddings, the test views averaged.
+
+    Args:
+        features: Of at least these images.
+        image_ids: Which images, in this order.
+
+    Returns:
+        One embedding per image.
+
+    Raises:
+        ValueError: If an image has no features; names it.
+    """
+    row_of = {image_id: row for row, image_id in enumerate(features.image_ids)}
+    missing = [image_id for image_id in image_ids if image_id not in row_of]
+    if missing:
+        raise ValueError(f"{len(missing)} images have no features, the first is {missing[0]}")
+    rows = [row_of[image_id] for image_id in image_ids]
+    return Embeddings(tuple(image_ids), average_views(features.values[rows]), features.description)
+
+
+def average_views(values: FloatArray) -> FloatArray:
+    """Average a photograph's test views into one embedding; every view has the same say.
+
+    Args:
+        values: ``(n_images, n_views, feature_dim)``.
+
+    Returns:
+        ``(n_images, feature_dim)`` float32, unit length.
+    """
+    wide = values.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=2, keepdims=True)
+    return unit_vectors((wide / np.maximum(lengths, np.finfo(np.float64).tiny)).mean(axis=1))

@@ -1,0 +1,83 @@
+"""From a photograph to the pixels that a backbone expects, one tensor per test view."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from skinbit.params import ViewParams
+
+_INTERPOLATION = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a backbone wants to see, from its own timm configuration.
+
+    Attributes:
+        image_size: Pixels, square.
+        crop_pct: Share of the shorter side that the plain view's central square covers.
+        interpolation: Pillow's name of the resampling.
+        mean: Of RGB in [0, 1], subtracted.
+        std: Of RGB in [0, 1], divided by.
+    """
+
+    image_size: int
+    crop_pct: float
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def least_side(self, views: ViewParams) -> int:
+        """Give the shorter side in pixels below which the closest view would be magnified."""
+        return int(np.ceil(self.image_size * max(views.zooms) / self.crop_pct))
+
+
+def crop_zooms(image: Image.Image, preprocessing: Preprocessing, zooms: tuple[float, ...]) -> NDArray[np.uint8]:
+    """Cut the central square at each zoom and resize it.
+
+    Args:
+        image: RGB, upright.
+        preprocessing: Size, crop and interpolation.
+        zooms: 1 for the plain view, 2 for its central half.
+
+    Returns:
+        ``(n_zooms, 3, image_size, image_size)`` uint8.
+    """
+    size = (preprocessing.image_size, preprocessing.image_size)
+    resample = _INTERPOLATION[preprocessing.interpolation]
+    crops = []
+    for zoom in zooms:
+        side = min(image.size) * preprocessing.crop_pct / zoom
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        resized = image.resize(size, resample, box=(left, top, left + side, top + side))
+        crops.append(np.asarray(resized).transpose(2, 0, 1))
+    return np.stack(crops)
+
+
+def normalise_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Scale uint8 pixels to [0, 1], subtract the mean and divide by the standard deviation.
+
+    Args:
+        pixels: ``(n, 3, h, w)`` uint8.
+        preprocessing: Mean and standard deviation.
+
+    Returns:
+        ``(n, 3, h, w)`` float32, channels last in memory: convolutions are faster so.
+    """
+    mean = torch.tensor(preprocessing.mean, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(preprocessing.std, device=pixels.device).view(1, 3, 1, 1)
+    scaled = pixels.to(torch.float32, memory_format=torch.channels_last)
+    return scaled.div_(255).sub_(mean).div_(std)
+
+
+def rotate(pixels: torch.Tensor, degrees: int) -> torch.Tensor:
+    """Turn square images counter-clockwise by a multiple of 90 degrees, without resampling."""
+    return torch.rot90(pixels, degrees // 90, dims=(-2, -1))

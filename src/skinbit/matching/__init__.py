@@ -1,0 +1,1 @@
+"""From embeddings to pairs, groups and figures: similarities, sweeps, selection, metrics."""

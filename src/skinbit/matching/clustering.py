@@ -1,0 +1,137 @@
+"""Groups of images by DBSCAN on cosine distance, for every eps at once.
+
+With ``min_samples`` of 1 or 2, and noise images as groups of one, DBSCAN's groups at ``eps`` are the connected
+components of the graph of all pairs at a distance of at most ``eps`` (Ester et al. 1996, definitions 2 to 5: with so
+few samples every image with a neighbour is a core point). Those components only merge as eps grows, in the order
+of a minimum spanning tree's edges (Gower and Ross 1969), so one tree answers every eps exactly.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.selection import Sweep
+
+_LARGEST_DISTANCE = 2.0
+
+
+@dataclass(frozen=True)
+class SpanningTree:
+    """A minimum spanning tree over images under cosine distance, nearest merges first.
+
+    Attributes:
+        edges: Pairs of image rows, ``(n - 1, 2)``.
+        distances: 1 - similarity, in [0, 2], ascending, ``(n - 1,)`` float64.
+        n_images: Number of images n.
+    """
+
+    edges: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    n_images: int
+
+
+def spanning_tree(similarities: FloatArray) -> SpanningTree:
+    """Grow a minimum spanning tree over all images (Prim 1957), one matrix row per step.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric, finite.
+
+    Returns:
+        The tree; where equal similarities allow several, any of them gives the same components at every eps.
+    """
+    n_images = len(similarities)
+    edges = np.empty((max(0, n_images - 1), 2), dtype=np.int64)
+    weights = np.empty(len(edges), dtype=np.float32)
+    nearest = np.full(n_images, -np.inf, dtype=np.float32)
+    link = np.zeros(n_images, dtype=np.int64)
+    outside = np.ones(n_images, dtype=bool)
+    newest = 0
+    for step in range(len(edges)):
+        outside[newest] = False
+        nearest[newest] = -np.inf
+        closer = similarities[newest] > nearest
+        closer &= outside
+        np.copyto(nearest, similarities[newest], where=closer)
+        np.copyto(link, newest, where=closer)
+        newest = int(np.argmax(nearest))
+        edges[step] = link[newest], newest
+        weights[step] = nearest[newest]
+    order = np.argsort(-weights, kind="stable")
+    return SpanningTree(edges[order], np.maximum(1.0 - weights[order].astype(np.float64), 0.0), n_images)
+
+
+def sweep_eps(tree: SpanningTree, labels: LabelArray) -> Sweep:
+    """Evaluate pairwise F1 of DBSCAN's groups at every eps exactly; equal distances merge together.
+
+    Counts of labels per group are merged small into large, so the whole walk takes O(n log n) steps.
+
+    Args:
+        tree: From :func:`spanning_tree`.
+        labels: ``(n,)``, the lesion of each image.
+
+    Returns:
+        The curve, ``method`` ``dbscan``. A reported eps lies midway between two neighbouring merge distances; the
+        neighbour of the last one is 2, the largest cosine distance.
+    """
+    gained_tp, gained_pairs = _merge_gains(tree, labels)
+    last_of_tie = np.flatnonzero(np.diff(tree.distances, append=np.inf))
+    cuts = tree.distances[last_of_tie]
+    tp = np.cumsum(gained_tp)[last_of_tie]
+    next_higher = np.concatenate([cuts[1:], [_LARGEST_DISTANCE][: len(cuts)]])
+    sizes = np.bincount(labels)
+    return Sweep(
+        method="dbscan",
+        cuts=cuts,
+        reported=(cuts + next_higher) / 2,
+        tp=tp,
+        fp=np.cumsum(gained_pairs)[last_of_tie] - tp,
+        n_positive_pairs=int((sizes * (sizes - 1) // 2).sum()),
+    )
+
+
+def _merge_gains(tree: SpanningTree, labels: LabelArray) -> tuple[LabelArray, LabelArray]:
+    """Walk the merges: how many positive pairs, and how many pairs, each one joins."""
+    groups = {i: Counter([label]) for i, label in enumerate(labels.tolist())}
+    sizes = [1] * tree.n_images
+    parents = list(range(tree.n_images))
+    gained = np.zeros((2, len(tree.edges)), dtype=np.int64)
+    for step, (left, right) in enumerate(tree.edges.tolist()):
+        a, b = _root(parents, left), _root(parents, right)
+        small, large = (a, b) if sizes[a] <= sizes[b] else (b, a)
+        gained[0, step] = sum(count * groups[large][label] for label, count in groups[small].items())
+        gained[1, step] = sizes[small] * sizes[large]
+        groups[large].update(groups.pop(small))
+        sizes[large] += sizes[small]
+        parents[small] = large
+    return gained[0], gained[1]
+
+
+def _root(parents: list[int], node: int) -> int:
+    while parents[node] != node:
+        parents[node] = parents[parents[node]]
+        node = parents[node]
+    return node
+
+
+def clusters_at(tree: SpanningTree, eps: float) -> LabelArray:
+    """Give DBSCAN's groups at one eps, an image without partner as a group of one.
+
+    Args:
+        tree: From :func:`spanning_tree`.
+        eps: Cosine distance; NaN (no eps could be chosen) leaves every image alone.
+
+    Returns:
+        ``(n,)`` cluster ids 0, 1, … in the order in which rows first show them.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    joined = tree.edges[tree.distances <= eps]
+    shape = (tree.n_images, tree.n_images)
+    graph = coo_array((np.ones(len(joined), dtype=np.int8), (joined[:, 0], joined[:, 1])), shape=shape)
+    components = connected_components(graph, directed=False)[1]
+    _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int64)

@@ -1,0 +1,1 @@
+"""Pipelines: thin nodes and their wiring; the science is in the packages beside."""

@@ -1,0 +1,117 @@
+"""Nodes: frozen features, computed once per image and backbone, and the baseline embeddings made of them."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skinbit.data.images import ImageFolder
+from skinbit.embedding.embeddings import baseline_embeddings
+from skinbit.embedding.tables import Embeddings, Features
+from skinbit.params import BackboneParams, ComputeParams, DataParams, ExperimentParams, LoaderParams
+
+logger = logging.getLogger(__name__)
+
+
+def check_backbone(
+    backbone: BackboneParams,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    seed: int,
+    experiment: ExperimentParams | None = None,
+) -> dict[str, Any]:
+    """Load a backbone once, at the very start, so that a wrong name or missing weights end the run at once.
+
+    Args:
+        backbone: Its settings.
+        loader: Its batch size.
+        compute: Where it will run.
+        seed: Draws the weights where they are not pretrained.
+        experiment: What overrides the settings, if anything does.
+
+    Returns:
+        The description of the backbone that its features are keyed by.
+
+    Raises:
+        InputError: If the backbone cannot be had.
+    """
+    from skinbit.embedding.backbones import load_backbone
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.embedding.features import describe_backbone
+
+    settings = _effective(backbone, experiment)
+    return describe_backbone(load_backbone(settings, seed), settings, resolve_compute(compute), loader.batch_size)
+
+
+def extract_features(
+    images: ImageFolder,
+    image_index: pd.DataFrame,
+    description: dict[str, Any],
+    stored: Features,
+    backbone: BackboneParams,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    data: DataParams,
+    seed: int,
+    experiment: ExperimentParams | None = None,
+) -> Features:
+    """Run the images that are not in the cache through the backbone, once per test view.
+
+    Args:
+        images: The folder of photographs.
+        image_index: The images used, with the hash of their bytes.
+        description: Of the backbone, from :func:`check_backbone`.
+        stored: Features of an earlier run; those made of other bytes, weights or settings are not used.
+        backbone: Its settings.
+        loader: Worker processes and batch size.
+        compute: Where to compute.
+        data: Pixel limit.
+        seed: Draws the weights where they are not pretrained.
+        experiment: What overrides the settings, if anything does.
+
+    Returns:
+        Features of all images used, in the order of the index.
+    """
+    from skinbit.embedding import backbones, features
+    from skinbit.embedding.compute import resolve_compute
+
+    image_ids = image_index["image_id"].tolist()
+    keys = [features.feature_key(description, sha256) for sha256 in image_index["sha256"]]
+    row_of = {key: row for row, key in enumerate(stored.keys)}
+    is_new = np.array([key not in row_of for key in keys])
+    logger.info("%s: %d features from the cache, %d to compute", description["model"], (~is_new).sum(), is_new.sum())
+    settings = _effective(backbone, experiment)
+    views = settings.test_views
+    shape = (len(keys), len(views.rotations) * len(views.zooms), description["feature_dim"])
+    values = np.empty(shape, dtype=np.float32)
+    values[~is_new] = stored.values[[row_of[key] for key in keys if key in row_of]].reshape(-1, *shape[1:])
+    if is_new.any():
+        values[is_new] = features.extract_features(
+            images,
+            [image_id for image_id, new in zip(image_ids, is_new, strict=True) if new],
+            backbones.load_backbone(settings, seed),
+            views,
+            loader,
+            resolve_compute(compute),
+            data.max_pixels,
+        )
+    return Features(tuple(image_ids), values, tuple(keys), description)
+
+
+def _effective(backbone: BackboneParams, experiment: ExperimentParams | None) -> BackboneParams:
+    return backbone if experiment is None else experiment.applied_to(backbone)
+
+
+def embed_subset(features: Features, split: pd.DataFrame, *, fold: int) -> Embeddings:
+    """Make the baseline embeddings of one fold's validation images, or of the test images.
+
+    Args:
+        features: Of all images used.
+        split: ``image_id, lesion_id, subset, fold``.
+        fold: Which fold; -1 is the test subset.
+
+    Returns:
+        Their embeddings, in the order of the split.
+    """
+    return baseline_embeddings(features, split.loc[split["fold"] == fold, "image_id"].tolist())

@@ -1,0 +1,100 @@
+"""Nodes: from the published metadata to the images used, their subsets and folds."""
+
+import logging
+
+import pandas as pd
+
+from skinbit.data.images import ImageFolder, check_images
+from skinbit.data.metadata import ROW, lesion_fates
+from skinbit.data.splits import TEST, choose_lesions, split_lesions
+from skinbit.params import DataParams, SplitParams
+
+logger = logging.getLogger(__name__)
+
+
+def assign_images(raw_metadata: pd.DataFrame, data: DataParams, split: SplitParams, seed: int) -> pd.DataFrame:
+    """Give every row of the metadata its fate: a subset and fold, or the reason why it is left out.
+
+    Args:
+        raw_metadata: As published, with the ``row`` each image comes from.
+        data: Which lesions take part.
+        split: How they are dealt.
+        seed: Of the dealing.
+
+    Returns:
+        The rows of the metadata with ``subset``, ``fold`` and ``reason``; one of subset and reason is empty.
+
+    Raises:
+        InputError: If ids are blank, doubled or unsafe, or there are too few lesions.
+    """
+    from skinbit.schemas import check_raw_metadata
+
+    check_raw_metadata(raw_metadata)
+    reason = lesion_fates(raw_metadata, data.min_images_per_lesion, data.max_images_per_lesion)
+    table = raw_metadata.assign(reason=reason, subset="", fold=None)
+    dealt = split_lesions(table[reason == ""], split, seed)
+    if data.max_lesions is not None:
+        chosen = choose_lesions(dealt, data.max_lesions, seed)
+        table.loc[(reason == "") & ~table["lesion_id"].isin(chosen), "reason"] = (
+            f"outside the subset of {data.max_lesions} lesions"
+        )
+        dealt = dealt[dealt["lesion_id"].isin(chosen)]
+    table.loc[dealt.index, ["subset", "fold"]] = dealt[["subset", "fold"]]
+    return table.astype({"fold": "Int64"})
+
+
+def index_images(assignment: pd.DataFrame, images: ImageFolder, data: DataParams) -> pd.DataFrame:
+    """Find, read and decode every image used, once, before anything expensive starts.
+
+    Args:
+        assignment: From :func:`assign_images`.
+        images: The folder of photographs.
+        data: Pixel limit.
+
+    Returns:
+        ``image_id, file, sha256, width, height`` of the images used.
+
+    Raises:
+        InputError: If images are missing, ambiguous or unreadable; lists them.
+    """
+    from tqdm.auto import tqdm
+
+    used = assignment[assignment["reason"] == ""]
+    records = check_images(images, used, data.max_pixels, "the metadata")
+    bar = tqdm(records, total=len(used), unit="image", desc="checking images", disable=None)
+    return pd.DataFrame(list(bar), columns=["image_id", "file", "sha256", "width", "height"])
+
+
+def tabulate_split(
+    assignment: pd.DataFrame, image_index: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Write down which images are used, where each one belongs, and what is left out.
+
+    Args:
+        assignment: From :func:`assign_images`.
+        image_index: The images that passed the check.
+
+    Returns:
+        Metadata of the images used; the split ``image_id, lesion_id, subset, fold``; and
+        ``image_id, lesion_id, reason`` of all others.
+    """
+    is_used = assignment["image_id"].isin(set(image_index["image_id"]))
+    used, rejected = assignment[is_used], assignment[~is_used]
+    _log_decisions(used, rejected)
+    metadata = used.drop(columns=[ROW, "reason", "subset", "fold"])
+    split = used[["image_id", "lesion_id", "subset", "fold"]].astype({"fold": "int64"})
+    return metadata, split, rejected[["image_id", "lesion_id", "reason"]]
+
+
+def _log_decisions(used: pd.DataFrame, rejected: pd.DataFrame) -> None:
+    lesions = used.groupby("lesion_id")["subset"].first()
+    n_test = int((lesions == TEST).sum())
+    logger.info(
+        "using %d images of %d lesions: %d lesions for cross-validation, %d for the test",
+        len(used),
+        len(lesions),
+        len(lesions) - n_test,
+        n_test,
+    )
+    for reason, images in rejected.groupby("reason")["image_id"]:
+        logger.info("left out %d images: %s", len(images), reason)

@@ -1,0 +1,175 @@
+"""Nodes: embeddings -> figures of a fold -> results of an experiment -> leaderboard."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skinbit.embedding.tables import Embeddings
+from skinbit.matching.evaluation import METHODS, evaluate_subset
+from skinbit.matching.results import collect_folds, curve_table, rank_experiments
+from skinbit.params import (
+    BackboneParams,
+    ComputeParams,
+    DataParams,
+    EvaluationParams,
+    ExperimentParams,
+    LoaderParams,
+    SplitParams,
+    StudyParams,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_embeddings(
+    embeddings: Embeddings, split: pd.DataFrame, evaluation: EvaluationParams
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Sweep threshold and eps over one fold's validation images and choose the best of each.
+
+    Args:
+        embeddings: Of the images.
+        split: Tells the lesion of each image.
+        evaluation: Searched ranges.
+
+    Returns:
+        ``metric, value``; the curves ``method, cut, tp, fp, f1``; and ``image_id, lesion_id, cluster_id``.
+    """
+    image_ids = list(embeddings.image_ids)
+    lesion_ids = split.set_index("image_id")["lesion_id"].loc[image_ids].tolist()
+    found = evaluate_subset(embeddings.values, lesion_ids, evaluation)
+    clusters = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
+    return metric_table(found.metrics), curve_table(found.sweeps), clusters
+
+
+def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
+    """Write figures down as ``metric, value``."""
+    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values())})
+
+
+def collect_results(study: StudyParams, *tables: pd.DataFrame) -> pd.DataFrame:
+    """Put an experiment's folds side by side and add the transfer F1.
+
+    Args:
+        study: The folds that run.
+        tables: Metrics of every fold, then curves of every fold, in the order of ``study.folds``.
+
+    Returns:
+        ``metric, fold_<k>, …, mean, std``.
+    """
+    n_folds = len(study.folds)
+    metrics = [dict(zip(table["metric"], table["value"], strict=True)) for table in tables[:n_folds]]
+    return collect_folds(
+        dict(zip(study.folds, metrics, strict=True)), dict(zip(study.folds, tables[n_folds:], strict=True))
+    )
+
+
+def add_test_results(cross_validation: pd.DataFrame, test_metrics: pd.DataFrame) -> pd.DataFrame:
+    """Add the test column to an experiment's results.
+
+    Args:
+        cross_validation: From :func:`collect_results`.
+        test_metrics: ``metric, value``; empty where the final model has not been evaluated.
+
+    Returns:
+        The results; without a ``test`` column where there are no test figures, or only those of other cuts.
+    """
+    if test_metrics.empty:
+        logger.warning("there are no test figures yet: run the pipeline final_model")
+        return cross_validation
+    test = test_metrics.set_index("metric")["value"]
+    average = cross_validation.set_index("metric")["mean"]
+    cuts = list(METHODS.values())
+    if not np.array_equal(test.reindex(cuts), average.reindex(cuts), equal_nan=True):
+        logger.warning("the test figures on disk are of another threshold or eps: run the pipeline final_model")
+        return cross_validation
+    joined = cross_validation.merge(test.rename("test"), on="metric", how="outer", sort=False)
+    order = [*cross_validation["metric"], *(name for name in test.index if name.endswith("_oracle"))]
+    return joined.set_index("metric").loc[order].reset_index()
+
+
+def plot_f1(study: StudyParams, results: pd.DataFrame, *curves: pd.DataFrame, experiment: str) -> Any:
+    """Draw pairwise F1 against threshold and eps, a line per fold.
+
+    Args:
+        study: The folds that run.
+        results: Of the experiment.
+        curves: Of every fold, in the order of ``study.folds``.
+        experiment: For the title.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from skinbit.report.figures import f1_curves
+
+    return f1_curves(experiment, results, dict(zip(study.folds, curves, strict=True)))
+
+
+def resolve_config(
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
+    data: DataParams,
+    split: SplitParams,
+    evaluation: EvaluationParams,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    study: StudyParams,
+    seed: int,
+) -> dict[str, Any]:
+    """Write down every value that an experiment runs with, defaults included.
+
+    Args:
+        backbone: Of the experiment, before its overrides.
+        experiment: Its entry.
+        data: Which lesions take part.
+        split: How they are dealt.
+        evaluation: Searched ranges.
+        loader: Batch size.
+        compute: Device, precision, threads; ``auto`` and 0 are resolved.
+        study: The folds that run.
+        seed: The seed.
+
+    Returns:
+        Plain values, ready for YAML.
+    """
+    from dataclasses import asdict
+
+    from skinbit.embedding.compute import resolve_compute
+
+    blocks = {
+        "backbone": experiment.applied_to(backbone),
+        "experiment": experiment,
+        "data": data,
+        "split": split,
+        "evaluation": evaluation,
+        "loader": loader,
+    }
+    plain = {name: block.model_dump(mode="json") for name, block in blocks.items()}
+    return plain | {"compute": asdict(resolve_compute(compute)), "folds": list(study.folds), "seed": seed}
+
+
+def make_leaderboard(study: StudyParams, experiments: dict[str, Any], *results: pd.DataFrame) -> pd.DataFrame:
+    """Order the experiments of the study.
+
+    Args:
+        study: The experiments that run.
+        experiments: All declared entries.
+        results: Of every experiment, in the order of ``study.experiments``.
+
+    Returns:
+        The leaderboard.
+    """
+    entries = {name: ExperimentParams.model_validate(experiments[name]) for name in study.experiments}
+    settings = {name: (entry.backbone, str(entry.loss)) for name, entry in entries.items()}
+    board = rank_experiments(dict(zip(study.experiments, results, strict=True)), settings)
+    best = board.iloc[0]
+    logger.info(
+        "best of %d experiments: %s, pairwise F1 %.3f at a fold's own threshold, %.3f at the other folds'",
+        len(board),
+        best["experiment"],
+        best["cosine_f1_mean"],
+        best["cosine_f1_transfer_mean"],
+    )
+    return board

@@ -1,0 +1,85 @@
+"""evaluation: embeddings of every fold -> figures; per experiment its results; over all the leaderboard."""
+
+from functools import partial, update_wrapper
+
+from kedro.pipeline import Node, Pipeline
+
+from skinbit.params import Parameters
+from skinbit.pipelines.evaluation.nodes import (
+    add_test_results,
+    collect_results,
+    evaluate_embeddings,
+    make_leaderboard,
+    plot_f1,
+    resolve_config,
+)
+
+
+def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pipeline:
+    """Wire the evaluation of every experiment and fold.
+
+    Args:
+        parameters: Their ``study`` shapes the graph.
+        with_leaderboard: False for the pipeline of one experiment.
+
+    Returns:
+        The pipeline.
+    """
+    experiments = parameters.study.experiments
+    evaluated = sum((_experiment(name, parameters) for name in experiments), Pipeline([]))
+    if not with_leaderboard:
+        return evaluated
+    return evaluated + _leaderboard(experiments)
+
+
+def _leaderboard(experiments: tuple[str, ...]) -> Pipeline:
+    inputs = ["params:study", "params:experiments", *(f"{name}.results" for name in experiments)]
+    return Pipeline([Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard")])
+
+
+def _experiment(name: str, parameters: Parameters) -> Pipeline:
+    folds = parameters.study.folds
+    evaluated = sum((_fold(f"{name}.fold_{fold}") for fold in folds), Pipeline([]))
+    return evaluated + _collection(name, parameters)
+
+
+def _fold(namespace: str) -> Pipeline:
+    node = Node(
+        evaluate_embeddings,
+        ["embeddings", "split", "params:evaluation"],
+        ["results", "sweep", "clustered_images"],
+        name="evaluate_embeddings",
+    )
+    return Pipeline([node], namespace=namespace, inputs={"split"}, parameters={"params:evaluation"})
+
+
+def _collection(name: str, parameters: Parameters) -> Pipeline:
+    """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
+    folds = [f"{name}.fold_{fold}" for fold in parameters.study.folds]
+    metrics, sweeps = [f"{fold}.results" for fold in folds], [f"{fold}.sweep" for fold in folds]
+    has_test = parameters.split.use_train_test_split
+    collected = f"{name}.cross_validation" if has_test else f"{name}.results"
+    plot = update_wrapper(partial(plot_f1, experiment=name), plot_f1)
+    blocks = ("data", "split", "evaluation", "loader", "compute", "study", "seed")
+    settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
+    nodes = [
+        Node(
+            collect_results,
+            ["params:study", *metrics, *sweeps],
+            collected,
+            name="collect_results",
+            namespace=name,
+        ),
+        Node(plot, ["params:study", collected, *sweeps], f"{name}.f1_curves", name="plot_f1", namespace=name),
+        Node(
+            resolve_config,
+            [*settings, *(f"params:{block}" for block in blocks)],
+            f"{name}.resolved_config",
+            name="resolve_config",
+            namespace=name,
+        ),
+    ]
+    if has_test:
+        inputs = [collected, f"{name}.final.results"]
+        nodes.append(Node(add_test_results, inputs, f"{name}.results", name="add_test_results", namespace=name))
+    return Pipeline(nodes)

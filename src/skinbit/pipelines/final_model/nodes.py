@@ -1,0 +1,68 @@
+"""Nodes: the model that a user keeps, and what it is worth on lesions that no choice has seen."""
+
+import pandas as pd
+
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.tables import Embeddings
+from skinbit.matching.evaluation import METHODS, evaluate_at, evaluate_subset
+from skinbit.params import BackboneParams, EvaluationParams, ExperimentParams
+from skinbit.pipelines.evaluation.nodes import metric_table
+
+
+def evaluate_test(
+    embeddings: Embeddings, split: pd.DataFrame, cross_validation: pd.DataFrame, evaluation: EvaluationParams
+) -> pd.DataFrame:
+    """Evaluate the test images at the threshold and eps averaged over the folds; nothing is tuned here.
+
+    Args:
+        embeddings: Of the test images.
+        split: Tells the lesion of each image.
+        cross_validation: ``metric, …, mean`` of the experiment.
+        evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs.
+
+    Returns:
+        ``metric, value`` at the averaged cuts, and ``<method>_f1_oracle`` at the test images' own best cuts.
+    """
+    lesion_ids = split.set_index("image_id")["lesion_id"].loc[list(embeddings.image_ids)].tolist()
+    average = cross_validation.set_index("metric")["mean"]
+    cuts = {method: float(average[cut]) for method, cut in METHODS.items()}
+    return metric_table(evaluate_at(evaluate_subset(embeddings.values, lesion_ids, evaluation), cuts))
+
+
+def package_model(
+    backbone: BackboneParams, experiment: ExperimentParams, cross_validation: pd.DataFrame, seed: int
+) -> Checkpoint:
+    """Put a baseline's backbone and the averaged cuts into one checkpoint.
+
+    Args:
+        backbone: Its settings, before the experiment's overrides.
+        experiment: Its entry.
+        cross_validation: ``metric, …, mean`` of the experiment.
+        seed: Draws the weights where they are not pretrained.
+
+    Returns:
+        All weights; the header rebuilds the model without any other file.
+    """
+    from dataclasses import asdict
+
+    import timm
+    import torch
+
+    from skinbit import __version__
+    from skinbit.embedding.backbones import load_backbone
+
+    settings = experiment.applied_to(backbone)
+    loaded = load_backbone(settings, seed)
+    average = cross_validation.set_index("metric")["mean"]
+    header = {
+        "backbone": settings.model_dump(mode="json", exclude={"weights"}),
+        "preprocessing": asdict(loaded.preprocessing),
+        "weights_sha256": loaded.weights_sha256(),
+        "head": None,
+        "loss": experiment.loss,
+        "epoch": None,
+        "seed": seed,
+        **{cut: float(average[cut]) for cut in METHODS.values()},
+        "versions": {"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
+    }
+    return Checkpoint(loaded.module.state_dict(), header)

@@ -1,0 +1,16 @@
+"""sample_data: synthetic photographs and their metadata, where the study would look for the user's."""
+
+from kedro.pipeline import Node, Pipeline
+
+from skinbit.pipelines.sample_data.nodes import make_sample
+
+
+def create_pipeline() -> Pipeline:
+    """Wire the pipeline; its namespace is one box in Kedro-Viz and renames no dataset."""
+    node = Node(
+        make_sample,
+        ["raw_folder", "params:sample", "params:seed"],
+        ["sample_manifest", "images", "raw_metadata"],
+        name="make_sample",
+    )
+    return Pipeline([node], namespace="sample_data", prefix_datasets_with_namespace=False)

@@ -1,0 +1,49 @@
+"""The session of ``kedro run``: errors that a user can mend print one message and no traceback."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+from kedro.validation import DataValidationError
+
+from skinbit.errors import InputError
+
+
+class StudySession(KedroSession):
+    """Kedro's session, which names what is wrong instead of where Python noticed it."""
+
+    def run(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Run pipelines as Kedro does.
+
+        Raises:
+            InputError: In place of a missing or unreadable file, a table that breaks its contract, an unknown pipeline.
+        """
+        try:
+            outputs: dict[str, Any] = super().run(*arguments, **options)
+            return outputs
+        except (DatasetError, DataValidationError) as error:
+            raise _mendable(error) from error
+        except ValueError as error:
+            _check_pipeline_names(options.get("pipeline_names") or [])
+            raise error
+
+
+def _mendable(error: Exception) -> InputError:
+    """Give the user's mistake behind a dataset's error, which wraps whatever a load or save raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError):
+            return cause
+        cause = cause.__cause__
+    remedy = "\n  Remedy: run the pipelines that make this file first (kedro run makes everything)."
+    return InputError(f"{error}{remedy if 'load' in str(error) else ''}")
+
+
+def _check_pipeline_names(names: list[str]) -> None:
+    for name in names:
+        if name not in pipelines:
+            near = get_close_matches(name, pipelines.keys())
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            raise InputError(f"There is no pipeline {name!r}.{hint}\n  Remedy: `kedro registry list` shows all.")

@@ -1,0 +1,23 @@
+"""Project settings: see https://docs.kedro.org/en/stable/configure/."""
+
+import warnings
+
+from omegaconf.resolvers import oc
+
+from skinbit.session import StudySession
+from skinbit.study import StudyContext
+
+# Kedro 1.7 calls a function that omegaconf 2.4 has renamed; nothing that a user could act on.
+warnings.filterwarnings("ignore", message="register_new_resolver", category=UserWarning)
+# The leaderboard reads every experiment's results, so it names datasets of namespaces that it is not in.
+warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\.'", category=UserWarning)
+
+CONTEXT_CLASS = StudyContext
+SESSION_CLASS = StudySession
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # Soft: an environment of a few lines changes these lines, it does not replace whole blocks.
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "custom_resolvers": {"oc.env": oc.env},  # SKINBIT_RAW_DIR, SKINBIT_METADATA_FILE
+}
