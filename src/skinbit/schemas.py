@@ -52,7 +52,7 @@ def check_raw_metadata(table: pd.DataFrame) -> None:
         _RAW.validate(table, lazy=True)
     except SchemaErrors as failures:
         problems = ProblemList()
-        for case in failures.failure_cases.itertuples():
+        for case in failures.failure_cases.sort_values("index", kind="stable").itertuples():
             kind, remedy = _REMEDIES[str(case.check)]
             row = table.loc[case.index, ROW]
             problems.add(kind, f"row {row}: {case.column} {str(case.failure_case)!r}", remedy)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +94,7 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
         raise ValueError("not a JPEG or PNG image") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"far more than data.max_pixels={max_pixels} pixels") from error
-    except (OSError, SyntaxError, EOFError) as error:
+    except (OSError, SyntaxError, EOFError, TypeError, struct.error) as error:  # the last two: damaged EXIF
         raise ValueError(f"damaged or cut short ({str(error).rstrip('.')})") from error
 
 

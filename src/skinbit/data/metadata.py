@@ -38,8 +38,16 @@ def read_metadata(content: bytes, source: str) -> pd.DataFrame:
     Raises:
         InputError: If the file is empty, a row has too many or too few cells, or a needed column is missing.
     """
-    lines = csv.reader(io.StringIO(_decode(content, source), newline=""), delimiter=_delimiter(content))
-    rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(map(str.strip, row))]
+    text = _decode(content, source)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    try:
+        rows = [
+            (number, [cell.strip() for cell in row]) for number, row in enumerate(lines, 1) if any(map(str.strip, row))
+        ]
+    except csv.Error as error:  # a cell of more than 128 kB: the quote before it never ends
+        raise InputError(
+            f"{source} cannot be read near line {lines.line_num} ({error}). Remedy: mend its quotes."
+        ) from error
     if not rows:
         raise InputError(f"{source} is empty. Remedy: give a CSV with the columns lesion_id and image_id.")
     header = rows[0][1]
@@ -59,9 +67,9 @@ def _decode(content: bytes, source: str) -> str:
         return content.decode("cp1252", errors="replace")
 
 
-def _delimiter(content: bytes) -> str:
+def _delimiter(text: str) -> str:
     """Take the delimiter that the header line holds most often."""
-    header = content.replace(b"\0", b"").split(b"\n", 1)[0].decode("latin-1")
+    header = next((line for line in text.splitlines() if line.strip()), "")
     return max(_DELIMITERS, key=header.count)
 
 

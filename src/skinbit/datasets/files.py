@@ -108,7 +108,8 @@ def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
     """
     from safetensors.numpy import save
 
-    contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    # Not ascontiguousarray: it turns a scalar, such as a batch norm's counter, into a vector.
+    contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
     return bytes(save(contiguous, {_HEADER_KEY: json.dumps(header, sort_keys=True)}))
 
 

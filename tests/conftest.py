@@ -1,0 +1,11 @@
+"""What every test relies on: no network, no window, the same examples on every run."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+from hypothesis import settings
+
+settings.register_profile("skinbit", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("skinbit")

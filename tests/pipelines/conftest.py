@@ -1,0 +1,75 @@
+"""A Kedro project in a temporary folder, run as a user runs it."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from skinbit.data.synthetic import make_photographs
+from skinbit.session import StudySession
+
+REPOSITORY = Path(__file__).parents[2]
+N_LESIONS = 36
+
+
+class Project:
+    """A copy of the configuration in a folder of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(REPOSITORY / "conf", root / "conf")
+        shutil.copy(REPOSITORY / "pyproject.toml", root)
+        (root / "src").mkdir()  # the package itself is installed
+
+    def run(
+        self, env: str = "demo", pipelines: tuple[str, ...] = (), only_missing: bool = False, runner=None, **params
+    ):
+        """Do what ``kedro run --env ENV --pipelines … --params …`` does."""
+        bootstrap_project(self.root)
+        logging.getLogger("skinbit").setLevel(logging.INFO)
+        session: KedroSession = StudySession.create(project_path=self.root, env=env, runtime_params=params)
+        with session:
+            return session.run(pipeline_names=list(pipelines) or None, only_missing_outputs=only_missing, runner=runner)
+
+    def outputs(self, root: str = "data/demo") -> dict[str, bytes]:
+        """Give every file below a root, by path."""
+        files = [path for path in (self.root / root).rglob("*") if path.is_file() and "01_raw" not in path.parts]
+        return {path.relative_to(self.root / root).as_posix(): path.read_bytes() for path in sorted(files)}
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """A user's folder: data.csv and images/, synthetic, as `sample_data` would write it; never changed."""
+    folder = tmp_path_factory.mktemp("photographs")
+    (folder / "images").mkdir()
+    lines = ["lesion_id,image_id,anatom_site_general,dx"]
+    for photograph in sorted(make_photographs(N_LESIONS, seed=7, width=96, height=72), key=lambda p: p.image_id):
+        (folder / "images" / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
+        lines.append(f"{photograph.lesion_id},{photograph.image_id},{photograph.anatom_site_general},{photograph.dx}")
+    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def user_data(photographs, tmp_path, monkeypatch) -> Path:
+    """A copy of the user's folder that a test may spoil; the study reads it."""
+    folder = tmp_path / "photographs"
+    shutil.copytree(photographs, folder)
+    monkeypatch.setenv("SKINBIT_RAW_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory) -> Callable[[], Project]:
+    """Make a fresh project."""
+    return lambda: Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture
+def project(make_project) -> Project:
+    """A fresh project."""
+    return make_project()

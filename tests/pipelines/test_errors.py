@@ -1,0 +1,164 @@
+"""Mistakes that a user can mend end the run at once, with one message, and spoil nothing."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from skinbit.errors import SHOWN_PER_KIND, InputError
+
+
+def edit(folder, change):
+    lines = (folder / "data.csv").read_text().splitlines()
+    (folder / "data.csv").write_text("\n".join(change(lines)) + "\n")
+
+
+def first_id(folder):
+    return (folder / "data.csv").read_text().splitlines()[1].split(",")[1]
+
+
+def no_csv(folder):
+    (folder / "data.csv").unlink()
+
+
+def no_images(folder):
+    for path in (folder / "images").iterdir():
+        path.unlink()
+    (folder / "images").rmdir()
+
+
+def no_lesion_column(folder):
+    edit(folder, lambda lines: [lines[0].replace("lesion_id", "patient"), *lines[1:]])
+
+
+def missing_image(folder):
+    (folder / "images" / f"{first_id(folder)}.jpg").unlink()
+
+
+def truncated_image(folder):
+    path = folder / "images" / f"{first_id(folder)}.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def disguised_image(folder):
+    Image.new("RGB", (8, 8)).save(folder / "images" / f"{first_id(folder)}.jpg", format="BMP")
+
+
+def double_row(folder):
+    edit(folder, lambda lines: [*lines, lines[1]])
+
+
+def path_as_id(folder):
+    edit(folder, lambda lines: [*lines, "SYN_0000001,../secret,,nv"])
+
+
+def empty_file(folder):
+    (folder / "data.csv").write_text("")
+
+
+DATA_MISTAKES = [
+    (no_csv, ["There is no metadata file", "data.csv", "SKINBIT_RAW_DIR", "--env demo"]),
+    (no_images, ["images that are missing", f"and {{n_missing}} more", "Remedy"]),
+    (no_lesion_column, ["data.csv has no column lesion_id", "patient, image_id"]),
+    (missing_image, ["1 images that are missing", "{first_id}.jpg (row 2"]),
+    (truncated_image, ["1 images that cannot be read", "{first_id}.jpg: damaged or cut short", "row 2"]),
+    (disguised_image, ["{first_id}.jpg: not a JPEG or PNG"]),
+    (double_row, ["2 rows with an image_id that another row has", "row 2: image_id '{first_id}'"]),
+    (path_as_id, ["ids that cannot be used", "'../secret'"]),
+    (empty_file, ["data.csv is empty"]),
+]
+
+
+class TestData:
+    @pytest.mark.parametrize(("mistake", "said"), DATA_MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
+    def test_ends_the_run_with_one_message(self, project, user_data, mistake, said):
+        facts = {
+            "first_id": first_id(user_data),
+            "n_missing": len(list((user_data / "images").iterdir())) - SHOWN_PER_KIND,
+        }
+        mistake(user_data)
+        with pytest.raises(InputError) as raised:
+            project.run(study={"sample_data": False, "experiments": "vit_baseline"})
+        for part in said:
+            assert part.format(**facts) in raised.value.message
+        assert not {"02_intermediate/split.csv", "08_reporting/leaderboard.csv"} & project.outputs().keys()
+        assert not [name for name in project.outputs() if "features" in name or name.endswith(".tmp")]
+
+    def test_what_an_earlier_run_wrote_stays_as_it_was(self, project, user_data):
+        study = {"sample_data": False, "experiments": "vit_baseline", "folds": 0}
+        project.run(study=study)
+        before = project.outputs()
+        truncated_image(user_data)
+        with pytest.raises(InputError):
+            project.run(study=study)
+        assert project.outputs() == before
+
+    def test_fewer_lesions_than_folds(self, project, user_data):
+        with pytest.raises(InputError, match="lesions are too few"):
+            project.run(study={"sample_data": False, "experiments": "vit_baseline"}, split={"n_folds": 30})
+
+    def test_synthetic_photographs_never_go_beside_the_users(self, project, user_data):
+        before = {path.name: path.read_bytes() for path in user_data.rglob("*") if path.is_file()}
+        (user_data / "notes.txt").write_text("mine")
+        with pytest.raises(InputError, match="files that sample_data did not make"):
+            project.run(study={"sample_data": True})
+        after = {path.name: path.read_bytes() for path in user_data.rglob("*") if path.is_file()}
+        assert after == {**before, "notes.txt": b"mine"}
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        ("params", "said"),
+        [
+            ({"splitt": {"n_folds": 3}}, "splitt: there is no such parameter"),
+            ({"split": {"n_fold": 3}}, "split.n_fold: there is no such parameter"),
+            ({"backbones": {"vit": {"pooling": {"powr": 2}}}}, "backbones.vit.pooling.powr: there is no such"),
+            ({"experiments": {"vit_baseline": {"lr": 1}}}, "experiments.vit_baseline.lr: there is no such"),
+            ({"split": {"n_folds": 1}}, "split.n_folds: Input should be greater than or equal to 2, not 1"),
+            ({"study": {"folds": 9}}, "study.folds names fold 9, but split.n_folds is 5"),
+            ({"study": {"experiments": "vit"}}, "unknown experiment 'vit'; declared: dinov2_baseline"),
+            ({"study": {"folds": "0+0"}}, "study.folds names one twice"),
+            ({"backbones": {"vit": {"weights": "weights.pt"}}}, "pretrained is false"),
+            ({"evaluation": {"min_samples": 3}}, "evaluation.min_samples"),
+            ({"seed": -1}, "seed: Input should be greater than or equal to 0, not -1"),
+        ],
+    )
+    def test_a_wrong_parameter_at_any_depth_fails_before_anything_runs(self, project, params, said):
+        with pytest.raises(InputError) as raised:
+            project.run(**params)
+        assert said in raised.value.message
+        assert not project.outputs("data")
+
+    def test_an_unknown_timm_name(self, project, user_data):
+        backbones = {"vit": {"model": "vit_base_patch16_225"}}
+        with pytest.raises(InputError, match="no model 'vit_base_patch16_225'.*vit_base_patch16_224"):
+            project.run(study={"sample_data": False, "experiments": "vit_baseline"}, backbones=backbones)
+
+    def test_pretrained_weights_out_of_reach(self, project, user_data):
+        backbones = {"vit": {"model": "vit_tiny_patch16_224", "pretrained": True}}
+        with pytest.raises(InputError, match="hub is out of reach") as raised:
+            project.run(study={"sample_data": False, "experiments": "vit_baseline"}, backbones=backbones)
+        assert "Remedy: connect once" in raised.value.message
+
+    def test_an_unknown_pipeline_suggests_the_nearest(self, project):
+        with pytest.raises(InputError, match="no pipeline 'evaluatoin'. Did you mean evaluation"):
+            project.run(pipelines=("evaluatoin",))
+
+    def test_a_broken_yaml_file(self, project):
+        (project.root / "conf" / "demo" / "parameters.yml").write_text("study: [")
+        with pytest.raises(InputError, match="configuration cannot be read"):
+            project.run()
+
+    def test_a_stage_whose_inputs_do_not_exist_yet(self, project):
+        with pytest.raises(InputError, match="run the pipelines that make this file first"):
+            project.run(pipelines=("evaluation",))
+
+
+@pytest.mark.parametrize("params", ["sedd=1", "study.experiments=nothing"])
+def test_the_command_prints_one_message_no_traceback_and_exits_with_1(project, params):
+    command = [sys.executable, "-m", "kedro", "run", "--env", "demo", "--params", params]
+    ended = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Error: The parameters are wrong" in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr

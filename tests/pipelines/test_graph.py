@@ -1,0 +1,116 @@
+"""The shape of the graph: what configuration decides, and what every command sees alike."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
+from pydantic import BaseModel
+
+from skinbit import settings
+from skinbit.params import Parameters
+from skinbit.pipeline_registry import build_pipelines
+from skinbit.study import read_parameters
+
+REPOSITORY = Path(__file__).parents[2]
+ENVIRONMENTS = ("base", "dev", "demo")
+
+
+def loader(env, **params):
+    return OmegaConfigLoader(
+        str(REPOSITORY / "conf"), env=env, runtime_params=params or None, **settings.CONFIG_LOADER_ARGS
+    )
+
+
+def parameters(env="demo", **params) -> Parameters:
+    return read_parameters(loader(env, **params))
+
+
+class TestStudyIsData:
+    def test_experiments_and_folds_decide_the_nodes(self):
+        study = build_pipelines(parameters(study={"experiments": "vit_baseline", "folds": "1+4"}))["__default__"]
+        folds = {node.namespace for node in study.nodes if node.namespace and "fold" in node.namespace}
+        assert folds == {"vit_baseline.fold_1", "vit_baseline.fold_4"}
+
+    @pytest.mark.parametrize("given", [3, "3", [3]])
+    def test_one_fold_may_be_given_as_a_value_or_a_list(self, given):
+        assert parameters(study={"folds": given}).study.folds == (3,)
+
+    def test_every_experiment_and_stage_is_a_registered_pipeline(self):
+        declared = parameters("base")
+        registered = build_pipelines(declared)
+        stages = {"data_split", "baseline_embeddings", "evaluation", "final_model", "sample_data", "__default__"}
+        assert registered.keys() == stages | declared.experiments.keys()
+
+    def test_sample_data_belongs_to_the_whole_study_only_where_it_is_asked_for(self):
+        for env in ENVIRONMENTS:
+            names = {node.name for node in build_pipelines(parameters(env))["__default__"].nodes}
+            assert ("sample_data.make_sample" in names) == (env == "demo")
+
+    def test_dev_runs_fold_0_of_30_lesions(self):
+        assert parameters("dev").study.folds == (0,)
+        assert parameters("dev").data.max_lesions == 30
+
+    def test_features_are_shared_by_all_experiments_of_a_backbone(self):
+        twins = {"vit_twin": {"backbone": "vit", "loss": "baseline"}}
+        study = parameters(study={"experiments": "vit_baseline+vit_twin"}, experiments=twins)
+        extracting = [n.name for n in build_pipelines(study)["__default__"].nodes if "extract" in n.name]
+        assert extracting == ["baseline_embeddings.extract_vit_features"]
+
+
+class TestGraph:
+    @pytest.mark.parametrize("env", ENVIRONMENTS)
+    def test_every_dataset_is_in_the_catalog(self, env):
+        """Nothing lives in memory only: resuming needs every output on disk."""
+        catalog = DataCatalog.from_config(loader(env)["catalog"])
+        for name, pipeline in build_pipelines(parameters(env)).items():
+            datasets = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
+            assert not [dataset for dataset in datasets if dataset not in catalog], name
+
+    def test_only_results_cross_an_experiments_border(self):
+        study = build_pipelines(parameters())["__default__"]
+        for experiment in parameters().study.experiments:
+            inside = study.filter(node_namespaces=[experiment])
+            outside = study - inside
+            assert inside.all_outputs() & outside.all_inputs() == {f"{experiment}.results"}
+
+    def test_nodes_receive_typed_parameters(self):
+        """A model imported under TYPE_CHECKING would silently arrive as a dict."""
+        bootstrap_project(REPOSITORY)
+        with KedroSession.create(project_path=REPOSITORY, env="demo") as session:
+            catalog = session.load_context().catalog
+            study = build_pipelines(parameters())["__default__"]
+            blocks = {name for name in study.inputs() if name.startswith("params:")}
+            plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
+        assert plain == {"params:seed", "params:experiments"}
+
+
+class TestCommandsAgree:
+    @pytest.mark.parametrize("env", ENVIRONMENTS)
+    def test_run_viz_and_registry_see_the_same_graph(self, env):
+        from kedro_viz.integrations.kedro.data_loader import load_data
+
+        shown = load_data(REPOSITORY, env=env)[1]
+        registered = build_pipelines(parameters(env))
+        assert shown.keys() == registered.keys()
+        for name, pipeline in registered.items():
+            assert {node.name for node in shown[name].nodes} == {node.name for node in pipeline.nodes}
+
+    def test_registry_list_reads_the_environment_from_kedro_env_and_never_imports_torch(self, monkeypatch):
+        monkeypatch.setenv("KEDRO_ENV", "demo")
+        script = (
+            "import sys; from kedro.framework.cli.cli import main\n"
+            "sys.argv = ['kedro', 'registry', 'list']\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "print([m for m in ('torch', 'timm', 'sklearn', 'pandera', 'matplotlib') if m in sys.modules])"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        )
+        assert "- vit_baseline" in ended.stdout
+        assert ended.stdout.strip().endswith("[]")

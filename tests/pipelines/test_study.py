@@ -1,0 +1,221 @@
+"""The promises of `kedro run`, end to end on synthetic photographs and tiny networks."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.runner import ThreadRunner
+from safetensors.numpy import load
+
+from skinbit.datasets.files import unpack_header
+
+FOLDS = range(5)
+EXPERIMENTS = ("resnet_baseline", "vit_baseline", "dinov2_baseline")
+ON_USERS_DATA = {"sample_data": False}
+"""The demo's tiny networks on the user's photographs."""
+
+
+@pytest.fixture(scope="module")
+def finished(make_project, photographs):
+    """One whole study, looked at by several tests."""
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        project.run(study=ON_USERS_DATA)
+    return project
+
+
+def table(project, path, root="data/demo"):
+    return pd.read_csv(project.root / root / path, dtype={"image_id": str, "lesion_id": str})
+
+
+class TestWholeStudy:
+    def test_writes_every_file_of_the_contract(self, finished):
+        shared = {f"02_intermediate/{name}.csv" for name in ("metadata", "split", "rejected")}
+        features = {f"04_feature/{backbone}/features.safetensors" for backbone in ("resnet", "vit", "dinov2")}
+        per_fold = {
+            path.format(experiment=experiment, fold=fold)
+            for experiment in EXPERIMENTS
+            for fold in FOLDS
+            for path in (
+                "07_model_output/{experiment}/fold_{fold}/embeddings.safetensors",
+                "07_model_output/{experiment}/fold_{fold}/clustered_images.csv",
+                "08_reporting/{experiment}/fold_{fold}/sweep.csv",
+                "08_reporting/{experiment}/fold_{fold}/results.csv",
+            )
+        }
+        per_experiment = {
+            path.format(experiment=experiment)
+            for experiment in EXPERIMENTS
+            for path in (
+                "06_models/{experiment}/final/best.safetensors",
+                "08_reporting/{experiment}/results.csv",
+                "08_reporting/{experiment}/resolved_config.yaml",
+                "08_reporting/{experiment}/f1_curves.png",
+            )
+        }
+        expected = {"08_reporting/leaderboard.csv"} | shared | features | per_fold | per_experiment
+        assert expected <= finished.outputs().keys()
+        assert not [name for name in finished.outputs() if name.endswith(".tmp")]
+
+    def test_no_lesion_is_in_two_folds_or_in_the_test_subset_too(self, finished):
+        split = table(finished, "02_intermediate/split.csv")
+        assert split.columns.tolist() == ["image_id", "lesion_id", "subset", "fold"]
+        assert (split.groupby("lesion_id")["fold"].nunique() == 1).all()
+        assert ((split["fold"] == -1) == (split["subset"] == "test")).all()
+
+    def test_every_row_of_the_metadata_is_used_or_rejected(self, finished, photographs):
+        used = table(finished, "02_intermediate/metadata.csv")
+        rejected = table(finished, "02_intermediate/rejected.csv")
+        published = pd.read_csv(photographs / "data.csv")
+        assert sorted([*used["image_id"], *rejected["image_id"]]) == sorted(published["image_id"])
+        assert used.columns.tolist() == published.columns.tolist()
+
+    def test_embeddings_are_those_of_the_folds_images_and_of_unit_length(self, finished):
+        split = table(finished, "02_intermediate/split.csv")
+        for fold in FOLDS:
+            content = finished.outputs()[f"07_model_output/vit_baseline/fold_{fold}/embeddings.safetensors"]
+            assert unpack_header(content)["image_ids"] == split.loc[split["fold"] == fold, "image_id"].tolist()
+            values = load(content)["embeddings"]
+            assert values.dtype == np.float32
+            assert np.allclose(np.linalg.norm(values, axis=1), 1, atol=1e-6)
+
+    def test_f1_of_a_fold_follows_from_its_embeddings_and_clusters(self, finished):
+        for fold in FOLDS:
+            folder = f"resnet_baseline/fold_{fold}"
+            clusters = table(finished, f"07_model_output/{folder}/clustered_images.csv")
+            values = load(finished.outputs()[f"07_model_output/{folder}/embeddings.safetensors"])["embeddings"]
+            figures = table(finished, f"08_reporting/{folder}/results.csv").set_index("metric")["value"]
+            similar = (values.astype(float) @ values.T.astype(float)).astype(np.float32).astype(float)
+            pairs = np.triu_indices(len(values), 1)
+            same = (clusters["lesion_id"].to_numpy()[:, None] == clusters["lesion_id"].to_numpy())[pairs]
+            together = (clusters["cluster_id"].to_numpy()[:, None] == clusters["cluster_id"].to_numpy())[pairs]
+            for method, predicted in (
+                ("cosine", similar[pairs] >= figures["cosine_threshold"]),
+                ("dbscan", together),
+            ):
+                f1 = 2 * (predicted & same).sum() / (predicted.sum() + same.sum())
+                assert figures[f"{method}_f1"] == pytest.approx(f1)
+            sweep = table(finished, f"08_reporting/{folder}/sweep.csv")
+            best = sweep.groupby("method")["f1"].max()
+            assert best["cosine"] == figures["cosine_f1"]
+            assert best["dbscan"] == figures["dbscan_f1"]
+
+    def test_results_hold_folds_mean_spread_and_test(self, finished):
+        results = table(finished, "08_reporting/vit_baseline/results.csv").set_index("metric")
+        assert results.columns.tolist() == [*(f"fold_{fold}" for fold in FOLDS), "mean", "std", "test"]
+        assert results.loc["cosine_threshold", "test"] == results.loc["cosine_threshold", "mean"]
+        assert results.loc["cosine_f1", "test"] <= results.loc["cosine_f1_oracle", "test"]
+        assert results.loc[["cosine_f1_oracle", "dbscan_f1_oracle"], "mean"].isna().all()
+        own = results.loc["cosine_f1", results.columns.str.startswith("fold")]
+        assert (results.loc["cosine_f1_transfer", own.index] <= own).all()
+
+    def test_the_leaderboard_ranks_every_experiment(self, finished):
+        board = table(finished, "08_reporting/leaderboard.csv")
+        assert sorted(board["experiment"]) == sorted(EXPERIMENTS)
+        assert board["cosine_f1_transfer_mean"].is_monotonic_decreasing
+        assert board["cosine_f1_test"].notna().all()
+
+    def test_the_resolved_config_holds_defaults_and_no_path_of_the_machine(self, finished):
+        text = finished.outputs()["08_reporting/vit_baseline/resolved_config.yaml"].decode()
+        config = yaml.safe_load(text)
+        assert config["backbone"]["pooling"] == {"method": "model", "levels": [], "power": 3.0}
+        assert config["compute"]["threads"] >= 1
+        assert config["seed"] == 42
+        assert str(finished.root) not in text
+
+    def test_the_final_checkpoint_says_how_to_use_the_model(self, finished):
+        content = finished.outputs()["06_models/resnet_baseline/final/best.safetensors"]
+        header = unpack_header(content)
+        results = table(finished, "08_reporting/resnet_baseline/results.csv").set_index("metric")["mean"]
+        assert header["cosine_threshold"] == results["cosine_threshold"]
+        assert header["dbscan_eps"] == results["dbscan_eps"]
+        assert header["backbone"]["model"] == "test_resnet"
+        assert header["preprocessing"]["image_size"] == header["backbone"]["image_size"]
+
+
+class TestSameSeedSameBytes:
+    def test_in_another_folder_with_other_workers_and_another_runner(self, finished, project, user_data):
+        reference = finished.outputs()
+        loader = {"workers": 0}
+        project.run(runner=ThreadRunner(), study=ON_USERS_DATA, loader=loader)
+        again = {name: content for name, content in project.outputs().items() if "resolved_config" not in name}
+        assert again == {name: reference[name] for name in again}
+        assert len(again) == len(reference) - len(EXPERIMENTS)
+
+    def test_when_features_come_from_the_cache(self, finished, photographs, monkeypatch, caplog):
+        reference = finished.outputs()
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        with caplog.at_level(logging.INFO, logger="skinbit"):
+            finished.run(study=ON_USERS_DATA)
+        assert caplog.text.count(", 0 to compute") == 3
+        assert finished.outputs() == reference
+
+
+class TestDemo:
+    def test_needs_nothing_and_runs_twice(self, project):
+        sample = {"n_lesions": 12, "width": 64, "height": 48}
+        for _ in range(2):
+            project.run(sample=sample, study={"experiments": "vit_baseline", "folds": "0+3"}, split={"n_folds": 4})
+        results = table(project, "08_reporting/vit_baseline/results.csv")
+        assert results.columns.tolist() == ["metric", "fold_0", "fold_3", "mean", "std", "test"]
+
+
+class TestShapeOfTheStudy:
+    def test_without_a_test_split_all_lesions_are_cross_validated(self, project, user_data):
+        split = {"use_train_test_split": False, "stratify_by": "dx"}
+        project.run(study={**ON_USERS_DATA, "experiments": "vit_baseline"}, split=split)
+        dealt = table(project, "02_intermediate/split.csv")
+        assert set(dealt["subset"]) == {"train"}
+        assert set(dealt["fold"]) == set(FOLDS)
+        assert "test" not in table(project, "08_reporting/vit_baseline/results.csv")
+        assert np.isnan(table(project, "08_reporting/leaderboard.csv").loc[0, "cosine_f1_test"])
+
+    def test_an_experiments_name_runs_all_that_it_needs_and_nothing_else(self, project, user_data):
+        project.run(pipelines=("vit_baseline",), study=ON_USERS_DATA)
+        written = project.outputs()
+        assert "08_reporting/vit_baseline/results.csv" in written
+        assert not [name for name in written if "resnet" in name or "dinov2" in name or "leaderboard" in name]
+
+    def test_an_experiment_that_overrides_its_backbone_has_features_of_its_own(self, project, user_data):
+        experiments = {"vit_close": {"backbone": "vit", "loss": "baseline", "test_views": {"zooms": [1.0, 2.0]}}}
+        study = {**ON_USERS_DATA, "experiments": "vit_close+vit_baseline", "folds": 0}
+        project.run(study=study, experiments=experiments)
+        views = {
+            name: load(project.outputs()[f"04_feature/{name}/features.safetensors"])["features"].shape[1]
+            for name in ("vit_close", "vit")
+        }
+        assert views == {"vit_close": 2, "vit": 1}
+
+    def test_dev_cuts_the_users_data_to_30_lesions_and_fold_0(self, project, user_data):
+        tiny = {"model": "test_vit", "pretrained": False, "image_size": 64}
+        backbones = dict.fromkeys(("resnet", "vit", "dinov2"), tiny)
+        project.run(env="dev", backbones=backbones)
+        split = table(project, "02_intermediate/split.csv", "data/dev")
+        assert split["lesion_id"].nunique() == 30
+        assert table(project, "02_intermediate/metadata.csv", "data/dev")["lesion_id"].nunique() == 30
+        assert table(project, "08_reporting/leaderboard.csv", "data/dev")["cosine_f1_mean"].notna().all()
+        rejected = table(project, "02_intermediate/rejected.csv", "data/dev")
+        assert (rejected["reason"] == "outside the subset of 30 lesions").any()
+
+    def test_lesions_with_too_few_or_too_many_images_are_left_out_and_counted(self, project, user_data, caplog):
+        with caplog.at_level(logging.INFO, logger="skinbit"):
+            project.run(
+                pipelines=("data_split",),
+                study={**ON_USERS_DATA, "folds": 0},
+                data={"min_images_per_lesion": 3, "max_images_per_lesion": 3},
+                split={"n_folds": 2, "use_train_test_split": False},
+            )
+        rejected = table(project, "02_intermediate/rejected.csv")
+        assert set(rejected["reason"]) == {"lesion has fewer than 3 images", "lesion has more than 3 images"}
+        for reason, images in rejected.groupby("reason"):
+            assert f"left out {len(images)} images: {reason}" in caplog.text
+
+    def test_test_figures_of_other_cuts_are_not_shown(self, project, user_data, caplog):
+        one = {**ON_USERS_DATA, "experiments": "vit_baseline"}
+        project.run(study=one)
+        project.run(pipelines=("evaluation",), study=one, evaluation={"threshold_range": [-1.0, 0.5]})
+        assert "test" not in table(project, "08_reporting/vit_baseline/results.csv")
+        assert "run the pipeline final_model" in caplog.text
