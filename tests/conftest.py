@@ -1,9 +1,10 @@
-"""What every test relies on: no network, no window, the same examples on every run."""
+"""What every test relies on: no network, no window, one thread, the same examples on every run."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks and tables are fastest on one thread
 
 from hypothesis import settings
 

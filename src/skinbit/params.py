@@ -119,6 +119,11 @@ class ViewParams(Block):
             raise ValueError("rotations and zooms must not repeat")
         return self
 
+    @property
+    def n_views(self) -> int:
+        """Count the views of one photograph."""
+        return len(self.rotations) * len(self.zooms)
+
 
 class BackboneParams(Block):
     """A timm network that turns photographs into features."""
@@ -129,6 +134,10 @@ class BackboneParams(Block):
     pretrained: bool = Field(default=True, description="false: weights drawn from the seed")
     weights: str | None = Field(default=None, description="local .safetensors file; none: timm's hub weights")
     model_args: dict[str, Any] = Field(default_factory=dict, description="more arguments of timm.create_model")
+    mean: tuple[float, float, float] | None = Field(
+        default=None, description="of RGB in [0, 1], for weights trained with another than the model's own"
+    )
+    std: tuple[float, float, float] | None = Field(default=None, description="likewise")
     pooling: PoolingParams = PoolingParams()
     test_views: ViewParams = ViewParams()
 

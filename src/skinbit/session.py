@@ -1,5 +1,6 @@
 """The session of ``kedro run``: errors that a user can mend print one message and no traceback."""
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -27,18 +28,27 @@ class StudySession(KedroSession):
             raise _mendable(error) from error
         except ValueError as error:
             _check_pipeline_names(options.get("pipeline_names") or [])
-            raise error
+            if str(error).startswith("Pipeline "):  # a filter (--namespaces, --tags, …) that leaves no node
+                raise InputError(
+                    f"{error}\n  Remedy: `kedro registry describe NAME` lists a pipeline's nodes."
+                ) from error
+            raise
 
 
 def _mendable(error: Exception) -> InputError:
     """Give the user's mistake behind a dataset's error, which wraps whatever a load or save raised."""
-    cause: BaseException | None = error
-    while cause is not None:
+    causes = list(_causes(error))
+    for cause in causes:
         if isinstance(cause, InputError):
             return cause
-        cause = cause.__cause__
-    remedy = "\n  Remedy: run the pipelines that make this file first (kedro run makes everything)."
-    return InputError(f"{error}{remedy if 'load' in str(error) else ''}")
+    remedy = "\n  Remedy: run the pipelines that make this file first; `kedro run` makes everything."
+    return InputError(f"{error}{remedy if any(isinstance(cause, FileNotFoundError) for cause in causes) else ''}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _check_pipeline_names(names: list[str]) -> None:

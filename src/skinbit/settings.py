@@ -11,6 +11,8 @@ from skinbit.study import StudyContext
 warnings.filterwarnings("ignore", message="register_new_resolver", category=UserWarning)
 # The leaderboard reads every experiment's results, so it names datasets of namespaces that it is not in.
 warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\.'", category=UserWarning)
+# Nodes that know their fold are partial functions; ParallelRunner's pickling drops the name that they were given.
+warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'partial' function", category=UserWarning)
 
 CONTEXT_CLASS = StudyContext
 SESSION_CLASS = StudySession

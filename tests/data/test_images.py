@@ -1,5 +1,6 @@
 """Photographs on disk: every kind that a JPEG or PNG can be, and everything that can be wrong with one."""
 
+import contextlib
 import io
 import json
 import logging
@@ -36,7 +37,7 @@ def decode(content: bytes, least_side: int | None = None) -> np.ndarray:
 
 
 def refusal(content: bytes, max_pixels: int = MAX_PIXELS) -> str:
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match=r".+") as refused:
         decode_image(content, max_pixels)
     return str(refused.value)
 
@@ -156,7 +157,7 @@ def test_file_that_is_cut_short_is_refused(fmt: str, share: float) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about the EXIF block
-def test_damage_anywhere_is_a_value_error_or_an_image() -> None:
+def test_damage_anywhere_gives_a_value_error_or_an_image() -> None:
     exif = Image.Exif()
     exif[ORIENTATION], exif[0x010E], exif[0x011A] = 6, "a description", 72.0
     rng = np.random.default_rng(0)
@@ -165,10 +166,8 @@ def test_damage_anywhere_is_a_value_error_or_an_image() -> None:
     for _ in range(1500):
         content = whole.copy()
         content[rng.integers(0, 160, 3)] = rng.integers(0, 256, 3)
-        try:
+        with contextlib.suppress(ValueError):
             n_decoded += decode_image(content.tobytes(), MAX_PIXELS).mode == "RGB"
-        except ValueError as error:
-            assert str(error)
     assert 0 < n_decoded < 1500
 
 

@@ -7,6 +7,7 @@ import fsspec
 import numpy as np
 import pytest
 import timm
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -33,8 +34,6 @@ def photograph_a(photographs: ImageFolder) -> Image.Image:
 @pytest.fixture(scope="session")
 def weights_of_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All weights of a ``test_resnet`` of another seed than any test asks for, classifier included."""
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(987)
         network = timm.create_model("test_resnet", pretrained=False)

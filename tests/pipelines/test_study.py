@@ -219,3 +219,17 @@ class TestShapeOfTheStudy:
         project.run(pipelines=("evaluation",), study=one, evaluation={"threshold_range": [-1.0, 0.5]})
         assert "test" not in table(project, "08_reporting/vit_baseline/results.csv")
         assert "run the pipeline final_model" in caplog.text
+
+    def test_a_local_weights_file_is_named_in_the_resolved_config_without_its_folder(
+        self, project, user_data, tmp_path
+    ):
+        import timm
+        from safetensors.torch import save_file
+
+        save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "mine.safetensors")
+        backbones = {"resnet": {"weights": str(tmp_path / "mine.safetensors"), "pretrained": True}}
+        project.run(study={**ON_USERS_DATA, "experiments": "resnet_baseline", "folds": 0}, backbones=backbones)
+        text = project.outputs()["08_reporting/resnet_baseline/resolved_config.yaml"].decode()
+        assert yaml.safe_load(text)["backbone"]["weights"] == "mine.safetensors"
+        everything = b"".join(content for name, content in project.outputs().items() if "08_" in name or "06_" in name)
+        assert str(tmp_path).encode() not in everything

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from kedro_datasets._typing import JSONPreview
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from skinbit.datasets.files import FileDataset, pack, unpack_header
@@ -26,7 +27,7 @@ class FeaturesDataset(FileDataset[Features, Features]):
         """Load features, ids and keys."""
         try:
             return self._load_file()
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, KeyError, SafetensorError, ValueError):
             if not self._optional:
                 raise
             return Features((), np.empty((0, 0, 0), np.float32), (), {})

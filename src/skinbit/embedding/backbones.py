@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from skinbit.embedding.preprocessing import Preprocessing
@@ -22,6 +24,17 @@ _CREATION = threading.Lock()
 """timm draws initial weights from PyTorch's global generator: one backbone at a time."""
 
 _HUB_TIMEOUT_S = 3.0
+
+_CREATION_ERRORS = (
+    AssertionError,
+    IndexError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
         torch.manual_seed(seed)
         try:
             network = timm.create_model(params.model, **_creation_arguments(params))
-        except (RuntimeError, TypeError, ValueError, AssertionError, IndexError, KeyError, OSError) as error:
+        except _CREATION_ERRORS as error:
             raise InputError(_explain(params, f"timm cannot create it: {error}")) from error
     _check_coverage(network, missing, params)
     channels = network.feature_info.channels() if params.pooling.levels else []
@@ -156,6 +169,8 @@ def _hub_answers() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     address = urlsplit(constants.ENDPOINT)
+    if address.scheme in getproxies():  # only the hub's own client knows the way
+        return True
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         with socket.create_connection((address.hostname or "", port), timeout=_HUB_TIMEOUT_S):
@@ -223,8 +238,8 @@ def _preprocessing(network: nn.Module, params: BackboneParams) -> Preprocessing:
         image_size=params.image_size,
         crop_pct=float(config["crop_pct"]),
         interpolation=str(config["interpolation"]),
-        mean=tuple(map(float, config["mean"])),
-        std=tuple(map(float, config["std"])),
+        mean=tuple(map(float, params.mean or config["mean"])),
+        std=tuple(map(float, params.std or config["std"])),
     )
 
 

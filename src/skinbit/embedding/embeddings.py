@@ -3,6 +3,7 @@
 import numpy as np
 
 from skinbit.embedding.tables import Embeddings, Features
+from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray, unit_vectors
 
 
@@ -17,12 +18,15 @@ def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:
         One embedding per image.
 
     Raises:
-        ValueError: If an image has no features; names it.
+        InputError: If an image has no features; names it.
     """
     row_of = {image_id: row for row, image_id in enumerate(features.image_ids)}
     missing = [image_id for image_id in image_ids if image_id not in row_of]
     if missing:
-        raise ValueError(f"{len(missing)} images have no features, the first is {missing[0]}")
+        raise InputError(
+            f"{len(missing)} images of split.csv have no features, the first is {missing[0]}.\n"
+            "  Remedy: the features are of an earlier split; run baseline_embeddings as a whole."
+        )
     rows = [row_of[image_id] for image_id in image_ids]
     return Embeddings(tuple(image_ids), average_views(features.values[rows]), features.description)
 

@@ -17,6 +17,7 @@ from skinbit.data.images import ImageFolder, decode_image
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise_pixels, rotate
+from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray
 from skinbit.params import BackboneParams, LoaderParams, ViewParams
 
@@ -105,14 +106,13 @@ def extract_features(
         ``(n_images, n_views, feature_dim)`` float32.
 
     Raises:
-        ValueError: If a feature is not finite; names the image.
+        InputError: If a feature is not finite, or a whole vector is zero; names the image.
     """
     crops = _Crops(folder, image_ids, backbone.preprocessing, views, max_pixels)
     workers = min(loader.workers, -(-len(image_ids) // loader.batch_size))
     batches = DataLoader(crops, loader.batch_size, num_workers=workers, pin_memory=compute.device == "cuda")
     module = backbone.module.to(compute.device)
-    n_views = len(views.rotations) * len(views.zooms)
-    values = np.empty((len(image_ids), n_views, backbone.feature_dim), dtype=np.float32)
+    values = np.empty((len(image_ids), views.n_views, backbone.feature_dim), dtype=np.float32)
     started = time.perf_counter()
     with (
         deterministic(compute),
@@ -121,10 +121,10 @@ def extract_features(
         for number, batch in enumerate(batches):
             rows = slice(number * loader.batch_size, number * loader.batch_size + len(batch))
             values[rows] = _embed_views(module, batch, backbone.preprocessing, views, compute)
-            _check_finite(values[rows], image_ids[rows])
+            _check_usable(values[rows], image_ids[rows])
             bar.update(len(batch))
     rate = len(image_ids) / (time.perf_counter() - started)
-    logger.info("%d images x %d views: %.0f images per second", len(image_ids), n_views, rate)
+    logger.info("%d images x %d views: %.0f images per second", len(image_ids), views.n_views, rate)
     return values
 
 
@@ -144,9 +144,10 @@ def _embed_views(
     return torch.stack(features, dim=1).cpu().numpy()
 
 
-def _check_finite(values: NDArray[np.float32], image_ids: list[str]) -> None:
-    finite = np.isfinite(values).all(axis=(1, 2))
-    if not finite.all():
-        raise ValueError(
-            f"features of image {image_ids[int(np.argmin(finite))]} are not finite; remedy: compute.precision=fp32"
+def _check_usable(values: NDArray[np.float32], image_ids: list[str]) -> None:
+    usable = (np.isfinite(values).all(axis=2) & (values != 0).any(axis=2)).all(axis=1)
+    if not usable.all():
+        raise InputError(
+            f"The features of image {image_ids[int(np.argmin(usable))]} are not finite, or all zero.\n"
+            "  Remedy: look at the image; set compute.precision=fp32; check that the weights fit the model."
         )

@@ -5,13 +5,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_PANELS = {"cosine": "cosine threshold", "dbscan": "DBSCAN eps (cosine distance)"}
+_PANELS = {
+    "cosine": ("cosine_threshold", "cosine threshold"),
+    "dbscan": ("dbscan_eps", "DBSCAN eps (cosine distance)"),
+}
 _WORTH_SHOWING = 0.05
 """The axis covers the cuts where some fold reaches this share of the best F1."""
 
 
 def f1_curves(experiment: str, results: pd.DataFrame, curves: dict[int, pd.DataFrame]) -> Figure:
-    """Draw pairwise F1 against threshold and eps, a line per fold, its best cut marked.
+    """Draw pairwise F1 against threshold and eps, a line per fold, its best cut and their mean marked.
 
     Args:
         experiment: For the title.
@@ -23,9 +26,12 @@ def f1_curves(experiment: str, results: pd.DataFrame, curves: dict[int, pd.DataF
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     table = results.set_index("metric")
-    for axes, (method, label) in zip(figure.subplots(1, 2, sharey=True), _PANELS.items(), strict=True):
+    for axes, (method, (cut, label)) in zip(figure.subplots(1, 2, sharey=True), _PANELS.items(), strict=True):
         for fold, curve in curves.items():
             _draw_fold(axes, fold, curve[curve["method"] == method])
+        axes.axvline(
+            float(table["mean"][cut]), color="black", linestyle=":", linewidth=1, label="mean of the folds' cuts"
+        )
         axes.set(xlabel=label, title=_title(table, method), ylim=(0, 1))
         axes.grid(alpha=0.3)
         _focus(axes, [curve[curve["method"] == method] for curve in curves.values()])

@@ -13,17 +13,22 @@ from skinbit.params import BackboneParams, ComputeParams, DataParams, Experiment
 
 logger = logging.getLogger(__name__)
 
+# Not None: Kedro validates a parameter by its annotation, and wants the same one in every node.
+NO_OVERRIDES = ExperimentParams(backbone="any", loss="baseline")
+
 
 def check_backbone(
+    assignment: pd.DataFrame,
     backbone: BackboneParams,
     loader: LoaderParams,
     compute: ComputeParams,
     seed: int,
-    experiment: ExperimentParams | None = None,
+    experiment: ExperimentParams = NO_OVERRIDES,
 ) -> dict[str, Any]:
-    """Load a backbone once, at the very start, so that a wrong name or missing weights end the run at once.
+    """Load a backbone before any image is decoded, so that a wrong name or missing weights end the run at once.
 
     Args:
+        assignment: The rows of the metadata with their fate: what the backbone will have to do.
         backbone: Its settings.
         loader: Its batch size.
         compute: Where it will run.
@@ -40,8 +45,19 @@ def check_backbone(
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.features import describe_backbone
 
-    settings = _effective(backbone, experiment)
-    return describe_backbone(load_backbone(settings, seed), settings, resolve_compute(compute), loader.batch_size)
+    settings = experiment.applied_to(backbone)
+    loaded = load_backbone(settings, seed)
+    description = describe_backbone(loaded, settings, resolve_compute(compute), loader.batch_size)
+    logger.info(
+        "%s: %.1f million weights, %d features, %s; %d images x %d views",
+        settings.model,
+        sum(tensor.numel() for tensor in loaded.module.parameters()) / 1e6,
+        loaded.feature_dim,
+        description["compute"]["device"],
+        (assignment["reason"] == "").sum(),
+        settings.test_views.n_views,
+    )
+    return description
 
 
 def extract_features(
@@ -54,7 +70,7 @@ def extract_features(
     compute: ComputeParams,
     data: DataParams,
     seed: int,
-    experiment: ExperimentParams | None = None,
+    experiment: ExperimentParams = NO_OVERRIDES,
 ) -> Features:
     """Run the images that are not in the cache through the backbone, once per test view.
 
@@ -81,9 +97,8 @@ def extract_features(
     row_of = {key: row for row, key in enumerate(stored.keys)}
     is_new = np.array([key not in row_of for key in keys])
     logger.info("%s: %d features from the cache, %d to compute", description["model"], (~is_new).sum(), is_new.sum())
-    settings = _effective(backbone, experiment)
-    views = settings.test_views
-    shape = (len(keys), len(views.rotations) * len(views.zooms), description["feature_dim"])
+    settings = experiment.applied_to(backbone)
+    shape = (len(keys), settings.test_views.n_views, description["feature_dim"])
     values = np.empty(shape, dtype=np.float32)
     values[~is_new] = stored.values[[row_of[key] for key in keys if key in row_of]].reshape(-1, *shape[1:])
     if is_new.any():
@@ -91,16 +106,12 @@ def extract_features(
             images,
             [image_id for image_id, new in zip(image_ids, is_new, strict=True) if new],
             backbones.load_backbone(settings, seed),
-            views,
+            settings.test_views,
             loader,
             resolve_compute(compute),
             data.max_pixels,
         )
     return Features(tuple(image_ids), values, tuple(keys), description)
-
-
-def _effective(backbone: BackboneParams, experiment: ExperimentParams | None) -> BackboneParams:
-    return backbone if experiment is None else experiment.applied_to(backbone)
 
 
 def embed_subset(features: Features, split: pd.DataFrame, *, fold: int) -> Embeddings:

@@ -29,7 +29,7 @@ def _feature_nodes(name: str, experiment: str, parameters: Parameters) -> list[N
     entry = parameters.experiments[experiment]
     backbone = f"params:backbones.{entry.backbone}"
     override = [f"params:experiments.{experiment}"] if entry.has_overrides() else []
-    check_inputs = [backbone, "params:loader", "params:compute", "params:seed", *override]
+    check_inputs = ["assignment", backbone, "params:loader", "params:compute", "params:seed", *override]
     extract_inputs = [
         "images",
         "image_index",

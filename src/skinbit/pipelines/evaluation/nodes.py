@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from skinbit.embedding.tables import Embeddings
+from skinbit.errors import InputError
 from skinbit.matching.evaluation import METHODS, evaluate_subset
 from skinbit.matching.results import collect_folds, curve_table, rank_experiments
 from skinbit.params import (
@@ -37,11 +38,26 @@ def evaluate_embeddings(
     Returns:
         ``metric, value``; the curves ``method, cut, tp, fp, f1``; and ``image_id, lesion_id, cluster_id``.
     """
-    image_ids = list(embeddings.image_ids)
-    lesion_ids = split.set_index("image_id")["lesion_id"].loc[image_ids].tolist()
+    lesion_ids = lesions_of(embeddings, split)
     found = evaluate_subset(embeddings.values, lesion_ids, evaluation)
-    clusters = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
+    clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     return metric_table(found.metrics), curve_table(found.sweeps), clusters
+
+
+def lesions_of(embeddings: Embeddings, split: pd.DataFrame) -> list[str]:
+    """Look up the lesion of each embedded image.
+
+    Raises:
+        InputError: If the embeddings are of other images than the split.
+    """
+    lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
+    unknown = [image_id for image_id in embeddings.image_ids if image_id not in lesion_of]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} embedded images are not in split.csv, the first is {unknown[0]}.\n"
+            "  Remedy: the embeddings are of an earlier split; run baseline_embeddings again."
+        )
+    return [lesion_of[image_id] for image_id in embeddings.image_ids]
 
 
 def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
@@ -135,11 +151,15 @@ def resolve_config(
         Plain values, ready for YAML.
     """
     from dataclasses import asdict
+    from pathlib import PurePath
 
     from skinbit.embedding.compute import resolve_compute
 
+    settings = experiment.applied_to(backbone)
+    if settings.weights is not None:  # the folder is this machine's affair; features carry the weights' hash
+        settings = settings.model_copy(update={"weights": PurePath(settings.weights).name})
     blocks = {
-        "backbone": experiment.applied_to(backbone),
+        "backbone": settings,
         "experiment": experiment,
         "data": data,
         "split": split,

@@ -6,7 +6,7 @@ from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.evaluation import METHODS, evaluate_at, evaluate_subset
 from skinbit.params import BackboneParams, EvaluationParams, ExperimentParams
-from skinbit.pipelines.evaluation.nodes import metric_table
+from skinbit.pipelines.evaluation.nodes import lesions_of, metric_table
 
 
 def evaluate_test(
@@ -23,10 +23,10 @@ def evaluate_test(
     Returns:
         ``metric, value`` at the averaged cuts, and ``<method>_f1_oracle`` at the test images' own best cuts.
     """
-    lesion_ids = split.set_index("image_id")["lesion_id"].loc[list(embeddings.image_ids)].tolist()
     average = cross_validation.set_index("metric")["mean"]
     cuts = {method: float(average[cut]) for method, cut in METHODS.items()}
-    return metric_table(evaluate_at(evaluate_subset(embeddings.values, lesion_ids, evaluation), cuts))
+    found = evaluate_subset(embeddings.values, lesions_of(embeddings, split), evaluation)
+    return metric_table(evaluate_at(found, cuts))
 
 
 def package_model(

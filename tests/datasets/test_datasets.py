@@ -1,0 +1,358 @@
+"""What is saved comes back unchanged, wherever it is stored; equal content gives equal bytes."""
+
+import base64
+import io
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+from uuid import uuid4
+
+import fsspec
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kedro.io import DatasetError
+from PIL import Image
+
+from skinbit.datasets.checkpoint import CheckpointDataset
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.features import FeaturesDataset
+from skinbit.datasets.files import pack, unpack_header
+from skinbit.datasets.folder_listing import FolderListingDataset
+from skinbit.datasets.image_folder import ImageFolderDataset
+from skinbit.datasets.metadata_table import MetadataDataset
+from skinbit.datasets.stock import CSVDataset, FigureDataset, JSONDataset, YAMLDataset
+from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.tables import Embeddings, Features
+from skinbit.errors import InputError
+from skinbit.params import BackboneParams
+
+IDS = ("b", "007", "a", "NA", "ä")  # neither sorted nor plain: order and text must survive
+RNG = np.random.default_rng(0)
+EMBEDDINGS = Embeddings(IDS, RNG.normal(size=(5, 10)).astype(np.float32), {"model": "m", "nested": {"b": 1, "a": [2]}})
+FEATURES = Features(IDS, RNG.normal(size=(5, 2, 3)).astype(np.float32), tuple("vwxyz"), {"model": "m"})
+CHECKPOINT = Checkpoint(
+    {"z.weight": torch.arange(6.0).view(2, 3), "a.n_steps": torch.tensor(5), "a.bias": torch.zeros(2)},
+    {"seed": 42, "threshold": 0.1 + 0.2, "head": None, "backbone": {"model": "m"}},
+)
+TABLE = pd.DataFrame({"metric": ["f1", "n"], "value": [0.1 + 0.2, 3.0]})
+DOCUMENT = {"b": 1, "a": [1.5, None, "ä"]}
+
+ROUND_TRIPS = [
+    (EmbeddingsDataset, "a.safetensors", EMBEDDINGS),
+    (FeaturesDataset, "a.safetensors", FEATURES),
+    (CheckpointDataset, "a.safetensors", CHECKPOINT),
+    (CSVDataset, "a.csv", TABLE),
+    (JSONDataset, "a.json", DOCUMENT),
+    (YAMLDataset, "a.yaml", DOCUMENT),
+]
+SAFETENSORS = ROUND_TRIPS[:3]
+
+
+def names(case: Any) -> str | None:
+    return case.__name__ if isinstance(case, type) else None
+
+
+@pytest.fixture(params=["file", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder that does not exist yet, on a disk and elsewhere."""
+    return (tmp_path / "new").as_posix() if request.param == "file" else f"memory:///{uuid4().hex}/new"
+
+
+def read_bytes(path: str) -> bytes:
+    with fsspec.open(path) as file:
+        content: bytes = file.read()
+    return content
+
+
+def plain(value: Any) -> Any:
+    """Give a value in a form that ``==`` compares completely."""
+    if isinstance(value, Embeddings | Features | Checkpoint):
+        return {name: plain(part) for name, part in vars(value).items()}
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return type(value).__name__, str(value.dtype), tuple(value.shape), value.tolist()
+    return value.to_dict("split") if isinstance(value, pd.DataFrame) else value
+
+
+@pytest.mark.parametrize(("dataset_type", "name", "value"), ROUND_TRIPS, ids=names)
+def test_what_is_saved_comes_back_unchanged(place: str, dataset_type: type, name: str, value: Any) -> None:
+    dataset_type(filepath=f"{place}/{name}").save(value)
+    assert plain(dataset_type(filepath=f"{place}/{name}").load()) == plain(value)
+
+
+@pytest.mark.parametrize(("dataset_type", "name", "value"), ROUND_TRIPS, ids=names)
+def test_dataset_exists_once_it_is_saved(place: str, dataset_type: type, name: str, value: Any) -> None:
+    dataset = dataset_type(filepath=f"{place}/{name}")
+    assert not dataset.exists()
+    dataset.save(value)
+    assert dataset.exists()
+
+
+@pytest.mark.parametrize(("dataset_type", "name", "value"), ROUND_TRIPS, ids=names)
+def test_equal_content_gives_equal_bytes_and_no_other_file(
+    place: str, dataset_type: type, name: str, value: Any
+) -> None:
+    for folder in ("first", "second"):
+        dataset_type(filepath=f"{place}/{folder}/{name}").save(value)
+    assert read_bytes(f"{place}/first/{name}") == read_bytes(f"{place}/second/{name}")
+    fs, root = fsspec.url_to_fs(f"{place}/first")
+    assert [path.rsplit("/", 1)[1] for path in fs.ls(root, detail=False)] == [name]
+
+
+@pytest.mark.parametrize(("dataset_type", "name", "value"), ROUND_TRIPS, ids=names)
+def test_missing_file_is_a_dataset_error(place: str, dataset_type: type, name: str, value: Any) -> None:
+    with pytest.raises(DatasetError):
+        dataset_type(filepath=f"{place}/{name}").load()
+
+
+@pytest.mark.parametrize(("dataset_type", "name", "value"), SAFETENSORS, ids=names)
+def test_header_has_one_key_with_sorted_json(tmp_path: Path, dataset_type: type, name: str, value: Any) -> None:
+    dataset_type(filepath=(tmp_path / name).as_posix()).save(value)
+    content = (tmp_path / name).read_bytes()
+    metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    assert list(metadata) == ["skinbit"]
+    header = json.loads(metadata["skinbit"])
+    assert metadata["skinbit"] == json.dumps(header, sort_keys=True)
+    assert header == unpack_header(content)
+
+
+@pytest.mark.parametrize(
+    ("dataset_type", "value", "tensor"),
+    [(EmbeddingsDataset, EMBEDDINGS, "embeddings"), (FeaturesDataset, FEATURES, "features")],
+)
+def test_image_ids_are_in_the_header_and_the_tensor_has_its_name(
+    tmp_path: Path, dataset_type: type, value: Any, tensor: str
+) -> None:
+    from safetensors.numpy import load
+
+    dataset_type(filepath=(tmp_path / "a.safetensors").as_posix()).save(value)
+    content = (tmp_path / "a.safetensors").read_bytes()
+    assert unpack_header(content)["image_ids"] == list(IDS)
+    assert list(load(content)) == [tensor]
+
+
+def test_order_of_tensors_and_keys_has_no_influence_on_the_bytes() -> None:
+    tensors, header = {"b": np.zeros(2), "a": np.ones(3)}, {"y": 1, "x": {"q": 2, "p": 3}}
+    backwards = {"x": {"p": 3, "q": 2}, "y": 1}
+    assert pack(tensors, header) == pack(dict(reversed(tensors.items())), backwards)
+
+
+def test_memory_layout_has_no_influence_on_the_bytes() -> None:
+    values = np.arange(24.0).reshape(2, 3, 4)
+    assert pack({"a": np.asfortranarray(values)}, {}) == pack({"a": values}, {})
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"\x80\x04", b"text of some length", b"\xff" * 64, pickle.dumps({"a": 1}), bytes(8) + b"{}"],
+)
+def test_garbage_has_no_header(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match="not a safetensors file written by Skinbit"):
+        unpack_header(garbage)
+
+
+def test_safetensors_of_another_program_have_no_header_of_ours() -> None:
+    from safetensors.numpy import save
+
+    for metadata in (None, {"format": "pt"}, {"skinbit": "no json"}):
+        with pytest.raises(ValueError, match="not a safetensors file written by Skinbit"):
+            unpack_header(save({"a": np.zeros(1)}, metadata))
+
+
+class Harm:
+    """Leaves a trace if it is ever unpickled."""
+
+    is_done = False
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Any, ...]]:
+        return setattr, (Harm, "is_done", True)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_pickles_are_refused_and_never_run(tmp_path: Path, save: Callable[[Any, Path], Any]) -> None:
+    path = tmp_path / "best.safetensors"
+    save(Harm(), path)
+    with pytest.raises(DatasetError):
+        CheckpointDataset(filepath=path.as_posix()).load()
+    assert not Harm.is_done
+
+
+def test_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    EmbeddingsDataset(filepath=path.as_posix()).save(EMBEDDINGS)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DatasetError):
+        EmbeddingsDataset(filepath=path.as_posix()).load()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_checkpoint_rebuilds_a_backbone_with_identical_features(tmp_path: Path, layout: torch.memory_format) -> None:
+    params = BackboneParams(model="test_resnet", image_size=32, pretrained=False)
+    original, other = (load_backbone(params, seed) for seed in (1, 2))
+    dataset = CheckpointDataset(filepath=(tmp_path / "best.safetensors").as_posix())
+    dataset.save(Checkpoint(original.module.to(memory_format=layout).state_dict(), {}))
+    other.module.load_state_dict(dict(dataset.load().tensors))
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert other.weights_sha256() == original.weights_sha256()
+    with torch.inference_mode():
+        assert torch.equal(other.module(pixels), original.module.to(memory_format=torch.channels_last)(pixels))
+
+
+def test_optional_features_are_empty_where_there_is_no_file(place: str) -> None:
+    features = FeaturesDataset(filepath=f"{place}/a.safetensors", optional=True).load()
+    assert (features.image_ids, features.keys, len(features.values)) == ((), (), 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", "cut short", "of another kind"], ids=str)
+def test_optional_features_are_empty_where_the_file_is_of_no_use(tmp_path: Path, content: bytes | str) -> None:
+    path = tmp_path / "a.safetensors"
+    FeaturesDataset(filepath=path.as_posix()).save(FEATURES)
+    if content == "of another kind":
+        EmbeddingsDataset(filepath=path.as_posix()).save(EMBEDDINGS)
+    else:
+        path.write_bytes(path.read_bytes()[:-4] if isinstance(content, str) else content)
+    assert FeaturesDataset(filepath=path.as_posix(), optional=True).load().image_ids == ()
+    with pytest.raises(DatasetError):
+        FeaturesDataset(filepath=path.as_posix()).load()
+
+
+def test_optional_features_are_loaded_where_there_is_a_file(place: str) -> None:
+    FeaturesDataset(filepath=f"{place}/a.safetensors").save(FEATURES)
+    assert plain(FeaturesDataset(filepath=f"{place}/a.safetensors", optional=True).load()) == plain(FEATURES)
+
+
+def test_optional_table_is_empty_where_there_is_no_file(place: str) -> None:
+    dataset = CSVDataset(filepath=f"{place}/a.csv", optional=True)
+    assert dataset.load().empty
+    dataset.save(TABLE)
+    assert plain(dataset.load()) == plain(TABLE)
+
+
+def test_metadata_is_loaded_as_text_with_its_rows(place: str) -> None:
+    dataset = MetadataDataset(filepath=f"{place}/data.csv")
+    dataset.save(pd.DataFrame({"lesion_id": ["007"], "image_id": ["NA"]}))
+    assert dataset.load().to_dict("records") == [{"lesion_id": "007", "image_id": "NA", "row": 2}]
+
+
+def test_missing_metadata_says_where_to_put_it(place: str) -> None:
+    with pytest.raises(DatasetError) as refused:
+        MetadataDataset(filepath=f"{place}/data.csv").load()
+    assert isinstance(refused.value.__cause__, InputError)
+    assert "There is no metadata file" in refused.value.__cause__.message
+    assert "SKINBIT_RAW_DIR" in refused.value.__cause__.message
+
+
+def png(size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 100, 50)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_image_folder_is_listed_and_read_by_id(place: str) -> None:
+    dataset = ImageFolderDataset(path=f"{place}/images")
+    assert not dataset.exists()
+    assert dataset.load().files == {}
+    dataset.save({"a.png": png(), "b.JPG": b"b"})
+    folder = dataset.load()
+    assert dataset.exists()
+    assert folder.files == {"a": ("a.png",), "b": ("b.JPG",)}
+    assert (folder.read("a"), folder.read("b")) == (png(), b"b")
+
+
+def test_images_that_are_there_stay_when_others_are_saved(place: str) -> None:
+    dataset = ImageFolderDataset(path=f"{place}/images")
+    dataset.save({"a.png": b"1"})
+    dataset.save({"b.png": b"2"})
+    assert dataset.load().files == {"a": ("a.png",), "b": ("b.png",)}
+
+
+def test_folder_listing_names_files_of_subfolders_sorted(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("z.csv", "images/b.jpg", "images/a.jpg", ".hidden"):
+        (tmp_path / name).touch()
+    dataset = FolderListingDataset(path=tmp_path.as_posix())
+    assert dataset.exists()
+    assert dataset.load() == [".hidden", "images/a.jpg", "images/b.jpg", "z.csv"]
+
+
+def test_folder_that_does_not_exist_is_listed_as_empty(tmp_path: Path) -> None:
+    dataset = FolderListingDataset(path=(tmp_path / "nowhere").as_posix())
+    assert not dataset.exists()
+    assert dataset.load() == []
+
+
+def test_folder_listing_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="cannot be saved"):
+        FolderListingDataset(path=tmp_path.as_posix()).save(["a"])
+
+
+def viz_type(dataset: Any) -> str:
+    """Name the type that Kedro-Viz chooses the rendering by."""
+    name: str = get_type_hints(dataset.preview)["return"].__name__
+    return name
+
+
+def assert_is_png(preview: str) -> None:
+    assert Image.open(io.BytesIO(base64.b64decode(preview))).format == "PNG"
+
+
+def test_embeddings_are_previewed_as_a_table(place: str) -> None:
+    dataset = EmbeddingsDataset(filepath=f"{place}/a.safetensors")
+    dataset.save(EMBEDDINGS)
+    preview = dataset.preview(nrows=3)
+    assert viz_type(dataset) == "TablePreview"
+    assert preview["index"] == list(IDS[:3])
+    assert np.shape(preview["data"]) == (3, len(preview["columns"]))
+    assert json.dumps(preview)
+
+
+@pytest.mark.parametrize(
+    ("dataset_type", "value", "shown"),
+    [
+        (FeaturesDataset, FEATURES, {"shape": [5, 2, 3], "model": "m"}),
+        (CheckpointDataset, CHECKPOINT, CHECKPOINT.header),
+        (JSONDataset, DOCUMENT, DOCUMENT),
+        (YAMLDataset, DOCUMENT, DOCUMENT),
+    ],
+)
+def test_documents_and_headers_are_previewed_as_json(place: str, dataset_type: type, value: Any, shown: Any) -> None:
+    dataset = dataset_type(filepath=f"{place}/a.safetensors")
+    dataset.save(value)
+    preview = dataset.preview()
+    assert viz_type(dataset) == "JSONPreview"
+    assert json.loads(preview) == shown
+
+
+@pytest.mark.parametrize("dataset_type", [CSVDataset, MetadataDataset])
+def test_tables_are_previewed_with_the_first_rows(place: str, dataset_type: type) -> None:
+    dataset = dataset_type(filepath=f"{place}/a.csv")
+    dataset.save(pd.DataFrame({"lesion_id": ["L"] * 9, "image_id": list("abcdefghi")}))
+    preview = dataset.preview(nrows=2)
+    assert len(preview["data"]) == 2
+    assert preview["columns"][:2] == ["lesion_id", "image_id"]
+    assert json.dumps(preview)
+
+
+def test_image_folder_is_previewed_as_a_contact_sheet(place: str) -> None:
+    dataset = ImageFolderDataset(path=f"{place}/images")
+    dataset.save({f"{number}.png": png() for number in range(30)})
+    preview = dataset.preview(columns=3, rows=2)
+    assert viz_type(dataset) == "ImagePreview"
+    sheet = Image.open(io.BytesIO(base64.b64decode(preview)))
+    assert sheet.size == (3 * 96, 2 * 96)
+    assert sheet.getpixel((10, 10)) == (200, 100, 50)
+
+
+def test_figure_is_saved_and_previewed_as_png(place: str) -> None:
+    dataset = FigureDataset(filepath=f"{place}/a.png")
+    dataset.save(plt.figure(figsize=(1, 1)))
+    assert_is_png(dataset.preview())
+    assert viz_type(dataset) == "ImagePreview"
+    assert read_bytes(f"{place}/a.png") == base64.b64decode(dataset.preview())

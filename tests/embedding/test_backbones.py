@@ -1,0 +1,332 @@
+"""Backbones: the seed alone draws weights, a file is loaded completely or refused, the network is never needed."""
+
+import math
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from skinbit.embedding.backbones import Backbone, PooledLevels, load_backbone
+from skinbit.errors import InputError
+from skinbit.params import BackboneParams, PoolingParams
+
+SIZE = 48
+GEM_OF_TWO_LEVELS = PoolingParams(method="gem", levels=(1, 2))
+
+
+def settings(model: str = "test_resnet", **changes: Any) -> BackboneParams:
+    return BackboneParams(**{"model": model, "image_size": SIZE, "pretrained": False, **changes})
+
+
+def from_file(path: Path, model: str = "test_resnet", **changes: Any) -> BackboneParams:
+    return settings(model, pretrained=True, weights=str(path), **changes)
+
+
+def refusal(params: BackboneParams) -> str:
+    with pytest.raises(InputError) as refused:
+        load_backbone(params, 0)
+    return refused.value.message
+
+
+def pixels(size: int = SIZE) -> torch.Tensor:
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def features_of(backbone: Backbone, size: int = SIZE) -> np.ndarray:
+    with torch.inference_mode():
+        return backbone.module(pixels(size)).numpy()
+
+
+def changed_copy(source: Path, target: Path, **changes: torch.Tensor | None) -> Path:
+    """Copy a weights file with tensors replaced, or left out where the change is none."""
+    tensors = {**load_file(source), **{name.replace("__", "."): tensor for name, tensor in changes.items()}}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, target)
+    return target
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
+def test_same_seed_draws_the_same_weights_and_another_seed_others(model: str) -> None:
+    first, again, other = (load_backbone(settings(model), seed).weights_sha256() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
+def test_loading_neither_uses_nor_moves_the_global_generator(model: str) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    weights = load_backbone(settings(model), 1).weights_sha256()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert load_backbone(settings(model), 1).weights_sha256() == weights
+
+
+def test_loading_leaves_pytorch_as_it_was() -> None:
+    before = torch.nn.Module.load_state_dict
+    load_backbone(settings(), 1)
+    refusal(settings(model_args={"no_such_argument": 1}))
+    assert torch.nn.Module.load_state_dict is before
+
+
+def test_backbone_is_frozen_and_in_evaluation_mode() -> None:
+    module = load_backbone(settings(), 1).module
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert not any(part.training for part in module.modules())
+
+
+@pytest.mark.parametrize(("model", "feature_dim"), [("test_resnet", 96), ("test_vit", 64)])
+def test_feature_dim_is_that_of_the_features(model: str, feature_dim: int) -> None:
+    backbone = load_backbone(settings(model), 1)
+    assert backbone.feature_dim == feature_dim
+    assert features_of(backbone).shape == (2, feature_dim)
+
+
+def test_weights_file_is_loaded_completely(weights_of_resnet: Path) -> None:
+    source = timm.create_model("test_resnet", pretrained=False)
+    source.load_state_dict(load_file(weights_of_resnet))
+    source.reset_classifier(0)
+    backbone = load_backbone(from_file(weights_of_resnet), seed=1)
+    assert backbone.weights_sha256() == Backbone(source, backbone.preprocessing, 96).weights_sha256()
+    with torch.inference_mode():
+        expected = source.eval()(pixels()).numpy()
+    np.testing.assert_allclose(features_of(backbone), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_file_leaves_nothing_to_the_seed(weights_of_resnet: Path) -> None:
+    hashes = {load_backbone(from_file(weights_of_resnet), seed).weights_sha256() for seed in (1, 2)}
+    assert len(hashes) == 1
+
+
+def test_hash_sees_a_change_of_one_weight_and_of_one_statistic(weights_of_resnet: Path, tmp_path: Path) -> None:
+    tensors = load_file(weights_of_resnet)
+    hashes = {load_backbone(from_file(weights_of_resnet), 0).weights_sha256()}
+    for number, name in enumerate(("conv1.0.weight", "conv1.1.running_mean")):
+        changed = tensors[name].clone()
+        changed.view(-1)[0] += 1
+        path = changed_copy(weights_of_resnet, tmp_path / f"{number}.safetensors", **{name: changed})
+        hashes.add(load_backbone(from_file(path), 0).weights_sha256())
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize("name", ["layer2.0.conv1.weight", "conv1.1.running_var"])
+def test_file_that_lacks_a_tensor_is_refused_and_the_tensor_is_named(
+    weights_of_resnet: Path, tmp_path: Path, name: str
+) -> None:
+    path = changed_copy(weights_of_resnet, tmp_path / "part.safetensors", **{name: None})
+    for pooling in (PoolingParams(), GEM_OF_TWO_LEVELS):
+        assert f"the weights lack 1 of its tensors: {name}" in refusal(from_file(path, pooling=pooling))
+
+
+def test_file_of_another_network_is_refused(weights_of_resnet: Path) -> None:
+    message = refusal(from_file(weights_of_resnet, "test_vit"))
+    assert message.startswith("backbone test_vit: ")
+
+
+def test_file_that_lacks_only_a_level_that_is_not_pooled_is_accepted(weights_of_resnet: Path, tmp_path: Path) -> None:
+    last_level = [name for name in load_file(weights_of_resnet) if name.startswith(("layer4", "fc"))]
+    path = changed_copy(weights_of_resnet, tmp_path / "part.safetensors", **dict.fromkeys(last_level))
+    without_last = load_backbone(from_file(path, pooling=PoolingParams(method="gem", levels=(1, 2, 3))), 0)
+    complete = load_backbone(from_file(weights_of_resnet, pooling=PoolingParams(method="gem", levels=(1, 2, 3))), 0)
+    assert without_last.weights_sha256() == complete.weights_sha256()
+    assert "layer4" in refusal(from_file(path))
+    assert "layer4" in refusal(from_file(path, pooling=PoolingParams(method="gem", levels=(1, 4))))
+
+
+def test_file_that_lacks_only_the_classifier_is_accepted(weights_of_resnet: Path, tmp_path: Path) -> None:
+    path = changed_copy(weights_of_resnet, tmp_path / "part.safetensors", fc__weight=None, fc__bias=None)
+    expected = load_backbone(from_file(weights_of_resnet), 0).weights_sha256()
+    assert load_backbone(from_file(path), 0).weights_sha256() == expected
+
+
+@pytest.mark.parametrize("name", ["conv1.0.weight", "layer2.0.conv1.weight"])
+def test_tensor_of_a_wrong_shape_is_refused(weights_of_resnet: Path, tmp_path: Path, name: str) -> None:
+    path = changed_copy(weights_of_resnet, tmp_path / "wrong.safetensors", **{name: torch.zeros(1, 2, 3, 3)})
+    message = refusal(from_file(path))
+    assert name.removesuffix(".weight") in message
+    assert "1, 2, 3, 3" in message
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5])
+def test_damaged_file_is_refused(weights_of_resnet: Path, tmp_path: Path, share: float) -> None:
+    content = weights_of_resnet.read_bytes()
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(content[: int(share * len(content))])
+    assert "backbone test_resnet: timm cannot create it" in refusal(from_file(damaged))
+
+
+def test_pickle_with_the_name_of_a_safetensors_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pickle.safetensors"
+    torch.save({"conv1.weight": torch.zeros(1)}, path)
+    assert "timm cannot create it" in refusal(from_file(path))
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.safetensors"
+    assert f"the weights file {path} does not exist" in refusal(from_file(path))
+
+
+def test_unknown_model_is_refused_and_near_names_are_suggested() -> None:
+    message = refusal(settings("test_resnt"))
+    assert "timm has no model 'test_resnt'. Did you mean test_resnet" in message
+    assert "timm.list_models()" in message
+
+
+def test_model_name_that_nothing_is_near_to_is_refused() -> None:
+    message = refusal(settings("?"))
+    assert "timm has no model '?'" in message
+    assert "Did you mean" not in message
+
+
+def test_argument_that_the_model_does_not_know_is_refused() -> None:
+    assert "no_such_argument" in refusal(settings(model_args={"no_such_argument": 1}))
+
+
+def test_level_that_the_model_does_not_have_is_refused() -> None:
+    assert "timm cannot create it" in refusal(settings(pooling=PoolingParams(method="mean", levels=(9,))))
+
+
+@pytest.mark.parametrize("is_offline", [True, False])
+def test_pretrained_weights_out_of_reach_are_refused_before_anything_is_downloaded(
+    monkeypatch: pytest.MonkeyPatch, is_offline: bool
+) -> None:
+    attempts = []
+
+    def unreachable(*arguments: Any, **options: Any) -> None:
+        attempts.append(arguments)
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm was asked"))
+    for variable in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    message = refusal(settings("test_resnet.r160_in1k", pretrained=True))
+    assert "not on this machine and the Hugging Face hub is out of reach" in message
+    assert "pretrained=false" in message
+    assert len(attempts) == (0 if is_offline else 1)
+
+
+def test_hub_behind_a_proxy_is_not_taken_for_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("the proxy was passed by"))
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    asked = []
+
+    def create_model(*arguments: Any, **options: Any) -> None:
+        asked.append(options["pretrained"])
+        raise OSError("the hub's own error")
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    assert "the hub's own error" in refusal(settings("test_resnet.r160_in1k", pretrained=True))
+    assert asked == [True]
+
+
+@pytest.mark.parametrize("size", [32, 48, 96])
+def test_vision_transformer_takes_other_sizes_than_its_own(tmp_path: Path, size: int) -> None:
+    native = timm.create_model("test_vit", pretrained=False)
+    path = tmp_path / "vit.safetensors"
+    save_file(native.state_dict(), path)
+    backbone = load_backbone(from_file(path, "test_vit", image_size=size), 0)
+    assert np.isfinite(features_of(backbone, size)).all()
+    loaded, source = backbone.module.state_dict(), native.state_dict()
+    assert loaded["pos_embed"].shape == (1, 1 + (size // 16) ** 2, 64)
+    assert source["pos_embed"].shape == (1, 101, 64)
+    assert all(torch.equal(loaded[name], source[name]) for name in loaded if name != "pos_embed")
+
+
+def test_size_that_is_no_multiple_of_the_patch_is_refused() -> None:
+    message = refusal(settings("test_vit", image_size=50))
+    assert "50" in message
+    assert "patch size (16)" in message
+
+
+def test_features_that_are_no_vector_are_refused() -> None:
+    message = refusal(settings(model_args={"global_pool": ""}))
+    assert "4-dimensional features" in message
+    assert "pooling.levels" in message
+
+
+class FixedMaps(torch.nn.Module):
+    """Gives the same feature levels for any pixels."""
+
+    def __init__(self, *maps: torch.Tensor) -> None:
+        super().__init__()
+        self._maps = maps
+
+    def forward(self, _: torch.Tensor) -> list[torch.Tensor]:
+        return list(self._maps)
+
+
+ONE_LEVEL = torch.tensor([[[[1.0, 3.0]], [[2.0, -5.0]]]])  # one image, two channels, 1 x 2 positions
+
+
+def pool(method: str, power: float = 3.0, *maps: torch.Tensor) -> np.ndarray:
+    maps = maps or (ONE_LEVEL,)
+    pooling = PoolingParams(method=method, levels=tuple(range(len(maps))), power=power)
+    channels = [2] * len(maps)
+    return PooledLevels(FixedMaps(*maps), channels, pooling)(torch.zeros(1))[0].numpy()
+
+
+def test_gem_is_the_generalised_mean_of_clamped_activations() -> None:
+    raw = [((1**3 + 3**3) / 2) ** (1 / 3), ((2**3 + 1e-6**3) / 2) ** (1 / 3)]
+    np.testing.assert_allclose(pool("gem"), np.array(raw) / math.hypot(*raw), rtol=1e-6)
+
+
+def test_mean_pooling_is_the_mean() -> None:
+    raw = [(1 + 3) / 2, (2 - 5) / 2]
+    np.testing.assert_allclose(pool("mean"), np.array(raw) / math.hypot(*raw), rtol=1e-6)
+
+
+def test_gem_of_power_1_equals_the_mean() -> None:
+    np.testing.assert_array_equal(pool("gem", 1.0), pool("mean"))
+
+
+def test_gem_of_a_large_power_comes_near_the_maximum() -> None:
+    np.testing.assert_allclose(pool("gem", 30.0), np.array([3, 2]) / math.hypot(3, 2), atol=0.01)
+
+
+def test_levels_are_concatenated_in_order_and_each_has_unit_length() -> None:
+    second = 7 * torch.tensor([[[[1.0]], [[0.0]]]])
+    pooled = pool("mean", 3.0, ONE_LEVEL, second)
+    np.testing.assert_allclose(pooled[:2], pool("mean"))
+    np.testing.assert_allclose(pooled[2:], [1, 0])
+
+
+def test_levels_with_channels_last_are_pooled_alike() -> None:
+    wide = torch.randn(1, 2, 3, 5, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(pool("gem", 3.0, wide.permute(0, 2, 3, 1)), pool("gem", 3.0, wide), rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
+def test_pooled_backbone_gives_one_unit_vector_per_level(model: str) -> None:
+    backbone = load_backbone(settings(model, pooling=GEM_OF_TWO_LEVELS), 1)
+    features = features_of(backbone)
+    assert features.shape == (2, backbone.feature_dim)
+    np.testing.assert_allclose((features**2).sum(axis=1), 2, rtol=1e-5)
+
+
+def test_preprocessing_is_that_of_the_models_own_configuration() -> None:
+    own = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "nearest", "crop_pct": 0.7}
+    preprocessing = load_backbone(settings(model_args={"pretrained_cfg_overlay": own}), 1).preprocessing
+    assert {name: getattr(preprocessing, name) for name in own} == own
+    assert preprocessing.image_size == SIZE
+
+
+def test_mean_and_std_of_the_parameters_stand_before_the_models_own() -> None:
+    own = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    preprocessing = load_backbone(settings(**own), 1).preprocessing
+    assert (preprocessing.mean, preprocessing.std) == (own["mean"], own["std"])
+
+
+def test_models_differ_in_interpolation() -> None:
+    resnet, vit = (load_backbone(settings(model), 1).preprocessing for model in ("test_resnet", "test_vit"))
+    assert (resnet.interpolation, vit.interpolation) == ("bilinear", "bicubic")

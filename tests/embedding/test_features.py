@@ -1,0 +1,354 @@
+"""Frozen features: what they depend on, in which order they come, and that none is computed twice."""
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from skinbit.data.images import ImageFolder, check_images, find_images
+from skinbit.embedding.backbones import Backbone, load_backbone
+from skinbit.embedding.compute import Compute
+from skinbit.embedding.embeddings import average_views, baseline_embeddings
+from skinbit.embedding.features import describe_backbone, extract_features, feature_key
+from skinbit.embedding.preprocessing import Preprocessing
+from skinbit.embedding.tables import Features
+from skinbit.params import (
+    BackboneParams,
+    ComputeParams,
+    DataParams,
+    ExperimentParams,
+    LoaderParams,
+    PoolingParams,
+    ViewParams,
+)
+from skinbit.pipelines.baseline_embeddings import nodes
+
+SIZE = 32
+MAX_PIXELS = 1_000_000
+CPU = Compute("cpu", "fp32", 1)
+IN_PROCESS = LoaderParams(workers=0, batch_size=3)
+PLAIN = ViewParams()
+SIX_VIEWS = ViewParams(rotations=(0, 90, 270), zooms=(1.0, 2.0))
+RESNET = BackboneParams(model="test_resnet", image_size=SIZE, pretrained=False)
+
+
+class PixelsAsFeatures(torch.nn.Module):
+    """Gives the pixels themselves, so that a test can see what a backbone is shown."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.flatten(1)
+
+
+def show_pixels(size: int = SIZE, mean: float = 0.0) -> Backbone:
+    preprocessing = Preprocessing(size, 1.0, "bilinear", (mean,) * 3, (1.0,) * 3)
+    return Backbone(PixelsAsFeatures(), preprocessing, 3 * size * size)
+
+
+def extract(
+    folder: ImageFolder,
+    backbone: Backbone,
+    image_ids: str = "abcdefg",
+    views: ViewParams = PLAIN,
+    loader: LoaderParams = IN_PROCESS,
+    compute: Compute = CPU,
+) -> np.ndarray:
+    return extract_features(folder, list(image_ids), backbone, views, loader, compute, MAX_PIXELS)
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Backbone:
+    return load_backbone(RESNET, 1)
+
+
+def test_plain_view_shows_the_image_itself(photographs: ImageFolder, photograph_a: Image.Image) -> None:
+    central = photograph_a.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=(7.5, 0, 52.5, 45))
+    shown = extract(photographs, show_pixels(mean=0.25), "a")[0, 0].reshape(3, SIZE, SIZE)
+    np.testing.assert_allclose(shown.transpose(1, 2, 0), np.asarray(central) / 255 - 0.25, atol=1e-6)
+
+
+def test_view_number_is_rotation_times_zooms_plus_zoom(photographs: ImageFolder) -> None:
+    shown = extract(photographs, show_pixels(), "a", SIX_VIEWS)[0].reshape(6, 3, SIZE, SIZE)
+    for rotation, quarter_turns in enumerate((0, 1, 3)):
+        for zoom in range(2):
+            expected = np.rot90(shown[zoom], quarter_turns, axes=(1, 2))
+            np.testing.assert_array_equal(shown[rotation * 2 + zoom], expected)
+    assert np.abs(shown[0] - shown[1]).max() > 0.1
+
+
+def test_view_0_does_not_depend_on_the_other_views(photographs: ImageFolder, resnet: Backbone) -> None:
+    alone = extract(photographs, resnet)
+    among_six = extract(photographs, resnet, views=SIX_VIEWS)
+    assert (alone.shape, among_six.shape) == ((7, 1, 96), (7, 6, 96))
+    np.testing.assert_allclose(among_six[:, 0], alone[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_those_of_the_network(photographs: ImageFolder, resnet: Backbone) -> None:
+    exact = replace(show_pixels(), preprocessing=resnet.preprocessing)
+    shown = torch.from_numpy(extract(photographs, exact).reshape(7, 3, SIZE, SIZE))
+    with torch.inference_mode():
+        expected = resnet.module(shown).numpy()
+    np.testing.assert_allclose(extract(photographs, resnet)[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_come_in_the_order_asked_for(photographs: ImageFolder) -> None:
+    forwards, backwards = (extract(photographs, show_pixels(8), ids) for ids in ("abcdefg", "gfedcba"))
+    np.testing.assert_array_equal(forwards, backwards[::-1])
+    assert len(np.unique(forwards[:, 0, 0])) > 1
+
+
+def test_features_do_not_depend_on_the_number_of_workers(photographs: ImageFolder, resnet: Backbone) -> None:
+    alone = extract(photographs, resnet, views=SIX_VIEWS)
+    with_workers = extract(photographs, resnet, views=SIX_VIEWS, loader=IN_PROCESS.model_copy(update={"workers": 2}))
+    assert alone.tobytes() == with_workers.tobytes()
+
+
+def test_extraction_restores_threads_and_determinism(photographs: ImageFolder) -> None:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    extract(photographs, show_pixels(8), "a", compute=Compute("cpu", "fp32", 2))
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_mixed_precision_on_the_cpu_is_close(photographs: ImageFolder, resnet: Backbone) -> None:
+    exact = extract(photographs, resnet)[:, 0]
+    mixed = extract(photographs, resnet, compute=Compute("cpu", "bf16", 1))[:, 0]
+    assert mixed.dtype == np.float32
+    assert 0 < np.abs(exact - mixed).max() < 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_features_on_a_gpu_are_close_and_repeatable(photographs: ImageFolder, precision: str) -> None:
+    backbone = load_backbone(RESNET, 1)
+    exact = extract(photographs, backbone)[:, 0]
+    first, again = (extract(photographs, backbone, compute=Compute("cuda", precision, 1))[:, 0] for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    assert np.abs(exact - first).max() < 0.05 * np.abs(exact).max()
+
+
+class NotANumberForLightImages(PixelsAsFeatures):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = super().forward(pixels)
+        return torch.where(features.mean(dim=1, keepdim=True) > 0.9, torch.nan, features)
+
+
+@pytest.mark.parametrize(("culprit", "level"), [("light", 255), ("black", 0)])
+def test_image_whose_features_are_not_finite_or_all_zero_is_named(
+    tmp_path: Path, photographs: ImageFolder, culprit: str, level: int
+) -> None:
+    levels = {"dark": 10, "grey": 128, "brown": 60, culprit: level}
+    for name, grey in levels.items():
+        Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"{name}.png")
+    folder = find_images(photographs.fs, tmp_path.as_posix())
+    backbone = replace(show_pixels(8), module=NotANumberForLightImages())
+    with pytest.raises(ValueError, match=f"features of image {culprit} are not finite, or all zero"):
+        extract_features(folder, list(levels), backbone, PLAIN, IN_PROCESS, CPU, MAX_PIXELS)
+
+
+def test_image_above_the_pixel_limit_is_refused(photographs: ImageFolder) -> None:
+    with pytest.raises(ValueError, match="60x45 pixels"):
+        extract_features(photographs, ["a"], show_pixels(8), PLAIN, IN_PROCESS, CPU, max_pixels=100)
+
+
+def key(params: BackboneParams = RESNET, image: str = "a", seed: int = 1, **changes: Any) -> str:
+    backbone = load_backbone(params, seed)
+    description = describe_backbone(backbone, params, changes.get("compute", CPU), changes.get("batch_size", 3))
+    return feature_key(description, hashlib.sha256(image.encode()).hexdigest())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image": "b"},
+        {"seed": 2},
+        {"batch_size": 4},
+        {"compute": Compute("cpu", "bf16", 1)},
+        {"compute": Compute("cpu", "fp32", 2)},
+        {"params": RESNET.model_copy(update={"image_size": 48})},
+        {"params": RESNET.model_copy(update={"test_views": ViewParams(rotations=(0, 90))})},
+        {"params": RESNET.model_copy(update={"test_views": ViewParams(zooms=(1.0, 2.0))})},
+        {"params": RESNET.model_copy(update={"pooling": PoolingParams(method="gem", levels=(1,))})},
+        {"params": RESNET.model_copy(update={"mean": (0.1, 0.2, 0.3)})},
+        {"params": RESNET.model_copy(update={"model_args": {"pretrained_cfg_overlay": {"crop_pct": 0.5}}})},
+    ],
+    ids=str,
+)
+def test_key_changes_with_everything_that_features_depend_on(changes: dict[str, Any]) -> None:
+    assert key(**changes) != key()
+
+
+def test_key_is_the_same_for_the_same_features() -> None:
+    assert key() == key(params=RESNET.model_copy(update={"frozen": False}))
+
+
+def index_of(folder: ImageFolder, image_ids: str) -> pd.DataFrame:
+    needed = pd.DataFrame({"image_id": list(image_ids), "row": range(2, 2 + len(image_ids))})
+    return pd.DataFrame(check_images(folder, needed, MAX_PIXELS, "data.csv"))
+
+
+def run_node(
+    folder: ImageFolder,
+    index: pd.DataFrame,
+    stored: Features | None = None,
+    backbone: BackboneParams = RESNET,
+    seed: int = 1,
+    loader: LoaderParams = IN_PROCESS,
+    experiment: ExperimentParams = nodes.NO_OVERRIDES,
+) -> Features:
+    """Run the node, with the features that an earlier run left, if any."""
+    settings = experiment.applied_to(backbone)
+    return nodes.extract_features(
+        images=folder,
+        image_index=index,
+        description=describe_backbone(load_backbone(settings, seed), settings, CPU, loader.batch_size),
+        stored=stored or Features((), np.empty((0, 0, 0), np.float32), (), {}),
+        backbone=backbone,
+        loader=loader,
+        compute=ComputeParams(device="cpu", threads=1),
+        data=DataParams(),
+        seed=seed,
+        experiment=experiment,
+    )
+
+
+@pytest.fixture(scope="module")
+def index(photographs: ImageFolder) -> pd.DataFrame:
+    return index_of(photographs, "abcdefg")
+
+
+@pytest.fixture(scope="module")
+def stored(photographs: ImageFolder, index: pd.DataFrame) -> Features:
+    return run_node(photographs, index)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note the ids of all images that go through a backbone."""
+    ids: list[str] = []
+
+    def extract_and_note(folder: ImageFolder, image_ids: list[str], *rest: Any) -> np.ndarray:
+        ids.extend(image_ids)
+        return extract_features(folder, image_ids, *rest)
+
+    monkeypatch.setattr("skinbit.embedding.features.extract_features", extract_and_note)
+    return ids
+
+
+def test_node_describes_what_it_computed(photographs: ImageFolder, resnet: Backbone, stored: Features) -> None:
+    assert stored.image_ids == tuple("abcdefg")
+    assert stored.description["weights_sha256"] == resnet.weights_sha256()
+    assert len(set(stored.keys)) == 7
+    np.testing.assert_array_equal(stored.values, extract(photographs, resnet))
+
+
+def test_second_run_computes_nothing(
+    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+) -> None:
+    again = run_node(photographs, index, stored)
+    assert computed == []
+    assert (again.image_ids, again.keys) == (stored.image_ids, stored.keys)
+    np.testing.assert_array_equal(again.values, stored.values)
+
+
+def test_second_run_with_other_workers_computes_nothing(
+    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+) -> None:
+    again = run_node(photographs, index, stored, loader=IN_PROCESS.model_copy(update={"workers": 2}))
+    assert computed == []
+    assert again.keys == stored.keys
+
+
+def test_only_new_images_are_computed_and_rows_follow_the_index(
+    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+) -> None:
+    rows = [6, 2, 0]
+    part = Features(tuple("gca"), stored.values[rows], tuple(stored.keys[row] for row in rows), stored.description)
+    completed = run_node(photographs, index, part)
+    assert computed == list("bdef")
+    assert completed.image_ids == tuple("abcdefg")
+    np.testing.assert_allclose(completed.values, stored.values, rtol=1e-4, atol=1e-5)
+
+
+def test_images_that_are_no_longer_used_are_dropped(
+    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+) -> None:
+    fewer = run_node(photographs, index.iloc[[4, 1]], stored)
+    assert computed == []
+    assert fewer.image_ids == ("e", "b")
+    np.testing.assert_array_equal(fewer.values, stored.values[[4, 1]])
+
+
+def test_image_with_other_bytes_under_the_same_id_is_computed_again(
+    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+) -> None:
+    replaced = index.assign(sha256=["0" * 64, *index["sha256"][1:]])
+    assert run_node(photographs, replaced, stored).keys[0] != stored.keys[0]
+    assert computed == ["a"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 2},
+        {"backbone": RESNET.model_copy(update={"image_size": 48})},
+        {"backbone": RESNET.model_copy(update={"model": "test_vit"})},
+        {"experiment": ExperimentParams(backbone="resnet", loss="baseline", image_size=48)},
+        {"experiment": ExperimentParams(backbone="resnet", loss="baseline", test_views=SIX_VIEWS)},
+    ],
+    ids=str,
+)
+def test_other_weights_or_settings_compute_everything_again(
+    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str], changes: dict[str, Any]
+) -> None:
+    recomputed = run_node(photographs, index, stored, **changes)
+    assert computed == list("abcdefg")
+    assert not set(recomputed.keys) & set(stored.keys)
+
+
+def test_averaged_views_have_unit_length() -> None:
+    values = np.random.default_rng(0).normal(size=(5, 4, 8)).astype(np.float32)
+    averaged = average_views(values)
+    assert (averaged.shape, averaged.dtype) == ((5, 8), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(averaged, axis=1), 1, atol=1e-6)
+
+
+def test_every_view_has_the_same_say_whatever_its_length() -> None:
+    views = np.array([[[100.0, 0.0], [0.0, 0.01]]], dtype=np.float32)
+    np.testing.assert_allclose(average_views(views), [[0.5**0.5, 0.5**0.5]], atol=1e-6)
+
+
+def test_view_without_a_direction_has_no_say() -> None:
+    np.testing.assert_allclose(average_views(np.array([[[3.0, 4.0], [0.0, 0.0]]], np.float32)), [[0.6, 0.8]], atol=1e-6)
+
+
+def test_baseline_embeddings_come_in_the_order_asked_for() -> None:
+    features = Features(("a", "b", "c"), np.eye(3, dtype=np.float32)[:, None], ("k",) * 3, {"model": "m"})
+    embeddings = baseline_embeddings(features, ["c", "a"])
+    assert embeddings.image_ids == ("c", "a")
+    assert embeddings.values.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert embeddings.description == {"model": "m"}
+
+
+def test_image_without_features_is_named() -> None:
+    features = Features(("a",), np.ones((1, 1, 2), np.float32), ("k",), {})
+    with pytest.raises(ValueError, match=r"2 images .*have no features, the first is x"):
+        baseline_embeddings(features, ["a", "x", "y"])
+
+
+def test_fold_takes_its_own_images_in_the_order_of_the_split() -> None:
+    features = Features(("a", "b", "c"), np.eye(3, dtype=np.float32)[:, None], ("k",) * 3, {})
+    split = pd.DataFrame({"image_id": ["c", "b", "a"], "fold": [0, -1, 0]})
+    assert nodes.embed_subset(features, split, fold=0).image_ids == ("c", "a")
+    assert nodes.embed_subset(features, split, fold=-1).image_ids == ("b",)
+
+
+def test_photographs_fixture_holds_different_pictures(photographs: ImageFolder) -> None:
+    sizes = {Image.open(io.BytesIO(photographs.read(name))).size for name in "abcdefg"}
+    assert sizes == {(60, 45)}
+    assert len({photographs.read(name) for name in "abcdefg"}) == 7
