@@ -22,8 +22,8 @@ from skinbit.embedding.compute import Compute, deterministic, resolve_compute
 from skinbit.embedding.features import extract_features
 from skinbit.params import BackboneParams, ComputeParams, DataParams, LoaderParams, ViewParams
 
-N_IMAGES = 128
-N_LESIONS = 64  # two to four photographs each
+N_IMAGES = 96
+N_LESIONS = 48  # two to four photographs each
 N_ROUNDS = 5
 WIDTH, HEIGHT = 600, 450
 SEED = 0

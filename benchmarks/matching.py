@@ -15,7 +15,8 @@ from sklearn.cluster import DBSCAN
 
 from benchmarks.timing import best_times, describe_machine, markdown_table, peak_megabytes
 from skinbit.matching.clustering import spanning_tree, sweep_eps
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, rank_pairs, unit_vectors
+from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
+from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import select
 from skinbit.matching.verification import select_threshold, sweep_thresholds
 

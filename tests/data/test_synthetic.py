@@ -1,5 +1,6 @@
 """What the synthetic photographs promise: reproducible, independent, consistent, hard for raw pixels."""
 
+import itertools
 import re
 from collections import Counter
 from dataclasses import replace
@@ -64,7 +65,7 @@ def test_image_ids_are_unique_and_opaque(photographs: list[Photograph]) -> None:
     by_id = sorted(photographs, key=lambda p: p.image_id)
     assert len({p.image_id for p in photographs}) == len(photographs)
     assert all(re.fullmatch(r"SIMG_\d{7}", p.image_id) for p in photographs)
-    n_neighbours = sum(a.lesion_id == b.lesion_id for a, b in zip(by_id, by_id[1:], strict=False))
+    n_neighbours = sum(a.lesion_id == b.lesion_id for a, b in itertools.pairwise(by_id))
     assert n_neighbours < 0.05 * len(photographs)
 
 
@@ -87,7 +88,8 @@ def test_same_lesion_and_capture_render_the_same() -> None:
     identities = [draw_identity(np.random.default_rng(1)) for _ in range(2)]
     captures = [draw_capture(np.random.default_rng(2)) for _ in range(2)]
     first, second = map(render, identities, captures)
-    assert identities[0] == identities[1] and captures[0] == captures[1]
+    assert identities[0] == identities[1]
+    assert captures[0] == captures[1]
     assert first.tobytes() == second.tobytes()
     assert (first.mode, first.size) == ("RGB", (200, 150))
 

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from skinbit.matching import pairs
+from skinbit.matching import ranking
 from skinbit.matching.clustering import clusters_at, spanning_tree, sweep_eps
 from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
-from skinbit.matching.pairs import cosine_similarities, lesion_labels, rank_pairs, unit_vectors
+from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
+from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import choice_at, select
 from skinbit.matching.verification import select_threshold, sweep_thresholds
 
@@ -52,8 +53,8 @@ def f1_of(tp, fp, n_positive):
 def top_size(request, monkeypatch):
     """Curves are made in two ways: pair by pair among the most similar, by histogram beyond. Test both."""
     if request.param == "the top is tiny":
-        monkeypatch.setattr(pairs, "_TOP_PAIRS_AT_LEAST", 3)
-        monkeypatch.setattr(pairs, "_TOP_PAIRS_PER_POSITIVE", 1)
+        monkeypatch.setattr(ranking, "_TOP_PAIRS_AT_LEAST", 3)
+        monkeypatch.setattr(ranking, "_TOP_PAIRS_PER_POSITIVE", 1)
 
 
 @pytest.mark.usefixtures("top_size")

@@ -59,7 +59,7 @@ def empty_file(folder):
 
 DATA_MISTAKES = [
     (no_csv, ["There is no metadata file", "data.csv", "SKINBIT_RAW_DIR", "--env demo"]),
-    (no_images, ["images that are missing", f"and {{n_missing}} more", "Remedy"]),
+    (no_images, ["images that are missing", "and {n_missing} more", "Remedy"]),
     (no_lesion_column, ["data.csv has no column lesion_id", "patient, image_id"]),
     (missing_image, ["1 images that are missing", "{first_id}.jpg (row 2"]),
     (truncated_image, ["1 images that cannot be read", "{first_id}.jpg: damaged or cut short", "row 2"]),
@@ -132,7 +132,7 @@ class TestConfiguration:
 
     def test_an_unknown_timm_name(self, project, user_data):
         backbones = {"vit": {"model": "vit_base_patch16_225"}}
-        with pytest.raises(InputError, match="no model 'vit_base_patch16_225'.*vit_base_patch16_224"):
+        with pytest.raises(InputError, match=r"no model 'vit_base_patch16_225'.*vit_base_patch16_224"):
             project.run(study={"sample_data": False, "experiments": "vit_baseline"}, backbones=backbones)
 
     def test_pretrained_weights_out_of_reach(self, project, user_data):
@@ -142,7 +142,7 @@ class TestConfiguration:
         assert "Remedy: connect once" in raised.value.message
 
     def test_an_unknown_pipeline_suggests_the_nearest(self, project):
-        with pytest.raises(InputError, match="no pipeline 'evaluatoin'. Did you mean evaluation"):
+        with pytest.raises(InputError, match=r"no pipeline 'evaluatoin'\. Did you mean evaluation"):
             project.run(pipelines=("evaluatoin",))
 
     def test_a_broken_yaml_file(self, project):

@@ -1,6 +1,7 @@
 """How a baseline turns features into embeddings."""
 
 import numpy as np
+import pandas as pd
 
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
@@ -43,3 +44,26 @@ def average_views(values: FloatArray) -> FloatArray:
     wide = values.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=2, keepdims=True)
     return unit_vectors((wide / np.maximum(lengths, np.finfo(np.float64).tiny)).mean(axis=1))
+
+
+def lesions_of(embeddings: Embeddings, split: pd.DataFrame) -> list[str]:
+    """Look up the lesion of each embedded image.
+
+    Args:
+        embeddings: Of ``n_images`` images.
+        split: ``image_id, lesion_id, …`` of at least these images.
+
+    Returns:
+        ``n_images`` lesion ids, in the order of the embeddings.
+
+    Raises:
+        InputError: If the embeddings are of other images than the split.
+    """
+    lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
+    unknown = [image_id for image_id in embeddings.image_ids if image_id not in lesion_of]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} embedded images are not in split.csv, the first is {unknown[0]}.\n"
+            "  Remedy: the embeddings are of an earlier split; run baseline_embeddings again."
+        )
+    return [lesion_of[image_id] for image_id in embeddings.image_ids]

@@ -7,7 +7,8 @@ import numpy as np
 
 from skinbit.matching.clustering import clusters_at, spanning_tree, sweep_eps
 from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, lesion_labels, rank_pairs
+from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, lesion_labels
+from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import Choice, Sweep, choice_at, select
 from skinbit.matching.verification import select_threshold, sweep_thresholds
 from skinbit.params import EvaluationParams

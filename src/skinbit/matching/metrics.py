@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from skinbit.matching.pairs import FloatArray, LabelArray, PairRanking, row_blocks
+from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks
+from skinbit.matching.ranking import PairRanking
 
 
 def roc_auc(ranking: PairRanking) -> float:
     """Give the chance that a positive pair is more similar than a negative one, ties counting half.
 
     Args:
-        ranking: From :func:`skinbit.matching.pairs.rank_pairs`.
+        ranking: From :func:`skinbit.matching.ranking.rank_pairs`.
 
     Returns:
         Area under the ROC curve in [0, 1] (Mann-Whitney form); NaN without positive or without negative pairs.
@@ -29,7 +30,7 @@ def average_precision(ranking: PairRanking) -> float:
     """Give the mean of precision over the positive pairs, equal similarities entering together.
 
     Args:
-        ranking: From :func:`skinbit.matching.pairs.rank_pairs`.
+        ranking: From :func:`skinbit.matching.ranking.rank_pairs`.
 
     Returns:
         Average precision in (0, 1], as scikit-learn defines it (no interpolation); NaN without a positive pair.

@@ -14,6 +14,11 @@ logger = logging.getLogger(__name__)
 _CURVE_COLUMNS = ["method", "cut", "tp", "fp", "f1"]
 
 
+def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
+    """Write figures down as ``metric, value``."""
+    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values())})
+
+
 def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
     """Write sweeps down as a table.
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinbit.matching.pairs import FloatArray, PairRanking, pair_blocks
+from skinbit.matching.pairs import FloatArray, pair_blocks
+from skinbit.matching.ranking import PairRanking
 from skinbit.matching.selection import Choice, Sweep, select
 
 
@@ -16,7 +17,7 @@ def sweep_thresholds(ranking: PairRanking) -> Sweep:
     where F1 is below 0.19, the similarities of positive pairs. Its maximum is the maximum over all thresholds.
 
     Args:
-        ranking: From :func:`skinbit.matching.pairs.rank_pairs`.
+        ranking: From :func:`skinbit.matching.ranking.rank_pairs`.
 
     Returns:
         The curve, ``method`` ``cosine``. Among the most similar pairs a reported threshold lies midway between two

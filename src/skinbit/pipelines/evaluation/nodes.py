@@ -1,16 +1,15 @@
 """Nodes: embeddings -> figures of a fold -> results of an experiment -> leaderboard."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings
-from skinbit.errors import InputError
 from skinbit.matching.evaluation import METHODS, evaluate_subset
-from skinbit.matching.results import collect_folds, curve_table, rank_experiments
+from skinbit.matching.results import collect_folds, curve_table, metric_table, rank_experiments
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
@@ -42,27 +41,6 @@ def evaluate_embeddings(
     found = evaluate_subset(embeddings.values, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     return metric_table(found.metrics), curve_table(found.sweeps), clusters
-
-
-def lesions_of(embeddings: Embeddings, split: pd.DataFrame) -> list[str]:
-    """Look up the lesion of each embedded image.
-
-    Raises:
-        InputError: If the embeddings are of other images than the split.
-    """
-    lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
-    unknown = [image_id for image_id in embeddings.image_ids if image_id not in lesion_of]
-    if unknown:
-        raise InputError(
-            f"{len(unknown)} embedded images are not in split.csv, the first is {unknown[0]}.\n"
-            "  Remedy: the embeddings are of an earlier split; run baseline_embeddings again."
-        )
-    return [lesion_of[image_id] for image_id in embeddings.image_ids]
-
-
-def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
-    """Write figures down as ``metric, value``."""
-    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values())})
 
 
 def collect_results(study: StudyParams, *tables: pd.DataFrame) -> pd.DataFrame:

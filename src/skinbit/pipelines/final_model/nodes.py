@@ -3,10 +3,11 @@
 import pandas as pd
 
 from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.evaluation import METHODS, evaluate_at, evaluate_subset
+from skinbit.matching.results import metric_table
 from skinbit.params import BackboneParams, EvaluationParams, ExperimentParams
-from skinbit.pipelines.evaluation.nodes import lesions_of, metric_table
 
 
 def evaluate_test(

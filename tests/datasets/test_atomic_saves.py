@@ -1,0 +1,243 @@
+"""Every save of every dataset in the catalog is complete or has not happened, whatever ends it halfway.
+
+The kernel itself ends it: it lets a process write files of a few bytes only (``RLIMIT_FSIZE``), as a full disk would,
+and either refuses the write, which raises, or kills the process in the middle of it. Any way of writing is caught.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.io import AbstractDataset, DataCatalog, DatasetError
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.matplotlib import MatplotlibDataset
+from kedro_datasets.pandas import CSVDataset
+from kedro_datasets.yaml import YAMLDataset
+
+from skinbit.datasets.checkpoint import CheckpointDataset
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.features import FeaturesDataset
+from skinbit.datasets.image_folder import ImageFolderDataset
+from skinbit.datasets.metadata_table import MetadataDataset
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.tables import Embeddings, Features
+from skinbit.settings import CONFIG_LOADER_ARGS
+
+resource = pytest.importorskip("resource", reason="needs a kernel that limits the size of files")
+
+CONF = Path(__file__).parents[2] / "conf"
+EXAMPLE_NAMES = {"backbone": "vit", "experiment": "vit_triplet", "fold": "0"}
+WRITABLE_BYTES = 20  # every example is longer
+
+
+def make_figure(seed: int) -> Any:
+    figure = plt.figure(figsize=(1, 1))
+    figure.add_subplot().plot([0, seed])
+    return figure
+
+
+def make_array(seed: int, *shape: int) -> np.ndarray:
+    return np.full(shape, seed, dtype=np.float32)
+
+
+EXAMPLES = {
+    CSVDataset: lambda seed: pd.DataFrame({"image_id": ["a", "b"], "some_value": [seed, 0.5]}),
+    MetadataDataset: lambda seed: pd.DataFrame({"lesion_id": ["L", "L"], "image_id": ["a", f"b{seed}"]}),
+    JSONDataset: lambda seed: {"some_key": "some value", "seed": seed},
+    YAMLDataset: lambda seed: {"some_key": "some value", "seed": seed},
+    MatplotlibDataset: make_figure,
+    EmbeddingsDataset: lambda seed: Embeddings(("a", "b"), make_array(seed, 2, 3), {}),
+    FeaturesDataset: lambda seed: Features(("a", "b"), make_array(seed, 2, 1, 3), ("x", "y"), {}),
+    CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
+    ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
+}
+READ_ONLY = ("skinbit.datasets.folder_listing.FolderListingDataset",)
+
+
+def example(dataset: Any, seed: int) -> Any:
+    """Give something that the dataset can save; another seed gives something else."""
+    makers = [make for kind, make in EXAMPLES.items() if isinstance(dataset, kind)]
+    assert makers, f"{type(dataset).__name__} is new in the catalog: add an example of what it saves to EXAMPLES"
+    return makers[0](seed)
+
+
+def entries_that_are_saved() -> list[str]:
+    content = yaml.safe_load((CONF / "base" / "catalog.yml").read_text(encoding="utf-8"))
+    return [name for name in content if not name.startswith("_") and content[name]["type"] not in READ_ONLY]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture(scope="module")
+def catalog(root: Path) -> DataCatalog:
+    """The project's own catalog, read as Kedro reads it, with all files below ``root / "data"``."""
+    shutil.copytree(CONF / "base", root / "conf" / "base")
+    (root / "conf" / "local").mkdir()
+    where = root / "conf" / "base" / "globals.yml"
+    moved = {"root": f"{root}/data", "raw_dir": f"{root}/data/01_raw"}
+    where.write_text(yaml.safe_dump(yaml.safe_load(where.read_text(encoding="utf-8")) | moved), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as environment:
+        for variable in ("SKINBIT_RAW_DIR", "SKINBIT_METADATA_FILE"):
+            environment.delenv(variable, raising=False)
+        return DataCatalog.from_config(OmegaConfigLoader(str(root / "conf"), **CONFIG_LOADER_ARGS)["catalog"])
+
+
+@pytest.fixture
+def data(root: Path) -> Path:
+    """The folder that the catalog's files are in; empty."""
+    shutil.rmtree(root / "data", ignore_errors=True)
+    return root / "data"
+
+
+def resolve(catalog: DataCatalog, entry: str) -> Any:
+    """Give the dataset of an entry; a pattern's placeholders take example names."""
+    name = re.sub(r"{(\w+)}", lambda placeholder: EXAMPLE_NAMES[placeholder[1]], entry)
+    assert name == entry or catalog.config_resolver.match_dataset_pattern(name) == entry
+    dataset = catalog.get(name)
+    assert isinstance(dataset, AbstractDataset)
+    return dataset
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def without_temporary(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if not re.search(r"(^|/)\.[^/]+\.tmp$", name)}
+
+
+@contextlib.contextmanager
+def writes_end_early() -> Iterator[None]:
+    """Let no file of this process grow beyond a few bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (WRITABLE_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def save_and_fail(dataset: Any, value: Any) -> None:
+    """Save on a full disk."""
+    with writes_end_early(), pytest.raises((DatasetError, OSError)):
+        dataset.save(value)
+
+
+def save_and_die(dataset: Any, value: Any) -> None:
+    """Save in a process that the kernel kills in the middle of writing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child only writes: threads do not matter
+        child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python itself ignores it
+        with contextlib.suppress(BaseException), writes_end_early():
+            dataset.save(value)
+        os._exit(0)
+    assert os.WTERMSIG(wait_for(child)) == signal.SIGXFSZ, "the save was meant to be killed"
+
+
+def wait_for(child: int, timeout_s: float = 20) -> int:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        finished, status = os.waitpid(child, os.WNOHANG)
+        if finished:
+            return status
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("the child process hung")
+
+
+ENDINGS = [save_and_fail, save_and_die]
+
+
+def assert_first_save_is_all_or_nothing(dataset: Any, folder: Path, end_early: Any) -> None:
+    end_early(dataset, example(dataset, 1))
+    assert without_temporary(files_below(folder)) == {}, "half a file has the final name"
+    assert not dataset.exists()
+
+
+def assert_later_save_is_all_or_nothing(dataset: Any, folder: Path, end_early: Any) -> None:
+    dataset.save(example(dataset, 1))
+    saved = files_below(folder)
+    assert saved
+    assert min(map(len, saved.values())) > WRITABLE_BYTES
+    end_early(dataset, example(dataset, 2))
+    assert without_temporary(files_below(folder)) == saved, "the old content is lost"
+    assert dataset.exists()
+
+
+def assert_whole_save_takes_effect(dataset: Any, folder: Path) -> None:
+    saved = []
+    for seed in (1, 2):
+        dataset.save(example(dataset, seed))
+        saved.append(files_below(folder))
+    assert saved[0].keys() == saved[1].keys()
+    assert saved[0] != saved[1]
+
+
+@pytest.mark.parametrize("end_early", ENDINGS)
+@pytest.mark.parametrize("entry", entries_that_are_saved())
+def test_first_save_that_ends_early_leaves_no_file(
+    catalog: DataCatalog, data: Path, entry: str, end_early: Any
+) -> None:
+    assert_first_save_is_all_or_nothing(resolve(catalog, entry), data, end_early)
+
+
+@pytest.mark.parametrize("end_early", ENDINGS)
+@pytest.mark.parametrize("entry", entries_that_are_saved())
+def test_save_that_ends_early_leaves_the_old_files_as_they_were(
+    catalog: DataCatalog, data: Path, entry: str, end_early: Any
+) -> None:
+    assert_later_save_is_all_or_nothing(resolve(catalog, entry), data, end_early)
+
+
+@pytest.mark.parametrize("entry", entries_that_are_saved())
+def test_save_that_fails_leaves_nothing_behind(catalog: DataCatalog, data: Path, entry: str) -> None:
+    dataset = resolve(catalog, entry)
+    save_and_fail(dataset, example(dataset, 1))
+    assert files_below(data) == {}
+
+
+@pytest.mark.parametrize("entry", entries_that_are_saved())
+def test_save_that_ends_well_replaces_the_old_files(catalog: DataCatalog, data: Path, entry: str) -> None:
+    assert_whole_save_takes_effect(resolve(catalog, entry), data)
+
+
+@pytest.mark.parametrize("end_early", ENDINGS)
+@pytest.mark.parametrize(
+    ("stock", "name"),
+    [(CSVDataset, "a.csv"), (JSONDataset, "a.json"), (YAMLDataset, "a.yaml"), (MatplotlibDataset, "a.png")],
+)
+def test_stock_dataset_in_the_catalog_would_be_noticed(tmp_path: Path, stock: type, name: str, end_early: Any) -> None:
+    dataset = stock(filepath=(tmp_path / "data" / name).as_posix())
+    with pytest.raises(AssertionError, match="half a file has the final name"):
+        assert_first_save_is_all_or_nothing(dataset, tmp_path / "data", end_early)
+    with pytest.raises(AssertionError, match="the old content is lost"):
+        assert_later_save_is_all_or_nothing(dataset, tmp_path / "data", end_early)
+
+
+def test_dataset_of_a_new_kind_in_the_catalog_would_be_noticed(tmp_path: Path) -> None:
+    from kedro_datasets.text import TextDataset
+
+    with pytest.raises(AssertionError, match="TextDataset is new in the catalog"):
+        example(TextDataset(filepath=(tmp_path / "a.txt").as_posix()), 1)
