@@ -16,9 +16,8 @@ from sklearn.cluster import DBSCAN
 from benchmarks.timing import best_times, describe_machine, markdown_table, peak_megabytes
 from skinbit.matching.clustering import spanning_tree, sweep_eps
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
-from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import select
-from skinbit.matching.verification import select_threshold, sweep_thresholds
+from skinbit.matching.verification import sweep_thresholds
 
 SIZES = {1_000: (1.95, 30, 5), 4_500: (1.85, 9, 3), 10_000: (1.8, 5, 1)}
 """Per number of images: the noise that puts the best F1 near 0.8, repetitions of the threshold and DBSCAN sweeps."""
@@ -105,7 +104,7 @@ def tight_threshold_loop(pairs: Pairs) -> float:
 
 def exact_threshold_sweep(similarities: FloatArray, labels: LabelArray) -> float:
     """Give the best F1 of all thresholds."""
-    return select_threshold(similarities, sweep_thresholds(rank_pairs(similarities, labels))).f1
+    return select(sweep_thresholds(similarities, labels)).f1
 
 
 def dbscan_loop(distances: FloatArray, labels: LabelArray) -> float:

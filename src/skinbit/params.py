@@ -50,7 +50,9 @@ class DataParams(Block):
     min_images_per_lesion: int = Field(default=2, ge=1)
     max_images_per_lesion: int = Field(default=4, ge=1)
     max_lesions: int | None = Field(default=None, ge=1, description="cut to so many lesions; none: all")
-    max_pixels: int = Field(default=100_000_000, ge=1, description="larger images are refused undecoded")
+    max_pixels: int = Field(
+        default=80_000_000, ge=1, le=89_000_000, description="larger images are refused undecoded; Pillow warns above"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

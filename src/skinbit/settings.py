@@ -14,6 +14,7 @@ warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\
 # Nodes that know their fold are partial functions; ParallelRunner's pickling drops the name that they were given.
 warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'partial' function", category=UserWarning)
 
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry",)  # nothing about medical data leaves the machine; see .telemetry
 CONTEXT_CLASS = StudyContext
 SESSION_CLASS = StudySession
 CONFIG_LOADER_ARGS = {

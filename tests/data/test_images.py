@@ -182,7 +182,7 @@ def test_decompression_bomb_is_refused() -> None:
     header = bytearray(encode(plain(), "JPEG"))
     size_at = header.index(b"\xff\xc0") + 5
     header[size_at : size_at + 4] = b"\xff\xff\xff\xff"
-    assert "far more than data.max_pixels" in refusal(bytes(header))
+    assert "more than data.max_pixels" in refusal(bytes(header))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_utf_16_of_either_byte_order_is_read(mark: bytes, encoding: str) -> None
 
 def test_windows_1252_is_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     read("lesion_id,image_id\nL,ä\n", "cp1252")
-    assert "data.csv is not UTF-8" in caplog.text
+    assert "data.csv is no valid Unicode" in caplog.text
 
 
 def test_blanks_around_cells_and_names_are_removed() -> None:

@@ -65,7 +65,10 @@ EXAMPLES = {
     CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
     ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
 }
-READ_ONLY = ("skinbit.datasets.folder_listing.FolderListingDataset",)
+READ_ONLY = (
+    "skinbit.datasets.folder_listing.FolderListingDataset",
+    "skinbit.datasets.feature_cache.FeatureCacheDataset",
+)
 
 
 def example(dataset: Any, seed: int) -> Any:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from skinbit.datasets.checkpoint import CheckpointDataset
 from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.feature_cache import FeatureCacheDataset
 from skinbit.datasets.features import FeaturesDataset
 from skinbit.datasets.files import pack, unpack_header
 from skinbit.datasets.folder_listing import FolderListingDataset
@@ -308,7 +309,8 @@ def test_embeddings_are_previewed_as_a_table(place: str) -> None:
     dataset.save(EMBEDDINGS)
     preview = dataset.preview(nrows=3)
     assert viz_type(dataset) == "TablePreview"
-    assert preview["index"] == list(IDS[:3])
+    assert preview["columns"][0] == "image_id"
+    assert [row[0] for row in preview["data"]] == list(IDS[:3])
     assert np.shape(preview["data"]) == (3, len(preview["columns"]))
     assert json.dumps(preview)
 
@@ -346,8 +348,15 @@ def test_image_folder_is_previewed_as_a_contact_sheet(place: str) -> None:
     preview = dataset.preview(columns=3, rows=2)
     assert viz_type(dataset) == "ImagePreview"
     sheet = Image.open(io.BytesIO(base64.b64decode(preview)))
-    assert sheet.size == (3 * 96, 2 * 96)
+    assert sheet.size == (3 * 96, 2 * 72)
     assert sheet.getpixel((10, 10)) == (200, 100, 50)
+
+
+def test_feature_cache_finds_features_by_name_and_is_empty_where_there_are_none(place: str) -> None:
+    FeaturesDataset(filepath=f"{place}/vit/features.safetensors").save(FEATURES)
+    stored_features = FeatureCacheDataset(path=place).load()
+    assert stored_features("vit").keys == FEATURES.keys
+    assert stored_features("resnet").image_ids == ()
 
 
 def test_figure_is_saved_and_previewed_as_png(place: str) -> None:

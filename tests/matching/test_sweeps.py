@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from skinbit.matching import ranking
+from skinbit.matching import verification
 from skinbit.matching.clustering import clusters_at, spanning_tree, sweep_eps
 from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
 from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
-from skinbit.matching.ranking import rank_pairs
+from skinbit.matching.ranking import count_pairs, most_similar_pairs, rank_pairs
 from skinbit.matching.selection import choice_at, select
-from skinbit.matching.verification import select_threshold, sweep_thresholds
+from skinbit.matching.verification import select_threshold, sweep_thresholds, with_tail
 
 EPS_GRID = np.linspace(0.01, 1.99, 34)
 
@@ -49,21 +49,27 @@ def f1_of(tp, fp, n_positive):
     return 2 * tp / (tp + fp + n_positive)
 
 
-@pytest.fixture(params=["everything is in the top", "the top is tiny"])
-def top_size(request, monkeypatch):
-    """Curves are made in two ways: pair by pair among the most similar, by histogram beyond. Test both."""
-    if request.param == "the top is tiny":
-        monkeypatch.setattr(ranking, "_TOP_PAIRS_AT_LEAST", 3)
-        monkeypatch.setattr(ranking, "_TOP_PAIRS_PER_POSITIVE", 1)
+@pytest.fixture(params=["everything is in the head", "the head is tiny"])
+def head_size(request, monkeypatch):
+    """A curve's head is made pair by pair, its tail by counting. Test both, and a head that has to grow."""
+    if request.param == "the head is tiny":
+        monkeypatch.setattr(verification, "_HEAD_AT_LEAST", 1)
+        monkeypatch.setattr(verification, "_HEAD_PER_POSITIVE", 1)
+        monkeypatch.setattr(verification, "_HEAD_GROWTH", 2)
 
 
-@pytest.mark.usefixtures("top_size")
+def whole_curve(similarities, labels):
+    return with_tail(sweep_thresholds(similarities, labels), similarities, rank_pairs(similarities, labels))
+
+
+@pytest.mark.usefixtures("head_size")
 class TestThresholdSweep:
-    @given(embedded_images(), st.integers(1, 500))
-    def test_every_row_counts_what_brute_force_counts(self, images, block_values):
+    @given(embedded_images())
+    def test_every_row_counts_what_brute_force_counts(self, images):
         embeddings, labels = images
         similarity, positive = all_pairs(embeddings, labels)
-        sweep = sweep_thresholds(rank_pairs(cosine_similarities(embeddings), labels, block_values))
+        sweep = whole_curve(cosine_similarities(embeddings), labels)
+        assert (np.diff(sweep.cuts) < 0).all()
         for cut, reported, tp, fp in zip(sweep.cuts, sweep.reported, sweep.tp, sweep.fp, strict=True):
             assert (tp, fp) == brute_force_counts(similarity >= cut, positive)
             assert (tp, fp) == brute_force_counts(similarity >= reported, positive)
@@ -73,7 +79,7 @@ class TestThresholdSweep:
         embeddings, labels = images
         similarity, positive = all_pairs(embeddings, labels)
         similarities = cosine_similarities(embeddings)
-        choice = select_threshold(similarities, sweep_thresholds(rank_pairs(similarities, labels)))
+        choice = select(sweep_thresholds(similarities, labels))
         if not positive.any():
             assert np.isnan(choice.f1)
             assert np.isnan(choice.cut)
@@ -89,11 +95,22 @@ class TestThresholdSweep:
         embeddings, labels = images
         similarity, positive = all_pairs(embeddings, labels)
         similarities = cosine_similarities(embeddings)
-        choice = select_threshold(similarities, sweep_thresholds(rank_pairs(similarities, labels)))
+        choice = select(sweep_thresholds(similarities, labels))
         if positive.any():
             upper = similarity[similarity >= choice.cut].min()
             lower = similarity[similarity < choice.cut].max(initial=-1.0)
             assert choice.cut == (upper + lower) / 2
+
+    @given(embedded_images(), st.floats(-1, 0.9))
+    def test_a_range_that_leaves_out_the_head_is_searched_too(self, images, highest):
+        embeddings, labels = images
+        similarity, positive = all_pairs(embeddings, labels)
+        similarities = cosine_similarities(embeddings)
+        choice = select_threshold(similarities, whole_curve(similarities, labels).within(-1.0, highest))
+        if np.isfinite(choice.cut):
+            tp, fp = brute_force_counts(similarity >= choice.cut, positive)
+            assert choice.f1 == pytest.approx(f1_of(tp, fp, positive.sum()))
+            assert choice.cut == -1 or choice.cut not in similarity
 
     @given(embedded_images())
     def test_ranking_metrics_equal_scikit_learn(self, images):
@@ -105,6 +122,31 @@ class TestThresholdSweep:
             assert average_precision(ranking) == pytest.approx(average_precision_score(positive, similarity))
         if positive.any() and not positive.all():
             assert roc_auc(ranking) == pytest.approx(roc_auc_score(positive, similarity))
+
+
+class TestCounting:
+    @given(embedded_images(), st.integers(1, 500), st.integers(1, 60))
+    def test_the_most_similar_pairs_are_those_of_a_full_sort_up_to_a_whole_tie(self, images, block_values, n_pairs):
+        embeddings, labels = images
+        descending = np.sort(all_pairs(embeddings, labels)[0])[::-1]
+        nearest, below = most_similar_pairs(cosine_similarities(embeddings), n_pairs, block_values)
+        assert len(nearest) <= n_pairs
+        assert nearest.tolist() == descending[: len(nearest)].tolist()
+        if len(descending) <= n_pairs:
+            assert (len(nearest), below) == (len(descending), -1.0)
+        else:
+            assert below == descending[len(nearest)]
+            assert len(nearest) == 0 or below < nearest[-1]
+            assert (descending >= below).sum() > n_pairs
+
+    @given(embedded_images(), st.integers(1, 500))
+    def test_counts_are_exact_at_any_value(self, images, block_values):
+        embeddings, labels = images
+        similarity, _ = all_pairs(embeddings, labels)
+        values = np.unique(np.float32(np.concatenate([similarity[::3], [-1.0, -0.5, 0.0, 0.25, 1.0]])))
+        at_least, above = count_pairs(cosine_similarities(embeddings), values, block_values)
+        assert at_least.tolist() == [(similarity >= value).sum() for value in values]
+        assert above.tolist() == [(similarity > value).sum() for value in values]
 
 
 class TestEpsSweep:

@@ -22,7 +22,8 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         shutil.copytree(REPOSITORY / "conf", root / "conf")
-        shutil.copy(REPOSITORY / "pyproject.toml", root)
+        for name in ("pyproject.toml", ".telemetry"):
+            shutil.copy(REPOSITORY / name, root)
         (root / "src").mkdir()  # the package itself is installed
 
     def run(

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import struct
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,9 +80,7 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
     if not content:
         raise ValueError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
-            image = Image.open(io.BytesIO(content), formats=_DECODERS)
+        image = Image.open(io.BytesIO(content), formats=_DECODERS)
         if image.width * image.height > max_pixels:
             raise ValueError(f"{image.width}x{image.height} pixels are more than data.max_pixels={max_pixels}")
         if least_side is not None:
@@ -92,8 +89,8 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
         return _to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise ValueError("not a JPEG or PNG image") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"far more than data.max_pixels={max_pixels} pixels") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"more than data.max_pixels={max_pixels} pixels") from error
     except (OSError, SyntaxError, EOFError, TypeError, struct.error) as error:  # the last two: damaged EXIF
         raise ValueError(f"damaged or cut short ({str(error).rstrip('.')})") from error
 

@@ -58,12 +58,12 @@ def read_metadata(content: bytes, source: str) -> pd.DataFrame:
 
 
 def _decode(content: bytes, source: str) -> str:
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16")
     try:
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return content.decode("utf-16")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        logger.warning("%s is not UTF-8; read as Windows-1252", source)
+        logger.warning("%s is no valid Unicode; read as Windows-1252", source)
         return content.decode("cp1252", errors="replace")
 
 

@@ -28,11 +28,12 @@ class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
     def preview(self, nrows: int = 10) -> TablePreview:
         """Show the first rows and dimensions in Kedro-Viz."""
         embeddings = self.load()
-        shown = embeddings.values[:nrows, :_PREVIEW_COLUMNS]
+        shown = embeddings.values[:nrows, :_PREVIEW_COLUMNS].astype(float).round(4)
+        rows = zip(embeddings.image_ids, shown.tolist(), strict=False)
         return TablePreview(
             {
-                "index": list(embeddings.image_ids[:nrows]),
-                "columns": [f"dimension {column}" for column in range(shown.shape[1])],
-                "data": shown.round(4).tolist(),
+                "index": list(range(len(shown))),
+                "columns": ["image_id", *(f"dimension {column}" for column in range(shown.shape[1]))],
+                "data": [[image_id, *values] for image_id, values in rows],
             }
         )

@@ -14,7 +14,9 @@ from PIL import Image
 from skinbit.data.images import ImageFolder, decode_image, find_images
 from skinbit.datasets.files import atomic_target
 
-_THUMBNAIL = 96
+_CELL = (96, 72)
+"""Pixels of a thumbnail: most dermoscopes photograph 4:3."""
+
 _MAX_PREVIEW_PIXELS = 100_000_000
 
 
@@ -64,11 +66,12 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
     def preview(self, columns: int = 6, rows: int = 4) -> ImagePreview:
         """Show the first photographs as a contact sheet in Kedro-Viz."""
         folder = self.load()
-        sheet = Image.new("RGB", (columns * _THUMBNAIL, rows * _THUMBNAIL))
+        width, height = _CELL
+        sheet = Image.new("RGB", (columns * width, rows * height))
         for position, image_id in enumerate(list(folder.files)[: columns * rows]):
-            thumbnail = decode_image(folder.read(image_id), _MAX_PREVIEW_PIXELS, _THUMBNAIL)
-            thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            sheet.paste(thumbnail, (position % columns * _THUMBNAIL, position // columns * _THUMBNAIL))
+            thumbnail = decode_image(folder.read(image_id), _MAX_PREVIEW_PIXELS, width)
+            thumbnail.thumbnail(_CELL)
+            sheet.paste(thumbnail, (position % columns * width, position // columns * height))
         buffer = io.BytesIO()
         sheet.save(buffer, format="PNG")
         return ImagePreview(base64.b64encode(buffer.getvalue()).decode())

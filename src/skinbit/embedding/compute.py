@@ -1,6 +1,7 @@
 """Where networks compute, with which precision and how many threads; deterministic everywhere."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ import torch
 
 from skinbit.errors import InputError
 from skinbit.params import ComputeParams
+
+
+_NETWORKS = threading.Lock()
+"""The number of threads is the process's, and figures depend on it: one network computes at a time."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,13 @@ def available_cores() -> int:
 @contextmanager
 def deterministic(compute: Compute) -> Iterator[None]:
     """Run PyTorch with a fixed number of threads and deterministic algorithms; restore both afterwards."""
-    threads, was_on = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-    torch.set_num_threads(compute.threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(was_on)
+    with _NETWORKS:
+        threads, was_on = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        torch.set_num_threads(compute.threads)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(was_on)

@@ -45,17 +45,15 @@ def spanning_tree(similarities: FloatArray) -> SpanningTree:
     n_images = len(similarities)
     edges = np.empty((max(0, n_images - 1), 2), dtype=np.int64)
     weights = np.empty(len(edges), dtype=np.float32)
-    nearest = np.full(n_images, -np.inf, dtype=np.float32)
+    nearest = np.full(n_images, -np.inf, dtype=np.float32)  # similarity of the best link into the tree; -inf inside
+    to_beat = nearest.copy()  # the same outside; inf inside, where nothing is to be linked any more
     link = np.zeros(n_images, dtype=np.int64)
-    outside = np.ones(n_images, dtype=bool)
     newest = 0
     for step in range(len(edges)):
-        outside[newest] = False
-        nearest[newest] = -np.inf
-        closer = similarities[newest] > nearest
-        closer &= outside
-        np.copyto(nearest, similarities[newest], where=closer)
-        np.copyto(link, newest, where=closer)
+        nearest[newest], to_beat[newest] = -np.inf, np.inf
+        closer = np.flatnonzero(similarities[newest] > to_beat)
+        nearest[closer] = to_beat[closer] = similarities[newest, closer]
+        link[closer] = newest
         newest = int(np.argmax(nearest))
         edges[step] = link[newest], newest
         weights[step] = nearest[newest]

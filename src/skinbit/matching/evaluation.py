@@ -10,7 +10,7 @@ from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, lesion_labels
 from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import Choice, Sweep, choice_at, select
-from skinbit.matching.verification import select_threshold, sweep_thresholds
+from skinbit.matching.verification import select_threshold, sweep_thresholds, with_tail
 from skinbit.params import EvaluationParams
 
 METHODS = {"cosine": "cosine_threshold", "dbscan": "dbscan_eps"}
@@ -47,7 +47,8 @@ def evaluate_subset(embeddings: FloatArray, lesion_ids: list[str], params: Evalu
     similarities = cosine_similarities(embeddings)
     ranking = rank_pairs(similarities, labels)
     tree = spanning_tree(similarities)
-    thresholds, epses = sweep_thresholds(ranking), sweep_eps(tree, labels)
+    thresholds = with_tail(sweep_thresholds(similarities, labels), similarities, ranking)
+    epses = sweep_eps(tree, labels)
     threshold = select_threshold(similarities, thresholds.within(*params.threshold_range))
     eps = select(epses.within(*params.eps_range))
     metrics = {

@@ -5,23 +5,51 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import BLOCK_VALUES, FloatArray, LabelArray, pair_blocks, positive_similarities
+from skinbit.matching.pairs import BLOCK_VALUES, FloatArray, LabelArray, pair_blocks, positive_similarities, row_blocks
 
-_TOP_PAIRS_PER_POSITIVE = 10
-_TOP_PAIRS_AT_LEAST = 1_000
+_HEAD_BLOCK_VALUES = 2**16
+"""Values compared at once in search of the most similar pairs: 256 kB, within the processor's cache."""
+
+
+def most_similar_pairs(
+    similarities: FloatArray, n_pairs: int, block_values: int = _HEAD_BLOCK_VALUES
+) -> tuple[FloatArray, float]:
+    """Give the similarities of the most similar pairs of any kind.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric; only the upper triangle is read.
+        n_pairs: How many at most; fewer where the last tie would be cut in two.
+        block_values: Values compared at once; changes memory and speed, never a figure.
+
+    Returns:
+        Their similarities, descending, and the next similarity below them (-1 where there are no more pairs).
+    """
+    n_kept = n_pairs + 1  # one more shows where the last tie goes on
+    kept, floor = np.empty(0, dtype=np.float32), np.float32(-np.inf)
+    for start, stop in row_blocks(len(similarities), block_values):
+        block = similarities[start:stop, start:]
+        is_near = block >= floor
+        is_near[:, : stop - start] &= ~np.tri(stop - start, dtype=bool)  # each pair once, and no image with itself
+        kept = np.concatenate([kept, block[is_near]])
+        if len(kept) > 2 * n_kept:
+            kept = np.partition(kept, len(kept) - n_kept)[-n_kept:]
+            floor = kept[0]
+    descending = np.sort(kept)[::-1][:n_kept]
+    if len(descending) < n_kept:
+        return descending, -1.0
+    last = descending[-1]
+    return descending[: np.searchsorted(-descending, -last, side="left")], float(last)
 
 
 @dataclass(frozen=True)
 class PairRanking:
-    """Where the positive pairs stand among all pairs, and the most similar pairs one by one.
+    """Where the positive pairs stand among all pairs.
 
     Attributes:
         positives: Distinct similarities of positive pairs, descending, ``(m,)``.
         n_positives_at: Positive pairs with exactly that similarity, ``(m,)``.
         n_at_least: Pairs of any kind with at least that similarity, ``(m,)``.
         n_above: Pairs of any kind with more than that similarity, ``(m,)``.
-        top: The most similar pairs of any kind, descending; complete: no tie is cut in two.
-        below_top: The largest similarity below ``top``, -1 where ``top`` holds all pairs.
         n_pairs: All pairs.
     """
 
@@ -29,8 +57,6 @@ class PairRanking:
     n_positives_at: LabelArray
     n_at_least: LabelArray
     n_above: LabelArray
-    top: FloatArray
-    below_top: float
     n_pairs: int
 
     @property
@@ -39,35 +65,39 @@ class PairRanking:
         return int(self.n_positives_at.sum())
 
 
-def rank_pairs(similarities: FloatArray, labels: LabelArray, block_values: int = BLOCK_VALUES) -> PairRanking:
-    """Rank the positive pairs among all pairs, exactly, in one pass of bounded memory.
+def rank_pairs(similarities: FloatArray, labels: LabelArray) -> PairRanking:
+    """Rank the positive pairs among all pairs.
 
     Args:
         similarities: ``(n, n)`` float32, symmetric; only the upper triangle is read.
         labels: ``(n,)``, the lesion of each image.
+
+    Returns:
+        The ranking.
+    """
+    positives, n_positives_at = np.unique(positive_similarities(similarities, labels), return_counts=True)
+    n_at_least, n_above = count_pairs(similarities, positives)
+    n_pairs = len(labels) * (len(labels) - 1) // 2
+    return PairRanking(positives[::-1], n_positives_at[::-1], n_at_least[::-1], n_above[::-1], n_pairs)
+
+
+def count_pairs(
+    similarities: FloatArray, values: FloatArray, block_values: int = BLOCK_VALUES
+) -> tuple[LabelArray, LabelArray]:
+    """Count the pairs at and above each of a few similarities, exactly, in one pass of bounded memory.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric; only the upper triangle is read.
+        values: ``(m,)`` float32, ascending.
         block_values: Pairs handled at once; changes memory and speed, never a figure.
 
     Returns:
-        The ranking; ``top`` holds at least 10 pairs per positive one (and 1,000) where there are so many: beyond
-        them pairwise F1 is below 0.19.
+        Pairs at least as similar as each value, and pairs more similar, ``(m,)`` each.
     """
-    positives, n_positives_at = np.unique(positive_similarities(similarities, labels), return_counts=True)
-    counter = _PairCounter(positives)
-    top = _TopPairs(max(_TOP_PAIRS_AT_LEAST, _TOP_PAIRS_PER_POSITIVE * int(n_positives_at.sum())))
-    for values in pair_blocks(similarities, block_values):
-        counter.add(values)
-        top.add(values)
-    n_at_least, n_above = counter.counts()
-    whole, below_top = top.whole_ties()
-    return PairRanking(
-        positives=positives[::-1],
-        n_positives_at=n_positives_at[::-1],
-        n_at_least=n_at_least[::-1],
-        n_above=n_above[::-1],
-        top=whole,
-        below_top=below_top,
-        n_pairs=len(labels) * (len(labels) - 1) // 2,
-    )
+    counter = _PairCounter(values)
+    for pairs in pair_blocks(similarities, block_values):
+        counter.add(pairs)
+    return counter.counts()
 
 
 class _PairCounter:
@@ -112,31 +142,3 @@ class _PairCounter:
         at_least = end_of_bin - np.searchsorted(kept, self._values, side="left")
         above = end_of_bin - np.searchsorted(kept, self._values, side="right")
         return in_higher_bins + at_least, in_higher_bins + above
-
-
-class _TopPairs:
-    """Keeps the most similar pairs of a stream."""
-
-    def __init__(self, n_kept: int) -> None:
-        self._n_kept = n_kept + 1  # one more shows whether the last tie is complete
-        self._kept = np.empty(0, dtype=np.float32)
-        self._floor = np.float32(-np.inf)
-
-    def add(self, pairs: FloatArray) -> None:
-        """Take in a block of pairs."""
-        self._kept = np.concatenate([self._kept, pairs[pairs >= self._floor]])
-        if len(self._kept) > 2 * self._n_kept:
-            self._cut()
-
-    def _cut(self) -> None:
-        first = len(self._kept) - self._n_kept
-        self._kept = np.partition(self._kept, first)[first:]
-        self._floor = self._kept[0]
-
-    def whole_ties(self) -> tuple[FloatArray, float]:
-        """Give the kept pairs, descending, and the next similarity below them (-1 where none is below)."""
-        if len(self._kept) < self._n_kept:
-            return np.sort(self._kept)[::-1], -1.0
-        self._cut()
-        # The last tie may go on below what was kept: it is dropped, and is itself the next similarity.
-        return np.sort(self._kept[self._kept > self._floor])[::-1], float(self._floor)

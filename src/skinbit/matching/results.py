@@ -1,7 +1,8 @@
 """The figures of folds and experiments side by side: curves, results, leaderboard."""
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,38 @@ def _warn_undefined(table: pd.DataFrame) -> None:
     undefined = [str(fold) for fold, f1 in table.loc["cosine_f1"].items() if np.isnan(f1)]
     if undefined:
         logger.warning("%s: no positive pair, or no cut in the searched range; F1 is undefined", ", ".join(undefined))
+
+
+def thin_curves(table: pd.DataFrame, n_points: int) -> dict[str, dict[str, list[float]]]:
+    """Thin the curves of a fold for drawing; their maxima stay.
+
+    Args:
+        table: From :func:`curve_table`.
+        n_points: About how many rows to keep per method, evenly over its rows.
+
+    Returns:
+        Per method ``cut`` and ``f1`` of the kept rows, in their order; no row where F1 is undefined.
+    """
+    thinned = {}
+    for method in METHODS:
+        rows = table[(table["method"] == method) & table["f1"].notna()]
+        evenly = np.linspace(0, len(rows) - 1, min(n_points, len(rows))).astype(int)
+        kept = rows.iloc[np.union1d(evenly, rows["f1"].argmax() if len(rows) else [])]
+        thinned[method] = {"cut": kept["cut"].tolist(), "f1": kept["f1"].tolist()}
+    return thinned
+
+
+def group_sizes(cluster_ids: Sequence[int]) -> dict[str, int]:
+    """Count groups by their number of images.
+
+    Args:
+        cluster_ids: The group of each image.
+
+    Returns:
+        How many groups have one image, two, …; keys are text, as in JSON.
+    """
+    counts = Counter(Counter(cluster_ids).values())
+    return {str(size): counts[size] for size in sorted(counts)}
 
 
 def rank_experiments(results: Mapping[str, pd.DataFrame], settings: Mapping[str, tuple[str, str]]) -> pd.DataFrame:

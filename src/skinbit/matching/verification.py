@@ -4,42 +4,90 @@ from dataclasses import replace
 
 import numpy as np
 
-from skinbit.matching.pairs import FloatArray, pair_blocks
-from skinbit.matching.ranking import PairRanking
+from skinbit.matching.pairs import FloatArray, LabelArray, pair_blocks, positive_similarities
+from skinbit.matching.ranking import PairRanking, count_pairs, most_similar_pairs
 from skinbit.matching.selection import Choice, Sweep, select
 
+_HEAD_AT_LEAST = 1_000
+_HEAD_PER_POSITIVE = 10
+_HEAD_GROWTH = 8
 
-def sweep_thresholds(ranking: PairRanking) -> Sweep:
-    """Evaluate every distinct threshold exactly; equal similarities enter together.
+_TAIL_STEPS = 500
+"""Cuts that the tail of a curve is drawn with, beside those of positive pairs."""
 
-    F1 can only peak where a positive pair enters: between two of them only false positives are added. The curve
-    therefore holds every distinct similarity among the most similar pairs (``ranking.top``), and beyond those,
-    where F1 is below 0.19, the similarities of positive pairs. Its maximum is the maximum over all thresholds.
+
+def sweep_thresholds(similarities: FloatArray, labels: LabelArray) -> Sweep:
+    """Evaluate every distinct threshold that could give the highest F1; equal similarities enter together.
+
+    Beyond the k most similar pairs F1 is at most ``2P / (k + 1 + P)``, with P positive pairs. The sweep starts with ten
+    pairs per positive one (and at least 1,000) and goes on until no pair beyond could raise the maximum.
 
     Args:
-        ranking: From :func:`skinbit.matching.ranking.rank_pairs`.
+        similarities: ``(n, n)`` float32, symmetric.
+        labels: ``(n,)``, the lesion of each image.
 
     Returns:
-        The curve, ``method`` ``cosine``. Among the most similar pairs a reported threshold lies midway between two
-        neighbouring similarities (-1 is the neighbour of the lowest one); beyond, it is the similarity itself.
+        The curve's head: a row per distinct similarity, ``method`` ``cosine``; its maximum is that over all thresholds.
+        A reported threshold lies midway between two neighbouring similarities (-1 is the neighbour of the lowest one).
     """
-    negated, n_equal = np.unique(-ranking.top, return_counts=True)
-    tp_down_to = np.concatenate([[0], np.cumsum(ranking.n_positives_at)])
-    n_in_top = np.searchsorted(-ranking.positives, negated, side="right")
-    beyond = slice(int(n_in_top[-1]) if len(n_in_top) else 0, None)
+    positives = np.sort(positive_similarities(similarities, labels))[::-1]
+    n_pairs = len(labels) * (len(labels) - 1) // 2
+    n_head = max(_HEAD_AT_LEAST, _HEAD_PER_POSITIVE * len(positives))
+    while True:
+        nearest, below = most_similar_pairs(similarities, n_head)
+        head = _sweep_of(nearest, below, positives)
+        highest_beyond = 2 * len(positives) / (len(nearest) + 1 + len(positives))
+        if len(nearest) == n_pairs or head.f1.max(initial=0.0) >= highest_beyond:
+            return head
+        n_head *= _HEAD_GROWTH
 
-    cuts = np.concatenate([-negated, ranking.positives[beyond]]).astype(np.float64)
-    tp = np.concatenate([tp_down_to[n_in_top], tp_down_to[1:][beyond]])
-    n_predicted = np.concatenate([np.cumsum(n_equal), ranking.n_at_least[beyond]])
-    next_lower = np.concatenate([-negated[1:], [ranking.below_top][: len(negated)], ranking.positives[beyond]])
+
+def _sweep_of(nearest: FloatArray, below: float, positives: FloatArray) -> Sweep:
+    negated, n_equal = np.unique(-nearest, return_counts=True)
+    cuts = -negated.astype(np.float64)
+    tp = np.searchsorted(-positives, negated, side="right")
+    next_lower = np.append(cuts[1:], below)[: len(cuts)]
+    return Sweep("cosine", cuts, (cuts + next_lower) / 2, tp, np.cumsum(n_equal) - tp, len(positives))
+
+
+def with_tail(head: Sweep, similarities: FloatArray, ranking: PairRanking) -> Sweep:
+    """Draw a curve on to the least similar pairs, in a few hundred steps.
+
+    Args:
+        head: From :func:`sweep_thresholds`.
+        similarities: ``(n, n)`` float32, what it was made of.
+        ranking: Of the same pairs.
+
+    Returns:
+        The head, then a row per positive pair beyond it and about 500 more, each with its exact counts; a reported
+        threshold there is the similarity itself.
+    """
+    n_tail = ranking.n_pairs - int(head.tp[-1] + head.fp[-1]) if len(head.cuts) else 0
+    if n_tail == 0:
+        return head
+    beyond = ranking.positives < head.cuts[-1]
+    cuts = np.union1d(ranking.positives[beyond], _sample_below(similarities, head.cuts[-1]))
+    n_predicted = count_pairs(similarities, cuts)[0][::-1]
+    descending = cuts[::-1].astype(np.float64)
+    tp = np.append(0, np.cumsum(ranking.n_positives_at))[np.searchsorted(-ranking.positives, -cuts[::-1], side="right")]
     return Sweep(
-        method="cosine",
-        cuts=cuts,
-        reported=(cuts + next_lower) / 2,
-        tp=tp,
-        fp=n_predicted - tp,
-        n_positive_pairs=ranking.n_positive_pairs,
+        head.method,
+        np.append(head.cuts, descending),
+        np.append(head.reported, descending),
+        np.append(head.tp, tp),
+        np.append(head.fp, n_predicted - tp),
+        head.n_positive_pairs,
     )
+
+
+def _sample_below(similarities: FloatArray, highest: float) -> FloatArray:
+    """Choose similarities below the head whose ranks rise by about the same factor from each to the next."""
+    row = np.concatenate([block[block < highest][::97] for block in pair_blocks(similarities)])
+    if len(row) == 0:
+        return np.empty(0, dtype=np.float32)
+    ranks = np.unique(np.geomspace(1, len(row), _TAIL_STEPS).astype(int)) - 1
+    chosen: FloatArray = np.sort(row)[::-1][ranks]
+    return chosen
 
 
 def select_threshold(similarities: FloatArray, sweep: Sweep) -> Choice:
@@ -47,7 +95,7 @@ def select_threshold(similarities: FloatArray, sweep: Sweep) -> Choice:
 
     Args:
         similarities: ``(n, n)`` float32, what the curve was made of.
-        sweep: From :func:`sweep_thresholds`, cut to the searched range.
+        sweep: From :func:`sweep_thresholds`, with its tail or not, cut to the searched range.
 
     Returns:
         The choice; of equal F1 the highest threshold.
@@ -55,6 +103,6 @@ def select_threshold(similarities: FloatArray, sweep: Sweep) -> Choice:
     choice = select(sweep)
     if choice.cut not in sweep.cuts:
         return choice
-    # A peak beyond the most similar pairs (F1 below 0.19): its lower neighbour was not kept, so look for it.
-    lower = [values[values < choice.cut].max(initial=-1.0) for values in pair_blocks(similarities)]
+    # Only a searched range that leaves out the head ends in the tail, whose neighbours were not kept: look for it.
+    lower = [pairs[pairs < choice.cut].max(initial=-1.0) for pairs in pair_blocks(similarities)]
     return replace(choice, cut=(choice.cut + float(max(lower))) / 2)

@@ -1,6 +1,7 @@
 """Nodes: frozen features, computed once per image and backbone, and the baseline embeddings made of them."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,13 +65,15 @@ def extract_features(
     images: ImageFolder,
     image_index: pd.DataFrame,
     description: dict[str, Any],
-    stored: Features,
+    feature_cache: Callable[[str], Features],
     backbone: BackboneParams,
     loader: LoaderParams,
     compute: ComputeParams,
     data: DataParams,
     seed: int,
     experiment: ExperimentParams = NO_OVERRIDES,
+    *,
+    name: str,
 ) -> Features:
     """Run the images that are not in the cache through the backbone, once per test view.
 
@@ -78,13 +81,14 @@ def extract_features(
         images: The folder of photographs.
         image_index: The images used, with the hash of their bytes.
         description: Of the backbone, from :func:`check_backbone`.
-        stored: Features of an earlier run; those made of other bytes, weights or settings are not used.
+        feature_cache: Looks up features of earlier runs; those made of other bytes, weights or settings are not used.
         backbone: Its settings.
         loader: Worker processes and batch size.
         compute: Where to compute.
         data: Pixel limit.
         seed: Draws the weights where they are not pretrained.
         experiment: What overrides the settings, if anything does.
+        name: Of these features in the cache.
 
     Returns:
         Features of all images used, in the order of the index.
@@ -94,6 +98,7 @@ def extract_features(
 
     image_ids = image_index["image_id"].tolist()
     keys = [features.feature_key(description, sha256) for sha256 in image_index["sha256"]]
+    stored = feature_cache(name)
     row_of = {key: row for row, key in enumerate(stored.keys)}
     is_new = np.array([key not in row_of for key in keys])
     logger.info("%s: %d features from the cache, %d to compute", description["model"], (~is_new).sum(), is_new.sum())

@@ -34,7 +34,7 @@ def _feature_nodes(name: str, experiment: str, parameters: Parameters) -> list[N
         "images",
         "image_index",
         f"{name}_description",
-        f"{name}_stored_features",
+        "feature_cache",
         backbone,
         "params:loader",
         "params:compute",
@@ -42,9 +42,10 @@ def _feature_nodes(name: str, experiment: str, parameters: Parameters) -> list[N
         "params:seed",
         *override,
     ]
+    extract = update_wrapper(partial(extract_features, name=name), extract_features)
     return [
         Node(check_backbone, check_inputs, f"{name}_description", name=f"check_{name}"),
-        Node(extract_features, extract_inputs, f"{name}_features", name=f"extract_{name}_features"),
+        Node(extract, extract_inputs, f"{name}_features", name=f"extract_{name}_features"),
     ]
 
 

@@ -32,7 +32,7 @@ def assign_images(raw_metadata: pd.DataFrame, data: DataParams, split: SplitPara
     check_raw_metadata(raw_metadata)
     reason = lesion_fates(raw_metadata, data.min_images_per_lesion, data.max_images_per_lesion)
     table = raw_metadata.assign(reason=reason, subset="", fold=None)
-    dealt = split_lesions(table[reason == ""], split, seed)
+    dealt = split_lesions(raw_metadata.loc[reason == ""].drop(columns=ROW), split, seed)
     if data.max_lesions is not None:
         chosen = choose_lesions(dealt, data.max_lesions, seed)
         table.loc[(reason == "") & ~table["lesion_id"].isin(chosen), "reason"] = (

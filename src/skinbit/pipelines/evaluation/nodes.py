@@ -9,7 +9,14 @@ import pandas as pd
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.evaluation import METHODS, evaluate_subset
-from skinbit.matching.results import collect_folds, curve_table, metric_table, rank_experiments
+from skinbit.matching.results import (
+    collect_folds,
+    curve_table,
+    group_sizes,
+    metric_table,
+    rank_experiments,
+    thin_curves,
+)
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
@@ -22,6 +29,9 @@ from skinbit.params import (
 )
 
 logger = logging.getLogger(__name__)
+
+CURVE_POINTS = 400
+"""Points per fold and method in a summary: more than a screen shows."""
 
 
 def evaluate_embeddings(
@@ -84,13 +94,38 @@ def add_test_results(cross_validation: pd.DataFrame, test_metrics: pd.DataFrame)
     return joined.set_index("metric").loc[order].reset_index()
 
 
-def plot_f1(study: StudyParams, results: pd.DataFrame, *curves: pd.DataFrame, experiment: str) -> Any:
-    """Draw pairwise F1 against threshold and eps, a line per fold.
+def summarise_experiment(
+    study: StudyParams, results: pd.DataFrame, resolved_config: dict[str, Any], *tables: pd.DataFrame
+) -> dict[str, Any]:
+    """Put all that a report shows of an experiment into one document.
 
     Args:
         study: The folds that run.
         results: Of the experiment.
-        curves: Of every fold, in the order of ``study.folds``.
+        resolved_config: Its settings.
+        tables: Curves of every fold, then groups of every fold, in the order of ``study.folds``.
+
+    Returns:
+        Settings, figures, thinned curves, and groups by size; plain values, undefined ones None.
+    """
+    folds = [f"fold_{fold}" for fold in study.folds]
+    curves = dict(zip(folds, tables[: len(folds)], strict=True))
+    clusters = dict(zip(folds, tables[len(folds) :], strict=True))
+    figures = results.set_index("metric").astype(object)
+    return {
+        # The loader changes no figure, so it must not change this file.
+        "settings": {name: block for name, block in resolved_config.items() if name != "loader"},
+        "figures": figures.where(figures.notna(), None).to_dict(orient="index"),
+        "curves": {fold: thin_curves(table, CURVE_POINTS) for fold, table in curves.items()},
+        "groups_by_size": {fold: group_sizes(table["cluster_id"].tolist()) for fold, table in clusters.items()},
+    }
+
+
+def plot_f1(summary: dict[str, Any], *, experiment: str) -> Any:
+    """Draw pairwise F1 against threshold and eps, a line per fold.
+
+    Args:
+        summary: Of the experiment.
         experiment: For the title.
 
     Returns:
@@ -98,7 +133,7 @@ def plot_f1(study: StudyParams, results: pd.DataFrame, *curves: pd.DataFrame, ex
     """
     from skinbit.report.figures import f1_curves
 
-    return f1_curves(experiment, results, dict(zip(study.folds, curves, strict=True)))
+    return f1_curves(experiment, summary["figures"], summary["curves"])
 
 
 def resolve_config(

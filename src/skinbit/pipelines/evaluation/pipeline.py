@@ -12,6 +12,7 @@ from skinbit.pipelines.evaluation.nodes import (
     make_leaderboard,
     plot_f1,
     resolve_config,
+    summarise_experiment,
 )
 
 
@@ -27,14 +28,17 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
     """
     experiments = parameters.study.experiments
     evaluated = sum((_experiment(name, parameters) for name in experiments), Pipeline([]))
-    if not with_leaderboard:
-        return evaluated
-    return evaluated + _leaderboard(experiments)
+    reports = [_plot(name) for name in experiments]
+    if with_leaderboard:
+        results = [f"{name}.results" for name in experiments]
+        inputs = ["params:study", "params:experiments", *results]
+        reports.append(Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard"))
+    return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
 
 
-def _leaderboard(experiments: tuple[str, ...]) -> Pipeline:
-    inputs = ["params:study", "params:experiments", *(f"{name}.results" for name in experiments)]
-    return Pipeline([Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard")])
+def _plot(experiment: str) -> Node:
+    plot = update_wrapper(partial(plot_f1, experiment=experiment), plot_f1)
+    return Node(plot, f"{experiment}.summary", f"{experiment}.f1_curves", name=f"plot_{experiment}")
 
 
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
@@ -56,10 +60,11 @@ def _fold(namespace: str) -> Pipeline:
 def _collection(name: str, parameters: Parameters) -> Pipeline:
     """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
     folds = [f"{name}.fold_{fold}" for fold in parameters.study.folds]
-    metrics, sweeps = [f"{fold}.results" for fold in folds], [f"{fold}.sweep" for fold in folds]
+    metrics, sweeps, clusters = (
+        [f"{fold}.{kind}" for fold in folds] for kind in ("results", "sweep", "clustered_images")
+    )
     has_test = parameters.split.use_train_test_split
     collected = f"{name}.cross_validation" if has_test else f"{name}.results"
-    plot = update_wrapper(partial(plot_f1, experiment=name), plot_f1)
     blocks = ("data", "split", "evaluation", "loader", "compute", "study", "seed")
     settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
     nodes = [
@@ -70,7 +75,13 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
             name="collect_results",
             namespace=name,
         ),
-        Node(plot, ["params:study", collected, *sweeps], f"{name}.f1_curves", name="plot_f1", namespace=name),
+        Node(
+            summarise_experiment,
+            ["params:study", f"{name}.results", f"{name}.resolved_config", *sweeps, *clusters],
+            f"{name}.summary",
+            name="summarise_experiment",
+            namespace=name,
+        ),
         Node(
             resolve_config,
             [*settings, *(f"params:{block}" for block in blocks)],

@@ -11,21 +11,20 @@ from skinbit.params import BackboneParams, EvaluationParams, ExperimentParams
 
 
 def evaluate_test(
-    embeddings: Embeddings, split: pd.DataFrame, cross_validation: pd.DataFrame, evaluation: EvaluationParams
+    embeddings: Embeddings, split: pd.DataFrame, checkpoint: Checkpoint, evaluation: EvaluationParams
 ) -> pd.DataFrame:
-    """Evaluate the test images at the threshold and eps averaged over the folds; nothing is tuned here.
+    """Evaluate the test images at the threshold and eps that the final model carries; nothing is tuned here.
 
     Args:
         embeddings: Of the test images.
         split: Tells the lesion of each image.
-        cross_validation: ``metric, …, mean`` of the experiment.
+        checkpoint: The final model.
         evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs.
 
     Returns:
-        ``metric, value`` at the averaged cuts, and ``<method>_f1_oracle`` at the test images' own best cuts.
+        ``metric, value`` at these cuts, and ``<method>_f1_oracle`` at the test images' own best cuts.
     """
-    average = cross_validation.set_index("metric")["mean"]
-    cuts = {method: float(average[cut]) for method, cut in METHODS.items()}
+    cuts = {method: float(checkpoint.header[cut]) for method, cut in METHODS.items()}
     found = evaluate_subset(embeddings.values, lesions_of(embeddings, split), evaluation)
     return metric_table(evaluate_at(found, cuts))
 

@@ -17,7 +17,7 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
     settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
     nodes = [Node(package_model, [*settings, collected, "params:seed"], "checkpoint", name="package_model")]
     if has_test:
-        inputs = ["embeddings", "split", collected, "params:evaluation"]
+        inputs = ["embeddings", "split", "checkpoint", "params:evaluation"]
         nodes.append(Node(evaluate_test, inputs, "results", name="evaluate_test"))
     shared = {"split", collected} if has_test else {collected}
     parameters_used = {*settings, "params:seed"} | ({"params:evaluation"} if has_test else set())
