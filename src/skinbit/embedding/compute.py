@@ -11,7 +11,6 @@ import torch
 from skinbit.errors import InputError
 from skinbit.params import ComputeParams
 
-
 _NETWORKS = threading.Lock()
 """The number of threads is the process's, and figures depend on it: one network computes at a time."""
 

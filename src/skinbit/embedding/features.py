@@ -110,7 +110,13 @@ def extract_features(
     """
     crops = _Crops(folder, image_ids, backbone.preprocessing, views, max_pixels)
     workers = min(loader.workers, -(-len(image_ids) // loader.batch_size))
-    batches = DataLoader(crops, loader.batch_size, num_workers=workers, pin_memory=compute.device == "cuda")
+    batches = DataLoader(
+        crops,
+        loader.batch_size,
+        num_workers=workers,
+        pin_memory=compute.device == "cuda",
+        generator=torch.Generator(),  # else it draws from the global one, while another thread draws weights from it
+    )
     module = backbone.module.to(compute.device)
     values = np.empty((len(image_ids), views.n_views, backbone.feature_dim), dtype=np.float32)
     started = time.perf_counter()

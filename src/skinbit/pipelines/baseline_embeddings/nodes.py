@@ -10,6 +10,7 @@ import pandas as pd
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.embeddings import baseline_embeddings
 from skinbit.embedding.tables import Embeddings, Features
+from skinbit.errors import InputError
 from skinbit.params import BackboneParams, ComputeParams, DataParams, ExperimentParams, LoaderParams
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,9 @@ def extract_features(
 
     Returns:
         Features of all images used, in the order of the index.
+
+    Raises:
+        InputError: If the weights are not those of the description, or an image gives no usable features.
     """
     from skinbit.embedding import backbones, features
     from skinbit.embedding.compute import resolve_compute
@@ -107,10 +111,16 @@ def extract_features(
     values = np.empty(shape, dtype=np.float32)
     values[~is_new] = stored.values[[row_of[key] for key in keys if key in row_of]].reshape(-1, *shape[1:])
     if is_new.any():
+        loaded = backbones.load_backbone(settings, seed)
+        if loaded.weights_sha256() != description["weights_sha256"]:
+            raise InputError(
+                f"The weights of {settings.model} are not those that were checked.\n"
+                "  Remedy: do not replace weight files during a run; run baseline_embeddings as a whole."
+            )
         values[is_new] = features.extract_features(
             images,
             [image_id for image_id, new in zip(image_ids, is_new, strict=True) if new],
-            backbones.load_backbone(settings, seed),
+            loaded,
             settings.test_views,
             loader,
             resolve_compute(compute),
