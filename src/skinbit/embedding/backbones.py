@@ -2,28 +2,21 @@
 
 import difflib
 import hashlib
-import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from skinbit.embedding.preprocessing import Preprocessing
-from skinbit.errors import SHOWN_PER_KIND, InputError
+from skinbit.embedding.weights import check_coverage, check_within_reach, explain, missing_weights
+from skinbit.errors import InputError
 from skinbit.params import BackboneParams, PoolingParams
 
 _CREATION = threading.Lock()
 """timm draws initial weights from PyTorch's global generator: one backbone at a time."""
-
-_HUB_TIMEOUT_S = 3.0
 
 _CREATION_ERRORS = (
     AssertionError,
@@ -104,14 +97,14 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
     import timm
 
     _check_name(params.model)
-    _check_weights_within_reach(params)
-    with _CREATION, torch.random.fork_rng(devices=[]), _missing_weights() as missing:
+    check_within_reach(params)
+    with _CREATION, torch.random.fork_rng(devices=[]), missing_weights() as missing:
         torch.manual_seed(seed)
         try:
             network = timm.create_model(params.model, **_creation_arguments(params))
         except _CREATION_ERRORS as error:
-            raise InputError(_explain(params, f"timm cannot create it: {error}")) from error
-    _check_coverage(network, missing, params)
+            raise InputError(explain(params, f"timm cannot create it: {error}")) from error
+    check_coverage(network, missing, params)
     channels = network.feature_info.channels() if params.pooling.levels else []
     module = PooledLevels(network, channels, params.pooling) if params.pooling.levels else network
     module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -133,52 +126,6 @@ def _check_name(model: str) -> None:
     )
 
 
-def _check_weights_within_reach(params: BackboneParams) -> None:
-    """Fail at once where weights are missing; the hub's own retries take most of a minute per model."""
-    if params.weights is not None:
-        if not Path(params.weights).is_file():
-            raise InputError(_explain(params, f"the weights file {params.weights} does not exist"))
-    elif params.pretrained and not _is_cached(params.model) and not _hub_answers():
-        raise InputError(
-            _explain(
-                params,
-                "its pretrained weights are not on this machine and the Hugging Face hub is out of reach",
-            )
-            + "\n  Remedy: connect once, or download the weights elsewhere and name the file in "
-            "backbones.<name>.weights, or set backbones.<name>.pretrained=false for weights drawn from the seed."
-        )
-
-
-def _explain(params: BackboneParams, what: str) -> str:
-    return f"backbone {params.model}: {what}."
-
-
-def _is_cached(model: str) -> bool:
-    import timm
-    from huggingface_hub import try_to_load_from_cache
-
-    config = timm.get_pretrained_cfg(model, allow_unregistered=True)
-    hub_id = config.hf_hub_id if config else None
-    names = ("model.safetensors", "pytorch_model.bin")
-    return hub_id is not None and any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
-
-
-def _hub_answers() -> bool:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    address = urlsplit(constants.ENDPOINT)
-    if address.scheme in getproxies():  # only the hub's own client knows the way
-        return True
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=_HUB_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
-
-
 def _creation_arguments(params: BackboneParams) -> dict[str, Any]:
     import timm
 
@@ -193,41 +140,6 @@ def _creation_arguments(params: BackboneParams) -> dict[str, Any]:
     else:
         arguments["num_classes"] = 0
     return arguments | params.model_args
-
-
-@contextmanager
-def _missing_weights() -> Iterator[dict[int, str]]:
-    """Note which tensors a checkpoint leaves untouched: timm itself only logs them.
-
-    Yields:
-        Names of the missing tensors by the identity of the tensor, which survives timm's wrapping and pruning.
-    """
-    missing: dict[int, str] = {}
-    load = nn.Module.load_state_dict
-
-    def load_and_note(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        outcome = load(module, *args, **kwargs)
-        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-        missing.update({id(tensors[key]): key for key in outcome.missing_keys if key in tensors})
-        return outcome
-
-    nn.Module.load_state_dict = load_and_note  # type: ignore[method-assign,assignment]
-    try:
-        yield missing
-    finally:
-        nn.Module.load_state_dict = load  # type: ignore[method-assign]
-
-
-def _check_coverage(network: nn.Module, missing: dict[int, str], params: BackboneParams) -> None:
-    used = [*network.parameters(), *network.buffers()]
-    # A counter of training steps that no forward pass in evaluation mode reads.
-    absent = [missing[id(tensor)] for tensor in used if id(tensor) in missing and tensor.dtype.is_floating_point]
-    if absent:
-        shown = ", ".join(absent[:SHOWN_PER_KIND]) + (" …" if len(absent) > SHOWN_PER_KIND else "")
-        raise InputError(
-            _explain(params, f"the weights lack {len(absent)} of its tensors: {shown}")
-            + "\n  Remedy: give weights of the whole backbone, or pool only levels that they cover (pooling.levels)."
-        )
 
 
 def _preprocessing(network: nn.Module, params: BackboneParams) -> Preprocessing:
@@ -250,12 +162,10 @@ def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
         with torch.inference_mode():
             features = module(pixels)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(
-            _explain(params, f"it cannot process images of {params.image_size} pixels: {error}")
-        ) from error
+        raise InputError(explain(params, f"it cannot process images of {params.image_size} pixels: {error}")) from error
     if features.ndim != 2:
         raise InputError(
-            _explain(params, f"it gives {features.ndim}-dimensional features instead of one vector per image")
+            explain(params, f"it gives {features.ndim}-dimensional features instead of one vector per image")
             + " Remedy: use pooling.levels."
         )
     return int(features.shape[1])
