@@ -99,3 +99,9 @@ def test_least_side_is_where_the_closest_view_would_be_magnified(
     size: int, crop_pct: float, zooms: tuple[float, ...], side: int
 ) -> None:
     assert preprocessing(size, crop_pct).least_side(ViewParams(zooms=zooms)) == side
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_every_view_is_channels_last_in_memory(degrees: int) -> None:
+    pixels = normalise_pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), preprocessing())
+    assert rotate(pixels, degrees).is_contiguous(memory_format=torch.channels_last)

@@ -79,5 +79,14 @@ def normalise_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torc
 
 
 def rotate(pixels: torch.Tensor, degrees: int) -> torch.Tensor:
-    """Turn square images counter-clockwise by a multiple of 90 degrees, without resampling."""
-    return torch.rot90(pixels, degrees // 90, dims=(-2, -1))
+    """Turn square images counter-clockwise by a multiple of 90 degrees, without resampling.
+
+    Args:
+        pixels: ``(n, 3, s, s)``.
+        degrees: 0, 90, 180 or 270.
+
+    Returns:
+        ``(n, 3, s, s)``, channels last in memory, which ``rot90`` alone does not keep.
+    """
+    turned = pixels if degrees == 0 else torch.rot90(pixels, degrees // 90, dims=(-2, -1))
+    return turned.contiguous(memory_format=torch.channels_last)

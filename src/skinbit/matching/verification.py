@@ -37,7 +37,7 @@ def sweep_thresholds(similarities: FloatArray, labels: LabelArray) -> Sweep:
         nearest, below = most_similar_pairs(similarities, n_head)
         head = _sweep_of(nearest, below, positives)
         highest_beyond = 2 * len(positives) / (len(nearest) + 1 + len(positives))
-        if len(nearest) == n_pairs or head.f1.max(initial=0.0) >= highest_beyond:
+        if len(positives) == 0 or len(nearest) == n_pairs or head.f1.max(initial=0.0) >= highest_beyond:
             return head
         n_head *= _HEAD_GROWTH
 
