@@ -7,10 +7,16 @@ misspelt key fails at any depth. Nodes receive the blocks typed.
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 """Names become folders, namespaces and pipeline names: lower case, digits, underscores."""
+
+STAGES = {
+    *("sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"),
+    *("cluster_images", "report"),
+}
+"""Names of pipelines and boxes in the graph, which no experiment may take."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
@@ -18,7 +24,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 class Block(BaseModel):
     """A block of parameters: unknown keys are refused, values cannot change during a run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 def _split_joined(value: Any) -> Any:
@@ -96,12 +102,14 @@ class PoolingParams(Block):
     levels: tuple[int, ...] = Field(
         default=(), description="timm's feature levels (out_indices), pooled each and concatenated"
     )
-    power: float = Field(default=3.0, ge=1, description="GeM exponent; 1 is the mean")
+    power: float = Field(default=3.0, ge=1, le=100, description="GeM exponent; 1 is the mean, 100 nearly the maximum")
 
     @model_validator(mode="after")
     def _levels_match_method(self) -> Self:
         if (self.method == "model") == bool(self.levels):
             raise ValueError("pooling 'model' takes no levels; 'mean' and 'gem' need at least one level")
+        if list(self.levels) != sorted({level for level in self.levels if level >= 0}):
+            raise ValueError("levels must rise from 0 on, each once")
         return self
 
 
@@ -127,6 +135,9 @@ class ViewParams(Block):
         return len(self.rotations) * len(self.zooms)
 
 
+_OWN_MODEL_ARGS = {"checkpoint_path", "features_only", "num_classes", "out_indices", "pretrained"}
+
+
 class BackboneParams(Block):
     """A timm network that turns photographs into features."""
 
@@ -139,7 +150,7 @@ class BackboneParams(Block):
     mean: tuple[float, float, float] | None = Field(
         default=None, description="of RGB in [0, 1], for weights trained with another than the model's own"
     )
-    std: tuple[float, float, float] | None = Field(default=None, description="likewise")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(default=None, description="likewise")
     pooling: PoolingParams = PoolingParams()
     test_views: ViewParams = ViewParams()
 
@@ -149,6 +160,9 @@ class BackboneParams(Block):
             raise ValueError("weights are given, but pretrained is false: remove one of the two")
         if self.weights is not None and PurePosixPath(self.weights).suffix != ".safetensors":
             raise ValueError(f"weights must be a .safetensors file (no pickles), not {self.weights!r}")
+        own = sorted(_OWN_MODEL_ARGS & self.model_args.keys())
+        if own:
+            raise ValueError(f"model_args must not set {', '.join(own)}: other parameters of the backbone decide that")
         return self
 
 
@@ -180,7 +194,8 @@ class EvaluationParams(Block):
     threshold_range: tuple[float, float] = Field(default=(-1.0, 1.0), description="cosine similarity")
     eps_range: tuple[float, float] = Field(default=(0.0, 2.0), description="cosine distance")
     min_samples: Literal[1, 2] = Field(
-        default=2, description="DBSCAN; 3 or more would leave a lesion's only pair unmatched"
+        default=2,
+        description="DBSCAN; 1 and 2 give the same groups, more would leave a lesion's only pair unmatched",
     )
 
     @model_validator(mode="after")
@@ -205,7 +220,7 @@ class SampleParams(Block):
 class Parameters(Block):
     """The root: every block of ``parameters*.yml``."""
 
-    seed: int = Field(default=42, ge=0, lt=2**32)
+    seed: int = Field(default=42, strict=True, ge=0, lt=2**32)
     study: StudyParams
     data: DataParams = DataParams()
     split: SplitParams = SplitParams()
@@ -219,14 +234,23 @@ class Parameters(Block):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         _require(self.study.experiments, self.experiments, "study.experiments", "experiment")
-        used = [self.experiments[name].backbone for name in self.study.experiments]
-        _require(used, self.backbones, "experiments", "backbone")
+        _require([entry.backbone for entry in self.experiments.values()], self.backbones, "experiments", "backbone")
         beyond = [fold for fold in self.study.folds if fold >= self.split.n_folds]
         if beyond:
             raise ValueError(f"study.folds names fold {beyond[0]}, but split.n_folds is {self.split.n_folds}")
         clash = sorted(set(self.backbones) & set(self.experiments))
         if clash:
             raise ValueError(f"{clash[0]!r} names a backbone and an experiment: rename one of them")
+        taken = sorted(STAGES & self.experiments.keys())
+        if taken:
+            raise ValueError(f"an experiment must not be called {taken[0]!r}: a stage of the study has this name")
+        return self
+
+    @model_validator(mode="after")
+    def _every_fold_gets_a_lesion(self) -> Self:
+        n_parts = self.split.n_folds + self.split.use_train_test_split
+        if self.data.max_lesions is not None and self.data.max_lesions < n_parts:
+            raise ValueError(f"data.max_lesions is {self.data.max_lesions}, but folds and test subset need {n_parts}")
         return self
 
     def features_of(self, experiment: str) -> str:

@@ -56,7 +56,7 @@ def check_raw_metadata(table: pd.DataFrame) -> None:
             kind, remedy = _REMEDIES[str(case.check)]
             row = table.loc[case.index, ROW]
             problems.add(kind, f"row {row}: {case.column} {str(case.failure_case)!r}", remedy)
-        problems.raise_if_any("The metadata")
+        problems.raise_if_any(str(table.attrs.get("source", "The metadata")))
 
 
 Metadata = pa.DataFrameSchema(

@@ -286,9 +286,15 @@ def test_everything_wrong_is_listed_at_once_with_its_row(folder: Path) -> None:
     assert message.count("Remedy:") == 3
 
 
-def test_a_folder_without_any_image_names_the_first_20_and_counts_the_rest(tmp_path: Path) -> None:
+def test_a_folder_without_any_image_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist, or holds no photograph"):
+        check(tmp_path / "nowhere", "a")
+
+
+def test_missing_images_are_named_up_to_20_and_counted(folder: Path) -> None:
+    (folder / "other.png").write_bytes(encode(plain()))
     with pytest.raises(InputError) as refused:
-        check(tmp_path / "nowhere", *(f"i{number}" for number in range(30)))
+        check(folder, *(f"i{number}" for number in range(30)))
     assert "30 images that are missing" in refused.value.message
     assert "i19.jpg (row 21 of data.csv)\n  … and 10 more" in refused.value.message
 

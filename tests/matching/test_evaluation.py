@@ -36,11 +36,11 @@ class TestSelection:
         assert found["cosine_threshold"] <= 0.7
         assert found["dbscan_eps"] >= 0.3
 
-    def test_nothing_in_range_is_undefined(self):
-        impossible = EvaluationParams(threshold_range=(0.9999999, 1.0))
-        found = evaluate_subset(on_circle(0, 10), ["a", "a"], impossible).metrics
-        assert np.isnan(found["cosine_f1"])
-        assert np.isnan(found["cosine_threshold"])
+    def test_a_range_in_which_nothing_is_predicted_gives_f1_0(self):
+        high = EvaluationParams(threshold_range=(0.999, 1.0), eps_range=(0.0, 0.001))
+        found = evaluate_subset(on_circle(0, 10), ["a", "a"], high).metrics
+        assert found["cosine_f1"] == found["dbscan_f1"] == 0
+        assert 0.999 <= found["cosine_threshold"] <= 1.0
 
     def test_no_positive_pair_is_undefined_never_0_or_1(self):
         found = evaluate_subset(on_circle(0, 10, 90), ["a", "b", "c"], EVERYTHING)

@@ -8,7 +8,7 @@ from sklearn.cluster import DBSCAN
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from skinbit.matching import verification
-from skinbit.matching.clustering import clusters_at, spanning_tree, sweep_eps
+from skinbit.matching.clustering import clusters_at, select_eps, spanning_tree, sweep_eps
 from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
 from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
 from skinbit.matching.ranking import count_pairs, most_similar_pairs, rank_pairs
@@ -101,16 +101,22 @@ class TestThresholdSweep:
             lower = similarity[similarity < choice.cut].max(initial=-1.0)
             assert choice.cut == (upper + lower) / 2
 
-    @given(embedded_images(), st.floats(-1, 0.9))
-    def test_a_range_that_leaves_out_the_head_is_searched_too(self, images, highest):
+    @given(embedded_images(), st.floats(-1, 1), st.floats(1e-6, 2))
+    def test_a_searched_range_is_searched_exactly(self, images, low, width):
         embeddings, labels = images
+        high = min(1.0, low + width)
+        if high <= low:
+            return
         similarity, positive = all_pairs(embeddings, labels)
         similarities = cosine_similarities(embeddings)
-        choice = select_threshold(similarities, whole_curve(similarities, labels).within(-1.0, highest))
-        if np.isfinite(choice.cut):
-            tp, fp = brute_force_counts(similarity >= choice.cut, positive)
-            assert choice.f1 == pytest.approx(f1_of(tp, fp, positive.sum()))
-            assert choice.cut == -1 or choice.cut not in similarity
+        ranking = rank_pairs(similarities, labels)
+        choice = select_threshold(similarities, ranking, whole_curve(similarities, labels), low, high)
+        if positive.any():
+            distinct = similarity[(similarity >= low) & (similarity <= high)]
+            tried = [brute_force_counts(similarity >= t, positive) for t in [low, high, *distinct]]
+            assert low <= choice.cut <= high
+            assert choice.f1 == pytest.approx(max(f1_of(tp, fp, positive.sum()) for tp, fp in tried), abs=1e-12)
+            assert f1_of(*brute_force_counts(similarity >= choice.cut, positive), positive.sum()) == choice.f1
 
     @given(embedded_images())
     def test_ranking_metrics_equal_scikit_learn(self, images):
@@ -168,6 +174,18 @@ class TestEpsSweep:
             if positive.any():
                 tp, fp = brute_force_counts(together, positive)
                 assert choice_at(sweep, eps).f1 == pytest.approx(f1_of(tp, fp, positive.sum()), abs=1e-12)
+
+    @given(embedded_images(), st.floats(0, 1.9), st.floats(1e-6, 2))
+    def test_a_searched_range_is_searched_exactly(self, images, low, width):
+        embeddings, labels = images
+        high = min(2.0, low + width)
+        sweep = sweep_eps(spanning_tree(cosine_similarities(embeddings)), labels)
+        choice = select_eps(sweep, low, high)
+        if sweep.n_positive_pairs:
+            tried = [low, high, *sweep.cuts[(sweep.cuts >= low) & (sweep.cuts <= high)]]
+            assert low <= choice.cut <= high
+            assert choice.f1 == max(choice_at(sweep, eps).f1 for eps in tried)
+            assert choice_at(sweep, choice.cut).f1 == choice.f1
 
     @given(embedded_images())
     def test_the_best_eps_is_midway_between_merges_and_best(self, images):

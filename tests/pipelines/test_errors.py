@@ -28,6 +28,19 @@ def no_images(folder):
     (folder / "images").rmdir()
 
 
+def most_images_missing(folder):
+    for path in sorted((folder / "images").iterdir())[1:]:
+        path.unlink()
+
+
+def own_column(folder):
+    edit(folder, lambda lines: [lines[0].replace("dx", "fold"), *lines[1:]])
+
+
+def one_image_per_lesion(folder):
+    edit(folder, lambda lines: [lines[0], *(f"L{n}{line[11:]}" for n, line in enumerate(lines[1:]))])
+
+
 def no_lesion_column(folder):
     edit(folder, lambda lines: [lines[0].replace("lesion_id", "patient"), *lines[1:]])
 
@@ -59,7 +72,10 @@ def empty_file(folder):
 
 DATA_MISTAKES = [
     (no_csv, ["There is no metadata file", "data.csv", "SKINBIT_RAW_DIR", "--env demo"]),
-    (no_images, ["images that are missing", "and {n_missing} more", "Remedy"]),
+    (no_images, ["images does not exist, or holds no photograph", "Remedy"]),
+    (most_images_missing, ["images that are missing", "and {n_missing} more", "Remedy"]),
+    (own_column, ["data.csv has the column 'fold', a name that Skinbit uses itself"]),
+    (one_image_per_lesion, ["lesions are too few", "Left out:", "lesion has fewer than 2 images"]),
     (no_lesion_column, ["data.csv has no column lesion_id", "patient, image_id"]),
     (missing_image, ["1 images that are missing", "{first_id}.jpg (row 2"]),
     (truncated_image, ["1 images that cannot be read", "{first_id}.jpg: damaged or cut short", "row 2"]),
@@ -75,7 +91,7 @@ class TestData:
     def test_ends_the_run_with_one_message(self, project, user_data, mistake, said):
         facts = {
             "first_id": first_id(user_data),
-            "n_missing": len(list((user_data / "images").iterdir())) - SHOWN_PER_KIND,
+            "n_missing": len(list((user_data / "images").iterdir())) - 1 - SHOWN_PER_KIND,
         }
         mistake(user_data)
         with pytest.raises(InputError) as raised:
@@ -93,6 +109,15 @@ class TestData:
         with pytest.raises(InputError):
             project.run(study=study)
         assert project.outputs() == before
+
+    def test_embeddings_of_an_earlier_split_are_not_evaluated(self, project, user_data):
+        study = {"sample_data": False, "experiments": "vit_baseline", "folds": 0}
+        project.run(study=study)
+        before = project.outputs()["08_reporting/leaderboard.csv"]
+        project.run(pipelines=("data_split",), study=study, seed=7)
+        with pytest.raises(InputError, match=r"not of the images that split\.csv deals into fold"):
+            project.run(pipelines=("evaluation",), study=study, seed=7)
+        assert project.outputs()["08_reporting/leaderboard.csv"] == before
 
     def test_fewer_lesions_than_folds(self, project, user_data):
         with pytest.raises(InputError, match="lesions are too few"):
@@ -121,6 +146,16 @@ class TestConfiguration:
             ({"study": {"folds": "0+0"}}, "study.folds names one twice"),
             ({"backbones": {"vit": {"weights": "weights.pt"}}}, "pretrained is false"),
             ({"evaluation": {"min_samples": 3}}, "evaluation.min_samples"),
+            ({"seed": 1.0}, "seed: Input should be a valid integer, not 1.0"),
+            ({"data": {"max_lesions": 5}}, "data.max_lesions is 5, but folds and test subset need 6"),
+            (
+                {"experiments": {"evaluation": {"backbone": "vit", "loss": "baseline"}}},
+                "must not be called 'evaluation'",
+            ),
+            ({"experiments": {"other": {"backbone": "nope", "loss": "baseline"}}}, "unknown backbone 'nope'"),
+            ({"backbones": {"vit": {"std": [0.0, 1.0, 1.0]}}}, "backbones.vit.std.0: Input should be greater than 0"),
+            ({"backbones": {"vit": {"pooling": {"method": "gem", "levels": [2, 2]}}}}, "levels must rise from 0"),
+            ({"backbones": {"vit": {"model_args": {"num_classes": 9}}}}, "model_args must not set num_classes"),
             ({"seed": -1}, "seed: Input should be greater than or equal to 0, not -1"),
         ],
     )
@@ -134,6 +169,16 @@ class TestConfiguration:
         backbones = {"vit": {"model": "vit_base_patch16_225"}}
         with pytest.raises(InputError, match=r"no model 'vit_base_patch16_225'.*vit_base_patch16_224"):
             project.run(study={"sample_data": False, "experiments": "vit_baseline"}, backbones=backbones)
+
+    def test_an_unknown_timm_tag(self, project, user_data):
+        backbones = {"vit": {"model": "resnet18.a1_in1K", "pretrained": True}}
+        with pytest.raises(InputError, match=r"no model 'resnet18.a1_in1K'.*resnet18.a1_in1k"):
+            project.run(study={"sample_data": False, "experiments": "vit_baseline"}, backbones=backbones)
+
+    def test_an_image_size_that_leaves_part_of_a_patch(self, project, user_data):
+        backbones = {"dinov2": {"image_size": 97}}
+        with pytest.raises(InputError, match="97 pixels are no multiple of its patches of 14"):
+            project.run(study={"sample_data": False, "experiments": "dinov2_baseline"}, backbones=backbones)
 
     def test_pretrained_weights_out_of_reach(self, project, user_data):
         backbones = {"vit": {"model": "vit_tiny_patch16_224", "pretrained": True}}

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import struct
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from skinbit.errors import ProblemList
+from skinbit.errors import InputError, ProblemList
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 _DECODERS = ("JPEG", "PNG")
 """Pillow may open nothing else, whatever a file is called."""
+
+# Our own limit, data.max_pixels, is below the one that Pillow warns at.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,11 @@ def check_images(folder: ImageFolder, images: pd.DataFrame, max_pixels: int, sou
     Raises:
         InputError: After the last image, if any is missing, ambiguous or unreadable; lists them with their rows.
     """
+    if not folder.files:
+        raise InputError(
+            f"The image folder {folder.root} does not exist, or holds no photograph.\n"
+            "  Remedy: put the photographs (.jpg, .jpeg or .png) into the folder images beside the CSV."
+        )
     problems = ProblemList()
     _note_missing(folder, images, problems, source)
     found = images[[len(folder.files.get(image_id, ())) == 1 for image_id in images["image_id"]]]

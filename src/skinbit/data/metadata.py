@@ -15,6 +15,9 @@ ALIASES = {"image": "image_id", "isic_id": "image_id", "localization": "anatom_s
 
 _DELIMITERS = ",;\t"
 
+RESERVED = ("row", "reason", "subset", "fold")
+"""Columns that Skinbit adds itself."""
+
 ROW = "row"
 """Column with the line of the file a row comes from, counted as a spreadsheet does (the header is row 1)."""
 
@@ -97,9 +100,14 @@ def _canonical_columns(header: list[str], source: str) -> list[str]:
             f"{source} has no column {' and no column '.join(needed)}; its columns are: {', '.join(header)}.\n"
             "  Remedy: name the lesion column lesion_id and the image column image_id (image and isic_id are read too)."
         )
-    doubled = sorted({name for name in columns if columns.count(name) > 1 or name == ROW})
+    doubled = sorted({name for name in columns if columns.count(name) > 1})
     if doubled:
-        raise InputError(f"{source} has the column {doubled[0]!r} twice or uses a reserved name. Remedy: rename it.")
+        raise InputError(f"{source} has the column {doubled[0]!r} twice. Remedy: rename or remove one.")
+    reserved = [name for name in columns if name in RESERVED]
+    if reserved:
+        raise InputError(
+            f"{source} has the column {reserved[0]!r}, a name that Skinbit uses itself. Remedy: rename the column."
+        )
     return columns
 
 

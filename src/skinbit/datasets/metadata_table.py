@@ -25,7 +25,10 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
                 "there and the photographs into the folder images beside it, or point SKINBIT_RAW_DIR and "
                 "SKINBIT_METADATA_FILE at them; `kedro run --env demo` needs neither."
             )
-        return read_metadata(self._read(), PurePosixPath(self._path).name)
+        name = PurePosixPath(self._path).name
+        table = read_metadata(self._read(), name)
+        table.attrs["source"] = name  # for messages about its rows
+        return table
 
     def save(self, data: pd.DataFrame) -> None:
         """Save a table as UTF-8 CSV."""

@@ -113,16 +113,24 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
 
 
 def _check_name(model: str) -> None:
+    """Refuse a name that timm does not know, its tag included (what follows the dot)."""
     import timm
 
-    architecture = model.split(".", 1)[0]
-    if ":" in model or timm.is_model(architecture):
+    architecture, _, tag = model.partition(".")
+    if ":" in model:
         return
-    near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+    if not timm.is_model(architecture):
+        raise _unknown(model, difflib.get_close_matches(architecture, timm.list_models(), n=3))
+    tagged = timm.list_models(f"{architecture}.*", pretrained=True)
+    if tag and model not in tagged:
+        raise _unknown(model, difflib.get_close_matches(model, tagged, n=3, cutoff=0))
+
+
+def _unknown(model: str, near: list[str]) -> InputError:
     hint = f" Did you mean {', '.join(near)}?" if near else ""
-    raise InputError(
-        f'backbones: timm has no model {model!r}.{hint}\n  Remedy: `python -c "import timm; print(timm.list_models())"`'
-        " lists all names."
+    return InputError(
+        f'backbones: timm has no model {model!r}.{hint}\n  Remedy: `python -c "import timm; '
+        'print(timm.list_models(pretrained=True))"` lists all names.'
     )
 
 
@@ -163,6 +171,12 @@ def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
             features = module(pixels)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(explain(params, f"it cannot process images of {params.image_size} pixels: {error}")) from error
+    patch = getattr(getattr(module, "patch_embed", None), "patch_size", (1, 1))[0]
+    if params.image_size % patch:
+        raise InputError(
+            explain(params, f"{params.image_size} pixels are no multiple of its patches of {patch}")
+            + "\n  Remedy: it would not see the last rows and columns; change backbones.<name>.image_size."
+        )
     if features.ndim != 2:
         raise InputError(
             explain(params, f"it gives {features.ndim}-dimensional features instead of one vector per image")

@@ -46,24 +46,24 @@ def average_views(values: FloatArray) -> FloatArray:
     return unit_vectors((wide / np.maximum(lengths, np.finfo(np.float64).tiny)).mean(axis=1))
 
 
-def lesions_of(embeddings: Embeddings, split: pd.DataFrame) -> list[str]:
+def lesions_of(embeddings: Embeddings, split: pd.DataFrame, fold: int) -> list[str]:
     """Look up the lesion of each embedded image.
 
     Args:
-        embeddings: Of ``n_images`` images.
-        split: ``image_id, lesion_id, …`` of at least these images.
+        embeddings: Of a fold's images.
+        split: ``image_id, lesion_id, subset, fold``.
+        fold: Which fold; -1 is the test subset.
 
     Returns:
         ``n_images`` lesion ids, in the order of the embeddings.
 
     Raises:
-        InputError: If the embeddings are of other images than the split.
+        InputError: If the embeddings are not of exactly this fold's images.
     """
-    lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
-    unknown = [image_id for image_id in embeddings.image_ids if image_id not in lesion_of]
-    if unknown:
+    expected = split[split["fold"] == fold]
+    if list(embeddings.image_ids) != expected["image_id"].tolist():
         raise InputError(
-            f"{len(unknown)} embedded images are not in split.csv, the first is {unknown[0]}.\n"
-            "  Remedy: the embeddings are of an earlier split; run baseline_embeddings again."
+            f"The embeddings on disk are not of the images that split.csv deals into fold {fold} (-1: test subset).\n"
+            "  Remedy: they are of an earlier split; run baseline_embeddings again."
         )
-    return [lesion_of[image_id] for image_id in embeddings.image_ids]
+    return expected["lesion_id"].tolist()

@@ -26,7 +26,7 @@ def explain(params: BackboneParams, what: str) -> str:
     Returns:
         A sentence.
     """
-    return f"backbone {params.model}: {what}."
+    return f"backbone {params.model}: {what.rstrip('.')}."
 
 
 def check_within_reach(params: BackboneParams) -> None:
@@ -40,7 +40,10 @@ def check_within_reach(params: BackboneParams) -> None:
     """
     if params.weights is not None:
         if not Path(params.weights).is_file():
-            raise InputError(explain(params, f"the weights file {params.weights} does not exist"))
+            raise InputError(
+                explain(params, f"the weights file {params.weights} does not exist")
+                + "\n  Remedy: name a file, absolute or relative to the folder that the command runs in."
+            )
     elif params.pretrained and not _is_cached(params.model) and not _hub_answers():
         raise InputError(
             explain(

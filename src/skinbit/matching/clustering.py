@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinbit.matching.pairs import FloatArray, LabelArray
-from skinbit.matching.selection import Sweep
+from skinbit.matching.selection import Choice, Sweep, select
 
 _LARGEST_DISTANCE = 2.0
 
@@ -88,6 +88,28 @@ def sweep_eps(tree: SpanningTree, labels: LabelArray) -> Sweep:
         fp=np.cumsum(gained_pairs)[last_of_tie] - tp,
         n_positive_pairs=int((sizes * (sizes - 1) // 2).sum()),
     )
+
+
+def select_eps(sweep: Sweep, low: float, high: float) -> Choice:
+    """Choose the eps in a range with the highest pairwise F1; of equals the smallest.
+
+    Args:
+        sweep: From :func:`sweep_eps`.
+        low: Smallest eps.
+        high: Largest eps.
+
+    Returns:
+        The choice, its eps midway between two neighbouring merge distances, or between one and an end of the range;
+        ``UNDEFINED`` where there is no positive pair.
+    """
+    # Below the first merge nothing is joined; the last groups stay up to the largest distance.
+    starts = np.concatenate([[0.0], sweep.cuts])
+    ends = np.concatenate([sweep.cuts, [_LARGEST_DISTANCE]])
+    is_real = (ends > starts) | (starts == _LARGEST_DISTANCE)
+    reached = (starts <= high) & (ends > low) & is_real
+    middles = (np.maximum(starts, low) + np.minimum(ends, high))[reached] / 2
+    tp, fp = (np.append(0, counts)[reached] for counts in (sweep.tp, sweep.fp))
+    return select(Sweep(sweep.method, starts[reached], middles, tp, fp, sweep.n_positive_pairs))
 
 
 def _merge_gains(tree: SpanningTree, labels: LabelArray) -> tuple[LabelArray, LabelArray]:

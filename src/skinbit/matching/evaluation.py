@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinbit.matching.clustering import clusters_at, spanning_tree, sweep_eps
+from skinbit.matching.clustering import clusters_at, select_eps, spanning_tree, sweep_eps
 from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, lesion_labels
 from skinbit.matching.ranking import rank_pairs
-from skinbit.matching.selection import Choice, Sweep, choice_at, select
+from skinbit.matching.selection import Choice, Sweep, choice_at
 from skinbit.matching.verification import select_threshold, sweep_thresholds, with_tail
 from skinbit.params import EvaluationParams
 
@@ -49,8 +49,8 @@ def evaluate_subset(embeddings: FloatArray, lesion_ids: list[str], params: Evalu
     tree = spanning_tree(similarities)
     thresholds = with_tail(sweep_thresholds(similarities, labels), similarities, ranking)
     epses = sweep_eps(tree, labels)
-    threshold = select_threshold(similarities, thresholds.within(*params.threshold_range))
-    eps = select(epses.within(*params.eps_range))
+    threshold = select_threshold(similarities, ranking, thresholds, *params.threshold_range)
+    eps = select_eps(epses, *params.eps_range)
     metrics = {
         **_figures_of("cosine", threshold),
         **_figures_of("dbscan", eps),

@@ -36,18 +36,6 @@ class Sweep:
         """Pairwise F1 per row, ``2·TP / (predicted + positive)``; NaN where there is no positive pair."""
         return pairwise_f1(self.tp, self.fp, self.n_positive_pairs)
 
-    def within(self, low: float, high: float) -> "Sweep":
-        """Keep the rows whose reported cut lies in ``[low, high]``."""
-        kept = (self.reported >= low) & (self.reported <= high)
-        return Sweep(
-            self.method,
-            self.cuts[kept],
-            self.reported[kept],
-            self.tp[kept],
-            self.fp[kept],
-            self.n_positive_pairs,
-        )
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -82,12 +70,12 @@ def select(sweep: Sweep) -> Choice:
     """Choose the cut with the highest pairwise F1; of equals, the one that predicts the fewest pairs.
 
     Args:
-        sweep: The curve; empty where no cut lies in the searched range.
+        sweep: The curve.
 
     Returns:
-        The choice with its reported cut, ``UNDEFINED`` where there is no positive pair or no cut.
+        The choice with its reported cut, ``UNDEFINED`` where there is no positive pair.
     """
-    if sweep.n_positive_pairs == 0 or len(sweep.cuts) == 0:
+    if sweep.n_positive_pairs == 0:
         return UNDEFINED
     best = int(np.argmax(sweep.f1))
     return _choice(sweep, best, float(sweep.reported[best]))
@@ -113,7 +101,8 @@ def choice_at(sweep: Sweep, cut: float) -> Choice:
 
 def _choice(sweep: Sweep, row: int, cut: float) -> Choice:
     tp, fp = int(sweep.tp[row]), int(sweep.fp[row])
-    return Choice(cut, float(sweep.f1[row]), precision=tp / (tp + fp), recall=tp / sweep.n_positive_pairs)
+    precision = tp / (tp + fp) if tp + fp else np.nan
+    return Choice(cut, float(sweep.f1[row]), precision, recall=tp / sweep.n_positive_pairs)
 
 
 def mean_of_others(values: list[float]) -> list[float]:

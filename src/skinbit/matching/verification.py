@@ -6,7 +6,7 @@ import numpy as np
 
 from skinbit.matching.pairs import FloatArray, LabelArray, pair_blocks, positive_similarities
 from skinbit.matching.ranking import PairRanking, count_pairs, most_similar_pairs
-from skinbit.matching.selection import Choice, Sweep, select
+from skinbit.matching.selection import UNDEFINED, Choice, Sweep, select
 
 _HEAD_AT_LEAST = 1_000
 _HEAD_PER_POSITIVE = 10
@@ -90,19 +90,39 @@ def _sample_below(similarities: FloatArray, highest: float) -> FloatArray:
     return chosen
 
 
-def select_threshold(similarities: FloatArray, sweep: Sweep) -> Choice:
-    """Choose the threshold with the highest pairwise F1, midway between two neighbouring similarities.
+def select_threshold(similarities: FloatArray, ranking: PairRanking, sweep: Sweep, low: float, high: float) -> Choice:
+    """Choose the threshold in a range with the highest pairwise F1; of equals the highest threshold.
+
+    In a range F1 peaks at its upper end or where a positive pair enters: between these only false positives are added.
 
     Args:
-        similarities: ``(n, n)`` float32, what the curve was made of.
-        sweep: From :func:`sweep_thresholds`, with its tail or not, cut to the searched range.
+        similarities: ``(n, n)`` float32.
+        ranking: Of its pairs.
+        sweep: From :func:`sweep_thresholds`, of the same pairs.
+        low: Lowest threshold.
+        high: Highest threshold.
 
     Returns:
-        The choice; of equal F1 the highest threshold.
+        The choice, its threshold midway between the lowest similarity that it takes in (or ``high``) and the next one
+        below (or ``low``); ``UNDEFINED`` where there is no positive pair.
     """
-    choice = select(sweep)
-    if choice.cut not in sweep.cuts:
-        return choice
-    # Only a searched range that leaves out the head ends in the tail, whose neighbours were not kept: look for it.
-    lower = [pairs[pairs < choice.cut].max(initial=-1.0) for pairs in pair_blocks(similarities)]
-    return replace(choice, cut=(choice.cut + float(max(lower))) / 2)
+    if ranking.n_positive_pairs == 0:
+        return UNDEFINED
+    if (low, high) == (-1.0, 1.0):
+        return select(sweep)
+    inside = ranking.positives[(ranking.positives >= low) & (ranking.positives < high)].astype(np.float64)
+    cuts = np.append(high, inside)
+    n_predicted = np.append(_count_at_least(similarities, high), ranking.n_at_least[np.isin(ranking.positives, inside)])
+    tp = np.append(0, np.cumsum(ranking.n_positives_at))[np.searchsorted(-ranking.positives, -cuts, side="right")]
+    curve = Sweep("cosine", cuts, cuts, tp, n_predicted - tp, ranking.n_positive_pairs)
+    choice = select(curve)
+    return replace(choice, cut=(choice.cut + max(low, _largest_below(similarities, choice.cut))) / 2)
+
+
+def _count_at_least(similarities: FloatArray, threshold: float) -> int:
+    return sum(int(np.count_nonzero(pairs >= np.float64(threshold))) for pairs in pair_blocks(similarities))
+
+
+def _largest_below(similarities: FloatArray, threshold: float) -> float:
+    limit = np.float64(threshold)  # a Python float would be rounded to single precision first
+    return max((float(pairs[pairs < limit].max(initial=-1.0)) for pairs in pair_blocks(similarities)), default=-1.0)

@@ -7,6 +7,7 @@ import pandas as pd
 from skinbit.data.images import ImageFolder, check_images
 from skinbit.data.metadata import ROW, lesion_fates
 from skinbit.data.splits import TEST, choose_lesions, split_lesions
+from skinbit.errors import InputError
 from skinbit.params import DataParams, SplitParams
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,11 @@ def assign_images(raw_metadata: pd.DataFrame, data: DataParams, split: SplitPara
     check_raw_metadata(raw_metadata)
     reason = lesion_fates(raw_metadata, data.min_images_per_lesion, data.max_images_per_lesion)
     table = raw_metadata.assign(reason=reason, subset="", fold=None)
-    dealt = split_lesions(raw_metadata.loc[reason == ""].drop(columns=ROW), split, seed)
+    try:
+        dealt = split_lesions(raw_metadata.loc[reason == ""].drop(columns=ROW), split, seed)
+    except InputError as error:
+        counts = [f"\n  Left out: {n} images, {why}." for why, n in reason[reason != ""].value_counts().items()]
+        raise InputError("".join([error.message, *counts])) from error
     if data.max_lesions is not None:
         chosen = choose_lesions(dealt, data.max_lesions, seed)
         table.loc[(reason == "") & ~table["lesion_id"].isin(chosen), "reason"] = (

@@ -35,7 +35,7 @@ CURVE_POINTS = 400
 
 
 def evaluate_embeddings(
-    embeddings: Embeddings, split: pd.DataFrame, evaluation: EvaluationParams
+    embeddings: Embeddings, split: pd.DataFrame, evaluation: EvaluationParams, *, fold: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Sweep threshold and eps over one fold's validation images and choose the best of each.
 
@@ -43,11 +43,12 @@ def evaluate_embeddings(
         embeddings: Of the images.
         split: Tells the lesion of each image.
         evaluation: Searched ranges.
+        fold: Which fold.
 
     Returns:
         ``metric, value``; the curves ``method, cut, tp, fp, f1``; and ``image_id, lesion_id, cluster_id``.
     """
-    lesion_ids = lesions_of(embeddings, split)
+    lesion_ids = lesions_of(embeddings, split, fold)
     found = evaluate_subset(embeddings.values, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     return metric_table(found.metrics), curve_table(found.sweeps), clusters

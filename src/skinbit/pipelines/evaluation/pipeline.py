@@ -43,17 +43,18 @@ def _plot(experiment: str) -> Node:
 
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
     folds = parameters.study.folds
-    evaluated = sum((_fold(f"{name}.fold_{fold}") for fold in folds), Pipeline([]))
+    evaluated = sum((_fold(name, fold) for fold in folds), Pipeline([]))
     return evaluated + _collection(name, parameters)
 
 
-def _fold(namespace: str) -> Pipeline:
+def _fold(experiment: str, fold: int) -> Pipeline:
     node = Node(
-        evaluate_embeddings,
+        update_wrapper(partial(evaluate_embeddings, fold=fold), evaluate_embeddings),
         ["embeddings", "split", "params:evaluation"],
         ["results", "sweep", "clustered_images"],
         name="evaluate_embeddings",
     )
+    namespace = f"{experiment}.fold_{fold}"
     return Pipeline([node], namespace=namespace, inputs={"split"}, parameters={"params:evaluation"})
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings
@@ -25,7 +26,7 @@ def evaluate_test(
         ``metric, value`` at these cuts, and ``<method>_f1_oracle`` at the test images' own best cuts.
     """
     cuts = {method: float(checkpoint.header[cut]) for method, cut in METHODS.items()}
-    found = evaluate_subset(embeddings.values, lesions_of(embeddings, split), evaluation)
+    found = evaluate_subset(embeddings.values, lesions_of(embeddings, split, TEST_FOLD), evaluation)
     return metric_table(evaluate_at(found, cuts))
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from skinbit.errors import ProblemList
 from skinbit.params import SampleParams
 
-_OWN_FILES = re.compile(r"(.*/)?(SIMG_\d+\.jpg|\.gitkeep)")
+_OWN_FILES = re.compile(r"(.*/)?(SIMG_\d+\.jpg|\..*|Thumbs\.db)")
+"""Its photographs; and hidden files, of the desktop or of a save that was killed."""
 _MANIFEST = "synthetic.json"
 
 
