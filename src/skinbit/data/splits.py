@@ -94,7 +94,7 @@ def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> n
             f"split.stratify_by names the column {column!r}, which the metadata does not have; its columns are: "
             f"{', '.join(images.columns)}.\n  Remedy: name one of these, or set split.stratify_by=null."
         )
-    # Images of one lesion may disagree (two lesions of HAM10000 do): the most frequent value counts.
+    # Images of one lesion may disagree: the most frequent value counts.
     value_of = images.groupby("lesion_id")[column].agg(lambda values: values.mode().iloc[0]).replace("", _BLANK_STRATUM)
     return _merge_small(value_of.loc[lesions].to_numpy(dtype=object), column, _smallest_stratum(params))
 
