@@ -5,9 +5,9 @@ misspelt key fails at any depth. Nodes receive the blocks typed.
 """
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 """Names become folders, namespaces and pipeline names: lower case, digits, underscores."""
@@ -136,6 +136,7 @@ class ViewParams(Block):
 
 
 _OWN_MODEL_ARGS = {"checkpoint_path", "features_only", "num_classes", "out_indices", "pretrained"}
+_RANDOM_MODEL_ARGS = {"attn_drop_rate", "drop_path_rate", "drop_rate", "pos_drop_rate", "proj_drop_rate"}
 
 
 class BackboneParams(Block):
@@ -163,17 +164,156 @@ class BackboneParams(Block):
         own = sorted(_OWN_MODEL_ARGS & self.model_args.keys())
         if own:
             raise ValueError(f"model_args must not set {', '.join(own)}: other parameters of the backbone decide that")
+        random = sorted(_RANDOM_MODEL_ARGS & self.model_args.keys())
+        if random:
+            raise ValueError(f"model_args must not set {', '.join(random)}: dropout draws from no seeded generator")
         return self
 
 
+class HeadParams(Block):
+    """The projection head: maps features to an embedding of unit length."""
+
+    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
+        default=(), description="widths of hidden layers, each with batch norm and ReLU; none: a linear head"
+    )
+    dim: int | None = Field(default=256, ge=2, le=65536, description="of the embedding; none: no head, features as is")
+    neck: bool = Field(default=True, description="batch norm of the features first (BNNeck)")
+
+    @model_validator(mode="after")
+    def _hidden_layers_need_an_output(self) -> Self:
+        if self.dim is None and self.hidden:
+            raise ValueError("head.hidden is given, but head.dim is none: give the width of the embedding")
+        return self
+
+
+class TrainingParams(Block):
+    """How one experiment is trained."""
+
+    epochs: int = Field(ge=1, le=100_000, description="at most; each shows every training lesion once")
+    lesions_per_batch: int = Field(ge=2, description="a batch holds images_per_lesion images of each")
+    images_per_lesion: int = Field(default=2, ge=2, description="of a lesion with fewer all are taken")
+    learning_rate: float = Field(gt=0, le=10, description="AdamW's, of the head, after warm-up")
+    weight_decay: float = Field(default=0.03, ge=0, le=10, description="AdamW's, of matrices")
+    warmup_epochs: int = Field(default=2, ge=0, description="the learning rate rises linearly, then falls as a cosine")
+    clip_norm: float = Field(default=5.0, gt=0, description="gradients are scaled down to this norm")
+    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better F1; 0: never")
+    hard_lesions: int = Field(
+        default=0, ge=0, description="fill batches with groups of so many lesions that were close in the last epoch"
+    )
+    views: int = Field(default=12, ge=1, le=1000, description="cached training views per image; frozen backbones only")
+    backbone_rate: float = Field(
+        default=1.0, gt=0, le=10, description="learning rate of the last layer of a fine-tuned backbone / the head's"
+    )
+    layer_decay: float = Field(
+        default=0.9, gt=0, le=1, description="that of each layer of a fine-tuned backbone / the next layer's"
+    )
+    batch_norm: Literal["train", "frozen"] = Field(
+        default="train", description="frozen: a fine-tuned backbone keeps its pretrained batch-norm statistics"
+    )
+    head: HeadParams = HeadParams()
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs > 1:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs} leaves nothing of epochs={self.epochs}")
+        return self
+
+
+class AugmentationParams(Block):
+    """What differs between two photographs of one lesion."""
+
+    rotation: float = Field(default=180.0, ge=0, le=180, description="degrees either way")
+    flip: bool = True
+    zoom: tuple[Annotated[float, Field(ge=0.5, le=10)], Annotated[float, Field(ge=0.5, le=10)]] = Field(
+        default=(0.9, 2.2), description="1: the whole central square; 3: its central third"
+    )
+    offset: float = Field(default=0.12, ge=0, le=0.5, description="of the centre, share of the square that is seen")
+    colour: float = Field(default=0.1, ge=0, lt=1, description="relative change of each channel")
+    exposure: float = Field(default=0.25, ge=0, lt=1, description="relative change of brightness")
+    contrast: float = Field(default=0.2, ge=0, lt=1, description="relative change")
+    saturation: float = Field(default=0.3, ge=0, le=1, description="relative change")
+    blur: float = Field(default=0.3, ge=0, le=1, description="share of images that are blurred")
+    vignette: float = Field(default=0.2, ge=0, le=1, description="share of images with a round black border")
+
+    @model_validator(mode="after")
+    def _zoom_rises(self) -> Self:
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError("augmentation.zoom must rise")
+        return self
+
+
+class TrainingBlock(Block):
+    """Training of frozen backbones' heads and of whole backbones; an experiment's `training` overrides any of it."""
+
+    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads per training; figures depend on it")
+    save_every: float = Field(default=2.0, ge=0, description="seconds between two saved states; 0: after every epoch")
+    canvas: float = Field(default=1.25, ge=1, le=4, description="side of decoded images / image_size")
+    augmentation: AugmentationParams = AugmentationParams()
+    frozen: TrainingParams = TrainingParams(epochs=60, lesions_per_batch=128, learning_rate=2e-3)
+    fine_tuned: TrainingParams = TrainingParams(epochs=30, lesions_per_batch=48, learning_rate=5e-4)
+
+
+class ContrastiveParams(Block):
+    """Contrastive loss (Hadsell et al. 2006) on cosine similarity."""
+
+    margin: float = Field(
+        default=0.5, gt=-1, lt=1, description="negative pairs below it cost nothing; 0.5 is distance 1 (Hadsell)"
+    )
+    miner: Literal["all", "hard"] = Field(default="all", description="hard: each anchor's most similar negative")
+
+
+class TripletParams(Block):
+    """Triplet loss (Schroff et al. 2015) on cosine similarity."""
+
+    margin: float = Field(
+        default=0.1, gt=0, lt=2, description="of similarity; 0.1 is FaceNet's 0.2 of squared distance"
+    )
+    miner: Literal["all", "semihard", "hard"] = Field(
+        default="semihard", description="semihard: negatives that are farther than the positive, within the margin"
+    )
+
+
+class InfonceParams(Block):
+    """InfoNCE (van den Oord et al. 2018), its form for several positives (Khosla et al. 2020)."""
+
+    temperature: float = Field(default=0.07, gt=0, le=10, description="0.07: He et al. 2020, Khosla et al. 2020")
+    miner: Literal["all", "hard"] = Field(default="all", description="hard: each anchor's most similar negative")
+
+
+LossParams = ContrastiveParams | TripletParams | InfonceParams
+
+
+class LossesParams(Block):
+    """Settings of the losses; an experiment's `loss_options` overrides them."""
+
+    contrastive: ContrastiveParams = ContrastiveParams()
+    triplet: TripletParams = TripletParams()
+    infonce: InfonceParams = InfonceParams()
+
+
 class ExperimentParams(Block):
-    """One row of the study: a backbone, a loss, and what differs from the backbone's own settings."""
+    """One row of the study: a backbone, a loss, and what differs from the settings of both."""
 
     backbone: Name
-    loss: Literal["baseline"] = Field(description="baseline: nothing is trained")
+    loss: Literal["baseline", "contrastive", "triplet", "infonce"] = Field(description="baseline: nothing is trained")
+    frozen: bool | None = Field(default=None, description="none: the backbone's")
     image_size: int | None = Field(default=None, ge=16, le=2048, description="none: the backbone's")
     pooling: PoolingParams | None = None
     test_views: ViewParams | None = None
+    training: dict[str, Any] = Field(default_factory=dict, description="overrides of training.frozen or .fine_tuned")
+    loss_options: dict[str, Any] = Field(default_factory=dict, description="overrides of losses.<loss>")
+
+    @property
+    def is_trained(self) -> bool:
+        """Tell whether anything is trained."""
+        return self.loss != "baseline"
+
+    @model_validator(mode="after")
+    def _baselines_train_nothing(self) -> Self:
+        idle = [name for name in ("frozen", "training", "loss_options") if getattr(self, name) not in (None, {})]
+        if idle and not self.is_trained:
+            raise ValueError(f"a baseline trains nothing: remove {', '.join(idle)}")
+        return self
 
     def has_overrides(self) -> bool:
         """Tell whether this experiment needs features of its own."""
@@ -181,11 +321,37 @@ class ExperimentParams(Block):
 
     def applied_to(self, backbone: BackboneParams) -> BackboneParams:
         """Give the backbone's settings with this experiment's in their place."""
-        return backbone.model_copy(update=self._overrides())
+        frozen = {} if self.frozen is None else {"frozen": self.frozen}
+        return backbone.model_copy(update=self._overrides() | frozen)
+
+    def training_params(self, training: TrainingBlock, is_frozen: bool) -> TrainingParams:
+        """Give the training settings for a frozen or a fine-tuned backbone with this experiment's in their place."""
+        return _overridden(training.frozen if is_frozen else training.fine_tuned, self.training)
+
+    def loss_params(self, losses: LossesParams) -> LossParams:
+        """Give the settings of this experiment's loss with the experiment's own in their place."""
+        settings: LossParams = getattr(losses, self.loss)
+        return _overridden(settings, self.loss_options)
 
     def _overrides(self) -> dict[str, Any]:
         replaced = {name: getattr(self, name) for name in ("image_size", "pooling", "test_views")}
         return {name: value for name, value in replaced.items() if value is not None}
+
+
+AnyBlock = TypeVar("AnyBlock", bound=Block)
+
+
+def _overridden(block: AnyBlock, overrides: dict[str, Any]) -> AnyBlock:
+    """Validate a block anew with some of its values, at any depth, replaced."""
+    return type(block).model_validate(_merged(block.model_dump(), overrides))
+
+
+def _merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for name, value in overrides.items():
+        nested = isinstance(value, dict) and isinstance(values.get(name), dict)
+        merged[name] = _merged(values[name], value) if nested else value
+    return merged
 
 
 class EvaluationParams(Block):
@@ -228,6 +394,8 @@ class Parameters(Block):
     compute: ComputeParams = ComputeParams()
     evaluation: EvaluationParams = EvaluationParams()
     sample: SampleParams = SampleParams()
+    training: TrainingBlock = TrainingBlock()
+    losses: LossesParams = LossesParams()
     backbones: dict[Name, BackboneParams]
     experiments: dict[Name, ExperimentParams]
 
@@ -247,11 +415,31 @@ class Parameters(Block):
         return self
 
     @model_validator(mode="after")
+    def _overrides_are_known(self) -> Self:
+        for name, entry in self.experiments.items():
+            if entry.is_trained:
+                try:
+                    entry.training_params(self.training, self.backbone_of(name).frozen)
+                    entry.loss_params(self.losses)
+                except ValidationError as error:
+                    problems = "; ".join(
+                        f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+                        for problem in error.errors()
+                    )
+                    raise ValueError(f"experiments.{name}, training or loss_options: {problems}") from error
+        return self
+
+    @model_validator(mode="after")
     def _every_fold_gets_a_lesion(self) -> Self:
         n_parts = self.split.n_folds + self.split.use_train_test_split
         if self.data.max_lesions is not None and self.data.max_lesions < n_parts:
             raise ValueError(f"data.max_lesions is {self.data.max_lesions}, but folds and test subset need {n_parts}")
         return self
+
+    def backbone_of(self, experiment: str) -> BackboneParams:
+        """Give the settings of an experiment's backbone, its overrides applied."""
+        entry = self.experiments[experiment]
+        return entry.applied_to(self.backbones[entry.backbone])
 
     def features_of(self, experiment: str) -> str:
         """Name the features that an experiment uses: its backbone's, or its own where it overrides settings."""

@@ -3,7 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from skinbit.params import Parameters
-from skinbit.pipelines import baseline_embeddings, data_split, evaluation, final_model, sample_data
+from skinbit.pipelines import baseline_embeddings, data_split, evaluation, final_model, metric_learning, sample_data
 from skinbit.study import active_parameters
 
 
@@ -29,6 +29,7 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
     stages = {
         "data_split": data_split.create_pipeline(),
         "baseline_embeddings": baseline_embeddings.create_pipeline(parameters),
+        "metric_learning": metric_learning.create_pipeline(parameters),
         "evaluation": evaluation.create_pipeline(parameters),
         "final_model": final_model.create_pipeline(parameters),
     }
@@ -42,6 +43,7 @@ def _experiment(parameters: Parameters) -> Pipeline:
     return (
         data_split.create_pipeline()
         + baseline_embeddings.create_pipeline(parameters)
+        + metric_learning.create_pipeline(parameters)
         + evaluation.create_pipeline(parameters, with_leaderboard=False)
         + final_model.create_pipeline(parameters)
     )

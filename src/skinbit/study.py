@@ -12,9 +12,11 @@ from typing import Any
 from kedro.config import AbstractConfigLoader, OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines, settings
+from kedro.io import DataCatalog, SharedMemoryDataCatalog
 from kedro.utils import find_kedro_project
 from pydantic import ValidationError
 
+from skinbit.catalog import SharedStudyCatalog, StudyCatalog
 from skinbit.errors import InputError
 from skinbit.params import Parameters
 
@@ -29,6 +31,12 @@ class StudyContext(KedroContext):
         _active[:] = [read_parameters(self.config_loader)]
         # A second session in one process may have another study: have the registry asked again.
         pipelines.configure(f"{__package__}.pipeline_registry")
+
+    def _get_catalog(self, catalog_class: type = DataCatalog, **options: Any) -> StudyCatalog:
+        """Give a catalog that knows what made its files; the setting DATA_CATALOG_CLASS reaches `kedro run` only."""
+        is_shared = issubclass(catalog_class, SharedMemoryDataCatalog)
+        catalog: StudyCatalog = super()._get_catalog(SharedStudyCatalog if is_shared else StudyCatalog, **options)
+        return catalog
 
 
 def read_parameters(loader: AbstractConfigLoader) -> Parameters:

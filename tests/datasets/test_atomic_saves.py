@@ -31,10 +31,12 @@ from kedro_datasets.yaml import YAMLDataset
 from skinbit.datasets.checkpoint import CheckpointDataset
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.features import FeaturesDataset
+from skinbit.datasets.fingerprints import FingerprintsDataset
 from skinbit.datasets.image_folder import ImageFolderDataset
 from skinbit.datasets.metadata_table import MetadataDataset
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
+from skinbit.fingerprints import Recipe, Record
 from skinbit.settings import CONFIG_LOADER_ARGS
 
 resource = pytest.importorskip("resource", reason="needs a kernel that limits the size of files")
@@ -54,6 +56,10 @@ def make_array(seed: int, *shape: int) -> np.ndarray:
     return np.full(shape, seed, dtype=np.float32)
 
 
+def make_recipe(seed: int) -> Recipe:
+    return Recipe(function="module.function", bound={"seed": seed}, inputs=(), outputs=("split",), versions={})
+
+
 EXAMPLES = {
     CSVDataset: lambda seed: pd.DataFrame({"image_id": ["a", "b"], "some_value": [seed, 0.5]}),
     MetadataDataset: lambda seed: pd.DataFrame({"lesion_id": ["L", "L"], "image_id": ["a", f"b{seed}"]}),
@@ -63,6 +69,7 @@ EXAMPLES = {
     EmbeddingsDataset: lambda seed: Embeddings(("a", "b"), make_array(seed, 2, 3), {}),
     FeaturesDataset: lambda seed: Features(("a", "b"), make_array(seed, 2, 1, 3), ("x", "y"), {}),
     CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
+    FingerprintsDataset: lambda seed: {"split": Record(recipe=make_recipe(seed))},
     ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
 }
 READ_ONLY = (

@@ -15,15 +15,41 @@ class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
 
     def load(self) -> Checkpoint:
         """Load weights and header."""
-        content = self._read()
-        tensors = {name: torch.from_numpy(array) for name, array in load_tensors(content).items()}
-        return Checkpoint(tensors, unpack_header(content))
+        return unpack_checkpoint(self._read())
 
     def save(self, data: Checkpoint) -> None:
         """Save weights and header in one file."""
-        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in data.tensors.items()}
-        self._write(pack(arrays, data.header))
+        self._write(pack_checkpoint(data))
 
     def preview(self) -> JSONPreview:
         """Show the header in Kedro-Viz."""
         return JSONPreview(json.dumps(unpack_header(self._read())))
+
+
+def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Write weights and header as safetensors.
+
+    Args:
+        checkpoint: Tensors on any device.
+
+    Returns:
+        The file's bytes.
+    """
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in checkpoint.tensors.items()}
+    return pack(arrays, checkpoint.header)
+
+
+def unpack_checkpoint(content: bytes) -> Checkpoint:
+    """Read weights and header.
+
+    Args:
+        content: The file's bytes.
+
+    Returns:
+        The checkpoint, its tensors on the CPU.
+
+    Raises:
+        ValueError: If this is no safetensors file of Skinbit's.
+    """
+    tensors = {name: torch.from_numpy(array) for name, array in load_tensors(content).items()}
+    return Checkpoint(tensors, unpack_header(content))

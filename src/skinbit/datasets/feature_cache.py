@@ -9,11 +9,14 @@ from skinbit.datasets.features import FeaturesDataset
 from skinbit.embedding.tables import Features
 
 
-class FeatureCacheDataset(AbstractDataset[NoReturn, Callable[[str], Features]]):
+class FeatureCacheDataset(AbstractDataset[NoReturn, Callable[[str, str], Features]]):
     """Looks features up by the name of their folder; one entry, so one box in the graph, for all backbones.
 
-    The files are written as ``{backbone}_features``; this is the same folder, read before they are written anew.
+    The files are written as ``{backbone}_features`` and ``{backbone}_training_views``; this is the same folder, read
+    before they are written anew.
     """
+
+    affects_results = False  # only how fast they come
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None, **file_system: Any) -> None:
         """Name the folder.
@@ -27,11 +30,11 @@ class FeatureCacheDataset(AbstractDataset[NoReturn, Callable[[str], Features]]):
         self._file_system = file_system
         self.metadata = metadata
 
-    def load(self) -> Callable[[str], Features]:
-        """Give the look-up: features by name, of no image where there is no usable file."""
+    def load(self) -> Callable[[str, str], Features]:
+        """Give the look-up: by name of the features and of the file; features of no image where none is usable."""
 
-        def stored_features(name: str) -> Features:
-            filepath = f"{self._path}/{name}/features.safetensors"
+        def stored_features(name: str, file: str) -> Features:
+            filepath = f"{self._path}/{name}/{file}.safetensors"
             return FeaturesDataset(filepath=filepath, optional=True, **self._file_system).load()
 
         return stored_features

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
 from kedro.io.core import get_protocol_and_path
 
-_HEADER_KEY = "skinbit"
+HEADER_KEY = "skinbit"
 """Several header keys would be written in random order, and files would differ from run to run."""
 
 Saved = TypeVar("Saved")
@@ -110,7 +110,7 @@ def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
 
     # Not ascontiguousarray: it turns a scalar, such as a batch norm's counter, into a vector.
     contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
-    return bytes(save(contiguous, {_HEADER_KEY: json.dumps(header, sort_keys=True)}))
+    return bytes(save(contiguous, {HEADER_KEY: json.dumps(header, sort_keys=True)}))
 
 
 def unpack_header(content: bytes) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def unpack_header(content: bytes) -> dict[str, Any]:
     """
     try:
         length = int.from_bytes(content[:8], "little")
-        header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_HEADER_KEY])
+        header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError("not a safetensors file written by Skinbit") from error
     return header

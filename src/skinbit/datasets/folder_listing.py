@@ -10,6 +10,8 @@ from kedro.io import AbstractDataset, DatasetError
 class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
     """Lists a local folder with its subfolders, so that a node can see whether it may write there."""
 
+    affects_results = False  # only whether there are any
+
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the folder.
 

@@ -1,5 +1,6 @@
 """The metadata CSV as it was published."""
 
+import hashlib
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -33,6 +34,10 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
     def save(self, data: pd.DataFrame) -> None:
         """Save a table as UTF-8 CSV."""
         self._write(data.to_csv(index=False, lineterminator="\n").encode())
+
+    def fingerprint(self) -> str:
+        """Hash the file."""
+        return hashlib.sha256(self._read()).hexdigest()
 
     def preview(self, nrows: int = 20) -> TablePreview:
         """Show the first rows in Kedro-Viz."""

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from skinbit.embedding.preprocessing import Preprocessing
-from skinbit.embedding.weights import check_coverage, check_within_reach, explain, missing_weights
+from skinbit.embedding.weights import check_coverage, check_within_reach, drawn_from, explain, missing_weights
 from skinbit.errors import InputError
 from skinbit.params import BackboneParams, PoolingParams
-
-_CREATION = threading.Lock()
-"""timm draws initial weights from PyTorch's global generator: one backbone at a time."""
 
 _CREATION_ERRORS = (
     AssertionError,
@@ -98,8 +95,7 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
 
     _check_name(params.model)
     check_within_reach(params)
-    with _CREATION, torch.random.fork_rng(devices=[]), missing_weights() as missing:
-        torch.manual_seed(seed)
+    with drawn_from(seed), missing_weights() as missing:
         try:
             network = timm.create_model(params.model, **_creation_arguments(params))
         except _CREATION_ERRORS as error:
@@ -110,6 +106,29 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
     module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     preprocessing = _preprocessing(network, params)
     return Backbone(module, preprocessing, _feature_dim(module, params))
+
+
+def load_described(params: BackboneParams, seed: int, description: Mapping[str, Any]) -> Backbone:
+    """Load a backbone whose weights must be those that were checked before.
+
+    Args:
+        params: As for :func:`load_backbone`.
+        seed: Likewise.
+        description: From :func:`skinbit.embedding.features.describe_backbone`.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        InputError: If it cannot be loaded, or its weights are others.
+    """
+    loaded = load_backbone(params, seed)
+    if loaded.weights_sha256() != description["weights_sha256"]:
+        raise InputError(
+            f"The weights of {params.model} are not those that were checked.\n"
+            "  Remedy: do not replace weight files during a run; run baseline_embeddings as a whole."
+        )
+    return loaded
 
 
 def _check_name(model: str) -> None:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from skinbit.errors import InputError
+from skinbit.params import BackboneParams, HeadParams
 
 if TYPE_CHECKING:
     import torch
+
+    from skinbit.embedding.backbones import Backbone
+
+NO_HEAD = HeadParams(dim=None, neck=False)
+"""A baseline's: features scaled to unit length."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +23,60 @@ class Checkpoint:
     """Weights with the settings they belong to.
 
     Attributes:
-        tensors: Weights and buffers by name.
+        tensors: Weights and buffers by name, ``backbone.…`` and ``head.…``; without the backbone's where it stayed
+            frozen in a fold.
         header: Plain values: backbone, image size, head, loss, threshold, eps, seed, versions.
     """
 
     tensors: Mapping[str, torch.Tensor]
     header: Mapping[str, Any]
+
+
+class StateStore(Protocol):
+    """Keeps the state of one training between processes."""
+
+    def read(self) -> Checkpoint | None:
+        """Give the stored state; None where there is none that can be read."""
+        ...
+
+    def write(self, state: Checkpoint) -> None:
+        """Replace the stored state, completely or not at all."""
+        ...
+
+
+def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Backbone:
+    """Make a checkpoint a model again.
+
+    Args:
+        checkpoint: Of a fold or a final model.
+        frozen: The pretrained backbone, for a checkpoint that holds the head alone.
+
+    Returns:
+        Its ``module`` maps normalised pixels to embeddings of unit length; evaluation mode, on the CPU.
+
+    Raises:
+        InputError: If the checkpoint needs a frozen backbone and none, or one with other weights, is given.
+    """
+    from skinbit.embedding.backbones import Backbone, load_backbone
+    from skinbit.embedding.heads import EmbeddingModel, make_head
+
+    header = checkpoint.header
+    if header["holds_backbone"]:
+        settings = BackboneParams.model_validate(header["backbone"] | {"pretrained": False, "weights": None})
+        backbone = load_backbone(settings, header["seed"])
+    elif frozen is None or frozen.weights_sha256() != header["weights_sha256"]:
+        raise InputError(
+            f"This checkpoint holds the head alone and needs its frozen backbone, {header['backbone']['model']} "
+            "with the weights it was trained on.\n"
+            "  Remedy: give that backbone, or use the final model, which holds all weights."
+        )
+    else:
+        backbone = frozen
+    head = make_head(backbone.feature_dim, HeadParams.model_validate(header["head"]), header["seed"])
+    model = EmbeddingModel(backbone.module, head)
+    weights = dict(checkpoint.tensors)
+    if not header["holds_backbone"]:
+        weights |= {f"backbone.{name}": tensor for name, tensor in backbone.module.state_dict().items()}
+    model.load_state_dict(weights)
+    width = HeadParams.model_validate(header["head"]).dim or backbone.feature_dim
+    return Backbone(model.eval().requires_grad_(False), backbone.preprocessing, width)

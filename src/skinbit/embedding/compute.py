@@ -11,8 +11,11 @@ import torch
 from skinbit.errors import InputError
 from skinbit.params import ComputeParams
 
-_NETWORKS = threading.Lock()
-"""The number of threads is the process's, and figures depend on it: one network computes at a time."""
+_TURN = threading.Condition()
+"""The number of threads is the process's, and figures depend on it: only networks with equal ones compute together."""
+
+_computing: list[int] = []
+"""Threads of each network that computes now."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,25 @@ def available_cores() -> int:
 
 @contextmanager
 def deterministic(compute: Compute) -> Iterator[None]:
-    """Run PyTorch with a fixed number of threads and deterministic algorithms; restore both afterwards."""
+    """Run PyTorch with a fixed number of threads and deterministic algorithms.
+
+    Threads of this process that ask for another number wait; those that ask for the same one compute side by side.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-    with _NETWORKS:
-        threads, was_on = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.get_num_threads()
+    with _TURN:
+        _TURN.wait_for(lambda: not _computing or _computing[0] == compute.threads)
+        _computing.append(compute.threads)
+        # OpenMP's number belongs to the calling thread, MKL's to the process: set it even where another has set it.
         torch.set_num_threads(compute.threads)
         torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(was_on)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # saves time
+    try:
+        yield
+    finally:
+        with _TURN:
+            _computing.pop()
+            if not _computing:
+                torch.set_num_threads(before)
+                torch.use_deterministic_algorithms(False)
+            _TURN.notify_all()

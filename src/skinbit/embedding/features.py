@@ -126,8 +126,8 @@ def extract_features(
     ):
         for number, batch in enumerate(batches):
             rows = slice(number * loader.batch_size, number * loader.batch_size + len(batch))
-            values[rows] = _embed_views(module, batch, backbone.preprocessing, views, compute)
-            _check_usable(values[rows], image_ids[rows])
+            values[rows] = embed_views(module, batch, backbone.preprocessing, views, compute)
+            check_usable(values[rows], image_ids[rows])
             bar.update(len(batch))
     rate = len(image_ids) / (time.perf_counter() - started)
     logger.info("%d images x %d views: %.0f images per second", len(image_ids), views.n_views, rate)
@@ -135,14 +135,25 @@ def extract_features(
 
 
 @torch.inference_mode()
-def _embed_views(
+def embed_views(
     module: torch.nn.Module,
     batch: torch.Tensor,
     preprocessing: Preprocessing,
     views: ViewParams,
     compute: Compute,
 ) -> NDArray[np.float32]:
-    """Map crops ``(n, n_zooms, 3, s, s)`` to features ``(n, n_views, feature_dim)``."""
+    """Map the crops of images to their test views' features.
+
+    Args:
+        module: Pixels to features, on the device of ``compute``.
+        batch: ``(n, n_zooms, 3, s, s)`` uint8.
+        preprocessing: Mean and standard deviation.
+        views: Rotations x zooms.
+        compute: Device and precision.
+
+    Returns:
+        ``(n, n_views, feature_dim)`` float32.
+    """
     crops = batch.to(compute.device, non_blocking=True)
     zoomed = [normalise_pixels(crops[:, zoom], preprocessing) for zoom in range(crops.shape[1])]
     with compute.autocast():
@@ -150,7 +161,16 @@ def _embed_views(
     return torch.stack(features, dim=1).cpu().numpy()
 
 
-def _check_usable(values: NDArray[np.float32], image_ids: list[str]) -> None:
+def check_usable(values: NDArray[np.float32], image_ids: list[str]) -> None:
+    """Check features before they are stored.
+
+    Args:
+        values: ``(n_images, n_views, feature_dim)``.
+        image_ids: For the message.
+
+    Raises:
+        InputError: If a feature is not finite, or a whole vector is zero; names the image.
+    """
     usable = (np.isfinite(values).all(axis=2) & (values != 0).any(axis=2)).all(axis=1)
     if not usable.all():
         raise InputError(

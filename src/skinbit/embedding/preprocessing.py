@@ -72,10 +72,22 @@ def normalise_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torc
     Returns:
         ``(n, 3, h, w)`` float32, channels last in memory: convolutions are faster so.
     """
+    return standardise(pixels.to(torch.float32, memory_format=torch.channels_last).div_(255), preprocessing)
+
+
+def standardise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Subtract the mean and divide by the standard deviation, in place.
+
+    Args:
+        pixels: ``(n, 3, h, w)`` float32 in [0, 1].
+        preprocessing: Mean and standard deviation.
+
+    Returns:
+        ``(n, 3, h, w)`` float32.
+    """
     mean = torch.tensor(preprocessing.mean, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(preprocessing.std, device=pixels.device).view(1, 3, 1, 1)
-    scaled = pixels.to(torch.float32, memory_format=torch.channels_last)
-    return scaled.div_(255).sub_(mean).div_(std)
+    return pixels.sub_(mean).div_(std)
 
 
 def rotate(pixels: torch.Tensor, degrees: int) -> torch.Tensor:

@@ -1,10 +1,15 @@
-"""What images are turned into: features before a head, embeddings for matching."""
+"""What images are turned into: pixels for training, features before a head, embeddings for matching."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skinbit.matching.pairs import FloatArray
+
+Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -36,4 +41,23 @@ class Embeddings:
 
     image_ids: tuple[str, ...]
     values: FloatArray
+    description: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded photographs.
+
+    Attributes:
+        image_ids: One per row.
+        canvases: ``(n_images, c, c, 3)`` uint8, whole central squares, what augmentation starts from.
+        crops: ``(n_images, n_zooms, s, s, 3)`` uint8, what the test views are turned from.
+        keys: Per row, the SHA-256 of the file.
+        description: Sizes, crop, interpolation; plain values.
+    """
+
+    image_ids: tuple[str, ...]
+    canvases: Bytes
+    crops: Bytes
+    keys: tuple[str, ...]
     description: Mapping[str, Any]

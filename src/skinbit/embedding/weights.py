@@ -1,6 +1,7 @@
 """Weights of a backbone: within reach before anything is downloaded, complete after they were loaded."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,12 +9,28 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import torch
 from torch import nn
 
 from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.params import BackboneParams
 
 _HUB_TIMEOUT_S = 3.0
+
+_DRAWING = threading.Lock()
+"""PyTorch's modules draw their initial weights from the process's global generator: one network at a time."""
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Have the networks that are created inside draw their weights from a seed; the global generator stays as it was.
+
+    Args:
+        seed: In [0, 2**63).
+    """
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def explain(params: BackboneParams, what: str) -> str:

@@ -1,7 +1,8 @@
-"""Figures: pairwise F1 over threshold and eps."""
+"""Figures: pairwise F1 over threshold and eps; loss and F1 over a training."""
 
 from collections.abc import Mapping
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -67,3 +68,31 @@ def _focus(axes: Axes, curves: list[Curve]) -> None:
     ]
     if worth and min(worth) < max(worth):
         axes.set_xlim(min(worth), max(worth))
+
+
+def training_curves(experiment: str, histories: Mapping[str, Mapping[str, list[float | None]]]) -> Figure:
+    """Draw loss and validation F1 against the epoch, a line per fold, its best epoch marked.
+
+    Args:
+        experiment: For the title.
+        histories: Per fold ``epoch``, ``loss``, ``f1``; an undefined F1 is None.
+
+    Returns:
+        A figure of two panels.
+    """
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    losses, f1s = figure.subplots(1, 2)
+    for fold, history in histories.items():
+        epochs, loss, f1 = (np.array(history[column], dtype=float) for column in ("epoch", "loss", "f1"))
+        (line,) = losses.plot(epochs, loss, linewidth=1, label=fold.replace("_", " "))
+        f1s.plot(epochs, f1, linewidth=1, color=line.get_color())
+        if np.isfinite(f1).any():
+            best = int(np.nanargmax(f1))
+            f1s.plot(epochs[best], f1[best], "o", markersize=4, color=line.get_color())
+    losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    f1s.set(xlabel="epoch", ylabel="pairwise F1 of the validation lesions, plain views", ylim=(0, 1))
+    for axes in (losses, f1s):
+        axes.grid(alpha=0.3)
+    losses.legend(fontsize="small")
+    figure.suptitle(experiment)
+    return figure

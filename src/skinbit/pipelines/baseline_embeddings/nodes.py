@@ -1,6 +1,7 @@
 """Nodes: frozen features, computed once per image and backbone, and the baseline embeddings made of them."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,17 @@ import pandas as pd
 
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.embeddings import baseline_embeddings
-from skinbit.embedding.tables import Embeddings, Features
-from skinbit.errors import InputError
-from skinbit.params import BackboneParams, ComputeParams, DataParams, ExperimentParams, LoaderParams
+from skinbit.embedding.pixels import Decoding
+from skinbit.embedding.tables import Embeddings, Features, Pixels
+from skinbit.params import (
+    BackboneParams,
+    ComputeParams,
+    DataParams,
+    ExperimentParams,
+    LoaderParams,
+    TrainingBlock,
+    ViewParams,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +75,7 @@ def extract_features(
     images: ImageFolder,
     image_index: pd.DataFrame,
     description: dict[str, Any],
-    feature_cache: Callable[[str], Features],
+    feature_cache: Callable[[str, str], Features],
     backbone: BackboneParams,
     loader: LoaderParams,
     compute: ComputeParams,
@@ -102,21 +111,16 @@ def extract_features(
 
     image_ids = image_index["image_id"].tolist()
     keys = [features.feature_key(description, sha256) for sha256 in image_index["sha256"]]
-    stored = feature_cache(name)
+    stored = feature_cache(name, "features")
     row_of = {key: row for row, key in enumerate(stored.keys)}
     is_new = np.array([key not in row_of for key in keys])
-    logger.info("%s: %d features from the cache, %d to compute", description["model"], (~is_new).sum(), is_new.sum())
+    logger.info("%s: %d features from the cache, %d to compute", name, (~is_new).sum(), is_new.sum())
     settings = experiment.applied_to(backbone)
     shape = (len(keys), settings.test_views.n_views, description["feature_dim"])
     values = np.empty(shape, dtype=np.float32)
     values[~is_new] = stored.values[[row_of[key] for key in keys if key in row_of]].reshape(-1, *shape[1:])
     if is_new.any():
-        loaded = backbones.load_backbone(settings, seed)
-        if loaded.weights_sha256() != description["weights_sha256"]:
-            raise InputError(
-                f"The weights of {settings.model} are not those that were checked.\n"
-                "  Remedy: do not replace weight files during a run; run baseline_embeddings as a whole."
-            )
+        loaded = backbones.load_described(settings, seed, description)
         values[is_new] = features.extract_features(
             images,
             [image_id for image_id, new in zip(image_ids, is_new, strict=True) if new],
@@ -127,6 +131,103 @@ def extract_features(
             data.max_pixels,
         )
     return Features(tuple(image_ids), values, tuple(keys), description)
+
+
+def decode_photographs(
+    images: ImageFolder,
+    image_index: pd.DataFrame,
+    description: dict[str, Any],
+    training: TrainingBlock,
+    loader: LoaderParams,
+    data: DataParams,
+) -> Decoding:
+    """Plan the decoding of all images used, at the sizes that training and its validation need.
+
+    Args:
+        images: The folder of photographs.
+        image_index: The images used, with the hash of their bytes.
+        description: Of the backbone, with its preprocessing and test views.
+        training: Size of a canvas.
+        loader: Worker processes and batch size.
+        data: Pixel limit.
+
+    Returns:
+        What is decoded while it is written.
+    """
+    from skinbit.embedding.preprocessing import Preprocessing
+
+    preprocessing = Preprocessing(**description["preprocessing"])
+    return Decoding(
+        folder=images,
+        image_ids=tuple(image_index["image_id"]),
+        keys=tuple(image_index["sha256"]),
+        preprocessing=preprocessing,
+        views=ViewParams.model_validate(description["test_views"]),
+        canvas_size=math.ceil(preprocessing.image_size * training.canvas),
+        loader=loader,
+        max_pixels=data.max_pixels,
+    )
+
+
+def extract_training_views(
+    pixels: Pixels,
+    description: dict[str, Any],
+    feature_cache: Callable[[str, str], Features],
+    backbone: BackboneParams,
+    training: TrainingBlock,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    seed: int,
+    experiment: ExperimentParams = NO_OVERRIDES,
+    *,
+    name: str,
+    n_views: int,
+) -> Features:
+    """Run random augmentations of all images through a frozen backbone; those in the cache are not made again.
+
+    Args:
+        pixels: Decoded photographs.
+        description: Of the backbone, from :func:`check_backbone`.
+        feature_cache: Looks up views of earlier runs.
+        backbone: Its settings.
+        training: Augmentation.
+        loader: Batch size.
+        compute: Where to compute.
+        seed: Draws the augmentations.
+        experiment: What overrides the settings, if anything does.
+        name: Of these views in the cache.
+        n_views: Per image, at least.
+
+    Returns:
+        ``n_views`` training views of every image, or as many as the cache holds of it.
+
+    Raises:
+        InputError: If the weights are not those of the description, or a view gives no usable features.
+    """
+    from skinbit.embedding.backbones import load_described
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.embedding.features import feature_key
+    from skinbit.training.views import ViewMaker, describe_views
+
+    described = describe_views(description, pixels, training.augmentation, seed)
+    keys = tuple(feature_key(described, sha256) for sha256 in pixels.keys)
+    stored = feature_cache(name, "training_views")
+    row_of = {key: row for row, key in enumerate(stored.keys)}
+    known = np.array([key in row_of for key in keys])
+    n_stored = stored.values.shape[1] if known.any() else 0
+    n_made = max(n_views, n_stored)
+    values = np.empty((len(keys), n_made, description["feature_dim"]), dtype=np.float32)
+    if n_stored:
+        values[known, :n_stored] = stored.values[[row_of[key] for key in keys if key in row_of]]
+    logger.info("%s: %d training views per image, %d from the cache for %d images", name, n_made, n_stored, known.sum())
+    jobs = [(np.flatnonzero(known), range(n_stored, n_made)), (np.flatnonzero(~known), range(n_made))]
+    jobs = [(rows, views) for rows, views in jobs if len(rows) and len(views)]
+    if jobs:
+        loaded = load_described(experiment.applied_to(backbone), seed, description)
+        maker = ViewMaker(pixels, loaded, training.augmentation, resolve_compute(compute), loader.batch_size, seed)
+        for rows, views in jobs:
+            values[rows, views.start :] = maker.extract(rows, views)
+    return Features(pixels.image_ids, values, keys, described)
 
 
 def embed_subset(features: Features, split: pd.DataFrame, *, fold: int) -> Embeddings:

@@ -1,7 +1,8 @@
 """baseline_embeddings: images -> frozen features per backbone -> the baselines' embeddings.
 
 Features are shared by every fold and experiment of a backbone; an experiment that overrides settings of its
-backbone has features of its own.
+backbone has features of its own. Experiments that train ask for more: decoded photographs, and training views of
+a frozen backbone.
 """
 
 from functools import partial, update_wrapper
@@ -10,27 +11,52 @@ from kedro.pipeline import Node, Pipeline
 
 from skinbit.data.splits import TEST_FOLD
 from skinbit.params import Parameters
-from skinbit.pipelines.baseline_embeddings.nodes import check_backbone, embed_subset, extract_features
+from skinbit.pipelines.baseline_embeddings.nodes import (
+    check_backbone,
+    decode_photographs,
+    embed_subset,
+    extract_features,
+    extract_training_views,
+)
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
-    """Wire features of every backbone in use, and the embeddings of every baseline and fold."""
-    experiments = parameters.study.experiments
-    users = {parameters.features_of(experiment): experiment for experiment in experiments}
-    features = Pipeline(
-        [node for name, user in users.items() for node in _feature_nodes(name, user, parameters)],
+    """Wire what every backbone in use is asked for, and the embeddings of every baseline and fold."""
+    users: dict[str, list[str]] = {}
+    for experiment in parameters.study.experiments:
+        users.setdefault(parameters.features_of(experiment), []).append(experiment)
+    shared = Pipeline(
+        [node for name, experiments in users.items() for node in _shared_nodes(name, experiments, parameters)],
         namespace="baseline_embeddings",
         prefix_datasets_with_namespace=False,
     )
-    return sum((_embedding_pipeline(name, parameters) for name in experiments), features)
+    baselines = [name for name in parameters.study.experiments if not parameters.experiments[name].is_trained]
+    return sum((_embedding_pipeline(name, parameters) for name in baselines), shared)
 
 
-def _feature_nodes(name: str, experiment: str, parameters: Parameters) -> list[Node]:
-    entry = parameters.experiments[experiment]
+def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> list[Node]:
+    entry = parameters.experiments[experiments[0]]
     backbone = f"params:backbones.{entry.backbone}"
-    override = [f"params:experiments.{experiment}"] if entry.has_overrides() else []
-    check_inputs = ["assignment", backbone, "params:loader", "params:compute", "params:seed", *override]
-    extract_inputs = [
+    override = [f"params:experiments.{experiments[0]}"] if entry.has_overrides() else []
+    trained = [experiment for experiment in experiments if parameters.experiments[experiment].is_trained]
+    heads = [experiment for experiment in trained if parameters.backbone_of(experiment).frozen]
+    inputs = ["assignment", backbone, "params:loader", "params:compute", "params:seed", *override]
+    nodes = [Node(check_backbone, inputs, f"{name}_description", name=f"check_{name}")]
+    if len(heads) + len(experiments) > len(trained):  # a baseline, or a head on frozen features
+        nodes.append(_features(name, backbone, override))
+    if trained:
+        nodes.append(_pixels(name))
+    if heads:
+        n_views = max(
+            parameters.experiments[experiment].training_params(parameters.training, is_frozen=True).views
+            for experiment in heads
+        )
+        nodes.append(_training_views(name, backbone, override, n_views))
+    return nodes
+
+
+def _features(name: str, backbone: str, override: list[str]) -> Node:
+    inputs = [
         "images",
         "image_index",
         f"{name}_description",
@@ -43,10 +69,28 @@ def _feature_nodes(name: str, experiment: str, parameters: Parameters) -> list[N
         *override,
     ]
     extract = update_wrapper(partial(extract_features, name=name), extract_features)
-    return [
-        Node(check_backbone, check_inputs, f"{name}_description", name=f"check_{name}"),
-        Node(extract, extract_inputs, f"{name}_features", name=f"extract_{name}_features"),
+    return Node(extract, inputs, f"{name}_features", name=f"extract_{name}_features")
+
+
+def _pixels(name: str) -> Node:
+    inputs = ["images", "image_index", f"{name}_description", "params:training", "params:loader", "params:data"]
+    return Node(decode_photographs, inputs, f"{name}_pixels", name=f"decode_{name}_photographs")
+
+
+def _training_views(name: str, backbone: str, override: list[str], n_views: int) -> Node:
+    inputs = [
+        f"{name}_pixels",
+        f"{name}_description",
+        "feature_cache",
+        backbone,
+        "params:training",
+        "params:loader",
+        "params:compute",
+        "params:seed",
+        *override,
     ]
+    extract = update_wrapper(partial(extract_training_views, name=name, n_views=n_views), extract_training_views)
+    return Node(extract, inputs, f"{name}_training_views", name=f"extract_{name}_training_views")
 
 
 def _embedding_pipeline(experiment: str, parameters: Parameters) -> Pipeline:

@@ -19,13 +19,16 @@ from skinbit.matching.results import (
 )
 from skinbit.params import (
     BackboneParams,
+    Block,
     ComputeParams,
     DataParams,
     EvaluationParams,
     ExperimentParams,
     LoaderParams,
+    LossesParams,
     SplitParams,
     StudyParams,
+    TrainingBlock,
 )
 
 logger = logging.getLogger(__name__)
@@ -46,12 +49,14 @@ def evaluate_embeddings(
         fold: Which fold.
 
     Returns:
-        ``metric, value``; the curves ``method, cut, tp, fp, f1``; and ``image_id, lesion_id, cluster_id``.
+        ``metric, value`` (with ``best_epoch`` where something was trained); the curves ``method, cut, tp, fp, f1``; and
+        ``image_id, lesion_id, cluster_id``.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     found = evaluate_subset(embeddings.values, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
-    return metric_table(found.metrics), curve_table(found.sweeps), clusters
+    trained = {"best_epoch": float(embeddings.description["epoch"])} if "epoch" in embeddings.description else {}
+    return metric_table({**found.metrics, **trained}), curve_table(found.sweeps), clusters
 
 
 def collect_results(study: StudyParams, *tables: pd.DataFrame) -> pd.DataFrame:
@@ -104,14 +109,15 @@ def summarise_experiment(
         study: The folds that run.
         results: Of the experiment.
         resolved_config: Its settings.
-        tables: Curves of every fold, then groups of every fold, in the order of ``study.folds``.
+        tables: Curves of every fold, then groups of every fold, then, where something was trained, histories of every
+            fold, in the order of ``study.folds``.
 
     Returns:
-        Settings, figures, thinned curves, and groups by size; plain values, undefined ones None.
+        Settings, figures, thinned curves, groups by size, histories; plain values, undefined ones None.
     """
     folds = [f"fold_{fold}" for fold in study.folds]
-    curves = dict(zip(folds, tables[: len(folds)], strict=True))
-    clusters = dict(zip(folds, tables[len(folds) :], strict=True))
+    kinds = [tables[start : start + len(folds)] for start in range(0, len(tables), len(folds))]
+    curves, clusters, *histories = (dict(zip(folds, kind, strict=True)) for kind in kinds)
     figures = results.set_index("metric").astype(object)
     return {
         # The loader changes no figure, so it must not change this file.
@@ -119,6 +125,11 @@ def summarise_experiment(
         "figures": figures.where(figures.notna(), None).to_dict(orient="index"),
         "curves": {fold: thin_curves(table, CURVE_POINTS) for fold, table in curves.items()},
         "groups_by_size": {fold: group_sizes(table["cluster_id"].tolist()) for fold, table in clusters.items()},
+        "histories": {
+            fold: table.astype(object).where(table.notna(), None).to_dict(orient="list")
+            for by_fold in histories
+            for fold, table in by_fold.items()
+        },
     }
 
 
@@ -137,9 +148,26 @@ def plot_f1(summary: dict[str, Any], *, experiment: str) -> Any:
     return f1_curves(experiment, summary["figures"], summary["curves"])
 
 
+def plot_training(summary: dict[str, Any], *, experiment: str) -> Any:
+    """Draw loss and validation F1 against the epoch, a line per fold.
+
+    Args:
+        summary: Of the experiment.
+        experiment: For the title.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from skinbit.report.figures import training_curves
+
+    return training_curves(experiment, summary["histories"])
+
+
 def resolve_config(
     backbone: BackboneParams,
     experiment: ExperimentParams,
+    training: TrainingBlock,
+    losses: LossesParams,
     data: DataParams,
     split: SplitParams,
     evaluation: EvaluationParams,
@@ -153,6 +181,8 @@ def resolve_config(
     Args:
         backbone: Of the experiment, before its overrides.
         experiment: Its entry.
+        training: Settings of trainings.
+        losses: Settings of losses.
         data: Which lesions take part.
         split: How they are dealt.
         evaluation: Searched ranges.
@@ -172,7 +202,7 @@ def resolve_config(
     settings = experiment.applied_to(backbone)
     if settings.weights is not None:  # the folder is this machine's affair; features carry the weights' hash
         settings = settings.model_copy(update={"weights": PurePath(settings.weights).name})
-    blocks = {
+    blocks: dict[str, Block] = {
         "backbone": settings,
         "experiment": experiment,
         "data": data,
@@ -180,7 +210,15 @@ def resolve_config(
         "evaluation": evaluation,
         "loader": loader,
     }
+    if experiment.is_trained:
+        blocks |= {
+            "training": experiment.training_params(training, settings.frozen),
+            "augmentation": training.augmentation,
+            "loss": experiment.loss_params(losses),
+        }
     plain = {name: block.model_dump(mode="json") for name, block in blocks.items()}
+    if experiment.is_trained:
+        plain["training"] |= {"threads": training.threads, "canvas": training.canvas}
     return plain | {"compute": asdict(resolve_compute(compute)), "folds": list(study.folds), "seed": seed}
 
 

@@ -11,6 +11,7 @@ from skinbit.pipelines.evaluation.nodes import (
     evaluate_embeddings,
     make_leaderboard,
     plot_f1,
+    plot_training,
     resolve_config,
     summarise_experiment,
 )
@@ -28,7 +29,7 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
     """
     experiments = parameters.study.experiments
     evaluated = sum((_experiment(name, parameters) for name in experiments), Pipeline([]))
-    reports = [_plot(name) for name in experiments]
+    reports = [node for name in experiments for node in _plots(name, parameters)]
     if with_leaderboard:
         results = [f"{name}.results" for name in experiments]
         inputs = ["params:study", "params:experiments", *results]
@@ -36,9 +37,19 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
     return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
 
 
-def _plot(experiment: str) -> Node:
-    plot = update_wrapper(partial(plot_f1, experiment=experiment), plot_f1)
-    return Node(plot, f"{experiment}.summary", f"{experiment}.f1_curves", name=f"plot_{experiment}")
+def _plots(experiment: str, parameters: Parameters) -> list[Node]:
+    plots = {"f1_curves": plot_f1}
+    if parameters.experiments[experiment].is_trained:
+        plots["training_curves"] = plot_training
+    return [
+        Node(
+            update_wrapper(partial(plot, experiment=experiment), plot),
+            f"{experiment}.summary",
+            f"{experiment}.{figure}",
+            name=f"plot_{experiment}_{figure}",
+        )
+        for figure, plot in plots.items()
+    ]
 
 
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
@@ -61,12 +72,14 @@ def _fold(experiment: str, fold: int) -> Pipeline:
 def _collection(name: str, parameters: Parameters) -> Pipeline:
     """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
     folds = [f"{name}.fold_{fold}" for fold in parameters.study.folds]
-    metrics, sweeps, clusters = (
-        [f"{fold}.{kind}" for fold in folds] for kind in ("results", "sweep", "clustered_images")
+    metrics, sweeps, clusters, histories = (
+        [f"{fold}.{kind}" for fold in folds] for kind in ("results", "sweep", "clustered_images", "history")
     )
+    if not parameters.experiments[name].is_trained:
+        histories = []
     has_test = parameters.split.use_train_test_split
     collected = f"{name}.cross_validation" if has_test else f"{name}.results"
-    blocks = ("data", "split", "evaluation", "loader", "compute", "study", "seed")
+    blocks = ("training", "losses", "data", "split", "evaluation", "loader", "compute", "study", "seed")
     settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
     nodes = [
         Node(
@@ -78,7 +91,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
         ),
         Node(
             summarise_experiment,
-            ["params:study", f"{name}.results", f"{name}.resolved_config", *sweeps, *clusters],
+            ["params:study", f"{name}.results", f"{name}.resolved_config", *sweeps, *clusters, *histories],
             f"{name}.summary",
             name="summarise_experiment",
             namespace=name,

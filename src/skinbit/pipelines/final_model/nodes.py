@@ -1,14 +1,28 @@
 """Nodes: the model that a user keeps, and what it is worth on lesions that no choice has seen."""
 
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
 import pandas as pd
 
 from skinbit.data.splits import TEST_FOLD
-from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.checkpoints import NO_HEAD, Checkpoint, StateStore
 from skinbit.embedding.embeddings import lesions_of
-from skinbit.embedding.tables import Embeddings
+from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.matching.evaluation import METHODS, evaluate_at, evaluate_subset
 from skinbit.matching.results import metric_table
-from skinbit.params import BackboneParams, EvaluationParams, ExperimentParams
+from skinbit.params import (
+    BackboneParams,
+    ComputeParams,
+    EvaluationParams,
+    ExperimentParams,
+    LossesParams,
+    TrainingBlock,
+)
+from skinbit.pipelines.metric_learning.nodes import history_table, make_recipe, roles_of_fold
+
+if TYPE_CHECKING:
+    from skinbit.training.experiment import Recipe
 
 
 def evaluate_test(
@@ -28,6 +42,102 @@ def evaluate_test(
     cuts = {method: float(checkpoint.header[cut]) for method, cut in METHODS.items()}
     found = evaluate_subset(embeddings.values, lesions_of(embeddings, split, TEST_FOLD), evaluation)
     return metric_table(evaluate_at(found, cuts))
+
+
+def train_final_head(
+    training_views: Features,
+    features: Features,
+    split: pd.DataFrame,
+    training_state: StateStore,
+    cross_validation: pd.DataFrame,
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
+    training: TrainingBlock,
+    losses: LossesParams,
+    compute: ComputeParams,
+    seed: int,
+    *,
+    name: str,
+) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
+    """Train a head on all training lesions, for as many epochs as the folds' best ones on average.
+
+    Args:
+        training_views: Cached features of random augmentations.
+        features: Cached features of the test views.
+        split: ``image_id, lesion_id, subset, fold``.
+        training_state: Where an interrupted training goes on.
+        cross_validation: ``metric, …, mean`` of the experiment.
+        backbone: Its settings, before the experiment's overrides.
+        experiment: Its entry.
+        training: Settings of trainings.
+        losses: Settings of losses.
+        compute: Where to compute.
+        seed: Of weights, batches, views.
+        name: Of the experiment.
+
+    Returns:
+        All weights with the averaged cuts; the history; embeddings of the test images.
+    """
+    from skinbit.training.experiment import train_head, with_backbone
+
+    recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
+    recipe = _with_average_epoch(recipe, cross_validation)
+    trained = train_head(recipe, features, training_views, roles_of_fold(split, TEST_FOLD), training_state)
+    checkpoint = with_backbone(trained.checkpoint, recipe)
+    return _with_average_cuts(checkpoint, cross_validation), history_table(trained.history), trained.embeddings
+
+
+def fine_tune_final(
+    pixels: Pixels,
+    description: dict[str, Any],
+    split: pd.DataFrame,
+    training_state: StateStore,
+    cross_validation: pd.DataFrame,
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
+    training: TrainingBlock,
+    losses: LossesParams,
+    compute: ComputeParams,
+    seed: int,
+    *,
+    name: str,
+) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
+    """Fine-tune on all training lesions, for as many epochs as the folds' best ones on average.
+
+    Args:
+        pixels: Decoded photographs.
+        description: Of the pretrained backbone.
+        split: ``image_id, lesion_id, subset, fold``.
+        training_state: Where an interrupted training goes on.
+        cross_validation: ``metric, …, mean`` of the experiment.
+        backbone: Its settings, before the experiment's overrides.
+        experiment: Its entry.
+        training: Settings of trainings.
+        losses: Settings of losses.
+        compute: Where to compute.
+        seed: Of weights, batches, augmentations.
+        name: Of the experiment.
+
+    Returns:
+        All weights with the averaged cuts; the history; embeddings of the test images.
+    """
+    from skinbit.training.experiment import fine_tune
+
+    recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
+    recipe = _with_average_epoch(recipe, cross_validation)
+    trained = fine_tune(recipe, pixels, description, roles_of_fold(split, TEST_FOLD), training_state)
+    return _with_average_cuts(trained.checkpoint, cross_validation), history_table(trained.history), trained.embeddings
+
+
+def _with_average_epoch(recipe: "Recipe", cross_validation: pd.DataFrame) -> "Recipe":
+    """Stop where the folds were best on average; the schedule stays theirs, so an epoch means the same."""
+    average = cross_validation.set_index("metric")["mean"]
+    return replace(recipe, last_epoch=max(1, round(float(average["best_epoch"]))))
+
+
+def _with_average_cuts(checkpoint: Checkpoint, cross_validation: pd.DataFrame) -> Checkpoint:
+    average = cross_validation.set_index("metric")["mean"]
+    return replace(checkpoint, header={**checkpoint.header, **{cut: float(average[cut]) for cut in METHODS.values()}})
 
 
 def package_model(
@@ -59,11 +169,13 @@ def package_model(
         "backbone": settings.model_dump(mode="json", exclude={"weights"}),
         "preprocessing": asdict(loaded.preprocessing),
         "weights_sha256": loaded.weights_sha256(),
-        "head": None,
+        "holds_backbone": True,
+        "head": NO_HEAD.model_dump(mode="json"),
         "loss": experiment.loss,
         "epoch": None,
         "seed": seed,
         **{cut: float(average[cut]) for cut in METHODS.values()},
         "versions": {"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
     }
-    return Checkpoint(loaded.module.state_dict(), header)
+    weights = {f"backbone.{name}": tensor for name, tensor in loaded.module.state_dict().items()}
+    return Checkpoint(weights, header)

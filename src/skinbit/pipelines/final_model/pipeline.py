@@ -1,9 +1,12 @@
-"""final_model: cuts averaged over the folds -> the model to keep and its test figures."""
+"""final_model: cuts and best epoch averaged over the folds -> the model to keep and its test figures."""
+
+from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.params import Parameters
-from skinbit.pipelines.final_model.nodes import evaluate_test, package_model
+from skinbit.pipelines.final_model.nodes import evaluate_test, fine_tune_final, package_model, train_final_head
+from skinbit.pipelines.metric_learning.pipeline import training_inputs
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
@@ -14,11 +17,30 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 def _final(name: str, parameters: Parameters) -> Pipeline:
     has_test = parameters.split.use_train_test_split
     collected = f"{name}.cross_validation" if has_test else f"{name}.results"
-    settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
-    nodes = [Node(package_model, [*settings, collected, "params:seed"], "checkpoint", name="package_model")]
+    make = _training if parameters.experiments[name].is_trained else _baseline
+    node, datasets, settings = make(name, collected, parameters)
+    nodes = [node]
     if has_test:
         inputs = ["embeddings", "split", "checkpoint", "params:evaluation"]
         nodes.append(Node(evaluate_test, inputs, "results", name="evaluate_test"))
-    shared = {"split", collected} if has_test else {collected}
-    parameters_used = {*settings, "params:seed"} | ({"params:evaluation"} if has_test else set())
-    return Pipeline(nodes, namespace=f"{name}.final", inputs=shared, parameters=parameters_used)
+        datasets, settings = datasets | {"split"}, settings | {"params:evaluation"}
+    return Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=settings)
+
+
+def _baseline(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
+    settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
+    inputs = [*settings, collected, "params:seed"]
+    return Node(package_model, inputs, "checkpoint", name="package_model"), {collected}, {*settings, "params:seed"}
+
+
+def _training(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
+    train = train_final_head if parameters.backbone_of(name).frozen else fine_tune_final
+    datasets, settings = training_inputs(name, parameters)
+    settings = [block for block in settings if block != "params:evaluation"]
+    node = Node(
+        update_wrapper(partial(train, name=name), train),
+        [*datasets, "training_state", collected, *settings],
+        ["checkpoint", "history", "embeddings"],
+        name=train.__name__,
+    )
+    return node, {*datasets, collected}, set(settings)

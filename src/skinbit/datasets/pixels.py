@@ -1,0 +1,102 @@
+"""Decoded photographs in one memory-mapped file."""
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+from kedro.io import DatasetError
+from kedro_datasets._typing import JSONPreview
+
+from skinbit.datasets.files import HEADER_KEY, FileDataset, atomic_target, unpack_header
+from skinbit.embedding.pixels import Decoding
+from skinbit.embedding.tables import Bytes, Pixels
+
+logger = logging.getLogger(__name__)
+
+_ARRAYS = ("canvases", "crops")
+_PREFIX = 8
+"""Bytes of a safetensors file that hold the length of its header."""
+
+
+class PixelsDataset(FileDataset[Decoding, Pixels]):
+    """The tensors ``canvases`` and ``crops`` (uint8), as safetensors; loading maps the file, which processes share.
+
+    A save decodes batch by batch straight into the file; where the file already holds these photographs, it decodes
+    nothing. A memory map needs a local file.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        if not isinstance(self._fs, LocalFileSystem):
+            raise DatasetError(f"{self._path}: decoded photographs are memory-mapped and need a local folder")
+
+    def load(self) -> Pixels:
+        """Map the file."""
+        header, arrays = self._layout()
+        maps = {
+            name: np.memmap(self._path, np.uint8, "r", offset, shape) if math.prod(shape) else np.empty(shape, np.uint8)
+            for name, (offset, shape) in arrays.items()
+        }
+        image_ids, keys = tuple(header["image_ids"]), tuple(header["keys"])
+        return Pixels(image_ids, maps["canvases"], maps["crops"], keys, header["description"])
+
+    def save(self, data: Decoding) -> None:
+        """Decode into the file."""
+        header = {"image_ids": list(data.image_ids), "keys": list(data.keys), "description": data.description}
+        if self._exists() and self._holds(header):
+            logger.info("%d photographs were already decoded at %d pixels", len(data.keys), data.canvas_size)
+            return
+        with atomic_target(self._fs, self._path) as temporary, _sized_file(temporary, header, data.shapes) as arrays:
+            start = 0
+            for canvases, crops in data.batches():
+                rows = slice(start, start := start + len(canvases))
+                arrays["canvases"][rows], arrays["crops"][rows] = canvases, crops
+
+    def _holds(self, header: dict[str, Any]) -> bool:
+        try:
+            return self._layout()[0] == header
+        except ValueError:  # an older format, or not ours: made anew
+            return False
+
+    def _layout(self) -> tuple[dict[str, Any], dict[str, tuple[int, tuple[int, ...]]]]:
+        """Read the header, and where in the file each array begins."""
+        length = int.from_bytes(self._fs.cat_file(self._path, 0, _PREFIX), "little")
+        content = self._fs.cat_file(self._path, 0, _PREFIX + length)
+        tensors = json.loads(content[_PREFIX:])
+        begin = _PREFIX + length
+        arrays = {name: (begin + tensors[name]["data_offsets"][0], tuple(tensors[name]["shape"])) for name in _ARRAYS}
+        return unpack_header(content), arrays
+
+    def preview(self) -> JSONPreview:
+        """Show sizes in Kedro-Viz."""
+        header, arrays = self._layout()
+        shapes = {name: list(shape) for name, (_, shape) in arrays.items()}
+        return JSONPreview(json.dumps({**shapes, **header["description"]}))
+
+
+@contextmanager
+def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, Bytes]]:
+    """Lay out a safetensors file whose arrays are then filled in place."""
+    entries: dict[str, Any] = {"__metadata__": {HEADER_KEY: json.dumps(header, sort_keys=True)}}
+    end = 0
+    for name in _ARRAYS:
+        begin, end = end, end + math.prod(shapes[name])
+        entries[name] = {"dtype": "U8", "shape": list(shapes[name]), "data_offsets": [begin, end]}
+    head = json.dumps(entries).encode()
+    head += b" " * (-len(head) % 8)  # the format asks for aligned data
+    with open(path, "wb") as file:
+        file.write(len(head).to_bytes(_PREFIX, "little") + head)
+        file.truncate(_PREFIX + len(head) + end)
+    start = _PREFIX + len(head)
+    arrays = {
+        name: np.memmap(path, np.uint8, "r+", start + entries[name]["data_offsets"][0], shapes[name])
+        for name in _ARRAYS
+    }
+    yield {name: np.asarray(array) for name, array in arrays.items()}
+    for array in arrays.values():
+        array.flush()

@@ -1,0 +1,169 @@
+"""What made a dataset, as a hash: an output that would be made the same way again need not be made again.
+
+A recipe names the function, the software, and the fingerprint of every input; its hash is the fingerprint of what it
+makes. Fingerprints of inputs are hashes of recipes in turn, so one hash stands for everything upstream (Merkle 1987):
+a parameter, a photograph or a fold that changes reaches exactly the datasets that depend on it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+ABSENT = hashlib.sha256(b"absent").hexdigest()
+"""The fingerprint of an optional input that does not exist."""
+
+# Not matplotlib: a new release may draw a curve differently, but the training above it must not run again for that.
+_SOFTWARE = (
+    *("skinbit", "torch", "timm", "pytorch-metric-learning", "numpy", "scipy", "scikit-learn", "pillow", "pandas"),
+)
+
+_WEIGHTS = "weights"
+"""A parameter of this name, at any depth, names a file."""
+
+
+class Recipe(BaseModel):
+    """What makes a dataset.
+
+    Attributes:
+        function: Full name.
+        bound: Arguments that are fixed in the graph, such as the fold.
+        inputs: Name and fingerprint of each, in the order of the function's arguments.
+        outputs: All that the function makes, in order.
+        versions: Of the software that decides results.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str
+    bound: Any
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash everything above."""
+        return hash_value(self)
+
+    def differences(self, earlier: "Recipe") -> tuple[str, ...]:
+        """Name what differs from an earlier recipe: inputs and software, or else the node itself."""
+        inputs = sorted({name for name, _ in set(self.inputs) ^ set(earlier.inputs)})
+        software = sorted({name for name, _ in self.versions.items() ^ earlier.versions.items()})
+        return (*inputs, *(f"version of {name}" for name in software)) or (self.function.rpartition(".")[2],)
+
+
+class Record(BaseModel):
+    """What is written down beside a dataset when it is saved.
+
+    Attributes:
+        recipe: What made it.
+        content: Hash of the files, of datasets that others write too: photographs and their metadata.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    content: str | None = None
+
+
+class Step(Protocol):
+    """A node of the graph."""
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The function, or a partial of it."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of its inputs, in the order of the function's arguments."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of its outputs."""
+
+
+def plan_recipes(steps: Iterable[Step], given: Mapping[str, str | None]) -> dict[str, Recipe | None]:
+    """Work out what will make every output of a graph.
+
+    Args:
+        steps: Each after those that make its inputs.
+        given: Fingerprints of what no step makes; None where nobody knows what made it. An input that is not in here
+            does not count: it changes how fast a result is made, not the result.
+
+    Returns:
+        Recipes by output; None for all that depend on something unknown.
+    """
+    known = dict(given)
+    recipes: dict[str, Recipe | None] = {}
+    for step in steps:
+        recipe = _recipe(step, known)
+        recipes.update(dict.fromkeys(step.outputs, recipe))
+        known.update(dict.fromkeys(step.outputs, recipe.fingerprint if recipe else None))
+    return recipes
+
+
+def _recipe(step: Step, known: Mapping[str, str | None]) -> Recipe | None:
+    inputs = []
+    for name in step.inputs:
+        fingerprint = known.get(name)
+        if fingerprint is not None:
+            inputs.append((name, fingerprint))
+        elif name in known:
+            return None
+    function, bound = _unwrap(step.func)
+    return Recipe(
+        function=f"{function.__module__}.{function.__qualname__}",
+        bound=_plain(bound),
+        inputs=tuple(inputs),
+        outputs=tuple(step.outputs),
+        versions=_versions(),
+    )
+
+
+def _unwrap(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
+    if isinstance(function, partial):
+        return function.func, [list(function.args), function.keywords]
+    return function, []
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _SOFTWARE}
+
+
+def hash_value(value: Any) -> str:
+    """Hash a parameter or any plain value; where it names a file of weights, the file's content counts.
+
+    Args:
+        value: Plain values and pydantic models, nested at will.
+
+    Returns:
+        SHA-256 of its JSON with sorted keys.
+    """
+    return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump(mode="json"))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(_named_file(entry) if key == _WEIGHTS else entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _named_file(path: Any) -> Any:
+    """Give a file's name and content in place of its path: a folder that was moved makes nothing differently."""
+    if not isinstance(path, str):
+        return path
+    try:
+        with Path(path).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # the node that needs the file says what is wrong with it
+        content = None
+    return {"name": Path(path).name, "sha256": content}

@@ -1,0 +1,65 @@
+"""Hooks of ``kedro run``."""
+
+import logging
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
+
+from skinbit.catalog import StudyCatalog
+from skinbit.fingerprints import hash_value, plan_recipes
+from skinbit.study import active_parameters
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
+
+
+class FingerprintHooks:
+    """Tells the catalog, before anything runs, what will make every output."""
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """Plan recipes; for ``--only-missing-outputs``, say which outputs they no longer fit, and why."""
+        given = {name: _fingerprint(catalog, name) for name in sorted(pipeline.inputs()) if _counts(catalog, name)}
+        catalog.expect(plan_recipes(pipeline.nodes, given))
+        if run_params["only_missing_outputs"]:
+            changes = {change for changes in catalog.find_stale().values() for change in changes}
+            unknown = {f"{name} (nothing says what made it)" for name, found in given.items() if found is None}
+            # An input that this run makes too has changed because of something further up, which is worth naming.
+            logger.info(_explain(pipeline, catalog, sorted(changes - pipeline.all_outputs()) + sorted(unknown)))
+
+
+def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
+    """Hash a parameter, or ask the catalog about a dataset.
+
+    Kedro types only the parameters of the pipelines that were asked for, so what it gives a node may have defaults
+    filled in or not; the study's own parameters are the same in every run.
+    """
+    if not is_parameter(name):
+        return catalog.fingerprint(name)
+    value = active_parameters().model_dump(mode="json")
+    keys = name.split(":")[1].split(".") if ":" in name else []
+    return hash_value(reduce(getitem, keys, value))
+
+
+def _counts(catalog: StudyCatalog, name: str) -> bool:
+    """Tell whether results depend on an input: a dataset that only makes a run faster says so."""
+    return bool(getattr(catalog.get(name), "affects_results", True))
+
+
+def _explain(pipeline: Pipeline, catalog: StudyCatalog, changes: list[str]) -> str:
+    """Say how many outputs still hold, which nodes run for the others, and what has changed."""
+    held = {name for name in pipeline.all_outputs() if catalog.exists(name)}
+    nodes = [node.name for node in pipeline.nodes if not held.issuperset(node.outputs)]
+    counts = f"{len(held)} of {len(pipeline.all_outputs())} outputs are as this run would make them"
+    run = f"; {len(nodes)} nodes run: {_first(nodes)}" if nodes else ""
+    return counts + run + (f"; changed: {_first(changes)}" if changes else "")
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,199 @@
+"""Nodes: one training of one experiment, on a fold's training lesions or on all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from skinbit.data.splits import TEST_FOLD
+from skinbit.embedding.checkpoints import Checkpoint, StateStore
+from skinbit.embedding.tables import Embeddings, Features, Pixels
+from skinbit.matching.evaluation import METHODS, evaluate_subset
+from skinbit.params import (
+    BackboneParams,
+    ComputeParams,
+    EvaluationParams,
+    ExperimentParams,
+    LossesParams,
+    TrainingBlock,
+)
+
+if TYPE_CHECKING:
+    from skinbit.training.experiment import Recipe, Roles, Trained
+
+HISTORY = ["epoch", "loss", "f1", "recall_at_1", "learning_rate"]
+
+
+def train_head(
+    training_views: Features,
+    features: Features,
+    split: pd.DataFrame,
+    training_state: StateStore,
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
+    training: TrainingBlock,
+    losses: LossesParams,
+    evaluation: EvaluationParams,
+    compute: ComputeParams,
+    seed: int,
+    *,
+    name: str,
+    fold: int,
+) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
+    """Train a head on a frozen backbone, on all training lesions but one fold's.
+
+    Args:
+        training_views: Cached features of random augmentations.
+        features: Cached features of the test views.
+        split: ``image_id, lesion_id, subset, fold``.
+        training_state: Where an interrupted training goes on.
+        backbone: Its settings, before the experiment's overrides.
+        experiment: Its entry.
+        training: Settings of trainings.
+        losses: Settings of losses.
+        evaluation: Searched ranges of threshold and eps.
+        compute: Where to compute.
+        seed: Of weights, batches, views.
+        name: Of the experiment.
+        fold: Whose lesions validate.
+
+    Returns:
+        The head with threshold and eps of the fold; its history; embeddings of the fold's images.
+    """
+    from skinbit.training.experiment import train_head as train
+
+    recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
+    roles = roles_of_fold(split, fold)
+    trained = train(recipe, features, training_views, roles, training_state)
+    return _with_fold_cuts(trained, roles, evaluation)
+
+
+def fine_tune(
+    pixels: Pixels,
+    description: dict[str, Any],
+    split: pd.DataFrame,
+    training_state: StateStore,
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
+    training: TrainingBlock,
+    losses: LossesParams,
+    evaluation: EvaluationParams,
+    compute: ComputeParams,
+    seed: int,
+    *,
+    name: str,
+    fold: int,
+) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
+    """Fine-tune a backbone with its head, on all training lesions but one fold's.
+
+    Args:
+        pixels: Decoded photographs.
+        description: Of the pretrained backbone.
+        split: ``image_id, lesion_id, subset, fold``.
+        training_state: Where an interrupted training goes on.
+        backbone: Its settings, before the experiment's overrides.
+        experiment: Its entry.
+        training: Settings of trainings.
+        losses: Settings of losses.
+        evaluation: Searched ranges of threshold and eps.
+        compute: Where to compute.
+        seed: Of weights, batches, augmentations.
+        name: Of the experiment.
+        fold: Whose lesions validate.
+
+    Returns:
+        All weights with threshold and eps of the fold; their history; embeddings of the fold's images.
+    """
+    from skinbit.training.experiment import fine_tune as train
+
+    recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
+    roles = roles_of_fold(split, fold)
+    trained = train(recipe, pixels, description, roles, training_state)
+    return _with_fold_cuts(trained, roles, evaluation)
+
+
+def make_recipe(
+    name: str,
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
+    training: TrainingBlock,
+    losses: LossesParams,
+    compute: ComputeParams,
+    seed: int,
+) -> Recipe:
+    """Resolve the settings of one training: the experiment's overrides in their places, ``auto`` settled.
+
+    Args:
+        name: Experiment and fold, for messages.
+        backbone: Its settings, before the experiment's overrides.
+        experiment: Its entry.
+        training: Settings of trainings.
+        losses: Settings of losses.
+        compute: Where to compute; a training has its own number of threads.
+        seed: The seed.
+
+    Returns:
+        The recipe.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.training.experiment import Recipe
+
+    settings = experiment.applied_to(backbone)
+    return Recipe(
+        name=name,
+        backbone=settings,
+        loss_name=experiment.loss,
+        loss=experiment.loss_params(losses),
+        training=experiment.training_params(training, settings.frozen),
+        augmentation=training.augmentation,
+        compute=replace(resolve_compute(compute), threads=training.threads),
+        seed=seed,
+        save_every=training.save_every,
+    )
+
+
+def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:
+    """Tell which images train, and which are judged.
+
+    Args:
+        split: ``image_id, lesion_id, subset, fold``.
+        fold: Whose lesions are judged and choose the best epoch; -1: the test subset, which chooses nothing.
+
+    Returns:
+        The roles, images in the order of the split; never does a test image train.
+    """
+    from skinbit.training.experiment import Roles
+
+    train = split[(split["fold"] != fold) & (split["fold"] != TEST_FOLD)]
+    judged = split[split["fold"] == fold]
+    return Roles(
+        tuple(train["image_id"]),
+        tuple(train["lesion_id"]),
+        tuple(judged["image_id"]),
+        tuple(judged["lesion_id"]),
+        chooses_epoch=fold != TEST_FOLD,
+    )
+
+
+def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
+    """Give a training's history as a table.
+
+    Args:
+        history: One row per epoch.
+
+    Returns:
+        ``epoch, loss, f1, recall_at_1, learning_rate``.
+    """
+    return pd.DataFrame(history, columns=HISTORY).astype({"epoch": "int64"})
+
+
+def _with_fold_cuts(
+    trained: Trained, roles: Roles, evaluation: EvaluationParams
+) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
+    from skinbit.training.experiment import with_cuts
+
+    found = evaluate_subset(trained.embeddings.values, list(roles.judged_lesions), evaluation)
+    cuts = {cut: found.metrics[cut] for cut in METHODS.values()}
+    return with_cuts(trained.checkpoint, cuts), history_table(trained.history), trained.embeddings

@@ -1,0 +1,1 @@
+"""Metric learning: augmentation, lesion batches, losses, and the training loop."""

@@ -1,0 +1,291 @@
+"""The training loop: a module learns to bring photographs of one lesion together."""
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from skinbit.embedding.checkpoints import StateStore
+from skinbit.embedding.compute import Compute, deterministic
+from skinbit.errors import InputError
+from skinbit.matching.metrics import recall_at_1
+from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
+from skinbit.matching.selection import select
+from skinbit.matching.verification import sweep_thresholds
+from skinbit.params import TrainingParams
+from skinbit.training.images import TrainingImages
+from skinbit.training.losses import Loss
+from skinbit.training.sampling import Rows, hard_order, lesion_batches
+from skinbit.training.state import Tensors, TrainingState, pack_state, unpack_state
+
+logger = logging.getLogger(__name__)
+
+_PLAIN_BATCH = 256
+"""Images per forward pass of the validation."""
+
+_LEAST_RATE = 0.01
+"""The cosine schedule ends at this share of the learning rate."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Images to train on or to validate with.
+
+    Attributes:
+        rows: Of the images in :class:`TrainingImages`.
+        labels: The lesion of each, 0 … n_lesions - 1.
+    """
+
+    rows: Rows
+    labels: LabelArray
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training gives.
+
+    Attributes:
+        weights: Of the best epoch by validation F1; of the last one where nothing was validated.
+        history: One row per epoch: ``epoch, loss, f1, recall_at_1, learning_rate``; epochs count from 1.
+        best_epoch: Counted from 1.
+    """
+
+    weights: Tensors
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that a training needs beside its images and their lesions.
+
+    Attributes:
+        name: For messages and the progress bar.
+        module: Input of :class:`TrainingImages` to embeddings; on the device of ``compute``.
+        groups: Parameters with their ``lr`` and ``weight_decay``.
+        loss: Of embeddings and lesions.
+        params: Epochs, batches, schedule.
+        compute: Device, precision, threads.
+        seed: Of batches and augmentations.
+        key: Fingerprint of everything that the result depends on.
+        save_every: Seconds between two saved states.
+        last_epoch: Stop here, before the schedule ends; none: run all epochs of ``params``.
+    """
+
+    name: str
+    module: nn.Module
+    groups: list[dict[str, object]]
+    loss: Loss
+    params: TrainingParams
+    compute: Compute
+    seed: int
+    key: str
+    save_every: float
+    last_epoch: int | None = None
+
+
+def fit(
+    training: Training, images: TrainingImages, train: Subset, validation: Subset | None, store: StateStore
+) -> Fitted:
+    """Train, validate after every epoch, stop early, keep the best weights; resume where an earlier process stopped.
+
+    Args:
+        training: Module and settings.
+        images: All images.
+        train: Lesions to learn.
+        validation: Other lesions, that choose the best epoch; none: all epochs run and the last one is kept.
+        store: Where the state is kept; a finished training that is found there is not repeated.
+
+    Returns:
+        Weights and history; the same, on a CPU, however often the training was interrupted.
+
+    Raises:
+        InputError: If the loss diverges or memory does not suffice; names the parameter to change.
+    """
+    optimiser = torch.optim.AdamW(training.groups, fused=True)
+    scaler = torch.amp.GradScaler(training.compute.device, enabled=training.compute.precision == "fp16")
+    state = unpack_state(store.read(), training.key, training.module, optimiser, scaler)
+    if state.is_finished:
+        logger.info("%s: trained before, best epoch %d", training.name, state.best_epoch + 1)
+    elif state.next_epoch:
+        logger.info("%s: resumes after epoch %d", training.name, state.next_epoch)
+    with deterministic(training.compute), _mendable(training):
+        while not state.is_finished:
+            _run_epochs(training, images, (train, validation), state, (optimiser, scaler), store)
+    return Fitted(state.best, state.history, state.best_epoch + 1)
+
+
+def _run_epochs(
+    training: Training,
+    images: TrainingImages,
+    subsets: tuple[Subset, Subset | None],
+    state: TrainingState,
+    steppers: tuple[torch.optim.Optimizer, torch.amp.GradScaler],
+    store: StateStore,
+) -> None:
+    train, validation = subsets
+    started = saved = time.perf_counter()
+    total = training.last_epoch or training.params.epochs
+    with tqdm(total=total, initial=state.next_epoch, unit="epoch", desc=training.name, disable=None) as bar:
+        while not state.is_finished:
+            row = _run_epoch(training, images, train, state, steppers)
+            row |= _validate(training, images, validation)
+            state.note_epoch(row, training.module)
+            state.is_finished = state.next_epoch >= total or _has_stalled(training.params, state, validation)
+            if state.is_finished or time.perf_counter() - saved >= training.save_every:
+                store.write(pack_state(state, training.key, training.module, *steppers))
+                saved = time.perf_counter()
+            bar.set_postfix(loss=f"{row['loss']:.3f}", f1=f"{row['f1']:.3f}")
+            bar.update()
+    best = state.history[state.best_epoch]
+    logger.info(
+        "%s: %d epochs in %.1f s, best epoch %d (validation F1 %.3f)",
+        training.name,
+        state.next_epoch,
+        time.perf_counter() - started,
+        state.best_epoch + 1,
+        best["f1"],
+    )
+
+
+def _has_stalled(params: TrainingParams, state: TrainingState, validation: Subset | None) -> bool:
+    return validation is not None and 0 < params.patience <= state.epochs_without_gain()
+
+
+def _run_epoch(
+    training: Training,
+    images: TrainingImages,
+    train: Subset,
+    state: TrainingState,
+    steppers: tuple[torch.optim.Optimizer, torch.amp.GradScaler],
+) -> dict[str, float]:
+    """Show every training lesion once.
+
+    Returns:
+        ``epoch``, mean ``loss`` over batches, ``learning_rate`` of the last step.
+    """
+    params, device = training.params, training.compute.device
+    rng = np.random.default_rng([training.seed, state.next_epoch])
+    order = None
+    if params.hard_lesions > 1 and state.centroids is not None:
+        order = hard_order(state.centroids.numpy(), params.hard_lesions, rng)
+    batches = lesion_batches(train.labels, params.lesions_per_batch, params.images_per_lesion, rng, order)
+    training.module.train()
+    losses, seen = [], []
+    for step, batch in enumerate(batches):
+        rate = _schedule(state.next_epoch + (step + 1) / len(batches), params)
+        inputs = images.drawn(train.rows[batch], rng, device)
+        labels = torch.from_numpy(train.labels[batch]).to(device)
+        loss, embeddings = take_step(training, inputs, labels, rate, *steppers)
+        losses.append(loss)
+        seen.append(embeddings)
+    if params.hard_lesions > 1:
+        state.centroids = _centroids(torch.cat(seen), train.labels[np.concatenate(batches)])
+    learning_rate = params.learning_rate * rate
+    return {
+        "epoch": float(state.next_epoch + 1),
+        "loss": math.fsum(losses) / len(losses),
+        "learning_rate": learning_rate,
+    }
+
+
+def take_step(
+    training: Training,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    rate: float,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> tuple[float, torch.Tensor]:
+    """Learn from one batch.
+
+    Args:
+        training: Module, loss, settings.
+        inputs: Of the batch, on the device.
+        labels: ``(n,)``, the lesion of each.
+        rate: Share of the learning rate.
+        optimiser: AdamW over the training's groups.
+        scaler: Of the loss; it does nothing but for fp16.
+
+    Returns:
+        The loss, and the batch's embeddings on the CPU.
+
+    Raises:
+        InputError: If the loss or its gradient is not finite; names the parameter to change.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = group["full_lr"] * rate
+    with training.compute.autocast():
+        embeddings = training.module(inputs)
+    loss = training.loss(embeddings, labels)
+    optimiser.zero_grad()
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    scaler.unscale_(optimiser)
+    norm = nn.utils.clip_grad_norm_(training.module.parameters(), training.params.clip_norm)
+    # With fp16 the scaler itself skips a step whose gradients overflow, and lowers its scale.
+    if not torch.isfinite(loss) or not (torch.isfinite(norm) or scaler.is_enabled()):
+        raise InputError(
+            f"{training.name}: the loss diverged (loss {float(loss.detach()):.3g}, gradient norm {float(norm):.3g}).\n"
+            f"  Remedy: lower learning_rate (now {training.params.learning_rate:g}), or raise warmup_epochs (now "
+            f"{training.params.warmup_epochs}), in training.frozen or training.fine_tuned or in the experiment's "
+            "training."
+        )
+    scaler.step(optimiser)
+    scaler.update()
+    return float(loss.detach()), embeddings.detach().cpu()
+
+
+def _schedule(epochs_done: float, params: TrainingParams) -> float:
+    """Give the share of the learning rate after so many epochs: linear warm-up, then a cosine."""
+    if epochs_done < params.warmup_epochs:
+        return epochs_done / params.warmup_epochs
+    progress = (epochs_done - params.warmup_epochs) / max(params.epochs - params.warmup_epochs, 1e-9)
+    return _LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+def _centroids(embeddings: torch.Tensor, labels: LabelArray) -> torch.Tensor:
+    sums = torch.zeros(int(labels.max()) + 1, embeddings.shape[1])
+    return nn.functional.normalize(sums.index_add_(0, torch.from_numpy(labels), embeddings), dim=1)
+
+
+def _validate(training: Training, images: TrainingImages, validation: Subset | None) -> dict[str, float]:
+    """Give pairwise F1 at its best threshold and recall@1 of the plain views; NaN without validation."""
+    if validation is None:
+        return {"f1": math.nan, "recall_at_1": math.nan}
+    similarities = cosine_similarities(unit_vectors(_embed_plain(training, images, validation.rows)))
+    f1 = select(sweep_thresholds(similarities, validation.labels)).f1
+    return {"f1": f1, "recall_at_1": recall_at_1(similarities, validation.labels)}
+
+
+@torch.inference_mode()
+def _embed_plain(training: Training, images: TrainingImages, rows: Rows) -> FloatArray:
+    training.module.eval()
+    blocks = []
+    for start in range(0, len(rows), _PLAIN_BATCH):
+        inputs = images.plain(rows[start : start + _PLAIN_BATCH], training.compute.device)
+        with training.compute.autocast():
+            blocks.append(training.module(inputs).float().cpu().numpy())
+    return np.concatenate(blocks)
+
+
+@contextmanager
+def _mendable(training: Training) -> Iterator[None]:
+    """Turn running out of memory into a message that names the parameter to change."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+        if not ran_out:
+            raise
+        raise InputError(
+            f"{training.name}: memory does not suffice on {training.compute.device}.\n"
+            f"  Remedy: lower lesions_per_batch (now {training.params.lesions_per_batch}) in training.frozen or "
+            "training.fine_tuned or in the experiment's training; a smaller image_size helps, too."
+        ) from error

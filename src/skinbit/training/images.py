@@ -1,0 +1,77 @@
+"""What trainings see of an image: cached features of it, or its pixels."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from skinbit.embedding.pixels import as_tensor
+from skinbit.embedding.preprocessing import Preprocessing, normalise_pixels, standardise
+from skinbit.embedding.tables import Bytes
+from skinbit.matching.pairs import FloatArray
+from skinbit.params import AugmentationParams
+from skinbit.training.augmentation import augment, draw_augmentations
+from skinbit.training.sampling import Rows
+
+
+class TrainingImages(Protocol):
+    """Images by row, as input of the trained module."""
+
+    def drawn(self, rows: Rows, rng: np.random.Generator, device: str) -> torch.Tensor:
+        """Give a random view of each image."""
+        ...
+
+    def plain(self, rows: Rows, device: str) -> torch.Tensor:
+        """Give the plain view of each image."""
+        ...
+
+
+@dataclass(frozen=True)
+class CachedViews:
+    """Images as a frozen backbone sees them.
+
+    Attributes:
+        training_views: ``(n_images, n_views, feature_dim)`` float32, of random augmentations.
+        plain_views: ``(n_images, feature_dim)`` float32, of the plain image.
+    """
+
+    training_views: FloatArray
+    plain_views: FloatArray
+
+    def drawn(self, rows: Rows, rng: np.random.Generator, device: str) -> torch.Tensor:
+        """Give one of its training views for each image: ``(n, feature_dim)``."""
+        views = rng.integers(self.training_views.shape[1], size=len(rows))
+        return torch.from_numpy(self.training_views[rows, views]).to(device)
+
+    def plain(self, rows: Rows, device: str) -> torch.Tensor:
+        """Give the plain view's features: ``(n, feature_dim)``."""
+        return torch.from_numpy(self.plain_views[rows]).to(device)
+
+
+@dataclass(frozen=True)
+class DecodedPhotographs:
+    """Images as pixels, augmented on the device that trains.
+
+    Attributes:
+        canvases: ``(n_images, c, c, 3)`` uint8, what augmentation starts from.
+        plain_crops: ``(n_images, s, s, 3)`` uint8, the plain view.
+        preprocessing: Mean, standard deviation, image size.
+        augmentation: Ranges.
+    """
+
+    canvases: Bytes
+    plain_crops: Bytes
+    preprocessing: Preprocessing
+    augmentation: AugmentationParams
+
+    def drawn(self, rows: Rows, rng: np.random.Generator, device: str) -> torch.Tensor:
+        """Augment each image: ``(n, 3, s, s)`` normalised pixels."""
+        draws = torch.from_numpy(draw_augmentations(rng, len(rows))).to(device)
+        canvases = as_tensor(self.canvases[rows]).to(device)
+        pixels = augment(canvases, draws, self.augmentation, self.preprocessing.image_size)
+        return standardise(pixels, self.preprocessing)
+
+    def plain(self, rows: Rows, device: str) -> torch.Tensor:
+        """Give the plain view: ``(n, 3, s, s)`` normalised pixels."""
+        return normalise_pixels(as_tensor(self.plain_crops[rows]).to(device), self.preprocessing)
