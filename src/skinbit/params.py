@@ -190,11 +190,16 @@ class TrainingParams(Block):
     """How one experiment is trained."""
 
     epochs: int = Field(ge=1, le=100_000, description="at most; each shows every training lesion once")
-    lesions_per_batch: int = Field(ge=2, description="a batch holds images_per_lesion images of each")
+    lesions_per_batch: int = Field(ge=3, description="a batch holds images_per_lesion images of each")
     images_per_lesion: int = Field(default=2, ge=2, description="of a lesion with fewer all are taken")
     learning_rate: float = Field(gt=0, le=10, description="AdamW's, of the head, after warm-up")
     weight_decay: float = Field(default=0.03, ge=0, le=10, description="AdamW's, of matrices")
-    warmup_epochs: int = Field(default=2, ge=0, description="the learning rate rises linearly, then falls as a cosine")
+    warmup: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="share of the epochs in which the learning rate rises; then it falls",
+    )
     clip_norm: float = Field(default=5.0, gt=0, description="gradients are scaled down to this norm")
     patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better F1; 0: never")
     hard_lesions: int = Field(
@@ -211,12 +216,6 @@ class TrainingParams(Block):
         default="train", description="frozen: a fine-tuned backbone keeps its pretrained batch-norm statistics"
     )
     head: HeadParams = HeadParams()
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Self:
-        if self.warmup_epochs and self.warmup_epochs >= self.epochs > 1:
-            raise ValueError(f"warmup_epochs={self.warmup_epochs} leaves nothing of epochs={self.epochs}")
-        return self
 
 
 class AugmentationParams(Block):
@@ -418,8 +417,9 @@ class Parameters(Block):
     def _overrides_are_known(self) -> Self:
         for name, entry in self.experiments.items():
             if entry.is_trained:
+                is_frozen = self.backbone_of(name).frozen
                 try:
-                    entry.training_params(self.training, self.backbone_of(name).frozen)
+                    head = entry.training_params(self.training, is_frozen).head
                     entry.loss_params(self.losses)
                 except ValidationError as error:
                     problems = "; ".join(
@@ -427,6 +427,8 @@ class Parameters(Block):
                         for problem in error.errors()
                     )
                     raise ValueError(f"experiments.{name}, training or loss_options: {problems}") from error
+                if is_frozen and head.dim is None and not head.neck:
+                    raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
         return self
 
     @model_validator(mode="after")

@@ -41,7 +41,10 @@ def _mendable(error: Exception) -> InputError:
     for cause in causes:
         if isinstance(cause, InputError):
             return cause
-    remedy = "\n  Remedy: run the pipelines that make this file first; `kedro run` makes everything."
+    remedy = (
+        "\n  Remedy: run the pipelines that make this file first; `kedro run --pipelines "
+        "data_split,baseline_embeddings` makes what a fold of an experiment needs, `kedro run` everything."
+    )
     return InputError(f"{error}{remedy if any(isinstance(cause, FileNotFoundError) for cause in causes) else ''}")
 
 

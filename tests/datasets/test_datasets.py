@@ -27,6 +27,7 @@ from skinbit.datasets.folder_listing import FolderListingDataset
 from skinbit.datasets.image_folder import ImageFolderDataset
 from skinbit.datasets.metadata_table import MetadataDataset
 from skinbit.datasets.stock import CSVDataset, FigureDataset, JSONDataset, YAMLDataset
+from skinbit.datasets.training_state import TrainingStatesDataset
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
@@ -355,8 +356,9 @@ def test_image_folder_is_previewed_as_a_contact_sheet(place: str) -> None:
 def test_feature_cache_finds_features_by_name_and_is_empty_where_there_are_none(place: str) -> None:
     FeaturesDataset(filepath=f"{place}/vit/features.safetensors").save(FEATURES)
     stored_features = FeatureCacheDataset(path=place).load()
-    assert stored_features("vit").keys == FEATURES.keys
-    assert stored_features("resnet").image_ids == ()
+    assert stored_features("vit", "features").keys == FEATURES.keys
+    assert stored_features("vit", "training_views").image_ids == ()
+    assert stored_features("resnet", "features").image_ids == ()
 
 
 def test_figure_is_saved_and_previewed_as_png(place: str) -> None:
@@ -365,3 +367,26 @@ def test_figure_is_saved_and_previewed_as_png(place: str) -> None:
     assert_is_png(dataset.preview())
     assert viz_type(dataset) == "ImagePreview"
     assert read_bytes(f"{place}/a.png") == base64.b64decode(dataset.preview())
+
+
+def test_training_state_is_read_by_the_training_as_it_was_written(place: str) -> None:
+    state_of = TrainingStatesDataset(path=place).load()
+    assert state_of("vit_triplet", "fold_0").read() is None
+    state_of("vit_triplet", "fold_0").write(CHECKPOINT)
+    assert plain(TrainingStatesDataset(path=place).load()("vit_triplet", "fold_0").read()) == plain(CHECKPOINT)
+    for other in (("vit_triplet", "fold_1"), ("vit_triplet", "final"), ("vit_infonce", "fold_0")):
+        assert state_of(*other).read() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", "cut short"], ids=str)
+def test_training_state_that_is_of_no_use_counts_as_none(tmp_path: Path, content: bytes | str) -> None:
+    store = TrainingStatesDataset(path=tmp_path.as_posix()).load()("vit_triplet", "fold_0")
+    store.write(CHECKPOINT)
+    path = tmp_path / "vit_triplet" / "fold_0" / "training_state.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] if isinstance(content, str) else content)
+    assert store.read() is None
+
+
+def test_training_states_are_not_saved_by_kedro(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="a training"):
+        TrainingStatesDataset(path=tmp_path.as_posix()).save(CHECKPOINT)

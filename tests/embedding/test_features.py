@@ -207,7 +207,7 @@ def run_node(
         images=folder,
         image_index=index,
         description=describe_backbone(load_backbone(settings, seed), settings, CPU, loader.batch_size),
-        feature_cache=lambda name: stored or Features((), np.empty((0, 0, 0), np.float32), (), {}),
+        feature_cache=lambda name, file: stored or Features((), np.empty((0, 0, 0), np.float32), (), {}),
         name="resnet",
         backbone=backbone,
         loader=loader,

@@ -30,6 +30,21 @@ def parameters(env="demo", **params) -> Parameters:
     return read_parameters(loader(env, **params))
 
 
+def small_study(experiments, entries=None):
+    return build_pipelines(parameters(study={"experiments": experiments, "folds": 1}, experiments=entries or {}))[
+        "__default__"
+    ]
+
+
+def trainings(**options):
+    return {node.name for node in small_study(**options).nodes if node.name.endswith(("train_head", "fine_tune"))}
+
+
+def made_once(**options):
+    stage = "baseline_embeddings"
+    return {node.name.removeprefix(f"{stage}.") for node in small_study(**options).nodes if node.namespace == stage}
+
+
 class TestStudyIsData:
     def test_experiments_and_folds_decide_the_nodes(self):
         study = build_pipelines(parameters(study={"experiments": "vit_baseline", "folds": "1+4"}))["__default__"]
@@ -43,8 +58,39 @@ class TestStudyIsData:
     def test_every_experiment_and_stage_is_a_registered_pipeline(self):
         declared = parameters("base")
         registered = build_pipelines(declared)
-        stages = {"data_split", "baseline_embeddings", "evaluation", "final_model", "sample_data", "__default__"}
-        assert registered.keys() == stages | declared.experiments.keys()
+        stages = {"sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"}
+        assert registered.keys() == stages | {"__default__"} | declared.experiments.keys()
+
+    def test_the_study_has_every_backbone_with_every_loss(self):
+        losses = ("baseline", "contrastive", "triplet", "infonce")
+        twelve = [f"{backbone}_{loss}" for backbone in ("resnet", "vit", "dinov2") for loss in losses]
+        for env in ENVIRONMENTS:
+            assert sorted(parameters(env).study.experiments) == sorted(twelve)
+
+    def test_a_frozen_backbone_gets_a_head_and_another_is_fine_tuned(self):
+        assert trainings(experiments="resnet_infonce+vit_infonce+vit_baseline") == {
+            "resnet_infonce.fold_1.fine_tune",
+            "vit_infonce.fold_1.train_head",
+        }
+        thawed = {"vit_infonce": {"frozen": False}}
+        assert trainings(experiments="vit_infonce", entries=thawed) == {"vit_infonce.fold_1.fine_tune"}
+
+    def test_only_what_is_trained_asks_for_pixels_and_training_views(self):
+        asked = {
+            experiment: {name for name in made_once(experiments=experiment) if "check" not in name}
+            for experiment in ("vit_baseline", "vit_triplet", "resnet_triplet")
+        }
+        assert asked == {
+            "vit_baseline": {"extract_vit_features"},
+            "vit_triplet": {"extract_vit_features", "decode_vit_photographs", "extract_vit_training_views"},
+            "resnet_triplet": {"decode_resnet_photographs"},
+        }
+
+    def test_training_views_are_shared_and_as_many_as_the_most_demanding_experiment_needs(self):
+        more = {"vit_infonce": {"training": {"views": 20}}}
+        study = small_study(experiments="vit_triplet+vit_infonce+vit_contrastive", entries=more)
+        (extracting,) = (node for node in study.nodes if "training_views" in node.name)
+        assert extracting.func.keywords["n_views"] == 20
 
     def test_sample_data_belongs_to_the_whole_study_only_where_it_is_asked_for(self):
         for env in ENVIRONMENTS:

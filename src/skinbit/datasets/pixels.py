@@ -3,9 +3,10 @@
 import json
 import logging
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
@@ -60,17 +61,20 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
     def _holds(self, header: dict[str, Any]) -> bool:
         try:
             return self._layout()[0] == header
-        except ValueError:  # an older format, or not ours: made anew
+        except (KeyError, ValueError):  # an older format, cut short, or not ours: made anew
             return False
 
     def _layout(self) -> tuple[dict[str, Any], dict[str, tuple[int, tuple[int, ...]]]]:
         """Read the header, and where in the file each array begins."""
-        length = int.from_bytes(self._fs.cat_file(self._path, 0, _PREFIX), "little")
-        content = self._fs.cat_file(self._path, 0, _PREFIX + length)
+        size = self._fs.size(self._path)
+        begin = _PREFIX + int.from_bytes(self._fs.cat_file(self._path, 0, _PREFIX), "little")
+        content = self._fs.cat_file(self._path, 0, min(begin, size))
+        header = unpack_header(content)
         tensors = json.loads(content[_PREFIX:])
-        begin = _PREFIX + length
+        if begin + max(tensors[name]["data_offsets"][1] for name in _ARRAYS) != size:
+            raise ValueError(f"{self._path} is cut short")
         arrays = {name: (begin + tensors[name]["data_offsets"][0], tuple(tensors[name]["shape"])) for name in _ARRAYS}
-        return unpack_header(content), arrays
+        return header, arrays
 
     def preview(self) -> JSONPreview:
         """Show sizes in Kedro-Viz."""
@@ -91,7 +95,7 @@ def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, 
     head += b" " * (-len(head) % 8)  # the format asks for aligned data
     with open(path, "wb") as file:
         file.write(len(head).to_bytes(_PREFIX, "little") + head)
-        file.truncate(_PREFIX + len(head) + end)
+        _claim(file, _PREFIX + len(head) + end)
     start = _PREFIX + len(head)
     arrays = {
         name: np.memmap(path, np.uint8, "r+", start + entries[name]["data_offsets"][0], shapes[name])
@@ -100,3 +104,11 @@ def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, 
     yield {name: np.asarray(array) for name, array in arrays.items()}
     for array in arrays.values():
         array.flush()
+
+
+def _claim(file: BinaryIO, n_bytes: int) -> None:
+    """Take the space at once: a write into a memory map of a file with holes kills the process on a full disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, n_bytes)
+    else:
+        file.truncate(n_bytes)

@@ -10,19 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from skinbit.embedding.backbones import load_backbone, load_described
+from skinbit.embedding.backbones import Backbone, load_described
 from skinbit.embedding.checkpoints import Checkpoint, StateStore
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import embed_views
 from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.embedding.pixels import as_tensor
-from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.params import AugmentationParams, BackboneParams, LossParams, TrainingParams
-from skinbit.training.fit import Fitted, Subset, Training, fit
+from skinbit.training.fit import Fitted, Subset, Training, check_directions, fit
 from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
 from skinbit.training.losses import make_loss
 from skinbit.training.optimisation import parameter_groups
@@ -122,7 +121,9 @@ def train_head(recipe: Recipe, features: Features, views: Features, roles: Roles
     key = _training_key(recipe, roles, (*features.keys, *views.keys))
     fitted = _fit(recipe, head, images, row_of, roles, key, store)
     values = features.values[_rows(row_of, roles.judged_ids)]
-    embedded = average_views(_project(head, values, recipe.compute))
+    projected = _project(head, values, recipe.compute)
+    check_directions(projected, recipe.name)
+    embedded = average_views(projected)
     tensors = {f"head.{name}": tensor for name, tensor in fitted.weights.items()}
     return _trained(recipe, fitted, tensors, features.description, roles, embedded, key)
 
@@ -156,7 +157,7 @@ def fine_tune(
     key = _training_key(recipe, roles, (*pixels.keys, description["weights_sha256"], json.dumps(pixels.description)))
     fitted = _fit(recipe, model, images, row_of, roles, key, store)
     crops = pixels.crops[_rows(row_of, roles.judged_ids)]
-    embedded = average_views(_embed_crops(model, crops, loaded.preprocessing, recipe))
+    embedded = average_views(_embed_crops(model, crops, loaded, recipe))
     return _trained(recipe, fitted, fitted.weights, description, roles, embedded, key)
 
 
@@ -169,8 +170,11 @@ def with_backbone(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
 
     Returns:
         All weights.
+
+    Raises:
+        InputError: If the backbone's weights are no longer those that the head was trained on.
     """
-    loaded = load_backbone(recipe.backbone, recipe.seed)
+    loaded = load_described(recipe.backbone, recipe.seed, checkpoint.header)
     backbone = {f"backbone.{name}": tensor for name, tensor in loaded.module.state_dict().items()}
     return Checkpoint({**backbone, **checkpoint.tensors}, {**checkpoint.header, "holds_backbone": True})
 
@@ -214,16 +218,20 @@ def _project(head: nn.Module, values: FloatArray, compute: Compute) -> FloatArra
     flat = torch.from_numpy(values.reshape(-1, values.shape[2])).to(compute.device)
     with deterministic(compute), compute.autocast():
         projected: FloatArray = head(flat).float().cpu().numpy()
-    return projected.reshape(*values.shape[:2], -1)
+    return projected.reshape(*values.shape[:2], projected.shape[1])  # without a test subset there may be none
 
 
-def _embed_crops(model: nn.Module, crops: Bytes, preprocessing: Preprocessing, recipe: Recipe) -> FloatArray:
-    """Map ``(n, n_zooms, s, s, 3)`` crops to ``(n, n_views, embedding_dim)``."""
-    starts = range(0, len(crops), _EMBED_BATCH)
-    batches = (as_tensor(crops[start : start + _EMBED_BATCH]) for start in starts)
+def _embed_crops(model: nn.Module, crops: Bytes, loaded: Backbone, recipe: Recipe) -> FloatArray:
+    """Map ``(n, n_zooms, s, s, 3)`` crops to ``(n, n_views, embedding_dim)``; without a test subset n may be 0."""
     views = recipe.backbone.test_views
+    width = recipe.training.head.dim or loaded.feature_dim
+    values = np.empty((len(crops), views.n_views, width), dtype=np.float32)
     with deterministic(recipe.compute):
-        return np.concatenate([embed_views(model, batch, preprocessing, views, recipe.compute) for batch in batches])
+        for start in range(0, len(crops), _EMBED_BATCH):
+            batch = as_tensor(crops[start : start + _EMBED_BATCH])
+            embedded = embed_views(model, batch, loaded.preprocessing, views, recipe.compute)
+            values[start : start + len(batch)] = embedded
+    return values
 
 
 def _trained(

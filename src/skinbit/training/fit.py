@@ -144,15 +144,10 @@ def _run_epochs(
                 saved = time.perf_counter()
             bar.set_postfix(loss=f"{row['loss']:.3f}", f1=f"{row['f1']:.3f}")
             bar.update()
-    best = state.history[state.best_epoch]
-    logger.info(
-        "%s: %d epochs in %.1f s, best epoch %d (validation F1 %.3f)",
-        training.name,
-        state.next_epoch,
-        time.perf_counter() - started,
-        state.best_epoch + 1,
-        best["f1"],
-    )
+    best_f1 = state.history[state.best_epoch]["f1"]
+    kept = "the last one is kept" if math.isnan(best_f1) else f"best epoch {state.best_epoch + 1} (F1 {best_f1:.3f})"
+    seconds = time.perf_counter() - started
+    logger.info("%s: %d epochs in %.1f s, %s", training.name, state.next_epoch, seconds, kept)
 
 
 def _has_stalled(params: TrainingParams, state: TrainingState, validation: Subset | None) -> bool:
@@ -233,8 +228,8 @@ def take_step(
     if not torch.isfinite(loss) or not (torch.isfinite(norm) or scaler.is_enabled()):
         raise InputError(
             f"{training.name}: the loss diverged (loss {float(loss.detach()):.3g}, gradient norm {float(norm):.3g}).\n"
-            f"  Remedy: lower learning_rate (now {training.params.learning_rate:g}), or raise warmup_epochs (now "
-            f"{training.params.warmup_epochs}), in training.frozen or training.fine_tuned or in the experiment's "
+            f"  Remedy: lower learning_rate (now {training.params.learning_rate:g}), or raise warmup (now "
+            f"{training.params.warmup:g}), in training.frozen or training.fine_tuned or in the experiment's "
             "training."
         )
     scaler.step(optimiser)
@@ -244,10 +239,11 @@ def take_step(
 
 def _schedule(epochs_done: float, params: TrainingParams) -> float:
     """Give the share of the learning rate after so many epochs: linear warm-up, then a cosine."""
-    if epochs_done < params.warmup_epochs:
-        return epochs_done / params.warmup_epochs
-    progress = (epochs_done - params.warmup_epochs) / max(params.epochs - params.warmup_epochs, 1e-9)
-    return _LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    warmup = params.warmup * params.epochs
+    if epochs_done < warmup:
+        return epochs_done / warmup
+    progress = (epochs_done - warmup) / (params.epochs - warmup)
+    return _LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _centroids(embeddings: torch.Tensor, labels: LabelArray) -> torch.Tensor:
@@ -272,7 +268,27 @@ def _embed_plain(training: Training, images: TrainingImages, rows: Rows) -> Floa
         inputs = images.plain(rows[start : start + _PLAIN_BATCH], training.compute.device)
         with training.compute.autocast():
             blocks.append(training.module(inputs).float().cpu().numpy())
-    return np.concatenate(blocks)
+    embeddings = np.concatenate(blocks)
+    check_directions(embeddings, training.name)
+    return embeddings
+
+
+def check_directions(embeddings: FloatArray, name: str) -> None:
+    """Check that every embedding points somewhere: ReLUs of a narrow head may all be silent.
+
+    Args:
+        embeddings: ``(..., embedding_dim)``.
+        name: Of the training, for the message.
+
+    Raises:
+        InputError: If one is zero or not finite; names the parameters to change.
+    """
+    if not (np.isfinite(embeddings).all() and embeddings.any(axis=-1).all()):
+        raise InputError(
+            f"{name}: the head maps some image to nothing, so it has no similarity to others.\n"
+            "  Remedy: widen or remove head.hidden, or lower learning_rate, in training.frozen or training.fine_tuned "
+            "or in the experiment's training."
+        )
 
 
 @contextmanager

@@ -18,7 +18,8 @@ def make_loss(params: LossParams) -> Loss:
     * triplet: mean of ``max(0, s(a, n) - s(a, p) + margin)`` over the mined triplets whose term is not 0
       (Schroff et al. 2015);
     * infonce: cross-entropy of each positive against all other images of the batch, ``s / temperature`` as logits,
-      averaged over an anchor's positives, then over anchors (van den Oord et al. 2018, Khosla et al. 2020).
+      averaged over an anchor's positives, then over anchors whose term is not 0, as it is in float32 once an anchor's
+      positives are far closer than all others (van den Oord et al. 2018, Khosla et al. 2020).
 
     Args:
         params: Settings; their type tells the loss.

@@ -120,8 +120,17 @@ def unpack_state(
             index, _, moment = name.partition(".")
             moments.setdefault(int(index), {})[moment] = tensor
         optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+        _lay_out(optimiser)
         scaler.load_state_dict(header["scaler"])
     return state
+
+
+def _lay_out(optimiser: torch.optim.Optimizer) -> None:
+    """Bring moments into the memory layout of their weights: a fused step pairs them by position in memory."""
+    for parameter, moments in optimiser.state.items():
+        for name, moment in moments.items():
+            if moment.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def _below(stored: Checkpoint, prefix: str) -> Tensors:

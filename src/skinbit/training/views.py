@@ -39,7 +39,8 @@ def describe_views(
         Plain values, ready for JSON.
     """
     shared = {name: value for name, value in description.items() if name != "test_views"}
-    canvas = {name: pixels.description[name] for name in ("canvas_size", "interpolation")}
+    # Zooms of the test views, too: the closest one decides at which scale a JPEG is decoded.
+    canvas = {name: pixels.description[name] for name in ("canvas_size", "interpolation", "zooms")}
     return {**shared, "augmentation": augmentation.model_dump(mode="json"), "canvas": canvas, "seed": seed}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.evaluation import METHODS, evaluate_subset
@@ -49,14 +50,32 @@ def evaluate_embeddings(
         fold: Which fold.
 
     Returns:
-        ``metric, value`` (with ``best_epoch`` where something was trained); the curves ``method, cut, tp, fp, f1``; and
-        ``image_id, lesion_id, cluster_id``.
+        ``metric, value``; the curves ``method, cut, tp, fp, f1``; and ``image_id, lesion_id, cluster_id``.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     found = evaluate_subset(embeddings.values, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
-    trained = {"best_epoch": float(embeddings.description["epoch"])} if "epoch" in embeddings.description else {}
-    return metric_table({**found.metrics, **trained}), curve_table(found.sweeps), clusters
+    return metric_table(found.metrics), curve_table(found.sweeps), clusters
+
+
+def evaluate_training(
+    embeddings: Embeddings, split: pd.DataFrame, checkpoint: Checkpoint, evaluation: EvaluationParams, *, fold: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Do the same for a fold that was trained.
+
+    Args:
+        embeddings: Of the images.
+        split: Tells the lesion of each image.
+        checkpoint: What made the embeddings.
+        evaluation: Searched ranges.
+        fold: Which fold.
+
+    Returns:
+        As :func:`evaluate_embeddings`, with the metric ``best_epoch``.
+    """
+    metrics, sweeps, clusters = evaluate_embeddings(embeddings, split, evaluation, fold=fold)
+    best_epoch = metric_table({"best_epoch": float(checkpoint.header["epoch"])})
+    return pd.concat([metrics, best_epoch], ignore_index=True), sweeps, clusters
 
 
 def collect_results(study: StudyParams, *tables: pd.DataFrame) -> pd.DataFrame:

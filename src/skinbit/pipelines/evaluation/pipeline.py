@@ -9,6 +9,7 @@ from skinbit.pipelines.evaluation.nodes import (
     add_test_results,
     collect_results,
     evaluate_embeddings,
+    evaluate_training,
     make_leaderboard,
     plot_f1,
     plot_training,
@@ -54,16 +55,18 @@ def _plots(experiment: str, parameters: Parameters) -> list[Node]:
 
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
     folds = parameters.study.folds
-    evaluated = sum((_fold(name, fold) for fold in folds), Pipeline([]))
+    is_trained = parameters.experiments[name].is_trained
+    evaluated = sum((_fold(name, fold, is_trained) for fold in folds), Pipeline([]))
     return evaluated + _collection(name, parameters)
 
 
-def _fold(experiment: str, fold: int) -> Pipeline:
+def _fold(experiment: str, fold: int, is_trained: bool) -> Pipeline:
+    evaluate, made_by = (evaluate_training, ["checkpoint"]) if is_trained else (evaluate_embeddings, [])
     node = Node(
-        update_wrapper(partial(evaluate_embeddings, fold=fold), evaluate_embeddings),
-        ["embeddings", "split", "params:evaluation"],
+        update_wrapper(partial(evaluate, fold=fold), evaluate),
+        ["embeddings", "split", *made_by, "params:evaluation"],
         ["results", "sweep", "clustered_images"],
-        name="evaluate_embeddings",
+        name=evaluate.__name__,
     )
     namespace = f"{experiment}.fold_{fold}"
     return Pipeline([node], namespace=namespace, inputs={"split"}, parameters={"params:evaluation"})

@@ -1,5 +1,6 @@
 """Nodes: the model that a user keeps, and what it is worth on lesions that no choice has seen."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from skinbit.params import (
     LossesParams,
     TrainingBlock,
 )
-from skinbit.pipelines.metric_learning.nodes import history_table, make_recipe, roles_of_fold
+from skinbit.pipelines.metric_learning.nodes import make_recipe, roles_of_fold
 
 if TYPE_CHECKING:
     from skinbit.training.experiment import Recipe
@@ -48,7 +49,7 @@ def train_final_head(
     training_views: Features,
     features: Features,
     split: pd.DataFrame,
-    training_state: StateStore,
+    training_states: Callable[[str, str], StateStore],
     cross_validation: pd.DataFrame,
     backbone: BackboneParams,
     experiment: ExperimentParams,
@@ -58,14 +59,14 @@ def train_final_head(
     seed: int,
     *,
     name: str,
-) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
+) -> tuple[Checkpoint, Embeddings]:
     """Train a head on all training lesions, for as many epochs as the folds' best ones on average.
 
     Args:
         training_views: Cached features of random augmentations.
         features: Cached features of the test views.
         split: ``image_id, lesion_id, subset, fold``.
-        training_state: Where an interrupted training goes on.
+        training_states: Where an interrupted training goes on, by experiment and fold.
         cross_validation: ``metric, …, mean`` of the experiment.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
@@ -76,22 +77,23 @@ def train_final_head(
         name: Of the experiment.
 
     Returns:
-        All weights with the averaged cuts; the history; embeddings of the test images.
+        All weights with the averaged cuts; embeddings of the test images.
     """
     from skinbit.training.experiment import train_head, with_backbone
 
     recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
     recipe = _with_average_epoch(recipe, cross_validation)
-    trained = train_head(recipe, features, training_views, roles_of_fold(split, TEST_FOLD), training_state)
+    roles = roles_of_fold(split, TEST_FOLD)
+    trained = train_head(recipe, features, training_views, roles, training_states(name, "final"))
     checkpoint = with_backbone(trained.checkpoint, recipe)
-    return _with_average_cuts(checkpoint, cross_validation), history_table(trained.history), trained.embeddings
+    return _with_average_cuts(checkpoint, cross_validation), trained.embeddings
 
 
 def fine_tune_final(
     pixels: Pixels,
     description: dict[str, Any],
     split: pd.DataFrame,
-    training_state: StateStore,
+    training_states: Callable[[str, str], StateStore],
     cross_validation: pd.DataFrame,
     backbone: BackboneParams,
     experiment: ExperimentParams,
@@ -101,14 +103,14 @@ def fine_tune_final(
     seed: int,
     *,
     name: str,
-) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
+) -> tuple[Checkpoint, Embeddings]:
     """Fine-tune on all training lesions, for as many epochs as the folds' best ones on average.
 
     Args:
         pixels: Decoded photographs.
         description: Of the pretrained backbone.
         split: ``image_id, lesion_id, subset, fold``.
-        training_state: Where an interrupted training goes on.
+        training_states: Where an interrupted training goes on, by experiment and fold.
         cross_validation: ``metric, …, mean`` of the experiment.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
@@ -119,14 +121,15 @@ def fine_tune_final(
         name: Of the experiment.
 
     Returns:
-        All weights with the averaged cuts; the history; embeddings of the test images.
+        All weights with the averaged cuts; embeddings of the test images.
     """
     from skinbit.training.experiment import fine_tune
 
     recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
     recipe = _with_average_epoch(recipe, cross_validation)
-    trained = fine_tune(recipe, pixels, description, roles_of_fold(split, TEST_FOLD), training_state)
-    return _with_average_cuts(trained.checkpoint, cross_validation), history_table(trained.history), trained.embeddings
+    roles = roles_of_fold(split, TEST_FOLD)
+    trained = fine_tune(recipe, pixels, description, roles, training_states(name, "final"))
+    return _with_average_cuts(trained.checkpoint, cross_validation), trained.embeddings
 
 
 def _with_average_epoch(recipe: "Recipe", cross_validation: pd.DataFrame) -> "Recipe":

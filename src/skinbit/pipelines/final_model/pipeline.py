@@ -39,8 +39,8 @@ def _training(name: str, collected: str, parameters: Parameters) -> tuple[Node, 
     settings = [block for block in settings if block != "params:evaluation"]
     node = Node(
         update_wrapper(partial(train, name=name), train),
-        [*datasets, "training_state", collected, *settings],
-        ["checkpoint", "history", "embeddings"],
+        [*datasets, collected, *settings],
+        ["checkpoint", "embeddings"],
         name=train.__name__,
     )
     return node, {*datasets, collected}, set(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def train_head(
     training_views: Features,
     features: Features,
     split: pd.DataFrame,
-    training_state: StateStore,
+    training_states: Callable[[str, str], StateStore],
     backbone: BackboneParams,
     experiment: ExperimentParams,
     training: TrainingBlock,
@@ -48,7 +49,7 @@ def train_head(
         training_views: Cached features of random augmentations.
         features: Cached features of the test views.
         split: ``image_id, lesion_id, subset, fold``.
-        training_state: Where an interrupted training goes on.
+        training_states: Where an interrupted training goes on, by experiment and fold.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
         training: Settings of trainings.
@@ -66,7 +67,7 @@ def train_head(
 
     recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
     roles = roles_of_fold(split, fold)
-    trained = train(recipe, features, training_views, roles, training_state)
+    trained = train(recipe, features, training_views, roles, training_states(name, f"fold_{fold}"))
     return _with_fold_cuts(trained, roles, evaluation)
 
 
@@ -74,7 +75,7 @@ def fine_tune(
     pixels: Pixels,
     description: dict[str, Any],
     split: pd.DataFrame,
-    training_state: StateStore,
+    training_states: Callable[[str, str], StateStore],
     backbone: BackboneParams,
     experiment: ExperimentParams,
     training: TrainingBlock,
@@ -92,7 +93,7 @@ def fine_tune(
         pixels: Decoded photographs.
         description: Of the pretrained backbone.
         split: ``image_id, lesion_id, subset, fold``.
-        training_state: Where an interrupted training goes on.
+        training_states: Where an interrupted training goes on, by experiment and fold.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
         training: Settings of trainings.
@@ -110,7 +111,7 @@ def fine_tune(
 
     recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
     roles = roles_of_fold(split, fold)
-    trained = train(recipe, pixels, description, roles, training_state)
+    trained = train(recipe, pixels, description, roles, training_states(name, f"fold_{fold}"))
     return _with_fold_cuts(trained, roles, evaluation)
 
 

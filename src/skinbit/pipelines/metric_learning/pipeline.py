@@ -18,7 +18,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
 
 def training_inputs(name: str, parameters: Parameters) -> tuple[list[str], list[str]]:
-    """Name what a training reads beside its own state.
+    """Name what a training reads.
 
     Args:
         name: Of the experiment.
@@ -30,7 +30,9 @@ def training_inputs(name: str, parameters: Parameters) -> tuple[list[str], list[
     source = parameters.features_of(name)
     kinds = ("training_views", "features") if parameters.backbone_of(name).frozen else ("pixels", "description")
     settings = [f"backbones.{parameters.experiments[name].backbone}", f"experiments.{name}", *PARAMETERS]
-    return [*(f"{source}_{kind}" for kind in kinds), "split"], [f"params:{block}" for block in settings]
+    return [*(f"{source}_{kind}" for kind in kinds), "split", "training_states"], [
+        f"params:{block}" for block in settings
+    ]
 
 
 def _training(name: str, fold: int, parameters: Parameters) -> Pipeline:
@@ -38,7 +40,7 @@ def _training(name: str, fold: int, parameters: Parameters) -> Pipeline:
     datasets, settings = training_inputs(name, parameters)
     node = Node(
         update_wrapper(partial(train, name=name, fold=fold), train),
-        [*datasets, "training_state", *settings],
+        [*datasets, *settings],
         ["checkpoint", "history", "embeddings"],
         name=train.__name__,
     )

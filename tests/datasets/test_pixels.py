@@ -1,0 +1,210 @@
+"""Decoded photographs in one file: what it holds, when it is made anew, and that it is the same every time."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+from PIL import Image
+from safetensors.numpy import load as load_tensors
+
+from skinbit.data.images import ImageFolder, decode_image, find_images
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.pixels import PixelsDataset
+from skinbit.embedding import pixels as decoding_module
+from skinbit.embedding.pixels import Decoding
+from skinbit.embedding.preprocessing import Preprocessing, crop_zooms
+from skinbit.embedding.tables import Embeddings
+from skinbit.params import LoaderParams, ViewParams
+
+PREPROCESSING = Preprocessing(12, 0.8, "bicubic", (0.5,) * 3, (0.5,) * 3)
+ZOOMS = (1.0, 2.0)
+CANVAS = 15
+MAX_PIXELS = 10**6
+
+
+def write_photograph(folder: Path, name: str, seed: int) -> None:
+    coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((60, 45), Image.Resampling.BICUBIC).save(folder / f"{name}.jpg")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "images"
+    path.mkdir()
+    for seed, name in enumerate("abcde"):
+        write_photograph(path, name, seed)
+    return path
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> PixelsDataset:
+    return PixelsDataset(filepath=(tmp_path / "new" / "pixels.safetensors").as_posix())
+
+
+def listed(folder: Path) -> ImageFolder:
+    return find_images(fsspec.filesystem("file"), folder.as_posix())
+
+
+def decoding(folder: Path, ids: str = "abcde", workers: int = 0, batch_size: int = 2) -> Decoding:
+    keys = tuple(hashlib.sha256((folder / f"{name}.jpg").read_bytes()).hexdigest() for name in ids)
+    loader = LoaderParams(workers=workers, batch_size=batch_size)
+    return Decoding(
+        listed(folder), tuple(ids), keys, PREPROCESSING, ViewParams(zooms=ZOOMS), CANVAS, loader, MAX_PIXELS
+    )
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Note the bytes of all photographs that are decoded."""
+    contents: list[bytes] = []
+
+    def decode_and_note(content: bytes, *rest: int) -> Image.Image:
+        contents.append(content)
+        return decode_image(content, *rest)
+
+    monkeypatch.setattr(decoding_module, "decode_image", decode_and_note)
+    return contents
+
+
+def test_loaded_pixels_are_those_of_the_decoded_photographs(folder: Path, dataset: PixelsDataset) -> None:
+    dataset.save(decoding(folder))
+    loaded = dataset.load()
+    assert loaded.image_ids == tuple("abcde")
+    assert (loaded.canvases.shape, loaded.crops.shape) == ((5, CANVAS, CANVAS, 3), (5, 2, 12, 12, 3))
+    whole = replace(PREPROCESSING, image_size=CANVAS, crop_pct=1.0)
+    for row, name in enumerate("abcde"):
+        image = decode_image(listed(folder).read(name), MAX_PIXELS, 30)
+        expected = crop_zooms(image, PREPROCESSING, ZOOMS).transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(loaded.crops[row], expected)
+        np.testing.assert_array_equal(loaded.canvases[row], crop_zooms(image, whole, (1.0,))[0].transpose(1, 2, 0))
+
+
+def test_loading_maps_the_file_and_cannot_change_it(folder: Path, dataset: PixelsDataset) -> None:
+    dataset.save(decoding(folder))
+    loaded = dataset.load()
+    assert isinstance(loaded.canvases, np.memmap)
+    assert isinstance(loaded.crops, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.canvases[0] = 0
+
+
+def test_any_safetensors_reader_reads_the_file(folder: Path, dataset: PixelsDataset, tmp_path: Path) -> None:
+    dataset.save(decoding(folder))
+    tensors = load_tensors((tmp_path / "new" / "pixels.safetensors").read_bytes())
+    loaded = dataset.load()
+    assert tensors.keys() == {"canvases", "crops"}
+    np.testing.assert_array_equal(tensors["canvases"], loaded.canvases)
+    np.testing.assert_array_equal(tensors["crops"], loaded.crops)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 3}, {"batch_size": 99}, {"workers": 2}], ids=str)
+def test_neither_batches_nor_workers_change_a_byte(
+    folder: Path, dataset: PixelsDataset, tmp_path: Path, options: dict[str, int]
+) -> None:
+    dataset.save(decoding(folder))
+    other = PixelsDataset(filepath=(tmp_path / "other.safetensors").as_posix())
+    other.save(decoding(folder, **options))
+    assert (tmp_path / "other.safetensors").read_bytes() == (tmp_path / "new/pixels.safetensors").read_bytes()
+
+
+def test_a_second_save_of_the_same_decodes_nothing(folder: Path, dataset: PixelsDataset, decoded: list[bytes]) -> None:
+    dataset.save(decoding(folder))
+    assert len(decoded) == 5
+    before = dataset.load()
+    dataset.save(decoding(folder))
+    assert len(decoded) == 5
+    np.testing.assert_array_equal(dataset.load().crops, before.crops)
+
+
+def test_an_image_with_other_bytes_is_decoded_anew(folder: Path, dataset: PixelsDataset, decoded: list[bytes]) -> None:
+    dataset.save(decoding(folder))
+    before = dataset.load()
+    write_photograph(folder, "c", 99)
+    dataset.save(decoding(folder))
+    assert (folder / "c.jpg").read_bytes() in decoded[5:]
+    changed = np.abs(dataset.load().canvases.astype(int) - before.canvases).max(axis=(1, 2, 3)) > 0
+    assert changed.tolist() == [False, False, True, False, False]
+
+
+def test_pixels_that_are_in_use_stay_as_they_are_when_others_take_their_place(
+    folder: Path, dataset: PixelsDataset
+) -> None:
+    dataset.save(decoding(folder))
+    in_use = dataset.load()
+    before = in_use.canvases.copy()
+    dataset.save(decoding(folder, "edc"))
+    np.testing.assert_array_equal(in_use.canvases, before)
+    np.testing.assert_array_equal(dataset.load().canvases, before[[4, 3, 2]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"canvas_size": 16},
+        {"views": ViewParams()},
+        {"preprocessing": replace(PREPROCESSING, crop_pct=0.9)},
+        {"preprocessing": replace(PREPROCESSING, interpolation="bilinear")},
+        {"image_ids": tuple("ABCDE")},
+    ],
+    ids=str,
+)
+def test_other_sizes_crops_or_names_are_written_anew(
+    folder: Path, dataset: PixelsDataset, change: dict[str, object]
+) -> None:
+    dataset.save(decoding(folder))
+    before = dataset.load().description, dataset.load().image_ids
+    files = listed(folder).files
+    named = replace(listed(folder), files={**files, **{name.upper(): files[name] for name in "abcde"}})
+    dataset.save(replace(decoding(folder), folder=named, **change))
+    assert (dataset.load().description, dataset.load().image_ids) != before
+
+
+def test_mean_and_standard_deviation_have_no_influence(
+    folder: Path, dataset: PixelsDataset, decoded: list[bytes]
+) -> None:
+    dataset.save(decoding(folder))
+    dataset.save(replace(decoding(folder), preprocessing=replace(PREPROCESSING, mean=(0.1, 0.2, 0.3))))
+    assert len(decoded) == 5
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"\xff" * 64, bytes(8) + b"{}", "cut short", "of another kind"], ids=str
+)
+def test_a_file_that_is_of_no_use_is_replaced(
+    folder: Path, dataset: PixelsDataset, tmp_path: Path, content: bytes | str
+) -> None:
+    path = tmp_path / "new" / "pixels.safetensors"
+    dataset.save(decoding(folder))
+    whole = path.read_bytes()
+    if content == "of another kind":
+        EmbeddingsDataset(filepath=path.as_posix()).save(Embeddings(("a",), np.ones((1, 2), np.float32), {}))
+    else:
+        path.write_bytes(whole[:-4] if isinstance(content, str) else content)
+    with pytest.raises(DatasetError):
+        dataset.load()
+    dataset.save(decoding(folder))
+    assert path.read_bytes() == whole
+
+
+def test_remote_files_cannot_be_mapped() -> None:
+    with pytest.raises(DatasetError, match="memory-mapped and need a local folder"):
+        PixelsDataset(filepath="memory:///pixels.safetensors")
+
+
+def test_missing_file_is_a_dataset_error(dataset: PixelsDataset) -> None:
+    assert not dataset.exists()
+    with pytest.raises(DatasetError):
+        dataset.load()
+
+
+def test_sizes_are_previewed(folder: Path, dataset: PixelsDataset) -> None:
+    dataset.save(decoding(folder))
+    shown = json.loads(dataset.preview())
+    assert shown["canvases"] == [5, CANVAS, CANVAS, 3]
+    assert shown["crops"] == [5, 2, 12, 12, 3]
+    assert shown["zooms"] == list(ZOOMS)

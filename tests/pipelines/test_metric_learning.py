@@ -1,0 +1,186 @@
+"""Trainings under `kedro run`, end to end on synthetic photographs and tiny networks."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.runner import ParallelRunner, ThreadRunner
+from safetensors.numpy import load
+
+from skinbit.datasets.files import unpack_header
+from skinbit.errors import InputError
+
+EXPERIMENTS = ("resnet_infonce", "vit_triplet")
+FOLDS = (0, 1)
+EPOCHS = {"resnet_infonce": 2, "vit_triplet": 4}
+STUDY = {"sample_data": False, "experiments": "+".join(EXPERIMENTS), "folds": "0+1"}
+TRAINING = {
+    "fine_tuned": {"epochs": EPOCHS["resnet_infonce"]},
+    "frozen": {"epochs": EPOCHS["vit_triplet"], "views": 3},
+}
+SMALL = {"split": {"n_folds": 3}, "training": TRAINING, "loader": {"workers": 0}, "compute": {"threads": 1}}
+
+
+def run(project, study=STUDY, **options):
+    project.run(study=study, **{**SMALL, **options})
+
+
+@pytest.fixture(scope="module")
+def trained(make_project, photographs):
+    """One study of a fine-tuned and of a frozen backbone; never changed."""
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        run(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def files(trained):
+    return trained.outputs()
+
+
+def table(project, path):
+    return pd.read_csv(project.root / "data/demo" / path, dtype={"image_id": str, "lesion_id": str})
+
+
+class TestFiles:
+    def test_every_file_of_the_contract_is_there(self, files):
+        per_fold = (
+            "06_models/{experiment}/fold_{fold}/best.safetensors",
+            "07_model_output/{experiment}/fold_{fold}/embeddings.safetensors",
+            "07_model_output/{experiment}/fold_{fold}/clustered_images.csv",
+            "07_model_output/{experiment}/fold_{fold}/history.csv",
+            "08_reporting/{experiment}/fold_{fold}/sweep.csv",
+            "08_reporting/{experiment}/fold_{fold}/results.csv",
+        )
+        per_experiment = (
+            "06_models/{experiment}/final/best.safetensors",
+            "07_model_output/{experiment}/final/embeddings.safetensors",
+            "08_reporting/{experiment}/results.csv",
+            "08_reporting/{experiment}/training_curves.png",
+            "08_reporting/{experiment}/f1_curves.png",
+            "08_reporting/{experiment}/summary.json",
+            "08_reporting/{experiment}/resolved_config.yaml",
+        )
+        paths = [path.format(experiment=e, fold=k) for e in EXPERIMENTS for k in FOLDS for path in per_fold]
+        paths += [path.format(experiment=experiment) for experiment in EXPERIMENTS for path in per_experiment]
+        shared = ["08_reporting/leaderboard.csv", "03_primary/resnet/pixels.safetensors"]
+        shared += [f"04_feature/vit/{name}.safetensors" for name in ("features", "training_views")]
+        assert {*paths, *shared} <= files.keys()
+        assert not [name for name in files if name.endswith(".tmp")]
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_a_history_has_a_row_per_epoch(self, trained, experiment):
+        for fold in FOLDS:
+            history = table(trained, f"07_model_output/{experiment}/fold_{fold}/history.csv")
+            assert history.columns.tolist() == ["epoch", "loss", "f1", "recall_at_1", "learning_rate"]
+            assert history["epoch"].tolist() == list(range(1, EPOCHS[experiment] + 1))
+            assert history.notna().all(axis=None)
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_a_checkpoint_tells_how_its_model_was_made_and_is_used(self, trained, files, experiment):
+        for fold in FOLDS:
+            header = unpack_header(files[f"06_models/{experiment}/fold_{fold}/best.safetensors"])
+            history = table(trained, f"07_model_output/{experiment}/fold_{fold}/history.csv")
+            figures = table(trained, f"08_reporting/{experiment}/fold_{fold}/results.csv").set_index("metric")["value"]
+            assert header["backbone"]["model"] == f"test_{experiment.split('_')[0]}"
+            assert header["loss"] == experiment.split("_")[1]
+            assert header["head"].keys() == {"hidden", "dim", "neck"}
+            assert header["epoch"] == figures["best_epoch"] == history["f1"].argmax() + 1
+            assert header["seed"] == 42
+            assert header["versions"].keys() == {"skinbit", "timm", "torch"}
+            for cut in ("cosine_threshold", "dbscan_eps"):
+                assert header[cut] == figures[cut]
+
+    def test_only_a_fine_tuned_fold_holds_a_backbone_and_every_final_model_does(self, files):
+        held = {
+            (experiment, part): {
+                name.split(".")[0] for name in load(files[f"06_models/{experiment}/{part}/best.safetensors"])
+            }
+            for experiment in EXPERIMENTS
+            for part in ("fold_0", "final")
+        }
+        whole = {"backbone", "head"}
+        assert held == {
+            ("resnet_infonce", "fold_0"): whole,
+            ("resnet_infonce", "final"): whole,
+            ("vit_triplet", "fold_0"): {"head"},
+            ("vit_triplet", "final"): whole,
+        }
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_embeddings_are_those_of_the_judged_images_and_of_unit_length(self, trained, files, experiment):
+        split = table(trained, "02_intermediate/split.csv")
+        width = unpack_header(files[f"06_models/{experiment}/final/best.safetensors"])["head"]["dim"]
+        for part, fold in (("fold_0", 0), ("fold_1", 1), ("final", -1)):
+            content = files[f"07_model_output/{experiment}/{part}/embeddings.safetensors"]
+            assert unpack_header(content)["image_ids"] == split.loc[split["fold"] == fold, "image_id"].tolist()
+            values = load(content)["embeddings"]
+            assert (values.dtype, values.shape[1]) == (np.float32, width)
+            assert np.allclose(np.linalg.norm(values, axis=1), 1, atol=1e-6)
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_results_hold_best_epoch_and_test_figures_at_the_average_cuts(self, trained, files, experiment):
+        results = table(trained, f"08_reporting/{experiment}/results.csv").set_index("metric")
+        final = unpack_header(files[f"06_models/{experiment}/final/best.safetensors"])
+        assert results.loc["best_epoch", "mean"] == results.loc["best_epoch", ["fold_0", "fold_1"]].mean()
+        assert final["epoch"] == max(1, round(results.loc["best_epoch", "mean"]))
+        assert final["cosine_threshold"] == results.loc["cosine_threshold", "mean"]
+        assert results.loc["cosine_f1", "test"] > 0
+
+    def test_a_summary_holds_the_histories(self, files):
+        summary = json.loads(files["08_reporting/vit_triplet/summary.json"])
+        assert summary["histories"].keys() == {"fold_0", "fold_1"}
+        assert summary["histories"]["fold_1"]["epoch"] == [1, 2, 3, 4]
+
+
+def comparable(files):
+    """Leave out what tells how it was run, and figures."""
+    return {name: content for name, content in files.items() if name.endswith((".csv", ".json", ".safetensors"))}
+
+
+class TestSameSeedSameBytes:
+    # Python's multiprocessing drops the name that update_wrapper gives a partial.
+    @pytest.mark.filterwarnings("ignore:The node producing outputs")
+    @pytest.mark.parametrize("runner", [ThreadRunner, ParallelRunner])
+    def test_in_another_folder_with_another_runner(self, files, project, user_data, runner):
+        run(project, runner=runner())
+        again, reference = comparable(project.outputs()), comparable(files)
+        assert again.keys() == reference.keys()
+        assert [name for name in reference if again[name] != reference[name]] == []
+
+    def test_a_second_run_trains_nothing_and_changes_nothing(self, trained, files, photographs, monkeypatch, caplog):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        with caplog.at_level(logging.INFO, logger="skinbit"):
+            run(trained)
+        assert caplog.text.count("trained before") == 6
+        assert " epochs in " not in caplog.text
+        assert "were already decoded" in caplog.text
+        assert trained.outputs() == files
+
+
+class TestErrors:
+    def test_a_fold_before_its_features_names_what_to_run_first(self, project, user_data):
+        with pytest.raises(InputError, match="run the pipelines that make this file first") as raised:
+            run(project, pipelines=("metric_learning",))
+        assert "data_split" in raised.value.message
+        assert "baseline_embeddings" in raised.value.message
+
+    @pytest.mark.parametrize(
+        ("overrides", "said"),
+        [
+            ({"training": {"epoch": 3}}, "epoch: Extra inputs are not permitted"),
+            ({"training": {"head": {"width": 3}}}, "head.width: Extra inputs are not permitted"),
+            ({"training": {"epochs": 0}}, "epochs: Input should be greater than or equal to 1"),
+            ({"loss_options": {"temperature": 0.1}}, "temperature: Extra inputs are not permitted"),
+        ],
+        ids=str,
+    )
+    def test_a_wrong_override_of_an_experiment(self, project, overrides, said):
+        experiments = {"vit_mine": {"backbone": "vit", "loss": "triplet", **overrides}}
+        with pytest.raises(InputError, match=r"parameters are wrong[\s\S]*experiments\.vit_mine") as raised:
+            project.run(experiments=experiments)
+        assert said in raised.value.message

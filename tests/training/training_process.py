@@ -1,0 +1,108 @@
+"""A process that trains a head and fine-tunes a backbone: `python training_process.py FOLDER`; see test_resume.py.
+
+It prints a line per epoch, keeps its states in FOLDER and writes what it trained there, too.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from skinbit.datasets.checkpoint import CheckpointDataset
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.training_state import TrainingStatesDataset
+from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.checkpoints import Checkpoint, StateStore
+from skinbit.embedding.compute import Compute
+from skinbit.embedding.features import describe_backbone
+from skinbit.embedding.tables import Features, Pixels
+from skinbit.params import (
+    AugmentationParams,
+    BackboneParams,
+    HeadParams,
+    InfonceParams,
+    PoolingParams,
+    TrainingParams,
+    TripletParams,
+)
+from skinbit.training.experiment import Recipe, Roles, fine_tune, train_head
+
+CPU = Compute("cpu", "fp32", 1)
+POOLING = PoolingParams(method="gem", levels=(1, 2))
+RESNET = BackboneParams(model="test_resnet", image_size=32, pretrained=False, pooling=POOLING)
+N_LESIONS = 20
+LABELS = np.repeat(np.arange(N_LESIONS), np.arange(N_LESIONS) % 3 + 2)
+IDS = tuple(f"image{row}" for row in range(len(LABELS)))
+HEAD_EPOCHS, BACKBONE_EPOCHS = 25, 8
+
+
+class Told:
+    """Tells of every epoch whose state is on the disk."""
+
+    def __init__(self, store: StateStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def read(self) -> Checkpoint | None:
+        return self._store.read()
+
+    def write(self, state: Checkpoint) -> None:
+        self._store.write(state)
+        print(self._name, len(state.header["history"]), flush=True)  # noqa: T201
+        time.sleep(0.01)  # an epoch of tiny networks ends before anyone can kill it
+
+
+def roles() -> Roles:
+    lesions = [f"lesion{label:02}" for label in LABELS]
+    trained = [row for row in range(len(LABELS)) if LABELS[row] < N_LESIONS - 6]
+    judged = [row for row in range(len(LABELS)) if row not in trained]
+    subsets = [tuple(values[row] for row in rows) for rows in (trained, judged) for values in (IDS, lesions)]
+    return Roles(*subsets, chooses_epoch=True)
+
+
+def recipe(name: str, epochs: int) -> Recipe:
+    training = TrainingParams(
+        epochs=epochs,
+        lesions_per_batch=6,
+        learning_rate=0.01,
+        hard_lesions=3,
+        views=2,
+        head=HeadParams(hidden=(16,) if name == "head" else (), dim=8),
+    )
+    loss_name, loss = ("triplet", TripletParams()) if name == "head" else ("infonce", InfonceParams())
+    return Recipe(name, RESNET, loss_name, loss, training, AugmentationParams(), CPU, 5, save_every=0.0)
+
+
+def features(n_views: int, seed: int) -> Features:
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(N_LESIONS, 24))
+    values = centres[LABELS][:, None] + 2 * rng.normal(size=(len(IDS), n_views, 24))
+    description = {"preprocessing": {}, "weights_sha256": "of another network"}
+    return Features(IDS, np.float32(values), tuple(f"key {seed} of {image_id}" for image_id in IDS), description)
+
+
+def pixels() -> Pixels:
+    rng = np.random.default_rng(3)
+    canvases = rng.integers(0, 256, (len(IDS), 40, 40, 3), dtype=np.uint8)
+    return Pixels(IDS, canvases, canvases[:, None, 4:36, 4:36].copy(), IDS, {"canvas_size": 40})
+
+
+def main(folder: Path) -> None:
+    states = TrainingStatesDataset(path=folder.as_posix()).load()
+
+    def store(name: str) -> Told:
+        return Told(states(name, "fold_0"), name)
+
+    head = train_head(recipe("head", HEAD_EPOCHS), features(1, 1), features(3, 2), roles(), store("head"))
+    description = describe_backbone(load_backbone(RESNET, 5), RESNET, CPU, 4)
+    backbone = fine_tune(recipe("backbone", BACKBONE_EPOCHS), pixels(), description, roles(), store("backbone"))
+    for name, trained in (("head", head), ("backbone", backbone)):
+        CheckpointDataset(filepath=(folder / f"{name}.safetensors").as_posix()).save(trained.checkpoint)
+        EmbeddingsDataset(filepath=(folder / f"{name}_embeddings.safetensors").as_posix()).save(trained.embeddings)
+        (folder / f"{name}_history.json").write_text(json.dumps(trained.history, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
