@@ -14,7 +14,7 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 
 STAGES = {
     *("sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"),
-    *("cluster_images", "report"),
+    *("cluster_images", "clusters", "report"),
 }
 """Names of pipelines and boxes in the graph, which no experiment may take."""
 
@@ -374,6 +374,46 @@ class EvaluationParams(Block):
         return self
 
 
+class ReportParams(Block):
+    """What pages show."""
+
+    thumbnail: int = Field(default=224, ge=32, le=1024, description="longer side of a thumbnail, pixels")
+    max_pairs: int = Field(default=2000, ge=1, description="listed misclassified pairs of each kind, worst first")
+    max_megabytes: float = Field(default=40.0, gt=0, description="of thumbnails in one page; the rest are left out")
+
+
+class ClusterParams(Block):
+    """What `cluster_images` groups, and how."""
+
+    images: str | None = Field(default=None, description="folder of photographs; relative to the project")
+    experiment: Name | None = Field(default=None, description="whose model; none: give a checkpoint")
+    fold: int | None = Field(default=None, ge=0, description="of the experiment; none: its final model")
+    checkpoint: str | None = Field(default=None, description="a checkpoint anywhere, instead of an experiment")
+    method: Literal["cosine", "dbscan"] = Field(
+        default="dbscan", description="groups joined by pairs at the threshold (cosine) or at eps (dbscan)"
+    )
+    threshold: float | None = Field(default=None, ge=-1, le=1, description="none: the checkpoint's")
+    eps: float | None = Field(default=None, ge=0, le=2, description="none: the checkpoint's")
+    margin: float | None = Field(
+        default=None, ge=0, le=2, description="groups that change within it are to be checked; none: the folds' spread"
+    )
+    known: str | None = Field(default=None, description="CSV of photographs whose lesions are known")
+    known_images: str | None = Field(default=None, description="their folder; none: images beside the CSV")
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if self.experiment is not None and self.checkpoint is not None:
+            raise ValueError("give experiment or checkpoint, not both")
+        if self.fold is not None and self.experiment is None:
+            raise ValueError("fold needs an experiment")
+        for method, field in (("cosine", "threshold"), ("dbscan", "eps")):
+            if self.method != method and getattr(self, field) is not None:
+                raise ValueError(f"{field} is for the method {method}, not for {self.method}")
+        if self.known_images is not None and self.known is None:
+            raise ValueError("known_images needs known, the CSV with their lesions")
+        return self
+
+
 class SampleParams(Block):
     """The synthetic photographs of `sample_data`."""
 
@@ -393,6 +433,8 @@ class Parameters(Block):
     compute: ComputeParams = ComputeParams()
     evaluation: EvaluationParams = EvaluationParams()
     sample: SampleParams = SampleParams()
+    report: ReportParams = ReportParams()
+    cluster: ClusterParams = ClusterParams()
     training: TrainingBlock = TrainingBlock()
     losses: LossesParams = LossesParams()
     backbones: dict[Name, BackboneParams]
@@ -408,9 +450,20 @@ class Parameters(Block):
         clash = sorted(set(self.backbones) & set(self.experiments))
         if clash:
             raise ValueError(f"{clash[0]!r} names a backbone and an experiment: rename one of them")
-        taken = sorted(STAGES & self.experiments.keys())
+        taken = sorted(STAGES & (self.experiments.keys() | self.backbones.keys()))
         if taken:
-            raise ValueError(f"an experiment must not be called {taken[0]!r}: a stage of the study has this name")
+            raise ValueError(f"nothing may be called {taken[0]!r}: a stage of the study has this name")
+        return self
+
+    @model_validator(mode="after")
+    def _clustering_model_exists(self) -> Self:
+        name, fold = self.cluster.experiment, self.cluster.fold
+        if name is not None:
+            _require([name], self.experiments, "cluster.experiment", "experiment")
+            if fold is not None and not self.experiments[name].is_trained:
+                raise ValueError(f"cluster.fold: {name} trains nothing, so it has a final model only; leave fold out")
+            if fold is not None and fold >= self.split.n_folds:
+                raise ValueError(f"cluster.fold is {fold}, but split.n_folds is {self.split.n_folds}")
         return self
 
     @model_validator(mode="after")

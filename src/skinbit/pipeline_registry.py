@@ -3,7 +3,15 @@
 from kedro.pipeline import Pipeline
 
 from skinbit.params import Parameters
-from skinbit.pipelines import baseline_embeddings, data_split, evaluation, final_model, metric_learning, sample_data
+from skinbit.pipelines import (
+    baseline_embeddings,
+    cluster_images,
+    data_split,
+    evaluation,
+    final_model,
+    metric_learning,
+    sample_data,
+)
 from skinbit.study import active_parameters
 
 
@@ -36,7 +44,11 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
     source = sample_data.create_pipeline() if parameters.study.sample_data else Pipeline([])
     experiments = {name: source + _experiment(parameters.only(name)) for name in parameters.experiments}
     study = sum(stages.values(), source)
-    return {**stages, "sample_data": sample_data.create_pipeline(), **experiments, "__default__": study}
+    on_demand = {
+        "sample_data": sample_data.create_pipeline(),
+        "cluster_images": cluster_images.create_pipeline(parameters),
+    }
+    return {**stages, **on_demand, **experiments, "__default__": study}
 
 
 def _experiment(parameters: Parameters) -> Pipeline:

@@ -13,7 +13,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skinbit.data.images import ImageFolder, check_images, decode_image, find_images
+from skinbit.data.images import (
+    ImageFolder,
+    Readable,
+    Unreadable,
+    check_images,
+    decode_image,
+    find_images,
+    try_images,
+    with_unique_ids,
+)
 from skinbit.errors import InputError
 
 MAX_PIXELS = 1_000_000
@@ -305,3 +314,33 @@ def test_photographs_that_nobody_asked_for_are_not_read(folder: Path, caplog: py
     with caplog.at_level(logging.WARNING):
         assert [record["image_id"] for record in check(folder, "good")] == ["good"]
     assert not caplog.records
+
+
+class TestAFolderWithoutATable:
+    def test_names_each_file_by_its_stem_or_wholly_where_that_is_ambiguous(self, folder):
+        for name in ("a.jpg", "a.PNG", "a.jpg.png", "b.jpg", "b.txt"):
+            (folder / name).write_bytes(encode(plain()))
+        assert with_unique_ids(find(folder)).files == {
+            "a.PNG": ("a.PNG",),
+            "a.jpg": ("a.jpg",),
+            "a.jpg.png": ("a.jpg.png",),
+            "b": ("b.jpg",),
+        }
+
+    def test_is_read_to_its_end_whatever_some_files_hold(self, folder):
+        good = encode(plain())
+        contents = {"a.png": good, "b.png": good[:40], "c.png": b"", "d.png": good}
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        first, cut, empty, last = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: image.size)
+        assert isinstance(first, Readable)
+        assert isinstance(last, Readable)
+        assert (first.record["image_id"], first.used, last.record["file"]) == ("a", (8, 6), "d.png")
+        assert first.record["sha256"] == last.record["sha256"]
+        assert isinstance(cut, Unreadable)
+        assert empty == Unreadable("c.png", "the file is empty")
+
+    def test_lists_a_file_name_that_no_table_can_hold(self, folder):
+        (folder / "b\udcff.png").write_bytes(encode(plain()))
+        (attempt,) = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: None)
+        assert attempt == Unreadable("b\\xff.png", "the file name is no valid Unicode; rename the file")

@@ -26,6 +26,7 @@ from kedro.io import AbstractDataset, DataCatalog, DatasetError
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset
+from kedro_datasets.text import TextDataset
 from kedro_datasets.yaml import YAMLDataset
 
 from skinbit.datasets.checkpoint import CheckpointDataset
@@ -44,7 +45,7 @@ from skinbit.settings import CONFIG_LOADER_ARGS
 resource = pytest.importorskip("resource", reason="needs a kernel that limits the size of files")
 
 CONF = Path(__file__).parents[2] / "conf"
-EXAMPLE_NAMES = {"backbone": "vit", "experiment": "vit_triplet", "fold": "0"}
+EXAMPLE_NAMES = {"backbone": "vit", "experiment": "vit_triplet", "fold": "0", "method": "cosine", "new_or_known": "new"}
 WRITABLE_BYTES = 20  # every example is longer
 
 
@@ -82,9 +83,10 @@ EXAMPLES = {
     JSONDataset: lambda seed: {"some_key": "some value", "seed": seed},
     YAMLDataset: lambda seed: {"some_key": "some value", "seed": seed},
     MatplotlibDataset: make_figure,
+    TextDataset: lambda seed: f"<p>{seed} and much more text</p>",
     EmbeddingsDataset: lambda seed: Embeddings(("a", "b"), make_array(seed, 2, 3), {}),
     FeaturesDataset: lambda seed: Features(("a", "b"), make_array(seed, 2, 1, 3), ("x", "y"), {}),
-    CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
+    CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"holds_backbone": False}),
     FingerprintsDataset: lambda seed: {"split": Record(recipe=make_recipe(seed))},
     PixelsDataset: SomeDecoding,
     TrainingStatesDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
@@ -93,6 +95,7 @@ EXAMPLES = {
 READ_ONLY = (
     "skinbit.datasets.folder_listing.FolderListingDataset",
     "skinbit.datasets.feature_cache.FeatureCacheDataset",
+    "skinbit.datasets.lookup.LookupDataset",
 )
 
 
@@ -279,7 +282,7 @@ def test_stock_dataset_in_the_catalog_would_be_noticed(tmp_path: Path, stock: ty
 
 
 def test_dataset_of_a_new_kind_in_the_catalog_would_be_noticed(tmp_path: Path) -> None:
-    from kedro_datasets.text import TextDataset
+    from kedro_datasets.pickle import PickleDataset
 
-    with pytest.raises(AssertionError, match="TextDataset is new in the catalog"):
-        example(TextDataset(filepath=(tmp_path / "a.txt").as_posix()), 1)
+    with pytest.raises(AssertionError, match="PickleDataset is new in the catalog"):
+        example(PickleDataset(filepath=(tmp_path / "a.txt").as_posix()), 1)

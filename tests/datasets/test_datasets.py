@@ -25,6 +25,7 @@ from skinbit.datasets.features import FeaturesDataset
 from skinbit.datasets.files import pack, unpack_header
 from skinbit.datasets.folder_listing import FolderListingDataset
 from skinbit.datasets.image_folder import ImageFolderDataset
+from skinbit.datasets.lookup import LookupDataset
 from skinbit.datasets.metadata_table import MetadataDataset
 from skinbit.datasets.stock import CSVDataset, FigureDataset, JSONDataset, YAMLDataset
 from skinbit.datasets.training_state import TrainingStatesDataset
@@ -40,7 +41,7 @@ EMBEDDINGS = Embeddings(IDS, RNG.normal(size=(5, 10)).astype(np.float32), {"mode
 FEATURES = Features(IDS, RNG.normal(size=(5, 2, 3)).astype(np.float32), tuple("vwxyz"), {"model": "m"})
 CHECKPOINT = Checkpoint(
     {"z.weight": torch.arange(6.0).view(2, 3), "a.n_steps": torch.tensor(5), "a.bias": torch.zeros(2)},
-    {"seed": 42, "threshold": 0.1 + 0.2, "head": None, "backbone": {"model": "m"}},
+    {"seed": 42, "threshold": 0.1 + 0.2, "head": None, "backbone": {"model": "m"}, "holds_backbone": False},
 )
 TABLE = pd.DataFrame({"metric": ["f1", "n"], "value": [0.1 + 0.2, 3.0]})
 DOCUMENT = {"b": 1, "a": [1.5, None, "ä"]}
@@ -199,7 +200,7 @@ def test_checkpoint_rebuilds_a_backbone_with_identical_features(tmp_path: Path, 
     params = BackboneParams(model="test_resnet", image_size=32, pretrained=False)
     original, other = (load_backbone(params, seed) for seed in (1, 2))
     dataset = CheckpointDataset(filepath=(tmp_path / "best.safetensors").as_posix())
-    dataset.save(Checkpoint(original.module.to(memory_format=layout).state_dict(), {}))
+    dataset.save(Checkpoint(original.module.to(memory_format=layout).state_dict(), {"holds_backbone": True}))
     other.module.load_state_dict(dict(dataset.load().tensors))
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert other.weights_sha256() == original.weights_sha256()
@@ -390,3 +391,40 @@ def test_training_state_that_is_of_no_use_counts_as_none(tmp_path: Path, content
 def test_training_states_are_not_saved_by_kedro(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="a training"):
         TrainingStatesDataset(path=tmp_path.as_posix()).save(CHECKPOINT)
+
+
+TABLES = {"type": "skinbit.datasets.metadata_table.MetadataDataset"}
+
+
+class TestLookup:
+    @pytest.fixture
+    def project(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        for folder in ("home", "sub"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "a.csv").write_text(f"image_id,lesion_id\n{folder},1\n")
+        return tmp_path
+
+    def test_finds_relative_absolute_and_home_paths_and_urls(self, project):
+        look_up = LookupDataset(path=str(project), dataset=TABLES).load()
+        spellings = {"sub/a.csv": "sub", str(project / "sub" / "a.csv"): "sub", "~/a.csv": "home"}
+        spellings[(project / "sub" / "a.csv").as_uri()] = "sub"
+        assert {path: look_up(path)["image_id"].item() for path in spellings} == spellings
+
+    def test_is_never_written(self, project):
+        with pytest.raises(DatasetError, match="only read"):
+            LookupDataset(path=str(project), dataset=TABLES).save({})
+
+
+class TestCheckpointErrors:
+    @pytest.mark.parametrize("content", [b"", b"no model", pack({}, {"image_ids": []})])
+    def test_another_kind_of_file_is_named(self, tmp_path, content):
+        (tmp_path / "a.safetensors").write_bytes(content)
+        with pytest.raises(DatasetError) as refused:
+            CheckpointDataset(filepath=str(tmp_path / "a.safetensors")).load()
+        assert "a.safetensors is no checkpoint of Skinbit's" in str(refused.value.__cause__)
+
+    def test_a_missing_model_says_what_trains_it(self, tmp_path):
+        with pytest.raises(DatasetError) as refused:
+            CheckpointDataset(filepath=str(tmp_path / "a.safetensors")).load()
+        assert "kedro run --pipelines EXPERIMENT" in str(refused.value.__cause__)

@@ -1,7 +1,5 @@
 """Heads, and models that a checkpoint brings back: their embeddings are those of the trained model, bit for bit."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,7 @@ import torch
 from skinbit.datasets.checkpoint import CheckpointDataset
 from skinbit.datasets.pixels import PixelsDataset
 from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.checkpoints import rebuild_model
+from skinbit.embedding.checkpoints import rebuild_model, with_backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import describe_backbone, embed_views
@@ -30,7 +28,7 @@ from skinbit.params import (
     ViewParams,
 )
 from skinbit.pipelines.final_model.nodes import package_model
-from skinbit.training.experiment import Recipe, Roles, fine_tune, train_head, with_backbone
+from skinbit.training.experiment import Recipe, Roles, fine_tune, train_head
 
 CPU = Compute("cpu", "fp32", 1)
 SEED = 3
@@ -199,7 +197,9 @@ class TestHeadOnFrozenBackbone:
 
     def test_the_final_model_needs_no_other_file(self, headed, pixels, tmp_path):
         recipe, trained = headed
-        final = rebuild_model(saved_and_loaded(with_backbone(trained.checkpoint, recipe), tmp_path))
+        final = rebuild_model(
+            saved_and_loaded(with_backbone(trained.checkpoint, recipe.backbone, recipe.seed), tmp_path)
+        )
         fold = rebuild_model(trained.checkpoint, load_backbone(VIT, SEED))
         found, expected = (embed(model.module, model.preprocessing, pixels) for model in (final, fold))
         assert np.array_equal(found, expected)
@@ -210,7 +210,9 @@ class TestHeadOnFrozenBackbone:
         head = make_head(backbone.feature_dim, recipe.training.head, 99).eval()
         tensors = trained.checkpoint.tensors
         head.load_state_dict({name.removeprefix("head."): tensor for name, tensor in tensors.items()})
-        rebuilt = rebuild_model(saved_and_loaded(with_backbone(trained.checkpoint, recipe), tmp_path)).module
+        rebuilt = rebuild_model(
+            saved_and_loaded(with_backbone(trained.checkpoint, recipe.backbone, recipe.seed), tmp_path)
+        ).module
         images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             assert torch.equal(rebuilt(images), head(backbone.module(images)))
@@ -224,7 +226,7 @@ class TestHeadOnFrozenBackbone:
     def test_a_backbone_whose_weights_have_changed_since_is_not_packed_with_the_head(self, headed):
         recipe, trained = headed
         with pytest.raises(InputError, match="are not those that were checked"):
-            with_backbone(trained.checkpoint, dataclasses.replace(recipe, seed=SEED + 1))
+            with_backbone(trained.checkpoint, recipe.backbone, SEED + 1)
 
 
 class TestBaseline:

@@ -66,7 +66,7 @@ class TestEqualsOneFullRun:
     def test_parts_of_the_study_one_by_one(self, full, project, user_data):
         for pipelines in (("data_split",), ("baseline_embeddings",), ("evaluation",), ("final_model",)):
             run(project, pipelines=pipelines)
-        joined = {"results.csv", "summary.json", "f1_curves.png", "leaderboard.csv"}  # now with test figures
+        joined = {"results.csv", "summary.json", "f1_curves.png", "leaderboard.csv", "report.html"}  # with test figures
         assert {name.split("/")[-1] for name in run(project)} == joined
         assert project.outputs() == full.outputs()
 

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,7 @@ class TestStudyIsData:
         declared = parameters("base")
         registered = build_pipelines(declared)
         stages = {"sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"}
-        assert registered.keys() == stages | {"__default__"} | declared.experiments.keys()
+        assert registered.keys() == stages | {"cluster_images", "__default__"} | declared.experiments.keys()
 
     def test_the_study_has_every_backbone_with_every_loss(self):
         losses = ("baseline", "contrastive", "triplet", "infonce")
@@ -117,14 +119,35 @@ class TestGraph:
             datasets = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
             assert not [dataset for dataset in datasets if dataset not in catalog], name
 
-    def test_only_results_and_summary_cross_an_experiments_border(self):
+    def test_only_results_summary_and_pages_leave_an_experiments_box(self):
         study = build_pipelines(parameters())["__default__"]
         for experiment in parameters().study.experiments:
             inside = study.filter(node_namespaces=[experiment])
             outside = study - inside
             crossing = {f"{experiment}.results", f"{experiment}.summary"}
             assert inside.all_outputs() & outside.all_inputs() == crossing
-            assert inside.outputs() <= crossing, "Kedro-Viz draws every unused output outside the box"
+            pages = {f"{experiment}.misclassifications_{method}" for method in ("cosine", "dbscan")}
+            assert inside.outputs() - crossing == pages, "Kedro-Viz draws every unused output outside the box"
+
+    @pytest.mark.parametrize("env", ENVIRONMENTS)
+    def test_layers_form_no_circle(self, env):
+        """Kedro-Viz would draw none of them."""
+        catalog = DataCatalog.from_config(loader(env)["catalog"])
+        before = defaultdict(set)
+        for node in build_pipelines(parameters(env))["__default__"].nodes:
+            inputs = [dataset for dataset in node.inputs if not dataset.startswith("params:")]
+            made_of = {catalog[dataset].metadata["kedro-viz"]["layer"] for dataset in inputs}
+            for output in node.outputs:
+                layer = catalog[output].metadata["kedro-viz"]["layer"]
+                before[layer] |= made_of - {layer}
+        order = list(TopologicalSorter(before).static_order())
+        assert (order[0], order[-1]) == ("raw", "reporting")
+
+    def test_thumbnails_are_shared_and_made_only_for_a_test_subset(self):
+        study = small_study(experiments="vit_baseline+vit_triplet+resnet_infonce")
+        assert [node.name for node in study.nodes if "thumbnails" in node.outputs] == ["make_test_thumbnails"]
+        without = build_pipelines(parameters(split={"use_train_test_split": False}))["__default__"]
+        assert not [name for name in without.datasets() if "thumbnails" in name or "misclassifications" in name]
 
     def test_nodes_receive_typed_parameters(self):
         """A model imported under TYPE_CHECKING would silently arrive as a dict."""

@@ -1,6 +1,9 @@
 """The promises of `kedro run`, end to end on synthetic photographs and tiny networks."""
 
+import itertools
+import json
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ from kedro.runner import ThreadRunner
 from safetensors.numpy import load
 
 from skinbit.datasets.files import unpack_header
+from skinbit.matching.evaluation import METHODS
 
 FOLDS = range(5)
 EXPERIMENTS = ("resnet_baseline", "vit_baseline", "dinov2_baseline")
@@ -31,9 +35,14 @@ def table(project, path, root="data/demo"):
     return pd.read_csv(project.root / root / path, dtype={"image_id": str, "lesion_id": str})
 
 
+def mistakes(project, experiment, method):
+    return json.loads(project.outputs()[f"08_reporting/{experiment}/test_misclassifications_{method}.json"])
+
+
 class TestWholeStudy:
     def test_writes_every_file_of_the_contract(self, finished):
         shared = {f"02_intermediate/{name}.csv" for name in ("metadata", "split", "rejected")}
+        shared.add("03_primary/thumbnails.json")
         features = {f"04_feature/{backbone}/features.safetensors" for backbone in ("resnet", "vit", "dinov2")}
         per_fold = {
             path.format(experiment=experiment, fold=fold)
@@ -54,9 +63,15 @@ class TestWholeStudy:
                 "08_reporting/{experiment}/results.csv",
                 "08_reporting/{experiment}/resolved_config.yaml",
                 "08_reporting/{experiment}/f1_curves.png",
+                "08_reporting/{experiment}/test_misclassifications_cosine.json",
+                "08_reporting/{experiment}/test_misclassifications_dbscan.json",
+                "08_reporting/{experiment}/misclassifications_cosine.html",
+                "08_reporting/{experiment}/misclassifications_dbscan.html",
             )
         }
-        expected = {"08_reporting/leaderboard.csv"} | shared | features | per_fold | per_experiment
+        expected = (
+            {"08_reporting/leaderboard.csv", "08_reporting/report.html"} | shared | features | per_fold | per_experiment
+        )
         assert expected <= finished.outputs().keys()
         assert not [name for name in finished.outputs() if name.endswith(".tmp")]
 
@@ -112,11 +127,49 @@ class TestWholeStudy:
         own = results.loc["cosine_f1", results.columns.str.startswith("fold")]
         assert (results.loc["cosine_f1_transfer", own.index] <= own).all()
 
+    def test_misclassified_pairs_of_the_test_subset_give_its_figures(self, finished):
+        split = table(finished, "02_intermediate/split.csv")
+        lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
+        test_images = set(split.loc[split["subset"] == "test", "image_id"])
+        for experiment, (method, cut) in itertools.product(EXPERIMENTS, METHODS.items()):
+            figures = table(finished, f"08_reporting/{experiment}/results.csv").set_index("metric")["test"]
+            document = mistakes(finished, experiment, method)
+            counts = document["counts"]
+            found, joined, missed = (counts[kind] for kind in ("true_positive", "false_positive", "false_negative"))
+            assert document["threshold" if method == "cosine" else "eps"] == figures[cut]
+            assert figures[f"{method}_f1"] == 2 * found / (2 * found + joined + missed)
+            assert figures[f"{method}_recall"] == found / (found + missed)
+            assert counts["n_pairs"] == len(test_images) * (len(test_images) - 1) / 2
+            assert len(document["pairs"]) == joined + missed > 0
+            for pair in document["pairs"]:
+                assert {pair["image_a"], pair["image_b"]} <= test_images
+                assert (pair["lesion_a"], pair["lesion_b"]) == (lesion_of[pair["image_a"]], lesion_of[pair["image_b"]])
+                assert (pair["error"] == "false_negative") == (pair["lesion_a"] == pair["lesion_b"])
+
+    def test_pages_of_misclassified_pairs_hold_their_photographs_and_no_path_of_the_machine(
+        self, finished, photographs
+    ):
+        thumbnails = json.loads(finished.outputs()["03_primary/thumbnails.json"])
+        page = finished.outputs()["08_reporting/vit_baseline/misclassifications_cosine.html"].decode()
+        pairs = mistakes(finished, "vit_baseline", "cosine")["pairs"]
+        assert all(thumbnails[pair[side]] in page for pair in pairs for side in ("image_a", "image_b"))
+        assert not [path for path in (finished.root, photographs) if str(path) in page]
+
     def test_the_leaderboard_ranks_every_experiment(self, finished):
         board = table(finished, "08_reporting/leaderboard.csv")
         assert sorted(board["experiment"]) == sorted(EXPERIMENTS)
         assert board["cosine_f1_transfer_mean"].is_monotonic_decreasing
         assert board["cosine_f1_test"].notna().all()
+
+    def test_the_report_shows_every_experiment_links_pages_that_exist_and_holds_no_path_of_the_machine(
+        self, finished, photographs
+    ):
+        page = finished.outputs()["08_reporting/report.html"].decode()
+        assert set(re.findall(r'id="experiment-(\w+)"', page)) == set(EXPERIMENTS)
+        linked = {f"08_reporting/{address}" for address in re.findall(r'href="([^#"]+)"', page)}
+        assert len(linked) == len(EXPERIMENTS) * len(METHODS)
+        assert linked <= finished.outputs().keys()
+        assert not [path for path in (finished.root, photographs) if str(path) in page]
 
     def test_the_resolved_config_holds_defaults_and_no_path_of_the_machine(self, finished):
         text = finished.outputs()["08_reporting/vit_baseline/resolved_config.yaml"].decode()
@@ -179,13 +232,18 @@ class TestShapeOfTheStudy:
         assert set(dealt["fold"]) == set(FOLDS)
         for experiment in ("vit_baseline", "vit_triplet"):
             assert "test" not in table(project, f"08_reporting/{experiment}/results.csv")
+        assert not [name for name in project.outputs() if "misclassifications" in name or "thumbnails" in name]
         assert table(project, "08_reporting/leaderboard.csv")["cosine_f1_test"].isna().all()
 
     def test_an_experiments_name_runs_all_that_it_needs_and_nothing_else(self, project, user_data):
         project.run(pipelines=("vit_baseline",), study=ON_USERS_DATA)
         written = project.outputs()
         assert "08_reporting/vit_baseline/results.csv" in written
-        assert not [name for name in written if "resnet" in name or "dinov2" in name or "leaderboard" in name]
+        assert not [
+            name
+            for name in written
+            if any(other in name for other in ("resnet", "dinov2", "leaderboard", "report.html"))
+        ]
 
     def test_an_experiment_that_overrides_its_backbone_has_features_of_its_own(self, project, user_data):
         experiments = {"vit_close": {"backbone": "vit", "loss": "baseline", "test_views": {"zooms": [1.0, 2.0]}}}

@@ -5,17 +5,19 @@ import io
 import struct
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from skinbit.errors import InputError, ProblemList
+
+Used = TypeVar("Used")
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 _DECODERS = ("JPEG", "PNG")
@@ -61,6 +63,23 @@ def find_images(fs: Any, root: str) -> ImageFolder:
         if name.suffix.lower() in SUFFIXES:
             files[name.stem].append(name.name)
     return ImageFolder(fs, root, {image_id: tuple(names) for image_id, names in files.items()})
+
+
+def with_unique_ids(folder: ImageFolder) -> ImageFolder:
+    """Give every file of a folder an image id of its own: its whole name where the stem alone would be ambiguous.
+
+    Args:
+        folder: From :func:`find_images`.
+
+    Returns:
+        The same files, one per id.
+    """
+    names = {name for files in folder.files.values() for name in files}
+    unique = {}
+    for stem, files in folder.files.items():
+        is_clear = len(files) == 1 and stem not in names
+        unique.update({stem if is_clear else name: (name,) for name in files})
+    return ImageFolder(folder.fs, folder.root, dict(sorted(unique.items())))
 
 
 def decode_image(content: bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:
@@ -144,6 +163,53 @@ def check_images(folder: ImageFolder, images: pd.DataFrame, max_pixels: int, sou
             else:
                 yield record
     problems.raise_if_any(f"The image folder {folder.root}")
+
+
+@dataclass(frozen=True)
+class Readable(Generic[Used]):
+    """A photograph that was decoded: its ``image_id, file, sha256``, and what it was used for."""
+
+    record: dict[str, str]
+    used: Used
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no photograph, and why."""
+
+    file: str
+    reason: str
+
+
+def try_images(
+    folder: ImageFolder, max_pixels: int, use: Callable[[Image.Image], Used]
+) -> Iterator[Readable[Used] | Unreadable]:
+    """Read and decode every photograph of a folder; one that cannot be read does not stop the others.
+
+    Args:
+        folder: With one file per image id.
+        max_pixels: See :func:`decode_image`.
+        use: Applied to each decoded photograph, in threads.
+
+    Yields:
+        What became of each file, in order of image ids.
+    """
+
+    def attempt(image_id: str) -> Readable[Used] | Unreadable:
+        file = folder.files[image_id][0]
+        printable = file.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        if printable != file:
+            return Unreadable(printable, "the file name is no valid Unicode; rename the file")
+        try:
+            content = folder.read(image_id)
+            image = decode_image(content, max_pixels)
+        except (ValueError, OSError) as error:
+            return Unreadable(file, str(error))
+        record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
+        return Readable(record, use(image))
+
+    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
+        yield from pool.map(attempt, folder.files)
 
 
 def _note_missing(folder: ImageFolder, images: pd.DataFrame, problems: ProblemList, source: str) -> None:

@@ -4,18 +4,38 @@ import json
 
 import torch
 from kedro_datasets._typing import JSONPreview
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from skinbit.datasets.files import FileDataset, pack, unpack_header
 from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.errors import InputError
 
 
 class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
     """Weights by name; the header holds everything needed to rebuild and use the model."""
 
     def load(self) -> Checkpoint:
-        """Load weights and header."""
-        return unpack_checkpoint(self._read())
+        """Load weights and header.
+
+        Raises:
+            InputError: If there is no such file, or it is no checkpoint.
+        """
+        try:
+            checkpoint = unpack_checkpoint(self._read())
+            if "holds_backbone" not in checkpoint.header:
+                raise ValueError("it holds no model")
+            return checkpoint
+        except FileNotFoundError as error:
+            raise InputError(
+                f"There is no model {self._path}.\n  Remedy: `kedro run --pipelines EXPERIMENT` (with the same --env) "
+                "trains an experiment's; correct cluster.checkpoint where that names it."
+            ) from error
+        except (SafetensorError, ValueError) as error:
+            raise InputError(
+                f"{self._path} is no checkpoint of Skinbit's ({error}).\n"
+                "  Remedy: name a file best.safetensors below 06_models, or a copy of one."
+            ) from error
 
     def save(self, data: Checkpoint) -> None:
         """Save weights and header in one file."""

@@ -8,6 +8,7 @@ import pandas as pd
 from kedro_datasets.json import JSONDataset as StockJSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset as StockMatplotlibDataset
 from kedro_datasets.pandas import CSVDataset as StockCSVDataset
+from kedro_datasets.text import TextDataset as StockTextDataset
 from kedro_datasets.yaml import YAMLDataset as StockYAMLDataset
 
 from skinbit.datasets.files import atomic_target
@@ -43,6 +44,14 @@ class CSVDataset(AtomicSave, StockCSVDataset):
 
 class JSONDataset(AtomicSave, StockJSONDataset):
     """A JSON document."""
+
+
+class TextDataset(AtomicSave, StockTextDataset):
+    """Text, such as an HTML page; UTF-8 with plain line ends, whatever the platform's own."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        as_utf8 = {"open_args_save": {"encoding": "utf-8", "newline": "\n"}, "open_args_load": {"encoding": "utf-8"}}
+        super().__init__(filepath=filepath, fs_args=as_utf8, metadata=metadata)
 
 
 class YAMLDataset(AtomicSave, StockYAMLDataset):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skinbit.errors import InputError
@@ -59,6 +59,7 @@ def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Bac
     """
     from skinbit.embedding.backbones import Backbone, load_backbone
     from skinbit.embedding.heads import EmbeddingModel, make_head
+    from skinbit.embedding.preprocessing import Preprocessing
 
     header = checkpoint.header
     if header["holds_backbone"]:
@@ -79,4 +80,41 @@ def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Bac
         weights |= {f"backbone.{name}": tensor for name, tensor in backbone.module.state_dict().items()}
     model.load_state_dict(weights)
     width = HeadParams.model_validate(header["head"]).dim or backbone.feature_dim
-    return Backbone(model.eval().requires_grad_(False), backbone.preprocessing, width)
+    stored = header["preprocessing"]
+    preprocessing = Preprocessing(**stored | {name: tuple(stored[name]) for name in ("mean", "std")})
+    return Backbone(model.eval().requires_grad_(False), preprocessing, width)
+
+
+def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> Checkpoint:
+    """Add its frozen backbone to a head, for a model that needs no other file.
+
+    Args:
+        checkpoint: Of a head that was trained on a frozen backbone.
+        params: The backbone's settings.
+        seed: Draws its weights where they are not pretrained.
+
+    Returns:
+        All weights.
+
+    Raises:
+        InputError: If the backbone's weights are no longer those that the head was trained on.
+    """
+    from skinbit.embedding.backbones import load_described
+
+    loaded = load_described(params, seed, checkpoint.header)
+    backbone = {f"backbone.{name}": tensor for name, tensor in loaded.module.state_dict().items()}
+    return Checkpoint({**backbone, **checkpoint.tensors}, {**checkpoint.header, "holds_backbone": True})
+
+
+def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], fold_cuts: Mapping[str, list[float]]) -> Checkpoint:
+    """Write threshold and eps into a checkpoint's header.
+
+    Args:
+        checkpoint: A trained model.
+        cuts: ``cosine_threshold`` and ``dbscan_eps``.
+        fold_cuts: Of each, what every fold chose: their spread tells how sure the cut is.
+
+    Returns:
+        The checkpoint with them.
+    """
+    return replace(checkpoint, header={**checkpoint.header, **cuts, "fold_cuts": dict(fold_cuts)})

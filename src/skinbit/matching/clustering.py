@@ -146,12 +146,35 @@ def clusters_at(tree: SpanningTree, eps: float) -> LabelArray:
     Returns:
         ``(n,)`` cluster ids 0, 1, … in the order in which rows first show them.
     """
+    return components(tree.n_images, tree.edges[tree.distances <= eps])
+
+
+def components(n_images: int, edges: NDArray[np.int64]) -> LabelArray:
+    """Give the connected components of a graph over images.
+
+    Args:
+        n_images: Number of images n.
+        edges: Pairs of image rows, ``(m, 2)``.
+
+    Returns:
+        ``(n,)`` cluster ids 0, 1, … in the order in which rows first show them.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    joined = tree.edges[tree.distances <= eps]
-    shape = (tree.n_images, tree.n_images)
-    graph = coo_array((np.ones(len(joined), dtype=np.int8), (joined[:, 0], joined[:, 1])), shape=shape)
-    components = connected_components(graph, directed=False)[1]
-    _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
+    weights = np.ones(len(edges), dtype=np.int8)
+    graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=(n_images, n_images))
+    return number_by_appearance(connected_components(graph, directed=False)[1])
+
+
+def number_by_appearance(groups: NDArray[np.integer]) -> LabelArray:
+    """Number groups 0, 1, … in the order in which rows first show them.
+
+    Args:
+        groups: ``(n,)`` any numbers.
+
+    Returns:
+        ``(n,)``; equal where the numbers are.
+    """
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)

@@ -1,6 +1,6 @@
 """All figures of one set of embeddings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +32,16 @@ class Evaluation:
     clusters: LabelArray
 
 
-def evaluate_subset(embeddings: FloatArray, lesion_ids: list[str], params: EvaluationParams) -> Evaluation:
+def evaluate_subset(
+    embeddings: FloatArray, lesion_ids: list[str], params: EvaluationParams, thresholds: Sequence[float] = ()
+) -> Evaluation:
     """Choose threshold and eps on a subset and tell how well they, and the ranking itself, do there.
 
     Args:
         embeddings: ``(n_images, embedding_dim)`` from :func:`skinbit.matching.pairs.unit_vectors`.
         lesion_ids: ``n_images`` true lesions.
         params: Searched ranges.
+        thresholds: Chosen elsewhere; the curve gives their exact figures too.
 
     Returns:
         Metrics, curves and groups; without a positive pair all figures that need one are NaN.
@@ -47,9 +50,9 @@ def evaluate_subset(embeddings: FloatArray, lesion_ids: list[str], params: Evalu
     similarities = cosine_similarities(embeddings)
     ranking = rank_pairs(similarities, labels)
     tree = spanning_tree(similarities)
-    thresholds = with_tail(sweep_thresholds(similarities, labels), similarities, ranking)
+    curve = with_tail(sweep_thresholds(similarities, labels), similarities, ranking, thresholds)
     epses = sweep_eps(tree, labels)
-    threshold = select_threshold(similarities, ranking, thresholds, *params.threshold_range)
+    threshold = select_threshold(similarities, ranking, curve, *params.threshold_range)
     eps = select_eps(epses, *params.eps_range)
     metrics = {
         **_figures_of("cosine", threshold),
@@ -63,14 +66,14 @@ def evaluate_subset(embeddings: FloatArray, lesion_ids: list[str], params: Evalu
         "n_lesions": float(len(np.unique(labels))),
         "n_positive_pairs": float(ranking.n_positive_pairs),
     }
-    return Evaluation(metrics, {"cosine": thresholds, "dbscan": epses}, clusters_at(tree, eps.cut))
+    return Evaluation(metrics, {"cosine": curve, "dbscan": epses}, clusters_at(tree, eps.cut))
 
 
 def evaluate_at(found: Evaluation, cuts: Mapping[str, float]) -> dict[str, float]:
     """Tell how well given cuts do on a subset, beside the subset's own best ones.
 
     Args:
-        found: Of the subset.
+        found: Of the subset, its curves exact at the threshold.
         cuts: The threshold for ``cosine`` and the eps for ``dbscan``, chosen elsewhere.
 
     Returns:

@@ -1,5 +1,6 @@
 """Same lesion or not, by cosine threshold: similarity >= threshold predicts a positive pair."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,23 +51,24 @@ def _sweep_of(nearest: FloatArray, below: float, positives: FloatArray) -> Sweep
     return Sweep("cosine", cuts, (cuts + next_lower) / 2, tp, np.cumsum(n_equal) - tp, len(positives))
 
 
-def with_tail(head: Sweep, similarities: FloatArray, ranking: PairRanking) -> Sweep:
+def with_tail(head: Sweep, similarities: FloatArray, ranking: PairRanking, thresholds: Sequence[float] = ()) -> Sweep:
     """Draw a curve on to the least similar pairs, in a few hundred steps.
 
     Args:
         head: From :func:`sweep_thresholds`.
         similarities: ``(n, n)`` float32, what it was made of.
         ranking: Of the same pairs.
+        thresholds: At these, too, the curve gives exact counts.
 
     Returns:
-        The head, then a row per positive pair beyond it and about 500 more, each with its exact counts; a reported
-        threshold there is the similarity itself.
+        The head, then a row per positive pair beyond it, one per given threshold, and about 500 more, each with its
+        exact counts; a reported threshold there is the similarity itself.
     """
     n_tail = ranking.n_pairs - int(head.tp[-1] + head.fp[-1]) if len(head.cuts) else 0
     if n_tail == 0:
         return head
-    beyond = ranking.positives < head.cuts[-1]
-    cuts = np.union1d(ranking.positives[beyond], _sample_below(similarities, head.cuts[-1]))
+    rows = np.append(ranking.positives, np.array([_single_at_least(cut) for cut in thresholds], dtype=np.float32))
+    cuts = np.union1d(rows[rows < head.cuts[-1]], _sample_below(similarities, head.cuts[-1]))
     n_predicted = count_pairs(similarities, cuts)[0][::-1]
     descending = cuts[::-1].astype(np.float64)
     tp = np.append(0, np.cumsum(ranking.n_positives_at))[np.searchsorted(-ranking.positives, -cuts[::-1], side="right")]
@@ -78,6 +80,12 @@ def with_tail(head: Sweep, similarities: FloatArray, ranking: PairRanking) -> Sw
         np.append(head.fp, n_predicted - tp),
         head.n_positive_pairs,
     )
+
+
+def _single_at_least(threshold: float) -> np.float32:
+    """Round up to single precision: the same similarities lie above."""
+    rounded = np.float32(threshold)
+    return rounded if np.float64(rounded) >= threshold else np.nextafter(rounded, np.float32(np.inf))
 
 
 def _sample_below(similarities: FloatArray, highest: float) -> FloatArray:

@@ -6,14 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from skinbit.report.charts import Curve, shown_range
+
 _PANELS = {
     "cosine": ("cosine_threshold", "cosine threshold"),
     "dbscan": ("dbscan_eps", "DBSCAN eps (cosine distance)"),
 }
-_WORTH_SHOWING = 0.05
-"""The axis covers the cuts where some fold reaches this share of its best F1."""
-
-Curve = Mapping[str, list[float]]
 Figures = Mapping[str, Mapping[str, float | None]]
 
 
@@ -37,7 +35,7 @@ def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[st
             axes.axvline(average, color="black", linestyle=":", linewidth=1, label="mean of the folds' cuts")
         axes.set(xlabel=label, title=_title(figures, method), ylim=(0, 1))
         axes.grid(alpha=0.3)
-        _focus(axes, [methods[method] for methods in curves.values()])
+        axes.set_xlim(shown_range([methods[method] for methods in curves.values()]))
     figure.axes[0].set_ylabel("pairwise F1")
     figure.axes[0].legend(fontsize="small")
     figure.suptitle(experiment)
@@ -57,17 +55,6 @@ def _title(figures: Figures, method: str) -> str:
     if best is None:
         return "F1 is undefined"
     return f"best F1 {best:.3f}" + ("" if transfer is None else f", with the other folds' cut {transfer:.3f}")
-
-
-def _focus(axes: Axes, curves: list[Curve]) -> None:
-    worth = [
-        cut
-        for curve in curves
-        for cut, f1 in zip(curve["cut"], curve["f1"], strict=True)
-        if f1 >= _WORTH_SHOWING * max(curve["f1"])
-    ]
-    if worth and min(worth) < max(worth):
-        axes.set_xlim(min(worth), max(worth))
 
 
 def training_curves(experiment: str, histories: Mapping[str, Mapping[str, list[float | None]]]) -> Figure:

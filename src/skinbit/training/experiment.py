@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -161,24 +161,6 @@ def fine_tune(
     return _trained(recipe, fitted, fitted.weights, description, roles, embedded, key)
 
 
-def with_backbone(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
-    """Add the frozen backbone to a head, for a model that needs no other file.
-
-    Args:
-        checkpoint: Of :func:`train_head`.
-        recipe: Its settings.
-
-    Returns:
-        All weights.
-
-    Raises:
-        InputError: If the backbone's weights are no longer those that the head was trained on.
-    """
-    loaded = load_described(recipe.backbone, recipe.seed, checkpoint.header)
-    backbone = {f"backbone.{name}": tensor for name, tensor in loaded.module.state_dict().items()}
-    return Checkpoint({**backbone, **checkpoint.tensors}, {**checkpoint.header, "holds_backbone": True})
-
-
 def _fit(
     recipe: Recipe,
     module: nn.Module,
@@ -298,16 +280,3 @@ def _rows(row_of: dict[str, int], image_ids: tuple[str, ...]) -> Rows:
             "  Remedy: they are of an earlier split; run baseline_embeddings again."
         )
     return np.array([row_of[image_id] for image_id in image_ids], dtype=np.int64)
-
-
-def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float]) -> Checkpoint:
-    """Write threshold and eps into a checkpoint's header.
-
-    Args:
-        checkpoint: A trained model.
-        cuts: ``cosine_threshold`` and ``dbscan_eps``.
-
-    Returns:
-        The checkpoint with them.
-    """
-    return replace(checkpoint, header={**checkpoint.header, **cuts})

@@ -264,3 +264,29 @@ def make_leaderboard(study: StudyParams, experiments: dict[str, Any], *results: 
         best["cosine_f1_transfer_mean"],
     )
     return board
+
+
+def write_report(
+    study: StudyParams,
+    leaderboard: pd.DataFrame,
+    split: pd.DataFrame,
+    rejected: pd.DataFrame,
+    *summaries: dict[str, Any],
+) -> str:
+    """Put the whole study on one page.
+
+    Args:
+        study: The experiments and folds that run.
+        leaderboard: From :func:`make_leaderboard`.
+        split: ``image_id, lesion_id, subset, fold``.
+        rejected: ``image_id, lesion_id, reason``.
+        summaries: Of every experiment, in the order of ``study.experiments``.
+
+    Returns:
+        An HTML page.
+    """
+    from skinbit.report.pages import render_page
+    from skinbit.report.study import prepare_report
+
+    by_name = dict(zip(study.experiments, summaries, strict=True))
+    return render_page("report.html.j2", report=prepare_report(leaderboard, split, rejected, by_name, study.folds))

@@ -15,6 +15,7 @@ from skinbit.pipelines.evaluation.nodes import (
     plot_training,
     resolve_config,
     summarise_experiment,
+    write_report,
 )
 
 
@@ -23,7 +24,7 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
 
     Args:
         parameters: Their ``study`` shapes the graph.
-        with_leaderboard: False for the pipeline of one experiment.
+        with_leaderboard: With the report of the study, too; False for the pipeline of one experiment.
 
     Returns:
         The pipeline.
@@ -35,6 +36,8 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
         results = [f"{name}.results" for name in experiments]
         inputs = ["params:study", "params:experiments", *results]
         reports.append(Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard"))
+        pages = ["params:study", "leaderboard", "split", "rejected", *(f"{name}.summary" for name in experiments)]
+        reports.append(Node(write_report, pages, "report", name="write_report"))
     return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
 
 

@@ -1,17 +1,30 @@
-"""final_model: cuts and best epoch averaged over the folds -> the model to keep and its test figures."""
+"""final_model: cuts and best epoch averaged over the folds -> the model to keep, its test figures and mistakes."""
 
 from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from skinbit.matching.evaluation import METHODS
 from skinbit.params import Parameters
-from skinbit.pipelines.final_model.nodes import evaluate_test, fine_tune_final, package_model, train_final_head
+from skinbit.pipelines.final_model.nodes import (
+    evaluate_test,
+    fine_tune_final,
+    list_mistakes,
+    make_test_thumbnails,
+    package_model,
+    show_mistakes,
+    train_final_head,
+)
 from skinbit.pipelines.metric_learning.pipeline import training_inputs
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the final model of every experiment; without a test split there are no test figures."""
-    return sum((_final(name, parameters) for name in parameters.study.experiments), Pipeline([]))
+    shared = []
+    if parameters.split.use_train_test_split:
+        inputs = ["images", "split", "params:data", "params:report"]
+        shared.append(Node(make_test_thumbnails, inputs, "thumbnails", name="make_test_thumbnails"))
+    return sum((_final(name, parameters) for name in parameters.study.experiments), Pipeline(shared))
 
 
 def _final(name: str, parameters: Parameters) -> Pipeline:
@@ -24,7 +37,33 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
         inputs = ["embeddings", "split", "checkpoint", "params:evaluation"]
         nodes.append(Node(evaluate_test, inputs, "results", name="evaluate_test"))
         datasets, settings = datasets | {"split"}, settings | {"params:evaluation"}
-    return Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=settings)
+    final = Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=settings)
+    return final + _mistakes(name) if has_test else final
+
+
+def _mistakes(name: str) -> Pipeline:
+    """Wire what shows an experiment's misclassified pairs; its pages leave the experiment's box."""
+    final = f"{name}.final"
+    documents = [f"{name}.test_misclassifications_{method}" for method in METHODS]
+    pages = [f"{name}.misclassifications_{method}" for method in METHODS]
+    return Pipeline(
+        [
+            Node(
+                update_wrapper(partial(list_mistakes, name=name), list_mistakes),
+                [f"{final}.embeddings", "split", f"{final}.checkpoint", "params:report"],
+                documents,
+                name="list_mistakes",
+                namespace=final,
+            ),
+            Node(
+                show_mistakes,
+                ["thumbnails", *documents, "params:report"],
+                pages,
+                name="show_mistakes",
+                namespace=final,
+            ),
+        ]
+    )
 
 
 def _baseline(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from skinbit.data.splits import TEST_FOLD
-from skinbit.embedding.checkpoints import Checkpoint, StateStore
+from skinbit.embedding.checkpoints import Checkpoint, StateStore, with_cuts
 from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.matching.evaluation import METHODS, evaluate_subset
 from skinbit.params import (
@@ -193,8 +193,7 @@ def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
 def _with_fold_cuts(
     trained: Trained, roles: Roles, evaluation: EvaluationParams
 ) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
-    from skinbit.training.experiment import with_cuts
-
     found = evaluate_subset(trained.embeddings.values, list(roles.judged_lesions), evaluation)
     cuts = {cut: found.metrics[cut] for cut in METHODS.values()}
-    return with_cuts(trained.checkpoint, cuts), history_table(trained.history), trained.embeddings
+    fold_cuts = {cut: [value] for cut, value in cuts.items()}
+    return with_cuts(trained.checkpoint, cuts, fold_cuts), history_table(trained.history), trained.embeddings

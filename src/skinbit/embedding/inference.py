@@ -1,0 +1,73 @@
+"""Embeddings of any photographs by a checkpoint alone."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import numpy as np
+
+from skinbit.data.images import ImageFolder
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model
+from skinbit.embedding.compute import Compute
+from skinbit.embedding.embeddings import average_views
+from skinbit.embedding.features import extract_features
+from skinbit.matching.pairs import FloatArray
+from skinbit.params import BackboneParams, LoaderParams
+
+
+def embed_photographs(
+    checkpoint: Checkpoint,
+    folder: ImageFolder,
+    image_ids: list[str],
+    loader: LoaderParams,
+    compute: Compute,
+    max_pixels: int,
+) -> FloatArray:
+    """Embed photographs as the study embeds them: every test view through the model, then their mean.
+
+    Args:
+        checkpoint: With all weights.
+        folder: Where the photographs are.
+        image_ids: Which photographs, in this order; at least one.
+        loader: Worker processes and batch size.
+        compute: Device, precision, threads.
+        max_pixels: Larger images are refused.
+
+    Returns:
+        ``(n_images, embedding_dim)`` float32, unit length.
+
+    Raises:
+        InputError: If the checkpoint holds a head alone, or a photograph gives no usable embedding.
+    """
+    model = rebuild_model(checkpoint)
+    views = BackboneParams.model_validate(checkpoint.header["backbone"]).test_views
+    values = extract_features(folder, image_ids, model, views, loader, compute, max_pixels)
+    return average_views(values)
+
+
+def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> str:
+    """Fingerprint everything but the photograph that an embedding depends on.
+
+    Args:
+        checkpoint: The model.
+        compute: Device, precision and threads change the last digits.
+        batch_size: So does the number of images per forward pass.
+
+    Returns:
+        A SHA-256 in hexadecimal.
+    """
+    import PIL
+    import timm
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(checkpoint.tensors.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+    settings = {
+        "model": {name: checkpoint.header[name] for name in ("backbone", "preprocessing", "head")},
+        "compute": asdict(compute) | {"batch_size": batch_size},
+        "versions": {"pillow": PIL.__version__, "timm": timm.__version__, "torch": torch.__version__},
+    }
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,249 @@
+"""Misclassified pairs at a given cut: all are counted, the worst are listed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinbit.matching.clustering import clusters_at, spanning_tree
+from skinbit.matching.pairs import (
+    FloatArray,
+    LabelArray,
+    cosine_similarities,
+    lesion_labels,
+    positive_similarities,
+    row_blocks,
+)
+
+Error = Literal["false_positive", "false_negative"]
+BoolArray = NDArray[np.bool_]
+
+_CUT_NAMES = {"cosine": "threshold", "dbscan": "eps"}
+
+_Rule = Callable[[int, int], BoolArray]
+"""Predicts, for every pair of an image from ``start`` to ``stop`` with an image from ``start`` on."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A misclassified pair.
+
+    Attributes:
+        image_a: The image whose id comes first as text.
+        image_b: The other one.
+        lesion_a: Its true lesion.
+        lesion_b: Likewise; that of ``image_a`` for a false negative, another for a false positive.
+        similarity: In [-1, 1].
+        error: What is wrong with it.
+    """
+
+    image_a: str
+    image_b: str
+    lesion_a: str
+    lesion_b: str
+    similarity: float
+    error: Error
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of all pairs of a subset at one cut; all None where F1 is undefined.
+
+    Attributes:
+        true_positive: Predicted pairs of one lesion.
+        false_positive: Predicted pairs of two lesions.
+        false_negative: Pairs of one lesion that are not predicted.
+        possible_label_error: Those of the false positives that are at least as similar as the median positive pair.
+    """
+
+    true_positive: int | None
+    false_positive: int | None
+    false_negative: int | None
+    possible_label_error: int | None
+
+
+UNDEFINED = Outcomes(None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The misclassified pairs of one subset and method.
+
+    Attributes:
+        method: ``cosine`` or ``dbscan``.
+        cut: Threshold (similarity) or eps (distance); NaN where none could be chosen.
+        n_images: Of the subset.
+        n_lesions: Of the subset.
+        n_positive_pairs: All pairs of one lesion.
+        label_error_from: Similarity of the median positive pair; NaN where there is none.
+        outcomes: Exact counts; ``UNDEFINED`` where there is no cut, or no positive pair.
+        pairs: The worst of each kind, both kinds together, worst first; empty where counts are undefined.
+    """
+
+    method: str
+    cut: float
+    n_images: int
+    n_lesions: int
+    n_positive_pairs: int
+    label_error_from: float
+    outcomes: Outcomes
+    pairs: tuple[Mistake, ...]
+
+
+def find_mistakes(
+    embeddings: FloatArray,
+    lesion_ids: Sequence[str],
+    image_ids: Sequence[str],
+    cuts: Mapping[str, float],
+    max_pairs: int,
+) -> dict[str, Mistakes]:
+    """Find the misclassified pairs of a subset; their counts give the F1 that the subset has at these cuts.
+
+    A pair is the worse, the farther its similarity lies on the wrong side of the cut; DBSCAN's cut is the similarity
+    ``1 - eps``. Equally bad pairs are ordered by image ids. Memory does not grow with the number of mistakes.
+
+    Args:
+        embeddings: ``(n_images, embedding_dim)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        lesion_ids: ``n_images`` true lesions.
+        image_ids: ``n_images`` distinct ids.
+        cuts: The threshold for ``cosine``, the eps for ``dbscan``, or both.
+        max_pairs: So many pairs of each kind are listed, at most.
+
+    Returns:
+        By method.
+    """
+    # Once images are ordered by id, walking the pairs row by row is walking them in the order of their ids.
+    order = sorted(range(len(image_ids)), key=image_ids.__getitem__)
+    images = _Images(
+        image_ids=tuple(image_ids[row] for row in order),
+        lesion_ids=tuple(lesion_ids[row] for row in order),
+        similarities=cosine_similarities(embeddings[order]),
+    )
+    return {method: _find(images, method, cut, max_pairs) for method, cut in cuts.items()}
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images of a subset, ordered by id, with the similarities of all pairs."""
+
+    image_ids: tuple[str, ...]
+    lesion_ids: tuple[str, ...]
+    similarities: FloatArray
+
+
+def _find(images: _Images, method: str, cut: float, max_pairs: int) -> Mistakes:
+    labels = lesion_labels(list(images.lesion_ids))
+    positives = positive_similarities(images.similarities, labels).astype(np.float64)
+    label_error_from = float(np.median(positives)) if len(positives) else float("nan")
+    outcomes, pairs = UNDEFINED, tuple[Mistake, ...]()
+    if len(positives) and not np.isnan(cut):
+        rule, limit = _rule(images.similarities, method, cut)
+        worst = [_Worst("false_positive", 1.0, limit, max_pairs), _Worst("false_negative", -1.0, limit, max_pairs)]
+        outcomes = _judge(images.similarities, labels, rule, label_error_from, worst)
+        pairs = _merge(images, worst)
+    n_lesions = len(np.unique(labels))
+    return Mistakes(method, cut, len(labels), n_lesions, len(positives), label_error_from, outcomes, pairs)
+
+
+def _rule(similarities: FloatArray, method: str, cut: float) -> tuple[_Rule, float]:
+    """Give what predicts pairs, and the similarity at which it cuts."""
+    if method == "cosine":
+        # A Python float would be rounded to single precision first.
+        return lambda start, stop: similarities[start:stop, start:] >= np.float64(cut), cut
+    groups = clusters_at(spanning_tree(similarities), cut)
+    return lambda start, stop: groups[start:stop, None] == groups[None, start:], 1.0 - cut
+
+
+class _Worst:
+    """Keeps the worst pairs of one kind; of equally bad ones those that it is shown first."""
+
+    def __init__(self, error: Error, direction: float, limit: float, max_pairs: int) -> None:
+        self.error = error
+        self.rows = np.empty((0, 2), dtype=np.int64)
+        self.excess = np.empty(0)
+        self._direction = direction
+        self._limit = limit
+        self._max_pairs = max_pairs
+        self._least = -np.inf
+
+    def add(self, block: FloatArray, chosen: BoolArray, start: int) -> None:
+        """Look at the chosen pairs of a block whose first row and column are image ``start``."""
+        excess = self._direction * (block[chosen].astype(np.float64) - self._limit)
+        is_worse = excess > self._least
+        rows = np.argwhere(chosen)[is_worse] + start
+        self.rows = np.concatenate([self.rows, rows])
+        self.excess = np.concatenate([self.excess, excess[is_worse]])
+        if len(self.excess) > self._max_pairs:
+            kept = np.argsort(-self.excess, kind="stable")[: self._max_pairs]
+            self.rows, self.excess = self.rows[kept], self.excess[kept]
+            self._least = float(self.excess[-1])
+
+
+def _judge(
+    similarities: FloatArray, labels: LabelArray, rule: _Rule, label_error_from: float, worst: Sequence[_Worst]
+) -> Outcomes:
+    """Walk all pairs once, block by block: count them, and show the misclassified ones to those that keep the worst."""
+    counts, rows = np.zeros(4, dtype=np.int64), np.arange(len(labels))
+    for start, stop in row_blocks(len(labels)):
+        block = similarities[start:stop, start:]
+        once = rows[start:stop, None] < rows[start:]
+        same = (labels[start:stop, None] == labels[None, start:]) & once
+        predicted = rule(start, stop) & once
+        mistakes = {"false_positive": predicted & ~same, "false_negative": same & ~predicted}
+        label_errors = mistakes["false_positive"] & (block >= np.float64(label_error_from))
+        counts += [np.count_nonzero(kind) for kind in (predicted & same, *mistakes.values(), label_errors)]
+        for kept in worst:
+            kept.add(block, mistakes[kept.error], start)
+    return Outcomes(*counts.tolist())
+
+
+def _merge(images: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
+    """Put both kinds into one list, worst first."""
+    errors = [kept.error for kept in worst for _ in kept.rows]
+    rows = np.concatenate([kept.rows for kept in worst])
+    excess = np.concatenate([kept.excess for kept in worst])
+    order = np.lexsort((rows[:, 1], rows[:, 0], -excess))
+    return tuple(_mistake(images, int(rows[n, 0]), int(rows[n, 1]), errors[n]) for n in order)
+
+
+def _mistake(images: _Images, a: int, b: int, error: Error) -> Mistake:
+    ids, lesions = images.image_ids, images.lesion_ids
+    return Mistake(ids[a], ids[b], lesions[a], lesions[b], float(images.similarities[a, b]), error)
+
+
+def mistakes_document(experiment: str, mistakes: Mistakes) -> dict[str, Any]:
+    """Write the misclassified pairs of an experiment down as plain values.
+
+    Args:
+        experiment: Its name.
+        mistakes: Of one method.
+
+    Returns:
+        ``experiment``, ``method``; ``threshold`` or ``eps``, whichever is the method's; ``possible_label_error_from``,
+        the similarity of the median positive pair, from which on a false positive may be a wrong label; ``counts``:
+        ``n_images``, ``n_lesions``, ``n_pairs`` and ``n_positive_pairs`` of the subset, what became of the pairs (see
+        :class:`Outcomes`), ``listed_false_positive`` and ``listed_false_negative``; ``pairs``, worst first, with the
+        attributes of :class:`Mistake`. What is undefined is None.
+    """
+    listed = [pair.error for pair in mistakes.pairs]
+    return {
+        "experiment": experiment,
+        "method": mistakes.method,
+        _CUT_NAMES[mistakes.method]: _defined(mistakes.cut),
+        "possible_label_error_from": _defined(mistakes.label_error_from),
+        "counts": {
+            "n_images": mistakes.n_images,
+            "n_lesions": mistakes.n_lesions,
+            "n_pairs": mistakes.n_images * (mistakes.n_images - 1) // 2,
+            "n_positive_pairs": mistakes.n_positive_pairs,
+            **asdict(mistakes.outcomes),
+            **{f"listed_{error}": listed.count(error) for error in get_args(Error)},
+        },
+        "pairs": [asdict(pair) for pair in mistakes.pairs],
+    }
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value

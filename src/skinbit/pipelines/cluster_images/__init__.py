@@ -1,0 +1,5 @@
+"""See ``pipeline.py``."""
+
+from skinbit.pipelines.cluster_images.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,242 @@
+"""Charts of a page: axes in percent, paths in a square of 1000 units that the page stretches."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+_SIDE = 1000
+"""Units along each side of a chart."""
+
+_WORTH_SHOWING = 0.2
+"""The axis covers the cuts where some fold reaches this share of its best F1."""
+
+_STEPS = (1, 2, 5, 10)
+
+Curve = Mapping[str, Sequence[float]]
+"""``cut`` and ``f1`` of a fold, in the order of the sweep."""
+
+Column = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled place on an axis.
+
+    Attributes:
+        at: Percent of the axis, 0 to 100.
+        text: The label.
+    """
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis covers.
+
+    Attributes:
+        label: Of the axis.
+        start: Value at its beginning.
+        end: Value at its end, above ``start``.
+        ticks: In rising order.
+    """
+
+    label: str
+    start: float
+    end: float
+    ticks: tuple[Tick, ...]
+
+    def percent(self, value: float) -> float:
+        """Give the place of a value, in percent of the axis; values beyond its ends are moved there."""
+        return round(100 * min(max((value - self.start) / (self.end - self.start), 0), 1), 2)
+
+    def covers(self, value: float) -> bool:
+        """Tell whether a value lies on the axis."""
+        return self.start <= value <= self.end
+
+
+@dataclass(frozen=True)
+class Line:
+    """One fold's line.
+
+    Attributes:
+        name: Of the fold.
+        colour: Number of its colour, from 0.
+        path: SVG path; empty where nothing is defined.
+        best: Place of its maximum ``(x, y)`` in units of the chart; None where it has none to show.
+    """
+
+    name: str
+    colour: int
+    path: str
+    best: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over two axes.
+
+    Attributes:
+        title: Of the chart.
+        x: Horizontal axis.
+        y: Vertical axis.
+        lines: One per fold.
+        mark: Place of a vertical line on the horizontal axis, in percent; None: none.
+    """
+
+    title: str
+    x: Axis
+    y: Axis
+    lines: tuple[Line, ...]
+    mark: float | None = None
+
+
+def make_axis(label: str, start: float, end: float, finest: float = 0) -> Axis:
+    """Make an axis with at most six round ticks.
+
+    Args:
+        label: Of the axis.
+        start: Value at its beginning.
+        end: Value at its end; an axis without length is widened.
+        finest: Ticks are at least so far apart: 1 for what is counted.
+
+    Returns:
+        The axis.
+    """
+    if end <= start:
+        start, end = start - 0.5, start + 0.5
+    step = _round_step(max((end - start) / 5, finest))
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9)
+    axis = Axis(label, start, end, ())
+    ticks = tuple(Tick(axis.percent(n * step), f"{n * step:.{decimals}f}") for n in range(first, last + 1))
+    return Axis(label, start, end, ticks)
+
+
+def axis_from_zero(label: str, top: float) -> Axis:
+    """Make an axis from 0 to the next round value, that ends with a tick.
+
+    Args:
+        label: Of the axis.
+        top: Largest value to show.
+
+    Returns:
+        The axis.
+    """
+    if top <= 0:
+        return make_axis(label, 0, 1)
+    step = _round_step(top / 5)
+    return make_axis(label, 0, step * math.ceil(top / step - 1e-9))
+
+
+def _round_step(least: float) -> float:
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(step * power for step in _STEPS if step * power >= least * (1 - 1e-9))
+
+
+def shown_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
+    """Choose the cuts that are worth showing.
+
+    Args:
+        curves: Of every fold.
+
+    Returns:
+        Lowest and highest cut at which some fold reaches a fifth of its best F1; None without two such cuts.
+    """
+    worth: list[float] = []
+    for curve in curves:
+        least = _WORTH_SHOWING * max(curve["f1"], default=0)
+        worth += [cut for cut, f1 in zip(curve["cut"], curve["f1"], strict=True) if f1 >= least]
+    return (min(worth), max(worth)) if worth and min(worth) < max(worth) else None
+
+
+def f1_chart(title: str, label: str, curves: Mapping[str, Curve], y: Axis, average: float | None) -> Chart:
+    """Draw pairwise F1 against the cut.
+
+    Args:
+        title: Of the chart.
+        label: Of the cut.
+        curves: Per fold.
+        y: Axis of F1.
+        average: Mean of the folds' cuts, marked; None: undefined.
+
+    Returns:
+        A chart with a line per fold and its maximum.
+    """
+    x = make_axis(label, *(shown_range(list(curves.values())) or (0, 1)))
+    lines = tuple(
+        Line(name, colour, _step_path(curve, x, y), _highest(curve["cut"], curve["f1"], x, y))
+        for colour, (name, curve) in enumerate(curves.items())
+    )
+    return Chart(title, x, y, lines, x.percent(average) if average is not None and x.covers(average) else None)
+
+
+def history_chart(
+    title: str, histories: Mapping[str, Mapping[str, Column]], column: str, y: Axis, mark_best: bool
+) -> Chart:
+    """Draw a column of the histories against the epoch.
+
+    Args:
+        title: Of the chart.
+        histories: Per fold ``epoch`` and the column; undefined values are None and leave a gap.
+        column: Which one.
+        y: Its axis.
+        mark_best: Mark the maximum of each fold.
+
+    Returns:
+        A chart with a line per fold.
+    """
+    last = max((epoch for history in histories.values() for epoch in history["epoch"] if epoch is not None), default=1)
+    x = make_axis("epoch", 1, last, finest=1)
+    lines = tuple(
+        Line(
+            name,
+            colour,
+            _straight_path(history["epoch"], history[column], x, y),
+            _highest(history["epoch"], history[column], x, y) if mark_best or len(history["epoch"]) == 1 else None,
+        )
+        for colour, (name, history) in enumerate(histories.items())
+    )
+    return Chart(title, x, y, lines)
+
+
+def _place(value_x: float, value_y: float, x: Axis, y: Axis) -> tuple[int, int]:
+    return round(x.percent(value_x) * _SIDE / 100), _SIDE - round(y.percent(value_y) * _SIDE / 100)
+
+
+def _step_path(curve: Curve, x: Axis, y: Axis) -> str:
+    """Draw a curve that keeps its value from each cut to the next; what lies beyond the axis is cut off."""
+    inside = [index for index, cut in enumerate(curve["cut"]) if x.covers(cut)]
+    if not inside:
+        return ""
+    # One cut more on either side: its value, or its distance, reaches into the axis.
+    first, last = max(inside[0] - 1, 0), inside[-1] + 2
+    places = [_place(cut, f1, x, y) for cut, f1 in zip(curve["cut"][first:last], curve["f1"][first:last], strict=True)]
+    is_cut_off = first + len(places) - 1 > inside[-1]
+    path = f"M{places[0][0]} {places[0][1]}"
+    for number, ((before_x, before_y), (here_x, here_y)) in enumerate(pairwise(places), 2):
+        path += f"h{here_x - before_x}" if here_x != before_x else ""
+        if here_y != before_y and not (is_cut_off and number == len(places)):
+            path += f"v{here_y - before_y}"
+    return path
+
+
+def _straight_path(xs: Column, ys: Column, x: Axis, y: Axis) -> str:
+    """Join points by straight lines, with a gap where a value is undefined."""
+    path, is_broken = "", True
+    for value_x, value_y in zip(xs, ys, strict=True):
+        if value_x is None or value_y is None:
+            is_broken = True
+            continue
+        place = _place(value_x, value_y, x, y)
+        path += f"{'M' if is_broken else 'L'}{place[0]} {place[1]}"
+        is_broken = False
+    return path
+
+
+def _highest(xs: Column, ys: Column, x: Axis, y: Axis) -> tuple[int, int] | None:
+    """Place the maximum, the first of equal ones: in a sweep the cut that predicts fewest pairs."""
+    known = [(at, top) for at, top in zip(xs, ys, strict=True) if at is not None and top is not None]
+    return _place(*max(known, key=lambda point: point[1]), x, y) if known else None

@@ -1,0 +1,157 @@
+"""The photographs of a study in numbers: used, left out, dealt into folds and the test subset."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+
+import pandas as pd
+
+from skinbit.data.splits import TEST_FOLD
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class SubsetSize:
+    """Size of a fold, the test subset, or everything.
+
+    Attributes:
+        name: ``fold 0``, ``test``, ….
+        n_images: Images.
+        n_lesions: Lesions.
+        n_positive_pairs: Pairs of images of one lesion.
+        n_pairs: Pairs of images.
+        note: What is special about it; empty: nothing.
+    """
+
+    name: str
+    n_images: int
+    n_lesions: int
+    n_positive_pairs: int
+    n_pairs: int
+    note: str = ""
+
+    @property
+    def negatives_per_positive(self) -> float | None:
+        """Give the number of negative pairs for each positive one; None without a positive pair."""
+        return (self.n_pairs - self.n_positive_pairs) / self.n_positive_pairs if self.n_positive_pairs else None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Images that a study does not use, for one reason.
+
+    Attributes:
+        reason: In words.
+        n_images: How many images.
+        n_lesions: Of how many lesions that have an id.
+        examples: The first few image ids.
+    """
+
+    reason: str
+    n_images: int
+    n_lesions: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The data of a study.
+
+    Attributes:
+        validation: All folds that ran, together.
+        test: The test subset; None where none was kept.
+        subsets: Every fold, then the test subset.
+        lesions_by_images: Number of images and how many lesions have so many, rising.
+        left_out: By reason, most images first.
+    """
+
+    validation: SubsetSize
+    test: SubsetSize | None
+    subsets: tuple[SubsetSize, ...]
+    lesions_by_images: tuple[tuple[int, int], ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def n_images(self) -> int:
+        """Count the images used."""
+        return sum(subset.n_images for subset in self.subsets)
+
+    @property
+    def n_lesions(self) -> int:
+        """Count the lesions used."""
+        return sum(subset.n_lesions for subset in self.subsets)
+
+    @property
+    def n_left_out(self) -> int:
+        """Count the images left out."""
+        return sum(reason.n_images for reason in self.left_out)
+
+
+def summarise_data(split: pd.DataFrame, rejected: pd.DataFrame, folds: Sequence[int]) -> DataSummary:
+    """Count what a study used and what it left out.
+
+    Args:
+        split: ``image_id, lesion_id, subset, fold``.
+        rejected: ``image_id, lesion_id, reason``.
+        folds: That ran.
+
+    Returns:
+        The numbers.
+    """
+    by_fold = {fold: split.loc[split["fold"] == fold, "lesion_id"] for fold in sorted(set(split["fold"].tolist()))}
+    test = measure_subset("test", by_fold[TEST_FOLD]) if TEST_FOLD in by_fold else None
+    subsets = [
+        measure_subset(f"fold {fold}", lesion_ids, note="" if fold in folds else "did not run")
+        for fold, lesion_ids in by_fold.items()
+        if fold != TEST_FOLD
+    ]
+    return DataSummary(
+        validation=measure_subset("validation", split.loc[split["fold"].isin(folds), "lesion_id"]),
+        test=test,
+        subsets=(*subsets, *([test] if test else [])),
+        lesions_by_images=images_per_lesion(split["lesion_id"]),
+        left_out=_left_out(rejected),
+    )
+
+
+def measure_subset(name: str, lesion_ids: pd.Series, note: str = "") -> SubsetSize:
+    """Count images, lesions and pairs of a subset.
+
+    Args:
+        name: Of the subset.
+        lesion_ids: The lesion of each image.
+        note: What is special about it.
+
+    Returns:
+        Its size.
+    """
+    per_lesion = Counter(lesion_ids.tolist())
+    positives = sum(comb(n, 2) for n in per_lesion.values())
+    return SubsetSize(name, len(lesion_ids), len(per_lesion), positives, comb(len(lesion_ids), 2), note)
+
+
+def images_per_lesion(lesion_ids: pd.Series) -> tuple[tuple[int, int], ...]:
+    """Count lesions by their number of images.
+
+    Args:
+        lesion_ids: The lesion of each image.
+
+    Returns:
+        Number of images and how many lesions have so many, rising.
+    """
+    return tuple(sorted(Counter(Counter(lesion_ids.tolist()).values()).items()))
+
+
+def _left_out(rejected: pd.DataFrame) -> tuple[LeftOut, ...]:
+    found = [
+        LeftOut(
+            reason=str(reason),
+            n_images=len(images),
+            n_lesions=len(set(images["lesion_id"]) - {""}),
+            examples=tuple(images["image_id"].tolist()[:_EXAMPLES]),
+        )
+        for reason, images in rejected.groupby("reason")
+    ]
+    return tuple(sorted(found, key=lambda left_out: (-left_out.n_images, left_out.reason)))

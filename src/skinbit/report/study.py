@@ -1,0 +1,433 @@
+"""The report of a study: leaderboard, data, and for each experiment its figures, curves, groups and settings."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from skinbit.matching.evaluation import METHODS
+from skinbit.report.charts import Axis, Chart, axis_from_zero, f1_chart, history_chart
+from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
+from skinbit.report.findings import (
+    Row,
+    findings,
+    folds_of,
+    has_transfer,
+    headline,
+    main_figure,
+    spread_text,
+    transfer_costs,
+)
+
+Summary = Mapping[str, Any]
+"""Of an experiment: settings, figures, thinned curves, groups by size, histories."""
+
+_BOARD = tuple(f"{method}_{column}" for method in METHODS for column in ("f1_mean", "f1_transfer_mean", "f1_test"))
+"""Columns of the leaderboard that the page shows."""
+
+_CUT_LABELS = {
+    "cosine": ("F1 by cosine threshold", "threshold (similarity)"),
+    "dbscan": ("F1 by DBSCAN eps", "eps (cosine distance)"),
+}
+"""Title and axis of each method's chart."""
+
+_F1, _CUT, _COUNT = 3, 4, 0
+"""Decimals of shares, cuts and counts."""
+
+_TOPICS = (
+    (
+        "Cosine threshold",
+        (
+            ("cosine_threshold", "the fold's own threshold", _CUT),
+            ("cosine_f1", "F1 there", _F1),
+            ("cosine_precision", "precision there", _F1),
+            ("cosine_recall", "recall there", _F1),
+            ("cosine_f1_transfer", "F1 at the mean of the other folds' thresholds", _F1),
+            ("cosine_f1_oracle", "F1 at the test subset's own best threshold", _F1),
+        ),
+    ),
+    (
+        "DBSCAN",
+        (
+            ("dbscan_eps", "the fold's own eps", _CUT),
+            ("dbscan_f1", "F1 there", _F1),
+            ("dbscan_precision", "precision there", _F1),
+            ("dbscan_recall", "recall there", _F1),
+            ("dbscan_f1_transfer", "F1 at the mean of the other folds' eps", _F1),
+            ("dbscan_f1_oracle", "F1 at the test subset's own best eps", _F1),
+        ),
+    ),
+    (
+        "Order of the pairs, without any cut",
+        (
+            ("roc_auc", "chance that a positive pair is more similar than a negative one", _F1),
+            ("average_precision", "average precision over the positive pairs", _F1),
+            ("recall_at_1", "images whose nearest other image shows the same lesion", _F1),
+        ),
+    ),
+    (
+        "Subset and training",
+        (
+            ("n_images", "images", _COUNT),
+            ("n_lesions", "lesions", _COUNT),
+            ("n_positive_pairs", "positive pairs", _COUNT),
+            ("best_epoch", "best epoch", _COUNT),
+        ),
+    ),
+)
+"""The metrics of an experiment by topic: name in results.csv, label, decimals."""
+
+_SIZES = (("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4", 4, 4), ("5 to 9", 5, 9), ("10 and more", 10, None))
+"""Classes of group sizes: label, smallest, largest."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of the leaderboard.
+
+    Attributes:
+        mean: Over the folds, or the test figure; None: undefined.
+        std: Over the folds; None: undefined, or a test figure.
+        is_best: No other experiment has a higher mean.
+    """
+
+    mean: float | None
+    std: float | None
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean ± standard deviation on an axis.
+
+    Attributes:
+        method: ``cosine`` or ``dbscan``.
+        low: Place of mean - std, in percent.
+        mean: Place of the mean.
+        high: Place of mean + std.
+        test: Place of the test F1; None: undefined.
+        text: The figures in words.
+    """
+
+    method: str
+    low: float
+    mean: float
+    high: float
+    test: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """An experiment in the leaderboard.
+
+    Attributes:
+        rank: From 1.
+        experiment: Its name.
+        backbone: Its backbone.
+        loss: Its loss.
+        cells: For each method the F1 at a fold's own cut, at the other folds' cut, and of the test.
+        intervals: One per method whose F1 is defined.
+    """
+
+    rank: int
+    experiment: str
+    backbone: str
+    loss: str
+    cells: tuple[Cell, ...]
+    intervals: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A metric of an experiment.
+
+    Attributes:
+        name: As in ``results.csv``.
+        label: In words.
+        decimals: To show.
+        folds: Its value in each fold; None: undefined.
+        mean: Over the folds.
+        std: Over the folds.
+        test: On the test subset.
+    """
+
+    name: str
+    label: str
+    decimals: int
+    folds: tuple[float | None, ...]
+    mean: float | None
+    std: float | None
+    test: float | None
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """How many groups, or lesions, have how many images.
+
+    Attributes:
+        label: Of what.
+        counts: In each class of sizes.
+        total: Of all sizes.
+        largest: Most images in one.
+    """
+
+    label: str
+    counts: tuple[int, ...]
+    total: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class ExperimentReport:
+    """All that the page shows of an experiment.
+
+    Attributes:
+        row: Its row of the leaderboard.
+        folds: Names of the folds that ran.
+        has_test: There are test figures.
+        costs: Sentences about carrying cuts over.
+        metrics: By topic.
+        charts: F1 over both cuts; loss and F1 over the training, where something was trained.
+        sizes: Groups by size, of every fold and of all; and the lesions of all.
+        pair_pages: Title and relative address.
+        settings: By block, each with dotted names and values as text.
+    """
+
+    row: BoardRow
+    folds: tuple[str, ...]
+    has_test: bool
+    costs: tuple[str, ...]
+    metrics: tuple[tuple[str, tuple[MetricRow, ...]], ...]
+    charts: tuple[Chart, ...]
+    sizes: tuple[SizeRow, ...]
+    pair_pages: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """The page.
+
+    Attributes:
+        headline: The result in one line.
+        findings: Sentences that it rests on.
+        has_transfer: Cuts were carried from fold to fold.
+        has_test: A test subset was kept.
+        board: Leaderboard, best first.
+        axis: Of the intervals.
+        data: Of the study.
+        sizes: Labels of the classes of group sizes.
+        experiments: Best first.
+    """
+
+    headline: str
+    findings: tuple[str, ...]
+    has_transfer: bool
+    has_test: bool
+    board: tuple[BoardRow, ...]
+    axis: Axis
+    data: DataSummary
+    sizes: tuple[str, ...]
+    experiments: tuple[ExperimentReport, ...]
+
+
+def prepare_report(
+    leaderboard: pd.DataFrame,
+    split: pd.DataFrame,
+    rejected: pd.DataFrame,
+    summaries: Mapping[str, Summary],
+    folds: Sequence[int],
+) -> StudyReport:
+    """Work out everything that the page shows.
+
+    Args:
+        leaderboard: Best first.
+        split: ``image_id, lesion_id, subset, fold``.
+        rejected: ``image_id, lesion_id, reason``.
+        summaries: Per experiment of the leaderboard.
+        folds: That ran.
+
+    Returns:
+        The report; equal arguments give an equal one.
+    """
+    data = summarise_data(split, rejected, folds)
+    figures = {name: summary["figures"] for name, summary in summaries.items()}
+    rows = _rows(leaderboard)
+    transfers = has_transfer(rows)
+    axis = _interval_axis(rows, transfers)
+    board = tuple(_board(rows, transfers, axis))
+    f1_axis = axis_from_zero("pairwise F1", max(map(_highest_f1, summaries.values()), default=0))
+    lesions = _size_row(
+        "lesions of these folds", dict(images_per_lesion(split.loc[split["fold"].isin(folds), "lesion_id"]))
+    )
+    return StudyReport(
+        headline=headline(rows),
+        findings=findings(rows, data, figures),
+        has_transfer=transfers,
+        has_test=data.test is not None,
+        board=board,
+        axis=axis,
+        data=data,
+        sizes=tuple(label for label, _, _ in _SIZES),
+        experiments=tuple(_experiment(row, summaries[row.experiment], lesions, f1_axis) for row in board),
+    )
+
+
+def _rows(leaderboard: pd.DataFrame) -> list[Row]:
+    plain = leaderboard.astype(object).where(leaderboard.notna(), None)
+    return [{str(column): value for column, value in row.items()} for row in plain.to_dict(orient="records")]
+
+
+def _interval_axis(leaderboard: Sequence[Row], transfers: bool) -> Axis:
+    ends = [0.0]
+    for row in leaderboard:
+        for method in METHODS:
+            mean, std = main_figure(row, method, transfers)
+            ends += [(mean or 0) + (std or 0), row[f"{method}_f1_test"] or 0]
+    return axis_from_zero("pairwise F1", min(max(ends), 1))
+
+
+def _board(leaderboard: Sequence[Row], transfers: bool, axis: Axis) -> Iterator[BoardRow]:
+    highest = {
+        column: max((row[column] for row in leaderboard if row[column] is not None), default=None) for column in _BOARD
+    }
+    for row in leaderboard:
+        intervals = (_interval(row, method, transfers, axis) for method in METHODS)
+        yield BoardRow(
+            rank=row["rank"],
+            experiment=row["experiment"],
+            backbone=row["backbone"],
+            loss=row["loss"],
+            cells=tuple(_cell(row, column, best) for column, best in highest.items()),
+            intervals=tuple(interval for interval in intervals if interval is not None),
+        )
+
+
+def _cell(row: Row, column: str, highest: float | None) -> Cell:
+    is_mean = column.endswith("_mean")
+    std = row[column.replace("_mean", "_std")] if is_mean else None
+    return Cell(row[column], std, is_best=highest is not None and row[column] == highest)
+
+
+def _interval(row: Row, method: str, transfers: bool, axis: Axis) -> Interval | None:
+    (mean, std), test = main_figure(row, method, transfers), row[f"{method}_f1_test"]
+    if mean is None:
+        return None
+    spread = std or 0
+    on_test = "" if test is None else f", test {test:.3f}"
+    return Interval(
+        method=method,
+        low=axis.percent(mean - spread),
+        mean=axis.percent(mean),
+        high=axis.percent(mean + spread),
+        test=None if test is None else axis.percent(test),
+        text=f"{row['experiment']}, {method}: {spread_text(mean, std)}{on_test}",
+    )
+
+
+def _highest_f1(summary: Summary) -> float:
+    curves = [max(curve["f1"], default=0) for methods in summary["curves"].values() for curve in methods.values()]
+    return float(max(curves, default=0))
+
+
+def _experiment(row: BoardRow, summary: Summary, lesions: SizeRow, f1_axis: Axis) -> ExperimentReport:
+    figures = summary["figures"]
+    has_test = "test" in figures["cosine_f1"]
+    return ExperimentReport(
+        row=row,
+        folds=tuple(_spoken(fold) for fold in folds_of(figures)),
+        has_test=has_test,
+        costs=transfer_costs(figures),
+        metrics=tuple(_metrics(figures, has_test)),
+        charts=(*_f1_charts(summary, f1_axis), *_training_charts(summary["histories"], f1_axis)),
+        sizes=(*_group_sizes(summary["groups_by_size"]), lesions),
+        pair_pages=_pair_pages(row.experiment) if has_test else (),
+        settings=tuple((block, tuple(_flatten(values))) for block, values in _blocks(summary["settings"])),
+    )
+
+
+def _spoken(fold: str) -> str:
+    return fold.replace("_", " ")
+
+
+def _metrics(
+    figures: Mapping[str, Mapping[str, float | None]], has_test: bool
+) -> Iterator[tuple[str, tuple[MetricRow, ...]]]:
+    folds = folds_of(figures)
+    for topic, rows in _TOPICS:
+        found = tuple(
+            MetricRow(
+                name=name,
+                label=label,
+                decimals=decimals,
+                folds=tuple(figures[name][fold] for fold in folds),
+                mean=figures[name]["mean"],
+                std=figures[name]["std"],
+                test=figures[name].get("test") if has_test else None,
+            )
+            for name, label, decimals in rows
+            if name in figures
+        )
+        yield topic, found
+
+
+def _f1_charts(summary: Summary, y: Axis) -> Iterator[Chart]:
+    for method, cut in METHODS.items():
+        curves = {_spoken(fold): methods[method] for fold, methods in summary["curves"].items()}
+        average = summary["figures"][cut]["mean"] if len(curves) > 1 else None
+        yield f1_chart(*_CUT_LABELS[method], curves, y, average)
+
+
+def _training_charts(histories: Mapping[str, Mapping[str, Sequence[float | None]]], f1_axis: Axis) -> Iterator[Chart]:
+    if histories:
+        named = {_spoken(fold): history for fold, history in histories.items()}
+        highest = max((loss or 0 for history in named.values() for loss in history["loss"]), default=0)
+        loss_axis = axis_from_zero("training loss", highest)
+        yield history_chart("Training loss", named, "loss", loss_axis, mark_best=False)
+        yield history_chart("F1 of the validation lesions, plain views", named, "f1", f1_axis, mark_best=True)
+
+
+def _group_sizes(by_fold: Mapping[str, Mapping[str, int]]) -> Iterator[SizeRow]:
+    counts = {_spoken(fold): Counter({int(size): n for size, n in sizes.items()}) for fold, sizes in by_fold.items()}
+    if len(counts) > 1:
+        counts["all folds"] = sum(counts.values(), Counter())
+    for label, sizes in counts.items():
+        yield _size_row(label, sizes)
+
+
+def _size_row(label: str, sizes: Mapping[int, int]) -> SizeRow:
+    return SizeRow(
+        label=label,
+        counts=tuple(
+            sum(n for size, n in sizes.items() if size >= least and (most is None or size <= most))
+            for _, least, most in _SIZES
+        ),
+        total=sum(sizes.values()),
+        largest=max(sizes, default=0),
+    )
+
+
+def _pair_pages(experiment: str) -> tuple[tuple[str, str], ...]:
+    titles = {"cosine": "at the threshold", "dbscan": "by DBSCAN"}
+    return tuple((titles[method], f"{experiment}/misclassifications_{method}.html") for method in METHODS)
+
+
+def _blocks(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give the blocks of the settings; what stands beside them becomes a block of its own."""
+    yield "study", {name: value for name, value in sorted(settings.items()) if not isinstance(value, Mapping)}
+    for name, value in sorted(settings.items()):
+        if isinstance(value, Mapping):
+            yield name, value
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Give every value with its dotted name, as ``--params`` takes it."""
+    for name, value in sorted(values.items()):
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

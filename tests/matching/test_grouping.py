@@ -1,0 +1,163 @@
+"""Groups of new photographs: components, known lesions as roots, nearest images, doubts."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skinbit.matching.clustering import clusters_at, spanning_tree
+from skinbit.matching.grouping import Cut, Group, explain_doubts, group_images, plan_cut
+from skinbit.matching.pairs import cosine_similarities, unit_vectors
+
+ANYTHING = Cut("cosine", 0.5, 0.4, 0.6)
+
+
+def random_embeddings(seed: int, n_images: int, dim: int = 3) -> np.ndarray:
+    return unit_vectors(np.random.default_rng(seed).normal(size=(n_images, dim)))
+
+
+def partition(labels) -> set[frozenset[int]]:
+    rows = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, set()).add(row)
+    return {frozenset(group) for group in rows.values()}
+
+
+def joined_by_hand(embeddings, known: tuple[str, ...], threshold: float) -> tuple[set[frozenset[int]], dict[int, str]]:
+    """Merge the most similar pairs first, one by one; never two known lesions."""
+    n_new = len(embeddings) - len(known)
+    similarities = cosine_similarities(embeddings)
+    group = {row: {row} for row in range(len(embeddings))}
+    lesion = {row: known[row - n_new] if row >= n_new else "" for row in group}
+    for row, other in combinations(range(n_new, len(embeddings)), 2):
+        if lesion[row] == lesion[other] and group[row] is not group[other]:
+            group[row] |= group[other]
+            for member in group[row]:
+                group[member] = group[row]
+    pairs = sorted(combinations(group, 2), key=lambda pair: -similarities[pair])
+    for a, b in pairs:
+        lesions = {lesion[member] for member in group[a] | group[b]} - {""}
+        if similarities[a, b] >= threshold and len(lesions) < 2:
+            merged = group[a] | group[b]
+            for member in merged:
+                group[member] = merged
+    new = {frozenset(member for member in group[row] if member < n_new) for row in range(n_new)}
+    named = {row: "".join({lesion[member] for member in group[row]} - {""}) for row in range(n_new)}
+    return new, named
+
+
+class TestGroups:
+    @given(st.integers(0, 10_000), st.integers(1, 12), st.floats(-0.9, 0.99))
+    def test_without_known_lesions_the_cosine_groups_are_the_components_at_the_threshold(self, seed, n_images, at):
+        embeddings = random_embeddings(seed, n_images)
+        found = group_images(embeddings, (), Cut("cosine", at, at, at))
+        assert partition(found.cluster_ids) == joined_by_hand(embeddings, (), at)[0]
+
+    @given(st.integers(0, 10_000), st.integers(1, 12), st.floats(0, 2))
+    def test_the_dbscan_groups_are_those_that_the_evaluation_judges(self, seed, n_images, eps):
+        embeddings = random_embeddings(seed, n_images)
+        found = group_images(embeddings, (), Cut("dbscan", eps, 0, 1))
+        judged = clusters_at(spanning_tree(cosine_similarities(embeddings)), eps)
+        assert found.cluster_ids.tolist() == judged.tolist()
+
+    @given(
+        st.integers(0, 10_000), st.integers(1, 8), st.lists(st.sampled_from("abc"), max_size=6), st.floats(-0.9, 0.99)
+    )
+    def test_known_lesions_attract_new_images_and_never_merge(self, seed, n_new, known, at):
+        embeddings = random_embeddings(seed, n_new + len(known))
+        found = group_images(embeddings, tuple(known), Cut("cosine", at, at, at))
+        groups, lesions = joined_by_hand(embeddings, tuple(known), at)
+        assert partition(found.cluster_ids) == groups
+        assert {row: found.groups[group].lesion_id for row, group in enumerate(found.cluster_ids)} == lesions
+
+    def test_an_image_exactly_at_the_threshold_joins(self):
+        embeddings = unit_vectors(np.array([[1.0, 0.0], [0.6, 0.8]]))
+        at = float(cosine_similarities(embeddings)[0, 1])
+        for threshold, n_groups in ((at, 1), (np.nextafter(at, 2), 2)):
+            assert len(group_images(embeddings, (), Cut("cosine", threshold, 0, 1)).groups) == n_groups
+
+    def test_ids_count_from_0_in_the_order_of_the_images(self):
+        embeddings = unit_vectors(np.array([[1, 0], [0, 1], [1, 0.01], [-1, 0]]))
+        assert group_images(embeddings, (), ANYTHING).cluster_ids.tolist() == [0, 1, 0, 2]
+
+    def test_no_image_gives_no_group(self):
+        found = group_images(np.empty((0, 1), np.float32), (), ANYTHING)
+        assert (found.groups, len(found.cluster_ids)) == ((), 0)
+
+    def test_a_single_image_has_no_nearest(self):
+        found = group_images(random_embeddings(0, 1), (), ANYTHING)
+        assert found.nearest.tolist() == [-1]
+        assert math.isnan(found.similarities[0])
+
+
+class TestNearest:
+    @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(0, 4))
+    def test_it_is_the_most_similar_other_image_new_or_known(self, seed, n_new, n_known):
+        embeddings = random_embeddings(seed, n_new + n_known)
+        found = group_images(embeddings, ("a",) * n_known, ANYTHING)
+        similarities = cosine_similarities(embeddings)
+        for row in range(n_new if n_new + n_known > 1 else 0):
+            others = [similarities[row, other] for other in range(n_new + n_known) if other != row]
+            assert found.similarities[row] == max(others) == similarities[row, found.nearest[row]]
+
+
+class TestDoubts:
+    @given(st.integers(0, 10_000), st.integers(2, 10), st.floats(-0.9, 0.99))
+    def test_a_group_stays_the_same_at_every_cut_within_its_margin(self, seed, n_images, at):
+        embeddings = random_embeddings(seed, n_images)
+        cut = Cut("cosine", at, at, at)
+        for group in group_images(embeddings, (), cut).groups:
+            margin = min(group.margin(cut), 3.0)
+            for moved in (at - margin * 0.999, at + margin * 0.999):
+                again = group_images(embeddings, (), Cut("cosine", moved, moved, moved))
+                assert group.members in {other.members for other in again.groups}
+
+    @given(st.integers(0, 10_000), st.integers(2, 10), st.floats(-0.9, 0.99))
+    def test_a_group_changes_just_beyond_its_margin(self, seed, n_images, at):
+        embeddings = random_embeddings(seed, n_images)
+        cut = Cut("cosine", at, at, at)
+        for group in group_images(embeddings, (), cut).groups:
+            if math.isfinite(margin := group.margin(cut)):
+                moved = [
+                    group_images(embeddings, (), Cut("cosine", at + sign * (margin + 1e-6), 0, 0)) for sign in (-1, 1)
+                ]
+                assert any(group.members not in {other.members for other in again.groups} for again in moved)
+
+    def test_a_group_that_every_fold_would_make_is_confident(self):
+        group = Group((0, 1), "", weakest_link=0.8, strongest_outside=0.3)
+        assert explain_doubts(group, ANYTHING, 0, most_images=4) == ()
+
+    @pytest.mark.parametrize(
+        ("group", "n_known", "said"),
+        [
+            (Group((0, 1), "", 0.55, 0.3), 0, "weakest link, 0.5500"),
+            (Group((0, 1), "", 0.8, 0.45), 0, "nearly similar enough, 0.4500"),
+            (Group((0,), "lesion", 0.8, 0.7), 2, "another known lesion"),
+            (Group((0, 1, 2, 3, 4), "", 0.8, 0.1), 0, "5 photographs"),
+        ],
+    )
+    def test_a_doubt_names_its_reason(self, group, n_known, said):
+        (doubt,) = explain_doubts(group, ANYTHING, n_known, most_images=4)
+        assert said in doubt
+
+
+class TestRangeOfACut:
+    def test_it_is_as_wide_as_the_folds_differ(self):
+        cut = plan_cut("cosine", 0.7, (0.6, 0.7, 0.8), None)
+        assert (cut.low, cut.high) == pytest.approx((0.6, 0.8))
+
+    def test_a_larger_eps_is_a_smaller_similarity(self):
+        cut = plan_cut("dbscan", 0.3, (0.1, 0.3, 0.35), None)
+        spread = np.array([0.1, 0.3, 0.35]) - 0.25
+        assert (cut.similarity, cut.low, cut.high) == pytest.approx((0.7, 0.7 - spread[2], 0.7 - spread[0]))
+
+    def test_one_fold_leaves_a_tenth_of_the_distance(self):
+        cut = plan_cut("cosine", 0.9, (0.9,), None)
+        assert (cut.low, cut.high) == pytest.approx((0.89, 0.91))
+
+    def test_a_margin_stands_in_for_the_folds(self):
+        cut = plan_cut("dbscan", 0.5, (0.1, 0.9), 0.05)
+        assert (cut.low, cut.high) == pytest.approx((0.45, 0.55))

@@ -1,0 +1,239 @@
+"""`cluster_images`: photographs that nobody has labelled, grouped by a model of the study."""
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from skinbit.errors import InputError
+
+EXPERIMENTS = ("resnet_triplet", "vit_infonce", "vit_baseline")
+STUDY = {"sample_data": False, "experiments": "+".join(EXPERIMENTS), "folds": "0+1"}
+SMALL = {
+    "split": {"n_folds": 2, "test_fraction": 0.4},
+    "training": {"fine_tuned": {"epochs": 2}, "frozen": {"epochs": 3, "views": 2}},
+    "loader": {"workers": 0, "batch_size": 8},
+    "compute": {"threads": 1},
+}
+CLUSTERS = Path("data/demo/07_model_output/clusters")
+
+
+@pytest.fixture(scope="module")
+def studied(make_project, photographs):
+    """A study of a fine-tuned, a frozen and an untrained backbone."""
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        project.run(study=STUDY, **SMALL)
+    return project
+
+
+def table(path):
+    return pd.read_csv(
+        path, dtype={"image_id": str, "lesion_id": str}, keep_default_na=False, na_values={"value": [""]}
+    )
+
+
+def cluster(project, folder, **options):
+    project.run(pipelines=("cluster_images",), cluster={"images": str(folder), **options}, study=STUDY, **SMALL)
+    return table(project.root / CLUSTERS / "clustered_images.csv")
+
+
+@pytest.fixture
+def test_photographs(studied, photographs, tmp_path):
+    """Copies of all test photographs under other names, in another order; their lesions by new name."""
+    split = table(studied.root / "data/demo/02_intermediate/split.csv")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    lesions = {}
+    for number, row in enumerate(
+        split[split["subset"] == "test"].sort_values("image_id", ascending=False).itertuples()
+    ):
+        shutil.copy(photographs / "images" / f"{row.image_id}.jpg", folder / f"photo {number:03}.jpg")
+        lesions[f"photo {number:03}"] = row.lesion_id
+    return folder, lesions
+
+
+def pairwise_f1(groups, lesions):
+    """Count pairs by group sizes; nothing of Skinbit's."""
+    pairs = lambda keys: sum(n * (n - 1) // 2 for n in Counter(keys).values())  # noqa: E731
+    return 2 * pairs(zip(groups, lesions, strict=True)) / (pairs(groups) + pairs(lesions))
+
+
+class TestGroups:
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_of_the_test_photographs_have_exactly_the_reported_f1(self, studied, test_photographs, experiment):
+        folder, lesions = test_photographs
+        found = cluster(studied, folder, experiment=experiment)
+        reported = table(studied.root / f"data/demo/08_reporting/{experiment}/results.csv").set_index("metric")["test"]
+        assert pairwise_f1(found["cluster_id"], found["image_id"].map(lesions)) == float(reported["dbscan_f1"])
+
+    def test_a_fold_groups_too(self, studied, test_photographs):
+        for experiment in ("resnet_triplet", "vit_infonce"):
+            assert len(cluster(studied, test_photographs[0], experiment=experiment, fold=1)) == len(test_photographs[1])
+
+    def test_a_checkpoint_that_was_moved_gives_the_same_bytes_in_another_process(
+        self, studied, test_photographs, tmp_path
+    ):
+        folder, _ = test_photographs
+        cluster(studied, folder, experiment="vit_infonce")
+        first = (studied.root / CLUSTERS / "clustered_images.csv").read_bytes()
+        model = tmp_path / "elsewhere" / "model.safetensors"
+        model.parent.mkdir()
+        shutil.copy(studied.root / "data/demo/06_models/vit_infonce/final/best.safetensors", model)
+        bare = shutil.copytree(studied.root, tmp_path / "bare", ignore=shutil.ignore_patterns("data"))
+        params = f"cluster.images={folder},cluster.checkpoint={model},loader.batch_size=8,compute.threads=1"
+        command = [sys.executable, "-m", "kedro", "run", "--env", "demo", "--pipelines", "cluster_images"]
+        subprocess.run([*command, "--params", params], cwd=bare, check=True, capture_output=True)
+        assert (bare / CLUSTERS / "clustered_images.csv").read_bytes() == first
+
+    def test_twice_gives_the_same_bytes_and_embeds_nothing_again(self, studied, test_photographs, caplog):
+        outputs = []
+        for _ in range(2):
+            cluster(studied, test_photographs[0], experiment="vit_baseline")
+            outputs.append({name: studied.outputs()[name] for name in studied.outputs() if "/clusters/" in name})
+        assert outputs[0] == outputs[1]
+        assert any(name.endswith("clusters.html") for name in outputs[0])
+        assert f"{len(test_photographs[1])} embeddings from the cache, 0 to compute" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("options", "n_groups"),
+        [
+            ({"method": "cosine", "threshold": -1.0}, 1),
+            ({"method": "dbscan", "eps": 2.0}, 1),
+            ({"method": "cosine", "threshold": 1.0}, None),
+        ],
+    )
+    def test_method_and_cut_can_be_overridden(self, studied, test_photographs, options, n_groups):
+        found = cluster(studied, test_photographs[0], experiment="vit_infonce", **options)
+        assert found["cluster_id"].nunique() == (n_groups or len(found))
+
+
+class TestAnyFolder:
+    @pytest.mark.parametrize("n_images", [0, 1, 2])
+    def test_of_few_photographs_works(self, studied, photographs, tmp_path, n_images):
+        folder = tmp_path / "few"
+        folder.mkdir()
+        for path in sorted((photographs / "images").iterdir())[:n_images]:
+            shutil.copy(path, folder)
+        found = cluster(studied, folder, experiment="vit_infonce")
+        assert found.columns.tolist() == ["image_id", "cluster_id", "similarity_to_nearest"]
+        assert len(found) == n_images
+        assert (found["similarity_to_nearest"] == "").all() == (n_images < 2)
+
+    def test_of_strange_names_works_and_unreadable_files_are_listed(self, studied, photographs, tmp_path):
+        folder = tmp_path / "strange"
+        folder.mkdir()
+        source = sorted((photographs / "images").iterdir())[0]
+        names = [
+            "<b>.jpg",
+            "two  spaces .jpg",
+            "naïve 写真.jpg",
+            "'quotes\".jpg",
+            "a,b.jpg",
+            "same.jpg",
+            "NA.jpg",
+            "007.jpg",
+        ]
+        for name in names:
+            shutil.copy(source, folder / name)
+        Image.open(source).save(folder / "same.PNG")
+        (folder / "<i>broken.jpg").write_bytes(source.read_bytes()[:500])
+        (folder / "empty.png").touch()
+        (folder / "notes.txt").write_text("not a photograph")
+        found = cluster(studied, folder, experiment="vit_baseline", method="cosine", threshold=0.99)
+        expected = {Path(name).stem for name in names} - {"same"} | {"same.jpg", "same.PNG"}
+        assert set(found["image_id"]) == expected
+        assert found["cluster_id"].nunique() == 1
+        unreadable = table(studied.root / CLUSTERS / "unreadable.csv")
+        assert dict(zip(unreadable["file"], unreadable["reason"].str.split(" ").str[0], strict=True)) == {
+            "<i>broken.jpg": "damaged",
+            "empty.png": "the",
+        }
+        page = (studied.root / CLUSTERS / "clusters.html").read_text()
+        assert "<b>.jpg" not in page
+        assert "<i>broken" not in page
+        assert str(tmp_path) not in page
+
+
+class TestKnownLesions:
+    @pytest.fixture
+    def halves(self, studied, photographs, tmp_path):
+        """The first photograph of every lesion is known; the others are new."""
+        metadata = table(photographs / "data.csv")
+        is_first = ~metadata["lesion_id"].duplicated()
+        for name in ("known/images", "new"):
+            (tmp_path / name).mkdir(parents=True)
+        for row in metadata.itertuples():
+            target = "known/images" if is_first[row.Index] else "new"
+            shutil.copy(photographs / "images" / f"{row.image_id}.jpg", tmp_path / target)
+        metadata[is_first].to_csv(tmp_path / "known" / "lesions.csv", index=False)
+        return tmp_path, metadata
+
+    def test_attract_new_photographs(self, studied, halves):
+        folder, metadata = halves
+        known = str(folder / "known/lesions.csv")
+        found = cluster(studied, folder / "new", experiment="resnet_triplet", known=known)
+        assert found.columns.tolist() == ["image_id", "cluster_id", "similarity_to_nearest", "lesion_id"]
+        truth = found["image_id"].map(metadata.set_index("image_id")["lesion_id"])
+        joined = found["lesion_id"] != ""
+        assert joined.any()
+        right = (found["lesion_id"] == truth)[joined].mean()
+        assert right > 3 / metadata["lesion_id"].nunique()  # a network of two epochs; chance is a third of that
+
+    def test_one_photograph_belongs_to_one_lesion_and_groups_hold_one_at_most(self, studied, halves):
+        folder, _ = halves
+        known = str(folder / "known/lesions.csv")
+        options = {"method": "cosine", "threshold": -1.0}  # everything is similar enough
+        found = cluster(studied, folder / "new", experiment="vit_infonce", known=known, **options)
+        assert (found["lesion_id"] != "").all()
+        assert (found.groupby("cluster_id")["lesion_id"].nunique() == 1).all()
+
+    def test_a_copy_of_a_known_photograph_joins_its_lesion(self, studied, halves):
+        folder, metadata = halves
+        first = metadata.iloc[0]
+        shutil.copy(folder / f"known/images/{first['image_id']}.jpg", folder / "new" / "copy.jpg")
+        options = {"method": "cosine", "threshold": 0.999999}
+        known = str(folder / "known/lesions.csv")
+        found = cluster(studied, folder / "new", experiment="vit_infonce", known=known, **options).set_index("image_id")
+        assert found.loc["copy", "lesion_id"] == first["lesion_id"]
+
+    def test_a_known_photograph_without_a_file_is_named_with_its_row(self, studied, halves):
+        folder, metadata = halves
+        missing = metadata.iloc[0]["image_id"]
+        (folder / f"known/images/{missing}.jpg").unlink()
+        with pytest.raises(InputError, match=rf"{missing} \(row 2 of lesions.csv\)"):
+            cluster(studied, folder / "new", experiment="vit_infonce", known=str(folder / "known/lesions.csv"))
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"experiment": "vit_triplet"}, "vit_triplet"),
+            ({"experiment": "nonsense"}, "unknown experiment 'nonsense'"),
+            ({}, "cluster.experiment=NAME"),
+            ({"checkpoint": "nowhere.safetensors"}, "nowhere.safetensors"),
+            ({"experiment": "vit_baseline", "fold": 0}, "leave fold out"),
+            ({"experiment": "vit_infonce", "threshold": 0.5}, "threshold is for the method cosine"),
+            ({"experiment": "vit_infonce", "checkpoint": "x"}, "not both"),
+        ],
+    )
+    def test_end_with_a_message_that_names_them(self, studied, photographs, options, said):
+        with pytest.raises(InputError, match=said):
+            cluster(studied, photographs / "images", **options)
+
+    def test_a_folder_that_is_not_there_is_named(self, studied, tmp_path):
+        with pytest.raises(InputError, match="nowhere"):
+            cluster(studied, tmp_path / "nowhere", experiment="vit_infonce")
+
+    def test_no_checkpoint_at_all_but_a_file_of_something_else(self, studied, photographs, tmp_path):
+        file = tmp_path / "model.safetensors"
+        file.write_bytes(b"no model")
+        with pytest.raises(InputError, match=r"model\.safetensors"):
+            cluster(studied, photographs / "images", checkpoint=str(file))

@@ -1,0 +1,432 @@
+"""The report of a study: what it says, what it draws, and that a browser and a printer show it."""
+
+import json
+import math
+import re
+from itertools import combinations, pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from skinbit.matching.evaluation import evaluate_at, evaluate_subset
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.results import curve_table, metric_table, rank_experiments
+from skinbit.params import EvaluationParams, StudyParams
+from skinbit.pipelines.evaluation.nodes import add_test_results, collect_results, summarise_experiment, write_report
+from skinbit.report.charts import axis_from_zero, f1_chart, history_chart, make_axis, shown_range
+from skinbit.report.data_summary import measure_subset, summarise_data
+from skinbit.report.findings import findings, headline, transfer_costs
+from skinbit.report.study import prepare_report
+
+SETTINGS = {
+    "backbone": {"model": "test_vit", "weights": "mine.safetensors", "pooling": {"levels": [1, 2]}, "model_args": {}},
+    "split": {"stratify_by": "<i>dx"},
+    "folds": [0, 1, 2],
+    "seed": 42,
+}
+REJECTED = [
+    ("</script><script>alert(1)</script>", "a", "lesion has fewer than 2 images"),
+    ("b_1", "b", "lesion has more than 4 images"),
+    *((f"c_{n}", "", "<b>no lesion_id") for n in range(5)),
+]
+LONG_NAME = "resnet_triplet_with_a_name_much_longer_than_a_phone_is_wide"
+
+
+class Study:
+    """A small study, made by the functions that make a real one."""
+
+    def __init__(self, noises, folds=(0, 1, 2), has_test=True, dim=8):
+        self.params = StudyParams(experiments=tuple(noises), folds=folds)
+        generator = np.random.default_rng(3)
+        dealt = [*range(3), *([-1] if has_test else [])]
+        rows = [
+            (f"{fold}_{lesion}_{image}", f"{fold}_{lesion}", "test" if fold == -1 else "train", fold)
+            for fold in dealt
+            for lesion in range(9)
+            for image in range(2 + lesion % 3)
+        ]
+        self.split = pd.DataFrame(rows, columns=["image_id", "lesion_id", "subset", "fold"])
+        self.rejected = pd.DataFrame(REJECTED, columns=["image_id", "lesion_id", "reason"])
+        self.results, self.summaries = {}, {}
+        for name, noise in noises.items():
+            self._run(name, noise, dim, has_test, generator)
+        settings = {name: tuple(name.split("_")[:2]) for name in noises}
+        self.leaderboard = rank_experiments(self.results, settings)
+
+    def _run(self, name, noise, dim, has_test, generator):
+        def evaluate(fold):
+            lesions = self.split.loc[self.split["fold"] == fold, "lesion_id"]
+            centres = {lesion: generator.normal(size=dim) for lesion in sorted(set(lesions))}
+            values = np.array([centres[lesion] + noise * generator.normal(size=dim) for lesion in lesions])
+            return evaluate_subset(unit_vectors(values.astype(np.float32)), lesions.tolist(), EvaluationParams())
+
+        found = [evaluate(fold) for fold in self.params.folds]
+        curves = [curve_table(each.sweeps) for each in found]
+        results = collect_results(self.params, *(metric_table(each.metrics) for each in found), *curves)
+        if has_test:
+            average = results.set_index("metric")["mean"]
+            cuts = {"cosine": average["cosine_threshold"], "dbscan": average["dbscan_eps"]}
+            results = add_test_results(results, metric_table(evaluate_at(evaluate(-1), cuts)))
+        groups = [pd.DataFrame({"cluster_id": each.clusters}) for each in found]
+        histories = []
+        if not name.endswith("baseline"):
+            histories = [pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.2], "f1": [np.nan, 0.3]}) for _ in found]
+        self.results[name] = results
+        summary = summarise_experiment(self.params, results, SETTINGS, *curves, *groups, *histories)
+        self.summaries[name] = json.loads(json.dumps(summary))
+
+    def prepare(self):
+        return prepare_report(self.leaderboard, self.split, self.rejected, self.summaries, self.params.folds)
+
+    def page(self):
+        summaries = (self.summaries[name] for name in self.params.experiments)
+        return write_report(self.params, self.leaderboard, self.split, self.rejected, *summaries)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return Study({"vit_baseline": 1.5, "vit_triplet": 0.6, LONG_NAME: 0.9})
+
+
+@pytest.fixture(scope="module")
+def one_fold():
+    return Study({"vit_baseline": 1.0, "vit_triplet": 0.5}, folds=(1,), has_test=False)
+
+
+def row(experiment="vit_triplet", **figures):
+    methods = ("cosine", "dbscan")
+    names = [f"{method}_{name}" for method in methods for name in ("f1_mean", "f1_std", "f1_test")]
+    names += [f"{method}_f1_transfer_{name}" for method in methods for name in ("mean", "std")]
+    return dict.fromkeys(names) | {"experiment": experiment} | figures
+
+
+def sizes(folds=(0, 1), has_test=True):
+    rows = [("a", "A", "train", 0), ("b", "A", "train", 0), ("c", "B", "train", 1), ("d", "B", "train", 1)]
+    rows += [("e", "C", "test", -1)] if has_test else []
+    split = pd.DataFrame(rows, columns=["image_id", "lesion_id", "subset", "fold"])
+    return summarise_data(split, pd.DataFrame(columns=["image_id", "lesion_id", "reason"]), folds)
+
+
+class TestWords:
+    def test_the_headline_names_the_best_experiment_and_its_f1_with_the_other_folds_cuts(self):
+        board = [row(cosine_f1_mean=0.9, cosine_f1_transfer_mean=0.5, cosine_f1_transfer_std=0.01), row("other")]
+        assert (
+            headline(board)
+            == "vit_triplet recognises images of the same lesion best: pairwise F1\xa00.500\xa0±\xa00.010"
+        )
+
+    def test_a_single_experiment_is_not_called_the_best(self):
+        board = [row(cosine_f1_mean=0.9, cosine_f1_transfer_mean=0.5)]
+        assert headline(board) == "vit_triplet recognises images of the same lesion with pairwise F1\xa00.500"
+
+    def test_an_undefined_f1_is_never_printed_as_a_figure(self):
+        data = sizes()
+        assert headline([row(), row("other")]) == "No experiment has a defined F1"
+        assert findings([row()], data, {}) == (
+            "No fold that ran has a positive pair, or no cut lies in the searched range.",
+        )
+
+    def test_one_fold_says_that_its_f1_is_optimistic(self):
+        board = [row(cosine_f1_mean=0.4)]
+        assert headline(board).endswith("0.400")
+        said = findings(board, sizes(folds=(1,)), {"vit_triplet": {"cosine_f1": {"fold_1": 0.4, "mean": 0.4}}})
+        assert said[0].startswith("Only fold 1 ran (2 images of 1 lesion)")
+        assert "optimistic" in said[0]
+
+    @pytest.mark.parametrize(
+        ("has_test", "f1", "words"),
+        [
+            (False, None, "No lesions were kept for a test"),
+            (True, None, "pipeline final_model"),
+            (True, 0.25, "final model reaches F1\xa00.250"),
+        ],
+    )
+    def test_what_is_known_of_the_test_is_said(self, has_test, f1, words):
+        board = [row(cosine_f1_mean=0.4, cosine_f1_test=f1)]
+        said = findings(board, sizes(has_test=has_test), {"vit_triplet": {"cosine_f1": {"fold_0": 0.4, "mean": 0.4}}})
+        assert words in said[1]
+
+    def test_the_lead_is_counted_in_folds(self):
+        board = [row(name, cosine_f1_mean=0.4, cosine_f1_transfer_mean=0.4) for name in ("first", "second")]
+        figures = {
+            name: {"cosine_f1": dict.fromkeys(f1), "cosine_f1_transfer": f1}
+            for name, f1 in {
+                "first": {"fold_0": 0.5, "fold_1": 0.3, "fold_2": None, "fold_3": 0.5},
+                "second": {"fold_0": 0.4, "fold_1": 0.3, "fold_2": 0.1, "fold_3": 0.4},
+            }.items()
+        }
+        said = findings(board, sizes(), figures)
+        assert any("ahead of it in 2 of 4 folds" in sentence for sentence in said)
+        assert "over 3 of 4 folds" in said[0], "F1 is undefined in one"
+
+    def test_the_cost_of_a_carried_cut_is_the_difference_of_the_printed_figures(self):
+        figures = {
+            "cosine_f1": {"mean": 0.5004, "test": 0.4},
+            "cosine_f1_transfer": {"mean": 0.4496},
+            "cosine_f1_oracle": {"mean": None, "test": 0.4},
+            "dbscan_f1": {"mean": 0.3},
+            "dbscan_f1_transfer": {"mean": None},
+        }
+        (sentence,) = transfer_costs(figures)
+        assert "from the other folds it costs 0.050 of F1 (0.500\xa0→\xa00.450)" in sentence
+        assert "mean of the folds' threshold costs no F1 (0.400\xa0→\xa00.400)" in sentence
+
+
+class TestData:
+    @given(st.lists(st.sampled_from("abcde"), max_size=12))
+    def test_pairs_are_all_pairs_of_images(self, lesion_ids):
+        pairs = list(combinations(lesion_ids, 2))
+        positives = sum(first == second for first, second in pairs)
+        size = measure_subset("x", pd.Series(lesion_ids, dtype="str"))
+        assert (size.n_pairs, size.n_positive_pairs) == (len(pairs), positives)
+        assert size.n_lesions == len(set(lesion_ids))
+        expected = (len(pairs) - positives) / positives if positives else None
+        assert size.negatives_per_positive == expected
+
+    def test_every_image_is_counted_once(self, study):
+        data = study.prepare().data
+        assert data.n_images == len(study.split)
+        assert data.n_lesions == study.split["lesion_id"].nunique()
+        assert sum(n_images * n_lesions for n_images, n_lesions in data.lesions_by_images) == data.n_images
+        assert data.n_left_out == len(REJECTED)
+
+    def test_reasons_stand_with_the_most_frequent_first_and_a_few_examples(self, study):
+        reasons = study.prepare().data.left_out
+        assert [(reason.n_images, reason.n_lesions, len(reason.examples)) for reason in reasons] == [
+            (5, 0, 3),
+            (1, 1, 1),
+            (1, 1, 1),
+        ]
+
+    def test_folds_that_did_not_run_are_marked_and_not_counted_as_validation(self, one_fold):
+        data = one_fold.prepare().data
+        assert [subset.note for subset in data.subsets] == ["did not run", "", "did not run"]
+        assert data.validation.n_lesions == 9
+        assert data.test is None
+
+
+def value_drawn(path, unit):
+    """Read a step path: its height, in units from the bottom, right of a place."""
+    x, y = map(int, re.match(r"M(\d+) (\d+)", path).groups())
+    steps = [(x, y)]
+    for direction, length in re.findall(r"([hv])(-?\d+)", path):
+        x, y = (x + int(length), y) if direction == "h" else (x, y + int(length))
+        steps.append((x, y))
+    for (x, y), (next_x, next_y) in pairwise(steps):
+        if y == next_y and min(x, next_x) <= unit <= max(x, next_x):
+            return 1000 - y
+    return None
+
+
+class TestCharts:
+    @given(
+        st.lists(st.floats(0.01, 0.99), min_size=2, max_size=30, unique=True),
+        st.lists(st.floats(0, 1), min_size=30, max_size=30),
+        st.booleans(),
+        st.integers(0, 1000),
+    )
+    def test_a_curve_keeps_its_value_up_to_the_next_cut(self, cuts, f1s, falls, unit):
+        cuts = sorted(cuts, reverse=falls)
+        curve = {"cut": cuts, "f1": f1s[: len(cuts)]}
+        chart = f1_chart("title", "cut", {"fold 0": curve}, axis_from_zero("F1", 1), None)
+        value = chart.x.start + unit / 1000 * (chart.x.end - chart.x.start)
+        width = (chart.x.end - chart.x.start) / 1000
+        entered = [n for n, cut in enumerate(cuts) if (cut >= value if falls else cut <= value)]
+        assume(entered and entered[-1] < len(cuts) - 1)
+        assume(min(abs(cut - value) for cut in cuts) > 2 * width)
+        assert value_drawn(chart.lines[0].path, unit) == pytest.approx(1000 * curve["f1"][entered[-1]], abs=1)
+
+    def test_what_lies_beyond_the_axis_reaches_its_ends_and_no_further(self):
+        curves = {
+            "fold 0": {"cut": [0.9, 0.4], "f1": [1.0, 1.0]},
+            "fold 1": {"cut": [1.0, 0.8, 0.5, 0.1], "f1": [0.1, 1.0, 0.5, 0.1]},
+        }
+        chart = f1_chart("title", "cut", curves, axis_from_zero("F1", 1), 0.8)
+        assert chart.lines[1].path == "M1000 900h-200v-900h-600v500h-200"
+        assert chart.mark == 80
+
+    @given(st.lists(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 1)), max_size=8), max_size=4))
+    def test_the_shown_cuts_are_those_with_a_fifth_of_the_best_f1(self, folds):
+        curves = [{"cut": [cut for cut, _ in fold], "f1": [f1 for _, f1 in fold]} for fold in folds]
+        worth = [cut for fold in folds for cut, f1 in fold if f1 >= 0.2 * max(value for _, value in fold)]
+        assert shown_range(curves) == ((min(worth), max(worth)) if len(set(worth)) > 1 else None)
+
+    @given(st.floats(-2, 2), st.floats(1e-4, 1e3))
+    def test_ticks_are_few_distinct_and_where_they_say(self, start, length):
+        axis = make_axis("x", start, start + length)
+        assert 1 <= len(axis.ticks) <= 6
+        assert len({tick.text for tick in axis.ticks}) == len(axis.ticks)
+        for tick in axis.ticks:
+            assert float(tick.text) == pytest.approx(start + tick.at / 100 * length, abs=2e-4 * length)
+
+    @given(st.floats(1e-3, 1e3))
+    def test_an_axis_from_zero_ends_with_a_tick_at_or_above_the_top(self, top):
+        axis = axis_from_zero("F1", top)
+        assert (axis.ticks[0].at, axis.ticks[-1].at) == (0, 100)
+        assert top <= axis.end * (1 + 1e-9) <= 2 * top
+
+    def test_epochs_have_whole_ticks_also_where_there_is_one(self):
+        for last in (1, 2, 7):
+            history = {"epoch": list(range(1, last + 1)), "loss": [0.1] * last}
+            chart = history_chart("loss", {"fold 0": history}, "loss", axis_from_zero("loss", 0.1), mark_best=False)
+            assert all(tick.text.isdigit() for tick in chart.x.ticks)
+
+    def test_an_undefined_value_leaves_a_gap_and_the_first_maximum_is_marked(self):
+        history = {"epoch": [1, 2, 3, 4, 5], "f1": [0.5, None, 0.25, 1.0, 1.0]}
+        chart = history_chart("F1", {"fold 0": history}, "f1", axis_from_zero("F1", 1), mark_best=True)
+        assert chart.lines[0].path == "M0 500M500 750L750 0L1000 0"
+        assert chart.lines[0].best == (750, 0)
+
+    def test_a_fold_without_a_curve_and_a_mean_cut_beyond_the_axis_draw_nothing(self):
+        empty = {"cut": [], "f1": []}
+        curves = {"fold 0": empty, "fold 1": {"cut": [0.9, 0.8], "f1": [1.0, 0.5]}}
+        chart = f1_chart("title", "cut", curves, axis_from_zero("F1", 1), 0.1)
+        assert (chart.lines[0].path, chart.lines[0].best, chart.mark) == ("", None, None)
+
+
+class TestReport:
+    def test_the_best_figures_of_a_column_are_marked_and_undefined_ones_are_not(self):
+        study = Study({"vit_baseline": 1.0, "vit_triplet": 0.5})
+        study.leaderboard.loc[:, "cosine_f1_mean"] = 0.5
+        study.leaderboard.loc[0, "dbscan_f1_mean"] = math.nan
+        study.leaderboard["dbscan_f1_test"] = math.nan
+        first, second = study.prepare().board
+        assert [first.cells[0].is_best, second.cells[0].is_best] == [True, True]
+        assert [first.cells[3].is_best, second.cells[3].is_best] == [False, True]
+        assert [first.cells[5].is_best, second.cells[5].is_best] == [False, False]
+
+    def test_figures_are_those_of_the_results(self, study):
+        for experiment in study.prepare().experiments:
+            results = study.results[experiment.row.experiment].set_index("metric")
+            for metric in (metric for _, metrics in experiment.metrics for metric in metrics):
+                shown = [*metric.folds, metric.mean, metric.std, metric.test]
+                expected = [None if np.isnan(value) else value for value in results.loc[metric.name]]
+                assert shown == pytest.approx(expected)
+
+    def test_groups_of_all_folds_hold_every_image_of_the_validation_lesions(self, study):
+        report = study.prepare()
+        for experiment in report.experiments:
+            *folds, together, lesions = experiment.sizes
+            assert together.total == sum(fold.total for fold in folds)
+            assert lesions.total == report.data.validation.n_lesions
+            assert lesions.counts == (0, 9, 9, 9, 0, 0)
+
+    def test_settings_have_the_names_that_params_take(self, study):
+        settings = dict(study.prepare().experiments[0].settings)
+        assert ("pooling.levels", "[1, 2]") in settings["backbone"]
+        assert ("model_args", "{}") in settings["backbone"]
+        assert settings["study"] == (("folds", "[0, 1, 2]"), ("seed", "42"))
+
+    def test_pair_pages_are_linked_only_where_there_are_test_figures(self, study, one_fold):
+        addresses = [address for each in study.prepare().experiments for _, address in each.pair_pages]
+        assert sorted(addresses) == sorted(
+            f"{name}/misclassifications_{method}.html" for name in study.summaries for method in ("cosine", "dbscan")
+        )
+        assert not any(each.pair_pages for each in one_fold.prepare().experiments)
+
+
+class TestPage:
+    def test_the_same_study_gives_the_same_bytes(self, study):
+        assert study.page() == study.page()
+
+    def test_what_a_csv_says_is_text_and_never_markup(self, study):
+        page = study.page()
+        assert "<script>alert(1)" not in page
+        assert "&lt;b&gt;no lesion_id" in page
+        assert "&lt;i&gt;dx" in page
+
+    def test_all_links_are_relative_and_nothing_is_loaded(self, study):
+        links = re.findall(r'(?:href|src)="([^"]*)"', study.page())
+        assert links
+        assert not [link for link in links if re.match(r"/|\w+:", link)]
+
+    def test_undefined_figures_are_dashes_and_say_so(self, one_fold):
+        page = one_fold.page()
+        assert '<span class="soft" title="undefined">\N{EN DASH}</span>' in page
+        assert not re.search(r"\b(nan|None|NaN)\b", page)
+        assert "The rank follows the own cut." in page
+
+    def test_a_whole_study_stays_small(self):
+        study = Study({f"vit_{number}": 1.5 for number in range(12)})
+        evenly = np.linspace(0, 1, 400)
+        jagged = {"cut": evenly.tolist(), "f1": np.random.default_rng(1).random(400).tolist()}
+        for summary in study.summaries.values():
+            summary["curves"] = {fold: {"cosine": jagged, "dbscan": jagged} for fold in summary["curves"]}
+            history = {"epoch": list(range(1, 201)), "loss": jagged["f1"][:200], "f1": jagged["f1"][200:]}
+            summary["histories"] = dict.fromkeys(summary["histories"], history)
+        assert len(study.page().encode()) < 3_000_000 * 3 / 5, "three folds of five"
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, study, tmp_path_factory):
+    """The page in a browser."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(study.page(), encoding="utf-8")
+    chromium.get_log("browser"), chromium.get_log("performance")
+    chromium.get(path.as_uri())
+    return chromium
+
+
+def is_open(browser):
+    return browser.execute_script("return [...document.querySelectorAll('details.experiment')].map((d) => d.open)")
+
+
+class TestInABrowser:
+    def test_opens_from_disk_without_errors_or_requests(self, opened):
+        messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+        requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        assert [url for url in requests if not url.startswith("file:")] == []
+        assert len(requests) == 1
+        assert opened.get_log("browser") == []
+
+    def test_the_best_experiment_is_open_and_the_keyboard_opens_others(self, opened):
+        from selenium.webdriver.common.keys import Keys
+
+        assert is_open(opened) == [True, False, False]
+        summary = opened.find_elements("css selector", "details.experiment > summary")[1]
+        summary.send_keys(Keys.ENTER)
+        assert is_open(opened) == [True, True, False]
+        summary.send_keys(Keys.ENTER)
+        assert is_open(opened) == [True, False, False]
+
+    def test_a_link_of_the_leaderboard_opens_its_experiment(self, opened, study):
+        last = study.leaderboard["experiment"].iloc[-1]
+        opened.find_element("css selector", f".board a[href='#experiment-{last}']").click()
+        assert is_open(opened) == [True, False, True]
+
+    def test_one_button_opens_and_closes_all(self, opened):
+        button = opened.find_element("id", "all")
+        button.click()
+        assert is_open(opened) == [True, True, True]
+        assert (button.text, button.get_attribute("aria-expanded")) == ("Close all", "true")
+        button.click()
+        assert is_open(opened) == [False, False, False]
+        button.click()
+
+    def test_nothing_reaches_beyond_a_phone_but_what_scrolls(self, opened):
+        metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        beyond = opened.execute_script(
+            "return [...document.querySelectorAll('body *')].filter((element) => !element.closest('.scroll')"
+            " && element.getBoundingClientRect().right > 400.5).map((element) => element.outerHTML.slice(0, 80))"
+        )
+        width = opened.execute_script("return document.documentElement.scrollWidth")
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        assert beyond == []
+        assert width == 400
+
+    def test_printing_opens_everything_and_closes_it_again(self, opened):
+        from base64 import b64decode
+
+        opened.execute_script(
+            "document.querySelectorAll('details').forEach((section) => { section.open = false; });"
+            "addEventListener('beforeprint', () => {"
+            " window.printed = [...document.querySelectorAll('details')].every((section) => section.open); });"
+        )
+        printed = b64decode(opened.print_page())
+        assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 3
+        assert opened.execute_script("return window.printed")
+        assert not any(is_open(opened))
