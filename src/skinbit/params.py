@@ -452,7 +452,9 @@ class Parameters(Block):
             raise ValueError(f"{clash[0]!r} names a backbone and an experiment: rename one of them")
         taken = sorted(STAGES & (self.experiments.keys() | self.backbones.keys()))
         if taken:
-            raise ValueError(f"nothing may be called {taken[0]!r}: a stage of the study has this name")
+            raise ValueError(
+                f"an experiment or backbone must not be called {taken[0]!r}: a stage of the study has this name"
+            )
         return self
 
     @model_validator(mode="after")
