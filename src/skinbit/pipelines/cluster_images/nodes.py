@@ -393,7 +393,7 @@ def _settings(document: dict[str, Any], checkpoint: Checkpoint) -> dict[str, str
         "model": f"{header['backbone']['model']}, {header['loss']}",
         "method": f"{document['method']}, {unit} {document['cut']:.4f}",
         "joined from": f"similarity {document['similarity']:.4f}",
-        "to be checked between": f"similarities {document['unsure_from']:.4f} and {document['unsure_to']:.4f}",
+        "unsure between": f"similarities {document['unsure_from']:.4f} and {document['unsure_to']:.4f}",
     }
 
 
@@ -414,7 +414,7 @@ def _open_folder(photograph_folders: Callable[[str], ImageFolder], path: str, pa
     folder = photograph_folders(path)
     if not folder.fs.isdir(folder.root):
         raise InputError(
-            f"There is no folder {folder.root}. Remedy: correct {parameter}; it is relative to the project."
+            f"There is no folder {folder.root}.\n  Remedy: correct {parameter}; a relative path starts at the project."
         )
     return folder
 
