@@ -1,6 +1,6 @@
 # The few daily commands; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format viz bench
+.PHONY: help demo test lint format viz docs bench
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +23,10 @@ format:  ## rewrite the code in the project's format
 
 viz:  ## the graph of the demo in the browser
 	uv run kedro viz run --env demo
+
+docs:  ## the documentation in the browser, tables of the pipelines made anew
+	uv run python -W ignore tests/docs/test_pipeline_pages.py
+	NO_MKDOCS_2_WARNING=1 uv run mkdocs serve --open
 
 bench:  ## the figures of docs/performance.md
 	uv run python -m benchmarks.matching

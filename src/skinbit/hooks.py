@@ -3,19 +3,27 @@
 import logging
 from functools import reduce
 from operator import getitem
+from pathlib import Path, PurePath
+from textwrap import indent
 from typing import Any
 
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from skinbit.catalog import StudyCatalog
 from skinbit.fingerprints import hash_value, plan_recipes
+from skinbit.matching.results import rank_experiments
+from skinbit.report.console import tabulate_best
 from skinbit.study import active_parameters
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 3
+
+_BEST = 5
+"""So many experiments are shown at the end of a run."""
 
 
 class FingerprintHooks:
@@ -31,6 +39,36 @@ class FingerprintHooks:
             unknown = {f"{name} (nothing says what made it)" for name, found in given.items() if found is None}
             # An input that this run makes too has changed because of something further up, which is worth naming.
             logger.info(_explain(pipeline, catalog, sorted(changes - pipeline.all_outputs()) + sorted(unknown)))
+
+
+class SummaryHooks:
+    """Says at the end of a run which experiments are best, and where the files are."""
+
+    def __init__(self) -> None:
+        self._project = Path.cwd()
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note where the project is: places are named from there."""
+        self._project = Path(context.project_path)
+
+    @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """Show the best of the experiments whose results this run was for; last of the hooks."""
+        outputs, parameters = pipeline.all_outputs(), active_parameters()
+        names = [name for name in parameters.study.experiments if f"{name}.results" in outputs]
+        if not names:
+            return
+        entries = {name: parameters.experiments[name] for name in names}
+        settings = {name: (entry.backbone, entry.loss) for name, entry in entries.items()}
+        board = rank_experiments({name: catalog.load(f"{name}.results") for name in names}, settings)
+        files = [name for name in ("report", "leaderboard") if name in outputs] or [f"{name}.results" for name in names]
+        lines = [tabulate_best(board, _BEST), *(self._place(catalog, name) for name in files)]
+        logger.info("pairwise F1 by cosine threshold:\n%s", indent("\n".join(lines), "  "))
+
+    def _place(self, catalog: StudyCatalog, name: str) -> str:
+        path = PurePath(catalog[name]._describe()["filepath"])
+        return (path.relative_to(self._project) if path.is_relative_to(self._project) else path).as_posix()
 
 
 def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:

@@ -4,7 +4,7 @@ One root model (``Parameters``) validates everything that YAML and ``--params`` 
 misspelt key fails at any depth. Nodes receive the blocks typed.
 """
 
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
@@ -332,6 +332,23 @@ class ExperimentParams(Block):
         settings: LossParams = getattr(losses, self.loss)
         return _overridden(settings, self.loss_options)
 
+    def settings(self, backbone: BackboneParams, training: TrainingBlock, losses: LossesParams) -> dict[str, Any]:
+        """Give everything that is set for this experiment alone, defaults included, as plain values by block."""
+        own = self.applied_to(backbone)
+        if own.weights is not None:  # the folder is this machine's affair; features carry the weights' hash
+            own = own.model_copy(update={"weights": PurePath(own.weights).name})
+        blocks: dict[str, Block] = {"backbone": own, "experiment": self}
+        if self.is_trained:
+            blocks |= {
+                "training": self.training_params(training, own.frozen),
+                "augmentation": training.augmentation,
+                "loss": self.loss_params(losses),
+            }
+        plain = {name: block.model_dump(mode="json") for name, block in blocks.items()}
+        if self.is_trained:
+            plain["training"] |= {"threads": training.threads, "canvas": training.canvas}
+        return plain
+
     def _overrides(self) -> dict[str, Any]:
         replaced = {name: getattr(self, name) for name in ("image_size", "pooling", "test_views")}
         return {name: value for name, value in replaced.items() if value is not None}
@@ -414,6 +431,24 @@ class ClusterParams(Block):
         return self
 
 
+ArtifactKind = Literal["results", "config", "figures", "pages", "checkpoint"]
+
+
+class TrackingParams(Block):
+    """Where runs are written down; changes no result, so it is part of no fingerprint."""
+
+    enabled: bool = True
+    backend: Literal["mlflow", "wandb"] = Field(default="mlflow", description="wandb: needs the extra skinbit[wandb]")
+    uri: str | None = Field(
+        default=None, min_length=1, description="of a server or database; none: the project's own, on this machine"
+    )
+    experiment: str = Field(default="skinbit", min_length=1, description="MLflow experiment, or W&B project")
+    artifacts: Annotated[tuple[ArtifactKind, ...], BeforeValidator(_split_joined)] = Field(
+        default=("results", "config", "figures", "pages", "checkpoint"),
+        description="what files are copied; pages show photographs and name images",
+    )
+
+
 class SampleParams(Block):
     """The synthetic photographs of `sample_data`."""
 
@@ -435,6 +470,7 @@ class Parameters(Block):
     sample: SampleParams = SampleParams()
     report: ReportParams = ReportParams()
     cluster: ClusterParams = ClusterParams()
+    tracking: TrackingParams = TrackingParams()
     training: TrainingBlock = TrainingBlock()
     losses: LossesParams = LossesParams()
     backbones: dict[Name, BackboneParams]

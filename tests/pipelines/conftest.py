@@ -25,6 +25,7 @@ class Project:
         for name in ("pyproject.toml", ".telemetry"):
             shutil.copy(REPOSITORY / name, root)
         (root / "src").mkdir()  # the package itself is installed
+        (root / "conf/base/parameters_tracking.yml").write_text("tracking: {enabled: false}\n")  # tests/tracking
 
     def run(
         self, env: str = "demo", pipelines: tuple[str, ...] = (), only_missing: bool = False, runner=None, **params

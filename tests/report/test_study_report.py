@@ -65,7 +65,7 @@ class Study:
 
         found = [evaluate(fold) for fold in self.params.folds]
         curves = [curve_table(each.sweeps) for each in found]
-        results = collect_results(self.params, *(metric_table(each.metrics) for each in found), *curves)
+        results = collect_results(self.params, *(metric_table(each.metrics) for each in found), *curves, name=name)
         if has_test:
             average = results.set_index("metric")["mean"]
             cuts = {"cosine": average["cosine_threshold"], "dbscan": average["dbscan_eps"]}

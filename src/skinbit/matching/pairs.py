@@ -93,3 +93,23 @@ def pair_blocks(similarities: FloatArray, block_values: int = BLOCK_VALUES) -> I
     n_images = len(similarities)
     for start, stop in row_blocks(n_images, block_values):
         yield np.concatenate([similarities[row, row + 1 :] for row in range(start, stop)])
+
+
+def count_by_similarity(
+    similarities: FloatArray, labels: LabelArray, edges: NDArray[np.float64]
+) -> tuple[LabelArray, LabelArray]:
+    """Count positive and negative pairs in ranges of similarity.
+
+    Args:
+        similarities: ``(n, n)``, symmetric.
+        labels: ``(n,)``, the lesion of each image.
+        edges: ``(m + 1,)`` ascending; a range holds its lower edge, the last one both. Pairs beyond are not counted.
+
+    Returns:
+        Positive pairs and negative pairs of each range, ``(m,)`` each.
+    """
+    positive = np.histogram(positive_similarities(similarities, labels), edges)[0]
+    both = np.zeros(len(edges) - 1, dtype=np.int64)
+    for pairs in pair_blocks(similarities):
+        both += np.histogram(pairs, edges)[0]
+    return positive, both - positive

@@ -41,6 +41,22 @@ def most_similar_pairs(
     return descending[: np.searchsorted(-descending, -last, side="left")], float(last)
 
 
+def nearest_images(similarities: FloatArray, row: int, n_images: int) -> LabelArray:
+    """Give the images most similar to one image.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric.
+        row: The image.
+        n_images: How many others at most.
+
+    Returns:
+        Rows of other images, most similar first, of equally similar ones the first rows.
+    """
+    order = np.argsort(-similarities[row], kind="stable")
+    nearest: LabelArray = order[order != row][:n_images]
+    return nearest
+
+
 @dataclass(frozen=True)
 class PairRanking:
     """Where the positive pairs stand among all pairs.

@@ -6,9 +6,11 @@ import pandas as pd
 
 from skinbit.data.images import ImageFolder, check_images
 from skinbit.data.metadata import ROW, lesion_fates
-from skinbit.data.splits import TEST, choose_lesions, split_lesions
+from skinbit.data.splits import choose_lesions, split_lesions
 from skinbit.errors import InputError
 from skinbit.params import DataParams, SplitParams
+from skinbit.report.console import describe_pairs
+from skinbit.report.data_summary import summarise_data
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def assign_images(raw_metadata: pd.DataFrame, data: DataParams, split: SplitPara
         )
         dealt = dealt[dealt["lesion_id"].isin(chosen)]
     table.loc[dealt.index, ["subset", "fold"]] = dealt[["subset", "fold"]]
+    _log_decisions(table)
     return table.astype({"fold": "Int64"})
 
 
@@ -85,21 +88,26 @@ def tabulate_split(
     """
     is_used = assignment["image_id"].isin(set(image_index["image_id"]))
     used, rejected = assignment[is_used], assignment[~is_used]
-    _log_decisions(used, rejected)
     metadata = used.drop(columns=[ROW, "reason", "subset", "fold"])
     split = used[["image_id", "lesion_id", "subset", "fold"]].astype({"fold": "int64"})
     return metadata, split, rejected[["image_id", "lesion_id", "reason"]]
 
 
-def _log_decisions(used: pd.DataFrame, rejected: pd.DataFrame) -> None:
-    lesions = used.groupby("lesion_id")["subset"].first()
-    n_test = int((lesions == TEST).sum())
+def _log_decisions(table: pd.DataFrame) -> None:
+    """Tell what is used, what is left out and what there is to find, before anything takes time."""
+    is_used = table["reason"] == ""
+    used = table[is_used]
+    summary = summarise_data(used, table[~is_used], used["fold"].unique().tolist())
+    n_test = summary.test.n_lesions if summary.test else 0
     logger.info(
         "using %d images of %d lesions: %d lesions for cross-validation, %d for the test",
-        len(used),
-        len(lesions),
-        len(lesions) - n_test,
+        summary.n_images,
+        summary.n_lesions,
+        summary.n_lesions - n_test,
         n_test,
     )
-    for reason, images in rejected.groupby("reason")["image_id"]:
-        logger.info("left out %d images: %s", len(images), reason)
+    for reason in summary.left_out:
+        logger.info("left out %d images: %s (%d lesions)", reason.n_images, reason.reason, reason.n_lesions)
+    if not summary.left_out:
+        logger.info("no image is left out")
+    logger.info(describe_pairs(summary))

@@ -31,6 +31,7 @@ from skinbit.params import (
     StudyParams,
     TrainingBlock,
 )
+from skinbit.report.console import describe_cuts
 
 logger = logging.getLogger(__name__)
 
@@ -78,21 +79,24 @@ def evaluate_training(
     return pd.concat([metrics, best_epoch], ignore_index=True), sweeps, clusters
 
 
-def collect_results(study: StudyParams, *tables: pd.DataFrame) -> pd.DataFrame:
+def collect_results(study: StudyParams, *tables: pd.DataFrame, name: str) -> pd.DataFrame:
     """Put an experiment's folds side by side and add the transfer F1.
 
     Args:
         study: The folds that run.
         tables: Metrics of every fold, then curves of every fold, in the order of ``study.folds``.
+        name: Of the experiment.
 
     Returns:
         ``metric, fold_<k>, …, mean, std``.
     """
     n_folds = len(study.folds)
     metrics = [dict(zip(table["metric"], table["value"], strict=True)) for table in tables[:n_folds]]
-    return collect_folds(
+    results = collect_folds(
         dict(zip(study.folds, metrics, strict=True)), dict(zip(study.folds, tables[n_folds:], strict=True))
     )
+    logger.info("%s: %s", name, describe_cuts(results))
+    return results
 
 
 def add_test_results(cross_validation: pd.DataFrame, test_metrics: pd.DataFrame) -> pd.DataFrame:
@@ -214,30 +218,12 @@ def resolve_config(
         Plain values, ready for YAML.
     """
     from dataclasses import asdict
-    from pathlib import PurePath
 
     from skinbit.embedding.compute import resolve_compute
 
-    settings = experiment.applied_to(backbone)
-    if settings.weights is not None:  # the folder is this machine's affair; features carry the weights' hash
-        settings = settings.model_copy(update={"weights": PurePath(settings.weights).name})
-    blocks: dict[str, Block] = {
-        "backbone": settings,
-        "experiment": experiment,
-        "data": data,
-        "split": split,
-        "evaluation": evaluation,
-        "loader": loader,
-    }
-    if experiment.is_trained:
-        blocks |= {
-            "training": experiment.training_params(training, settings.frozen),
-            "augmentation": training.augmentation,
-            "loss": experiment.loss_params(losses),
-        }
-    plain = {name: block.model_dump(mode="json") for name, block in blocks.items()}
-    if experiment.is_trained:
-        plain["training"] |= {"threads": training.threads, "canvas": training.canvas}
+    shared: dict[str, Block] = {"data": data, "split": split, "evaluation": evaluation, "loader": loader}
+    plain = {name: block.model_dump(mode="json") for name, block in shared.items()}
+    plain |= experiment.settings(backbone, training, losses)
     return plain | {"compute": asdict(resolve_compute(compute)), "folds": list(study.folds), "seed": seed}
 
 
@@ -254,16 +240,7 @@ def make_leaderboard(study: StudyParams, experiments: dict[str, Any], *results: 
     """
     entries = {name: ExperimentParams.model_validate(experiments[name]) for name in study.experiments}
     settings = {name: (entry.backbone, str(entry.loss)) for name, entry in entries.items()}
-    board = rank_experiments(dict(zip(study.experiments, results, strict=True)), settings)
-    best = board.iloc[0]
-    logger.info(
-        "best of %d experiments: %s, pairwise F1 %.3f at a fold's own threshold, %.3f at the other folds'",
-        len(board),
-        best["experiment"],
-        best["cosine_f1_mean"],
-        best["cosine_f1_transfer_mean"],
-    )
-    return board
+    return rank_experiments(dict(zip(study.experiments, results, strict=True)), settings)
 
 
 def write_report(

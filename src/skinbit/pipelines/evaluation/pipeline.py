@@ -89,7 +89,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
     settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
     nodes = [
         Node(
-            collect_results,
+            update_wrapper(partial(collect_results, name=name), collect_results),
             ["params:study", *metrics, *sweeps],
             collected,
             name="collect_results",

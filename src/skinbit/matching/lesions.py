@@ -1,0 +1,104 @@
+"""What a cut makes of each lesion, and of each group: which lesions it takes apart, which groups mix lesions."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from skinbit.matching.pairs import FloatArray, cosine_similarities
+
+
+def tabulate_positive_pairs(
+    embeddings: FloatArray, lesion_ids: Sequence[str], image_ids: Sequence[str]
+) -> pd.DataFrame:
+    """List every pair of images of one lesion.
+
+    Args:
+        embeddings: ``(n_images, embedding_dim)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        lesion_ids: ``n_images`` true lesions.
+        image_ids: ``n_images`` distinct ids.
+
+    Returns:
+        ``lesion_id, image_a, image_b, similarity``, least similar pairs first, of equals the first ids.
+    """
+    similarities = cosine_similarities(embeddings)
+    rows_of: dict[str, list[int]] = {}
+    for row in sorted(range(len(image_ids)), key=image_ids.__getitem__):
+        rows_of.setdefault(lesion_ids[row], []).append(row)
+    pairs = [
+        (lesion_id, image_ids[a], image_ids[b], float(similarities[a, b]))
+        for lesion_id, rows in sorted(rows_of.items())
+        for position, a in enumerate(rows)
+        for b in rows[position + 1 :]
+    ]
+    table = pd.DataFrame(pairs, columns=["lesion_id", "image_a", "image_b", "similarity"])
+    return table.sort_values("similarity", kind="stable", ignore_index=True)
+
+
+def judge_lesions(positive_pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Tell how many of its own pairs each lesion loses at a threshold.
+
+    Args:
+        positive_pairs: From :func:`tabulate_positive_pairs`.
+        threshold: Similarity from which on a pair is predicted positive.
+
+    Returns:
+        ``lesion_id, n_images, n_pairs, n_missed, lowest, highest`` of every lesion with a pair, similarities of its
+        least and most similar one; those that lose most pairs first, of equals the least similar ones.
+    """
+    rows = [
+        (
+            lesion_id,
+            len({*pairs["image_a"], *pairs["image_b"]}),
+            len(pairs),
+            int((pairs["similarity"] < threshold).sum()),
+            pairs["similarity"].min(),
+            pairs["similarity"].max(),
+        )
+        for lesion_id, pairs in positive_pairs.groupby("lesion_id")
+    ]
+    table = pd.DataFrame(rows, columns=["lesion_id", "n_images", "n_pairs", "n_missed", "lowest", "highest"])
+    order = ["n_missed", "lowest", "lesion_id"]
+    return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
+
+
+def summarise_by_size(lesions: pd.DataFrame) -> pd.DataFrame:
+    """Count, by number of images, the lesions of which all pairs, some or none are found.
+
+    Args:
+        lesions: From :func:`judge_lesions`.
+
+    Returns:
+        ``n_images, n_lesions, all_found, some_found, none_found, n_pairs, n_missed``, fewest images first.
+    """
+    judged = lesions.assign(
+        n_lesions=1,
+        all_found=lesions["n_missed"] == 0,
+        some_found=(lesions["n_missed"] > 0) & (lesions["n_missed"] < lesions["n_pairs"]),
+        none_found=lesions["n_missed"] == lesions["n_pairs"],
+    )
+    counted = ["n_lesions", "all_found", "some_found", "none_found", "n_pairs", "n_missed"]
+    return judged.groupby("n_images")[counted].sum().reset_index()
+
+
+def find_mixed_groups(clustered_images: pd.DataFrame) -> pd.DataFrame:
+    """Find the groups that hold images of several lesions.
+
+    Args:
+        clustered_images: ``image_id, lesion_id, cluster_id``.
+
+    Returns:
+        ``cluster_id, n_images, n_lesions, n_false_pairs``, the last one its pairs of two lesions; most of these
+        first, of equals the first id.
+    """
+    rows = [
+        (cluster_id, len(images), images["lesion_id"].nunique(), _count_false_pairs(images["lesion_id"]))
+        for cluster_id, images in clustered_images.groupby("cluster_id")
+    ]
+    table = pd.DataFrame(rows, columns=["cluster_id", "n_images", "n_lesions", "n_false_pairs"])
+    mixed = table[table["n_lesions"] > 1]
+    return mixed.sort_values(["n_false_pairs", "cluster_id"], ascending=[False, True], ignore_index=True)
+
+
+def _count_false_pairs(lesion_ids: pd.Series) -> int:
+    sizes = lesion_ids.value_counts()
+    return (len(lesion_ids) ** 2 - int((sizes**2).sum())) // 2

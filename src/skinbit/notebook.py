@@ -1,0 +1,71 @@
+"""What a notebook needs to look at a study: its catalog, its parameters, its experiments."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedro.utils import find_kedro_project
+
+from skinbit.errors import InputError
+from skinbit.params import Parameters
+
+if TYPE_CHECKING:
+    from skinbit.catalog import StudyCatalog
+
+_ENVIRONMENT = "demo"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study whose outputs are on disk.
+
+    Attributes:
+        catalog: Loads every input and output by name.
+        parameters: What it runs with.
+    """
+
+    catalog: "StudyCatalog"
+    parameters: Parameters
+
+    @property
+    def best_experiment(self) -> str:
+        """Give the name of the experiment that leads the leaderboard."""
+        return str(self.catalog.load("leaderboard")["experiment"].iloc[0])
+
+
+def open_study(environment: str | None = None) -> Study:
+    """Open the study of the project around the working directory.
+
+    Args:
+        environment: Of the configuration; none: the one that KEDRO_ENV names, else the demo.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: If there is no project, or its outputs are not there yet.
+    """
+    project = find_kedro_project(Path.cwd())
+    if project is None:
+        raise InputError(f"{Path.cwd()} is in no Kedro project.\n  Remedy: start the notebook from its folder.")
+    # Kedro reads it on import, finds it from the project's own folder only, and prints tables its own way without it.
+    os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(project / "conf" / "logging.yml"))
+
+    # Of tqdm, which would like widgets for bars that no notebook of a finished study shows.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+
+    from kedro.framework.startup import bootstrap_project
+
+    from skinbit.session import StudySession
+    from skinbit.study import active_parameters
+
+    bootstrap_project(project)
+    environment = environment or os.environ.get("KEDRO_ENV") or _ENVIRONMENT
+    context = StudySession.create(project_path=project, env=environment).load_context()
+    if not context.catalog.exists("leaderboard"):
+        raise InputError(
+            f"The environment {environment} has no leaderboard yet.\n  Remedy: kedro run --env {environment}"
+        )
+    return Study(context.catalog, active_parameters())

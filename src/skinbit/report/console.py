@@ -1,0 +1,78 @@
+"""What a run says in plain lines: the cuts that were chosen, pairs of each fold, the best experiments."""
+
+import pandas as pd
+
+from skinbit.matching.evaluation import METHODS
+from skinbit.report.data_summary import DataSummary
+
+_CUTS = {"cosine": "threshold", "dbscan": "eps"}
+
+
+def describe_cuts(results: pd.DataFrame) -> str:
+    """Say which threshold and eps the folds chose.
+
+    Args:
+        results: ``metric, fold_<k>, …, mean, std`` of one experiment.
+
+    Returns:
+        Mean of each cut, with the standard deviation where several folds ran.
+    """
+    rows = results.set_index("metric")
+    n_folds = sum(str(column).startswith("fold_") for column in rows)
+    mean, std = rows["mean"], rows["std"]
+    cuts = [f"{word} {_spread(mean[METHODS[method]], std[METHODS[method]], 4)}" for method, word in _CUTS.items()]
+    return f"{', '.join(cuts)} ({'one fold' if n_folds == 1 else f'mean of {n_folds} folds'})"
+
+
+def describe_pairs(summary: DataSummary) -> str:
+    """Say how many positive pairs each subset has, and how many pairs there are for each of them.
+
+    Args:
+        summary: Of the data.
+
+    Returns:
+        One line.
+    """
+    subsets = [
+        f"{subset.name} {subset.n_positive_pairs:,} of {subset.n_pairs:,}"
+        + (f" ({subset.note})" if subset.note else "")
+        for subset in summary.subsets
+    ]
+    return f"positive pairs: {', '.join(subsets)}"
+
+
+def tabulate_best(leaderboard: pd.DataFrame, n_rows: int) -> str:
+    """Write the best experiments as a small table.
+
+    Args:
+        leaderboard: From :func:`skinbit.matching.results.rank_experiments`, best first.
+        n_rows: So many experiments at most.
+
+    Returns:
+        Lines of equal columns: rank, experiment, F1 at the threshold that orders the leaderboard, F1 on the test subset
+        where there is one.
+    """
+    has_transfer = leaderboard["cosine_f1_transfer_mean"].notna().any()
+    metric, whose = ("cosine_f1_transfer", "other folds'") if has_transfer else ("cosine_f1", "own")
+    rows = [["rank", "experiment", f"F1, {whose} threshold", "F1, test"]]
+    for row in leaderboard.head(n_rows).to_dict(orient="records"):
+        f1 = _spread(row[f"{metric}_mean"], row[f"{metric}_std"], 3)
+        rows.append([str(row["rank"]), row["experiment"], f1, _spread(row["cosine_f1_test"], float("nan"), 3)])
+    if leaderboard["cosine_f1_test"].isna().all():
+        rows = [cells[:-1] for cells in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place == 1 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        for cells in rows
+    ]
+    left_out = len(leaderboard) - n_rows
+    return "\n".join(lines + ([f"and {left_out} more"] if left_out > 0 else []))
+
+
+def _spread(mean: float, std: float, decimals: int) -> str:
+    if pd.isna(mean):
+        return "undefined"
+    return f"{mean:.{decimals}f}" + ("" if pd.isna(std) else f" ± {std:.{decimals}f}")

@@ -1,0 +1,137 @@
+"""Figures of the data: lesions by size, the split, positive against negative pairs."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from skinbit.data.splits import TEST_FOLD
+from skinbit.report.data_summary import SubsetSize, images_per_lesion
+from skinbit.report.palette import ACCENT, INK, LINE, SOFT, WARN, tidy
+
+
+def lesion_sizes(published: pd.Series, used: pd.Series) -> Figure:
+    """Draw how many lesions have one image, two, …, used ones apart from those left out.
+
+    Args:
+        published: The lesion of each image of the metadata.
+        used: The lesion of each image that the study uses.
+
+    Returns:
+        A figure of stacked bars.
+    """
+    every, taken = dict(images_per_lesion(published)), dict(images_per_lesion(used))
+    sizes = sorted(every)
+    kept = [taken.get(size, 0) for size in sizes]
+    left_out = [every[size] - taken.get(size, 0) for size in sizes]
+    figure = Figure(figsize=(6.5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    labels = [str(size) for size in sizes]
+    axes.bar(labels, kept, color=ACCENT, label="used", width=0.7)
+    if any(left_out):
+        axes.bar(labels, left_out, bottom=kept, color=LINE, label="left out", width=0.7)
+    for position, size in enumerate(sizes):
+        axes.annotate(f"{every[size]:,}", (position, every[size]), (0, 3), textcoords="offset points", ha="center")
+    axes.set(xlabel="images of a lesion", ylabel="lesions", ylim=(0, 1.12 * max(every.values())))
+    tidy(axes)
+    axes.grid(visible=False, axis="x")
+    axes.legend(frameon=False)
+    return figure
+
+
+def split_map(split: pd.DataFrame) -> Figure:
+    """Draw every lesion as a column and every subset as a row: a dark cell where it has images.
+
+    Args:
+        split: ``image_id, lesion_id, subset, fold``.
+
+    Returns:
+        A figure; a lesion in two subsets would be a column with two cells.
+    """
+    folds = sorted(set(split["fold"]), key=lambda fold: (fold == TEST_FOLD, fold))
+    names = ["test" if fold == TEST_FOLD else f"fold {fold}" for fold in folds]
+    counts = pd.crosstab(split["fold"], split["lesion_id"]).loc[folds]
+    columns = sorted(counts.columns, key=lambda lesion: (int(counts[lesion].to_numpy().argmax()), lesion))
+    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    axes = figure.subplots()
+    cells = np.ma.masked_equal(counts[columns].to_numpy(), 0)
+    fewest, most = int(cells.min()), int(cells.max())
+    shades = colormaps["Blues"](np.linspace(0.35, 0.95, most - fewest + 1))
+    low, high = fewest - 0.5, most + 0.5
+    colours = ListedColormap(shades)
+    picture = axes.imshow(cells, aspect="auto", cmap=colours, interpolation="nearest", vmin=low, vmax=high)
+    axes.set(xlabel="lesions", yticks=range(len(names)), yticklabels=names)
+    axes.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
+    tidy(axes)
+    axes.grid(visible=False)
+    axes.grid(which="minor", axis="y", color=LINE, linewidth=0.8)
+    axes.tick_params(which="both", length=0)
+    ticks = np.unique(np.linspace(fewest, most, min(most - fewest + 1, 5)).astype(int))
+    figure.colorbar(picture, ax=axes, label="images", ticks=ticks, pad=0.01)
+    return figure
+
+
+def pair_counts(subsets: Sequence[SubsetSize]) -> Figure:
+    """Draw positive and negative pairs of each subset on a logarithmic scale.
+
+    Args:
+        subsets: Folds and test subset.
+
+    Returns:
+        A figure; each subset says how many negative pairs it has for a positive one.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(subsets))
+    positive = [subset.n_positive_pairs for subset in subsets]
+    negative = [subset.n_pairs - subset.n_positive_pairs for subset in subsets]
+    for offset, heights, colour, label in ((-0.2, positive, ACCENT, "positive"), (0.2, negative, WARN, "negative")):
+        bars = axes.bar(places + offset, heights, 0.38, color=colour, label=f"{label} pairs")
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=8, color=SOFT, padding=2)
+    ratios = [subset.negatives_per_positive for subset in subsets]
+    names = [
+        subset.name + ("" if ratio is None else f"\n1 : {ratio:,.0f}")
+        for subset, ratio in zip(subsets, ratios, strict=True)
+    ]
+    axes.set(yscale="log", ylabel="pairs", xticks=places, xticklabels=names)
+    axes.margins(y=0.15)
+    tidy(axes)
+    axes.grid(visible=False, axis="x")
+    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def tabulate_shared_lesions(split: pd.DataFrame) -> pd.DataFrame:
+    """Count the lesions that any two subsets share.
+
+    Args:
+        split: ``image_id, lesion_id, subset, fold``.
+
+    Returns:
+        A symmetric table, folds first, then the test subset: lesions of a subset on the diagonal, shared ones beside.
+    """
+    folds = sorted(set(split["fold"]), key=lambda fold: (fold == TEST_FOLD, fold))
+    names = ["test" if fold == TEST_FOLD else f"fold {fold}" for fold in folds]
+    lesions = [set(split.loc[split["fold"] == fold, "lesion_id"]) for fold in folds]
+    return pd.DataFrame([[len(one & other) for other in lesions] for one in lesions], index=names, columns=names)
+
+
+def choose_by_size(lesion_ids: pd.Series, n_lesions: int) -> list[str]:
+    """Choose a few lesions, evenly over their numbers of images.
+
+    Args:
+        lesion_ids: The lesion of each image.
+        n_lesions: How many; all, if there are fewer.
+
+    Returns:
+        Lesion ids, those with most images first.
+    """
+    sizes = Counter(lesion_ids.tolist())
+    ordered = sorted(sizes, key=lambda lesion: (-sizes[lesion], lesion))
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(n_lesions, len(ordered))).round().astype(int))
+    return [ordered[place] for place in places]

@@ -1,0 +1,104 @@
+"""What a cut makes of lesions and groups, against plain loops over pairs."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skinbit.matching.clustering import clusters_at, spanning_tree
+from skinbit.matching.lesions import find_mixed_groups, judge_lesions, summarise_by_size, tabulate_positive_pairs
+from skinbit.matching.pairs import cosine_similarities, count_by_similarity, lesion_labels, unit_vectors
+from skinbit.matching.ranking import nearest_images
+
+
+@st.composite
+def subsets(draw):
+    """Embeddings, lesions and ids in any order; few directions give many ties."""
+    n_images = draw(st.integers(2, 14))
+    rows = draw(st.lists(st.tuples(*[st.integers(-2, 2)] * 2), min_size=n_images, max_size=n_images))
+    lesions = draw(st.lists(st.sampled_from("abcd"), min_size=n_images, max_size=n_images))
+    image_ids = draw(st.permutations([f"image{n:02}" for n in range(n_images)]))
+    return unit_vectors(np.array(rows) + 1e-3), lesions, image_ids
+
+
+def pairs_by_hand(embeddings, lesions, image_ids):
+    similarities = cosine_similarities(embeddings)
+    for a, b in itertools.combinations(sorted(range(len(image_ids)), key=image_ids.__getitem__), 2):
+        yield lesions[a], lesions[b], image_ids[a], image_ids[b], float(similarities[a, b])
+
+
+class TestPositivePairs:
+    @given(subsets())
+    def test_are_all_pairs_of_one_lesion_once_least_similar_first(self, subset):
+        table = tabulate_positive_pairs(*subset)
+        expected = [(a, i, j, s) for a, b, i, j, s in pairs_by_hand(*subset) if a == b]
+        assert sorted(table.itertuples(index=False, name=None)) == sorted(expected)
+        assert table["similarity"].is_monotonic_increasing
+
+    @given(subsets(), st.floats(-1, 1))
+    def test_are_missed_below_the_threshold(self, subset, threshold):
+        lesions = judge_lesions(tabulate_positive_pairs(*subset), threshold).set_index("lesion_id")
+        own = {lesion: [s for a, b, *_, s in pairs_by_hand(*subset) if a == b == lesion] for lesion in set(subset[1])}
+        assert set(lesions.index) == {lesion for lesion, similarities in own.items() if similarities}
+        for lesion, row in lesions.iterrows():
+            assert row["n_images"] == subset[1].count(lesion)
+            assert row["n_pairs"] == len(own[lesion])
+            assert row["n_missed"] == sum(similarity < threshold for similarity in own[lesion])
+            assert (row["lowest"], row["highest"]) == (min(own[lesion]), max(own[lesion]))
+        assert lesions["n_missed"].is_monotonic_decreasing
+
+    @given(subsets(), st.floats(-1, 1))
+    def test_summed_by_size_are_all_there(self, subset, threshold):
+        lesions = judge_lesions(tabulate_positive_pairs(*subset), threshold)
+        by_size = summarise_by_size(lesions)
+        assert by_size["n_pairs"].sum() == len(tabulate_positive_pairs(*subset))
+        assert by_size["n_missed"].sum() == lesions["n_missed"].sum()
+        assert (by_size[["all_found", "some_found", "none_found"]].sum(axis=1) == by_size["n_lesions"]).all()
+
+    def test_a_lesion_of_three_that_loses_one_pair_is_found_in_part(self):
+        judged = judge_lesions(
+            tabulate_positive_pairs(unit_vectors(np.array([[1, 0], [1, 1], [0, 1]])), ["a"] * 3, "xyz"), 0.5
+        )
+        assert judged[["n_pairs", "n_missed"]].to_numpy().tolist() == [[3, 1]]
+        assert summarise_by_size(judged)["some_found"].tolist() == [1]
+
+
+class TestMixedGroups:
+    @given(subsets(), st.floats(0, 2))
+    def test_make_the_false_positives_of_dbscan(self, subset, eps):
+        embeddings, lesions, image_ids = subset
+        groups = clusters_at(spanning_tree(cosine_similarities(embeddings)), eps)
+        mixed = find_mixed_groups(pd.DataFrame({"image_id": image_ids, "lesion_id": lesions, "cluster_id": groups}))
+        false_pairs = [
+            groups[a]
+            for a, b in itertools.combinations(range(len(lesions)), 2)
+            if groups[a] == groups[b] and lesions[a] != lesions[b]
+        ]
+        by_group = dict(zip(mixed["cluster_id"], mixed["n_false_pairs"], strict=True))
+        assert by_group == {group: false_pairs.count(group) for group in set(false_pairs)}
+        assert mixed["n_false_pairs"].is_monotonic_decreasing
+
+
+class TestNearest:
+    @given(subsets(), st.integers(1, 20))
+    def test_are_the_most_similar_others_in_order(self, subset, n_images):
+        similarities = cosine_similarities(subset[0])
+        for row in range(len(similarities)):
+            others = [other for other in range(len(similarities)) if other != row]
+            expected = sorted(others, key=lambda other: (-similarities[row, other], other))[:n_images]
+            assert nearest_images(similarities, row, n_images).tolist() == expected
+
+
+class TestCounts:
+    @given(subsets(), st.integers(1, 8))
+    def test_put_every_pair_into_its_range(self, subset, n_ranges):
+        embeddings, lesions, image_ids = subset
+        edges = np.linspace(-1.0, 1.0, n_ranges + 1)
+        positive, negative = count_by_similarity(cosine_similarities(embeddings), lesion_labels(lesions), edges)
+        expected = {True: [0] * n_ranges, False: [0] * n_ranges}
+        for lesion_a, lesion_b, _, _, similarity in pairs_by_hand(embeddings, lesions, image_ids):
+            place = max(n for n in range(n_ranges) if similarity >= edges[n])
+            expected[lesion_a == lesion_b][place] += 1
+        assert (positive.tolist(), negative.tolist()) == (expected[True], expected[False])
