@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 _UNTRACKED = {"cluster_images", "sample_data"}
 """Boxes of the graph that measure nothing: a run of these alone is no study."""
 
-_WARNING = "tracking is incomplete: %s. The results do not depend on it; tracking.enabled=false turns it off."
-
 
 class TrackingHooks:
     """Tells a tracking process what the run at hand makes."""
@@ -106,7 +104,10 @@ class TrackingHooks:
                 reason = study.end(failed) or reason
             if reason is not None and not self._has_warned:
                 self._has_warned = True
-                logger.warning(_WARNING, reason)
+                logger.warning(
+                    "tracking is incomplete: %s. The results do not depend on it; tracking.enabled=false turns it off.",
+                    reason,
+                )
 
 
 def _is_study(pipeline: Pipeline) -> bool:
