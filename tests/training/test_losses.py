@@ -91,7 +91,7 @@ def loss_of(params, embeddings, labels):
     return float(make_loss(params)(torch.tensor(embeddings, dtype=torch.float32), torch.from_numpy(labels)))
 
 
-@pytest.mark.parametrize(("params", "oracle"), CASES, ids=str)
+@pytest.mark.parametrize(("params", "oracle"), CASES, ids=lambda value: getattr(value, "__name__", str(value)))
 @pytest.mark.parametrize("spread", [0.2, 0.7, 2.0], ids=lambda spread: f"spread={spread}")
 def test_loss_equals_a_loop_over_pairs_or_triplets(params, oracle, spread):
     for seed in range(5):
@@ -100,7 +100,7 @@ def test_loss_equals_a_loop_over_pairs_or_triplets(params, oracle, spread):
         assert loss_of(params, embeddings, labels) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize(("params", "oracle"), CASES, ids=str)
+@pytest.mark.parametrize(("params", "oracle"), CASES, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_gradient_points_along_the_finite_difference(params, oracle):
     embeddings, labels = random_embeddings(3)
     images = torch.tensor(embeddings, dtype=torch.float64, requires_grad=True)
@@ -115,7 +115,7 @@ def test_gradient_points_along_the_finite_difference(params, oracle):
     assert (values[0] - values[1]) / 2 == pytest.approx(float((gradient * step).sum()), rel=1e-3, abs=1e-12)
 
 
-@pytest.mark.parametrize(("params", "oracle"), CASES, ids=str)
+@pytest.mark.parametrize(("params", "oracle"), CASES, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_the_order_of_images_has_no_influence(params, oracle):
     embeddings, labels = random_embeddings(1)
     order = np.random.default_rng(9).permutation(len(labels))
