@@ -1,13 +1,41 @@
-"""Files and folders that a user names by parameter."""
+"""Look-ups: one entry of the catalog, so one box in the graph, for files that nodes find by name or path."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
 
-class LookupDataset(AbstractDataset[NoReturn, Callable[[str], Any]]):
+class Lookup(AbstractDataset[NoReturn, Callable[..., Any]]):
+    """Base of all look-ups: loading gives a function, saving is refused."""
+
+    refusal: ClassVar[str] = "a look-up is only read"
+
+    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None, **file_system: Any) -> None:
+        """Name the folder.
+
+        Args:
+            path: Local folder or any fsspec URL; it need not exist.
+            metadata: For Kedro-Viz; not read here.
+            file_system: ``credentials`` and ``fs_args`` of the files.
+        """
+        self._path = path
+        self._file_system = file_system
+        self.metadata = metadata
+
+    def save(self, data: NoReturn) -> None:
+        """Refuse: others write these files, or users."""
+        raise DatasetError(self.refusal)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path}
+
+    def _exists(self) -> bool:
+        return True
+
+
+class LookupDataset(Lookup):
     """Loads datasets by path: the catalog knows a type, the node knows a parameter.
 
     Kedro resolves the catalog before parameters are validated, and parameters of an environment never reach it.
@@ -29,10 +57,9 @@ class LookupDataset(AbstractDataset[NoReturn, Callable[[str], Any]]):
             argument: The one of its arguments that takes the path.
             metadata: For Kedro-Viz; not read here.
         """
-        self._path = path
+        super().__init__(path=path, metadata=metadata)
         self._dataset = dataset
         self._argument = argument
-        self.metadata = metadata
 
     def load(self) -> Callable[[str], Any]:
         """Give the look-up: a path, relative or not, ``~`` included, or any fsspec URL, to what is there."""
@@ -43,12 +70,5 @@ class LookupDataset(AbstractDataset[NoReturn, Callable[[str], Any]]):
 
         return look_up
 
-    def save(self, data: NoReturn) -> None:
-        """Refuse: what users name is theirs."""
-        raise DatasetError("a look-up is only read")
-
     def _describe(self) -> dict[str, Any]:
-        return {"path": self._path, "type": self._dataset["type"]}
-
-    def _exists(self) -> bool:
-        return True
+        return {**super()._describe(), "type": self._dataset["type"]}

@@ -1,13 +1,14 @@
 """The state of a training that has not ended, or the result of one that has."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
 from safetensors import SafetensorError
 
 from skinbit.datasets.checkpoint import pack_checkpoint, unpack_checkpoint
 from skinbit.datasets.files import FileDataset
+from skinbit.datasets.lookup import Lookup
 from skinbit.embedding.checkpoints import Checkpoint
 
 
@@ -43,22 +44,11 @@ class TrainingStateDataset(FileDataset[NoReturn, StateFile]):
         raise DatasetError("a training state is written by its training")
 
 
-class TrainingStatesDataset(AbstractDataset[NoReturn, Callable[[str, str], StateFile]]):
+class TrainingStatesDataset(Lookup):
     """Looks state files up by experiment and fold; one entry, so one box in the graph, for all trainings."""
 
     affects_results = False
-
-    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None, **file_system: Any) -> None:
-        """Name the folder.
-
-        Args:
-            path: Local folder or any fsspec URL; it need not exist.
-            metadata: For Kedro-Viz; not read here.
-            file_system: ``credentials`` and ``fs_args`` of the files.
-        """
-        self._path = path
-        self._file_system = file_system
-        self.metadata = metadata
+    refusal = "a training state is written by its training"
 
     def load(self) -> Callable[[str, str], StateFile]:
         """Give the look-up, by experiment and ``fold_{k}`` or ``final``."""
@@ -68,13 +58,3 @@ class TrainingStatesDataset(AbstractDataset[NoReturn, Callable[[str, str], State
             return StateFile(TrainingStateDataset(filepath=filepath, **self._file_system))
 
         return state_of
-
-    def save(self, data: NoReturn) -> None:
-        """Refuse: a training writes its state itself."""
-        raise DatasetError("a training state is written by its training")
-
-    def _describe(self) -> dict[str, Any]:
-        return {"path": self._path}
-
-    def _exists(self) -> bool:
-        return True
