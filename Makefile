@@ -1,6 +1,6 @@
 # The few daily commands; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format viz docs bench
+.PHONY: help demo test lint format viz runs docs bench
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +23,9 @@ format:  ## rewrite the code in the project's format
 
 viz:  ## the graph of the demo in the browser
 	uv run kedro viz run --env demo
+
+runs:  ## the tracked runs in the browser
+	MLFLOW_DISABLE_TELEMETRY=true uv run mlflow ui
 
 docs:  ## the documentation in the browser, tables of the pipelines made anew
 	uv run python -W ignore tests/docs/test_pipeline_pages.py

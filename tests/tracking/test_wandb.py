@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("wandb", reason="an extra: uv run --isolated --extra wandb pytest tests/tracking/test_wandb.py")
+
 from skinbit.params import TrackingParams
 from skinbit.tracking.link import TrackingLink
 from skinbit.tracking.messages import STUDY, Artifact, Content, Metric, Note, Plan, PlannedRun

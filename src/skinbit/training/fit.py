@@ -142,7 +142,8 @@ def _run_epochs(
             if state.is_finished or time.perf_counter() - saved >= training.save_every:
                 store.write(pack_state(state, training.key, training.module, *steppers))
                 saved = time.perf_counter()
-            bar.set_postfix(loss=f"{row['loss']:.3f}", f1=f"{row['f1']:.3f}")
+            shown = ("loss", "f1") if validation else ("loss",)
+            bar.set_postfix({figure: f"{row[figure]:.3f}" for figure in shown})
             bar.update()
     best_f1 = state.history[state.best_epoch]["f1"]
     kept = "the last one is kept" if math.isnan(best_f1) else f"best epoch {state.best_epoch + 1} (F1 {best_f1:.3f})"
