@@ -1,31 +1,38 @@
-"""The exact sweeps against the usual way: 49 thresholds over all pairs, 17 DBSCAN fits.
+"""The exact sweeps against the usual way: 49 thresholds over all pairs, 17 DBSCAN fits, SciPy's linkage cut 17 times.
 
 Both sides start from the same float32 similarity matrix, whose product is timed apart; scikit-learn's fits start
 from the ready distance matrix. The usual threshold loop is given twice: *plain* asks of every pair whether it is
 predicted and positive, *tight* sets the positive pairs apart once and reuses one mask. Negative pairs of the
-synthetic embeddings are nearly orthogonal, so few are DBSCAN neighbours: that is scikit-learn's good case.
+synthetic embeddings are nearly orthogonal, so few are DBSCAN neighbours: that is scikit-learn's good case. SciPy knows
+no cap on groups: a capped linkage stands beside its uncapped one.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
 from sklearn.cluster import DBSCAN
 
 from benchmarks.timing import best_times, describe_machine, markdown_table, peak_megabytes
-from skinbit.matching.clustering import spanning_tree, sweep_eps
+from skinbit.matching.clustering import spanning_tree, sweep_merges
 from skinbit.matching.evaluation import evaluate_subset
+from skinbit.matching.linkage import Linkage, linkage_tree
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
 from skinbit.matching.selection import select
 from skinbit.matching.verification import sweep_thresholds
 from skinbit.params import EvaluationParams
 
 SIZES = {1_000: (1.95, 30, 5), 4_500: (1.85, 9, 3), 10_000: (1.8, 5, 1)}
-"""Per number of images: the noise that puts the best F1 near 0.8, repetitions of the threshold and DBSCAN sweeps."""
+"""Per number of images: the noise that puts the best F1 near 0.8, repetitions of the threshold and the other sweeps."""
 
 THRESHOLDS = np.linspace(0.02, 0.98, 49, dtype=np.float32)
 EPSES = np.linspace(0.1, 0.9, 17)
+LARGEST_GROUP = 4
 EMBEDDING_DIM = 384
 SEED = 0
 
@@ -115,7 +122,7 @@ def dbscan_loop(distances: FloatArray, labels: LabelArray) -> float:
     return max(cluster_f1(clusters, labels) for clusters in fits)
 
 
-def cluster_f1(clusters: NDArray[np.int64], labels: LabelArray) -> float:
+def cluster_f1(clusters: NDArray[np.integer], labels: LabelArray) -> float:
     """Give pairwise F1 of DBSCAN's labelling from the counts of its contingency table, noise in no pair."""
     clustered = clusters >= 0
     cells = clusters[clustered].astype(np.int64) * (int(labels.max()) + 1) + labels[clustered]
@@ -130,7 +137,21 @@ def _count_pairs(sizes: NDArray[np.int64]) -> int:
 
 def exact_eps_sweep(similarities: FloatArray, labels: LabelArray) -> float:
     """Give the best F1 of DBSCAN over all eps."""
-    return select(sweep_eps(spanning_tree(similarities), labels)).f1
+    return select(sweep_merges(spanning_tree(similarities), labels, "dbscan")).f1
+
+
+def linkage_loop(distances: FloatArray, labels: LabelArray, linkage: Linkage) -> float:
+    """Give the best F1 of SciPy's linkage at 17 cuts."""
+    merges = hierarchy.linkage(squareform(distances, checks=False), linkage)
+    groups = (hierarchy.fcluster(merges, cut, criterion="distance") for cut in EPSES)
+    return max(cluster_f1(found, labels) for found in groups)
+
+
+def exact_linkage_sweep(
+    similarities: FloatArray, labels: LabelArray, linkage: Linkage, max_group_size: int | None
+) -> float:
+    """Give the best F1 of a linkage over all cuts."""
+    return select(sweep_merges(linkage_tree(similarities, linkage, max_group_size), labels, linkage)).f1
 
 
 def compare(n_images: int) -> tuple[list[list[str]], str]:
@@ -142,7 +163,7 @@ def compare(n_images: int) -> tuple[list[list[str]], str]:
     Returns:
         Rows of the table, and the seconds of the similarity product and of a whole evaluation, in words.
     """
-    noise, threshold_repetitions, dbscan_repetitions = SIZES[n_images]
+    noise, threshold_repetitions, other_repetitions = SIZES[n_images]
     embeddings, labels = make_embeddings(n_images, noise)
     lesion_ids = labels.astype(str).tolist()
     apart = {
@@ -158,7 +179,8 @@ def compare(n_images: int) -> tuple[list[list[str]], str]:
         lambda: dbscan_loop(distances, labels),
         lambda: exact_eps_sweep(similarities, labels),
     )
-    rows += _run([contest], dbscan_repetitions)
+    rows += _run([contest], other_repetitions)
+    rows += _compare_linkages(similarities, distances, labels, other_repetitions)
     words = f"{n_images:,} images {seconds['product']:.3f} s and {seconds['whole']:.3f} s"
     return [[f"{n_images:,}", *row] for row in rows], words
 
@@ -181,6 +203,21 @@ def _compare_thresholds(similarities: FloatArray, labels: LabelArray, repetition
             ),
         ]
     return _run(contests, repetitions)
+
+
+def _compare_linkages(
+    similarities: FloatArray, distances: FloatArray, labels: LabelArray, repetitions: int
+) -> list[list[str]]:
+    rows = []
+    linkages: tuple[Linkage, ...] = ("average", "complete")
+    for linkage, cap in product(linkages, (None, LARGEST_GROUP)):
+        contest = Contest(
+            f"{linkage} linkage" + (f", groups of at most {cap}" if cap else ""),
+            partial(linkage_loop, distances, labels, linkage),
+            partial(exact_linkage_sweep, similarities, labels, linkage, cap),
+        )
+        rows += _run([contest], repetitions)
+    return rows
 
 
 def _run(contests: list[Contest], repetitions: int) -> list[list[str]]:

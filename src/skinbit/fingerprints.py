@@ -21,6 +21,7 @@ ABSENT = hashlib.sha256(b"absent").hexdigest()
 # Not matplotlib: a new release may draw a curve differently, but the training above it must not run again for that.
 _SOFTWARE = (
     *("skinbit", "torch", "timm", "pytorch-metric-learning", "numpy", "scipy", "scikit-learn", "pillow", "pandas"),
+    "opencv-python-headless",
 )
 
 _WEIGHTS = "weights"

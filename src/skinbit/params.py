@@ -135,6 +135,60 @@ class ViewParams(Block):
         return len(self.rotations) * len(self.zooms)
 
 
+class GeometryParams(Block):
+    """Whether two photographs show the same places: keypoints, and the similarity transform that joins most of them."""
+
+    neighbours: int = Field(default=8, ge=1, le=1000, description="of each image, its most similar ones, are compared")
+    image_side: int = Field(
+        default=300, ge=64, le=4096, description="longer side that photographs are scaled to first, pixels"
+    )
+    n_keypoints: int = Field(default=500, ge=10, le=10_000, description="per image, those with most contrast")
+    min_contrast: float = Field(
+        default=0.003, ge=0, le=0.5, description="of a keypoint, share of the whole range; OpenCV's 0.04 is for scenes"
+    )
+    ratio: float = Field(
+        default=0.85, gt=0, le=1, description="of a match, distance of descriptors / that of the second nearest is less"
+    )
+    tolerance: float = Field(
+        default=8.0, gt=0, le=100, description="how near a transform must put a match, pixels of scaled images"
+    )
+    min_matches: int = Field(default=3, ge=2, le=100, description="with fewer that agree there are no inliers")
+
+
+class WhiteningParams(Block):
+    """Evens out the directions of embeddings, fitted on training lesions."""
+
+    kind: Literal["pca", "learned"] = Field(
+        default="learned", description="pca: of all images; learned: of what differs between images of one lesion"
+    )
+    dim: int | None = Field(default=None, ge=2, le=65536, description="directions to keep; none: all")
+    shrinkage: float = Field(default=0.1, gt=0, le=1, description="share of the covariance replaced by a sphere")
+
+
+class RerankingParams(Block):
+    """Mixes similarities with the overlap of neighbourhoods (k-reciprocal re-ranking)."""
+
+    k1: int = Field(default=4, ge=1, le=1000, description="nearest other images that are a neighbourhood")
+    k2: int = Field(default=1, ge=1, le=1000, description="images whose neighbourhoods are averaged, itself included")
+    weight: float = Field(default=0.5, ge=0, le=1, description="share of the similarity itself")
+
+
+class SimilarityParams(Block):
+    """What the similarity of two photographs is; the default is the cosine of their embeddings."""
+
+    whitening: WhiteningParams | None = Field(default=None, description="none: embeddings as they are")
+    reranking: RerankingParams | None = Field(default=None, description="none: no re-ranking")
+    verification: bool = Field(default=False, description="compare each image with its nearest by keypoints")
+    calibration: Literal["logistic", "isotonic"] | None = Field(
+        default=None, description="fitted on pairs of the other folds; none: logistic where pairs are verified"
+    )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Tell whether a calibration makes the similarity, fitted on pairs of other folds."""
+        return self.verification or self.calibration is not None
+
+
 _OWN_MODEL_ARGS = {"checkpoint_path", "features_only", "num_classes", "out_indices", "pretrained"}
 _RANDOM_MODEL_ARGS = {"attn_drop_rate", "drop_path_rate", "drop_rate", "pos_drop_rate", "proj_drop_rate"}
 
@@ -301,6 +355,7 @@ class ExperimentParams(Block):
     test_views: ViewParams | None = None
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of training.frozen or .fine_tuned")
     loss_options: dict[str, Any] = Field(default_factory=dict, description="overrides of losses.<loss>")
+    similarity: dict[str, Any] = Field(default_factory=dict, description="overrides of similarity")
 
     @property
     def is_trained(self) -> bool:
@@ -331,6 +386,10 @@ class ExperimentParams(Block):
         """Give the settings of this experiment's loss with the experiment's own in their place."""
         settings: LossParams = getattr(losses, self.loss)
         return _overridden(settings, self.loss_options)
+
+    def similarity_params(self, similarity: SimilarityParams) -> SimilarityParams:
+        """Give what makes similarities, with this experiment's settings in their place."""
+        return _overridden(similarity, self.similarity)
 
     def settings(self, backbone: BackboneParams, training: TrainingBlock, losses: LossesParams) -> dict[str, Any]:
         """Give everything that is set for this experiment alone, defaults included, as plain values by block."""
@@ -371,10 +430,22 @@ def _merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 
 
 class EvaluationParams(Block):
-    """The range that thresholds and eps are searched in; the default is everything."""
+    """How pairs are predicted and judged; the default searches every cut."""
 
-    threshold_range: tuple[float, float] = Field(default=(-1.0, 1.0), description="cosine similarity")
-    eps_range: tuple[float, float] = Field(default=(0.0, 2.0), description="cosine distance")
+    threshold_range: tuple[float, float] = Field(default=(-1.0, 1.0), description="similarity")
+    eps_range: tuple[float, float] = Field(
+        default=(0.0, 2.0), description="distance, also of average and complete linkage"
+    )
+    max_group_size: int | None = Field(
+        default=4, ge=2, description="average and complete linkage make no larger groups; none: of any size"
+    )
+    pool_correction: bool = Field(
+        default=True, description="cuts are chosen for the size of the pool they are carried to; false: as they are"
+    )
+    resamples: int = Field(default=1000, ge=100, le=100_000, description="of lesions, for intervals")
+    strata: Annotated[tuple[str, ...], BeforeValidator(_split_joined)] = Field(
+        default=("anatom_site_general", "dx"), description="metadata columns to tell F1 apart by; where they exist"
+    )
     min_samples: Literal[1, 2] = Field(
         default=2,
         description="DBSCAN; 1 and 2 give the same groups, more would leave a lesion's only pair unmatched",
@@ -396,7 +467,12 @@ class ReportParams(Block):
 
     thumbnail: int = Field(default=224, ge=32, le=1024, description="longer side of a thumbnail, pixels")
     max_pairs: int = Field(default=2000, ge=1, description="listed misclassified pairs of each kind, worst first")
-    max_megabytes: float = Field(default=40.0, gt=0, description="of thumbnails in one page; the rest are left out")
+    max_drawings: int = Field(
+        default=100, ge=0, description="of matched points: an experiment's worst pairs; groups of new photographs"
+    )
+    max_megabytes: float = Field(
+        default=40.0, gt=0, description="of thumbnails, then drawings, in one page; the rest are left out"
+    )
 
 
 class ClusterParams(Block):
@@ -406,16 +482,22 @@ class ClusterParams(Block):
     experiment: Name | None = Field(default=None, description="whose model; none: give a checkpoint")
     fold: int | None = Field(default=None, ge=0, description="of the experiment; none: its final model")
     checkpoint: str | None = Field(default=None, description="a checkpoint anywhere, instead of an experiment")
-    method: Literal["cosine", "dbscan"] = Field(
-        default="dbscan", description="groups joined by pairs at the threshold (cosine) or at eps (dbscan)"
+    method: Literal["cosine", "dbscan", "average", "complete", "mutual"] = Field(
+        default="average", description="what joins photographs into groups: see docs/clustering.md"
     )
-    threshold: float | None = Field(default=None, ge=-1, le=1, description="none: the checkpoint's")
-    eps: float | None = Field(default=None, ge=0, le=2, description="none: the checkpoint's")
+    threshold: float | None = Field(default=None, ge=-1, le=1, description="of cosine; none: the checkpoint's")
+    eps: float | None = Field(default=None, ge=0, le=2, description="of dbscan; none: the checkpoint's")
+    cut: float | None = Field(default=None, ge=0, le=2, description="of average and complete; none: the checkpoint's")
     margin: float | None = Field(
         default=None, ge=0, le=2, description="groups that change within it are to be checked; none: the folds' spread"
     )
     known: str | None = Field(default=None, description="CSV of photographs whose lesions are known")
     known_images: str | None = Field(default=None, description="their folder; none: images beside the CSV")
+
+    @property
+    def given_cut(self) -> float | None:
+        """Give the threshold, eps or cut that is named; none: the checkpoint's."""
+        return self.threshold if self.method == "cosine" else self.eps if self.method == "dbscan" else self.cut
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
@@ -423,9 +505,9 @@ class ClusterParams(Block):
             raise ValueError("give experiment or checkpoint, not both")
         if self.fold is not None and self.experiment is None:
             raise ValueError("fold needs an experiment")
-        for method, field in (("cosine", "threshold"), ("dbscan", "eps")):
-            if self.method != method and getattr(self, field) is not None:
-                raise ValueError(f"{field} is for the method {method}, not for {self.method}")
+        for field, methods in (("threshold", ("cosine",)), ("eps", ("dbscan",)), ("cut", ("average", "complete"))):
+            if self.method not in methods and getattr(self, field) is not None:
+                raise ValueError(f"{field} is for the method {' or '.join(methods)}, not for {self.method}")
         if self.known_images is not None and self.known is None:
             raise ValueError("known_images needs known, the CSV with their lesions")
         return self
@@ -473,6 +555,8 @@ class Parameters(Block):
     tracking: TrackingParams = TrackingParams()
     training: TrainingBlock = TrainingBlock()
     losses: LossesParams = LossesParams()
+    similarity: SimilarityParams = SimilarityParams()
+    geometry: GeometryParams = GeometryParams()
     backbones: dict[Name, BackboneParams]
     experiments: dict[Name, ExperimentParams]
 
@@ -513,13 +597,20 @@ class Parameters(Block):
                     head = entry.training_params(self.training, is_frozen).head
                     entry.loss_params(self.losses)
                 except ValidationError as error:
-                    problems = "; ".join(
-                        f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
-                        for problem in error.errors()
-                    )
+                    problems = _in_words(error)
                     raise ValueError(f"experiments.{name}, training or loss_options: {problems}") from error
                 if is_frozen and head.dim is None and not head.neck:
                     raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_can_hold_a_lesion(self) -> Self:
+        size, largest = self.evaluation.max_group_size, self.data.max_images_per_lesion
+        if size is not None and size < largest:
+            raise ValueError(
+                f"evaluation.max_group_size is {size}, but a lesion may have {largest} images "
+                "(data.max_images_per_lesion): raise the one, or lower the other"
+            )
         return self
 
     @model_validator(mode="after")
@@ -528,6 +619,26 @@ class Parameters(Block):
         if self.data.max_lesions is not None and self.data.max_lesions < n_parts:
             raise ValueError(f"data.max_lesions is {self.data.max_lesions}, but folds and test subset need {n_parts}")
         return self
+
+    @model_validator(mode="after")
+    def _similarities_are_known(self) -> Self:
+        for name in self.experiments:
+            try:
+                self.similarity_of(name)
+            except ValidationError as error:
+                raise ValueError(f"experiments.{name}.similarity: {_in_words(error)}") from error
+        trained = [name for name in self.study.experiments if self.experiments[name].is_trained]
+        whitened = [name for name in trained if self.similarity_of(name).whitening is not None]
+        if whitened:
+            raise ValueError(
+                f"similarity.whitening is for experiments that train nothing, not for {whitened[0]}: a trained head "
+                "has weighed its directions already. Set it in experiments.<baseline>.similarity"
+            )
+        return self
+
+    def similarity_of(self, experiment: str) -> SimilarityParams:
+        """Give what makes the similarities of an experiment, its overrides applied."""
+        return self.experiments[experiment].similarity_params(self.similarity)
 
     def backbone_of(self, experiment: str) -> BackboneParams:
         """Give the settings of an experiment's backbone, its overrides applied."""
@@ -542,6 +653,13 @@ class Parameters(Block):
     def only(self, experiment: str) -> "Parameters":
         """Give the same parameters for a study of one experiment."""
         return self.model_copy(update={"study": self.study.model_copy(update={"experiments": (experiment,)})})
+
+
+def _in_words(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    )
 
 
 def _require(names: tuple[str, ...] | list[str], known: dict[str, Any], where: str, kind: str) -> None:

@@ -7,6 +7,7 @@ from pandera.errors import SchemaErrors
 from skinbit.data.metadata import ROW
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.errors import ProblemList
+from skinbit.matching.methods import CUTS, METHODS
 
 # Letters, digits and a few signs in any script; no path separators, drive letters or leading dots.
 _SAFE_ID = r"^(?!\.)[^/\\:\x00-\x1f\x7f]{1,200}$"
@@ -112,7 +113,7 @@ ImageIndex = pa.DataFrameSchema(
 
 Sweep = pa.DataFrameSchema(
     {
-        "method": pa.Column(str, pa.Check.isin(["cosine", "dbscan"])),
+        "method": pa.Column(str, pa.Check.isin(list(METHODS))),
         "cut": pa.Column(float, pa.Check.in_range(-1, 2)),
         "tp": pa.Column("int64", pa.Check.ge(0)),
         "fp": pa.Column("int64", pa.Check.ge(0)),
@@ -120,6 +121,23 @@ Sweep = pa.DataFrameSchema(
     },
     strict=True,
     name="sweep",
+)
+
+OperatingPoints = pa.DataFrameSchema(
+    {
+        "method": pa.Column(str, pa.Check.isin(list(CUTS))),
+        "cut": pa.Column(float, pa.Check.in_range(-1, 2)),
+        "tp": pa.Column("int64", pa.Check.ge(0)),
+        "fp": pa.Column("int64", pa.Check.ge(0)),
+    },
+    strict=True,
+    name="operating_points",
+)
+
+Shortlist = pa.DataFrameSchema(
+    {"image_a": pa.Column(str), "image_b": pa.Column(str), "inliers": pa.Column("int64", pa.Check.ge(0))},
+    strict=True,
+    name="shortlist",
 )
 
 Clusters = pa.DataFrameSchema(

@@ -34,12 +34,14 @@ from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.features import FeaturesDataset
 from skinbit.datasets.fingerprints import FingerprintsDataset
 from skinbit.datasets.image_folder import ImageFolderDataset
+from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.datasets.metadata_table import MetadataDataset
 from skinbit.datasets.pixels import PixelsDataset
 from skinbit.datasets.training_state import TrainingStatesDataset
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.fingerprints import Recipe, Record
+from skinbit.matching.keypoints import tabulate_keypoints
 from skinbit.settings import CONFIG_LOADER_ARGS
 
 resource = pytest.importorskip("resource", reason="needs a kernel that limits the size of files")
@@ -86,6 +88,7 @@ EXAMPLES = {
     TextDataset: lambda seed: f"<p>{seed} and much more text</p>",
     EmbeddingsDataset: lambda seed: Embeddings(("a", "b"), make_array(seed, 2, 3), {}),
     FeaturesDataset: lambda seed: Features(("a", "b"), make_array(seed, 2, 1, 3), ("x", "y"), {}),
+    KeypointsDataset: lambda seed: tabulate_keypoints((), (), (), {"image_side": seed}),
     CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"holds_backbone": False}),
     FingerprintsDataset: lambda seed: {"split": Record(recipe=make_recipe(seed))},
     PixelsDataset: SomeDecoding,

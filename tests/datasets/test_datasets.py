@@ -25,6 +25,7 @@ from skinbit.datasets.features import FeaturesDataset
 from skinbit.datasets.files import pack, unpack_header
 from skinbit.datasets.folder_listing import FolderListingDataset
 from skinbit.datasets.image_folder import ImageFolderDataset
+from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.datasets.lookup import LookupDataset
 from skinbit.datasets.metadata_table import MetadataDataset
 from skinbit.datasets.stock import CSVDataset, FigureDataset, JSONDataset, YAMLDataset
@@ -33,12 +34,28 @@ from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
+from skinbit.matching.keypoints import Keypoints, KeypointTable, tabulate_keypoints
 from skinbit.params import BackboneParams
 
 IDS = ("b", "007", "a", "NA", "ä")  # neither sorted nor plain: order and text must survive
 RNG = np.random.default_rng(0)
 EMBEDDINGS = Embeddings(IDS, RNG.normal(size=(5, 10)).astype(np.float32), {"model": "m", "nested": {"b": 1, "a": [2]}})
 FEATURES = Features(IDS, RNG.normal(size=(5, 2, 3)).astype(np.float32), tuple("vwxyz"), {"model": "m"})
+KEYPOINTS = tabulate_keypoints(
+    IDS,
+    tuple("vwxyz"),
+    [
+        Keypoints(
+            RNG.normal(size=(n, 2)).astype(np.float32),
+            RNG.normal(size=n).astype(np.float32),
+            RNG.normal(size=n).astype(np.float32),
+            RNG.integers(0, 256, (n, 128)).astype(np.uint8),
+            (30, 20 + n),
+        )
+        for n in (3, 0, 2, 1, 4)
+    ],
+    {"image_side": 30},
+)
 CHECKPOINT = Checkpoint(
     {"z.weight": torch.arange(6.0).view(2, 3), "a.n_steps": torch.tensor(5), "a.bias": torch.zeros(2)},
     {"seed": 42, "threshold": 0.1 + 0.2, "head": None, "backbone": {"model": "m"}, "holds_backbone": False},
@@ -49,12 +66,13 @@ DOCUMENT = {"b": 1, "a": [1.5, None, "ä"]}
 ROUND_TRIPS = [
     (EmbeddingsDataset, "a.safetensors", EMBEDDINGS),
     (FeaturesDataset, "a.safetensors", FEATURES),
+    (KeypointsDataset, "a.safetensors", KEYPOINTS),
     (CheckpointDataset, "a.safetensors", CHECKPOINT),
     (CSVDataset, "a.csv", TABLE),
     (JSONDataset, "a.json", DOCUMENT),
     (YAMLDataset, "a.yaml", DOCUMENT),
 ]
-SAFETENSORS = ROUND_TRIPS[:3]
+SAFETENSORS = ROUND_TRIPS[:4]
 
 
 def names(case: Any) -> str | None:
@@ -75,7 +93,7 @@ def read_bytes(path: str) -> bytes:
 
 def plain(value: Any) -> Any:
     """Give a value in a form that ``==`` compares completely."""
-    if isinstance(value, Embeddings | Features | Checkpoint):
+    if isinstance(value, Embeddings | Features | KeypointTable | Checkpoint):
         return {name: plain(part) for name, part in vars(value).items()}
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
@@ -226,6 +244,25 @@ def test_optional_features_are_empty_where_the_file_is_of_no_use(tmp_path: Path,
         FeaturesDataset(filepath=path.as_posix()).load()
 
 
+def test_keypoints_of_every_image_come_back(place: str) -> None:
+    KeypointsDataset(filepath=f"{place}/a.safetensors").save(KEYPOINTS)
+    loaded = KeypointsDataset(filepath=f"{place}/a.safetensors").load()
+    assert [len(loaded.of(image_id)) for image_id in IDS] == [3, 0, 2, 1, 4]
+    assert [loaded.of(image_id).size for image_id in IDS] == [(30, 23), (30, 20), (30, 22), (30, 21), (30, 24)]
+
+
+def test_optional_keypoints_are_empty_where_there_is_no_file_or_none_of_use(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    dataset = KeypointsDataset(filepath=path.as_posix(), optional=True)
+    assert dataset.load().image_ids == ()
+    FeaturesDataset(filepath=path.as_posix()).save(FEATURES)
+    assert dataset.load().image_ids == ()
+    with pytest.raises(DatasetError):
+        KeypointsDataset(filepath=path.as_posix()).load()
+    dataset.save(KEYPOINTS)
+    assert plain(dataset.load()) == plain(KEYPOINTS)
+
+
 def test_optional_features_are_loaded_where_there_is_a_file(place: str) -> None:
     FeaturesDataset(filepath=f"{place}/a.safetensors").save(FEATURES)
     assert plain(FeaturesDataset(filepath=f"{place}/a.safetensors", optional=True).load()) == plain(FEATURES)
@@ -321,6 +358,7 @@ def test_embeddings_are_previewed_as_a_table(place: str) -> None:
     ("dataset_type", "value", "shown"),
     [
         (FeaturesDataset, FEATURES, {"shape": [5, 2, 3], "model": "m"}),
+        (KeypointsDataset, KEYPOINTS, {"images": 5, "keypoints": 10, "image_side": 30}),
         (CheckpointDataset, CHECKPOINT, CHECKPOINT.header),
         (JSONDataset, DOCUMENT, DOCUMENT),
         (YAMLDataset, DOCUMENT, DOCUMENT),

@@ -15,10 +15,11 @@ from PIL import Image
 from skinbit.data.images import ImageFolder, check_images, find_images
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute
-from skinbit.embedding.embeddings import average_views, baseline_embeddings
+from skinbit.embedding.embeddings import average_views, baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.features import describe_backbone, extract_features, feature_key
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.embedding.tables import Features
+from skinbit.errors import InputError
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
@@ -26,7 +27,9 @@ from skinbit.params import (
     ExperimentParams,
     LoaderParams,
     PoolingParams,
+    SimilarityParams,
     ViewParams,
+    WhiteningParams,
 )
 from skinbit.pipelines.baseline_embeddings import nodes
 
@@ -345,8 +348,51 @@ def test_image_without_features_is_named() -> None:
 def test_fold_takes_its_own_images_in_the_order_of_the_split() -> None:
     features = Features(("a", "b", "c"), np.eye(3, dtype=np.float32)[:, None], ("k",) * 3, {})
     split = pd.DataFrame({"image_id": ["c", "b", "a"], "fold": [0, -1, 0]})
-    assert nodes.embed_subset(features, split, fold=0).image_ids == ("c", "a")
-    assert nodes.embed_subset(features, split, fold=-1).image_ids == ("b",)
+    settings = ExperimentParams(backbone="any", loss="baseline"), SimilarityParams()
+    assert nodes.embed_subset(features, split, *settings, fold=0).image_ids == ("c", "a")
+    assert nodes.embed_subset(features, split, *settings, fold=-1).image_ids == ("b",)
+
+
+class TestWhitening:
+    WHITENED = (
+        ExperimentParams(backbone="any", loss="baseline", similarity={"whitening": {"shrinkage": 0.001}}),
+        SimilarityParams(),
+    )
+
+    def photographs(self, seed: int = 0) -> tuple[Features, pd.DataFrame]:
+        rng = np.random.default_rng(seed)
+        fold = np.repeat([0, 1, 2, -1], 10)
+        image_ids = [f"image{n}" for n in range(40)]
+        lesion_ids = [f"lesion{n // 2}" for n in range(40)]
+        split = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids, "fold": fold})
+        # The second direction is what differs between photographs of one lesion; the first is the lesion's own.
+        values = np.c_[np.repeat(rng.normal(size=20), 2), 3 * rng.normal(size=40), rng.normal(scale=0.01, size=40)]
+        return Features(tuple(image_ids), values[:, None].astype(np.float32), ("k",) * 40, {}), split
+
+    def test_directions_that_differ_within_lesions_lose_their_say(self) -> None:
+        features, split = self.photographs()
+        embeddings = nodes.embed_subset(features, split, *self.WHITENED, fold=0).values
+        partners, strangers = (embeddings @ embeddings.T)[::2][:, 1::2].diagonal(), embeddings[::2] @ embeddings[1::2].T
+        assert partners.mean() > strangers[~np.eye(5, dtype=bool)].mean() + 0.3
+
+    @pytest.mark.parametrize("fold", [0, -1])
+    def test_it_is_fitted_on_training_lesions_only(self, fold: int) -> None:
+        features, split = self.photographs()
+        params = WhiteningParams()
+        fitted = fit_to_training_lesions(features, split, fold, params)
+        is_unseen = ((split["fold"] == fold) | (split["fold"] == -1)).to_numpy()
+        changed = np.where(is_unseen[:, None, None], self.photographs(seed=9)[0].values, features.values)
+        again = fit_to_training_lesions(replace(features, values=changed), split, fold, params)
+        assert (fitted.projection == again.projection).all()
+        assert (fitted.mean == again.mean).all()
+        other = fit_to_training_lesions(replace(features, values=changed), split, 1, params)
+        assert fold == -1 or (other.projection != fitted.projection).any()
+
+    def test_what_cannot_be_whitened_is_said(self) -> None:
+        features, split = self.photographs()
+        alone = split.assign(lesion_id=[f"lesion{n}" for n in range(40)])
+        with pytest.raises(InputError, match="cannot be whitened"):
+            nodes.embed_subset(features, alone, *self.WHITENED, fold=0)
 
 
 def test_photographs_fixture_holds_different_pictures(photographs: ImageFolder) -> None:

@@ -1,5 +1,7 @@
 """Heads, and models that a checkpoint brings back: their embeddings are those of the trained model, bit for bit."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ import torch
 from skinbit.datasets.checkpoint import CheckpointDataset
 from skinbit.datasets.pixels import PixelsDataset
 from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.checkpoints import rebuild_model, with_backbone
+from skinbit.embedding.checkpoints import rebuild_model, whitening_of, with_backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import describe_backbone, embed_views
@@ -16,6 +18,7 @@ from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.embedding.pixels import Decoding, as_tensor
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
+from skinbit.matching.methods import CUTS
 from skinbit.params import (
     AugmentationParams,
     BackboneParams,
@@ -24,9 +27,11 @@ from skinbit.params import (
     HeadParams,
     LoaderParams,
     PoolingParams,
+    SimilarityParams,
     TrainingParams,
     ViewParams,
 )
+from skinbit.pipelines.baseline_embeddings.nodes import embed_subset
 from skinbit.pipelines.final_model.nodes import package_model
 from skinbit.training.experiment import Recipe, Roles, fine_tune, train_head
 
@@ -44,6 +49,9 @@ POOLED = BackboneParams(
     test_views=TURNED,
 )
 ROLES = Roles(tuple("abcde"), tuple("vvwww"), tuple("gf"), tuple("xx"), chooses_epoch=True)
+
+RESULTS = pd.DataFrame({"metric": list(CUTS.values()), "mean": [0.5, 0.25, 0.3, 0.4]})
+MATCHING: dict[str, Any] = {"operating_points": {}}
 
 
 class NoStore:
@@ -231,9 +239,8 @@ class TestHeadOnFrozenBackbone:
 
 class TestBaseline:
     def test_the_rebuilt_model_gives_features_of_unit_length(self, pixels, tmp_path):
-        cuts = pd.DataFrame({"metric": ["cosine_threshold", "dbscan_eps"], "mean": [0.5, 0.25]})
         experiment = ExperimentParams(backbone="resnet", loss="baseline")
-        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, cuts, SEED), tmp_path))
+        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, RESULTS, MATCHING, SEED), tmp_path))
         backbone = load_backbone(POOLED, SEED)
         assert model.feature_dim == backbone.feature_dim
         images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -241,9 +248,25 @@ class TestBaseline:
             expected = torch.nn.functional.normalize(backbone.module(images))
             assert torch.equal(model.module(images), expected)
 
+    def test_a_whitened_baseline_embeds_new_photographs_as_the_study_embeds_its_own(self, tmp_path):
+        rng = np.random.default_rng(0)
+        image_ids, backbone = tuple(f"image{n}" for n in range(12)), load_backbone(POOLED, SEED)
+        values = rng.normal(size=(12, 1, backbone.feature_dim)).astype(np.float32)
+        features = Features(image_ids, values, ("k",) * 12, {})
+        lesion_ids = [f"lesion{n // 2}" for n in range(12)]
+        split = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids, "fold": [0] * 8 + [-1] * 4})
+        experiment = ExperimentParams(backbone="resnet", loss="baseline", similarity={"whitening": {"dim": 5}})
+        similarity = experiment.similarity_params(SimilarityParams())
+        matching = MATCHING | {"similarity": similarity.model_dump(mode="json")}
+        packed = package_model(POOLED, experiment, RESULTS, matching, SEED, features, split)
+        checkpoint = saved_and_loaded(packed, tmp_path)
+        rebuild_model(checkpoint)  # the whitening is none of the network's weights
+        expected = embed_subset(features, split, experiment, SimilarityParams(), fold=-1).values
+        assert expected.shape == (4, 5)
+        assert (whitening_of(checkpoint).apply(average_views(values[8:])) == expected).all()
+
     def test_an_experiment_that_overrides_its_backbone_is_rebuilt_with_its_own_settings(self, tmp_path):
-        cuts = pd.DataFrame({"metric": ["cosine_threshold", "dbscan_eps"], "mean": [0.5, 0.25]})
         experiment = ExperimentParams(backbone="resnet", loss="baseline", image_size=48)
-        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, cuts, SEED), tmp_path))
+        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, RESULTS, MATCHING, SEED), tmp_path))
         assert model.preprocessing.image_size == 48
         assert model.preprocessing.mean == (0.4, 0.5, 0.6)

@@ -3,11 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
 
 from skinbit.matching.evaluation import evaluate_at, evaluate_subset
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.operating_points import carry_over
 from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.results import collect_folds, curve_table, rank_experiments, read_curve
-from skinbit.matching.selection import Sweep, choice_at, mean_of_others, pairwise_f1, select
+from skinbit.matching.results import (
+    Fold,
+    collect_folds,
+    curve_table,
+    points_table,
+    rank_experiments,
+    read_curve,
+    read_points_table,
+)
+from skinbit.matching.selection import Sweep, choice_at, pairwise_f1, select
 from skinbit.params import EvaluationParams
 
 EVERYTHING = EvaluationParams()
@@ -20,6 +31,11 @@ def on_circle(*degrees):
 
 def cosine(degrees):
     return np.cos(np.radians(degrees))
+
+
+def collect(folds):
+    found = {fold: Fold(one.metrics, curve_table(one.sweeps), one.points) for fold, one in folds.items()}
+    return collect_folds(found).set_index("metric")
 
 
 class TestSelection:
@@ -46,8 +62,15 @@ class TestSelection:
         found = evaluate_subset(on_circle(0, 10, 90), ["a", "b", "c"], EVERYTHING)
         undefined = {name for name, value in found.metrics.items() if np.isnan(value)}
         assert undefined == {
-            *(f"{method}_{figure}" for method in ("cosine", "dbscan") for figure in ("f1", "precision", "recall")),
-            *("cosine_threshold", "dbscan_eps", "roc_auc", "average_precision", "recall_at_1"),
+            *(f"{method}_f1" for method in METHODS),
+            *(f"{method}_{figure}" for method in ("cosine", "dbscan") for figure in ("precision", "recall")),
+            *(
+                f"{method}_pair_{figure}"
+                for method in ("average", "complete", "mutual")
+                for figure in ("precision", "recall")
+            ),
+            *(*CUTS.values(), "roc_auc", "average_precision"),
+            *("recall_at_1", "recall_at_5", "mean_average_precision"),
         }
         assert found.clusters.tolist() == [0, 1, 2]
 
@@ -77,6 +100,16 @@ class TestSubset:
         assert found["dbscan_f1"] == pytest.approx(2 * 4 / (10 + 4))
         assert found["dbscan_eps"] == pytest.approx((1 - cosine(40) + 2) / 2, abs=1e-6)
 
+    def test_average_precision_is_the_rankings_not_that_of_average_linkage(self):
+        rng = np.random.default_rng(2)
+        embeddings, lesions = unit_vectors(rng.normal(size=(40, 4))), list("abcdefghij" * 4)
+        found = evaluate_subset(embeddings, lesions, EVERYTHING).metrics
+        rows, columns = np.triu_indices(40, 1)
+        similarities, labels = (embeddings @ embeddings.T)[rows, columns], np.array(lesions)
+        expected = average_precision_score(labels[rows] == labels[columns], similarities)
+        assert found["average_precision"] == pytest.approx(expected, abs=1e-6)
+        assert found["average_pair_precision"] != found["average_precision"]
+
     def test_given_cuts_are_evaluated_as_they_are_and_the_oracle_stands_beside(self):
         found = evaluate_subset(on_circle(0, 10, 90, 130), list("aabb"), EVERYTHING)
         given = evaluate_at(found, {"cosine": cosine(20), "dbscan": 1 - cosine(20)})
@@ -87,26 +120,46 @@ class TestSubset:
 
 
 class TestTransfer:
-    def test_each_fold_gets_the_mean_of_the_others(self):
-        assert mean_of_others([1.0, 2.0, 6.0]) == [4.0, 3.5, 1.5]
-
-    def test_undefined_folds_are_left_out_and_a_single_fold_has_no_others(self):
-        assert mean_of_others([1.0, np.nan, 3.0]) == [3.0, 2.0, 1.0]
-        assert np.isnan(mean_of_others([0.5])).all()
-
     def test_is_the_f1_at_the_other_folds_cut(self):
         folds = {
             0: evaluate_subset(on_circle(0, 10, 90, 100), list("aabb"), EVERYTHING),
             3: evaluate_subset(on_circle(0, 58, 130, 132), list("aabb"), EVERYTHING),
         }
-        metrics = {fold: found.metrics for fold, found in folds.items()}
-        curves = {fold: curve_table(found.sweeps) for fold, found in folds.items()}
-        table = collect_folds(metrics, curves).set_index("metric")
+        table = collect(folds)
         # Fold 0 chooses a cut between 10 and 80 degrees (at 55), fold 3 between 58 and 72 (at 65).
         assert table.loc["cosine_f1_transfer", "fold_0"] == 1
         assert table.loc["cosine_f1_transfer", "fold_3"] == pytest.approx(2 / 3)
         assert list(table.columns) == ["fold_0", "fold_3", "mean", "std"]
         assert table.loc["cosine_f1_transfer", "std"] == pytest.approx(np.std([1, 2 / 3], ddof=1))
+
+    def test_a_larger_pool_gets_a_stricter_cut_that_serves_it_better(self):
+        rng = np.random.default_rng(5)
+        centres = rng.normal(size=(200, 8))
+        values = unit_vectors(np.repeat(centres, 2, axis=0) + rng.normal(scale=0.5, size=(400, 8)))
+        lesions = [f"lesion {n}" for n in np.repeat(np.arange(200), 2)]
+        folds = [evaluate_subset(values[n : n + 80], lesions[n : n + 80], EVERYTHING) for n in range(0, 400, 80)]
+        whole = evaluate_subset(values, lesions, EVERYTHING)
+        f1 = {
+            (method, is_corrected): choice_at(
+                whole.sweeps[method],
+                carry_over([fold.points[method] for fold in folds], 400, is_corrected).value,
+            ).f1
+            for method in CUTS
+            for is_corrected in (False, True)
+        }
+        assert f1["cosine", False] < f1["cosine", True] <= whole.metrics["cosine_f1"]
+        assert f1["dbscan", False] < f1["dbscan", True] <= whole.metrics["dbscan_f1"]
+
+    def test_operating_points_survive_the_way_through_a_file_exactly(self, tmp_path):
+        rng = np.random.default_rng(1)
+        found = evaluate_subset(unit_vectors(rng.normal(size=(30, 5))), list("abcdef" * 5), EVERYTHING)
+        points_table(found.points).to_csv(tmp_path / "points.csv", index=False)
+        stored = read_points_table(pd.read_csv(tmp_path / "points.csv"), found.metrics)
+        assert stored.keys() == found.points.keys() == CUTS.keys()
+        for method, points in found.points.items():
+            for column in ("cuts", "tp", "fp"):
+                assert getattr(stored[method], column).tolist() == getattr(points, column).tolist()
+            assert (stored[method].n_images, stored[method].n_positive_pairs) == (30, points.n_positive_pairs)
 
     def test_survives_the_way_through_a_file_exactly(self, tmp_path):
         rng = np.random.default_rng(1)
@@ -124,24 +177,22 @@ class TestTransfer:
 class TestCollection:
     def test_one_fold_has_no_spread_and_no_transfer(self):
         found = evaluate_subset(on_circle(0, 10, 90), list("aab"), EVERYTHING)
-        table = collect_folds({2: found.metrics}, {2: curve_table(found.sweeps)}).set_index("metric")
+        table = collect({2: found})
         assert table.loc["cosine_f1", "mean"] == table.loc["cosine_f1", "fold_2"] == 1
         assert table["std"].isna().all()
-        assert table.loc[["cosine_f1_transfer", "dbscan_f1_transfer"], "fold_2"].isna().all()
+        assert table.loc[[f"{method}_f1_transfer" for method in METHODS], "fold_2"].isna().all()
 
     def test_a_fold_without_positive_pair_is_left_out_of_the_mean_and_named(self, caplog):
         good = evaluate_subset(on_circle(0, 10, 90), list("aab"), EVERYTHING)
         empty = evaluate_subset(on_circle(0, 10), list("ab"), EVERYTHING)
-        table = collect_folds(
-            {0: good.metrics, 1: empty.metrics}, {0: curve_table(good.sweeps), 1: curve_table(empty.sweeps)}
-        ).set_index("metric")
+        table = collect({0: good, 1: empty})
         assert table.loc["cosine_f1", "mean"] == 1
         assert "fold_1" in caplog.text
 
 
 def results(transfer, own=0.5, test=None):
-    rows = {f"{method}_f1{kind}": value for method in ("cosine", "dbscan") for kind, value in
-            (("", own), ("_transfer", transfer))}  # fmt: skip
+    kinds = {"": own, "_transfer": transfer, "_transfer_low": transfer, "_transfer_high": transfer}
+    rows = {f"{method}_f1{kind}": value for method in METHODS for kind, value in kinds.items()}
     table = pd.DataFrame({"metric": list(rows), "mean": list(rows.values()), "std": 0.1})
     return table if test is None else table.assign(test=test)
 
@@ -163,6 +214,7 @@ class TestLeaderboard:
     def test_has_the_columns_of_the_contract(self):
         board = rank_experiments({"a": results(0.5, test=0.25)}, {"a": ("vit", "baseline")})
         kinds = ("f1_mean", "f1_std", "f1_transfer_mean", "f1_transfer_std", "f1_test")
-        figures = [f"{method}_{kind}" for method in ("cosine", "dbscan") for kind in kinds]
-        assert board.columns.tolist() == ["rank", "experiment", "backbone", "loss", *figures]
+        figures = [f"{method}_{kind}" for method in METHODS for kind in kinds]
+        assert board.columns.tolist()[:14] == ["rank", "experiment", "backbone", "loss", *figures[:10]]
+        assert board.columns.tolist()[14:29] == figures[10:]
         assert board.loc[0, "cosine_f1_test"] == 0.25

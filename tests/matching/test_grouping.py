@@ -1,5 +1,6 @@
 """Groups of new photographs: components, known lesions as roots, nearest images, doubts."""
 
+import json
 import math
 from itertools import combinations
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinbit.matching.clustering import clusters_at, spanning_tree
-from skinbit.matching.grouping import Cut, Group, explain_doubts, group_images, plan_cut
+from skinbit.matching.grouping import NO_CUT, Cut, Group, explain_doubts, group_images, plan_cut, read_cut, write_cut
 from skinbit.matching.pairs import cosine_similarities, unit_vectors
 
 ANYTHING = Cut("cosine", 0.5, 0.4, 0.6)
@@ -17,6 +18,10 @@ ANYTHING = Cut("cosine", 0.5, 0.4, 0.6)
 
 def random_embeddings(seed: int, n_images: int, dim: int = 3) -> np.ndarray:
     return unit_vectors(np.random.default_rng(seed).normal(size=(n_images, dim)))
+
+
+def group(embeddings, known: tuple[str, ...], cut: Cut, max_group_size: int | None = None):
+    return group_images(cosine_similarities(embeddings), known, cut, max_group_size)
 
 
 def partition(labels) -> set[frozenset[int]]:
@@ -53,13 +58,13 @@ class TestGroups:
     @given(st.integers(0, 10_000), st.integers(1, 12), st.floats(-0.9, 0.99))
     def test_without_known_lesions_the_cosine_groups_are_the_components_at_the_threshold(self, seed, n_images, at):
         embeddings = random_embeddings(seed, n_images)
-        found = group_images(embeddings, (), Cut("cosine", at, at, at))
+        found = group(embeddings, (), Cut("cosine", at, at, at))
         assert partition(found.cluster_ids) == joined_by_hand(embeddings, (), at)[0]
 
     @given(st.integers(0, 10_000), st.integers(1, 12), st.floats(0, 2))
     def test_the_dbscan_groups_are_those_that_the_evaluation_judges(self, seed, n_images, eps):
         embeddings = random_embeddings(seed, n_images)
-        found = group_images(embeddings, (), Cut("dbscan", eps, 0, 1))
+        found = group(embeddings, (), Cut("dbscan", eps, 0, 1))
         judged = clusters_at(spanning_tree(cosine_similarities(embeddings)), eps)
         assert found.cluster_ids.tolist() == judged.tolist()
 
@@ -68,36 +73,111 @@ class TestGroups:
     )
     def test_known_lesions_attract_new_images_and_never_merge(self, seed, n_new, known, at):
         embeddings = random_embeddings(seed, n_new + len(known))
-        found = group_images(embeddings, tuple(known), Cut("cosine", at, at, at))
+        found = group(embeddings, tuple(known), Cut("cosine", at, at, at))
         groups, lesions = joined_by_hand(embeddings, tuple(known), at)
         assert partition(found.cluster_ids) == groups
-        assert {row: found.groups[group].lesion_id for row, group in enumerate(found.cluster_ids)} == lesions
+        assert {row: found.groups[number].lesion_id for row, number in enumerate(found.cluster_ids)} == lesions
 
     def test_an_image_exactly_at_the_threshold_joins(self):
         embeddings = unit_vectors(np.array([[1.0, 0.0], [0.6, 0.8]]))
         at = float(cosine_similarities(embeddings)[0, 1])
         for threshold, n_groups in ((at, 1), (np.nextafter(at, 2), 2)):
-            assert len(group_images(embeddings, (), Cut("cosine", threshold, 0, 1)).groups) == n_groups
+            assert len(group(embeddings, (), Cut("cosine", threshold, 0, 1)).groups) == n_groups
 
     def test_ids_count_from_0_in_the_order_of_the_images(self):
         embeddings = unit_vectors(np.array([[1, 0], [0, 1], [1, 0.01], [-1, 0]]))
-        assert group_images(embeddings, (), ANYTHING).cluster_ids.tolist() == [0, 1, 0, 2]
+        assert group(embeddings, (), ANYTHING).cluster_ids.tolist() == [0, 1, 0, 2]
 
     def test_no_image_gives_no_group(self):
-        found = group_images(np.empty((0, 1), np.float32), (), ANYTHING)
+        found = group(np.empty((0, 1), np.float32), (), ANYTHING)
         assert (found.groups, len(found.cluster_ids)) == ((), 0)
 
     def test_a_single_image_has_no_nearest(self):
-        found = group_images(random_embeddings(0, 1), (), ANYTHING)
+        found = group(random_embeddings(0, 1), (), ANYTHING)
         assert found.nearest.tolist() == [-1]
         assert math.isnan(found.similarities[0])
+
+
+def linked_by_hand(embeddings, known: tuple[str, ...], linkage: str, cut: float, cap: int) -> set[frozenset[int]]:
+    """Merge the closest two groups that may merge, again and again."""
+    n_new, distances = len(embeddings) - len(known), 1.0 - cosine_similarities(embeddings).astype(np.float64)
+    groups = [{row} for row in range(n_new)]
+    groups += [{n_new + row for row, name in enumerate(known) if name == lesion} for lesion in sorted(set(known))]
+    distance_of = {"average": np.mean, "complete": np.max}[linkage]
+    while True:
+        allowed = [
+            (distance_of([distances[a, b] for a in first for b in second]), first, second)
+            for first, second in combinations(groups, 2)
+            if sum(row < n_new for row in first | second) <= cap and not (max(first) >= n_new and max(second) >= n_new)
+        ]
+        closest = min(allowed, key=lambda found: found[0], default=(np.inf, None, None))
+        if closest[0] > cut:
+            return {frozenset(row for row in found if row < n_new) for found in groups} - {frozenset()}
+        groups.remove(closest[1])
+        groups.remove(closest[2])
+        groups.append(closest[1] | closest[2])
+
+
+class TestLinkage:
+    @given(
+        st.integers(0, 10_000),
+        st.integers(1, 8),
+        st.lists(st.sampled_from("abc"), max_size=6),
+        st.sampled_from(["average", "complete"]),
+        st.floats(0, 2),
+        st.integers(2, 5),
+    )
+    def test_closest_groups_merge_first_known_lesions_never(self, seed, n_new, known, linkage, at, cap):
+        embeddings = random_embeddings(seed, n_new + len(known), dim=6)
+        found = group(embeddings, tuple(known), Cut(linkage, at, 0, 1), cap)
+        by_hand = linked_by_hand(embeddings, tuple(known), linkage, at, cap)
+        assert partition(found.cluster_ids) == by_hand
+
+    @given(st.integers(0, 10_000), st.integers(2, 9), st.sampled_from(["average", "complete"]), st.floats(0, 2))
+    def test_a_group_stays_the_same_at_every_cut_within_its_margin(self, seed, n_images, linkage, at):
+        embeddings = random_embeddings(seed, n_images, dim=6)
+        cut = Cut(linkage, at, 0, 1)
+        for found in group(embeddings, (), cut, 4).groups:
+            margin = min(found.margin(cut), 3.0)
+            for moved in (at - margin * 0.999, at + margin * 0.999):
+                again = group(embeddings, (), Cut(linkage, moved, 0, 1), 4)
+                assert found.members in {other.members for other in again.groups}
+
+    def test_a_new_image_joins_the_known_lesion_it_resembles(self):
+        embeddings = unit_vectors(np.array([[1, 0.05], [0, 1.0], [1, 0], [1, 0.1], [-1, 0.2]]))
+        found = group(embeddings, ("mole", "mole", "other"), Cut("average", 0.1, 0, 1), 4)
+        assert [one.lesion_id for one in found.groups] == ["mole", ""]
+
+
+class TestMutual:
+    def test_only_those_join_that_are_each_others_nearest(self):
+        angles = np.radians([0, 10, 15, 90])
+        embeddings = unit_vectors(np.c_[np.cos(angles), np.sin(angles)])
+        assert partition(group(embeddings, (), NO_CUT).cluster_ids) == {frozenset({1, 2}), *map(frozenset, ([0], [3]))}
+
+    def test_known_images_of_a_lesion_do_not_count_as_each_others_nearest(self):
+        angles = np.radians([12, 60, 10, 11])
+        embeddings = unit_vectors(np.c_[np.cos(angles), np.sin(angles)])
+        assert [one.lesion_id for one in group(embeddings, ("mole", "mole"), NO_CUT).groups] == ["mole", ""]
+
+    def test_without_new_images_known_lesions_stay_apart(self):
+        assert group(random_embeddings(0, 2), ("a", "b"), NO_CUT).groups == ()
+
+    def test_its_groups_are_doubted_only_for_their_size(self):
+        assert explain_doubts(Group((0, 1), "", 0.2, 0.1), NO_CUT, 0, most_images=4) == ()
+
+
+@pytest.mark.parametrize("cut", [NO_CUT, Cut("average", 0.25, 0.7, 0.8)])
+def test_a_cut_survives_the_way_through_a_file(cut):
+    plain = json.loads(json.dumps(write_cut(cut), allow_nan=False))
+    assert write_cut(read_cut(plain)) == write_cut(cut)
 
 
 class TestNearest:
     @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(0, 4))
     def test_it_is_the_most_similar_other_image_new_or_known(self, seed, n_new, n_known):
         embeddings = random_embeddings(seed, n_new + n_known)
-        found = group_images(embeddings, ("a",) * n_known, ANYTHING)
+        found = group(embeddings, ("a",) * n_known, ANYTHING)
         similarities = cosine_similarities(embeddings)
         for row in range(n_new if n_new + n_known > 1 else 0):
             others = [similarities[row, other] for other in range(n_new + n_known) if other != row]
@@ -109,29 +189,27 @@ class TestDoubts:
     def test_a_group_stays_the_same_at_every_cut_within_its_margin(self, seed, n_images, at):
         embeddings = random_embeddings(seed, n_images)
         cut = Cut("cosine", at, at, at)
-        for group in group_images(embeddings, (), cut).groups:
-            margin = min(group.margin(cut), 3.0)
+        for found in group(embeddings, (), cut).groups:
+            margin = min(found.margin(cut), 3.0)
             for moved in (at - margin * 0.999, at + margin * 0.999):
-                again = group_images(embeddings, (), Cut("cosine", moved, moved, moved))
-                assert group.members in {other.members for other in again.groups}
+                again = group(embeddings, (), Cut("cosine", moved, moved, moved))
+                assert found.members in {other.members for other in again.groups}
 
     @given(st.integers(0, 10_000), st.integers(2, 10), st.floats(-0.9, 0.99))
     def test_a_group_changes_just_beyond_its_margin(self, seed, n_images, at):
         embeddings = random_embeddings(seed, n_images)
         cut = Cut("cosine", at, at, at)
-        for group in group_images(embeddings, (), cut).groups:
-            if math.isfinite(margin := group.margin(cut)):
-                moved = [
-                    group_images(embeddings, (), Cut("cosine", at + sign * (margin + 1e-6), 0, 0)) for sign in (-1, 1)
-                ]
-                assert any(group.members not in {other.members for other in again.groups} for again in moved)
+        for found in group(embeddings, (), cut).groups:
+            if math.isfinite(margin := found.margin(cut)):
+                moved = [group(embeddings, (), Cut("cosine", at + sign * (margin + 1e-6), 0, 0)) for sign in (-1, 1)]
+                assert any(found.members not in {other.members for other in again.groups} for again in moved)
 
     def test_a_group_that_every_fold_would_make_is_confident(self):
-        group = Group((0, 1), "", weakest_link=0.8, strongest_outside=0.3)
-        assert explain_doubts(group, ANYTHING, 0, most_images=4) == ()
+        sure = Group((0, 1), "", weakest_link=0.8, strongest_outside=0.3)
+        assert explain_doubts(sure, ANYTHING, 0, most_images=4) == ()
 
     @pytest.mark.parametrize(
-        ("group", "n_known", "said"),
+        ("doubtful", "n_known", "said"),
         [
             (Group((0, 1), "", 0.55, 0.3), 0, "weakest link, 0.5500"),
             (Group((0, 1), "", 0.8, 0.45), 0, "nearly similar enough, 0.4500"),
@@ -139,8 +217,8 @@ class TestDoubts:
             (Group((0, 1, 2, 3, 4), "", 0.8, 0.1), 0, "5 photographs"),
         ],
     )
-    def test_a_doubt_names_its_reason(self, group, n_known, said):
-        (doubt,) = explain_doubts(group, ANYTHING, n_known, most_images=4)
+    def test_a_doubt_names_its_reason(self, doubtful, n_known, said):
+        (doubt,) = explain_doubts(doubtful, ANYTHING, n_known, most_images=4)
         assert said in doubt
 
 

@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 
 from skinbit.matching import mistakes, verification
 from skinbit.matching.evaluation import evaluate_at, evaluate_subset
-from skinbit.matching.mistakes import UNDEFINED, Outcomes, find_mistakes, mistakes_document
-from skinbit.matching.pairs import row_blocks, unit_vectors
+from skinbit.matching.mistakes import UNDEFINED, Outcomes, mistakes_document
+from skinbit.matching.pairs import cosine_similarities, row_blocks, unit_vectors
 from skinbit.params import EvaluationParams
 
 ALL = 10_000
 METHODS = ("cosine", "dbscan")
+
+
+def find_mistakes(embeddings, *judged):
+    return mistakes.find_mistakes(cosine_similarities(embeddings), *judged)
 
 
 def on_circle(*degrees):

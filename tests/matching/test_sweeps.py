@@ -8,7 +8,7 @@ from sklearn.cluster import DBSCAN
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from skinbit.matching import verification
-from skinbit.matching.clustering import clusters_at, select_eps, spanning_tree, sweep_eps
+from skinbit.matching.clustering import clusters_at, select_cut, spanning_tree, sweep_merges
 from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
 from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
 from skinbit.matching.ranking import count_pairs, most_similar_pairs, rank_pairs
@@ -163,7 +163,7 @@ class TestEpsSweep:
         similarities = cosine_similarities(embeddings)
         distances = np.maximum(1.0 - similarities.astype(np.float64), 0.0)
         tree = spanning_tree(similarities)
-        sweep = sweep_eps(tree, labels)
+        sweep = sweep_merges(tree, labels, "dbscan")
         upper = np.triu_indices(len(labels), 1)
         positive = (labels[:, None] == labels)[upper]
         for eps in np.concatenate([EPS_GRID, sweep.cuts[sweep.cuts > 0], sweep.reported]):
@@ -179,8 +179,8 @@ class TestEpsSweep:
     def test_a_searched_range_is_searched_exactly(self, images, low, width):
         embeddings, labels = images
         high = min(2.0, low + width)
-        sweep = sweep_eps(spanning_tree(cosine_similarities(embeddings)), labels)
-        choice = select_eps(sweep, low, high)
+        sweep = sweep_merges(spanning_tree(cosine_similarities(embeddings)), labels, "dbscan")
+        choice = select_cut(sweep, low, high)
         if sweep.n_positive_pairs:
             tried = [low, high, *sweep.cuts[(sweep.cuts >= low) & (sweep.cuts <= high)]]
             assert low <= choice.cut <= high
@@ -190,7 +190,7 @@ class TestEpsSweep:
     @given(embedded_images())
     def test_the_best_eps_is_midway_between_merges_and_best(self, images):
         embeddings, labels = images
-        sweep = sweep_eps(spanning_tree(cosine_similarities(embeddings)), labels)
+        sweep = sweep_merges(spanning_tree(cosine_similarities(embeddings)), labels, "dbscan")
         choice = select(sweep)
         if sweep.n_positive_pairs:
             assert choice.f1 == sweep.f1.max()

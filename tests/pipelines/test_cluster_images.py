@@ -71,7 +71,14 @@ class TestGroups:
         folder, lesions = test_photographs
         found = cluster(studied, folder, experiment=experiment)
         reported = table(studied.root / f"data/demo/08_reporting/{experiment}/results.csv").set_index("metric")["test"]
-        assert pairwise_f1(found["cluster_id"], found["image_id"].map(lesions)) == float(reported["dbscan_f1"])
+        assert pairwise_f1(found["cluster_id"], found["image_id"].map(lesions)) == float(reported["average_f1"])
+
+    @pytest.mark.parametrize("method", ["dbscan", "complete", "mutual"])
+    def test_by_other_methods_have_it_too(self, studied, test_photographs, method):
+        folder, lesions = test_photographs
+        found = cluster(studied, folder, experiment="vit_infonce", method=method)
+        reported = table(studied.root / "data/demo/08_reporting/vit_infonce/results.csv").set_index("metric")["test"]
+        assert pairwise_f1(found["cluster_id"], found["image_id"].map(lesions)) == float(reported[f"{method}_f1"])
 
     def test_a_fold_groups_too(self, studied, test_photographs):
         for experiment in ("resnet_triplet", "vit_infonce"):
@@ -107,6 +114,7 @@ class TestGroups:
             ({"method": "cosine", "threshold": -1.0}, 1),
             ({"method": "dbscan", "eps": 2.0}, 1),
             ({"method": "cosine", "threshold": 1.0}, None),
+            ({"method": "complete", "cut": 0.0}, None),
         ],
     )
     def test_method_and_cut_can_be_overridden(self, studied, test_photographs, options, n_groups):
@@ -210,6 +218,16 @@ class TestKnownLesions:
         with pytest.raises(InputError, match=rf"{missing} \(row 2 of lesions.csv\)"):
             cluster(studied, folder / "new", experiment="vit_infonce", known=str(folder / "known/lesions.csv"))
 
+    def test_take_by_linkage_as_many_new_photographs_as_a_group_may_have_however_many_they_are(self, studied, halves):
+        folder, _ = halves
+        listed = folder / "known/lesions.csv"
+        known = table(listed)
+        known.assign(lesion_id="one").to_csv(listed, index=False)
+        options = {"method": "average", "cut": 2.0, "known": str(listed)}  # whatever may be joined is
+        found = cluster(studied, folder / "new", experiment="vit_infonce", **options)
+        assert len(known) > 4
+        assert 0 < (found["lesion_id"] == "one").sum() <= 4
+
 
 class TestMistakes:
     @pytest.mark.parametrize(
@@ -221,6 +239,10 @@ class TestMistakes:
             ({"checkpoint": "nowhere.safetensors"}, "nowhere.safetensors"),
             ({"experiment": "vit_baseline", "fold": 0}, "leave fold out"),
             ({"experiment": "vit_infonce", "threshold": 0.5}, "threshold is for the method cosine"),
+            (
+                {"experiment": "vit_infonce", "method": "mutual", "cut": 0.5},
+                "cut is for the method average or complete",
+            ),
             ({"experiment": "vit_infonce", "checkpoint": "x"}, "not both"),
         ],
     )

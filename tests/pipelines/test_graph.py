@@ -20,6 +20,7 @@ from skinbit.study import read_parameters
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENTS = ("base", "dev", "demo")
+LAYERS = ("raw", "intermediate", "feature", "models", "model_output", "reporting")
 
 
 def loader(env, **params):
@@ -45,6 +46,19 @@ def trainings(**options):
 def made_once(**options):
     stage = "baseline_embeddings"
     return {node.name.removeprefix(f"{stage}.") for node in small_study(**options).nodes if node.namespace == stage}
+
+
+def layers(pipeline):
+    """Give the layers of a pipeline's datasets, each after those that it is made of."""
+    catalog = DataCatalog.from_config(loader("base")["catalog"])
+    before = defaultdict(set)
+    for node in pipeline.nodes:
+        inputs = [dataset for dataset in node.inputs if not dataset.startswith("params:")]
+        made_of = {catalog[dataset].metadata["kedro-viz"]["layer"] for dataset in inputs}
+        for output in node.outputs:
+            layer = catalog[output].metadata["kedro-viz"]["layer"]
+            before[layer] |= made_of - {layer}
+    return list(TopologicalSorter(before).static_order())
 
 
 class TestStudyIsData:
@@ -132,16 +146,36 @@ class TestGraph:
     @pytest.mark.parametrize("env", ENVIRONMENTS)
     def test_layers_form_no_circle(self, env):
         """Kedro-Viz would draw none of them."""
-        catalog = DataCatalog.from_config(loader(env)["catalog"])
-        before = defaultdict(set)
-        for node in build_pipelines(parameters(env))["__default__"].nodes:
-            inputs = [dataset for dataset in node.inputs if not dataset.startswith("params:")]
-            made_of = {catalog[dataset].metadata["kedro-viz"]["layer"] for dataset in inputs}
-            for output in node.outputs:
-                layer = catalog[output].metadata["kedro-viz"]["layer"]
-                before[layer] |= made_of - {layer}
-        order = list(TopologicalSorter(before).static_order())
+        order = layers(build_pipelines(parameters(env))["__default__"])
         assert (order[0], order[-1]) == ("raw", "reporting")
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            {},
+            {"experiment": "vit_baseline"},
+            {"experiment": "vit_triplet", "fold": 0},
+            {"experiment": "resnet_triplet", "fold": 0},
+        ],
+    )
+    def test_layers_of_cluster_images_form_no_circle_whatever_the_model(self, model):
+        clustering = build_pipelines(parameters(cluster=model))["cluster_images"]
+        assert layers(clustering)[-1] == "reporting"
+
+    def test_layers_of_every_pipeline_form_no_circle(self):
+        for name, pipeline in build_pipelines(parameters(study={"folds": 0})).items():
+            assert set(layers(pipeline)) <= set(LAYERS), name
+
+    def test_collapsed_the_study_is_one_box_per_experiment_between_data_and_report(self):
+        study = build_pipelines(parameters())["__default__"]
+        boxes = {node.namespace.split(".")[0] for node in study.nodes if node.namespace}
+        assert boxes - set(parameters().study.experiments) == {
+            "sample_data",
+            "data_split",
+            "baseline_embeddings",
+            "report",
+        }
+        assert {node.name for node in study.nodes if not node.namespace} == {"make_test_thumbnails"}
 
     def test_thumbnails_are_shared_and_made_only_for_a_test_subset(self):
         study = small_study(experiments="vit_baseline+vit_triplet+resnet_infonce")

@@ -13,7 +13,7 @@ from kedro.runner import ThreadRunner
 from safetensors.numpy import load
 
 from skinbit.datasets.files import unpack_header
-from skinbit.matching.evaluation import METHODS
+from skinbit.matching.methods import CUTS, PAGED
 
 FOLDS = range(5)
 EXPERIMENTS = ("resnet_baseline", "vit_baseline", "dinov2_baseline")
@@ -39,6 +39,20 @@ def mistakes(project, experiment, method):
     return json.loads(project.outputs()[f"08_reporting/{experiment}/test_misclassifications_{method}.json"])
 
 
+def best_for_pool(method, folds, n_images):
+    """Give the cuts with the highest F1 by the counts of all folds together, each false pair counting rho times."""
+    rho = n_images / np.mean([fold["n_images"] for fold in folds])
+    sign = -1 if method == "cosine" else 1
+    f1 = {}
+    for cut in {cut for fold in folds for cut in fold["cuts"]}:
+        tp, fp = (
+            sum(np.interp(sign * cut, sign * np.array(fold["cuts"]), fold[kind], left=0) for fold in folds)
+            for kind in ("tp", "fp")
+        )
+        f1[cut] = 2 * tp / (tp + rho * fp + sum(fold["n_positive_pairs"] for fold in folds))
+    return {cut for cut, value in f1.items() if value == pytest.approx(max(f1.values()))}
+
+
 class TestWholeStudy:
     def test_writes_every_file_of_the_contract(self, finished):
         shared = {f"02_intermediate/{name}.csv" for name in ("metadata", "split", "rejected")}
@@ -61,6 +75,10 @@ class TestWholeStudy:
             for path in (
                 "06_models/{experiment}/final/best.safetensors",
                 "08_reporting/{experiment}/results.csv",
+                "08_reporting/{experiment}/operating_points.json",
+                "08_reporting/{experiment}/judgement.csv",
+                "08_reporting/{experiment}/resampled_f1.csv",
+                "08_reporting/{experiment}/strata.csv",
                 "08_reporting/{experiment}/resolved_config.yaml",
                 "08_reporting/{experiment}/f1_curves.png",
                 "08_reporting/{experiment}/test_misclassifications_cosine.json",
@@ -121,7 +139,9 @@ class TestWholeStudy:
     def test_results_hold_folds_mean_spread_and_test(self, finished):
         results = table(finished, "08_reporting/vit_baseline/results.csv").set_index("metric")
         assert results.columns.tolist() == [*(f"fold_{fold}" for fold in FOLDS), "mean", "std", "test"]
-        assert results.loc["cosine_threshold", "test"] == results.loc["cosine_threshold", "mean"]
+        points = json.loads(finished.outputs()["08_reporting/vit_baseline/operating_points.json"])
+        for method, cut in CUTS.items():
+            assert results.loc[cut, "test"] in best_for_pool(method, points[method], results.loc["n_images", "test"])
         assert results.loc["cosine_f1", "test"] <= results.loc["cosine_f1_oracle", "test"]
         assert results.loc[["cosine_f1_oracle", "dbscan_f1_oracle"], "mean"].isna().all()
         own = results.loc["cosine_f1", results.columns.str.startswith("fold")]
@@ -131,12 +151,12 @@ class TestWholeStudy:
         split = table(finished, "02_intermediate/split.csv")
         lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
         test_images = set(split.loc[split["subset"] == "test", "image_id"])
-        for experiment, (method, cut) in itertools.product(EXPERIMENTS, METHODS.items()):
+        for experiment, method in itertools.product(EXPERIMENTS, PAGED):
             figures = table(finished, f"08_reporting/{experiment}/results.csv").set_index("metric")["test"]
             document = mistakes(finished, experiment, method)
             counts = document["counts"]
             found, joined, missed = (counts[kind] for kind in ("true_positive", "false_positive", "false_negative"))
-            assert document["threshold" if method == "cosine" else "eps"] == figures[cut]
+            assert document["threshold" if method == "cosine" else "eps"] == figures[CUTS[method]]
             assert figures[f"{method}_f1"] == 2 * found / (2 * found + joined + missed)
             assert figures[f"{method}_recall"] == found / (found + missed)
             assert counts["n_pairs"] == len(test_images) * (len(test_images) - 1) / 2
@@ -160,6 +180,9 @@ class TestWholeStudy:
         assert sorted(board["experiment"]) == sorted(EXPERIMENTS)
         assert board["cosine_f1_transfer_mean"].is_monotonic_decreasing
         assert board["cosine_f1_test"].notna().all()
+        assert board["behind_first"].is_monotonic_increasing
+        assert board["behind_first"][0] == board["behind_first_high"][0] == 0
+        assert (board["cosine_f1_transfer_low"] < board["cosine_f1_transfer_high"]).all()
 
     def test_the_report_shows_every_experiment_links_pages_that_exist_and_holds_no_path_of_the_machine(
         self, finished, photographs
@@ -167,7 +190,7 @@ class TestWholeStudy:
         page = finished.outputs()["08_reporting/report.html"].decode()
         assert set(re.findall(r'id="experiment-(\w+)"', page)) == set(EXPERIMENTS)
         linked = {f"08_reporting/{address}" for address in re.findall(r'href="([^#"]+)"', page)}
-        assert len(linked) == len(EXPERIMENTS) * len(METHODS)
+        assert len(linked) == len(EXPERIMENTS) * len(PAGED)
         assert linked <= finished.outputs().keys()
         assert not [path for path in (finished.root, photographs) if str(path) in page]
 

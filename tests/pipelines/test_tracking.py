@@ -232,7 +232,14 @@ class TestOnAServer:
     def test_files_are_those_of_the_study(self, tracked, uri):
         project, runs = tracked
         pages = [f"{kind}misclassifications_{method}" for kind in ("", "test_") for method in ("cosine", "dbscan")]
-        expected = {"results.csv", "resolved_config.yaml", "f1_curves.png", "training_curves.png", "final"}
+        expected = {
+            "results.csv",
+            "strata.csv",
+            "resolved_config.yaml",
+            "f1_curves.png",
+            "training_curves.png",
+            "final",
+        }
         expected |= {f"{page}.json" if page.startswith("test") else f"{page}.html" for page in pages}
         run_id = runs["vit_triplet"]["info"]["run_id"]
         listed = ask(uri, f"artifacts/list?run_id={run_id}")["files"]

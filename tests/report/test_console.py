@@ -40,15 +40,25 @@ class TestBest:
 
 class TestCuts:
     def results(self, **columns):
-        return pd.DataFrame({"metric": ["cosine_threshold", "dbscan_eps"], **columns})
+        return pd.DataFrame({"metric": ["cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"], **columns})
 
     def test_are_means_with_their_spread(self):
-        results = self.results(fold_0=[0.9, 0.1], fold_3=[0.8, 0.2], mean=[0.85, 0.15], std=[0.0707, 0.0707])
-        assert describe_cuts(results) == "threshold 0.8500 ± 0.0707, eps 0.1500 ± 0.0707 (mean of 2 folds)"
+        results = self.results(
+            fold_0=[0.9, 0.1, 0.3, 0.4],
+            fold_3=[0.8, 0.2, 0.3, 0.6],
+            mean=[0.85, 0.15, 0.3, 0.5],
+            std=[0.0707, 0.0707, 0, 0.1414],
+        )
+        assert describe_cuts(results) == (
+            "threshold 0.8500 ± 0.0707, eps 0.1500 ± 0.0707, average linkage 0.3000 ± 0.0000, "
+            "complete linkage 0.5000 ± 0.1414 (mean of 2 folds)"
+        )
 
     def test_of_one_fold_have_no_spread(self):
-        results = self.results(fold_0=[0.9, np.nan], mean=[0.9, np.nan], std=[np.nan, np.nan])
-        assert describe_cuts(results) == "threshold 0.9000, eps undefined (one fold)"
+        undefined = [np.nan] * 3
+        results = self.results(fold_0=[0.9, *undefined], mean=[0.9, *undefined], std=[np.nan, *undefined])
+        assert describe_cuts(results).startswith("threshold 0.9000, eps undefined, ")
+        assert describe_cuts(results).endswith(" (one fold)")
 
 
 def test_positive_pairs_are_counted_per_subset():

@@ -1,5 +1,6 @@
 """The gallery of groups in a real browser: what it shows, what corrections do, and the CSV it writes."""
 
+import dataclasses
 import io
 import json
 import random
@@ -14,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from skinbit.report.gallery import Gallery, Group, Photograph, render_gallery
+from skinbit.report.gallery import Gallery, Group, Link, Photograph, render_gallery
 
 DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 HOSTILE = ("a,b", 'say "so"', " padded ", "é 痣", "<b>bold</b>", "</script><script>document.title='owned'</script>")
@@ -451,6 +452,45 @@ def test_leaving_with_corrections_that_were_not_downloaded_asks_first(page):
     page.download()
     assert page.run(leaving) is False
     assert page.said().endswith("Downloaded.")
+
+
+# Matched points
+
+
+def with_links(shown):
+    links = {0: (Link(("a", "b"), 40, DOT), Link(("b", "k"), 5, None)), 2: (Link(("d", "f"), 4, None),)}
+    return dataclasses.replace(shown, links=links)
+
+
+def test_links_of_a_group_are_shown_larger_and_the_keyboard_comes_back(page):
+    page.open(with_links(gallery(TRIO)))
+    button = page.find("[data-group='0'] [data-links]")
+    assert button.text == "Show matched points (40, 5)"
+    button.send_keys(Keys.ENTER)
+    assert page.find("#matches h2").text == "Group 0: matched points"
+    assert page.texts("#matches figcaption") == ["a \N{EN DASH} b40 matched points, 16 drawn"]
+    assert page.find("#matches img").get_attribute("alt") == (
+        "Photographs a and b side by side; lines join 16 of the 40 points on which they agree"
+    )
+    page.browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not page.find("#matches").is_displayed()
+    assert page.browser.switch_to.active_element == button
+
+
+def test_links_without_a_drawing_are_counted(page):
+    page.open(with_links(gallery(TRIO)))
+    assert page.texts(".links") == ["Show matched points (40, 5)", "matched points: 4; not drawn"]
+    assert "2links not drawn" in page.texts("#counts li")
+
+
+def test_an_edited_group_shows_no_links(page):
+    page.open(with_links(gallery(TRIO)))
+    page.move("a", to="1")
+    assert page.texts(".links") == ["matched points: 4; not drawn"]
+
+
+def test_a_gallery_without_links_says_nothing_of_points():
+    assert "matched" not in render_gallery(gallery(TRIO))
 
 
 # Safety and size

@@ -46,8 +46,8 @@ def thumbnails_of(pairs):
     return {image_id: thumbnail(number) for number, image_id in enumerate(image_ids)}
 
 
-def render(document, **params):
-    return render_mistakes(document, thumbnails_of(document["pairs"]), ReportParams(**params))
+def render(document, matches=None, **params):
+    return render_mistakes(document, thumbnails_of(document["pairs"]), ReportParams(**params), matches)
 
 
 SIXTY = [
@@ -65,9 +65,9 @@ def open_page(chromium, tmp_path):
     chromium.get_log("browser")
     chromium.get_log("performance")
 
-    def opened(content, **params):
+    def opened(content, matches=None, **params):
         path = tmp_path / "misclassifications_cosine.html"
-        path.write_text(render(content, **params), encoding="utf-8")
+        path.write_text(render(content, matches, **params), encoding="utf-8")
         chromium.get(path.as_uri())
         return chromium
 
@@ -202,6 +202,70 @@ class TestLimits:
     def test_a_missing_thumbnail_names_the_image_and_the_remedy(self):
         with pytest.raises(InputError, match=r"2 images .* the first is image0000\.\n.*final_model"):
             render_mistakes(document(SIXTY[:1]), {}, ReportParams())
+
+
+DRAWN = [mistake(n, "false_positive", 0.9 - n / 100) for n in range(5)]
+
+
+def match(number, inliers, drawing=None):
+    """Of the pair of :func:`mistake`."""
+    return {"image_a": f"image{number:04d}", "image_b": "shared", "inliers": inliers, "drawing": drawing}
+
+
+MATCHES = [match(0, 62, thumbnail(300)), match(1, 9, thumbnail(301)), match(2, 4), match(3, 0)]
+"""Of the five pairs two are drawn, one has points, one has none, one was not compared."""
+
+
+class TestMatchedPoints:
+    def test_every_pair_says_on_how_many_points_it_agrees(self, open_page):
+        page = open_page(document(DRAWN), MATCHES)
+        assert [line.text for line in found(page, ".pair .points")] == [
+            "Show matched points (62)",
+            "Show matched points (9)",
+            "4 matched points, not drawn",
+            "0 matched points",
+            "keypoints not compared",
+        ]
+
+    def test_the_keyboard_puts_the_drawing_in_the_place_of_the_photographs_and_back(self, open_page):
+        page = open_page(document(DRAWN), MATCHES)
+        button, _ = found(page, "button.matches")
+        button.send_keys(Keys.ENTER)
+        assert button.text == "Hide matched points (62)"
+        assert page.switch_to.active_element == button
+        shown = [image for image in found(page, ".pair:first-child img") if image.is_displayed()]
+        assert [image.get_attribute("src") for image in shown] == [MATCHES[0]["drawing"]]
+        assert "photographs image0000 and shared" in shown[0].get_attribute("alt")
+        assert "lines join 16 of the 62 points on which they agree" in shown[0].get_attribute("alt")
+        button.send_keys(Keys.SPACE)
+        assert button.text == "Show matched points (62)"
+        assert [image.is_displayed() for image in found(page, ".pair:first-child img")] == [True, True]
+
+    def test_an_opened_pair_stays_open_while_filters_change(self, open_page):
+        page = open_page(document([*DRAWN, mistake(9, "false_negative", 0.1)]), MATCHES)
+        found(page, "button.matches")[1].click()
+        choose(page, "false_negative")
+        assert not found(page, ".drawing")
+        choose(page, "false_positive")
+        assert [image.get_attribute("src") for image in found(page, ".drawing")] == [MATCHES[1]["drawing"]]
+
+    def test_what_is_not_drawn_is_counted(self, open_page):
+        page = open_page(document(DRAWN), MATCHES)
+        assert "Of 3 pairs with matched points 1 not drawn" in text(page, ".notes")
+
+    def test_drawings_get_the_room_that_photographs_leave_the_worst_pair_first(self, open_page):
+        needed = sum(map(len, thumbnails_of(DRAWN).values())) + len(MATCHES[0]["drawing"])
+        page = open_page(document(DRAWN), MATCHES, max_megabytes=needed / 1e6)
+        assert "Of 2 drawings of matched points 1 left out" in text(page, ".notes")
+        assert [button.text for button in found(page, "button.matches")] == ["Show matched points (62)"]
+        assert len(found(page, ".pair img")) == 2 * len(DRAWN)
+
+    def test_pairs_are_found_whichever_image_is_named_first(self, open_page):
+        swapped = {**MATCHES[0], "image_a": "shared", "image_b": "image0000"}
+        assert text(open_page(document(DRAWN[:1]), [swapped]), ".points") == "Show matched points (62)"
+
+    def test_other_experiments_say_nothing_of_points(self):
+        assert "matched" not in render(document(DRAWN))
 
 
 class TestNothingToShow:

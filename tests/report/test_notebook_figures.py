@@ -91,11 +91,15 @@ class TestMatches:
 
     def test_curves_name_the_chosen_cut_and_the_best_one(self):
         found = evaluate_subset(self.embeddings, self.lesions, EvaluationParams(), thresholds=[0.5])
-        cuts = {"cosine": 0.5, "dbscan": 0.3}
-        figure = drawn(match_figures.cut_curves(found.sweeps, cuts, {"cosine": [0.4, 0.6], "dbscan": [0.3, 0.3]}))
+        cuts = {"cosine": 0.5, "dbscan": 0.3, "average": 0.3}
+        figure = drawn(match_figures.cut_curves(found.sweeps, cuts, {method: [0.4, 0.6] for method in cuts}))
         oracle = figure.axes[0].get_legend().get_texts()[1].get_text()
         assert oracle.startswith(f"oracle: F1 {found.metrics['cosine_f1']:.3f}")
-        assert len(figure.axes) == 2
+        assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == [
+            "Cosine threshold",
+            "DBSCAN",
+            "Average linkage",
+        ]
 
     def test_a_subset_without_positive_pair_has_an_empty_curve(self):
         found = evaluate_subset(self.embeddings[:3], ["a", "b", "c"], EvaluationParams())

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from itertools import combinations, pairwise
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,29 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skinbit.matching.evaluation import evaluate_at, evaluate_subset
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.results import curve_table, metric_table, rank_experiments
+from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
+from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.operating_points import carry_to_pool, cuts_of_folds, write_points
+from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.results import (
+    add_gaps,
+    curve_table,
+    interval_metrics,
+    judgement_table,
+    metric_table,
+    rank_experiments,
+)
 from skinbit.params import EvaluationParams, StudyParams
 from skinbit.pipelines.evaluation.nodes import add_test_results, collect_results, summarise_experiment, write_report
 from skinbit.report.charts import axis_from_zero, f1_chart, history_chart, make_axis, shown_range
 from skinbit.report.data_summary import measure_subset, summarise_data
+from skinbit.report.figures import f1_curves
 from skinbit.report.findings import findings, headline, transfer_costs
+from skinbit.report.method_tables import compare_methods, gap_to_first
 from skinbit.report.study import prepare_report
+
+EVALUATION = EvaluationParams(resamples=100)
 
 SETTINGS = {
     "backbone": {"model": "test_vit", "weights": "mine.safetensors", "pooling": {"levels": [1, 2]}, "model_args": {}},
@@ -54,29 +69,53 @@ class Study:
         for name, noise in noises.items():
             self._run(name, noise, dim, has_test, generator)
         settings = {name: tuple(name.split("_")[:2]) for name in noises}
-        self.leaderboard = rank_experiments(self.results, settings)
+        resampled = {name: summary["resampled_f1"]["cosine"] for name, summary in self.summaries.items()}
+        self.leaderboard = add_gaps(rank_experiments(self.results, settings), resampled)
 
     def _run(self, name, noise, dim, has_test, generator):
         def evaluate(fold):
             lesions = self.split.loc[self.split["fold"] == fold, "lesion_id"]
             centres = {lesion: generator.normal(size=dim) for lesion in sorted(set(lesions))}
             values = np.array([centres[lesion] + noise * generator.normal(size=dim) for lesion in lesions])
-            return evaluate_subset(unit_vectors(values.astype(np.float32)), lesions.tolist(), EvaluationParams())
+            similarities = cosine_similarities(unit_vectors(values.astype(np.float32)))
+            return similarities, lesions.tolist(), evaluate_similarities(similarities, lesions.tolist(), EVALUATION)
 
-        found = [evaluate(fold) for fold in self.params.folds]
+        folds = self.params.folds
+        matched = {fold: evaluate(fold) for fold in folds}
+        found = [each for _, _, each in matched.values()]
         curves = [curve_table(each.sweeps) for each in found]
-        results = collect_results(self.params, *(metric_table(each.metrics) for each in found), *curves, name=name)
+        points = write_points([each.points for each in found])
+        judgement, resampled, strata = self._judge(matched, points)
+        metrics = [metric_table(each.metrics) for each in found]
+        results = collect_results(self.params, points, judgement, *metrics, *curves, name=name)
         if has_test:
-            average = results.set_index("metric")["mean"]
-            cuts = {"cosine": average["cosine_threshold"], "dbscan": average["dbscan_eps"]}
-            results = add_test_results(results, metric_table(evaluate_at(evaluate(-1), cuts)))
+            results = add_test_results(results, points, self._test(evaluate(-1), points), EVALUATION)
         groups = [pd.DataFrame({"cluster_id": each.clusters}) for each in found]
         histories = []
         if not name.endswith("baseline"):
             histories = [pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.2], "f1": [np.nan, 0.3]}) for _ in found]
         self.results[name] = results
-        summary = summarise_experiment(self.params, results, SETTINGS, *curves, *groups, *histories)
+        summary = summarise_experiment(self.params, results, resampled, strata, SETTINGS, *curves, *groups, *histories)
         self.summaries[name] = json.loads(json.dumps(summary))
+
+    def _judge(self, matched, points):
+        cuts = cuts_of_folds(points, self.params.folds)
+        judged = {fold: judge_at(*matched[fold][:2], cuts[fold], max_group_size=4) for fold in matched}
+        predicted = {fold: each.predicted for fold, each in judged.items()}
+        resampled = resample_f1(list(predicted.values()), EVALUATION.resamples, 42)
+        sites = self.split.assign(site=np.where(self.split["lesion_id"].str[-1] < "3", "<b>back", "arm"))
+        strata = judge_strata(predicted, self.split, sites, ["site"], EVALUATION.resamples, 42)
+        figures = {fold: each.metrics for fold, each in judged.items()}
+        return judgement_table(figures, f1_intervals(resampled)), resampled, strata
+
+    def _test(self, matched, points):
+        similarities, lesions, found = matched
+        carried = carry_to_pool(points, len(lesions), is_corrected=True)
+        cuts = {method: cut.value for method, cut in carried.items()}
+        judged = judge_at(similarities, lesions, cuts, max_group_size=4)
+        intervals = interval_metrics(f1_intervals(resample_f1([judged.predicted], EVALUATION.resamples, 42)))
+        rho = {"rho": carried["cosine"].rho}
+        return metric_table({**evaluate_at(found, cuts), **rho, **judged.metrics, **intervals})
 
     def prepare(self):
         return prepare_report(self.leaderboard, self.split, self.rejected, self.summaries, self.params.folds)
@@ -97,9 +136,9 @@ def one_fold():
 
 
 def row(experiment="vit_triplet", **figures):
-    methods = ("cosine", "dbscan")
-    names = [f"{method}_{name}" for method in methods for name in ("f1_mean", "f1_std", "f1_test")]
-    names += [f"{method}_f1_transfer_{name}" for method in methods for name in ("mean", "std")]
+    names = [f"{method}_{name}" for method in METHODS for name in ("f1_mean", "f1_std", "f1_test")]
+    names += [f"{method}_f1_transfer_{name}" for method in METHODS for name in ("mean", "std", "low", "high")]
+    names += ["rank", "behind_first", "behind_first_low", "behind_first_high"]
     return dict.fromkeys(names) | {"experiment": experiment} | figures
 
 
@@ -125,14 +164,14 @@ class TestWords:
     def test_an_undefined_f1_is_never_printed_as_a_figure(self):
         data = sizes()
         assert headline([row(), row("other")]) == "No experiment has a defined F1"
-        assert findings([row()], data, {}) == (
+        assert findings([row()], data, {}, {}) == (
             "No fold that ran has a positive pair, or no cut lies in the searched range.",
         )
 
     def test_one_fold_says_that_its_f1_is_optimistic(self):
         board = [row(cosine_f1_mean=0.4)]
         assert headline(board).endswith("0.400")
-        said = findings(board, sizes(folds=(1,)), {"vit_triplet": {"cosine_f1": {"fold_1": 0.4, "mean": 0.4}}})
+        said = findings(board, sizes(folds=(1,)), {"vit_triplet": {"cosine_f1": {"fold_1": 0.4, "mean": 0.4}}}, {})
         assert said[0].startswith("Only fold 1 ran (2 images of 1 lesion)")
         assert "optimistic" in said[0]
 
@@ -146,11 +185,13 @@ class TestWords:
     )
     def test_what_is_known_of_the_test_is_said(self, has_test, f1, words):
         board = [row(cosine_f1_mean=0.4, cosine_f1_test=f1)]
-        said = findings(board, sizes(has_test=has_test), {"vit_triplet": {"cosine_f1": {"fold_0": 0.4, "mean": 0.4}}})
+        figures = {"vit_triplet": {"cosine_f1": {"fold_0": 0.4, "mean": 0.4}}}
+        said = findings(board, sizes(has_test=has_test), figures, {})
         assert words in said[1]
 
     def test_the_lead_is_counted_in_folds(self):
-        board = [row(name, cosine_f1_mean=0.4, cosine_f1_transfer_mean=0.4) for name in ("first", "second")]
+        gap = {"behind_first": 0.0}
+        board = [row(name, cosine_f1_mean=0.4, cosine_f1_transfer_mean=0.4, **gap) for name in ("first", "second")]
         figures = {
             name: {"cosine_f1": dict.fromkeys(f1), "cosine_f1_transfer": f1}
             for name, f1 in {
@@ -158,7 +199,7 @@ class TestWords:
                 "second": {"fold_0": 0.4, "fold_1": 0.3, "fold_2": 0.1, "fold_3": 0.4},
             }.items()
         }
-        said = findings(board, sizes(), figures)
+        said = findings(board, sizes(), figures, {})
         assert any("ahead of it in 2 of 4 folds" in sentence for sentence in said)
         assert "over 3 of 4 folds" in said[0], "F1 is undefined in one"
 
@@ -172,7 +213,43 @@ class TestWords:
         }
         (sentence,) = transfer_costs(figures)
         assert "from the other folds it costs 0.050 of F1 (0.500\xa0→\xa00.450)" in sentence
-        assert "mean of the folds' threshold costs no F1 (0.400\xa0→\xa00.400)" in sentence
+        assert "the threshold that the folds choose costs no F1 (0.400\xa0→\xa00.400)" in sentence
+
+    FIGURES: ClassVar = {
+        name: {"cosine_f1": {"fold_0": 0.5}, "cosine_f1_transfer": {"fold_0": 0.5}} for name in ("first", "second")
+    }
+
+    @pytest.mark.parametrize(
+        ("low", "sure"), [(0.01, "is certain"), (0.0, "is not certain"), (-0.01, "is not certain")]
+    )
+    def test_a_lead_is_certain_where_its_interval_does_not_hold_0(self, low, sure):
+        second = {"behind_first": 0.02, "behind_first_low": low, "behind_first_high": 0.03}
+        board = [
+            row("first", cosine_f1_mean=0.5, cosine_f1_transfer_mean=0.5),
+            row("second", cosine_f1_mean=0.5, cosine_f1_transfer_mean=0.48, **second),
+        ]
+        lead = findings(board, sizes(), self.FIGURES, {})[2]
+        assert f"This lead of 0.020 {sure}" in lead
+        assert lead.endswith(f"{low:.3f}\xa0to\xa00.030.".replace("-", "\N{MINUS SIGN}"))
+
+    def test_the_best_method_is_compared_with_the_next_on_the_same_lesions(self):
+        board = [row("first", cosine_f1_mean=0.5, average_f1_mean=0.55, dbscan_f1_mean=0.3)]
+        # Each varies by more than they differ, but always together.
+        resampled = {"average": [0.45, 0.55, 0.65], "cosine": [0.4, 0.5, 0.6], "dbscan": [0.3, 0.3, None]}
+        said = findings(board, sizes(), self.FIGURES, resampled)[-1]
+        assert said == (
+            "Of the 3 methods average linkage does best with first: F1\xa00.550, 0.050 above the cosine threshold, "
+            "which is certain (0.050\xa0to\xa00.050)."
+        )
+
+    def test_a_higher_f1_of_another_experiment_by_another_method_is_named(self):
+        board = [
+            row("first", cosine_f1_mean=0.5),
+            row("second", cosine_f1_mean=0.4, complete_f1_mean=0.6),
+        ]
+        said = findings(board, sizes(), self.FIGURES, {})
+        assert said[-1] == "The highest F1 of all is that of second with complete linkage, 0.600."
+        assert said[-2] == "Only the cosine threshold has a defined F1."
 
 
 class TestData:
@@ -301,7 +378,14 @@ class TestReport:
     def test_figures_are_those_of_the_results(self, study):
         for experiment in study.prepare().experiments:
             results = study.results[experiment.row.experiment].set_index("metric")
-            for metric in (metric for _, metrics in experiment.metrics for metric in metrics):
+            topics = (*experiment.metrics, *experiment.more_metrics)
+            shown = {metric.name for topic in topics for metric in topic.metrics}
+            ends = {name for name in results.index if name.endswith(("_low", "_high"))}
+            assert shown == set(results.index) - ends, "every metric is shown once"
+            for topic, method in zip((topics[0], topics[1], *topics[-3:]), METHODS, strict=True):
+                low, high = (results.loc[f"{method}_f1_transfer_{end}"] for end in ("low", "high"))
+                assert topic.intervals[1:] == ((low["mean"], high["mean"]), (low["test"], high["test"]))
+            for metric in (metric for topic in topics for metric in topic.metrics):
                 shown = [*metric.folds, metric.mean, metric.std, metric.test]
                 expected = [None if np.isnan(value) else value for value in results.loc[metric.name]]
                 assert shown == pytest.approx(expected)
@@ -328,6 +412,59 @@ class TestReport:
         assert not any(each.pair_pages for each in one_fold.prepare().experiments)
 
 
+class TestMethods:
+    def test_the_best_method_of_a_row_is_marked_for_the_folds_and_for_the_test(self):
+        means = {"average_f1_transfer_mean": 0.6, "cosine_f1_transfer_mean": 0.5, "complete_f1_transfer_mean": 0.6}
+        compared = compare_methods(row(dbscan_f1_mean=0.9, mutual_f1_test=0.2, **means), transfers=True, n_folds=5)
+        assert [(f1.is_best, test.is_best) for f1, test in compared] == [
+            (False, False),
+            (False, False),
+            (True, False),
+            (True, False),
+            (False, True),
+        ]
+
+    def test_an_interval_stands_only_by_the_f1_that_was_resampled(self):
+        figures = row(cosine_f1_mean=0.5, cosine_f1_transfer_low=0.1, cosine_f1_transfer_high=0.2)
+        of_one, of_several = (compare_methods(figures, transfers=False, n_folds=n)[0][0] for n in (1, 2))
+        assert (of_one.value, of_one.interval) == (0.5, (0.1, 0.2))
+        assert (of_several.value, of_several.interval) == (0.5, (None, None))
+
+    @pytest.mark.parametrize(("low", "is_certain"), [(0.01, True), (0.0, False), (None, False)])
+    def test_a_gap_is_certain_where_its_interval_does_not_hold_0(self, low, is_certain):
+        high = None if low is None else 0.2
+        behind = row(rank=2, behind_first=0.1, behind_first_low=low, behind_first_high=high)
+        assert gap_to_first(behind, transfers=True, n_folds=5).is_certain == is_certain
+        assert gap_to_first(behind | {"rank": 1}, transfers=True, n_folds=5) is None
+
+    def test_every_method_has_the_cut_of_the_test_and_groups_have_their_figures(self, study):
+        for experiment in study.prepare().experiments:
+            results = study.results[experiment.row.experiment].set_index("metric")
+            for (name, method), line in zip(METHODS.items(), experiment.methods, strict=True):
+                expected = results["test"][CUTS[name]] if name in CUTS else None
+                assert line.test_cut == expected
+                groups = (results["mean"][f"{name}_bcubed_f1"],) if method.is_group else ()
+                assert line.groups[:1] == groups
+                assert line.test.value == results["test"][f"{name}_f1"]
+            assert experiment.rho == pytest.approx(1)
+
+    def test_strata_hold_every_validation_lesion_the_largest_first(self, study):
+        report = study.prepare()
+        for experiment in report.experiments:
+            ((column, strata),) = experiment.strata
+            assert column == "site"
+            assert [stratum.name for stratum in strata] == ["arm", "<b>back"]
+            assert sum(stratum.n_lesions for stratum in strata) == report.data.validation.n_lesions
+            assert sum(stratum.n_positive_pairs for stratum in strata) == report.data.validation.n_positive_pairs
+
+    def test_the_figure_has_a_panel_for_every_cut(self, study):
+        summary = study.summaries["vit_triplet"]
+        figure = f1_curves("vit_triplet", summary["figures"], summary["curves"])
+        best = summary["figures"]["complete_f1"]["mean"]
+        assert len(figure.axes) == len(CUTS)
+        assert figure.axes[3].get_title().startswith(f"Complete linkage: best F1 {best:.3f}")
+
+
 class TestPage:
     def test_the_same_study_gives_the_same_bytes(self, study):
         assert study.page() == study.page()
@@ -337,6 +474,7 @@ class TestPage:
         assert "<script>alert(1)" not in page
         assert "&lt;b&gt;no lesion_id" in page
         assert "&lt;i&gt;dx" in page
+        assert "&lt;b&gt;back" in page
 
     def test_all_links_are_relative_and_nothing_is_loaded(self, study):
         links = re.findall(r'(?:href|src)="([^"]*)"', study.page())
@@ -354,7 +492,7 @@ class TestPage:
         evenly = np.linspace(0, 1, 400)
         jagged = {"cut": evenly.tolist(), "f1": np.random.default_rng(1).random(400).tolist()}
         for summary in study.summaries.values():
-            summary["curves"] = {fold: {"cosine": jagged, "dbscan": jagged} for fold in summary["curves"]}
+            summary["curves"] = {fold: dict.fromkeys(METHODS, jagged) for fold in summary["curves"]}
             history = {"epoch": list(range(1, 201)), "loss": jagged["f1"][:200], "f1": jagged["f1"][200:]}
             summary["histories"] = dict.fromkeys(summary["histories"], history)
         assert len(study.page().encode()) < 3_000_000 * 3 / 5, "three folds of five"

@@ -107,6 +107,8 @@ class TestParameters:
             given.data,
             given.split,
             given.evaluation,
+            given.similarity,
+            given.geometry,
             given.loader,
             given.compute,
             given.study,
@@ -172,6 +174,25 @@ class TestFigures:
         )
         assert contents["vit_triplet.fold_0"].metrics == (Metric("cosine_f1_transfer", 0.5),)
         assert contents["vit_triplet.fold_3"].metrics == ()
+
+    def test_of_an_experiment_hold_every_method_and_folds_gain_their_groups_at_the_other_folds_cuts(self):
+        results = pd.DataFrame(
+            {
+                "metric": ["average_f1", "average_bcubed_f1", "average_f1_transfer_low"],
+                "fold_0": [0.6, 0.8, math.nan],
+                "mean": [0.6, 0.8, 0.4],
+                "std": [math.nan] * 3,
+            }
+        )
+        contents = contents_of("vit_triplet.results", results, None)
+        assert {metric.name for metric in contents["vit_triplet"].metrics} == {
+            *("average_f1_mean", "average_bcubed_f1_mean", "average_f1_transfer_low_mean")
+        }
+        assert contents["vit_triplet.fold_0"].metrics == (Metric("average_bcubed_f1", 0.8),)
+
+    @pytest.mark.parametrize("kind", ["resampled_f1", "operating_points", "judgement", "fold_0.operating_points"])
+    def test_what_leads_to_figures_adds_none(self, kind):
+        assert contents_of(f"vit_triplet.{kind}", None, None) == {}
 
     def test_of_the_test_subset_stand_on_the_experiment(self):
         results = pd.DataFrame({"metric": ["cosine_f1"], "value": [0.5]})

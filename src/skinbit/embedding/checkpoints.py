@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skinbit.errors import InputError
+from skinbit.matching.whitening import Whitening
 from skinbit.params import BackboneParams, HeadParams
 
 if TYPE_CHECKING:
@@ -18,13 +19,17 @@ NO_HEAD = HeadParams(dim=None, neck=False)
 """A baseline's: features scaled to unit length."""
 
 
+_WHITENING = "whitening."
+"""How the names of its tensors begin."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Weights with the settings they belong to.
 
     Attributes:
         tensors: Weights and buffers by name, ``backbone.…`` and ``head.…``; without the backbone's where it stayed
-            frozen in a fold.
+            frozen in a fold; ``whitening.…`` where embeddings are whitened.
         header: Plain values: backbone, image size, head, loss, threshold, eps, seed, versions.
     """
 
@@ -75,7 +80,7 @@ def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Bac
         backbone = frozen
     head = make_head(backbone.feature_dim, HeadParams.model_validate(header["head"]), header["seed"])
     model = EmbeddingModel(backbone.module, head)
-    weights = dict(checkpoint.tensors)
+    weights = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_WHITENING)}
     if not header["holds_backbone"]:
         weights |= {f"backbone.{name}": tensor for name, tensor in backbone.module.state_dict().items()}
     model.load_state_dict(weights)
@@ -106,15 +111,31 @@ def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> 
     return Checkpoint({**backbone, **checkpoint.tensors}, {**checkpoint.header, "holds_backbone": True})
 
 
-def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], fold_cuts: Mapping[str, list[float]]) -> Checkpoint:
-    """Write threshold and eps into a checkpoint's header.
+def whitening_tensors(whitening: Whitening) -> dict[str, torch.Tensor]:
+    """Give a whitening as tensors of a checkpoint."""
+    import torch
+
+    arrays = {"mean": whitening.mean, "projection": whitening.projection}
+    return {f"{_WHITENING}{name}": torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def whitening_of(checkpoint: Checkpoint) -> Whitening | None:
+    """Give the whitening of a checkpoint's embeddings, views averaged; none where they are matched as they are."""
+    arrays = [checkpoint.tensors.get(f"{_WHITENING}{name}") for name in ("mean", "projection")]
+    return None if arrays[0] is None or arrays[1] is None else Whitening(arrays[0].numpy(), arrays[1].numpy())
+
+
+def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], matching: Mapping[str, Any]) -> Checkpoint:
+    """Write into a checkpoint's header how its embeddings are matched.
 
     Args:
         checkpoint: A trained model.
-        cuts: ``cosine_threshold`` and ``dbscan_eps``.
-        fold_cuts: Of each, what every fold chose: their spread tells how sure the cut is.
+        cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool as large as a fold.
+        matching: ``operating_points``, what every fold would choose for a pool of any size
+            (:func:`skinbit.matching.operating_points.write_points`); ``similarity``, ``geometry`` and ``calibration``,
+            what makes similarities of embeddings.
 
     Returns:
         The checkpoint with them.
     """
-    return replace(checkpoint, header={**checkpoint.header, **cuts, "fold_cuts": dict(fold_cuts)})
+    return replace(checkpoint, header={**checkpoint.header, **cuts, "matching": dict(matching)})

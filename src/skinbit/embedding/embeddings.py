@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
-from skinbit.matching.pairs import FloatArray, unit_vectors
+from skinbit.matching.pairs import FloatArray, lesion_labels, unit_vectors
+from skinbit.matching.whitening import Whitening, fit_whitening
+from skinbit.params import WhiteningParams
 
 
 def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:
@@ -30,6 +33,30 @@ def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:
         )
     rows = [row_of[image_id] for image_id in image_ids]
     return Embeddings(tuple(image_ids), average_views(features.values[rows]), features.description)
+
+
+def fit_to_training_lesions(features: Features, split: pd.DataFrame, fold: int, params: WhiteningParams) -> Whitening:
+    """Fit a whitening on the embeddings of all lesions but those of one fold and of the test subset.
+
+    Args:
+        features: Of all images used.
+        split: ``image_id, lesion_id, subset, fold``.
+        fold: Whose images it is for; -1: the test subset, or new photographs.
+        params: Kind, dimension, shrinkage.
+
+    Returns:
+        The whitening.
+
+    Raises:
+        InputError: If there is too little to fit it on.
+    """
+    training = split[(split["fold"] != fold) & (split["fold"] != TEST_FOLD)]
+    embeddings = baseline_embeddings(features, training["image_id"].tolist())
+    labels = lesion_labels(training["lesion_id"].tolist())
+    try:
+        return fit_whitening(embeddings.values, labels, kind=params.kind, dim=params.dim, shrinkage=params.shrinkage)
+    except ValueError as error:
+        raise InputError(f"Embeddings cannot be whitened: {error}") from error
 
 
 def average_views(values: FloatArray) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from skinbit.data.images import ImageFolder
-from skinbit.embedding.checkpoints import Checkpoint, rebuild_model
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import extract_features
@@ -23,7 +23,7 @@ def embed_photographs(
     compute: Compute,
     max_pixels: int,
 ) -> FloatArray:
-    """Embed photographs as the study embeds them: every test view through the model, then their mean.
+    """Embed photographs as the study embeds them: every test view through the model, their mean, whitened if need be.
 
     Args:
         checkpoint: With all weights.
@@ -42,7 +42,8 @@ def embed_photographs(
     model = rebuild_model(checkpoint)
     views = BackboneParams.model_validate(checkpoint.header["backbone"]).test_views
     values = extract_features(folder, image_ids, model, views, loader, compute, max_pixels)
-    return average_views(values)
+    embeddings, whitening = average_views(values), whitening_of(checkpoint)
+    return embeddings if whitening is None else whitening.apply(embeddings)
 
 
 def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> str:

@@ -44,13 +44,19 @@ class Decoding:
     max_pixels: int
 
     @property
+    def crop_side(self) -> int:
+        """Give the least side that photographs are decoded with for the crops: that of features and new photographs."""
+        return self.preprocessing.least_side(self.views)
+
+    @property
     def description(self) -> dict[str, Any]:
         """Tell what the pixels depend on beside the files."""
         import PIL
 
         described = asdict(self.preprocessing)
         shape = {name: described[name] for name in ("image_size", "crop_pct", "interpolation")}
-        return {**shape, "canvas_size": self.canvas_size, "zooms": list(self.views.zooms), "pillow": PIL.__version__}
+        sides = {"canvas_size": self.canvas_size, "crop_side": self.crop_side}
+        return {**shape, **sides, "zooms": list(self.views.zooms), "pillow": PIL.__version__}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -101,11 +107,12 @@ class _Decoded:
         from skinbit.embedding.preprocessing import crop_zooms
 
         decoding = self._decoding
-        least_side = max(decoding.preprocessing.least_side(decoding.views), decoding.canvas_size)
         content = decoding.folder.read(decoding.image_ids[index])
-        image = decode_image(content, decoding.max_pixels, least_side)
-        canvas = crop_zooms(image, self._whole, (1.0,))[0]
+        image = decode_image(content, decoding.max_pixels, decoding.crop_side)
         crops = crop_zooms(image, decoding.preprocessing, decoding.views.zooms)
+        if decoding.canvas_size > decoding.crop_side:  # a JPEG may have been halved for the crops
+            image = decode_image(content, decoding.max_pixels, decoding.canvas_size)
+        canvas = crop_zooms(image, self._whole, (1.0,))[0]
         return torch.from_numpy(canvas.transpose(1, 2, 0).copy()), torch.from_numpy(crops.transpose(0, 2, 3, 1).copy())
 
 

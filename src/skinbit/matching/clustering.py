@@ -1,9 +1,9 @@
-"""Groups of images by DBSCAN on cosine distance, for every eps at once.
+"""Groups of images that only merge as a cut on distance grows: one walk along the merges answers every cut exactly.
 
-With ``min_samples`` of 1 or 2, and noise images as groups of one, DBSCAN's groups at ``eps`` are the connected
-components of the graph of all pairs at a distance of at most ``eps`` (Ester et al. 1996, definitions 2 to 5: with so
-few samples every image with a neighbour is a core point). Those components only merge as eps grows, in the order
-of a minimum spanning tree's edges (Gower and Ross 1969), so one tree answers every eps exactly.
+DBSCAN's groups on cosine distance are of this kind. With ``min_samples`` of 1 or 2, and noise images as groups of one,
+its groups at ``eps`` are the connected components of the graph of all pairs at a distance of at most ``eps`` (Ester et
+al. 1996, definitions 2 to 5: with so few samples every image with a neighbour is a core point). Those components only
+merge as eps grows, in the order of a minimum spanning tree's edges (Gower and Ross 1969).
 """
 
 from collections import Counter
@@ -19,12 +19,13 @@ _LARGEST_DISTANCE = 2.0
 
 
 @dataclass(frozen=True)
-class SpanningTree:
-    """A minimum spanning tree over images under cosine distance, nearest merges first.
+class MergeTree:
+    """Groups of images merging two by two, from every image alone, nearest merges first.
 
     Attributes:
-        edges: Pairs of image rows, ``(n - 1, 2)``.
-        distances: 1 - similarity, in [0, 2], ascending, ``(n - 1,)`` float64.
+        edges: An image row of each of the two groups that merge, ``(m, 2)``; m is n - 1, or less where some groups
+            never merge.
+        distances: At which they merge, in [0, 2], ascending, ``(m,)`` float64.
         n_images: Number of images n.
     """
 
@@ -33,14 +34,15 @@ class SpanningTree:
     n_images: int
 
 
-def spanning_tree(similarities: FloatArray) -> SpanningTree:
+def spanning_tree(similarities: FloatArray) -> MergeTree:
     """Grow a minimum spanning tree over all images (Prim 1957), one matrix row per step.
 
     Args:
         similarities: ``(n, n)`` float32, symmetric, finite.
 
     Returns:
-        The tree; where equal similarities allow several, any of them gives the same components at every eps.
+        Its n - 1 edges as merges, at 1 - similarity; where equal similarities allow several trees, any of them gives
+        the same groups at every eps.
     """
     n_images = len(similarities)
     edges = np.empty((max(0, n_images - 1), 2), dtype=np.int64)
@@ -58,21 +60,22 @@ def spanning_tree(similarities: FloatArray) -> SpanningTree:
         edges[step] = link[newest], newest
         weights[step] = nearest[newest]
     order = np.argsort(-weights, kind="stable")
-    return SpanningTree(edges[order], np.maximum(1.0 - weights[order].astype(np.float64), 0.0), n_images)
+    return MergeTree(edges[order], np.maximum(1.0 - weights[order].astype(np.float64), 0.0), n_images)
 
 
-def sweep_eps(tree: SpanningTree, labels: LabelArray) -> Sweep:
-    """Evaluate pairwise F1 of DBSCAN's groups at every eps exactly; equal distances merge together.
+def sweep_merges(tree: MergeTree, labels: LabelArray, method: str) -> Sweep:
+    """Evaluate pairwise F1 of the groups at every cut exactly; equal distances merge together.
 
     Counts of labels per group are merged small into large, so the whole walk takes O(n log n) steps.
 
     Args:
-        tree: From :func:`spanning_tree`.
+        tree: The merges.
         labels: ``(n,)``, the lesion of each image.
+        method: Name of what made the merges; ``dbscan`` for :func:`spanning_tree`.
 
     Returns:
-        The curve, ``method`` ``dbscan``. A reported eps lies midway between two neighbouring merge distances; the
-        neighbour of the last one is 2, the largest cosine distance.
+        The curve. A reported cut lies midway between two neighbouring merge distances; the neighbour of the last one is
+        2, the largest cosine distance.
     """
     gained_tp, gained_pairs = _merge_gains(tree, labels)
     last_of_tie = np.flatnonzero(np.diff(tree.distances, append=np.inf))
@@ -81,7 +84,7 @@ def sweep_eps(tree: SpanningTree, labels: LabelArray) -> Sweep:
     next_higher = np.concatenate([cuts[1:], [_LARGEST_DISTANCE][: len(cuts)]])
     sizes = np.bincount(labels)
     return Sweep(
-        method="dbscan",
+        method=method,
         cuts=cuts,
         reported=(cuts + next_higher) / 2,
         tp=tp,
@@ -90,16 +93,16 @@ def sweep_eps(tree: SpanningTree, labels: LabelArray) -> Sweep:
     )
 
 
-def select_eps(sweep: Sweep, low: float, high: float) -> Choice:
-    """Choose the eps in a range with the highest pairwise F1; of equals the smallest.
+def select_cut(sweep: Sweep, low: float, high: float) -> Choice:
+    """Choose the cut in a range with the highest pairwise F1; of equals the smallest.
 
     Args:
-        sweep: From :func:`sweep_eps`.
-        low: Smallest eps.
-        high: Largest eps.
+        sweep: From :func:`sweep_merges`.
+        low: Smallest cut, a distance.
+        high: Largest cut.
 
     Returns:
-        The choice, its eps midway between two neighbouring merge distances, or between one and an end of the range;
+        The choice, its cut midway between two neighbouring merge distances, or between one and an end of the range;
         ``UNDEFINED`` where there is no positive pair.
     """
     # Below the first merge nothing is joined; the last groups stay up to the largest distance.
@@ -112,7 +115,7 @@ def select_eps(sweep: Sweep, low: float, high: float) -> Choice:
     return select(Sweep(sweep.method, starts[reached], middles, tp, fp, sweep.n_positive_pairs))
 
 
-def _merge_gains(tree: SpanningTree, labels: LabelArray) -> tuple[LabelArray, LabelArray]:
+def _merge_gains(tree: MergeTree, labels: LabelArray) -> tuple[LabelArray, LabelArray]:
     """Walk the merges: how many positive pairs, and how many pairs, each one joins."""
     groups = {i: Counter([label]) for i, label in enumerate(labels.tolist())}
     sizes = [1] * tree.n_images
@@ -136,17 +139,17 @@ def _root(parents: list[int], node: int) -> int:
     return node
 
 
-def clusters_at(tree: SpanningTree, eps: float) -> LabelArray:
-    """Give DBSCAN's groups at one eps, an image without partner as a group of one.
+def clusters_at(tree: MergeTree, cut: float) -> LabelArray:
+    """Give the groups at one cut, an image without partner as a group of one.
 
     Args:
-        tree: From :func:`spanning_tree`.
-        eps: Cosine distance; NaN (no eps could be chosen) leaves every image alone.
+        tree: The merges.
+        cut: Largest distance of a merge; NaN (no cut could be chosen) leaves every image alone.
 
     Returns:
         ``(n,)`` cluster ids 0, 1, … in the order in which rows first show them.
     """
-    return components(tree.n_images, tree.edges[tree.distances <= eps])
+    return components(tree.n_images, tree.edges[tree.distances <= cut])
 
 
 def components(n_images: int, edges: NDArray[np.int64]) -> LabelArray:

@@ -5,60 +5,83 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinbit.matching.clustering import clusters_at, select_eps, spanning_tree, sweep_eps
-from skinbit.matching.metrics import average_precision, recall_at_1, roc_auc
+from skinbit.matching.clustering import MergeTree, clusters_at, select_cut, spanning_tree, sweep_merges
+from skinbit.matching.linkage import linkage_tree, mutual_tree
+from skinbit.matching.methods import CUTS, METHODS, PAGED
+from skinbit.matching.metrics import average_precision, mean_average_precision, recall_at, recall_at_1, roc_auc
+from skinbit.matching.operating_points import OperatingPoints, operating_points
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, lesion_labels
 from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import Choice, Sweep, choice_at
 from skinbit.matching.verification import select_threshold, sweep_thresholds, with_tail
 from skinbit.params import EvaluationParams
 
-METHODS = {"cosine": "cosine_threshold", "dbscan": "dbscan_eps"}
-"""Each method with the metric that holds its cut."""
+ALWAYS = 0.0
+"""Stands for the cut of a method that needs none: its pairs are joined at every distance."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What embeddings of one subset are worth.
+    """What similarities of one subset are worth.
 
     Attributes:
         metrics: Figures by name, in the order in which they are reported.
         sweeps: The whole curve of each method.
+        points: Per method that has a cut, the cuts that are best for pools of some size.
         clusters: ``(n_images,)`` DBSCAN's groups at the chosen eps.
     """
 
     metrics: Mapping[str, float]
     sweeps: Mapping[str, Sweep]
+    points: Mapping[str, OperatingPoints]
     clusters: LabelArray
 
 
 def evaluate_subset(
     embeddings: FloatArray, lesion_ids: list[str], params: EvaluationParams, thresholds: Sequence[float] = ()
 ) -> Evaluation:
-    """Choose threshold and eps on a subset and tell how well they, and the ranking itself, do there.
+    """Do as :func:`evaluate_similarities` with the cosine similarities of embeddings.
 
     Args:
         embeddings: ``(n_images, embedding_dim)`` from :func:`skinbit.matching.pairs.unit_vectors`.
         lesion_ids: ``n_images`` true lesions.
-        params: Searched ranges.
+        params: Searched ranges, cap of groups.
+        thresholds: Chosen elsewhere; the curve gives their exact figures too.
+
+    Returns:
+        Metrics, curves and groups.
+    """
+    return evaluate_similarities(cosine_similarities(embeddings), lesion_ids, params, thresholds)
+
+
+def evaluate_similarities(
+    similarities: FloatArray, lesion_ids: list[str], params: EvaluationParams, thresholds: Sequence[float] = ()
+) -> Evaluation:
+    """Choose the cut of every method on a subset and tell how well they, and the ranking itself, do there.
+
+    Args:
+        similarities: ``(n, n)`` float32 in [-1, 1], symmetric.
+        lesion_ids: ``n`` true lesions.
+        params: Searched ranges, cap of groups.
         thresholds: Chosen elsewhere; the curve gives their exact figures too.
 
     Returns:
         Metrics, curves and groups; without a positive pair all figures that need one are NaN.
     """
     labels = lesion_labels(lesion_ids)
-    similarities = cosine_similarities(embeddings)
     ranking = rank_pairs(similarities, labels)
-    tree = spanning_tree(similarities)
-    curve = with_tail(sweep_thresholds(similarities, labels), similarities, ranking, thresholds)
-    epses = sweep_eps(tree, labels)
-    threshold = select_threshold(similarities, ranking, curve, *params.threshold_range)
-    eps = select_eps(epses, *params.eps_range)
+    trees = merge_trees(similarities, params.max_group_size)
+    sweeps = {"cosine": with_tail(sweep_thresholds(similarities, labels), similarities, ranking, thresholds)}
+    sweeps |= {method: sweep_merges(tree, labels, method) for method, tree in trees.items()}
+    ranges = {method: params.threshold_range if method == "cosine" else params.eps_range for method in CUTS}
+    choices = {method: select_cut(sweeps[method], *ranges[method]) for method in CUTS if method != "cosine"}
+    choices["cosine"] = select_threshold(similarities, ranking, sweeps["cosine"], *params.threshold_range)
+    choices["mutual"] = choice_at(sweeps["mutual"], ALWAYS)
     metrics = {
-        **_figures_of("cosine", threshold),
-        **_figures_of("dbscan", eps),
-        METHODS["cosine"]: threshold.cut,
-        METHODS["dbscan"]: eps.cut,
+        **_figures_of("cosine", choices["cosine"]),
+        **_figures_of("dbscan", choices["dbscan"]),
+        CUTS["cosine"]: choices["cosine"].cut,
+        CUTS["dbscan"]: choices["dbscan"].cut,
         "roc_auc": roc_auc(ranking),
         "average_precision": average_precision(ranking),
         "recall_at_1": recall_at_1(similarities, labels),
@@ -66,7 +89,31 @@ def evaluate_subset(
         "n_lesions": float(len(np.unique(labels))),
         "n_positive_pairs": float(ranking.n_positive_pairs),
     }
-    return Evaluation(metrics, {"cosine": curve, "dbscan": epses}, clusters_at(tree, eps.cut))
+    for method in METHODS:
+        metrics |= _figures_of(method, choices[method])  # those of cosine and DBSCAN stay where they are
+    metrics |= {cut: choices[method].cut for method, cut in CUTS.items()}
+    metrics["recall_at_5"] = recall_at(similarities, labels, 5)
+    metrics["mean_average_precision"] = mean_average_precision(similarities, labels)
+    points = {method: operating_points(sweeps[method], *ranges[method], len(labels)) for method in CUTS}
+    return Evaluation(metrics, sweeps, points, clusters_at(trees["dbscan"], choices["dbscan"].cut))
+
+
+def merge_trees(similarities: FloatArray, max_group_size: int | None) -> dict[str, MergeTree]:
+    """Give, for every method that puts images into groups, all of its groups at once.
+
+    Args:
+        similarities: ``(n, n)`` float32 in [-1, 1], symmetric.
+        max_group_size: Average and complete linkage make no larger groups; none: of any size.
+
+    Returns:
+        By method, in the order of :data:`skinbit.matching.methods.METHODS`.
+    """
+    return {
+        "dbscan": spanning_tree(similarities),
+        "average": linkage_tree(similarities, "average", max_group_size),
+        "complete": linkage_tree(similarities, "complete", max_group_size),
+        "mutual": mutual_tree(similarities),
+    }
 
 
 def evaluate_at(found: Evaluation, cuts: Mapping[str, float]) -> dict[str, float]:
@@ -74,7 +121,7 @@ def evaluate_at(found: Evaluation, cuts: Mapping[str, float]) -> dict[str, float
 
     Args:
         found: Of the subset, its curves exact at the threshold.
-        cuts: The threshold for ``cosine`` and the eps for ``dbscan``, chosen elsewhere.
+        cuts: Per method a cut that was chosen elsewhere.
 
     Returns:
         F1, precision and recall at the given cuts, the cuts, every figure that needs no cut, and
@@ -82,10 +129,16 @@ def evaluate_at(found: Evaluation, cuts: Mapping[str, float]) -> dict[str, float
     """
     metrics = dict(found.metrics)
     for method, cut in cuts.items():
-        metrics |= {f"{method}_f1_oracle": found.metrics[f"{method}_f1"], METHODS[method]: cut}
+        metrics |= {f"{method}_f1_oracle": found.metrics[f"{method}_f1"], CUTS[method]: cut}
         metrics |= _figures_of(method, choice_at(found.sweeps[method], cut))
     return metrics
 
 
 def _figures_of(method: str, choice: Choice) -> dict[str, float]:
-    return {f"{method}_f1": choice.f1, f"{method}_precision": choice.precision, f"{method}_recall": choice.recall}
+    # `average_precision` is a figure of the ranking: precision by average linkage needs another name.
+    of_pairs = "" if method in PAGED else "pair_"
+    return {
+        f"{method}_f1": choice.f1,
+        f"{method}_{of_pairs}precision": choice.precision,
+        f"{method}_{of_pairs}recall": choice.recall,
+    }

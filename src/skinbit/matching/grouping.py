@@ -1,12 +1,15 @@
 """Groups of photographs that nobody has labelled, around known lesions where there are any, and how sure they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skinbit.matching.clustering import components, number_by_appearance, spanning_tree
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, row_blocks
+from skinbit.matching.linkage import Linkage, linkage_tree, mutual_nearest_pairs
+from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels, row_blocks
 
 _ABOVE_ANY = np.float32(2.0)
 """Stands for "joined already": no cosine similarity is as large."""
@@ -20,8 +23,8 @@ class Cut:
     """From which similarity on photographs are taken to show one lesion.
 
     Attributes:
-        method: ``cosine`` or ``dbscan``.
-        value: A threshold (``cosine``, similarity) or an eps (``dbscan``, cosine distance).
+        method: One of :data:`skinbit.matching.methods.METHODS`.
+        value: A threshold (``cosine``, similarity) or a distance; NaN where the method needs none.
         low: Least similarity that the cut might as well have been.
         high: Largest one; ``low <= similarity <= high``.
     """
@@ -35,6 +38,10 @@ class Cut:
     def similarity(self) -> float:
         """Give the cut as a similarity, whatever the method."""
         return self.value if self.method == "cosine" else 1.0 - self.value
+
+
+NO_CUT = Cut("mutual", np.nan, np.inf, -np.inf)
+"""Of a method that needs none; no link is near to it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ class Group:
     strongest_outside: float
 
     def margin(self, cut: Cut) -> float:
-        """Give how far the cut may move before the group changes; 0 or more."""
+        """Give how far the cut may move before the group changes, or, without a cut, how far others are behind."""
+        if np.isnan(cut.value):
+            return max(0.0, self.weakest_link - self.strongest_outside)
         return max(0.0, min(self.weakest_link - cut.similarity, cut.similarity - self.strongest_outside))
 
 
@@ -80,8 +89,8 @@ def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: 
     """Put a cut into the range in which it might as well have been.
 
     Args:
-        method: ``cosine`` or ``dbscan``.
-        value: Its threshold or eps.
+        method: One that has a cut.
+        value: Its threshold, or a distance.
         fold_values: What each fold would have chosen; their spread around their mean is that of the cut.
         margin: A range of so much on either side instead; none: the folds' or, with fewer than two, a tenth of the
             cut's distance.
@@ -98,32 +107,50 @@ def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: 
     return Cut(method, value, float(at - below), float(at + above))
 
 
-def group_images(embeddings: FloatArray, known_lesions: tuple[str, ...], cut: Cut) -> Grouping:
-    """Join images by pairs that are similar enough, through others where need be; known lesions stay apart.
-
-    Without known lesions these are the connected components at the threshold, or DBSCAN's groups at eps
-    (:mod:`skinbit.matching.clustering`). With them, the known lesions are roots of a maximum spanning forest: an image
-    joins the lesion to which the chain with the strongest weakest link leads.
+def write_cut(cut: Cut) -> dict[str, Any]:
+    """Write a cut down as plain values.
 
     Args:
-        embeddings: ``(n_new + n_known, d)`` from :func:`skinbit.matching.pairs.unit_vectors`, new images first.
+        cut: The cut.
+
+    Returns:
+        ``method``, ``cut``, ``similarity``, ``unsure_from``, ``unsure_to``; None where the method needs no cut.
+    """
+    values = {"cut": cut.value, "similarity": cut.similarity, "unsure_from": cut.low, "unsure_to": cut.high}
+    return {"method": cut.method} | {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def read_cut(document: Mapping[str, Any]) -> Cut:
+    """Read a cut.
+
+    Args:
+        document: From :func:`write_cut`.
+
+    Returns:
+        The cut.
+    """
+    if document["cut"] is None:
+        return NO_CUT
+    return Cut(document["method"], document["cut"], document["unsure_from"], document["unsure_to"])
+
+
+def group_images(
+    similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
+) -> Grouping:
+    """Join images that are similar enough; known lesions stay apart, and their images together.
+
+    Args:
+        similarities: ``(n_new + n_known, n_new + n_known)`` float32 in [-1, 1], symmetric, new images first.
         known_lesions: ``n_known`` lesion ids.
-        cut: From which similarity on images are joined.
+        cut: From which similarity on images are joined, and how.
+        max_group_size: Average and complete linkage make no larger groups; none: of any size.
 
     Returns:
         The groups of the new images.
     """
-    n_images, n_new = len(embeddings), len(embeddings) - len(known_lesions)
-    similarities = cosine_similarities(embeddings)
-    similarities[n_new:, n_new:] = _ABOVE_ANY  # as one root, so that the tree joins no two known images
-    tree = spanning_tree(similarities)
-    is_link = (tree.edges < n_new).any(axis=1)
-    strengths = 1.0 - tree.distances
-    is_joined = is_link & ((tree.distances <= cut.value) if cut.method == "dbscan" else (strengths >= cut.value))
-    numbers = components(n_images, np.concatenate([tree.edges[is_joined], _same_lesion(known_lesions, n_new)]))
-    weakest = np.full(numbers.max(initial=-1) + 1, np.inf)
-    np.minimum.at(weakest, numbers[tree.edges[is_joined, 0]], strengths[is_joined])
-    outside = _strongest_outside(similarities, numbers, n_new)
+    n_new = len(similarities) - len(known_lesions)
+    join = {"average": _join_by_linkage, "complete": _join_by_linkage, "mutual": _join_mutual}.get(cut.method, _join)
+    numbers, weakest, outside = join(similarities, known_lesions, cut, max_group_size)
     lesion_of = dict(zip(numbers[n_new:].tolist(), known_lesions, strict=True))
     cluster_ids = number_by_appearance(numbers[:n_new])
     groups = []
@@ -132,6 +159,72 @@ def group_images(embeddings: FloatArray, known_lesions: tuple[str, ...], cut: Cu
         groups.append(Group(members, lesion_of.get(number, ""), float(weakest[number]), float(outside[number])))
     nearest, nearest_similarities = _nearest(similarities, n_new)
     return Grouping(cluster_ids, tuple(groups), nearest, nearest_similarities)
+
+
+_Joined = tuple[LabelArray, NDArray[np.float64], NDArray[np.float64]]
+"""The group of each image; per group its weakest link, and the strongest one to another group."""
+
+
+def _join(similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> _Joined:
+    """Join by pairs, through others where need be.
+
+    Without known lesions these are the connected components at the threshold, or DBSCAN's groups at eps
+    (:mod:`skinbit.matching.clustering`). With them, the known lesions are roots of a maximum spanning forest: an image
+    joins the lesion to which the chain with the strongest weakest link leads.
+    """
+    n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
+    rooted = similarities.copy()
+    rooted[n_new:, n_new:] = _ABOVE_ANY  # as one root, so that the tree joins no two known images
+    tree = spanning_tree(rooted)
+    is_link = (tree.edges < n_new).any(axis=1)
+    strengths = 1.0 - tree.distances
+    is_joined = is_link & ((tree.distances <= cut.value) if cut.method == "dbscan" else (strengths >= cut.value))
+    links = tree.edges[is_joined]
+    numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
+    return (
+        numbers,
+        _weakest(numbers, links, strengths[is_joined]),
+        _strongest_outside(similarities, numbers, n_new),
+    )
+
+
+def _join_by_linkage(
+    similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
+) -> _Joined:
+    """Merge the closest groups up to the cut; the images of each known lesion are a group from the start."""
+    n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
+    known = np.full(n_images, -1, dtype=np.int64)
+    known[n_new:] = lesion_labels(list(known_lesions))
+    linkage: Linkage = "average" if cut.method == "average" else "complete"
+    tree = linkage_tree(similarities, linkage, max_group_size, known)
+    is_joined = tree.distances <= cut.value
+    links, strengths = tree.edges[is_joined], 1.0 - tree.distances
+    numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
+    # What a group merges with next is its strongest link to the outside.
+    outside = np.full(numbers.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(outside, numbers[tree.edges[~is_joined]], strengths[~is_joined, None])
+    return numbers, _weakest(numbers, links, strengths[is_joined]), outside
+
+
+def _join_mutual(
+    similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
+) -> _Joined:
+    """Join mutual nearest neighbours; for known images only new ones count."""
+    n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
+    apart = similarities.copy()
+    apart[n_new:, n_new:] = -_ABOVE_ANY
+    links = mutual_nearest_pairs(apart)
+    links = links[links[:, 0] < n_new]  # without new images, known ones would be each other's nearest
+    numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
+    strengths = similarities[links[:, 0], links[:, 1]].astype(np.float64)
+    return numbers, _weakest(numbers, links, strengths), _strongest_outside(similarities, numbers, n_new)
+
+
+def _weakest(numbers: LabelArray, links: LabelArray, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give, per group, the smallest similarity that holds it together; infinite where nothing needs to."""
+    weakest = np.full(numbers.max(initial=-1) + 1, np.inf)
+    np.minimum.at(weakest, numbers[links[:, 0]], strengths)
+    return weakest
 
 
 def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from skinbit.matching.clustering import clusters_at, spanning_tree
 from skinbit.matching.pairs import (
     FloatArray,
     LabelArray,
-    cosine_similarities,
     lesion_labels,
     positive_similarities,
     row_blocks,
@@ -93,7 +92,7 @@ class Mistakes:
 
 
 def find_mistakes(
-    embeddings: FloatArray,
+    similarities: FloatArray,
     lesion_ids: Sequence[str],
     image_ids: Sequence[str],
     cuts: Mapping[str, float],
@@ -105,7 +104,7 @@ def find_mistakes(
     ``1 - eps``. Equally bad pairs are ordered by image ids. Memory does not grow with the number of mistakes.
 
     Args:
-        embeddings: ``(n_images, embedding_dim)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        similarities: ``(n_images, n_images)`` float32 in [-1, 1], symmetric.
         lesion_ids: ``n_images`` true lesions.
         image_ids: ``n_images`` distinct ids.
         cuts: The threshold for ``cosine``, the eps for ``dbscan``, or both.
@@ -119,7 +118,7 @@ def find_mistakes(
     images = _Images(
         image_ids=tuple(image_ids[row] for row in order),
         lesion_ids=tuple(lesion_ids[row] for row in order),
-        similarities=cosine_similarities(embeddings[order]),
+        similarities=similarities[np.ix_(order, order)],
     )
     return {method: _find(images, method, cut, max_pairs) for method, cut in cuts.items()}
 

@@ -3,16 +3,21 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from skinbit.matching.evaluation import METHODS
-from skinbit.matching.selection import Sweep, choice_at, mean_of_others
+from skinbit.matching.evaluation import ALWAYS
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.operating_points import OperatingPoints, carry_to_folds
+from skinbit.matching.selection import Sweep, choice_at
+from skinbit.matching.uncertainty import interval
 
 logger = logging.getLogger(__name__)
 
 _CURVE_COLUMNS = ["method", "cut", "tp", "fp", "f1"]
+_POINT_COLUMNS = ["method", "cut", "tp", "fp"]
 
 
 def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
@@ -41,7 +46,7 @@ def read_curve(table: pd.DataFrame, method: str, n_positive_pairs: int) -> Sweep
 
     Args:
         table: From :func:`curve_table`.
-        method: ``cosine`` or ``dbscan``.
+        method: One of :data:`skinbit.matching.methods.METHODS`.
         n_positive_pairs: Of the subset it was made on.
 
     Returns:
@@ -52,34 +57,87 @@ def read_curve(table: pd.DataFrame, method: str, n_positive_pairs: int) -> Sweep
     return Sweep(method, cuts, cuts, rows["tp"].to_numpy(), rows["fp"].to_numpy(), n_positive_pairs)
 
 
-def collect_folds(metrics: Mapping[int, Mapping[str, float]], curves: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+def points_table(points: Mapping[str, OperatingPoints]) -> pd.DataFrame:
+    """Write operating points down as a table.
+
+    Args:
+        points: Of each method that has a cut.
+
+    Returns:
+        ``method, cut, tp, fp``, fewest predicted pairs first.
+    """
+    tables = [
+        pd.DataFrame({"method": method, "cut": kept.cuts, "tp": kept.tp, "fp": kept.fp})
+        for method, kept in points.items()
+    ]
+    return pd.concat(tables, ignore_index=True)[_POINT_COLUMNS]
+
+
+def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict[str, OperatingPoints]:
+    """Rebuild operating points from their table.
+
+    Args:
+        table: From :func:`points_table`.
+        metrics: Of the subset they were found on.
+
+    Returns:
+        By method.
+    """
+    n_positive_pairs, n_images = int(metrics["n_positive_pairs"]), int(metrics["n_images"])
+    by_method = {method: table[table["method"] == method] for method in CUTS}
+    return {
+        method: OperatingPoints(
+            rows["cut"].to_numpy(np.float64),
+            rows["tp"].to_numpy(np.int64),
+            rows["fp"].to_numpy(np.int64),
+            n_positive_pairs,
+            n_images,
+        )
+        for method, rows in by_method.items()
+    }
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold found.
+
+    Attributes:
+        metrics: Its figures.
+        curves: From :func:`curve_table`.
+        points: Per method that has a cut, what it would choose for a pool of any size.
+    """
+
+    metrics: Mapping[str, float]
+    curves: pd.DataFrame
+    points: Mapping[str, OperatingPoints]
+
+
+def collect_folds(folds: Mapping[int, Fold]) -> pd.DataFrame:
     """Put the folds side by side, with mean and standard deviation, and add the transfer F1.
 
     The transfer F1 of a fold is its F1 at the mean of the other folds' cuts: what a cut chosen elsewhere is worth.
 
     Args:
-        metrics: Figures of each fold.
-        curves: Curves of each fold, from :func:`curve_table`.
+        folds: What each of them found.
 
     Returns:
         ``metric, fold_<k>, …, mean, std``; the standard deviation is the sample's (n - 1), over the folds in which
         the metric is defined.
     """
-    transfers = {method: _transfer_f1(metrics, curves, method) for method in METHODS}
-    columns = {f"fold_{fold}": _with_transfer(metrics[fold], fold, transfers) for fold in metrics}
-    table = pd.DataFrame(columns)
-    _warn_undefined(table)
-    spread = table.std(axis=1, ddof=1) if len(metrics) > 1 else np.nan
-    return table.assign(mean=table.mean(axis=1), std=spread).rename_axis("metric").reset_index()
+    points = {fold: found.points for fold, found in folds.items()}
+    carried = {method: carry_to_folds(points, method) for method in CUTS}
+    transfers = {method: _transfer_f1(folds, method, carried.get(method)) for method in METHODS}
+    columns = {f"fold_{fold}": _with_transfer(folds[fold].metrics, fold, transfers) for fold in folds}
+    _warn_undefined({column: figures["cosine_f1"] for column, figures in columns.items()})
+    return _side_by_side(columns)
 
 
-def _transfer_f1(
-    metrics: Mapping[int, Mapping[str, float]], curves: Mapping[int, pd.DataFrame], method: str
-) -> dict[int, float]:
-    elsewhere = mean_of_others([fold[METHODS[method]] for fold in metrics.values()])
+def _transfer_f1(folds: Mapping[int, Fold], method: str, cuts: Mapping[int, float] | None) -> dict[int, float]:
+    if cuts is None:  # nothing is chosen, but a single fold has no transfer figures
+        cuts = dict.fromkeys(folds, ALWAYS if len(folds) > 1 else float("nan"))
     return {
-        fold: choice_at(read_curve(curves[fold], method, int(metrics[fold]["n_positive_pairs"])), cut).f1
-        for fold, cut in zip(metrics, elsewhere, strict=True)
+        fold: choice_at(read_curve(found.curves, method, int(found.metrics["n_positive_pairs"])), cuts[fold]).f1
+        for fold, found in folds.items()
     }
 
 
@@ -90,16 +148,56 @@ def _with_transfer(
     extended: dict[str, float] = {}
     for name, value in metrics.items():
         extended[name] = value
-        method = name.removesuffix("_recall")
+        method = name.removesuffix("_recall").removesuffix("_pair")
         if method in transfers:
             extended[f"{method}_f1_transfer"] = transfers[method][fold]
     return extended
 
 
-def _warn_undefined(table: pd.DataFrame) -> None:
-    undefined = [str(fold) for fold, f1 in table.loc["cosine_f1"].items() if np.isnan(f1)]
+def _warn_undefined(f1_of: Mapping[str, float]) -> None:
+    undefined = [fold for fold, f1 in f1_of.items() if np.isnan(f1)]
     if undefined:
         logger.warning("%s: no positive pair, or no cut in the searched range; F1 is undefined", ", ".join(undefined))
+
+
+def interval_metrics(intervals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Name the ends of the intervals of F1.
+
+    Args:
+        intervals: Low and high, by method.
+
+    Returns:
+        ``<method>_f1_transfer_low`` and ``_high``.
+    """
+    return {
+        f"{method}_f1_transfer_{end}": value
+        for method, ends in intervals.items()
+        for end, value in zip(("low", "high"), ends, strict=True)
+    }
+
+
+def judgement_table(
+    metrics: Mapping[int, Mapping[str, float]], intervals: Mapping[str, tuple[float, float]]
+) -> pd.DataFrame:
+    """Put figures of groups side by side, with mean and standard deviation, and the intervals of the mean F1.
+
+    Args:
+        metrics: Figures of each fold.
+        intervals: Low and high, by method.
+
+    Returns:
+        ``metric, fold_<k>, …, mean, std``; an interval is that of the mean, ``<method>_f1_transfer_low`` and ``_high``.
+    """
+    figures = _side_by_side({f"fold_{fold}": found for fold, found in metrics.items()})
+    bounds = interval_metrics(intervals)
+    rows = pd.DataFrame({"metric": list(bounds), "mean": list(bounds.values())})
+    return pd.concat([figures, rows], ignore_index=True)
+
+
+def _side_by_side(columns: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    table = pd.DataFrame(columns)
+    spread = table.std(axis=1, ddof=1) if len(columns) > 1 else np.nan
+    return table.assign(mean=table.mean(axis=1), std=spread).rename_axis("metric").reset_index()
 
 
 def thin_curves(table: pd.DataFrame, n_points: int) -> dict[str, dict[str, list[float]]]:
@@ -142,18 +240,22 @@ def rank_experiments(results: Mapping[str, pd.DataFrame], settings: Mapping[str,
         settings: Per experiment its backbone and loss.
 
     Returns:
-        The leaderboard: ``rank, experiment, backbone, loss`` and the F1 columns, best mean transfer F1 first (mean
-        F1, where no experiment has a transfer F1), ties by name, undefined last.
+        The leaderboard: ``rank, experiment, backbone, loss``, the F1 columns of every method and the intervals of the
+        mean transfer F1, best mean transfer F1 of the threshold first (mean F1, where no experiment has a transfer
+        F1), ties by name, undefined last.
     """
     rows = [
         {"experiment": name, "backbone": settings[name][0], "loss": settings[name][1]} | _headline(results[name])
         for name in sorted(results)
     ]
     board = pd.DataFrame(rows)
-    key = "cosine_f1_transfer_mean" if board["cosine_f1_transfer_mean"].notna().any() else "cosine_f1_mean"
-    board = board.sort_values(key, ascending=False, kind="stable", na_position="last", ignore_index=True)
+    board = board.sort_values(_ordered_by(board), ascending=False, kind="stable", na_position="last", ignore_index=True)
     board.insert(0, "rank", np.arange(1, len(board) + 1))
     return board
+
+
+def _ordered_by(board: pd.DataFrame) -> str:
+    return "cosine_f1_transfer_mean" if board["cosine_f1_transfer_mean"].notna().any() else "cosine_f1_mean"
 
 
 def _headline(results: pd.DataFrame) -> dict[str, float]:
@@ -164,4 +266,25 @@ def _headline(results: pd.DataFrame) -> dict[str, float]:
         for metric in (f"{method}_f1", f"{method}_f1_transfer"):
             headline |= {f"{metric}_{column}": columns[column][rows.index(metric)] for column in ("mean", "std")}
         headline[f"{method}_f1_test"] = columns["test"][rows.index(f"{method}_f1")] if "test" in columns else np.nan
-    return headline
+    ends = [f"{method}_f1_transfer_{end}" for method in METHODS for end in ("low", "high")]
+    return headline | {end: columns["mean"][rows.index(end)] for end in ends}
+
+
+def add_gaps(board: pd.DataFrame, resampled_f1: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
+    """Add to a leaderboard how far each experiment is behind the first.
+
+    Args:
+        board: From :func:`rank_experiments`.
+        resampled_f1: Per experiment its F1 by threshold under resampled lesions, None where undefined; the same
+            resamples for every experiment.
+
+    Returns:
+        The leaderboard with ``behind_first``, the difference of the figures that order it, and the 95 % interval of
+        this difference, ``behind_first_low`` and ``behind_first_high``.
+    """
+    key = _ordered_by(board)
+    values = {name: np.array(f1, dtype=np.float64) for name, f1 in resampled_f1.items()}
+    first = values[str(board["experiment"][0])]
+    gaps = [interval(first - values[name]) for name in board["experiment"]]
+    low, high = zip(*gaps, strict=True)
+    return board.assign(behind_first=board[key][0] - board[key], behind_first_low=low, behind_first_high=high)

@@ -11,12 +11,11 @@ class Sweep:
     """Pairwise counts at every cut at which they change, from few predicted pairs to many.
 
     ``method`` tells what a cut is. For ``cosine`` it is a similarity and rows descend: a threshold ``t`` predicts
-    what the row with the smallest ``cut >= t`` predicts. For ``dbscan`` it is a distance and rows ascend: an
-    ``eps`` predicts what the row with the largest ``cut <= eps`` predicts. Outside the first row nothing is
-    predicted.
+    what the row with the smallest ``cut >= t`` predicts. For every other method it is a distance and rows ascend: a cut
+    predicts what the row with the largest one that it reaches predicts. Outside the first row nothing is predicted.
 
     Attributes:
-        method: ``cosine`` or ``dbscan``.
+        method: One of :data:`skinbit.matching.methods.METHODS`.
         cuts: Similarities or distances that occur, ``(m,)`` float64.
         reported: Midway between the cut and the next one that would change the counts, ``(m,)`` float64.
         tp: Predicted pairs of one lesion, ``(m,)``.
@@ -82,11 +81,11 @@ def select(sweep: Sweep) -> Choice:
 
 
 def choice_at(sweep: Sweep, cut: float) -> Choice:
-    """Read what any threshold or eps gives off a curve.
+    """Read what any cut gives off a curve.
 
     Args:
         sweep: The curve of one subset.
-        cut: A threshold (``cosine``) or eps (``dbscan``).
+        cut: A threshold (``cosine``) or a distance.
 
     Returns:
         What it gives: F1 0 and undefined precision where it predicts nothing, ``UNDEFINED`` where there is no positive
@@ -103,16 +102,3 @@ def _choice(sweep: Sweep, row: int, cut: float) -> Choice:
     tp, fp = int(sweep.tp[row]), int(sweep.fp[row])
     precision = tp / (tp + fp) if tp + fp else np.nan
     return Choice(cut, float(sweep.f1[row]), precision, recall=tp / sweep.n_positive_pairs)
-
-
-def mean_of_others(values: list[float]) -> list[float]:
-    """Give, for each fold, the mean of the other folds' values.
-
-    Args:
-        values: One value per fold; NaN where a fold has none.
-
-    Returns:
-        As many values; NaN where no other fold has one, so always for a single fold.
-    """
-    others = [[other for j, other in enumerate(values) if j != i and not np.isnan(other)] for i in range(len(values))]
-    return [float(np.mean(rest)) if rest else float("nan") for rest in others]

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from skinbit.matching.methods import METHODS
+
 _SIDE = 1000
 """Units along each side of a chart."""
 
@@ -150,6 +152,18 @@ def shown_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
         least = _WORTH_SHOWING * max(curve["f1"], default=0)
         worth += [cut for cut, f1 in zip(curve["cut"], curve["f1"], strict=True) if f1 >= least]
     return (min(worth), max(worth)) if worth and min(worth) < max(worth) else None
+
+
+def cut_label(method: str) -> str:
+    """Name the axis of a method's cut.
+
+    Args:
+        method: One that has a cut.
+
+    Returns:
+        What the cut is called, and whether it is a similarity or a distance.
+    """
+    return f"{METHODS[method].word} ({'similarity' if method == 'cosine' else 'distance'})"
 
 
 def f1_chart(title: str, label: str, curves: Mapping[str, Curve], y: Axis, average: float | None) -> Chart:

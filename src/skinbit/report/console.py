@@ -2,14 +2,12 @@
 
 import pandas as pd
 
-from skinbit.matching.evaluation import METHODS
+from skinbit.matching.methods import CUTS, METHODS, PAGED
 from skinbit.report.data_summary import DataSummary
-
-_CUTS = {"cosine": "threshold", "dbscan": "eps"}
 
 
 def describe_cuts(results: pd.DataFrame) -> str:
-    """Say which threshold and eps the folds chose.
+    """Say which cuts the folds chose.
 
     Args:
         results: ``metric, fold_<k>, …, mean, std`` of one experiment.
@@ -20,8 +18,12 @@ def describe_cuts(results: pd.DataFrame) -> str:
     rows = results.set_index("metric")
     n_folds = sum(str(column).startswith("fold_") for column in rows)
     mean, std = rows["mean"], rows["std"]
-    cuts = [f"{word} {_spread(mean[METHODS[method]], std[METHODS[method]], 4)}" for method, word in _CUTS.items()]
+    cuts = [f"{_named(method)} {_spread(mean[cut], std[cut], 4)}" for method, cut in CUTS.items()]
     return f"{', '.join(cuts)} ({'one fold' if n_folds == 1 else f'mean of {n_folds} folds'})"
+
+
+def _named(method: str) -> str:
+    return METHODS[method].word if method in PAGED else METHODS[method].title.lower()
 
 
 def describe_pairs(summary: DataSummary) -> str:

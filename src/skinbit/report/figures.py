@@ -1,4 +1,4 @@
-"""Figures: pairwise F1 over threshold and eps; loss and F1 over a training."""
+"""Figures: pairwise F1 over the cut of each method; loss and F1 over a training."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from skinbit.report.charts import Curve, shown_range
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.report.charts import Curve, cut_label, shown_range
 
-_PANELS = {
-    "cosine": ("cosine_threshold", "cosine threshold"),
-    "dbscan": ("dbscan_eps", "DBSCAN eps (cosine distance)"),
-}
 Figures = Mapping[str, Mapping[str, float | None]]
 
 
 def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Draw pairwise F1 against threshold and eps, a line per fold, its best cut and their mean marked.
+    """Draw pairwise F1 against the cut of each method, a line per fold, its best cut and their mean marked.
 
     Args:
         experiment: For the title.
@@ -24,19 +21,24 @@ def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[st
         curves: Per fold and method ``cut`` and ``f1``.
 
     Returns:
-        A figure of two panels.
+        A figure with a panel for every method that has a cut.
     """
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    for axes, (method, (cut, label)) in zip(figure.subplots(1, 2, sharey=True), _PANELS.items(), strict=True):
+    n_rows = -(-len(CUTS) // 2)
+    figure = Figure(figsize=(10, 4 * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, 2, sharey=True)
+    for axes, (method, cut) in zip(panels.flat, CUTS.items(), strict=False):
         for fold, methods in curves.items():
             _draw_fold(axes, fold.replace("_", " "), methods[method])
         average = figures[cut]["mean"]
         if average is not None:
             axes.axvline(average, color="black", linestyle=":", linewidth=1, label="mean of the folds' cuts")
-        axes.set(xlabel=label, title=_title(figures, method), ylim=(0, 1))
+        axes.set(xlabel=cut_label(method), title=_title(figures, method), ylim=(0, 1))
         axes.grid(alpha=0.3)
         axes.set_xlim(shown_range([methods[method] for methods in curves.values()]))
-    figure.axes[0].set_ylabel("pairwise F1")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("pairwise F1")
+    for axes in panels.flat[len(CUTS) :]:
+        axes.set_visible(False)
     figure.axes[0].legend(fontsize="small")
     figure.suptitle(experiment)
     return figure
@@ -53,8 +55,9 @@ def _draw_fold(axes: Axes, fold: str, curve: Curve) -> None:
 def _title(figures: Figures, method: str) -> str:
     best, transfer = (figures[metric]["mean"] for metric in (f"{method}_f1", f"{method}_f1_transfer"))
     if best is None:
-        return "F1 is undefined"
-    return f"best F1 {best:.3f}" + ("" if transfer is None else f", with the other folds' cut {transfer:.3f}")
+        return f"{METHODS[method].title}: F1 is undefined"
+    carried = "" if transfer is None else f", with the other folds' cut {transfer:.3f}"
+    return f"{METHODS[method].title}: best F1 {best:.3f}{carried}"
 
 
 def training_curves(experiment: str, histories: Mapping[str, Mapping[str, list[float | None]]]) -> Figure:

@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from skinbit.matching.methods import METHODS, PAGED
+from skinbit.matching.uncertainty import interval
 from skinbit.report.data_summary import DataSummary, SubsetSize
 
 Figures = Mapping[str, Mapping[str, float | None]]
@@ -14,8 +18,8 @@ Row = Mapping[str, Any]
 _NBSP = "\N{NO-BREAK SPACE}"
 """Keeps a figure on one line with what it belongs to."""
 
-_CUTS = {"cosine": "threshold", "dbscan": "eps"}
-_NAMES = {"cosine": "Cosine threshold", "dbscan": "DBSCAN eps"}
+Resampled = Mapping[str, Sequence[float | None]]
+"""Per method its F1 under resampled lesions; undefined ones are None."""
 
 
 def spread_text(mean: float, std: float | None) -> str:
@@ -45,13 +49,16 @@ def headline(leaderboard: Sequence[Row]) -> str:
     return f"{best['experiment']} recognises images of the same lesion {is_best} F1{_NBSP}{spread_text(mean, std)}"
 
 
-def findings(leaderboard: Sequence[Row], data: DataSummary, figures: Mapping[str, Figures]) -> tuple[str, ...]:
+def findings(
+    leaderboard: Sequence[Row], data: DataSummary, figures: Mapping[str, Figures], resampled: Resampled
+) -> tuple[str, ...]:
     """Say what the headline rests on, and what follows from what did not run.
 
     Args:
         leaderboard: Best first.
         data: Sizes.
         figures: Per experiment.
+        resampled: Of the best experiment.
 
     Returns:
         Sentences.
@@ -63,7 +70,7 @@ def findings(leaderboard: Sequence[Row], data: DataSummary, figures: Mapping[str
     said = [_basis(data, figures[best["experiment"]], transfers), _test(best, data)]
     if transfers and len(leaderboard) > 1:
         said.append(_lead(leaderboard, figures))
-    return (*said, _grouping(leaderboard, transfers))
+    return (*said, _best_method(best, transfers, resampled), *_better_elsewhere(leaderboard, transfers))
 
 
 def main_figure(row: Row, method: str, transfers: bool) -> tuple[float | None, float | None]:
@@ -71,7 +78,7 @@ def main_figure(row: Row, method: str, transfers: bool) -> tuple[float | None, f
 
     Args:
         row: Of the leaderboard.
-        method: ``cosine`` or ``dbscan``.
+        method: One of :data:`skinbit.matching.methods.METHODS`.
         transfers: Cuts were carried from fold to fold: the F1 at the other folds' cut counts, else that at the own.
 
     Returns:
@@ -133,22 +140,59 @@ def _lead(leaderboard: Sequence[Row], figures: Mapping[str, Figures]) -> str:
     n_ahead = sum(our is not None and their is not None and our > their for our, their in both)
     return (
         f"The second, {second['experiment']}, has {spread_text(mean, std)}; the first is ahead of it in "
-        f"{n_ahead} of {len(both)} folds."
+        f"{n_ahead} of {len(both)} folds. {_certainty(second)}"
     )
 
 
-def _grouping(leaderboard: Sequence[Row], transfers: bool) -> str:
-    figures = {
-        row["experiment"]: (*main_figure(row, "dbscan", transfers), row["dbscan_f1_test"]) for row in leaderboard
+def _certainty(second: Row) -> str:
+    lead, low, high = (second[name] for name in ("behind_first", "behind_first_low", "behind_first_high"))
+    if low is None:
+        return f"How sure this lead of {lead:.3f} is cannot be told."
+    sure = "is certain" if low > 0 else "is not certain"
+    return f"This lead of {lead:.3f} {sure}: with other lesions it might be {range_text(low, high)}."
+
+
+def range_text(low: float, high: float) -> str:
+    """Write the ends of an interval with three decimals."""
+    return f"{low:.3f}{_NBSP}to{_NBSP}{high:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _best_method(row: Row, transfers: bool, resampled: Resampled) -> str:
+    """Compare methods within an experiment; their resamples are of the same lesions, so differences are paired."""
+    f1 = {method: mean for method in METHODS if (mean := main_figure(row, method, transfers)[0]) is not None}
+    best, *others = sorted(f1, key=lambda method: -f1[method])
+    if not others:
+        return f"Only {_spoken(best)} has a defined F1."
+    lead = round(f1[best], 3) - round(f1[others[0]], 3)
+    said = (
+        f"Of the {len(f1)} methods {_spoken(best)} does best with {row['experiment']}: F1{_NBSP}{f1[best]:.3f}, "
+        f"{lead:.3f} above {_spoken(others[0])}"
+    )
+    ours, theirs = (np.array(resampled.get(method, ()), dtype=np.float64) for method in (best, others[0]))
+    low, high = interval(ours - theirs)
+    if np.isnan(low):
+        return f"{said}."
+    return f"{said}, which {'is certain' if low > 0 else 'is not certain'} ({range_text(low, high)})."
+
+
+def _better_elsewhere(leaderboard: Sequence[Row], transfers: bool) -> tuple[str, ...]:
+    """Name the experiment and method with the highest F1, if it is not the best experiment's."""
+    f1 = {
+        (row["experiment"], method): mean
+        for row in leaderboard
+        for method in METHODS
+        if (mean := main_figure(row, method, transfers)[0]) is not None
     }
-    defined = {name: (mean, std, test) for name, (mean, std, test) in figures.items() if mean is not None}
-    if not defined:
-        return "Grouped by DBSCAN, no F1 is defined."
-    best = max(defined, key=lambda name: defined[name][0])
-    mean, std, test = defined[best]
-    at = "the mean of the other folds' eps" if transfers else "a fold's own eps"
-    on_test = "" if test is None else f", test {test:.3f}"
-    return f"Grouped by DBSCAN at {at}, the best is {best}: F1{_NBSP}{spread_text(mean, std)}{on_test}."
+    experiment, method = max(f1, key=lambda which: f1[which])
+    if experiment == leaderboard[0]["experiment"]:
+        return ()
+    return (f"The highest F1 of all is that of {experiment} with {_spoken(method)}, {f1[experiment, method]:.3f}.",)
+
+
+def _spoken(method: str) -> str:
+    """Name a method in the middle of a sentence."""
+    title = METHODS[method].title
+    return title if title.isupper() else f"{'' if METHODS[method].is_group else 'the '}{title.lower()}"
 
 
 def transfer_costs(figures: Figures) -> tuple[str, ...]:
@@ -161,7 +205,8 @@ def transfer_costs(figures: Figures) -> tuple[str, ...]:
         A sentence per method; none where nothing was carried over.
     """
     said = []
-    for method, cut in _CUTS.items():
+    for method in PAGED:
+        cut = METHODS[method].word
         folds, test = figures[f"{method}_f1"]["mean"], figures.get(f"{method}_f1_oracle", {}).get("test")
         carried = figures[f"{method}_f1_transfer"]["mean"]
         tested = figures[f"{method}_f1"].get("test")
@@ -169,9 +214,9 @@ def transfer_costs(figures: Figures) -> tuple[str, ...]:
         if folds is not None and carried is not None:
             parts.append(f"carried over from the other folds it costs {_cost(folds, carried)}")
         if test is not None and tested is not None:
-            parts.append(f"on the test subset the mean of the folds' {cut} costs {_cost(test, tested)}")
+            parts.append(f"on the test subset the {cut} that the folds choose costs {_cost(test, tested)}")
         if parts:
-            said.append(f"{_NAMES[method]}: {'; '.join(parts)}.")
+            said.append(f"{METHODS[method].title}: {'; '.join(parts)}.")
     return tuple(said)
 
 

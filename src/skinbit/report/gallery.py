@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from math import isinf
 
+from skinbit.report.drawings import MAX_LINES
 from skinbit.report.pages import render_page
 
 _CELLS = ("image_id", "cluster_id", "similarity_to_nearest", "lesion_id")
@@ -53,6 +54,21 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Two photographs of a group that agree on points.
+
+    Attributes:
+        image_ids: Of the two, as they stand in the drawing.
+        n_points: On how many points they agree, at least 1.
+        drawing: ``data:`` address; None where there is no drawing, or no room for it.
+    """
+
+    image_ids: tuple[str, str]
+    n_points: int
+    drawing: str | None
+
+
+@dataclass(frozen=True)
 class Gallery:
     """What the page shows.
 
@@ -64,6 +80,8 @@ class Gallery:
         unreadable: File name and reason of every photograph that could not be read.
         thumbnails: ``data:`` address by image id, ``known:{image_id}`` for known photographs; may miss some.
         csv_columns: Header of the CSV: ``image_id``, ``cluster_id``, ``similarity_to_nearest``, ``lesion_id`` or some.
+        links: By ``cluster_id``, the strongest links of a group, the strongest first; empty where keypoints are not
+            compared.
     """
 
     title: str
@@ -73,6 +91,12 @@ class Gallery:
     unreadable: tuple[tuple[str, str], ...]
     thumbnails: Mapping[str, str]
     csv_columns: tuple[str, ...]
+    links: Mapping[int, tuple[Link, ...]] = field(default_factory=dict)
+
+    @property
+    def n_drawings_left_out(self) -> int:
+        """Count the links without a drawing."""
+        return sum(link.drawing is None for links in self.links.values() for link in links)
 
 
 def render_gallery(gallery: Gallery) -> str:
@@ -94,7 +118,11 @@ def render_gallery(gallery: Gallery) -> str:
     rows = _Rows(gallery.photographs)
     groups = tuple(sorted(gallery.groups, key=lambda group: group.cluster_id))
     _check(gallery, groups, rows)
-    return render_page("clusters.html.j2", gallery=gallery, data=_page_data(gallery, groups, rows))
+    data = _page_data(gallery, groups, rows)
+    if gallery.links:
+        data["links"] = [[asdict(link) for link in gallery.links.get(group.cluster_id, ())] for group in groups]
+        data["maxLines"] = MAX_LINES
+    return render_page("clusters.html.j2", gallery=gallery, data=data)
 
 
 class _Rows:

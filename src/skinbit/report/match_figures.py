@@ -7,16 +7,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from skinbit.matching.methods import METHODS
 from skinbit.matching.pairs import FloatArray, LabelArray, count_by_similarity, pair_blocks
 from skinbit.matching.selection import Sweep, choice_at, select
+from skinbit.report.charts import cut_label
 from skinbit.report.palette import ACCENT, BAD, GOOD, INK, LINE, SOFT, SOME, WARN, tidy
 
 _N_RANGES = 60
 
 _WORTH_SHOWING = 0.5
 """A curve is drawn where it reaches this share of its best F1."""
-
-_CUTS = {"cosine": "cosine threshold", "dbscan": "DBSCAN eps (cosine distance)"}
 
 
 def similarity_histograms(similarities: FloatArray, labels: LabelArray, threshold: float) -> Figure:
@@ -59,19 +59,23 @@ def cut_curves(
 
     Args:
         sweeps: By method; exact at the chosen cuts.
-        chosen: Threshold and eps, chosen elsewhere.
+        chosen: The cuts of the methods to draw, chosen elsewhere.
         fold_cuts: What each fold would have chosen.
 
     Returns:
-        A figure with a panel per method.
+        A figure with a panel per method, two side by side.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
-    highest = max(float(np.nan_to_num(sweep.f1).max(initial=0.0)) for sweep in sweeps.values())
-    for axes, (method, sweep) in zip(panels, sweeps.items(), strict=True):
-        _draw_curve(axes, sweep, chosen[method], fold_cuts[method])
-        axes.set(xlabel=_CUTS[method], ylim=(0, max(1.25 * highest, 0.05)))
-    panels[0].set_ylabel("pairwise F1")
+    n_rows = -(-len(chosen) // 2)
+    figure = Figure(figsize=(11, 4.2 * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, min(len(chosen), 2), sharey=True, squeeze=False)
+    highest = max(float(np.nan_to_num(sweeps[method].f1).max(initial=0.0)) for method in chosen)
+    for axes, method in zip(panels.flat, chosen, strict=False):
+        _draw_curve(axes, sweeps[method], chosen[method], fold_cuts[method])
+        axes.set(title=METHODS[method].title, xlabel=cut_label(method), ylim=(0, max(1.25 * highest, 0.05)))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("pairwise F1")
+    for axes in panels.flat[len(chosen) :]:
+        axes.set_visible(False)
     return figure
 
 

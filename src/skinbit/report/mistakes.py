@@ -7,11 +7,32 @@ from typing import Any
 
 from skinbit.errors import InputError
 from skinbit.params import ReportParams
+from skinbit.report.drawings import MAX_LINES, Pair, ordered
 from skinbit.report.pages import render_page
 from skinbit.report.thumbnails import within_size
 
 _FEWEST_DECIMALS, _MOST_DECIMALS = 4, 7
 """Similarities are single precision: 7 decimals tell neighbours just below 1 apart."""
+
+
+@dataclass(frozen=True)
+class _Points:
+    """On how many points the listed pairs agree, where keypoints are compared.
+
+    Attributes:
+        counts: By pair; a pair that was not compared is missing.
+        drawings: ``data:`` address by pair, as many as fit, the worst pair first.
+        n_drawn: Pairs of the list with a drawing, whether it fits or not.
+    """
+
+    counts: Mapping[Pair, int]
+    drawings: Mapping[Pair, str]
+    n_drawn: int
+
+    @property
+    def n_agreeing(self) -> int:
+        """Count the pairs that agree on any point."""
+        return sum(count > 0 for count in self.counts.values())
 
 
 @dataclass(frozen=True)
@@ -26,7 +47,8 @@ class _Page:
         left_out: Per error the misclassified pairs that are not listed.
         n_photographs: Images of the listed pairs.
         n_photographs_left_out: Those of them whose photographs no longer fit.
-        max_megabytes: What photographs may take.
+        points: On how many points pairs agree; None where keypoints are not compared.
+        max_megabytes: What photographs and drawings may take.
     """
 
     document: Mapping[str, Any]
@@ -36,7 +58,13 @@ class _Page:
     left_out: Mapping[str, int]
     n_photographs: int
     n_photographs_left_out: int
+    points: _Points | None
     max_megabytes: float
+
+    @property
+    def has_undrawn(self) -> bool:
+        """Tell whether a pair with matched points has no drawing in the page."""
+        return self.points is not None and self.points.n_agreeing > len(self.points.drawings)
 
     @property
     def few_are_found(self) -> bool:
@@ -45,16 +73,23 @@ class _Page:
         return self.limit is not None and median is not None and median < self.limit
 
 
-def render_mistakes(document: Mapping[str, Any], thumbnails: Mapping[str, str], params: ReportParams) -> str:
+def render_mistakes(
+    document: Mapping[str, Any],
+    thumbnails: Mapping[str, str],
+    params: ReportParams,
+    matches: Sequence[Mapping[str, Any]] | None = None,
+) -> str:
     """Render the misclassified pairs of one experiment and method as a page that opens from disk and loads nothing.
 
     Every photograph is in the page once, however many pairs it is in. Photographs enter in the order in which the
-    list first shows them, as long as they fit.
+    list first shows them, as long as they fit; drawings of matched points follow in the order of the list.
 
     Args:
         document: From :func:`skinbit.matching.mistakes.mistakes_document`.
         thumbnails: ``data:`` address of every image of the pairs, by image id.
-        params: How much room photographs may take.
+        params: How much room photographs and drawings may take.
+        matches: ``image_a, image_b``, their ``inliers``, and a ``drawing``, None where there is none, of all listed
+            pairs whose keypoints were compared; None where no keypoints are compared at all.
 
     Returns:
         HTML; equal input gives equal text.
@@ -64,6 +99,8 @@ def render_mistakes(document: Mapping[str, Any], thumbnails: Mapping[str, str], 
     """
     needed = _thumbnails_of(document["pairs"], thumbnails)
     photographs = within_size(needed, params.max_megabytes)
+    room = params.max_megabytes - sum(map(len, photographs.values())) / 1e6
+    points = None if matches is None else _points(document["pairs"], matches, room)
     limit = _limit(document)
     page = _Page(
         document=document,
@@ -73,6 +110,7 @@ def render_mistakes(document: Mapping[str, Any], thumbnails: Mapping[str, str], 
         left_out=_left_out(document["counts"]),
         n_photographs=len(needed),
         n_photographs_left_out=len(needed) - len(photographs),
+        points=points,
         max_megabytes=params.max_megabytes,
     )
     rows = {image_id: row for row, image_id in enumerate(photographs)}
@@ -83,7 +121,28 @@ def render_mistakes(document: Mapping[str, Any], thumbnails: Mapping[str, str], 
         "decimals": page.decimals,
         "pairs": [_pair_data(pair, rows, document) for pair in document["pairs"]],
     }
+    if points is not None:
+        data["maxLines"] = MAX_LINES
+        data["matches"] = _match_data(document["pairs"], points)
     return render_page("misclassifications.html.j2", page=page, data=data, photographs=list(photographs.values()))
+
+
+def _points(pairs: Sequence[Mapping[str, Any]], matches: Sequence[Mapping[str, Any]], megabytes: float) -> _Points:
+    by_pair = {_key(match): match for match in matches}
+    listed = {_key(pair): by_pair[_key(pair)] for pair in pairs if _key(pair) in by_pair}
+    drawn = {key: match["drawing"] for key, match in listed.items() if match["drawing"]}
+    counts = {key: match["inliers"] for key, match in listed.items()}
+    return _Points(counts, within_size(drawn, megabytes), len(drawn))
+
+
+def _match_data(pairs: Sequence[Mapping[str, Any]], points: _Points) -> list[dict[str, int | None]]:
+    """Give what the page's script reads: the points of every pair and the row of its drawing, None where missing."""
+    rows = {key: row for row, key in enumerate(points.drawings)}
+    return [{"points": points.counts.get(_key(pair)), "drawing": rows.get(_key(pair))} for pair in pairs]
+
+
+def _key(pair: Mapping[str, Any]) -> Pair:
+    return ordered(pair["image_a"], pair["image_b"])
 
 
 def _thumbnails_of(pairs: Sequence[Mapping[str, Any]], thumbnails: Mapping[str, str]) -> dict[str, str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.matching.evaluation import METHODS
-from skinbit.report.charts import Axis, Chart, axis_from_zero, f1_chart, history_chart
+from skinbit.matching.judging import STRATIFIED
+from skinbit.matching.methods import CUTS, METHODS, PAGED
+from skinbit.report.charts import Axis, Chart, axis_from_zero, cut_label, f1_chart, history_chart
 from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
 from skinbit.report.findings import (
     Row,
@@ -21,64 +22,24 @@ from skinbit.report.findings import (
     spread_text,
     transfer_costs,
 )
+from skinbit.report.method_tables import (
+    Estimate,
+    Gap,
+    MethodRow,
+    StratumRow,
+    compare_methods,
+    gap_to_first,
+    has_intervals,
+    method_rows,
+    stratum_tables,
+)
+from skinbit.report.metric_tables import Topic, topics
 
 Summary = Mapping[str, Any]
-"""Of an experiment: settings, figures, thinned curves, groups by size, histories."""
+"""Of an experiment: settings, figures, strata, resampled F1, thinned curves, groups by size, histories."""
 
-_BOARD = tuple(f"{method}_{column}" for method in METHODS for column in ("f1_mean", "f1_transfer_mean", "f1_test"))
+_BOARD = tuple(f"{method}_{column}" for method in PAGED for column in ("f1_mean", "f1_transfer_mean", "f1_test"))
 """Columns of the leaderboard that the page shows."""
-
-_CUT_LABELS = {
-    "cosine": ("F1 by cosine threshold", "threshold (similarity)"),
-    "dbscan": ("F1 by DBSCAN eps", "eps (cosine distance)"),
-}
-"""Title and axis of each method's chart."""
-
-_F1, _CUT, _COUNT = 3, 4, 0
-"""Decimals of shares, cuts and counts."""
-
-_TOPICS = (
-    (
-        "Cosine threshold",
-        (
-            ("cosine_threshold", "the fold's own threshold", _CUT),
-            ("cosine_f1", "F1 there", _F1),
-            ("cosine_precision", "precision there", _F1),
-            ("cosine_recall", "recall there", _F1),
-            ("cosine_f1_transfer", "F1 at the mean of the other folds' thresholds", _F1),
-            ("cosine_f1_oracle", "F1 at the test subset's own best threshold", _F1),
-        ),
-    ),
-    (
-        "DBSCAN",
-        (
-            ("dbscan_eps", "the fold's own eps", _CUT),
-            ("dbscan_f1", "F1 there", _F1),
-            ("dbscan_precision", "precision there", _F1),
-            ("dbscan_recall", "recall there", _F1),
-            ("dbscan_f1_transfer", "F1 at the mean of the other folds' eps", _F1),
-            ("dbscan_f1_oracle", "F1 at the test subset's own best eps", _F1),
-        ),
-    ),
-    (
-        "Order of the pairs, without any cut",
-        (
-            ("roc_auc", "chance that a positive pair is more similar than a negative one", _F1),
-            ("average_precision", "average precision over the positive pairs", _F1),
-            ("recall_at_1", "images whose nearest other image shows the same lesion", _F1),
-        ),
-    ),
-    (
-        "Subset and training",
-        (
-            ("n_images", "images", _COUNT),
-            ("n_lesions", "lesions", _COUNT),
-            ("n_positive_pairs", "positive pairs", _COUNT),
-            ("best_epoch", "best epoch", _COUNT),
-        ),
-    ),
-)
-"""The metrics of an experiment by topic: name in results.csv, label, decimals."""
 
 _SIZES = (("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4", 4, 4), ("5 to 9", 5, 9), ("10 and more", 10, None))
 """Classes of group sizes: label, smallest, largest."""
@@ -129,8 +90,10 @@ class BoardRow:
         experiment: Its name.
         backbone: Its backbone.
         loss: Its loss.
-        cells: For each method the F1 at a fold's own cut, at the other folds' cut, and of the test.
-        intervals: One per method whose F1 is defined.
+        cells: For cosine and DBSCAN the F1 at a fold's own cut, at the other folds' cut, and of the test.
+        intervals: One per method of these whose F1 is defined.
+        gap: To the first; None for the first.
+        methods: For all methods the F1 that counts, and the test F1.
     """
 
     rank: int
@@ -139,29 +102,8 @@ class BoardRow:
     loss: str
     cells: tuple[Cell, ...]
     intervals: tuple[Interval, ...]
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """A metric of an experiment.
-
-    Attributes:
-        name: As in ``results.csv``.
-        label: In words.
-        decimals: To show.
-        folds: Its value in each fold; None: undefined.
-        mean: Over the folds.
-        std: Over the folds.
-        test: On the test subset.
-    """
-
-    name: str
-    label: str
-    decimals: int
-    folds: tuple[float | None, ...]
-    mean: float | None
-    std: float | None
-    test: float | None
+    gap: Gap | None
+    methods: tuple[tuple[Estimate, Estimate], ...]
 
 
 @dataclass(frozen=True)
@@ -190,8 +132,12 @@ class ExperimentReport:
         folds: Names of the folds that ran.
         has_test: There are test figures.
         costs: Sentences about carrying cuts over.
+        methods: All of them side by side.
+        rho: Images of the test subset / mean of the folds' images, where cuts are chosen for its size; None: no test.
+        strata: Of every metadata column that F1 is told apart by.
         metrics: By topic.
-        charts: F1 over both cuts; loss and F1 over the training, where something was trained.
+        more_metrics: Likewise, of the methods that the leaderboard does not show.
+        charts: F1 over every cut; loss and F1 over the training, where something was trained.
         sizes: Groups by size, of every fold and of all; and the lesions of all.
         pair_pages: Title and relative address.
         settings: By block, each with dotted names and values as text.
@@ -201,7 +147,11 @@ class ExperimentReport:
     folds: tuple[str, ...]
     has_test: bool
     costs: tuple[str, ...]
-    metrics: tuple[tuple[str, tuple[MetricRow, ...]], ...]
+    methods: tuple[MethodRow, ...]
+    rho: float | None
+    strata: tuple[tuple[str, tuple[StratumRow, ...]], ...]
+    metrics: tuple[Topic, ...]
+    more_metrics: tuple[Topic, ...]
     charts: tuple[Chart, ...]
     sizes: tuple[SizeRow, ...]
     pair_pages: tuple[tuple[str, str], ...]
@@ -217,6 +167,9 @@ class StudyReport:
         findings: Sentences that it rests on.
         has_transfer: Cuts were carried from fold to fold.
         has_test: A test subset was kept.
+        has_intervals: Intervals belong to the F1 that counts.
+        methods: Titles, and whether they make groups.
+        stratified: Titles of the methods whose F1 is told apart by stratum.
         board: Leaderboard, best first.
         axis: Of the intervals.
         data: Of the study.
@@ -228,6 +181,9 @@ class StudyReport:
     findings: tuple[str, ...]
     has_transfer: bool
     has_test: bool
+    has_intervals: bool
+    methods: tuple[tuple[str, bool], ...]
+    stratified: tuple[str, ...]
     board: tuple[BoardRow, ...]
     axis: Axis
     data: DataSummary
@@ -259,21 +215,34 @@ def prepare_report(
     rows = _rows(leaderboard)
     transfers = has_transfer(rows)
     axis = _interval_axis(rows, transfers)
-    board = tuple(_board(rows, transfers, axis))
+    board = tuple(_board(rows, transfers, axis, len(folds)))
     f1_axis = axis_from_zero("pairwise F1", max(map(_highest_f1, summaries.values()), default=0))
     lesions = _size_row(
         "lesions of these folds", dict(images_per_lesion(split.loc[split["fold"].isin(folds), "lesion_id"]))
     )
+    resampled = summaries[rows[0]["experiment"]]["resampled_f1"] if has_intervals(transfers, len(folds)) else {}
     return StudyReport(
         headline=headline(rows),
-        findings=findings(rows, data, figures),
+        findings=findings(rows, data, figures, resampled),
         has_transfer=transfers,
         has_test=data.test is not None,
+        has_intervals=has_intervals(transfers, len(folds)),
+        methods=tuple((method.title, method.is_group) for method in METHODS.values()),
+        stratified=tuple(METHODS[method].title for method in STRATIFIED),
         board=board,
         axis=axis,
         data=data,
         sizes=tuple(label for label, _, _ in _SIZES),
-        experiments=tuple(_experiment(row, summaries[row.experiment], lesions, f1_axis) for row in board),
+        experiments=tuple(
+            _experiment(
+                row,
+                summaries[row.experiment],
+                method_rows(figures[row.experiment], plain, transfers, len(folds)),
+                lesions,
+                f1_axis,
+            )
+            for row, plain in zip(board, rows, strict=True)
+        ),
     )
 
 
@@ -285,18 +254,18 @@ def _rows(leaderboard: pd.DataFrame) -> list[Row]:
 def _interval_axis(leaderboard: Sequence[Row], transfers: bool) -> Axis:
     ends = [0.0]
     for row in leaderboard:
-        for method in METHODS:
+        for method in PAGED:
             mean, std = main_figure(row, method, transfers)
             ends += [(mean or 0) + (std or 0), row[f"{method}_f1_test"] or 0]
     return axis_from_zero("pairwise F1", min(max(ends), 1))
 
 
-def _board(leaderboard: Sequence[Row], transfers: bool, axis: Axis) -> Iterator[BoardRow]:
+def _board(leaderboard: Sequence[Row], transfers: bool, axis: Axis, n_folds: int) -> Iterator[BoardRow]:
     highest = {
         column: max((row[column] for row in leaderboard if row[column] is not None), default=None) for column in _BOARD
     }
     for row in leaderboard:
-        intervals = (_interval(row, method, transfers, axis) for method in METHODS)
+        intervals = (_interval(row, method, transfers, axis) for method in PAGED)
         yield BoardRow(
             rank=row["rank"],
             experiment=row["experiment"],
@@ -304,6 +273,8 @@ def _board(leaderboard: Sequence[Row], transfers: bool, axis: Axis) -> Iterator[
             loss=row["loss"],
             cells=tuple(_cell(row, column, best) for column, best in highest.items()),
             intervals=tuple(interval for interval in intervals if interval is not None),
+            gap=gap_to_first(row, transfers, n_folds),
+            methods=compare_methods(row, transfers, n_folds),
         )
 
 
@@ -334,15 +305,22 @@ def _highest_f1(summary: Summary) -> float:
     return float(max(curves, default=0))
 
 
-def _experiment(row: BoardRow, summary: Summary, lesions: SizeRow, f1_axis: Axis) -> ExperimentReport:
+def _experiment(
+    row: BoardRow, summary: Summary, methods: tuple[MethodRow, ...], lesions: SizeRow, f1_axis: Axis
+) -> ExperimentReport:
     figures = summary["figures"]
     has_test = "test" in figures["cosine_f1"]
+    metrics, more_metrics = topics(figures, has_test)
     return ExperimentReport(
         row=row,
         folds=tuple(_spoken(fold) for fold in folds_of(figures)),
         has_test=has_test,
         costs=transfer_costs(figures),
-        metrics=tuple(_metrics(figures, has_test)),
+        methods=methods,
+        rho=figures.get("rho", {}).get("test"),
+        strata=tuple(stratum_tables(summary["strata"])),
+        metrics=metrics,
+        more_metrics=more_metrics,
         charts=(*_f1_charts(summary, f1_axis), *_training_charts(summary["histories"], f1_axis)),
         sizes=(*_group_sizes(summary["groups_by_size"]), lesions),
         pair_pages=_pair_pages(row.experiment) if has_test else (),
@@ -354,32 +332,11 @@ def _spoken(fold: str) -> str:
     return fold.replace("_", " ")
 
 
-def _metrics(
-    figures: Mapping[str, Mapping[str, float | None]], has_test: bool
-) -> Iterator[tuple[str, tuple[MetricRow, ...]]]:
-    folds = folds_of(figures)
-    for topic, rows in _TOPICS:
-        found = tuple(
-            MetricRow(
-                name=name,
-                label=label,
-                decimals=decimals,
-                folds=tuple(figures[name][fold] for fold in folds),
-                mean=figures[name]["mean"],
-                std=figures[name]["std"],
-                test=figures[name].get("test") if has_test else None,
-            )
-            for name, label, decimals in rows
-            if name in figures
-        )
-        yield topic, found
-
-
 def _f1_charts(summary: Summary, y: Axis) -> Iterator[Chart]:
-    for method, cut in METHODS.items():
+    for method, cut in CUTS.items():
         curves = {_spoken(fold): methods[method] for fold, methods in summary["curves"].items()}
         average = summary["figures"][cut]["mean"] if len(curves) > 1 else None
-        yield f1_chart(*_CUT_LABELS[method], curves, y, average)
+        yield f1_chart(f"{METHODS[method].title}: F1", cut_label(method), curves, y, average)
 
 
 def _training_charts(histories: Mapping[str, Mapping[str, Sequence[float | None]]], f1_axis: Axis) -> Iterator[Chart]:
@@ -413,7 +370,7 @@ def _size_row(label: str, sizes: Mapping[int, int]) -> SizeRow:
 
 def _pair_pages(experiment: str) -> tuple[tuple[str, str], ...]:
     titles = {"cosine": "at the threshold", "dbscan": "by DBSCAN"}
-    return tuple((titles[method], f"{experiment}/misclassifications_{method}.html") for method in METHODS)
+    return tuple((titles[method], f"{experiment}/misclassifications_{method}.html") for method in PAGED)
 
 
 def _blocks(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

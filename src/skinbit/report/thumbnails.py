@@ -5,11 +5,14 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from PIL import Image
 
 from skinbit.data.images import ImageFolder, decode_image
 from skinbit.errors import InputError
+
+Key = TypeVar("Key")
 
 _QUALITY = 80
 
@@ -82,15 +85,15 @@ def shrink(image: Image.Image, side: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def within_size(thumbnails: dict[str, str], megabytes: float) -> dict[str, str]:
-    """Take as many thumbnails as a page may hold.
+def within_size(pictures: dict[Key, str], megabytes: float) -> dict[Key, str]:
+    """Take as many thumbnails or drawings as a page may hold.
 
     Args:
-        thumbnails: ``data:`` addresses by name, those that are needed most first.
+        pictures: ``data:`` addresses by name, those that are needed most first.
         megabytes: Their total length at most, in 10^6 characters.
 
     Returns:
         The first of them.
     """
-    total = itertools.accumulate(map(len, thumbnails.values()))
-    return {name: thumbnails[name] for name, length in zip(thumbnails, total, strict=True) if length <= megabytes * 1e6}
+    total = itertools.accumulate(map(len, pictures.values()))
+    return {name: pictures[name] for name, length in zip(pictures, total, strict=True) if length <= megabytes * 1e6}

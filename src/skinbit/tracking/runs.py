@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from skinbit.matching.judging import GROUP_FIGURES
 from skinbit.params import ArtifactKind, Parameters
 from skinbit.tracking.messages import STUDY, Artifact, Content, Metric, PlannedRun
 
@@ -23,6 +24,7 @@ _FILES: dict[str, ArtifactKind] = {
     "leaderboard": "results",
     "report": "pages",
     "results": "results",
+    "strata": "results",
     "resolved_config": "config",
     "f1_curves": "figures",
     "training_curves": "figures",
@@ -135,9 +137,10 @@ def experiment_parameters(experiment: str, parameters: Parameters) -> dict[str, 
     """
     entry = parameters.experiments[experiment]
     own = entry.settings(parameters.backbones[entry.backbone], parameters.training, parameters.losses)
-    shared = {
-        name: getattr(parameters, name).model_dump(mode="json") for name in ("data", "split", "evaluation", "loader")
-    }
+    similarity = parameters.similarity_of(experiment)
+    blocks = {"similarity": similarity} | ({"geometry": parameters.geometry} if similarity.verification else {})
+    blocks |= {name: getattr(parameters, name) for name in ("data", "split", "evaluation", "loader")}
+    shared = {name: block.model_dump(mode="json") for name, block in blocks.items()}
     return flatten(own | shared | {"folds": list(parameters.study.folds), "seed": parameters.seed})
 
 
@@ -204,10 +207,11 @@ def _read_curves(run: str, history: pd.DataFrame) -> dict[str, Content]:
 
 
 def _read_experiment(run: str, results: pd.DataFrame) -> dict[str, Content]:
-    """Read mean and spread; the folds gain what only their comparison tells, F1 at the other folds' cuts."""
+    """Read mean and spread; the folds gain what only their comparison tells, pairs and groups at others' cuts."""
     table = results.set_index("metric")
+    carried = [name for name in table.index if name.endswith(("_transfer", *GROUP_FIGURES))]
     contents = {
-        f"{run}.{fold}": _figures((name, table.loc[name, fold]) for name in table.index if name.endswith("_transfer"))
+        f"{run}.{fold}": _figures((name, table.loc[name, fold]) for name in carried)
         for fold in table.columns
         if _FOLD.fullmatch(fold)
     }

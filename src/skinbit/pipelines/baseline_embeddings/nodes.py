@@ -3,21 +3,25 @@
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skinbit.data.images import ImageFolder
-from skinbit.embedding.embeddings import baseline_embeddings
+from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Embeddings, Features, Pixels
+from skinbit.matching.keypoints import KeypointTable
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
     DataParams,
     ExperimentParams,
+    GeometryParams,
     LoaderParams,
+    SimilarityParams,
     TrainingBlock,
     ViewParams,
 )
@@ -230,15 +234,52 @@ def extract_training_views(
     return Features(pixels.image_ids, values, keys, described)
 
 
-def embed_subset(features: Features, split: pd.DataFrame, *, fold: int) -> Embeddings:
+def embed_subset(
+    features: Features, split: pd.DataFrame, experiment: ExperimentParams, similarity: SimilarityParams, *, fold: int
+) -> Embeddings:
     """Make the baseline embeddings of one fold's validation images, or of the test images.
 
     Args:
         features: Of all images used.
         split: ``image_id, lesion_id, subset, fold``.
+        experiment: Its entry.
+        similarity: Whether embeddings are whitened, before the experiment's overrides.
         fold: Which fold; -1 is the test subset.
 
     Returns:
         Their embeddings, in the order of the split.
     """
-    return baseline_embeddings(features, split.loc[split["fold"] == fold, "image_id"].tolist())
+    embeddings = baseline_embeddings(features, split.loc[split["fold"] == fold, "image_id"].tolist())
+    params = experiment.similarity_params(similarity).whitening
+    if params is None or not len(embeddings.values):
+        return embeddings
+    whitened = fit_to_training_lesions(features, split, fold, params).apply(embeddings.values)
+    return replace(embeddings, values=whitened)
+
+
+def find_keypoints(
+    images: ImageFolder,
+    image_index: pd.DataFrame,
+    keypoint_cache: KeypointTable,
+    geometry: GeometryParams,
+    data: DataParams,
+    compute: ComputeParams,
+) -> KeypointTable:
+    """Find the keypoints of every image, once for all experiments and folds.
+
+    Args:
+        images: The folder of photographs.
+        image_index: ``image_id, file, sha256, width, height``.
+        keypoint_cache: As an earlier run left them.
+        geometry: Size of the image, number and contrast of keypoints.
+        data: Pixel limit.
+        compute: Number of threads.
+
+    Returns:
+        Keypoints of all images.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.matching.keypoints import extract_table
+
+    threads = resolve_compute(compute).threads
+    return extract_table(images, image_index, keypoint_cache, geometry, data.max_pixels, threads)

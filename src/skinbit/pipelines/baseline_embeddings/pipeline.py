@@ -17,6 +17,7 @@ from skinbit.pipelines.baseline_embeddings.nodes import (
     embed_subset,
     extract_features,
     extract_training_views,
+    find_keypoints,
 )
 
 
@@ -30,6 +31,10 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         namespace="baseline_embeddings",
         prefix_datasets_with_namespace=False,
     )
+    if any(parameters.similarity_of(name).verification for name in parameters.study.experiments):
+        inputs = ["images", "image_index", "keypoint_cache", "params:geometry", "params:data", "params:compute"]
+        node = Node(find_keypoints, inputs, "keypoints", name="find_keypoints")
+        shared += Pipeline([node], namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
     baselines = [name for name in parameters.study.experiments if not parameters.experiments[name].is_trained]
     return sum((_embedding_pipeline(name, parameters) for name in baselines), shared)
 
@@ -98,10 +103,11 @@ def _embedding_pipeline(experiment: str, parameters: Parameters) -> Pipeline:
     if parameters.split.use_train_test_split:
         subsets["final"] = TEST_FOLD
     features = f"{parameters.features_of(experiment)}_features"
-    return sum((_embed(features, fold, f"{experiment}.{subset}") for subset, fold in subsets.items()), Pipeline([]))
-
-
-def _embed(features: str, fold: int, namespace: str) -> Pipeline:
-    embed = update_wrapper(partial(embed_subset, fold=fold), embed_subset)
-    node = Node(embed, [features, "split"], "embeddings", name="embed_subset")
-    return Pipeline([node], namespace=namespace, inputs={features, "split"})
+    settings = [f"params:experiments.{experiment}", "params:similarity"]
+    embedded = Pipeline([])
+    for subset, fold in subsets.items():
+        embed = update_wrapper(partial(embed_subset, fold=fold), embed_subset)
+        node = Node(embed, [features, "split", *settings], "embeddings", name="embed_subset")
+        namespace = f"{experiment}.{subset}"
+        embedded += Pipeline([node], namespace=namespace, inputs={features, "split"}, parameters=set(settings))
+    return embedded

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +13,34 @@ from skinbit.data.metadata import ROW
 from skinbit.embedding.checkpoints import Checkpoint, with_backbone
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError, ProblemList
-from skinbit.matching.evaluation import METHODS
-from skinbit.matching.grouping import Cut, Grouping, explain_doubts, group_images, plan_cut
+from skinbit.matching.grouping import (
+    NO_CUT,
+    Cut,
+    Grouping,
+    explain_doubts,
+    group_images,
+    plan_cut,
+    read_cut,
+    write_cut,
+)
+from skinbit.matching.keypoints import NO_TABLE
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.operating_points import carry_over, read_points
+from skinbit.matching.similarity import NO_SHORTLIST, read_rows, row_table, similarities_of_model
 from skinbit.params import (
     BackboneParams,
     ClusterParams,
     ComputeParams,
     DataParams,
+    EvaluationParams,
     ExperimentParams,
+    GeometryParams,
     LoaderParams,
     ReportParams,
 )
 
 if TYPE_CHECKING:
-    from skinbit.report.gallery import Group
+    from skinbit.report.gallery import Group, Link
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +48,9 @@ CACHE = "clusters"
 """Name of the embeddings of new photographs in the feature cache."""
 
 LISTED = ["image_id", "file", "sha256"]
+
+_N_LINKS = 3
+"""Drawings of one group, at most."""
 
 
 def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: ClusterParams) -> Checkpoint:
@@ -81,46 +97,85 @@ def complete_checkpoint(
     return with_backbone(checkpoint, experiment.applied_to(backbone), seed)
 
 
-def choose_cut(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]:
-    """Settle from which similarity on photographs are joined.
+def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]:
+    """Make sure that there is a cut to group by, before anything is read.
 
     Args:
-        checkpoint: Holds the threshold and eps that cross-validation chose.
-        cluster: Method, and a threshold or eps instead.
+        checkpoint: Holds what every fold of its cross-validation would choose.
+        cluster: Method, and a cut instead.
 
     Returns:
-        The fields of a :class:`skinbit.matching.grouping.Cut`.
+        ``method``; ``given``, a cut that is named; ``value``, the checkpoint's; ``operating_points`` of its folds.
 
     Raises:
-        InputError: If no folder is named, the checkpoint has no cut, or the parameters contradict each other.
+        InputError: If no folder is named, or there is no cut.
     """
     if cluster.images is None:
         raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
-    name = METHODS[cluster.method]
-    own = cluster.threshold if cluster.method == "cosine" else cluster.eps
-    value = own if own is not None else float(checkpoint.header.get(name, math.nan))
-    if math.isnan(value):
+    name = CUTS.get(cluster.method, "")
+    value = float(checkpoint.header.get(name, math.nan))
+    if name and cluster.given_cut is None and math.isnan(value):
         raise InputError(
             f"The model has no {name}: its training had no pair of one lesion to choose it by.\n"
-            f"  Remedy: give one, cluster.{'threshold' if cluster.method == 'cosine' else 'eps'}=…"
+            f"  Remedy: give one, cluster.{METHODS[cluster.method].word}=…"
         )
-    folds = tuple(fold for fold in checkpoint.header.get("fold_cuts", {}).get(name, []) if not math.isnan(fold))
-    cut = plan_cut(cluster.method, value, folds, cluster.margin)
+    return {
+        "method": cluster.method,
+        "given": cluster.given_cut,
+        "value": None if math.isnan(value) else value,
+        "operating_points": checkpoint.header["matching"]["operating_points"].get(cluster.method, []),
+    }
+
+
+def choose_cut(
+    known_cuts: dict[str, Any],
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    evaluation: EvaluationParams,
+) -> dict[str, Any]:
+    """Settle from which similarity on photographs are joined; the more there are, the higher it is.
+
+    Args:
+        known_cuts: From :func:`check_cuts`.
+        new_photographs: To be grouped.
+        known_photographs: Whose lesions are known.
+        cluster: How far around the cut a group counts as unsure.
+        evaluation: Whether cuts are chosen for the number of photographs.
+
+    Returns:
+        From :func:`skinbit.matching.grouping.write_cut`.
+    """
+    method = known_cuts["method"]
+    if method not in CUTS:
+        return write_cut(NO_CUT)
+    n_images = len(new_photographs) + len(known_photographs)
+    subsets = read_points({method: known_cuts["operating_points"]}, method)
+    carried = carry_over(subsets, n_images, evaluation.pool_correction)
+    chosen = tuple(fold for fold in carried.chosen if not math.isnan(fold))
+    if known_cuts["given"] is not None:
+        value, origin = known_cuts["given"], "as given"
+    elif chosen:
+        value = carried.value
+        origin = f"of the model, for {n_images} photographs, {carried.rho:.2f} times as many as in a fold (rho)"
+    else:
+        value, origin = known_cuts["value"], "of the model"
+    cut = plan_cut(method, value, chosen, cluster.margin)
     logger.info(
         "joining photographs from a similarity of %.4f on (%s %.4f, %s); sure outside of %.4f to %.4f",
         cut.similarity,
-        name,
+        CUTS[method],
         value,
-        "as given" if own is not None else "of the model",
+        origin,
         cut.low,
         cut.high,
     )
-    return asdict(cut)
+    return write_cut(cut)
 
 
 def read_photographs(
     photograph_folders: Callable[[str], ImageFolder],
-    cluster_cut: dict[str, Any],
+    known_cuts: dict[str, Any],
     cluster: ClusterParams,
     data: DataParams,
     report: ReportParams,
@@ -129,7 +184,7 @@ def read_photographs(
 
     Args:
         photograph_folders: Looks folders up.
-        cluster_cut: Unused here; a model that cannot be used ends the run before anything is read.
+        known_cuts: Unused here; a model that cannot be used ends the run before anything is read.
         cluster: Names the folder.
         data: Pixel limit.
         report: Size of a thumbnail.
@@ -151,7 +206,7 @@ def read_photographs(
 def read_known(
     photograph_folders: Callable[[str], ImageFolder],
     metadata_files: Callable[[str], pd.DataFrame],
-    cluster_cut: dict[str, Any],
+    known_cuts: dict[str, Any],
     cluster: ClusterParams,
     data: DataParams,
     report: ReportParams,
@@ -161,7 +216,7 @@ def read_known(
     Args:
         photograph_folders: Looks folders up.
         metadata_files: Looks tables up.
-        cluster_cut: Unused here, as in :func:`read_photographs`.
+        known_cuts: Unused here, as in :func:`read_photographs`.
         cluster: Names the table, and its folder of photographs; none: images beside it.
         data: Pixel limit.
         report: Size of a thumbnail.
@@ -245,38 +300,84 @@ def embed_new(
     is_new = np.arange(len(keys)) < len(new_photographs)
     for rows, folder in ((is_missing & is_new, cluster.images), (is_missing & ~is_new, known_folder(cluster))):
         if rows.any():
-            files = photograph_folders(str(folder))
-            chosen = photographs[rows]
-            one_each = {image_id: (file,) for image_id, file in zip(chosen["image_id"], chosen["file"], strict=True)}
-            source = ImageFolder(files.fs, files.root, one_each)
-            values = embed_photographs(checkpoint, source, list(one_each), loader, resolved, data.max_pixels)
+            source = _listed(photograph_folders(str(folder)), photographs[rows])
+            values = embed_photographs(checkpoint, source, list(source.files), loader, resolved, data.max_pixels)
             vectors.update(zip(np.array(keys)[rows].tolist(), values[:, None], strict=True))
     values = np.stack([vectors[key] for key in keys]) if keys else np.empty((0, 1, 1), np.float32)
     return Features(tuple(photographs["image_id"]), values, keys, description)
 
 
-def group_photographs(
+def compare_photographs(
+    checkpoint: Checkpoint,
     features: Features,
+    photograph_folders: Callable[[str], ImageFolder],
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    compute: ComputeParams,
+    data: DataParams,
+) -> pd.DataFrame:
+    """Compare each photograph with its nearest by their keypoints, where the model was evaluated so.
+
+    Args:
+        checkpoint: Says whether, and how.
+        features: Embeddings of new, then of known photographs.
+        photograph_folders: Looks folders up.
+        new_photographs: ``image_id, file, sha256``.
+        known_photographs: The same and ``lesion_id``.
+        cluster: Names the folders.
+        compute: Number of threads.
+        data: Pixel limit.
+
+    Returns:
+        ``row_a, row_b, inliers``, rows of the embeddings; none where no keypoints count.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.matching.geometry import shortlist_by_keypoints
+    from skinbit.matching.keypoints import extract_table, join_tables
+
+    matching = checkpoint.header["matching"]
+    if not matching["similarity"]["verification"]:
+        return row_table(NO_SHORTLIST)
+    geometry = GeometryParams.model_validate(matching["geometry"])
+    threads = resolve_compute(compute).threads
+    tables = [
+        extract_table(files, photographs, NO_TABLE, geometry, data.max_pixels, threads)
+        for files, photographs in _sources(photograph_folders, new_photographs, known_photographs, cluster)
+    ]
+    return row_table(shortlist_by_keypoints(features.values[:, 0], join_tables(tables), geometry, threads))
+
+
+def group_photographs(
+    checkpoint: Checkpoint,
+    features: Features,
+    compared: pd.DataFrame,
     new_photographs: pd.DataFrame,
     known_photographs: pd.DataFrame,
     cluster_cut: dict[str, Any],
     data: DataParams,
+    evaluation: EvaluationParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Group new photographs, around known lesions where there are any, and say which groups need a look.
 
     Args:
+        checkpoint: Says what makes similarities.
         features: Embeddings of new, then of known photographs.
+        compared: From :func:`compare_photographs`.
         new_photographs: ``image_id, file, sha256``.
         known_photographs: The same and ``lesion_id``.
         cluster_cut: From which similarity on photographs are joined.
         data: The most images that a lesion has.
+        evaluation: The largest group of average and complete linkage.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest``, with known lesions also ``lesion_id``; and a document of the
         groups: members, known lesion, margin, doubts.
     """
-    cut, lesions = Cut(**cluster_cut), tuple(known_photographs["lesion_id"])
-    found = group_images(features.values[:, 0], lesions, cut)
+    cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
+    shortlist = read_rows(compared)
+    similarities = similarities_of_model(features.values[:, 0], checkpoint.header["matching"], shortlist)
+    found = group_images(similarities, lesions, cut, evaluation.max_group_size)
     table = pd.DataFrame(
         {
             "image_id": new_photographs["image_id"].tolist(),
@@ -313,14 +414,107 @@ def _describe_groups(
         )
     nearest = [image_ids[row] if row >= 0 else "" for row in found.nearest]
     return {
-        "method": cut.method,
-        "cut": cut.value,
-        "similarity": cut.similarity,
-        "unsure_from": cut.low,
-        "unsure_to": cut.high,
+        **write_cut(cut),
         "groups": groups,
         "nearest": nearest,
     }
+
+
+def draw_links(
+    checkpoint: Checkpoint,
+    compared: pd.DataFrame,
+    cluster_groups: dict[str, Any],
+    photograph_folders: Callable[[str], ImageFolder],
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    compute: ComputeParams,
+    data: DataParams,
+    report: ReportParams,
+) -> list[dict[str, Any]]:
+    """Draw the points on which the photographs of a group agree, groups to be checked first.
+
+    Args:
+        checkpoint: Says how keypoints are compared.
+        compared: From :func:`compare_photographs`.
+        cluster_groups: The document of groups.
+        photograph_folders: Looks folders up.
+        new_photographs: ``image_id, file, sha256``.
+        known_photographs: The same and ``lesion_id``.
+        cluster: Names the folders.
+        compute: Number of threads.
+        data: Pixel limit.
+        report: How many groups are drawn.
+
+    Returns:
+        ``cluster_id, image_ids, inliers, drawing`` of the strongest links of each group, in the order of the page; the
+        drawing is a ``data:`` address, None beyond the limit. Empty where no keypoints are compared.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read.
+    """
+    from skinbit.report.drawings import strongest_links
+
+    groups = sorted(cluster_groups["groups"], key=_urgency)
+    new_rows = {image_id: row for row, image_id in enumerate(new_photographs["image_id"])}
+    known_rows = {image_id: row for row, image_id in enumerate(known_photographs["image_id"], len(new_rows))}
+    members = [
+        ([new_rows[image_id] for image_id in group["image_ids"]], [known_rows[each] for each in group["known_ids"]])
+        for group in groups
+    ]
+    links = strongest_links(members, read_rows(compared), _N_LINKS)
+    linked = [(group["cluster_id"], found) for group, found in zip(groups, links, strict=True) if found]
+    drawn = [(a, b) for _, found in linked[: report.max_drawings] for a, b, _ in found]
+    chosen = np.unique(np.array(drawn, dtype=np.int64))
+    is_new = chosen < len(new_rows)
+    new, known = new_photographs.iloc[chosen[is_new]], known_photographs.iloc[chosen[~is_new] - len(new_rows)]
+    sources = _sources(photograph_folders, new, known, cluster)
+    place = {row: number for number, row in enumerate(chosen.tolist())}
+    pairs = [(place[a], place[b]) for a, b in drawn]
+    drawings = dict(zip(drawn, _draw(pairs, sources, checkpoint, compute, data), strict=True))
+    image_ids = [*new_rows, *known_rows]
+    return [
+        {
+            "cluster_id": cluster_id,
+            "image_ids": [image_ids[a], image_ids[b]],
+            "inliers": inliers,
+            "drawing": drawings.get((a, b)),
+        }
+        for cluster_id, found in linked
+        for a, b, inliers in found
+    ]
+
+
+def _urgency(group: dict[str, Any]) -> tuple[bool, float]:
+    """Order groups as the page does: those to be checked first, then by margin."""
+    return not group["doubts"], math.inf if group["margin"] is None else group["margin"]
+
+
+def _draw(
+    pairs: list[tuple[int, int]],
+    sources: list[tuple[ImageFolder, pd.DataFrame]],
+    checkpoint: Checkpoint,
+    compute: ComputeParams,
+    data: DataParams,
+) -> Iterable[str]:
+    """Draw pairs of the sources' photographs, counted from the first source to the last."""
+    from tqdm.auto import tqdm
+
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.matching.keypoints import extract_table, join_tables
+    from skinbit.report.drawings import draw_pairs
+
+    geometry = GeometryParams.model_validate(checkpoint.header["matching"]["geometry"])
+    threads = resolve_compute(compute).threads
+    tables = [extract_table(*source, NO_TABLE, geometry, data.max_pixels, threads) for source in sources]
+    places = [(files, image_id) for files, photographs in sources for image_id in photographs["image_id"]]
+
+    def read(row: int) -> bytes:
+        files, image_id = places[row]
+        return files.read(image_id)
+
+    made = draw_pairs(pairs, join_tables(tables), read, geometry, data.max_pixels, threads)
+    return tqdm(made, total=len(pairs), unit="pair", desc="drawing matches", disable=None)
 
 
 def write_gallery(
@@ -330,6 +524,7 @@ def write_gallery(
     unreadable: pd.DataFrame,
     new_thumbnails: dict[str, str],
     known_thumbnails: dict[str, str],
+    cluster_links: list[dict[str, Any]],
     checkpoint: Checkpoint,
     report: ReportParams,
 ) -> str:
@@ -342,8 +537,9 @@ def write_gallery(
         unreadable: ``file, reason``.
         new_thumbnails: By image id.
         known_thumbnails: By image id.
+        cluster_links: From :func:`draw_links`.
         checkpoint: The model.
-        report: How many megabytes of thumbnails a page may hold.
+        report: How many megabytes of thumbnails and drawings a page may hold.
 
     Returns:
         A self-contained HTML page.
@@ -371,6 +567,7 @@ def write_gallery(
     )
     known = zip(known_photographs["image_id"], known_photographs["lesion_id"], strict=True)
     n_shared = sum(len(group.image_ids) + len(group.known_ids) > 1 for group in groups)
+    thumbnails = within_size(_by_need(groups, new_thumbnails, known_thumbnails), report.max_megabytes)
     gallery = Gallery(
         title=f"{len(clustered_images)} photographs, {n_shared} groups of two and more",
         settings=_settings(cluster_groups, checkpoint),
@@ -380,18 +577,36 @@ def write_gallery(
         ),
         groups=groups,
         unreadable=tuple(zip(unreadable["file"], unreadable["reason"], strict=True)),
-        thumbnails=within_size(_by_need(groups, new_thumbnails, known_thumbnails), report.max_megabytes),
+        thumbnails=thumbnails,
         csv_columns=tuple(clustered_images.columns),
+        links=_links(cluster_links, report.max_megabytes - sum(map(len, thumbnails.values())) / 1e6),
     )
     return render_gallery(gallery)
 
 
+def _links(records: list[dict[str, Any]], megabytes: float) -> dict[int, tuple["Link", ...]]:
+    """Give the links of each group, with as many drawings as fit."""
+    from skinbit.report.gallery import Link
+    from skinbit.report.thumbnails import within_size
+
+    drawn = {number: record["drawing"] for number, record in enumerate(records) if record["drawing"]}
+    fitting = within_size(drawn, megabytes)
+    links: dict[int, tuple[Link, ...]] = {}
+    for number, record in enumerate(records):
+        image_a, image_b = record["image_ids"]
+        link = Link((image_a, image_b), record["inliers"], fitting.get(number))
+        links[record["cluster_id"]] = (*links.get(record["cluster_id"], ()), link)
+    return links
+
+
 def _settings(document: dict[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
     header = checkpoint.header
-    unit = "threshold" if document["method"] == "cosine" else "eps"
+    method, model = METHODS[document["method"]], f"{header['backbone']['model']}, {header['loss']}"
+    if document["cut"] is None:
+        return {"model": model, "method": f"{method.title.lower()}, which needs no cut"}
     return {
-        "model": f"{header['backbone']['model']}, {header['loss']}",
-        "method": f"{document['method']}, {unit} {document['cut']:.4f}",
+        "model": model,
+        "method": f"{document['method']}, {method.word} {document['cut']:.4f}",
         "joined from": f"similarity {document['similarity']:.4f}",
         "unsure between": f"similarities {document['unsure_from']:.4f} and {document['unsure_to']:.4f}",
     }
@@ -408,6 +623,24 @@ def _by_need(groups: Iterable["Group"], new: dict[str, str], known: dict[str, st
         ordered |= {image_id: new[image_id] for image_id in group.image_ids}
         ordered |= {f"known:{image_id}": known[image_id] for image_id in group.known_ids}
     return ordered
+
+
+def _sources(
+    photograph_folders: Callable[[str], ImageFolder], new: pd.DataFrame, known: pd.DataFrame, cluster: ClusterParams
+) -> list[tuple[ImageFolder, pd.DataFrame]]:
+    """Give the folders that hold the photographs, new ones first, with the photographs of each."""
+    named = ((new, cluster.images), (known, known_folder(cluster)))
+    return [
+        (_listed(photograph_folders(str(folder)), photographs), photographs)
+        for photographs, folder in named
+        if len(photographs)
+    ]
+
+
+def _listed(folder: ImageFolder, photographs: pd.DataFrame) -> ImageFolder:
+    """Give a folder with one file per listed photograph."""
+    files = {image_id: (file,) for image_id, file in zip(photographs["image_id"], photographs["file"], strict=True)}
+    return ImageFolder(folder.fs, folder.root, files)
 
 
 def _open_folder(photograph_folders: Callable[[str], ImageFolder], path: str, parameter: str) -> ImageFolder:

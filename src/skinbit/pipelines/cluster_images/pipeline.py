@@ -4,8 +4,11 @@ from kedro.pipeline import Node, Pipeline
 
 from skinbit.params import Parameters
 from skinbit.pipelines.cluster_images.nodes import (
+    check_cuts,
     choose_cut,
+    compare_photographs,
     complete_checkpoint,
+    draw_links,
     embed_new,
     group_photographs,
     open_checkpoint,
@@ -25,13 +28,13 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         The pipeline.
     """
     opened, checkpoint = _model(parameters)
-    folders, read = "photograph_folders", ["cluster_cut", "params:cluster", "params:data", "params:report"]
+    folders, read = "photograph_folders", ["known_cuts", "params:cluster", "params:data", "params:report"]
     known = ["known_photographs", "known_thumbnails"]
     photographs = ["new_photographs", "known_photographs"]
     computing = ["params:cluster", "params:loader", "params:compute", "params:data"]
     nodes = [
         *opened,
-        Node(choose_cut, [checkpoint, "params:cluster"], "cluster_cut", name="choose_cut"),
+        Node(check_cuts, [checkpoint, "params:cluster"], "known_cuts", name="check_cuts"),
         Node(
             read_photographs,
             [folders, *read],
@@ -40,22 +43,54 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         ),
         Node(read_known, [folders, "metadata_files", *read], known, name="read_known"),
         Node(
+            choose_cut,
+            ["known_cuts", *photographs, "params:cluster", "params:evaluation"],
+            "cluster_cut",
+            name="choose_cut",
+        ),
+        Node(
             embed_new,
             [checkpoint, folders, *photographs, "feature_cache", *computing],
             "clusters_features",
             name="embed_new",
         ),
         Node(
+            compare_photographs,
+            [
+                *(checkpoint, "clusters_features", folders, *photographs),
+                *("params:cluster", "params:compute", "params:data"),
+            ],
+            "cluster_shortlist",
+            name="compare_photographs",
+        ),
+        Node(
             group_photographs,
-            ["clusters_features", *photographs, "cluster_cut", "params:data"],
+            [
+                checkpoint,
+                "clusters_features",
+                "cluster_shortlist",
+                *photographs,
+                "cluster_cut",
+                "params:data",
+                "params:evaluation",
+            ],
             ["clustered_images", "cluster_groups"],
             name="group_photographs",
+        ),
+        Node(
+            draw_links,
+            [
+                *(checkpoint, "cluster_shortlist", "cluster_groups", folders, *photographs),
+                *("params:cluster", "params:compute", "params:data", "params:report"),
+            ],
+            "cluster_links",
+            name="draw_links",
         ),
         Node(
             write_gallery,
             [
                 *("clustered_images", "cluster_groups", "known_photographs", "unreadable"),
-                *("new_thumbnails", "known_thumbnails", checkpoint, "params:report"),
+                *("new_thumbnails", "known_thumbnails", "cluster_links", checkpoint, "params:report"),
             ],
             "clusters_page",
             name="write_gallery",

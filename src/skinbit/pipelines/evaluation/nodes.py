@@ -9,14 +9,36 @@ import pandas as pd
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings
-from skinbit.matching.evaluation import METHODS, evaluate_subset
+from skinbit.errors import InputError
+from skinbit.matching.evaluation import evaluate_similarities
+from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.methods import CUTS
+from skinbit.matching.operating_points import Document, carry_to_pool, cuts_of_folds, points_by_fold, write_points
+from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.matching.results import (
+    Fold,
+    add_gaps,
     collect_folds,
     curve_table,
     group_sizes,
+    judgement_table,
     metric_table,
+    points_table,
     rank_experiments,
+    read_points_table,
     thin_curves,
+)
+from skinbit.matching.similarity import (
+    NO_SHORTLIST,
+    LabelledPool,
+    Shortlist,
+    calibrate,
+    pool_similarities,
+    read_calibration,
+    read_shortlist,
+    shortlist_table,
+    write_calibration,
 )
 from skinbit.params import (
     BackboneParams,
@@ -25,8 +47,10 @@ from skinbit.params import (
     DataParams,
     EvaluationParams,
     ExperimentParams,
+    GeometryParams,
     LoaderParams,
     LossesParams,
+    SimilarityParams,
     SplitParams,
     StudyParams,
     TrainingBlock,
@@ -39,51 +63,220 @@ CURVE_POINTS = 400
 """Points per fold and method in a summary: more than a screen shows."""
 
 
+def compare_keypoints(
+    embeddings: Embeddings, keypoints: KeypointTable, geometry: GeometryParams, compute: ComputeParams
+) -> pd.DataFrame:
+    """Compare each image with its nearest by their keypoints.
+
+    Args:
+        embeddings: Tell which images are near.
+        keypoints: Of at least these images.
+        geometry: How many are compared, and how.
+        compute: Number of threads.
+
+    Returns:
+        ``image_a, image_b, inliers``.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.matching.geometry import shortlist_by_keypoints
+
+    threads = resolve_compute(compute).threads
+    found = shortlist_by_keypoints(embeddings.values, keypoints.select(embeddings.image_ids), geometry, threads)
+    return shortlist_table(found, embeddings.image_ids)
+
+
+def calibrate_similarities(
+    study: StudyParams,
+    split: pd.DataFrame,
+    experiment: ExperimentParams,
+    similarity: SimilarityParams,
+    *documents: Any,
+) -> dict[str, Any]:
+    """Fit, for every fold, a calibration on the pairs of the other folds, and one on those of all folds.
+
+    Args:
+        study: The folds that run; a single one is calibrated on its own pairs.
+        split: Tells the lesion of each image.
+        experiment: Its entry.
+        similarity: What makes similarities, before the experiment's overrides.
+        documents: Embeddings of every fold, then, where keypoints are compared, its shortlist, in the order of
+            ``study.folds``.
+
+    Returns:
+        Calibrations by fold, and that of all folds under ``all``.
+
+    Raises:
+        InputError: If there is nothing to learn from.
+    """
+    params = experiment.similarity_params(similarity)
+    pools = {}
+    for fold, (embedded, listed) in _by_fold(study, documents).items():
+        labels = lesion_labels(lesions_of(embedded, split, fold))
+        pools[fold] = LabelledPool(embedded.values, labels, _shortlist(listed, embedded))
+    if len(pools) == 1:
+        logger.warning("one fold runs, so its similarities are calibrated on its own pairs: figures are optimistic")
+    others = {fold: [pool for n, pool in pools.items() if n != fold] or [pools[fold]] for fold in pools}
+    try:
+        found = {str(fold): calibrate(rest, params) for fold, rest in others.items()}
+        found["all"] = calibrate(list(pools.values()), params)
+    except ValueError as error:
+        raise InputError(f"Similarities cannot be calibrated: {error}") from error
+    return {fold: write_calibration(calibration) for fold, calibration in found.items()}
+
+
+def _by_fold(study: StudyParams, documents: tuple[Any, ...]) -> dict[int, tuple[Embeddings, pd.DataFrame | None]]:
+    """Take embeddings of every fold, then shortlists of every fold, if there are any."""
+    n_folds = len(study.folds)
+    shortlists = documents[n_folds : 2 * n_folds] or (None,) * n_folds
+    return dict(zip(study.folds, zip(documents[:n_folds], shortlists, strict=True), strict=True))
+
+
+def _shortlist(table: pd.DataFrame | None, embeddings: Embeddings) -> Shortlist:
+    return NO_SHORTLIST if table is None else read_shortlist(table, embeddings.image_ids)
+
+
 def evaluate_embeddings(
-    embeddings: Embeddings, split: pd.DataFrame, evaluation: EvaluationParams, *, fold: int
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Sweep threshold and eps over one fold's validation images and choose the best of each.
+    embeddings: Embeddings,
+    split: pd.DataFrame,
+    evaluation: EvaluationParams,
+    experiment: ExperimentParams,
+    similarity: SimilarityParams,
+    checkpoint: Checkpoint | None = None,
+    calibration: dict[str, Any] | None = None,
+    shortlist: pd.DataFrame | None = None,
+    *,
+    fold: int,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Sweep the cut of every method over one fold's validation images and choose the best of each.
 
     Args:
         embeddings: Of the images.
         split: Tells the lesion of each image.
         evaluation: Searched ranges.
+        experiment: Its entry.
+        similarity: What makes similarities, before the experiment's overrides.
+        checkpoint: What made the embeddings, where something was trained.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        shortlist: From :func:`compare_keypoints`, where keypoints are compared.
         fold: Which fold.
 
     Returns:
-        ``metric, value``; the curves ``method, cut, tp, fp, f1``; and ``image_id, lesion_id, cluster_id``.
+        ``metric, value``, with the metric ``best_epoch`` where something was trained; the curves ``method, cut, tp, fp,
+        f1``; the cuts that are best for pools of some size, ``method, cut, tp, fp``; and ``image_id, lesion_id,
+        cluster_id``.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
-    found = evaluate_subset(embeddings.values, lesion_ids, evaluation)
+    params = experiment.similarity_params(similarity)
+    similarities = _fold_similarities(embeddings, params, fold, calibration, shortlist)
+    found = evaluate_similarities(similarities, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
-    return metric_table(found.metrics), curve_table(found.sweeps), clusters
+    metrics = dict(found.metrics)
+    if checkpoint is not None:
+        metrics["best_epoch"] = float(checkpoint.header["epoch"])
+    return metric_table(metrics), curve_table(found.sweeps), points_table(found.points), clusters
 
 
-def evaluate_training(
-    embeddings: Embeddings, split: pd.DataFrame, checkpoint: Checkpoint, evaluation: EvaluationParams, *, fold: int
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Do the same for a fold that was trained.
+def _fold_similarities(
+    embeddings: Embeddings,
+    params: SimilarityParams,
+    fold: int,
+    calibration: dict[str, Any] | None,
+    shortlist: pd.DataFrame | None,
+) -> FloatArray:
+    fitted = None if calibration is None else read_calibration(calibration[str(fold)])
+    return pool_similarities(embeddings.values, params, _shortlist(shortlist, embeddings), fitted)
+
+
+def gather_cuts(
+    study: StudyParams,
+    experiment: ExperimentParams,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    *documents: Any,
+) -> tuple[Document, dict[str, Any]]:
+    """Put down what every fold of an experiment would choose for a pool of any size, and how to match with its model.
 
     Args:
-        embeddings: Of the images.
-        split: Tells the lesion of each image.
-        checkpoint: What made the embeddings.
-        evaluation: Searched ranges.
-        fold: Which fold.
+        study: The folds that run.
+        experiment: Its entry.
+        similarity: What makes similarities, before the experiment's overrides.
+        geometry: How keypoints are compared.
+        documents: Metrics of every fold, then operating points of every fold, in the order of ``study.folds``; then,
+            where similarities are calibrated, the calibrations.
 
     Returns:
-        As :func:`evaluate_embeddings`, with the metric ``best_epoch``.
+        Operating points by method and fold; and the same with all that makes similarities of embeddings.
     """
-    metrics, sweeps, clusters = evaluate_embeddings(embeddings, split, evaluation, fold=fold)
-    best_epoch = metric_table({"best_epoch": float(checkpoint.header["epoch"])})
-    return pd.concat([metrics, best_epoch], ignore_index=True), sweeps, clusters
+    n_folds = len(study.folds)
+    metrics, points, calibrations = documents[:n_folds], documents[n_folds : 2 * n_folds], documents[2 * n_folds :]
+    folds = [read_points_table(kept, _as_mapping(table)) for table, kept in zip(metrics, points, strict=True)]
+    cuts = write_points(folds)
+    matching = {
+        "operating_points": cuts,
+        "similarity": experiment.similarity_params(similarity).model_dump(mode="json"),
+        "geometry": geometry.model_dump(mode="json"),
+        "calibration": calibrations[0]["all"] if calibrations else None,
+    }
+    return cuts, matching
 
 
-def collect_results(study: StudyParams, *tables: pd.DataFrame, name: str) -> pd.DataFrame:
+def judge_folds(
+    study: StudyParams,
+    operating_points: Document,
+    split: pd.DataFrame,
+    metadata: pd.DataFrame,
+    evaluation: EvaluationParams,
+    experiment: ExperimentParams,
+    similarity: SimilarityParams,
+    seed: int,
+    *documents: Any,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Group every fold's images at the cuts that the other folds choose for it; where one fold ran, at its own.
+
+    Args:
+        study: The folds that run.
+        operating_points: What every fold would choose.
+        split: Tells the lesion of each image.
+        metadata: Tells sites, diagnoses and the like.
+        evaluation: Size of groups and of resampling, strata.
+        experiment: Its entry.
+        similarity: What makes similarities, before the experiment's overrides.
+        seed: Of the resampling.
+        documents: Embeddings of every fold, in the order of ``study.folds``; then, where keypoints are compared, its
+            shortlist; then, where similarities are calibrated, the calibrations.
+
+    Returns:
+        ``metric, fold_<k>, …, mean, std`` of groups and of intervals; the mean F1 of every method under resampled
+        lesions; and F1 by stratum.
+    """
+    params = experiment.similarity_params(similarity)
+    *tables, calibration = documents if params.is_calibrated else (*documents, None)
+    cuts = cuts_of_folds(operating_points, study.folds)
+    judged = {}
+    for fold, (embedded, listed) in _by_fold(study, tuple(tables)).items():
+        similarities = _fold_similarities(embedded, params, fold, calibration, listed)
+        lesion_ids = lesions_of(embedded, split, fold)
+        judged[fold] = judge_at(similarities, lesion_ids, cuts[fold], evaluation.max_group_size)
+    predicted = {fold: found.predicted for fold, found in judged.items()}
+    resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
+    figures = {fold: found.metrics for fold, found in judged.items()}
+    strata = judge_strata(predicted, split, metadata, evaluation.strata, evaluation.resamples, seed)
+    return judgement_table(figures, f1_intervals(resampled)), resampled, strata
+
+
+def collect_results(
+    study: StudyParams,
+    operating_points: Document,
+    judgement: pd.DataFrame,
+    *tables: pd.DataFrame,
+    name: str,
+) -> pd.DataFrame:
     """Put an experiment's folds side by side and add the transfer F1.
 
     Args:
         study: The folds that run.
+        operating_points: What every fold would choose.
+        judgement: Figures of groups, and intervals.
         tables: Metrics of every fold, then curves of every fold, in the order of ``study.folds``.
         name: Of the experiment.
 
@@ -91,20 +284,30 @@ def collect_results(study: StudyParams, *tables: pd.DataFrame, name: str) -> pd.
         ``metric, fold_<k>, …, mean, std``.
     """
     n_folds = len(study.folds)
-    metrics = [dict(zip(table["metric"], table["value"], strict=True)) for table in tables[:n_folds]]
-    results = collect_folds(
-        dict(zip(study.folds, metrics, strict=True)), dict(zip(study.folds, tables[n_folds:], strict=True))
-    )
+    points = points_by_fold(operating_points, study.folds)
+    folds = {
+        fold: Fold(_as_mapping(metrics), curves, points[fold])
+        for fold, metrics, curves in zip(study.folds, tables[:n_folds], tables[n_folds:], strict=True)
+    }
+    results = pd.concat([collect_folds(folds), judgement], ignore_index=True)
     logger.info("%s: %s", name, describe_cuts(results))
     return results
 
 
-def add_test_results(cross_validation: pd.DataFrame, test_metrics: pd.DataFrame) -> pd.DataFrame:
+def _as_mapping(table: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(table["metric"], table["value"], strict=True))
+
+
+def add_test_results(
+    cross_validation: pd.DataFrame, operating_points: Document, test_metrics: pd.DataFrame, evaluation: EvaluationParams
+) -> pd.DataFrame:
     """Add the test column to an experiment's results.
 
     Args:
         cross_validation: From :func:`collect_results`.
+        operating_points: Likewise.
         test_metrics: ``metric, value``; empty where the final model has not been evaluated.
+        evaluation: Whether cuts are chosen for the size of the test subset.
 
     Returns:
         The results; without a ``test`` column where there are no test figures, or only those of other cuts.
@@ -113,24 +316,31 @@ def add_test_results(cross_validation: pd.DataFrame, test_metrics: pd.DataFrame)
         logger.warning("there are no test figures yet: run the pipeline final_model")
         return cross_validation
     test = test_metrics.set_index("metric")["value"]
-    average = cross_validation.set_index("metric")["mean"]
-    cuts = list(METHODS.values())
-    if not np.array_equal(test.reindex(cuts), average.reindex(cuts), equal_nan=True):
+    carried = carry_to_pool(operating_points, int(test["n_images"]), evaluation.pool_correction)
+    cuts = {CUTS[method]: cut.value for method, cut in carried.items()}
+    if not np.array_equal(test.reindex(list(cuts)), list(cuts.values()), equal_nan=True):
         logger.warning("the test figures on disk are of another threshold or eps: run the pipeline final_model")
         return cross_validation
     joined = cross_validation.merge(test.rename("test"), on="metric", how="outer", sort=False)
-    order = [*cross_validation["metric"], *(name for name in test.index if name.endswith("_oracle"))]
+    order = [*cross_validation["metric"], *(name for name in test.index if name.endswith("_oracle")), "rho"]
     return joined.set_index("metric").loc[order].reset_index()
 
 
 def summarise_experiment(
-    study: StudyParams, results: pd.DataFrame, resolved_config: dict[str, Any], *tables: pd.DataFrame
+    study: StudyParams,
+    results: pd.DataFrame,
+    resampled_f1: pd.DataFrame,
+    strata: pd.DataFrame,
+    resolved_config: dict[str, Any],
+    *tables: pd.DataFrame,
 ) -> dict[str, Any]:
     """Put all that a report shows of an experiment into one document.
 
     Args:
         study: The folds that run.
         results: Of the experiment.
+        resampled_f1: Mean F1 of every method under resampled lesions.
+        strata: F1 by stratum.
         resolved_config: Its settings.
         tables: Curves of every fold, then groups of every fold, then, where something was trained, histories of every
             fold, in the order of ``study.folds``.
@@ -146,6 +356,8 @@ def summarise_experiment(
         # The loader changes no figure, so it must not change this file.
         "settings": {name: block for name, block in resolved_config.items() if name != "loader"},
         "figures": figures.where(figures.notna(), None).to_dict(orient="index"),
+        "strata": strata.astype(object).where(strata.notna(), None).to_dict(orient="records"),
+        "resampled_f1": resampled_f1.astype(object).where(resampled_f1.notna(), None).to_dict(orient="list"),
         "curves": {fold: thin_curves(table, CURVE_POINTS) for fold, table in curves.items()},
         "groups_by_size": {fold: group_sizes(table["cluster_id"].tolist()) for fold, table in clusters.items()},
         "histories": {
@@ -194,6 +406,8 @@ def resolve_config(
     data: DataParams,
     split: SplitParams,
     evaluation: EvaluationParams,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
     loader: LoaderParams,
     compute: ComputeParams,
     study: StudyParams,
@@ -209,6 +423,8 @@ def resolve_config(
         data: Which lesions take part.
         split: How they are dealt.
         evaluation: Searched ranges.
+        similarity: What makes similarities, before its overrides.
+        geometry: How keypoints are compared.
         loader: Batch size.
         compute: Device, precision, threads; ``auto`` and 0 are resolved.
         study: The folds that run.
@@ -221,26 +437,32 @@ def resolve_config(
 
     from skinbit.embedding.compute import resolve_compute
 
+    own = experiment.similarity_params(similarity)
     shared: dict[str, Block] = {"data": data, "split": split, "evaluation": evaluation, "loader": loader}
+    shared |= {"similarity": own} | ({"geometry": geometry} if own.verification else {})
     plain = {name: block.model_dump(mode="json") for name, block in shared.items()}
     plain |= experiment.settings(backbone, training, losses)
     return plain | {"compute": asdict(resolve_compute(compute)), "folds": list(study.folds), "seed": seed}
 
 
-def make_leaderboard(study: StudyParams, experiments: dict[str, Any], *results: pd.DataFrame) -> pd.DataFrame:
-    """Order the experiments of the study.
+def make_leaderboard(study: StudyParams, experiments: dict[str, Any], *documents: Any) -> pd.DataFrame:
+    """Order the experiments of the study, and say how sure their order is.
 
     Args:
         study: The experiments that run.
         experiments: All declared entries.
-        results: Of every experiment, in the order of ``study.experiments``.
+        documents: Results of every experiment, then its summary, in the order of ``study.experiments``.
 
     Returns:
         The leaderboard.
     """
+    n_experiments = len(study.experiments)
+    results = dict(zip(study.experiments, documents[:n_experiments], strict=True))
+    summaries = dict(zip(study.experiments, documents[n_experiments:], strict=True))
     entries = {name: ExperimentParams.model_validate(experiments[name]) for name in study.experiments}
     settings = {name: (entry.backbone, str(entry.loss)) for name, entry in entries.items()}
-    return rank_experiments(dict(zip(study.experiments, results, strict=True)), settings)
+    resampled = {name: summary["resampled_f1"]["cosine"] for name, summary in summaries.items()}
+    return add_gaps(rank_experiments(results, settings), resampled)
 
 
 def write_report(

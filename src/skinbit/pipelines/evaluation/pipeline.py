@@ -7,9 +7,12 @@ from kedro.pipeline import Node, Pipeline
 from skinbit.params import Parameters
 from skinbit.pipelines.evaluation.nodes import (
     add_test_results,
+    calibrate_similarities,
     collect_results,
+    compare_keypoints,
     evaluate_embeddings,
-    evaluate_training,
+    gather_cuts,
+    judge_folds,
     make_leaderboard,
     plot_f1,
     plot_training,
@@ -33,10 +36,10 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
     evaluated = sum((_experiment(name, parameters) for name in experiments), Pipeline([]))
     reports = [node for name in experiments for node in _plots(name, parameters)]
     if with_leaderboard:
-        results = [f"{name}.results" for name in experiments]
-        inputs = ["params:study", "params:experiments", *results]
+        results, summaries = ([f"{name}.{kind}" for name in experiments] for kind in ("results", "summary"))
+        inputs = ["params:study", "params:experiments", *results, *summaries]
         reports.append(Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard"))
-        pages = ["params:study", "leaderboard", "split", "rejected", *(f"{name}.summary" for name in experiments)]
+        pages = ["params:study", "leaderboard", "split", "rejected", *summaries]
         reports.append(Node(write_report, pages, "report", name="write_report"))
     return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
 
@@ -58,46 +61,87 @@ def _plots(experiment: str, parameters: Parameters) -> list[Node]:
 
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
     folds = parameters.study.folds
-    is_trained = parameters.experiments[name].is_trained
-    evaluated = sum((_fold(name, fold, is_trained) for fold in folds), Pipeline([]))
+    verified = [_verify(name, fold) for fold in folds if parameters.similarity_of(name).verification]
+    evaluated = sum((_evaluate(name, fold, parameters) for fold in folds), sum(verified, Pipeline([])))
     return evaluated + _collection(name, parameters)
 
 
-def _fold(experiment: str, fold: int, is_trained: bool) -> Pipeline:
-    evaluate, made_by = (evaluate_training, ["checkpoint"]) if is_trained else (evaluate_embeddings, [])
-    node = Node(
-        update_wrapper(partial(evaluate, fold=fold), evaluate),
-        ["embeddings", "split", *made_by, "params:evaluation"],
-        ["results", "sweep", "clustered_images"],
-        name=evaluate.__name__,
-    )
+def _verify(experiment: str, fold: int) -> Pipeline:
+    settings = ["params:geometry", "params:compute"]
+    node = Node(compare_keypoints, ["embeddings", "keypoints", *settings], "shortlist", name="compare_keypoints")
     namespace = f"{experiment}.fold_{fold}"
-    return Pipeline([node], namespace=namespace, inputs={"split"}, parameters={"params:evaluation"})
+    return Pipeline([node], namespace=namespace, inputs={"keypoints"}, parameters=set(settings))
+
+
+def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
+    """Wire the evaluation of a fold; it stands in the fold's box unless it needs calibrations, made of other folds."""
+    settings = parameters.similarity_of(name)
+    box = f"{name}.fold_{fold}"
+    inputs = {
+        "embeddings": f"{box}.embeddings",
+        "split": "split",
+        "evaluation": "params:evaluation",
+        "experiment": f"params:experiments.{name}",
+        "similarity": "params:similarity",
+    }
+    if parameters.experiments[name].is_trained:
+        inputs["checkpoint"] = f"{box}.checkpoint"
+    if settings.is_calibrated:
+        inputs["calibration"] = f"{name}.calibration"
+    if settings.verification:
+        inputs["shortlist"] = f"{box}.shortlist"
+    outputs = [f"{box}.{kind}" for kind in ("results", "sweep", "operating_points", "clustered_images")]
+    evaluate = update_wrapper(partial(evaluate_embeddings, fold=fold), evaluate_embeddings)
+    if settings.is_calibrated:
+        return Pipeline([Node(evaluate, inputs, outputs, name=f"evaluate_fold_{fold}", namespace=name)])
+    return Pipeline([Node(evaluate, inputs, outputs, name="evaluate_embeddings", namespace=box)])
 
 
 def _collection(name: str, parameters: Parameters) -> Pipeline:
     """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
     folds = [f"{name}.fold_{fold}" for fold in parameters.study.folds]
-    metrics, sweeps, clusters, histories = (
-        [f"{fold}.{kind}" for fold in folds] for kind in ("results", "sweep", "clustered_images", "history")
+    metrics, sweeps, points, clusters, embeddings, histories = (
+        [f"{fold}.{kind}" for fold in folds]
+        for kind in ("results", "sweep", "operating_points", "clustered_images", "embeddings", "history")
     )
     if not parameters.experiments[name].is_trained:
         histories = []
     has_test = parameters.split.use_train_test_split
     collected = f"{name}.cross_validation" if has_test else f"{name}.results"
-    blocks = ("training", "losses", "data", "split", "evaluation", "loader", "compute", "study", "seed")
-    settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
+    blocks = ["training", "losses", "data", "split", "evaluation", "similarity", "geometry"]
+    blocks += ["loader", "compute", "study", "seed"]
+    entry = f"params:experiments.{name}"
+    settings = [f"params:backbones.{parameters.experiments[name].backbone}", entry]
+    similarity = parameters.similarity_of(name)
+    shortlists = [f"{fold}.shortlist" for fold in folds if similarity.verification]
+    calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
+    summarised = [f"{name}.{kind}" for kind in ("results", "resampled_f1", "strata", "resolved_config")]
+    judging = ("split", "metadata", "params:evaluation", entry, "params:similarity", "params:seed")
     nodes = [
         Node(
+            gather_cuts,
+            ["params:study", entry, "params:similarity", "params:geometry", *metrics, *points, *calibration],
+            [f"{name}.operating_points", f"{name}.matching"],
+            name="gather_cuts",
+            namespace=name,
+        ),
+        Node(
+            judge_folds,
+            ["params:study", f"{name}.operating_points", *judging, *embeddings, *shortlists, *calibration],
+            [f"{name}.{kind}" for kind in ("judgement", "resampled_f1", "strata")],
+            name="judge_folds",
+            namespace=name,
+        ),
+        Node(
             update_wrapper(partial(collect_results, name=name), collect_results),
-            ["params:study", *metrics, *sweeps],
+            ["params:study", f"{name}.operating_points", f"{name}.judgement", *metrics, *sweeps],
             collected,
             name="collect_results",
             namespace=name,
         ),
         Node(
             summarise_experiment,
-            ["params:study", f"{name}.results", f"{name}.resolved_config", *sweeps, *clusters, *histories],
+            ["params:study", *summarised, *sweeps, *clusters, *histories],
             f"{name}.summary",
             name="summarise_experiment",
             namespace=name,
@@ -110,7 +154,12 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
             namespace=name,
         ),
     ]
+    if calibration:
+        inputs = ["params:study", "split", entry, "params:similarity", *embeddings, *shortlists]
+        nodes.append(
+            Node(calibrate_similarities, inputs, f"{name}.calibration", name="calibrate_similarities", namespace=name)
+        )
     if has_test:
-        inputs = [collected, f"{name}.final.results"]
+        inputs = [collected, f"{name}.operating_points", f"{name}.final.results", "params:evaluation"]
         nodes.append(Node(add_test_results, inputs, f"{name}.results", name="add_test_results", namespace=name))
     return Pipeline(nodes)

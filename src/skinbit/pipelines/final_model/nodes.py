@@ -1,5 +1,6 @@
 """Nodes: the model that a user keeps, and what it is worth on lesions that no choice has seen."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -8,62 +9,114 @@ import pandas as pd
 
 from skinbit.data.images import ImageFolder
 from skinbit.data.splits import TEST_FOLD
-from skinbit.embedding.checkpoints import NO_HEAD, Checkpoint, StateStore, with_backbone, with_cuts
-from skinbit.embedding.embeddings import lesions_of
+from skinbit.embedding.checkpoints import (
+    NO_HEAD,
+    Checkpoint,
+    StateStore,
+    whitening_tensors,
+    with_backbone,
+    with_cuts,
+)
+from skinbit.embedding.embeddings import fit_to_training_lesions, lesions_of
 from skinbit.embedding.tables import Embeddings, Features, Pixels
-from skinbit.matching.evaluation import METHODS, evaluate_at, evaluate_subset
+from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
+from skinbit.matching.judging import f1_intervals, judge_at, resample_f1
+from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.methods import CUTS, PAGED
 from skinbit.matching.mistakes import find_mistakes, mistakes_document
-from skinbit.matching.results import metric_table
+from skinbit.matching.operating_points import CarriedCut, Document, carry_to_pool
+from skinbit.matching.pairs import FloatArray
+from skinbit.matching.results import interval_metrics, metric_table
+from skinbit.matching.similarity import NO_SHORTLIST, SHORTLIST, read_shortlist, similarities_of_model
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
     DataParams,
     EvaluationParams,
     ExperimentParams,
+    GeometryParams,
     LossesParams,
     ReportParams,
     TrainingBlock,
+    WhiteningParams,
 )
 from skinbit.pipelines.metric_learning.nodes import make_recipe, roles_of_fold
 
 if TYPE_CHECKING:
     from skinbit.training.experiment import Recipe
 
+logger = logging.getLogger(__name__)
+
 
 def evaluate_test(
-    embeddings: Embeddings, split: pd.DataFrame, checkpoint: Checkpoint, evaluation: EvaluationParams
+    embeddings: Embeddings,
+    split: pd.DataFrame,
+    checkpoint: Checkpoint,
+    evaluation: EvaluationParams,
+    seed: int,
+    shortlist: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Evaluate the test images at the threshold and eps that the final model carries; nothing is tuned here.
+    """Evaluate the test images at the cuts that the folds choose for a pool of this size; nothing is tuned here.
 
     Args:
         embeddings: Of the test images.
         split: Tells the lesion of each image.
         checkpoint: The final model.
-        evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs.
+        evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs; resampling.
+        seed: Of the resampling.
+        shortlist: Of the test images, where keypoints are compared.
 
     Returns:
-        ``metric, value`` at these cuts, and ``<method>_f1_oracle`` at the test images' own best cuts.
+        ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts.
     """
-    cuts = _cuts_of(checkpoint)
+    carried = _carried_cuts(checkpoint, embeddings, evaluation)
+    cuts = {method: cut.value for method, cut in carried.items()}
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
-    found = evaluate_subset(embeddings.values, lesion_ids, evaluation, thresholds=[cuts["cosine"]])
-    return metric_table(evaluate_at(found, cuts))
+    similarities = _similarities(embeddings, checkpoint, shortlist)
+    found = evaluate_similarities(similarities, lesion_ids, evaluation, thresholds=[cuts["cosine"]])
+    judged = judge_at(similarities, lesion_ids, cuts, evaluation.max_group_size)
+    intervals = f1_intervals(resample_f1([judged.predicted], evaluation.resamples, seed))
+    logger.info(
+        "test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",
+        len(lesion_ids),
+        carried["cosine"].rho,
+        cuts["cosine"],
+    )
+    rho = {"rho": carried["cosine"].rho}
+    return metric_table({**evaluate_at(found, cuts), **rho, **judged.metrics, **interval_metrics(intervals)})
 
 
-def _cuts_of(checkpoint: Checkpoint) -> dict[str, float]:
-    return {method: float(checkpoint.header[cut]) for method, cut in METHODS.items()}
+def _similarities(embeddings: Embeddings, checkpoint: Checkpoint, shortlist: pd.DataFrame | None) -> FloatArray:
+    compared = NO_SHORTLIST if shortlist is None else read_shortlist(shortlist, embeddings.image_ids)
+    return similarities_of_model(embeddings.values, checkpoint.header["matching"], compared)
+
+
+def _carried_cuts(
+    checkpoint: Checkpoint, embeddings: Embeddings, evaluation: EvaluationParams
+) -> dict[str, CarriedCut]:
+    document: Document = checkpoint.header["matching"]["operating_points"]
+    return carry_to_pool(document, len(embeddings.image_ids), evaluation.pool_correction)
 
 
 def list_mistakes(
-    embeddings: Embeddings, split: pd.DataFrame, checkpoint: Checkpoint, report: ReportParams, *, name: str
+    embeddings: Embeddings,
+    split: pd.DataFrame,
+    checkpoint: Checkpoint,
+    evaluation: EvaluationParams,
+    report: ReportParams,
+    shortlist: pd.DataFrame | None = None,
+    *,
+    name: str,
 ) -> tuple[dict[str, Any], ...]:
-    """List the misclassified pairs of the test images at the threshold and eps that the final model carries.
+    """List the misclassified pairs of the test images at the cuts at which they are evaluated.
 
     Args:
         embeddings: Of the test images.
         split: Tells the lesion of each image.
         checkpoint: The final model.
+        evaluation: Whether cuts are chosen for the size of the pool.
         report: How many pairs of each kind are listed.
+        shortlist: Of the test images, where keypoints are compared.
         name: Of the experiment.
 
     Returns:
@@ -71,9 +124,11 @@ def list_mistakes(
         :func:`skinbit.matching.mistakes.mistakes_document`.
     """
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
-    cuts = _cuts_of(checkpoint)
-    found = find_mistakes(embeddings.values, lesion_ids, embeddings.image_ids, cuts, report.max_pairs)
-    return tuple(mistakes_document(name, found[method]) for method in METHODS)
+    carried = _carried_cuts(checkpoint, embeddings, evaluation)
+    cuts = {method: carried[method].value for method in PAGED}
+    similarities = _similarities(embeddings, checkpoint, shortlist)
+    found = find_mistakes(similarities, lesion_ids, embeddings.image_ids, cuts, report.max_pairs)
+    return tuple(mistakes_document(name, found[method]) for method in PAGED)
 
 
 def make_test_thumbnails(
@@ -102,8 +157,68 @@ def make_test_thumbnails(
     return dict(tqdm(made, total=len(image_ids), unit="image", desc="thumbnails", disable=None))
 
 
+def draw_matches(
+    images: ImageFolder,
+    keypoints: KeypointTable,
+    shortlist: pd.DataFrame,
+    by_cosine: dict[str, Any],
+    by_dbscan: dict[str, Any],
+    geometry: GeometryParams,
+    data: DataParams,
+    compute: ComputeParams,
+    report: ReportParams,
+) -> list[dict[str, Any]]:
+    """Draw the points on which misclassified pairs agree, the worst pairs first.
+
+    Args:
+        images: The folder of photographs.
+        keypoints: Of at least the test images.
+        shortlist: ``image_a, image_b, inliers`` of the test images.
+        by_cosine: Misclassified pairs by cosine threshold.
+        by_dbscan: Misclassified pairs by DBSCAN.
+        geometry: How keypoints are compared.
+        data: Pixel limit.
+        compute: Number of threads.
+        report: How many pairs are drawn.
+
+    Returns:
+        ``image_a, image_b, inliers, drawing`` of every misclassified pair whose keypoints were compared; the drawing is
+        a ``data:`` address, None without inliers and beyond the limit.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read.
+    """
+    from tqdm.auto import tqdm
+
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.report.drawings import count_points, draw_pairs, ordered
+
+    columns = (shortlist[column].tolist() for column in SHORTLIST)
+    compared = {ordered(a, b): inliers for a, b, inliers in zip(*columns, strict=True)}
+    counts = count_points([by_cosine["pairs"], by_dbscan["pairs"]], compared)
+    chosen = [pair for pair, inliers in counts.items() if inliers][: report.max_drawings]
+    made = draw_pairs(
+        [(keypoints.rows[a], keypoints.rows[b]) for a, b in chosen],
+        keypoints,
+        lambda row: images.read(keypoints.image_ids[row]),
+        geometry,
+        data.max_pixels,
+        resolve_compute(compute).threads,
+    )
+    bar = tqdm(made, total=len(chosen), unit="pair", desc="drawing matches", disable=None)
+    drawings = dict(zip(chosen, bar, strict=True))
+    return [
+        {"image_a": a, "image_b": b, "inliers": inliers, "drawing": drawings.get((a, b))}
+        for (a, b), inliers in counts.items()
+    ]
+
+
 def show_mistakes(
-    thumbnails: dict[str, str], by_cosine: dict[str, Any], by_dbscan: dict[str, Any], report: ReportParams
+    thumbnails: dict[str, str],
+    by_cosine: dict[str, Any],
+    by_dbscan: dict[str, Any],
+    report: ReportParams,
+    match_drawings: list[dict[str, Any]] | None = None,
 ) -> tuple[str, str]:
     """Make pages that show misclassified pairs side by side.
 
@@ -111,14 +226,19 @@ def show_mistakes(
         thumbnails: Of the test images.
         by_cosine: Misclassified pairs by cosine threshold.
         by_dbscan: Misclassified pairs by DBSCAN.
-        report: How many megabytes of thumbnails a page may hold.
+        report: How many megabytes of thumbnails and drawings a page may hold.
+        match_drawings: From :func:`draw_matches`, where keypoints are compared.
 
     Returns:
         HTML of each method.
     """
     from skinbit.report.mistakes import render_mistakes
 
-    return render_mistakes(by_cosine, thumbnails, report), render_mistakes(by_dbscan, thumbnails, report)
+    by_method = (by_cosine, by_dbscan)
+    shown_by_cosine, shown_by_dbscan = (
+        render_mistakes(document, thumbnails, report, match_drawings) for document in by_method
+    )
+    return shown_by_cosine, shown_by_dbscan
 
 
 def train_final_head(
@@ -127,6 +247,7 @@ def train_final_head(
     split: pd.DataFrame,
     training_states: Callable[[str, str], StateStore],
     cross_validation: pd.DataFrame,
+    matching: dict[str, Any],
     backbone: BackboneParams,
     experiment: ExperimentParams,
     training: TrainingBlock,
@@ -144,6 +265,7 @@ def train_final_head(
         split: ``image_id, lesion_id, subset, fold``.
         training_states: Where an interrupted training goes on, by experiment and fold.
         cross_validation: ``metric, …, mean`` of the experiment.
+        matching: What its folds would choose for a pool of any size, and what makes similarities.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
         training: Settings of trainings.
@@ -162,7 +284,7 @@ def train_final_head(
     roles = roles_of_fold(split, TEST_FOLD)
     trained = train_head(recipe, features, training_views, roles, training_states(name, "final"))
     checkpoint = with_backbone(trained.checkpoint, recipe.backbone, seed)
-    return _with_average_cuts(checkpoint, cross_validation), trained.embeddings
+    return _with_average_cuts(checkpoint, cross_validation, matching), trained.embeddings
 
 
 def fine_tune_final(
@@ -171,6 +293,7 @@ def fine_tune_final(
     split: pd.DataFrame,
     training_states: Callable[[str, str], StateStore],
     cross_validation: pd.DataFrame,
+    matching: dict[str, Any],
     backbone: BackboneParams,
     experiment: ExperimentParams,
     training: TrainingBlock,
@@ -188,6 +311,7 @@ def fine_tune_final(
         split: ``image_id, lesion_id, subset, fold``.
         training_states: Where an interrupted training goes on, by experiment and fold.
         cross_validation: ``metric, …, mean`` of the experiment.
+        matching: What its folds would choose for a pool of any size, and what makes similarities.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
         training: Settings of trainings.
@@ -205,7 +329,7 @@ def fine_tune_final(
     recipe = _with_average_epoch(recipe, cross_validation)
     roles = roles_of_fold(split, TEST_FOLD)
     trained = fine_tune(recipe, pixels, description, roles, training_states(name, "final"))
-    return _with_average_cuts(trained.checkpoint, cross_validation), trained.embeddings
+    return _with_average_cuts(trained.checkpoint, cross_validation, matching), trained.embeddings
 
 
 def _with_average_epoch(recipe: "Recipe", cross_validation: pd.DataFrame) -> "Recipe":
@@ -214,16 +338,19 @@ def _with_average_epoch(recipe: "Recipe", cross_validation: pd.DataFrame) -> "Re
     return replace(recipe, last_epoch=max(1, round(float(average["best_epoch"]))))
 
 
-def _with_average_cuts(checkpoint: Checkpoint, cross_validation: pd.DataFrame) -> Checkpoint:
-    columns = cross_validation.set_index("metric")
-    folds = [column for column in columns if str(column).startswith("fold_")]
-    cuts = {cut: float(columns["mean"][cut]) for cut in METHODS.values()}
-    fold_cuts = {cut: [float(columns[fold][cut]) for fold in folds] for cut in METHODS.values()}
-    return with_cuts(checkpoint, cuts, fold_cuts)
+def _with_average_cuts(checkpoint: Checkpoint, cross_validation: pd.DataFrame, matching: dict[str, Any]) -> Checkpoint:
+    average = cross_validation.set_index("metric")["mean"]
+    return with_cuts(checkpoint, {cut: float(average[cut]) for cut in CUTS.values()}, matching)
 
 
 def package_model(
-    backbone: BackboneParams, experiment: ExperimentParams, cross_validation: pd.DataFrame, seed: int
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
+    cross_validation: pd.DataFrame,
+    matching: dict[str, Any],
+    seed: int,
+    features: Features | None = None,
+    split: pd.DataFrame | None = None,
 ) -> Checkpoint:
     """Put a baseline's backbone and the averaged cuts into one checkpoint.
 
@@ -231,7 +358,10 @@ def package_model(
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
         cross_validation: ``metric, …, mean`` of the experiment.
+        matching: What its folds would choose for a pool of any size, and what makes similarities.
         seed: Draws the weights where they are not pretrained.
+        features: Of all images used, where embeddings are whitened.
+        split: Tells the training lesions, where embeddings are whitened.
 
     Returns:
         All weights; the header rebuilds the model without any other file.
@@ -258,4 +388,7 @@ def package_model(
         "versions": {"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
     }
     weights = {f"backbone.{name}": tensor for name, tensor in loaded.module.state_dict().items()}
-    return _with_average_cuts(Checkpoint(weights, header), cross_validation)
+    if features is not None and split is not None:
+        params = WhiteningParams.model_validate(matching["similarity"]["whitening"])
+        weights |= whitening_tensors(fit_to_training_lesions(features, split, TEST_FOLD, params))
+    return _with_average_cuts(Checkpoint(weights, header), cross_validation, matching)

@@ -4,9 +4,11 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.matching.evaluation import METHODS
+from skinbit.matching.methods import PAGED
 from skinbit.params import Parameters
+from skinbit.pipelines.evaluation.nodes import compare_keypoints
 from skinbit.pipelines.final_model.nodes import (
+    draw_matches,
     evaluate_test,
     fine_tune_final,
     list_mistakes,
@@ -34,52 +36,71 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
     node, datasets, settings = make(name, collected, parameters)
     nodes = [node]
     if has_test:
-        inputs = ["embeddings", "split", "checkpoint", "params:evaluation"]
+        is_verified = parameters.similarity_of(name).verification
+        shortlist = ["shortlist"] if is_verified else []
+        if is_verified:
+            inputs = ["embeddings", "keypoints", "params:geometry", "params:compute"]
+            nodes.append(Node(compare_keypoints, inputs, "shortlist", name="compare_keypoints"))
+            datasets, settings = datasets | {"keypoints"}, {*settings, "params:geometry", "params:compute"}
+        inputs = ["embeddings", "split", "checkpoint", "params:evaluation", "params:seed", *shortlist]
         nodes.append(Node(evaluate_test, inputs, "results", name="evaluate_test"))
-        datasets, settings = datasets | {"split"}, settings | {"params:evaluation"}
-    final = Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=settings)
-    return final + _mistakes(name) if has_test else final
+        datasets, settings = datasets | {"split"}, {*settings, "params:evaluation", "params:seed"}
+    final = Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=set(settings))
+    return final + _mistakes(name, parameters) if has_test else final
 
 
-def _mistakes(name: str) -> Pipeline:
+def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     """Wire what shows an experiment's misclassified pairs; its pages leave the experiment's box."""
     final = f"{name}.final"
-    documents = [f"{name}.test_misclassifications_{method}" for method in METHODS]
-    pages = [f"{name}.misclassifications_{method}" for method in METHODS]
-    return Pipeline(
-        [
-            Node(
-                update_wrapper(partial(list_mistakes, name=name), list_mistakes),
-                [f"{final}.embeddings", "split", f"{final}.checkpoint", "params:report"],
-                documents,
-                name="list_mistakes",
-                namespace=final,
-            ),
-            Node(
-                show_mistakes,
-                ["thumbnails", *documents, "params:report"],
-                pages,
-                name="show_mistakes",
-                namespace=final,
-            ),
-        ]
-    )
+    documents = [f"{name}.test_misclassifications_{method}" for method in PAGED]
+    pages = [f"{name}.misclassifications_{method}" for method in PAGED]
+    is_verified = parameters.similarity_of(name).verification
+    shortlist, drawings = f"{final}.shortlist", f"{name}.match_drawings"
+    settings = ["params:evaluation", "params:report"]
+    nodes = [
+        Node(
+            update_wrapper(partial(list_mistakes, name=name), list_mistakes),
+            [f"{final}.embeddings", "split", f"{final}.checkpoint", *settings, *([shortlist] if is_verified else [])],
+            documents,
+            name="list_mistakes",
+            namespace=final,
+        ),
+        Node(
+            show_mistakes,
+            ["thumbnails", *documents, "params:report", *([drawings] if is_verified else [])],
+            pages,
+            name="show_mistakes",
+            namespace=final,
+        ),
+    ]
+    if is_verified:
+        drawn = ["images", "keypoints", shortlist, *documents]
+        settings = ["params:geometry", "params:data", "params:compute", "params:report"]
+        nodes.append(Node(draw_matches, [*drawn, *settings], drawings, name="draw_matches", namespace=final))
+    return Pipeline(nodes)
 
 
 def _baseline(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
     settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
-    inputs = [*settings, collected, "params:seed"]
-    return Node(package_model, inputs, "checkpoint", name="package_model"), {collected}, {*settings, "params:seed"}
+    chosen = [collected, f"{name}.matching"]
+    if parameters.similarity_of(name).whitening is not None:
+        fitted_on = [f"{parameters.features_of(name)}_features", "split"]
+    else:
+        fitted_on = []
+    inputs = [*settings, *chosen, "params:seed", *fitted_on]
+    node = Node(package_model, inputs, "checkpoint", name="package_model")
+    return node, {*chosen, *fitted_on}, {*settings, "params:seed"}
 
 
 def _training(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
     train = train_final_head if parameters.backbone_of(name).frozen else fine_tune_final
     datasets, settings = training_inputs(name, parameters)
     settings = [block for block in settings if block != "params:evaluation"]
+    chosen = [collected, f"{name}.matching"]
     node = Node(
         update_wrapper(partial(train, name=name), train),
-        [*datasets, collected, *settings],
+        [*datasets, *chosen, *settings],
         ["checkpoint", "embeddings"],
         name=train.__name__,
     )
-    return node, {*datasets, collected}, set(settings)
+    return node, {*datasets, *chosen}, set(settings)

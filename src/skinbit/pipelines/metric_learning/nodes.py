@@ -11,7 +11,10 @@ import pandas as pd
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint, StateStore, with_cuts
 from skinbit.embedding.tables import Embeddings, Features, Pixels
-from skinbit.matching.evaluation import METHODS, evaluate_subset
+from skinbit.matching.evaluation import evaluate_subset
+from skinbit.matching.methods import CUTS
+from skinbit.matching.operating_points import write_points
+from skinbit.matching.similarity import plain_matching
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
@@ -194,6 +197,7 @@ def _with_fold_cuts(
     trained: Trained, roles: Roles, evaluation: EvaluationParams
 ) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
     found = evaluate_subset(trained.embeddings.values, list(roles.judged_lesions), evaluation)
-    cuts = {cut: found.metrics[cut] for cut in METHODS.values()}
-    fold_cuts = {cut: [value] for cut, value in cuts.items()}
-    return with_cuts(trained.checkpoint, cuts, fold_cuts), history_table(trained.history), trained.embeddings
+    cuts = {cut: found.metrics[cut] for cut in CUTS.values()}
+    # A fold's own model is matched by cosine: calibrations need other folds, and those are not trained yet.
+    checkpoint = with_cuts(trained.checkpoint, cuts, plain_matching(write_points([found.points])))
+    return checkpoint, history_table(trained.history), trained.embeddings

@@ -1,0 +1,213 @@
+"""Every way to group by every similarity, on the stored embeddings of a finished study; and cuts for larger pools.
+
+uv run python -m benchmarks.similarities --root data --baseline gem_baseline --trained gem_verified
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.timing import describe_machine, markdown_table
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.keypoints import KeypointsDataset
+from skinbit.embedding.tables import Embeddings
+from skinbit.matching.calibration import Calibration
+from skinbit.matching.evaluation import ALWAYS, Evaluation, evaluate_similarities
+from skinbit.matching.geometry import shortlist_by_keypoints
+from skinbit.matching.judging import f1_intervals, judge_at, resample_f1
+from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.operating_points import carry_over, carry_to_folds
+from skinbit.matching.pairs import FloatArray, lesion_labels
+from skinbit.matching.selection import choice_at
+from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, Shortlist, calibrate, pool_similarities
+from skinbit.matching.whitening import fit_whitening
+from skinbit.params import EvaluationParams, GeometryParams, RerankingParams, SimilarityParams
+
+SEED, THREADS = 42, 2
+EVALUATION, GEOMETRY = EvaluationParams(), GeometryParams()
+COSINE, CALIBRATED = SimilarityParams(), SimilarityParams(calibration="logistic")
+RERANKED, VERIFIED = SimilarityParams(reranking=RerankingParams()), SimilarityParams(verification=True)
+BOTH = SimilarityParams(verification=True, reranking=RerankingParams())
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The images of one fold, or of several."""
+
+    image_ids: list[str]
+    embeddings: FloatArray
+    lesion_ids: list[str]
+    shortlist: Shortlist
+
+    def labelled(self) -> LabelledPool:
+        """Give it as a calibration takes it."""
+        return LabelledPool(self.embeddings, lesion_labels(self.lesion_ids), self.shortlist)
+
+
+def main() -> None:
+    """Print both tables for a baseline and a trained experiment."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("root", "baseline", "trained"):
+        parser.add_argument(f"--{name}", required=True)
+    given = parser.parse_args()
+    started = time.perf_counter()
+    root = Path(given.root)
+    keypoints = KeypointsDataset(filepath=f"{root}/04_feature/keypoints.safetensors").load()
+    split = pd.read_csv(root / "02_intermediate/split.csv", dtype={"image_id": str, "lesion_id": str})
+    lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
+    trained = _folds(root, given.trained, lesion_of, keypoints)
+    baseline = _folds(root, given.baseline, lesion_of, keypoints)
+    whitened = _whitened(baseline, keypoints)
+    rows: list[tuple[str, dict[int, Pool], SimilarityParams]] = [
+        (f"{given.trained}: cosine", trained, COSINE),
+        ("re-ranked", trained, RERANKED),
+        ("calibrated", trained, CALIBRATED),
+        ("verified", trained, VERIFIED),
+        ("verified, re-ranked", trained, BOTH),
+        (f"{given.baseline}: cosine", baseline, COSINE),
+        ("whitened", whitened, COSINE),
+        ("verified", baseline, VERIFIED),
+        ("whitened, verified", whitened, VERIFIED),
+    ]
+    print(describe_machine("numpy", "scipy", "scikit-learn", "opencv-python-headless"))
+    print(markdown_table(["F1, own cut / other folds' cut [95 %]", *METHODS], [_row(*row) for row in rows]))
+    final = _pool([_load(root / "07_model_output" / given.trained / "final")], lesion_of, keypoints)
+    whole = _whole(root, given.baseline, lesion_of, keypoints)
+    print(
+        markdown_table(
+            ["F1 in the larger pool", "own cut", "rho", "rho = 1", "recovered"],
+            [
+                *_carried_rows(
+                    f"{given.baseline}, {len(whole.lesion_ids)} images", [(list(baseline.values()), whole)], COSINE
+                ),
+                *_carried_rows(
+                    f"{given.trained}, {len(final.lesion_ids)} test images",
+                    [(_parts(final, n), final) for n in range(10)],
+                    COSINE,
+                ),
+            ],
+        )
+    )
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+def _folds(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> dict[int, Pool]:
+    folders = sorted((root / "07_model_output" / experiment).glob("fold_*"))
+    return {n: _pool([_load(folder)], lesion_of, keypoints) for n, folder in enumerate(folders)}
+
+
+def _whole(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
+    folders = sorted((root / "07_model_output" / experiment).glob("fold_*"))
+    return _pool([_load(folder) for folder in folders], lesion_of, keypoints)
+
+
+def _load(folder: Path) -> Embeddings:
+    loaded: Embeddings = EmbeddingsDataset(filepath=f"{folder}/embeddings.safetensors").load()
+    return loaded
+
+
+def _pool(parts: list[Embeddings], lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
+    image_ids = [image_id for part in parts for image_id in part.image_ids]
+    embeddings = np.concatenate([part.values for part in parts])
+    shortlist = shortlist_by_keypoints(embeddings, keypoints.select(image_ids), GEOMETRY, THREADS)
+    return Pool(image_ids, embeddings, [lesion_of[image_id] for image_id in image_ids], shortlist)
+
+
+def _whitened(folds: Mapping[int, Pool], keypoints: KeypointTable) -> dict[int, Pool]:
+    """Whiten each fold by what differs within lesions of the others; all folds must have embeddings of one model."""
+    whitened = {}
+    for fold, pool in folds.items():
+        others = [other for n, other in folds.items() if n != fold]
+        labels = lesion_labels([lesion for other in others for lesion in other.lesion_ids])
+        fitted = fit_whitening(np.concatenate([other.embeddings for other in others]), labels, kind="learned")
+        embeddings = fitted.apply(pool.embeddings)
+        shortlist = shortlist_by_keypoints(embeddings, keypoints.select(pool.image_ids), GEOMETRY, THREADS)
+        whitened[fold] = Pool(pool.image_ids, embeddings, pool.lesion_ids, shortlist)
+    return whitened
+
+
+def _similarities(pool: Pool, params: SimilarityParams, calibration: Calibration | None) -> FloatArray:
+    return pool_similarities(
+        pool.embeddings, params, pool.shortlist if params.verification else NO_SHORTLIST, calibration
+    )
+
+
+def _calibrations(folds: Mapping[int, Pool], params: SimilarityParams) -> dict[int, Calibration | None]:
+    if not params.is_calibrated:
+        return dict.fromkeys(folds)
+    return {fold: calibrate([other.labelled() for n, other in folds.items() if n != fold], params) for fold in folds}
+
+
+def _row(name: str, folds: Mapping[int, Pool], params: SimilarityParams) -> list[str]:
+    calibrations = _calibrations(folds, params)
+    similarities = {fold: _similarities(pool, params, calibrations[fold]) for fold, pool in folds.items()}
+    found = {
+        fold: evaluate_similarities(similarities[fold], pool.lesion_ids, EVALUATION) for fold, pool in folds.items()
+    }
+    points = {fold: one.points for fold, one in found.items()}
+    carried = {method: carry_to_folds(points, method) for method in CUTS}
+    judged = [
+        judge_at(
+            similarities[fold],
+            pool.lesion_ids,
+            {method: cuts[fold] for method, cuts in carried.items()},
+            EVALUATION.max_group_size,
+        ).predicted
+        for fold, pool in folds.items()
+    ]
+    intervals = f1_intervals(resample_f1(judged, EVALUATION.resamples, SEED))
+    cells = []
+    for method in METHODS:
+        own = float(np.mean([one.metrics[f"{method}_f1"] for one in found.values()]))
+        cuts = carried.get(method, dict.fromkeys(found, ALWAYS))
+        transfer = float(np.mean([choice_at(one.sweeps[method], cuts[fold]).f1 for fold, one in found.items()]))
+        low, high = intervals[method]
+        cells.append(f"{own:.3f} / {transfer:.3f} [{low:.3f}, {high:.3f}]")
+    return [name, *cells]
+
+
+def _parts(whole: Pool, seed: int, n_parts: int = 5) -> list[Pool]:
+    """Deal a pool's lesions into small pools."""
+    lesions = np.array(whole.lesion_ids)
+    names = np.unique(lesions)
+    dealt = dict(zip(names, np.random.default_rng(seed).permutation(np.arange(len(names)) % n_parts), strict=True))
+    part_of = np.array([dealt[lesion] for lesion in lesions])
+    return [
+        Pool([], whole.embeddings[part_of == part], lesions[part_of == part].tolist(), NO_SHORTLIST)
+        for part in range(n_parts)
+    ]
+
+
+def _carried_rows(name: str, cases: list[tuple[list[Pool], Pool]], params: SimilarityParams) -> list[list[str]]:
+    """Carry cuts from small pools to a large one, with and without regard to its size; mean over the cases."""
+    f1: dict[str, list[tuple[float, float, float]]] = {method: [] for method in CUTS}
+    for small, large in cases:
+        parts = [_evaluate(pool, params) for pool in small]
+        whole = _evaluate(large, params)
+        for method, found in f1.items():
+            cuts = [
+                carry_over([part.points[method] for part in parts], len(large.lesion_ids), is_corrected).value
+                for is_corrected in (True, False)
+            ]
+            corrected, plain = (choice_at(whole.sweeps[method], cut).f1 for cut in cuts)
+            found.append((whole.metrics[f"{method}_f1"], corrected, plain))
+    rows = []
+    for method, found in f1.items():
+        own, corrected, plain = np.mean(found, axis=0)
+        figures = [f"{value:.3f}" for value in (own, corrected, plain)]
+        rows.append([f"{name}: {method}", *figures, f"{(corrected - plain) / (own - plain):.0%}"])
+    return rows
+
+
+def _evaluate(pool: Pool, params: SimilarityParams) -> Evaluation:
+    return evaluate_similarities(_similarities(pool, params, None), pool.lesion_ids, EVALUATION)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What cuts that were chosen elsewhere are worth: groups as a whole, and how sure the F1 of pairs is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from skinbit.matching.clustering import clusters_at
+from skinbit.matching.evaluation import ALWAYS, merge_trees
+from skinbit.matching.group_metrics import judge_groups
+from skinbit.matching.methods import METHODS
+from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels
+from skinbit.matching.strata import STRATUM_COLUMNS, f1_by_stratum
+from skinbit.matching.uncertainty import (
+    PredictedPairs,
+    bootstrap_f1,
+    interval,
+    join_folds,
+    predicted_pairs_at_threshold,
+    predicted_pairs_of_groups,
+)
+
+GROUP_FIGURES = ("bcubed_f1", "ari", "ami", "n_groups_error")
+"""Of the figures of groups, those that are reported."""
+
+STRATIFIED = ("cosine", "average")
+"""Methods whose F1 is told apart by stratum."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one subset is worth at given cuts.
+
+    Attributes:
+        metrics: ``<method>_bcubed_f1`` and so on, of every method that makes groups.
+        predicted: Per method the predicted pairs, by lesion.
+        groups: Per method that makes groups ``(n_images,)`` their ids.
+    """
+
+    metrics: Mapping[str, float]
+    predicted: Mapping[str, PredictedPairs]
+    groups: Mapping[str, LabelArray]
+
+
+def judge_at(
+    similarities: FloatArray, lesion_ids: list[str], cuts: Mapping[str, float], max_group_size: int | None
+) -> Judgement:
+    """Group a subset's images at cuts that were chosen elsewhere, and judge groups and pairs.
+
+    Args:
+        similarities: ``(n, n)`` float32 in [-1, 1], symmetric.
+        lesion_ids: ``n`` true lesions.
+        cuts: Of every method that has one; NaN predicts nothing.
+        max_group_size: Average and complete linkage make no larger groups; none: of any size.
+
+    Returns:
+        The judgement.
+    """
+    labels = lesion_labels(lesion_ids)
+    trees = merge_trees(similarities, max_group_size)
+    groups = {method: clusters_at(tree, cuts.get(method, ALWAYS)) for method, tree in trees.items()}
+    predicted = {"cosine": predicted_pairs_at_threshold(similarities, labels, cuts["cosine"])}
+    predicted |= {method: predicted_pairs_of_groups(ids, labels) for method, ids in groups.items()}
+    figures = {method: judge_groups(ids, labels) for method, ids in groups.items()}
+    metrics = {f"{method}_{name}": figures[method][name] for method in groups for name in GROUP_FIGURES}
+    return Judgement(metrics, {method: predicted[method] for method in METHODS}, groups)
+
+
+def resample_f1(judged: Sequence[Mapping[str, PredictedPairs]], n_resamples: int, seed: int) -> pd.DataFrame:
+    """Give the mean F1 of subsets under resampled lesions: what it might have been, had others been photographed.
+
+    Args:
+        judged: Predicted pairs of every subset, by method.
+        n_resamples: Of lesions, within each subset.
+        seed: Of the resampling; with the same one, rows of experiments on the same subsets belong together.
+
+    Returns:
+        A column per method, a row per resample; NaN where no subset has a positive pair.
+    """
+    columns = {method: bootstrap_f1([subset[method] for subset in judged], n_resamples, seed) for method in METHODS}
+    return pd.DataFrame(columns)
+
+
+def f1_intervals(resampled_f1: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Give the range that holds 95 % of the resampled F1.
+
+    Args:
+        resampled_f1: From :func:`resample_f1`.
+
+    Returns:
+        Low and high, by method.
+    """
+    return {method: interval(resampled_f1[method].to_numpy(np.float64)) for method in METHODS}
+
+
+def judge_strata(
+    predicted: Mapping[int, Mapping[str, PredictedPairs]],
+    split: pd.DataFrame,
+    metadata: pd.DataFrame,
+    columns: Sequence[str],
+    n_resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Tell how the F1 of pairs differs between sites, diagnoses or other strata, the lesions of all folds together.
+
+    Args:
+        predicted: Predicted pairs of every fold, by method.
+        split: Tells the lesions of each fold.
+        metadata: ``lesion_id, image_id`` and more; a lesion has the first value of its images that is not blank.
+        columns: To stratify by; those that the metadata lack are passed over.
+        n_resamples: Of lesions, for the intervals.
+        seed: Of the resampling.
+
+    Returns:
+        ``column, method`` and the columns of :func:`skinbit.matching.strata.f1_by_stratum`, for
+        :data:`STRATIFIED` methods.
+    """
+    joined = {method: join_folds([found[method] for found in predicted.values()]) for method in STRATIFIED}
+    lesions = [lesion for fold in predicted for lesion in np.unique(split.loc[split["fold"] == fold, "lesion_id"])]
+    tables = [pd.DataFrame(columns=["column", "method", *STRATUM_COLUMNS])]
+    for column in columns:
+        if column in metadata:
+            strata = _value_of_lesions(metadata, column).reindex(lesions).tolist()
+            for method, pairs in joined.items():
+                found = f1_by_stratum(pairs, strata, n_resamples, seed)
+                tables.append(found.assign(column=column, method=method))
+    return pd.concat(tables[1:] or tables, ignore_index=True)[["column", "method", *STRATUM_COLUMNS]]
+
+
+def _value_of_lesions(metadata: pd.DataFrame, column: str) -> pd.Series:
+    filled = metadata.assign(**{column: metadata[column].where(metadata[column] != "")})
+    return filled.groupby("lesion_id")[column].first().fillna("(blank)")

@@ -1,0 +1,180 @@
+"""F1 in other pools: of fewer lesions, or with lesions of one image among them.
+
+Positive pairs grow with the number of images, negative ones with its square, so F1 falls as the pool grows, and falls
+faster at a cut that was best in a small one. Lesions of one image, as most lesions of an archive are, add negative
+pairs only. They need nothing special: a lesion of one image is a label that occurs once, and all figures allow for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from skinbit.matching.operating_points import OperatingPoints, carry_over
+from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.ranking import rank_pairs
+from skinbit.matching.selection import Sweep, choice_at, select
+from skinbit.matching.uncertainty import interval
+from skinbit.matching.verification import sweep_thresholds, with_tail
+
+SweepOf = Callable[[FloatArray, LabelArray, Sequence[float]], Sweep]
+"""Gives the curve of a pool by its similarities ``(n, n)`` and labels ``(n,)``, exact at the given cuts, too."""
+
+CutOfSize = Callable[[int], float]
+"""Gives the cut for a pool of so many images, knowing nothing else of it."""
+
+OWN = "own"
+"""The rule that every curve has: the pool's own best cut, which only its labels tell."""
+
+_COLUMNS = ["size", "draw", "n_images", "n_lesions", "n_positive_pairs", "rule", "cut", "f1"]
+
+
+def threshold_curve(similarities: FloatArray, labels: LabelArray, thresholds: Sequence[float]) -> Sweep:
+    """Give the whole curve of F1 over the cosine threshold.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric.
+        labels: ``(n,)``, the lesion of each image.
+        thresholds: At these, too, the curve is exact.
+
+    Returns:
+        The curve.
+    """
+    head = sweep_thresholds(similarities, labels)
+    return with_tail(head, similarities, rank_pairs(similarities, labels), thresholds)
+
+
+def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfSize]:
+    """Give the two ways to carry the cuts of other subsets over to a pool.
+
+    Args:
+        subsets: The cuts of each that are best for pools of some size, of one method.
+
+    Returns:
+        ``fixed``: the mean of the subsets' own best cuts, whatever the pool. ``corrected``: the mean of their best cuts
+        for a pool of this size.
+    """
+    return {
+        "fixed": lambda n_images: carry_over(subsets, n_images, is_corrected=False).value,
+        "corrected": lambda n_images: carry_over(subsets, n_images, is_corrected=True).value,
+    }
+
+
+def pool_curve(
+    similarities: FloatArray,
+    labels: LabelArray,
+    sweep_of: SweepOf,
+    cuts: Mapping[str, CutOfSize],
+    sizes: Sequence[int],
+    n_draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Give F1 in pools of fewer lesions, drawn at random from all.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric.
+        labels: ``(n,)``, the lesion of each image, 0 …
+        sweep_of: Whatever predicts pairs.
+        cuts: Beside the pool's own best cut, by the name of the rule.
+        sizes: Numbers of lesions.
+        n_draws: Pools of each size; there is only one of all lesions.
+        seed: Not negative. The pools of a size do not depend on the other sizes.
+
+    Returns:
+        ``size, draw, n_images, n_lesions, n_positive_pairs, rule, cut, f1``, a row per pool and rule, ``own`` first; F1
+        is NaN in a pool without a positive pair.
+
+    Raises:
+        ValueError: If there are fewer lesions than asked for.
+    """
+    pools = _draw_pools(np.unique(labels), sizes, n_draws, seed)
+    return _judge_pools(similarities, labels, sweep_of, cuts, pools)
+
+
+def distractor_curve(
+    similarities: FloatArray,
+    labels: LabelArray,
+    sweep_of: SweepOf,
+    cuts: Mapping[str, CutOfSize],
+    sizes: Sequence[int],
+    n_draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Give F1 where all lesions of several images meet more and more lesions of one image, drawn at random.
+
+    Positive pairs are the same in every pool, negative ones are not.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric.
+        labels: ``(n,)``, the lesion of each image, 0 …
+        sweep_of: Whatever predicts pairs.
+        cuts: Beside the pool's own best cut, by the name of the rule.
+        sizes: Numbers of lesions of one image; 0 is a pool without.
+        n_draws: Pools of each size; there is only one without such lesions, and one with all.
+        seed: Not negative. The pools of a size do not depend on the other sizes.
+
+    Returns:
+        As :func:`pool_curve`, where ``size`` counts the lesions of one image and ``n_lesions`` all.
+
+    Raises:
+        ValueError: If there are fewer lesions of one image than asked for.
+    """
+    lesions, n_images = np.unique(labels, return_counts=True)
+    drawn = _draw_pools(lesions[n_images == 1], sizes, n_draws, seed)
+    pools = [replace(pool, lesions=np.append(lesions[n_images > 1], pool.lesions)) for pool in drawn]
+    return _judge_pools(similarities, labels, sweep_of, cuts, pools)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Some lesions, all images of which are in the pool."""
+
+    size: int
+    draw: int
+    lesions: LabelArray
+
+
+def _draw_pools(lesions: LabelArray, sizes: Sequence[int], n_draws: int, seed: int) -> list[_Pool]:
+    if max(sizes, default=0) > len(lesions):
+        raise ValueError(f"{max(sizes)} lesions cannot be drawn from {len(lesions)}")
+    return [
+        _Pool(size, draw, np.random.default_rng([seed, size, draw]).choice(lesions, size, replace=False))
+        for size in sizes
+        for draw in range(n_draws if 0 < size < len(lesions) else 1)
+    ]
+
+
+def _judge_pools(
+    similarities: FloatArray,
+    labels: LabelArray,
+    sweep_of: SweepOf,
+    cuts: Mapping[str, CutOfSize],
+    pools: Sequence[_Pool],
+) -> pd.DataFrame:
+    judged = []
+    for pool in pools:
+        rows = np.flatnonzero(np.isin(labels, pool.lesions))
+        carried = {rule: cut_of(len(rows)) for rule, cut_of in cuts.items()}
+        sweep = sweep_of(similarities[np.ix_(rows, rows)], labels[rows], list(carried.values()))
+        choices = {OWN: select(sweep)} | {rule: choice_at(sweep, cut) for rule, cut in carried.items()}
+        facts = (pool.size, pool.draw, len(rows), len(pool.lesions), sweep.n_positive_pairs)
+        judged += [(*facts, rule, choice.cut, choice.f1) for rule, choice in choices.items()]
+    return pd.DataFrame(judged, columns=_COLUMNS)
+
+
+def summarise_pools(pools: pd.DataFrame) -> pd.DataFrame:
+    """Give the mean F1 of each size and rule, and how far it varies from draw to draw.
+
+    Args:
+        pools: From :func:`pool_curve` or :func:`distractor_curve`.
+
+    Returns:
+        ``size, rule, n_images, f1, low, high``: means over the draws, and the range that holds the middle 95 % of their
+        F1. Pools of one size share lesions, the more of them the larger they are: the range is no confidence interval.
+    """
+    rows = [
+        (size, rule, draws["n_images"].mean(), draws["f1"].mean(), *interval(draws["f1"].to_numpy(np.float64)))
+        for (size, rule), draws in pools.groupby(["size", "rule"], sort=False)
+    ]
+    return pd.DataFrame(rows, columns=["size", "rule", "n_images", "f1", "low", "high"])

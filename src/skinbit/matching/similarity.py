@@ -1,0 +1,217 @@
+"""What the similarity of two photographs is: cosine, calibrated with what their keypoints say, re-ranked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skinbit.matching.calibration import Calibration, fit_calibration, fused_similarities
+from skinbit.matching.operating_points import Document
+from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities
+from skinbit.matching.reranking import rerank
+from skinbit.params import GeometryParams, SimilarityParams
+
+SHORTLIST = ["image_a", "image_b", "inliers"]
+"""Columns of a shortlist."""
+
+_MOST_NEGATIVE = 300_000
+"""Pairs of a subset outside of its shortlist that a calibration is fitted on, at most; each then stands for several."""
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """The pairs of one pool whose keypoints were compared.
+
+    Attributes:
+        pairs: ``(m, 2)`` rows of their images, each pair once, the lower row first.
+        inliers: ``(m,)`` keypoints on which the two agree.
+    """
+
+    pairs: LabelArray
+    inliers: LabelArray
+
+
+NO_SHORTLIST = Shortlist(np.empty((0, 2), np.int64), np.empty(0, np.int64))
+"""Where no keypoints were compared."""
+
+
+def pool_similarities(
+    embeddings: FloatArray,
+    params: SimilarityParams,
+    shortlist: Shortlist = NO_SHORTLIST,
+    calibration: Calibration | None = None,
+) -> FloatArray:
+    """Give the similarities of all images of a pool.
+
+    Args:
+        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        params: Whether neighbourhoods count.
+        shortlist: The pairs whose keypoints were compared.
+        calibration: Fitted on pairs of other lesions; none: similarities stay cosines.
+
+    Returns:
+        ``(n, n)`` float32 in [-1, 1], symmetric.
+    """
+    similarities = cosine_similarities(embeddings)
+    if calibration is not None:
+        similarities = fused_similarities(similarities, shortlist.pairs, shortlist.inliers, calibration)
+    if params.reranking is not None:
+        settings = params.reranking
+        similarities = rerank(similarities, settings.k1, settings.k2, settings.weight)
+    return similarities
+
+
+def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFrame:
+    """Write a shortlist down by image.
+
+    Args:
+        shortlist: Of a pool.
+        image_ids: Of its images.
+
+    Returns:
+        ``image_a, image_b, inliers``.
+    """
+    ids = np.asarray(image_ids, dtype=object)
+    columns = (ids[shortlist.pairs[:, 0]], ids[shortlist.pairs[:, 1]], shortlist.inliers)
+    return pd.DataFrame(dict(zip(SHORTLIST, columns, strict=True)))
+
+
+def read_shortlist(table: pd.DataFrame, image_ids: Sequence[str]) -> Shortlist:
+    """Find the rows of a shortlist's images.
+
+    Args:
+        table: From :func:`shortlist_table`.
+        image_ids: Of the pool, in the order of its embeddings.
+
+    Returns:
+        The shortlist.
+    """
+    row_of = {image_id: row for row, image_id in enumerate(image_ids)}
+    pairs = np.stack([table[column].map(row_of).to_numpy(np.int64) for column in SHORTLIST[:2]], axis=1)
+    return Shortlist(np.sort(pairs, axis=1), table["inliers"].to_numpy(np.int64))
+
+
+def row_table(shortlist: Shortlist) -> pd.DataFrame:
+    """Write a shortlist down by the rows of its images.
+
+    Args:
+        shortlist: Of a pool whose image ids need not differ: new photographs and known ones may share some.
+
+    Returns:
+        ``row_a, row_b, inliers``.
+    """
+    return pd.DataFrame({"row_a": shortlist.pairs[:, 0], "row_b": shortlist.pairs[:, 1], "inliers": shortlist.inliers})
+
+
+def read_rows(table: pd.DataFrame) -> Shortlist:
+    """Read a shortlist.
+
+    Args:
+        table: From :func:`row_table`.
+
+    Returns:
+        The shortlist.
+    """
+    return Shortlist(table[["row_a", "row_b"]].to_numpy(np.int64), table["inliers"].to_numpy(np.int64))
+
+
+@dataclass(frozen=True)
+class LabelledPool:
+    """A subset that a calibration learns from.
+
+    Attributes:
+        embeddings: ``(n, d)``, by a model that was not trained on these lesions.
+        labels: ``(n,)`` the lesion of each image.
+        shortlist: The pairs whose keypoints were compared.
+    """
+
+    embeddings: FloatArray
+    labels: LabelArray
+    shortlist: Shortlist
+
+
+def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibration:
+    """Fit a calibration on all pairs of some subsets; those outside of a shortlist have no inliers.
+
+    Args:
+        pools: The subsets.
+        params: What kind of calibration, and whether keypoints were compared.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        ValueError: If there is no pair of one lesion, or none of two.
+    """
+    parts = [_pairs_of(pool) for pool in pools]
+    similarity, inliers, is_positive, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    counted = inliers if params.verification else None
+    return fit_calibration(similarity, counted, is_positive.astype(bool), params.calibration or "logistic", weights)
+
+
+def _pairs_of(pool: LabelledPool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
+    n_images = len(pool.labels)
+    counts = np.zeros((n_images, n_images), dtype=np.float32)
+    counts[pool.shortlist.pairs[:, 0], pool.shortlist.pairs[:, 1]] = pool.shortlist.inliers
+    listed = np.zeros((n_images, n_images), dtype=bool)
+    listed[pool.shortlist.pairs[:, 0], pool.shortlist.pairs[:, 1]] = True
+    first, second = np.triu_indices(n_images, 1)
+    is_positive = pool.labels[first] == pool.labels[second]
+    is_certain = is_positive | listed[first, second]
+    others = np.flatnonzero(~is_certain)
+    step = max(1, -(-len(others) // _MOST_NEGATIVE))
+    kept = np.sort(np.concatenate([np.flatnonzero(is_certain), others[::step]]))
+    rows, columns = first[kept], second[kept]
+    weights = np.where(is_certain[kept], 1.0, step)
+    return cosine_similarities(pool.embeddings)[rows, columns], counts[rows, columns], is_positive[kept], weights
+
+
+def write_calibration(calibration: Calibration) -> dict[str, Any]:
+    """Write a calibration down as plain values, ready for JSON."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(calibration).items()}
+
+
+def read_calibration(plain: Mapping[str, Any]) -> Calibration:
+    """Read a calibration from plain values."""
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
+    }
+    return Calibration(**settings)
+
+
+def plain_matching(operating_points: Document) -> dict[str, Any]:
+    """Say how a model's embeddings are matched where their cosine is the similarity.
+
+    Args:
+        operating_points: What each subset would choose for a pool of any size.
+
+    Returns:
+        ``operating_points``, ``similarity``, ``geometry``, ``calibration``; plain values.
+    """
+    return {
+        "operating_points": operating_points,
+        "similarity": SimilarityParams().model_dump(mode="json"),
+        "geometry": GeometryParams().model_dump(mode="json"),
+        "calibration": None,
+    }
+
+
+def similarities_of_model(
+    embeddings: FloatArray, matching: Mapping[str, Any], shortlist: Shortlist = NO_SHORTLIST
+) -> FloatArray:
+    """Give the similarities of images as a model's cross-validation made them.
+
+    Args:
+        embeddings: ``(n, d)`` by the model.
+        matching: From its checkpoint's header.
+        shortlist: The pairs whose keypoints were compared.
+
+    Returns:
+        ``(n, n)`` float32 in [-1, 1], symmetric.
+    """
+    calibration = None if matching["calibration"] is None else read_calibration(matching["calibration"])
+    params = SimilarityParams.model_validate(matching["similarity"])
+    return pool_similarities(embeddings, params, shortlist, calibration)

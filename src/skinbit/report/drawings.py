@@ -1,0 +1,138 @@
+"""Drawings of many matches for a page: which pairs are worth one, and the drawings as text that a page holds itself."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, zip_longest
+from typing import Any
+
+from PIL import Image
+
+from skinbit.data.images import decode_image
+from skinbit.errors import InputError
+from skinbit.matching.geometry import match_pair
+from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.similarity import Shortlist
+from skinbit.params import GeometryParams
+from skinbit.report.matches import draw_matches
+from skinbit.report.thumbnails import shrink
+
+Pair = tuple[str, str]
+"""Two image ids, the one that comes first as text before the other."""
+
+MAX_LINES = 16
+"""In one drawing; more would hide the photographs."""
+
+_HEIGHT, _WIDTH = 300, 900
+"""Of a drawing at most, in pixels: sharp on a page that shows it at half the size."""
+
+
+def count_points(lists: Sequence[Sequence[Mapping[str, Any]]], compared: Mapping[Pair, int]) -> dict[Pair, int]:
+    """Look up on how many points the pairs of several lists agree.
+
+    Args:
+        lists: Pairs with ``image_a`` and ``image_b``, the worst first.
+        compared: Inliers of all pairs whose keypoints were compared.
+
+    Returns:
+        Inliers by pair, 0 or more: the first of every list, then the second of every list, and so on, each pair once;
+        pairs that were not compared are left out.
+    """
+    ranked = chain.from_iterable(zip_longest(*lists))
+    pairs = dict.fromkeys(ordered(pair["image_a"], pair["image_b"]) for pair in ranked if pair is not None)
+    return {pair: compared[pair] for pair in pairs if pair in compared}
+
+
+def ordered(image_a: str, image_b: str) -> Pair:
+    """Give two image ids in the order of a pair."""
+    return (image_a, image_b) if image_a <= image_b else (image_b, image_a)
+
+
+def strongest_links(
+    groups: Sequence[tuple[Sequence[int], Sequence[int]]], shortlist: Shortlist, n_links: int
+) -> list[list[tuple[int, int, int]]]:
+    """Find, for groups of images, the pairs that hold each of them together.
+
+    Walking the pairs of a group from the one with most inliers down, a pair is a link if no earlier links join its two
+    images: a spanning tree of as many inliers as possible, where there are enough compared pairs.
+
+    Args:
+        groups: Rows of the new images and rows of the known images of each; the latter are joined by their label.
+        shortlist: The pairs whose keypoints were compared.
+        n_links: So many of each group at most, the strongest.
+
+    Returns:
+        For each group its links: two rows, the lower first, and their inliers, 1 or more; most inliers first.
+    """
+    group_of = {row: number for number, members in enumerate(groups) for row in chain(*members)}
+    root = {row: row for row in group_of}
+    for _, known in groups:
+        root.update(dict.fromkeys(known, known[0]) if known else {})
+    pairs = ((a, b, n) for (a, b), n in zip(shortlist.pairs.tolist(), shortlist.inliers.tolist(), strict=True))
+    within = [link for link in pairs if link[2] and group_of.get(link[0], -1) == group_of.get(link[1], -2)]
+    links: list[list[tuple[int, int, int]]] = [[] for _ in groups]
+    for a, b, n_inliers in sorted(within, key=lambda link: (-link[2], link[:2])):
+        end_a, end_b = _root(root, a), _root(root, b)
+        if end_a != end_b:
+            root[end_b] = end_a
+            links[group_of[a]].append((a, b, n_inliers))
+    return [found[:n_links] for found in links]
+
+
+def _root(root: dict[int, int], row: int) -> int:
+    while root[row] != row:
+        row = root[row]
+    return row
+
+
+def draw_pairs(
+    pairs: Iterable[tuple[int, int]],
+    table: KeypointTable,
+    read: Callable[[int], bytes],
+    geometry: GeometryParams,
+    max_pixels: int,
+    n_workers: int,
+) -> Iterator[str]:
+    """Draw the points on which pairs of photographs agree, each pair side by side.
+
+    A thread holds the two photographs of one pair; what stays is the small drawing.
+
+    Args:
+        pairs: Rows of the table, in the order in which the two photographs stand.
+        table: Keypoints of the photographs.
+        read: Gives the file of the photograph in a row of the table.
+        geometry: How keypoints are compared.
+        max_pixels: See :func:`skinbit.data.images.decode_image`.
+        n_workers: Threads; changes the speed, never a drawing.
+
+    Yields:
+        A JPEG of each pair as a ``data:`` address, in order, at most 300 pixels high and 900 wide; equal photographs
+        give equal text.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read; names the first.
+    """
+    from threadpoolctl import threadpool_limits
+
+    def draw(pair: tuple[int, int]) -> str:
+        a, b = (table.at(row) for row in pair)
+        image_a, image_b = (_open(table.image_ids[row], partial(read, row), max_pixels) for row in pair)
+        ratio = image_a.width / image_a.height + image_b.width / image_b.height
+        height = max(1, min(_HEIGHT, int(_WIDTH / ratio)))
+        match = match_pair(a, b, geometry)
+        return shrink(draw_matches(image_a, image_b, match, (a.size, b.size), height, MAX_LINES), _WIDTH)
+
+    # Each matrix product on one thread: pairs are what is spread over threads here.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as pool:
+        yield from pool.map(draw, pairs)
+
+
+def _open(image_id: str, read: Callable[[], bytes], max_pixels: int) -> Image.Image:
+    try:
+        return decode_image(read(), max_pixels, _HEIGHT)
+    except (OSError, ValueError, KeyError) as error:
+        reason = "there is no such file" if isinstance(error, KeyError) else error
+        raise InputError(
+            f"The photograph {image_id} cannot be drawn: {reason}.\n"
+            "  Remedy: the photographs have changed since they were checked; run the pipeline as a whole."
+        ) from error

@@ -1,0 +1,192 @@
+"""The tables of a report that compare methods: over all experiments, within one, and by stratum of lesions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from skinbit.matching.judging import GROUP_FIGURES, STRATIFIED
+from skinbit.matching.methods import CUTS, METHODS, Method
+from skinbit.report.findings import Figures, Row, main_figure
+
+Ends = tuple[float | None, float | None]
+"""Of an interval, the lower one first; both None where there is no interval."""
+
+UNKNOWN: Ends = (None, None)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and how sure it is.
+
+    Attributes:
+        value: The figure; None: undefined.
+        interval: Ends of its 95 % interval; None: undefined.
+        is_best: No other method has a higher one.
+    """
+
+    value: float | None
+    interval: Ends = UNKNOWN
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far an experiment is behind the first one.
+
+    Attributes:
+        value: The first one's F1 minus its own; None: undefined.
+        interval: Ends of the difference's 95 % interval; None: undefined.
+        is_certain: The interval does not hold 0.
+    """
+
+    value: float | None
+    interval: Ends
+    is_certain: bool
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """A method in the section of one experiment.
+
+    Attributes:
+        method: What it is called, and whether it makes groups.
+        cut: Mean of the folds' own cuts; None: undefined, or it needs none.
+        test_cut: The cut for the test subset, likewise.
+        f1: That counts, see :func:`skinbit.report.findings.main_figure`.
+        test: F1 on the test subset.
+        groups: :data:`skinbit.matching.judging.GROUP_FIGURES`, means over the folds; empty where it makes no groups.
+    """
+
+    method: Method
+    cut: float | None
+    test_cut: float | None
+    f1: Estimate
+    test: Estimate
+    groups: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class StratumRow:
+    """The lesions of one site, diagnosis or the like.
+
+    Attributes:
+        name: Of the stratum.
+        n_lesions: In all folds that ran.
+        n_positive_pairs: Of these lesions.
+        f1: By method of :data:`skinbit.matching.judging.STRATIFIED`.
+    """
+
+    name: str
+    n_lesions: int
+    n_positive_pairs: int
+    f1: tuple[Estimate, ...]
+
+
+def has_intervals(transfers: bool, n_folds: int) -> bool:
+    """Tell whether intervals belong to the F1 that counts.
+
+    Args:
+        transfers: Cuts were carried from fold to fold.
+        n_folds: That ran.
+
+    Returns:
+        False where several folds ran and none could choose for another: then there is no F1 that was resampled.
+    """
+    return transfers or n_folds == 1
+
+
+def compare_methods(row: Row, transfers: bool, n_folds: int) -> tuple[tuple[Estimate, Estimate], ...]:
+    """Put the F1 of all methods side by side.
+
+    Args:
+        row: Of the leaderboard.
+        transfers: Cuts were carried from fold to fold.
+        n_folds: That ran.
+
+    Returns:
+        By method the F1 that counts, and the test F1.
+    """
+    ends: dict[str, Ends] = dict.fromkeys(METHODS, UNKNOWN)
+    if has_intervals(transfers, n_folds):
+        ends = {method: (row[f"{method}_f1_transfer_low"], row[f"{method}_f1_transfer_high"]) for method in METHODS}
+    means = _estimates({method: main_figure(row, method, transfers)[0] for method in METHODS}, ends)
+    tests = _estimates({method: row[f"{method}_f1_test"] for method in METHODS}, {})
+    return tuple(zip(means.values(), tests.values(), strict=True))
+
+
+def _estimates(values: Mapping[str, float | None], ends: Mapping[str, Ends]) -> dict[str, Estimate]:
+    highest = max((value for value in values.values() if value is not None), default=None)
+    return {
+        method: Estimate(None) if value is None else Estimate(value, ends.get(method, UNKNOWN), value == highest)
+        for method, value in values.items()
+    }
+
+
+def gap_to_first(row: Row, transfers: bool, n_folds: int) -> Gap | None:
+    """Say how far an experiment is behind the first one.
+
+    Args:
+        row: Of the leaderboard.
+        transfers: Cuts were carried from fold to fold.
+        n_folds: That ran.
+
+    Returns:
+        The gap; None for the first one itself.
+    """
+    if row["rank"] == 1:
+        return None
+    known = has_intervals(transfers, n_folds)
+    low, high = (row["behind_first_low"], row["behind_first_high"]) if known else UNKNOWN
+    return Gap(row["behind_first"], (low, high), is_certain=low is not None and low > 0)
+
+
+def method_rows(figures: Figures, row: Row, transfers: bool, n_folds: int) -> tuple[MethodRow, ...]:
+    """Tabulate cuts, F1 and groups of every method for one experiment.
+
+    Args:
+        figures: Of the experiment.
+        row: Of the leaderboard.
+        transfers: Cuts were carried from fold to fold.
+        n_folds: That ran.
+
+    Returns:
+        A row per method.
+    """
+    rows = []
+    for (name, method), (f1, test) in zip(METHODS.items(), compare_methods(row, transfers, n_folds), strict=True):
+        cut = figures[CUTS[name]] if name in CUTS else {}
+        low, high = (figures[f"{name}_f1_transfer_{end}"].get("test") for end in ("low", "high"))
+        groups = tuple(figures[f"{name}_{figure}"]["mean"] for figure in GROUP_FIGURES) if method.is_group else ()
+        on_test = Estimate(test.value, (low, high) if test.value is not None else UNKNOWN, test.is_best)
+        rows.append(MethodRow(method, cut.get("mean"), cut.get("test"), f1, on_test, groups))
+    return tuple(rows)
+
+
+def stratum_tables(strata: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[StratumRow, ...]]]:
+    """Put the strata of each metadata column into a table.
+
+    Args:
+        strata: Rows of ``strata.csv``, undefined figures None.
+
+    Yields:
+        Name of the column and its strata, most lesions first.
+    """
+    for column, rows in groupby(strata, key=lambda row: row["column"]):
+        by_stratum: dict[str, dict[str, Mapping[str, Any]]] = {}
+        for row in rows:
+            by_stratum.setdefault(row["stratum"], {})[row["method"]] = row
+        found = [
+            StratumRow(
+                name,
+                by_method[STRATIFIED[0]]["n_lesions"],
+                by_method[STRATIFIED[0]]["n_positive_pairs"],
+                tuple(_estimate_of(by_method[method]) for method in STRATIFIED),
+            )
+            for name, by_method in by_stratum.items()
+        ]
+        yield column, tuple(sorted(found, key=lambda row: (-row.n_lesions, row.name)))
+
+
+def _estimate_of(row: Mapping[str, Any]) -> Estimate:
+    return Estimate(row["f1"], (row["low"], row["high"]))

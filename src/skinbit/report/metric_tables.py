@@ -1,0 +1,149 @@
+"""Every figure of an experiment, fold by fold, in the words of a reader."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from skinbit.matching.methods import METHODS, PAGED
+from skinbit.report.findings import Figures, folds_of
+from skinbit.report.method_tables import Ends
+
+_F1, _CUT, _COUNT, _RATIO = 3, 4, 0, 2
+"""Decimals of shares, cuts, counts and ratios of counts."""
+
+_GROUPS = (
+    ("bcubed_f1", "BCubed F1", _F1),
+    ("ari", "adjusted Rand index", _F1),
+    ("ami", "adjusted mutual information", _F1),
+    ("n_groups_error", "groups too many, as a share of the lesions; negative: too few", _F1),
+)
+"""Figures of groups, at the other folds' cut."""
+
+
+def _own_figures(method: str, precision_and_recall: str) -> tuple[tuple[str, str, int], ...]:
+    """Name the metrics of a method: name in results.csv, label, decimals."""
+    cut, word, is_group = METHODS[method].cut, METHODS[method].word, METHODS[method].is_group
+    own = ((cut, f"the fold's own {word}", _CUT),) if cut else ()
+    there = "there" if cut else "of the pairs"
+    elsewhere = f"F1 at the {word} that the other folds choose" if cut else "F1 where several folds ran"
+    oracle = ((f"{method}_f1_oracle", f"F1 at the test subset's own best {word}", _F1),) if cut else ()
+    return (
+        *own,
+        (f"{method}_f1", f"F1 {there}", _F1),
+        (f"{method}_{precision_and_recall}precision", f"precision {there}", _F1),
+        (f"{method}_{precision_and_recall}recall", f"recall {there}", _F1),
+        (f"{method}_f1_transfer", elsewhere, _F1),
+        *oracle,
+        *(((f"{method}_{name}", label, decimals) for name, label, decimals in _GROUPS) if is_group else ()),
+    )
+
+
+_TOPICS = (
+    *((METHODS[method].title, method, _own_figures(method, "")) for method in PAGED),
+    (
+        "Order of the pairs, without any cut",
+        "",
+        (
+            ("roc_auc", "chance that a positive pair is more similar than a negative one", _F1),
+            ("average_precision", "average precision over the positive pairs", _F1),
+            ("mean_average_precision", "mean over the images of the average precision of their neighbours", _F1),
+            ("recall_at_1", "images whose nearest other image shows the same lesion", _F1),
+            ("recall_at_5", "images with one of the same lesion among their five nearest", _F1),
+        ),
+    ),
+    (
+        "Subset and training",
+        "",
+        (
+            ("n_images", "images", _COUNT),
+            ("n_lesions", "lesions", _COUNT),
+            ("n_positive_pairs", "positive pairs", _COUNT),
+            ("rho", "images, as a multiple of those of a fold", _RATIO),
+            ("best_epoch", "best epoch", _COUNT),
+        ),
+    ),
+)
+"""The metrics of an experiment by topic: title, method whose interval belongs to it, metrics."""
+
+_MORE_TOPICS = tuple(
+    (method.title, name, _own_figures(name, "pair_")) for name, method in METHODS.items() if name not in PAGED
+)
+"""Likewise, of the methods that the leaderboard does not show."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A metric of an experiment.
+
+    Attributes:
+        name: As in ``results.csv``.
+        label: In words.
+        decimals: To show.
+        folds: Its value in each fold; None: undefined.
+        mean: Over the folds.
+        std: Over the folds.
+        test: On the test subset.
+    """
+
+    name: str
+    label: str
+    decimals: int
+    folds: tuple[float | None, ...]
+    mean: float | None
+    std: float | None
+    test: float | None
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Metrics of an experiment that belong together.
+
+    Attributes:
+        title: In words.
+        metrics: In the order of the table.
+        intervals: Names of the ends in ``results.csv``, their values for the mean over the folds, and those for the
+            test subset; None: the topic has none.
+    """
+
+    title: str
+    metrics: tuple[MetricRow, ...]
+    intervals: tuple[str, Ends, Ends] | None
+
+
+def topics(figures: Figures, has_test: bool) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
+    """Put the figures of an experiment into tables.
+
+    Args:
+        figures: Of the experiment.
+        has_test: There are test figures.
+
+    Returns:
+        What the leaderboard is about, the order of pairs, subset and training; then the other methods.
+    """
+    return tuple(_fill(_TOPICS, figures, has_test)), tuple(_fill(_MORE_TOPICS, figures, has_test))
+
+
+def _fill(
+    topics: Sequence[tuple[str, str, Sequence[tuple[str, str, int]]]], figures: Figures, has_test: bool
+) -> Iterator[Topic]:
+    folds = folds_of(figures)
+    for title, method, rows in topics:
+        found = tuple(
+            MetricRow(
+                name=name,
+                label=label,
+                decimals=decimals,
+                folds=tuple(figures[name][fold] for fold in folds),
+                mean=figures[name]["mean"],
+                std=figures[name]["std"],
+                test=figures[name].get("test") if has_test else None,
+            )
+            for name, label, decimals in rows
+            if name in figures
+        )
+        yield Topic(title, found, _intervals(figures, method) if method else None)
+
+
+def _intervals(figures: Figures, method: str) -> tuple[str, Ends, Ends]:
+    low, high = (figures[f"{method}_f1_transfer_{end}"] for end in ("low", "high"))
+    name = f"{method}_f1_transfer_low, _high"
+    return name, (low["mean"], high["mean"]), (low.get("test"), high.get("test"))

@@ -1,0 +1,115 @@
+"""Nearest images against plain loops: ties in every order, lesions of one image."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from skinbit.matching import metrics
+from skinbit.matching.metrics import mean_average_precision, recall_at, recall_at_1
+from skinbit.matching.pairs import row_blocks
+
+
+@st.composite
+def ranked_images(draw, max_images=6):
+    """Similarities with many ties, and lesions of one or several images."""
+    n_images = draw(st.integers(1, max_images))
+    levels = draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    upper = np.triu(rng.integers(0, levels, size=(n_images, n_images)) / levels, 1)
+    similarities = (upper + upper.T + np.eye(n_images)).astype(np.float32)
+    return similarities, rng.integers(0, draw(st.integers(1, n_images)), n_images)
+
+
+def partners_of(row, labels):
+    return [other for other in range(len(labels)) if other != row and labels[other] == labels[row]]
+
+
+def share_of_orders_with_a_hit(similarities, labels, row, k):
+    """Rank the others in every order that their similarities allow; how often is a partner among the first k?"""
+    others = [other for other in range(len(labels)) if other != row]
+    allowed = [
+        order for order in permutations(others) if (np.diff([similarities[row, other] for other in order]) <= 0).all()
+    ]
+    return np.mean([any(labels[other] == labels[row] for other in order[:k]) for order in allowed])
+
+
+class TestRecall:
+    @settings(max_examples=40)
+    @given(ranked_images(), st.integers(1, 7))
+    def test_is_the_expected_share_over_all_orders_of_ties(self, images, k):
+        similarities, labels = images
+        with_partner = [row for row in range(len(labels)) if partners_of(row, labels)]
+        shares = [share_of_orders_with_a_hit(similarities, labels, row, k) for row in with_partner]
+        expected = np.mean(shares) if shares else np.nan
+        assert recall_at(similarities, labels, k) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+    @pytest.mark.parametrize("k", range(1, 8))
+    def test_among_equally_similar_images_it_is_the_share_of_them_that_is_looked_at(self, k):
+        labels = np.array([0, 0, *range(1, 7)])  # two images have one partner each among seven others
+        assert recall_at(np.ones((8, 8), dtype=np.float32), labels, k) == pytest.approx(k / 7)
+
+    @given(ranked_images(max_images=20))
+    def test_at_1_is_exactly_the_share_of_the_nearest_that_show_the_lesion(self, images):
+        similarities, labels = images
+        others = similarities.copy()
+        np.fill_diagonal(others, -np.inf)
+        nearest = others == others.max(axis=1, keepdims=True)
+        hits = (nearest & (labels[:, None] == labels)).sum(axis=1) / nearest.sum(axis=1)
+        with_partner = [row for row in range(len(labels)) if partners_of(row, labels)]
+        expected = hits[with_partner].mean() if with_partner else np.nan
+        assert recall_at_1(similarities, labels) == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+
+    @settings(max_examples=30)
+    @given(ranked_images(max_images=12))
+    def test_does_not_fall_as_k_grows_and_is_1_among_all(self, images):
+        similarities, labels = images
+        recalls = [recall_at(similarities, labels, k) for k in range(1, len(labels) + 2)]
+        assert (np.diff(recalls) >= -1e-12).all() or np.isnan(recalls).all()
+        assert recalls[-1] == 1 or np.isnan(recalls[-1])
+
+    def test_refuses_to_look_at_no_image(self):
+        with pytest.raises(ValueError, match="recall at 0"):
+            recall_at(np.eye(2, dtype=np.float32), np.zeros(2, dtype=int), 0)
+
+
+class TestMeanAveragePrecision:
+    @settings(max_examples=15)
+    @given(ranked_images(max_images=12))
+    def test_is_the_mean_of_what_scikit_learn_gives_each_image(self, images):
+        similarities, labels = images
+        precisions = []
+        for row in range(len(labels)):
+            others = np.delete(np.arange(len(labels)), row)
+            if partners_of(row, labels):
+                precisions.append(average_precision_score(labels[others] == labels[row], similarities[row, others]))
+        expected = np.mean(precisions) if precisions else np.nan
+        assert mean_average_precision(similarities, labels) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(ranked_images(max_images=20), st.integers(1, 60))
+def test_no_figure_depends_on_the_size_of_blocks(images, block_values):
+    similarities, labels = images
+    whole = recall_at(similarities, labels, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "row_blocks", lambda n_images: row_blocks(n_images, block_values))
+        assert recall_at(similarities, labels, 3) == pytest.approx(whole, rel=0, abs=0, nan_ok=True)
+
+
+def test_a_lesion_of_one_image_does_not_count_but_stands_in_the_way():
+    similarities = np.array([[1, 0.8, 0.9], [0.8, 1, 0.7], [0.9, 0.7, 1]], dtype=np.float32)
+    labels = np.array([0, 0, 1])
+    # Image 2 is nearest to image 0, whose partner comes second; image 1 has its partner first.
+    assert recall_at(similarities, labels, 1) == 1 / 2
+    assert recall_at(similarities, labels, 2) == 1
+    assert mean_average_precision(similarities, labels) == 3 / 4
+
+
+@pytest.mark.parametrize("n_images", [0, 1, 3])
+def test_without_partners_nothing_is_defined(n_images):
+    similarities, labels = np.eye(n_images, dtype=np.float32), np.arange(n_images)
+    assert np.isnan(recall_at(similarities, labels, 5))
+    assert np.isnan(mean_average_precision(similarities, labels))

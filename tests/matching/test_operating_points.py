@@ -1,0 +1,110 @@
+"""The kept cuts are the best ones for every size of the pool."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skinbit.matching.operating_points import carry_over, carry_to_folds, operating_points
+from skinbit.matching.selection import Sweep, select
+
+RHOS = (0.05, 0.5, 1.0, 1.7, 5.0, 40.0)
+
+
+@st.composite
+def curves(draw):
+    """Counts rise along a curve, at each row by at least one pair."""
+    steps = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)).filter(any), min_size=1, max_size=30))
+    tp, fp = np.cumsum(np.array(steps), axis=0).T
+    is_similarity = draw(st.booleans())
+    cuts = np.linspace(0.9, -0.9, len(steps)) if is_similarity else np.linspace(0.1, 1.9, len(steps))
+    next_cuts = np.append(cuts[1:], -1.0 if is_similarity else 2.0)
+    return Sweep("cosine" if is_similarity else "dbscan", cuts, (cuts + next_cuts) / 2, tp, fp, int(tp[-1]) + 2)
+
+
+def corrected_f1(tp, fp, n_positive, rho):
+    return 2 * tp / (tp + rho * fp + n_positive)
+
+
+@given(curves())
+def test_for_every_pool_size_the_best_row_is_kept(curve):
+    points = operating_points(curve, -1.0, 2.0, 100)
+    for rho in RHOS:
+        best = max(corrected_f1(tp, fp, curve.n_positive_pairs, rho) for tp, fp in zip(curve.tp, curve.fp, strict=True))
+        kept = corrected_f1(points.tp, points.fp, curve.n_positive_pairs, rho)
+        assert max(kept, default=0.0) == pytest.approx(best, abs=1e-15)
+
+
+@given(curves())
+def test_for_the_subset_itself_it_is_the_cut_with_the_best_f1(curve):
+    if curve.tp[-1]:
+        assert operating_points(curve, -1.0, 2.0, 100).best_cut(1.0) == select(curve).cut
+
+
+@given(curves(), st.floats(0.0, 0.8), st.floats(0.05, 0.2))
+def test_cuts_outside_of_the_allowed_range_are_never_kept(curve, low, width):
+    points = operating_points(curve, low, low + width, 100)
+    assert ((points.cuts >= low - 1e-12) & (points.cuts <= low + width + 1e-12)).all()
+
+
+@given(curves())
+def test_of_many_rows_some_are_left_out_but_never_a_best_one(curve):
+    whole = operating_points(curve, -1.0, 2.0, 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skinbit.matching.operating_points._MOST_ROWS", 2)
+        thinned = operating_points(curve, -1.0, 2.0, 100)
+    assert len(thinned.cuts) <= len(whole.cuts)
+    for rho in RHOS:
+        best = corrected_f1(whole.tp, whole.fp, curve.n_positive_pairs, rho)
+        kept = corrected_f1(thinned.tp, thinned.fp, curve.n_positive_pairs, rho)
+        assert max(kept, default=0.0) == max(best, default=0.0)
+
+
+def points(cuts, tp, fp, n_positive, n_images):
+    curve = Sweep("cosine", *map(np.array, (cuts, cuts, tp, fp)), n_positive_pairs=n_positive)
+    return operating_points(curve, -1.0, 1.0, n_images)
+
+
+def test_a_larger_pool_gets_a_stricter_threshold():
+    fold = points([0.9, 0.8, 0.7], [5, 8, 9], [0, 2, 40], 10, n_images=50)
+    carried = [carry_over([fold], n_images, is_corrected=True) for n_images in (1, 50, 400)]
+    assert [cut.value for cut in carried] == [0.7, 0.8, 0.9]
+    assert [cut.rho for cut in carried] == [0.02, 1.0, 8.0]
+
+
+def test_counts_of_all_subsets_decide_together():
+    # Alone the first has no false positive at 0.7, by chance; the second shows what a larger pool will meet there.
+    lucky = points([0.9, 0.7], [5, 8], [0, 0], 10, n_images=50)
+    other = points([0.9, 0.7], [5, 8], [0, 6], 10, n_images=50)
+    assert lucky.best_cut(8.0) == 0.7
+    assert carry_over([lucky, other], 400, is_corrected=True).value == 0.9
+    assert carry_over([lucky, other], 400, is_corrected=True).chosen == (0.7, 0.9)
+
+
+def test_counts_between_rows_lie_on_a_straight_line_and_before_the_first_row_there_are_none():
+    tp, fp = points([0.9, 0.7], [5, 8], [0, 6], 10, 50).counts_at(np.array([0.95, 0.9, 0.8, 0.7, 0.1]))
+    assert tp.tolist() == [0, 5, pytest.approx(6.5), 8, 8]
+    assert fp.tolist() == [0, 0, pytest.approx(3), 6, 6]
+
+
+def test_without_correction_the_cut_is_the_mean_of_those_that_are_defined():
+    one = points([0.85, 0.75], [1, 2], [0, 0], 2, n_images=10)
+    other = points([0.65], [1], [0], 1, n_images=20)
+    none = points([0.8], [0], [1], 0, n_images=30)
+    carried = carry_over([one, other, none], 40, is_corrected=False)
+    assert carried.value == pytest.approx((0.75 + 0.65) / 2)
+    assert carried.rho == 1
+    assert carry_over([one, other, none], 40, is_corrected=True).rho == pytest.approx(40 / 15)
+    assert np.isnan(carry_over([], 40, is_corrected=False).value)
+    assert np.isnan(carry_over([none], 40, is_corrected=True).value)
+
+
+def test_each_fold_gets_the_mean_of_the_others():
+    folds = {n: {"cosine": points([cut], [1], [0], 1, 10)} for n, cut in enumerate((0.1, 0.2, 0.6))}
+    assert carry_to_folds(folds, "cosine") == pytest.approx({0: 0.4, 1: 0.35, 2: 0.15})
+    assert np.isnan(carry_to_folds({0: folds[0]}, "cosine")[0])
+
+
+def test_without_a_predicted_pair_of_one_lesion_there_is_no_cut():
+    curve = Sweep("cosine", *map(np.array, ([0.9], [0.8], [0], [1])), n_positive_pairs=0)
+    assert np.isnan(operating_points(curve, -1.0, 1.0, 3).best_cut(1.0))

@@ -1,0 +1,131 @@
+"""What makes a similarity: cosine, what keypoints say, neighbourhoods; and the way of all that through files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from skinbit.matching.operating_points import write_points
+from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.reranking import rerank
+from skinbit.matching.similarity import (
+    NO_SHORTLIST,
+    LabelledPool,
+    Shortlist,
+    calibrate,
+    plain_matching,
+    pool_similarities,
+    read_calibration,
+    read_rows,
+    read_shortlist,
+    row_table,
+    shortlist_table,
+    similarities_of_model,
+    write_calibration,
+)
+from skinbit.params import RerankingParams, SimilarityParams
+
+COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
+
+
+def photographs(seed: int, n_lesions: int = 30) -> LabelledPool:
+    """Two noisy images of each lesion; keypoints agree on true pairs, hardly on false ones."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(n_lesions), 2)
+    embeddings = unit_vectors(np.repeat(rng.normal(size=(n_lesions, 6)), 2, axis=0) + rng.normal(size=(len(labels), 6)))
+    pairs = np.argwhere(np.triu(cosine_similarities(embeddings) > 0.5, 1))
+    is_positive = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+    return LabelledPool(embeddings, labels, Shortlist(pairs, np.where(is_positive, 40, rng.integers(0, 4, len(pairs)))))
+
+
+def ranks_positives_first(pool: LabelledPool, similarities) -> float:
+    """Give the share of images whose most similar other image shows the same lesion."""
+    others = similarities - 2 * np.eye(len(similarities), dtype=np.float32)
+    return float((pool.labels[others.argmax(axis=1)] == pool.labels).mean())
+
+
+class TestSimilarities:
+    def test_without_any_setting_they_are_cosines(self):
+        pool = photographs(0)
+        assert (pool_similarities(pool.embeddings, COSINE) == cosine_similarities(pool.embeddings)).all()
+
+    def test_keypoints_tell_apart_what_embeddings_do_not(self):
+        pool, other = photographs(0), photographs(1)
+        calibration = calibrate([other], VERIFIED)
+        fused = pool_similarities(pool.embeddings, VERIFIED, pool.shortlist, calibration)
+        before = ranks_positives_first(pool, cosine_similarities(pool.embeddings))
+        assert ranks_positives_first(pool, fused) > before + 0.1
+        assert (fused == fused.T).all()
+        assert np.abs(fused).max() <= 1
+
+    def test_reranking_comes_last(self):
+        pool = photographs(0)
+        calibration = calibrate([photographs(1)], VERIFIED)
+        both = VERIFIED.model_copy(update={"reranking": RerankingParams(k1=4, k2=1, weight=0.5)})
+        fused = pool_similarities(pool.embeddings, VERIFIED, pool.shortlist, calibration)
+        assert (pool_similarities(pool.embeddings, both, pool.shortlist, calibration) == rerank(fused, 4, 1, 0.5)).all()
+
+
+class TestCalibration:
+    def test_it_may_go_without_keypoints(self):
+        logistic = SimilarityParams(calibration="logistic")
+        calibration = calibrate([photographs(1)], logistic)
+        pool = photographs(0)
+        order = cosine_similarities(pool.embeddings).ravel().argsort(kind="stable")
+        calibrated = pool_similarities(pool.embeddings, logistic, calibration=calibration).ravel()[order]
+        off_diagonal = calibrated[calibrated < 1]
+        assert (np.diff(off_diagonal) >= 0).all()
+        assert calibration.inliers_slopes == (0.0,) * len(calibration.inliers_slopes)
+
+    def test_pairs_outside_of_the_shortlist_count_too(self):
+        pool = photographs(1)
+        everything_listed = np.argwhere(np.triu(np.ones((60, 60), dtype=bool), 1))
+        inliers = np.zeros(len(everything_listed), dtype=np.int64)
+        row_of = {tuple(pair): n for n, pair in enumerate(everything_listed.tolist())}
+        inliers[[row_of[tuple(pair)] for pair in pool.shortlist.pairs.tolist()]] = pool.shortlist.inliers
+        whole = LabelledPool(pool.embeddings, pool.labels, Shortlist(everything_listed, inliers))
+        assert calibrate([pool], VERIFIED) == calibrate([whole], VERIFIED)
+
+    def test_where_pairs_are_many_each_kept_one_stands_for_several(self, monkeypatch):
+        pools = [photographs(1, 60), photographs(2, 60)]
+        whole = calibrate(pools, VERIFIED)
+        monkeypatch.setattr("skinbit.matching.similarity._MOST_NEGATIVE", 2000)
+        thinned = calibrate(pools, VERIFIED)
+        probability = [found.score(np.array([0.6]), np.array([2.0]))[0] for found in (whole, thinned)]
+        assert probability[1] == pytest.approx(probability[0], rel=0.2)
+
+    def test_without_a_pair_of_one_lesion_it_says_so(self):
+        pool = photographs(0)
+        alone = LabelledPool(pool.embeddings, np.arange(60), NO_SHORTLIST)
+        with pytest.raises(ValueError, match="nothing to tell apart"):
+            calibrate([alone], VERIFIED)
+
+
+class TestFiles:
+    def test_a_calibration_survives(self):
+        for kind in ("logistic", "isotonic"):
+            calibration = calibrate([photographs(1)], SimilarityParams(verification=True, calibration=kind))
+            assert read_calibration(json.loads(json.dumps(write_calibration(calibration)))) == calibration
+
+    def test_a_shortlist_survives_by_ids_whatever_their_order(self):
+        shortlist = Shortlist(np.array([[0, 2], [1, 2]]), np.array([7, 0]))
+        table = shortlist_table(shortlist, ["007", "b", "NA"])
+        assert table["image_a"].tolist() == ["007", "b"]
+        found = read_shortlist(table, ["NA", "b", "007"])
+        assert (found.pairs.tolist(), found.inliers.tolist()) == ([[0, 2], [0, 1]], [7, 0])
+
+    def test_a_shortlist_survives_by_rows(self):
+        found = read_rows(row_table(Shortlist(np.array([[0, 2]]), np.array([7]))))
+        assert (found.pairs.tolist(), found.inliers.tolist()) == ([[0, 2]], [7])
+        assert read_rows(row_table(NO_SHORTLIST)).pairs.shape == (0, 2)
+
+    def test_a_model_says_what_its_similarities_are(self):
+        pool = photographs(0)
+        calibration = calibrate([photographs(1)], VERIFIED)
+        matching = plain_matching(write_points([])) | {
+            "similarity": VERIFIED.model_dump(mode="json"),
+            "calibration": write_calibration(calibration),
+        }
+        plain = json.loads(json.dumps(matching))
+        expected = pool_similarities(pool.embeddings, VERIFIED, pool.shortlist, calibration)
+        assert (similarities_of_model(pool.embeddings, plain, pool.shortlist) == expected).all()

@@ -1,0 +1,183 @@
+"""Experiments whose similarities are whitened, calibrated, compared by keypoints and re-ranked, end to end."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.files import unpack_header
+from skinbit.errors import InputError
+from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
+from skinbit.matching.operating_points import carry_to_pool
+from skinbit.matching.pairs import lesion_labels
+from skinbit.matching.similarity import (
+    LabelledPool,
+    calibrate,
+    pool_similarities,
+    read_calibration,
+    read_shortlist,
+    similarities_of_model,
+)
+from skinbit.params import EvaluationParams, SimilarityParams
+
+VERIFIED = {"verification": True}
+EVERYTHING = {"verification": True, "reranking": {"k1": 4}, "whitening": {"kind": "pca"}, "calibration": "isotonic"}
+EXPERIMENTS = {
+    "seen": {"backbone": "vit", "loss": "baseline", "similarity": VERIFIED},
+    "all_in": {"backbone": "vit", "loss": "baseline", "similarity": EVERYTHING},
+    "plain": {"backbone": "vit", "loss": "baseline"},
+}
+STUDY = {"sample_data": False, "experiments": "seen+all_in+plain", "folds": "0+1+2"}
+SMALL = {"split": {"n_folds": 3}, "loader": {"workers": 0}, "compute": {"threads": 1}, "experiments": EXPERIMENTS}
+FOLDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def study(make_project, photographs):
+    """One study of three experiments on the same features; never changed."""
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        project.run(study=STUDY, **SMALL)
+    return project
+
+
+def table(project, path):
+    ids = ("image_id", "lesion_id", "image_a", "image_b")
+    return pd.read_csv(project.root / "data/demo" / path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
+
+
+def figures(project, path):
+    read = pd.read_csv(project.root / "data/demo" / path)
+    return read.set_index("metric")
+
+
+def pools(project, experiment="seen"):
+    """Give image ids and labelled pool of every fold, as they are on disk."""
+    split = table(project, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
+    found = {}
+    for fold in FOLDS:
+        folder = f"07_model_output/{experiment}/fold_{fold}"
+        path = project.root / "data/demo" / folder / "embeddings.safetensors"
+        embeddings = EmbeddingsDataset(filepath=str(path)).load()
+        lesion_ids = split[list(embeddings.image_ids)].tolist()
+        shortlist = read_shortlist(table(project, f"{folder}/shortlist.csv"), embeddings.image_ids)
+        found[fold] = (lesion_ids, LabelledPool(embeddings.values, lesion_labels(lesion_ids), shortlist))
+    return found
+
+
+class TestVerified:
+    def test_a_fold_is_calibrated_by_the_pairs_of_the_other_folds(self, study):
+        params, found = SimilarityParams(verification=True), pools(study)
+        for fold in FOLDS:
+            lesion_ids, pool = found[fold]
+            calibration = calibrate([other for n, (_, other) in found.items() if n != fold], params)
+            similarities = pool_similarities(pool.embeddings, params, pool.shortlist, calibration)
+            expected = evaluate_similarities(similarities, lesion_ids, EvaluationParams()).metrics
+            reported = figures(study, f"08_reporting/seen/fold_{fold}/results.csv")["value"]
+            assert {name: reported[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+    def test_the_final_model_carries_all_that_makes_similarities(self, study):
+        path = study.root / "data/demo/06_models/seen/final/best.safetensors"
+        matching = unpack_header(path.read_bytes())["matching"]
+        found = pools(study)
+        calibration = calibrate([pool for _, pool in found.values()], SimilarityParams(verification=True))
+        assert read_calibration(matching["calibration"]) == calibration
+        assert matching["similarity"]["verification"] is True
+        assert matching["geometry"]["neighbours"] == 8
+
+    def test_test_figures_are_at_the_cut_for_the_size_of_the_test_subset(self, study):
+        root = study.root / "data/demo"
+        matching = unpack_header((root / "06_models/seen/final/best.safetensors").read_bytes())["matching"]
+        embeddings = EmbeddingsDataset(filepath=str(root / "07_model_output/seen/final/embeddings.safetensors")).load()
+        shortlist = read_shortlist(table(study, "07_model_output/seen/final/shortlist.csv"), embeddings.image_ids)
+        similarities = similarities_of_model(embeddings.values, matching, shortlist)
+        split = table(study, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
+        carried = carry_to_pool(matching["operating_points"], len(embeddings.image_ids), is_corrected=True)
+        cuts = {method: cut.value for method, cut in carried.items()}
+        lesion_ids = split[list(embeddings.image_ids)].tolist()
+        found = evaluate_similarities(similarities, lesion_ids, EvaluationParams(), [cuts["cosine"]])
+        expected = evaluate_at(found, cuts)
+        reported = figures(study, "08_reporting/seen/results.csv")["test"]
+        assert {name: reported[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+        assert reported["rho"] == carried["cosine"].rho
+
+    def test_keypoints_are_found_once_for_all_experiments(self, study):
+        assert (study.root / "data/demo/04_feature/keypoints.safetensors").exists()
+        ids = unpack_header((study.root / "data/demo/04_feature/keypoints.safetensors").read_bytes())["image_ids"]
+        assert ids == table(study, "02_intermediate/image_index.csv")["image_id"].tolist()
+
+    def test_an_experiment_without_similarity_settings_is_matched_by_cosine(self, study):
+        assert not list((study.root / "data/demo").rglob("plain/**/shortlist.csv"))
+        assert not (study.root / "data/demo/08_reporting/plain/calibration.json").exists()
+
+    def test_its_mistakes_are_shown_with_the_points_that_were_counted(self, study):
+        folder = study.root / "data/demo/08_reporting"
+        drawings = json.loads((folder / "seen/match_drawings.json").read_text())
+        shortlist = table(study, "07_model_output/seen/final/shortlist.csv")
+        compared = {frozenset(row[:2]): int(row[2]) for row in shortlist.itertuples(index=False)}
+        listed = set()
+        for method in ("cosine", "dbscan"):
+            pairs = json.loads((folder / f"seen/test_misclassifications_{method}.json").read_text())["pairs"]
+            listed |= {frozenset((pair["image_a"], pair["image_b"])) for pair in pairs}
+            assert 'id="drawings"' in (folder / f"seen/misclassifications_{method}.html").read_text()
+            assert 'id="drawings"' not in (folder / f"plain/misclassifications_{method}.html").read_text()
+        counted = {frozenset((each["image_a"], each["image_b"])): each["inliers"] for each in drawings}
+        assert counted == {pair: compared[pair] for pair in listed if pair in compared}
+        assert all((each["drawing"] is not None) == (each["inliers"] > 0) for each in drawings)
+        assert not (folder / "plain/match_drawings.json").exists()
+
+    def test_one_fold_alone_is_calibrated_on_its_own_pairs_and_a_warning_says_so(
+        self, make_project, photographs, monkeypatch, caplog
+    ):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        project = make_project()
+        project.run(pipelines=("seen",), study={**STUDY, "experiments": "seen", "folds": 0}, **SMALL)
+        assert "calibrated on its own pairs" in caplog.text
+        assert np.isnan(figures(project, "08_reporting/seen/results.csv")["mean"]["cosine_f1_transfer"])
+
+
+class TestParameters:
+    def test_a_trained_experiment_is_not_whitened(self, project):
+        head = {"vit_triplet": {"backbone": "vit", "loss": "triplet", "similarity": {"whitening": {}}}}
+        with pytest.raises(InputError, match="whitening is for experiments that train nothing"):
+            project.run(study={**STUDY, "experiments": "vit_triplet"}, experiments=head)
+
+    def test_a_misspelt_setting_is_named(self, project):
+        with pytest.raises(InputError, match=r"experiments\.seen\.similarity: verifcation"):
+            project.run(
+                study=STUDY,
+                experiments={**EXPERIMENTS, "seen": {**EXPERIMENTS["seen"], "similarity": {"verifcation": True}}},
+            )
+
+    def test_groups_must_be_able_to_hold_a_lesion(self, project):
+        with pytest.raises(InputError, match="max_group_size is 3, but a lesion may have 4 images"):
+            project.run(study=STUDY, evaluation={"max_group_size": 3}, experiments=EXPERIMENTS)
+
+
+class TestClusterImages:
+    @pytest.mark.parametrize(("experiment", "method"), [("seen", "average"), ("all_in", "mutual")])
+    def test_of_the_test_photographs_have_exactly_the_reported_f1(
+        self, study, photographs, tmp_path, experiment, method
+    ):
+        split = table(study, "02_intermediate/split.csv")
+        test = split[split["fold"] == -1].set_index("image_id")["lesion_id"]
+        folder = tmp_path / "new"
+        folder.mkdir()
+        for image_id in test.index:
+            shutil.copy(photographs / "images" / f"{image_id}.jpg", folder)
+        cluster = {"images": str(folder), "experiment": experiment, "method": method}
+        study.run(pipelines=("cluster_images",), study=STUDY, cluster=cluster, **SMALL)
+        groups = table(study, "07_model_output/clusters/clustered_images.csv").set_index("image_id")["cluster_id"]
+        same_group = groups.to_numpy()[:, None] == groups.to_numpy()[None, :]
+        lesions = test[groups.index].to_numpy()
+        same_lesion = lesions[:, None] == lesions[None, :]
+        pairs = np.triu(np.ones_like(same_group), 1)
+        n_true, n_predicted, n_positive = (
+            (chosen & pairs).sum() for chosen in (same_group & same_lesion, same_group, same_lesion)
+        )
+        f1 = 2 * n_true / (n_predicted + n_positive)
+        assert f1 == figures(study, f"08_reporting/{experiment}/results.csv")["test"][f"{method}_f1"]
