@@ -8,5 +8,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks and tables are fa
 
 from hypothesis import settings
 
-settings.register_profile("skinbit", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("skinbit", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("skinbit")
