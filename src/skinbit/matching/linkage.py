@@ -34,8 +34,9 @@ def linkage_tree(
             start and do not count towards its size, and no two lesions merge. None: no image has one.
 
     Returns:
-        The merges beyond those of known lesions, each with the first row of either group; averages to 12 decimals. Image order matters only among
-        equally close groups: with a cap those with the lowest first rows merge first, without one SciPy chooses.
+        The merges beyond those of known lesions, each with the first row of either group; averages to 12 decimals.
+        Image order matters only among equally close groups: those with the lowest first rows merge first, or, where
+        there is neither a cap nor a known lesion, SciPy chooses.
     """
     n_images = len(similarities)
     largest = n_images if max_group_size is None else min(max_group_size, n_images)
