@@ -5,7 +5,7 @@ uv run python -m benchmarks.similarities --root data --baseline gem_baseline --t
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +17,25 @@ from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.calibration import Calibration
+from skinbit.matching.clustering import sweep_merges
 from skinbit.matching.evaluation import ALWAYS, Evaluation, evaluate_similarities
 from skinbit.matching.geometry import shortlist_by_keypoints
 from skinbit.matching.judging import f1_intervals, judge_at, resample_f1
 from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.linkage import linkage_tree
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.operating_points import carry_over, carry_to_folds
-from skinbit.matching.pairs import FloatArray, lesion_labels
-from skinbit.matching.selection import choice_at
+from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels
+from skinbit.matching.pools import OWN, SweepOf, carried_cuts, pool_curve, summarise_pools, threshold_curve
+from skinbit.matching.selection import Sweep, choice_at
 from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, Shortlist, calibrate, pool_similarities
 from skinbit.matching.whitening import fit_whitening
 from skinbit.params import EvaluationParams, GeometryParams, RerankingParams, SimilarityParams
 
 SEED, THREADS = 42, 2
+POOL_SIZES = (68, 136, 272, 544, 1088)
+"""Lesions; the folds of docs/results.md have some 218."""
+
 EVALUATION, GEOMETRY = EvaluationParams(), GeometryParams()
 COSINE, CALIBRATED = SimilarityParams(), SimilarityParams(calibration="logistic")
 RERANKED, VERIFIED = SimilarityParams(reranking=RerankingParams()), SimilarityParams(verification=True)
@@ -94,6 +100,7 @@ def main() -> None:
             ],
         )
     )
+    print(markdown_table(["F1 by lesions in the pool", *map(str, POOL_SIZES)], _size_rows(whole, baseline)))
     print(f"{time.perf_counter() - started:.0f} s")
 
 
@@ -207,6 +214,35 @@ def _carried_rows(name: str, cases: list[tuple[list[Pool], Pool]], params: Simil
 
 def _evaluate(pool: Pool, params: SimilarityParams) -> Evaluation:
     return evaluate_similarities(_similarities(pool, params, None), pool.lesion_ids, EVALUATION)
+
+
+def _size_rows(whole: Pool, folds: Mapping[int, Pool]) -> list[list[str]]:
+    """Tell how F1 falls as the pool grows: at its own best cut, and at those that the folds choose."""
+    rows = []
+    curves: dict[str, SweepOf] = {"cosine": threshold_curve, "average": _average_curve}
+    for name, params in (("cosine", COSINE), ("verified", VERIFIED)):
+        calibration = calibrate([pool.labelled() for pool in folds.values()], params) if params.is_calibrated else None
+        similarities = _similarities(whole, params, calibration)
+        points = [
+            evaluate_similarities(_similarities(pool, params, calibration), pool.lesion_ids, EVALUATION).points
+            for pool in folds.values()
+        ]
+        for method, curve in curves.items():
+            cuts = carried_cuts([fold[method] for fold in points])
+            pools = pool_curve(similarities, lesion_labels(whole.lesion_ids), curve, cuts, POOL_SIZES, 10, SEED)
+            f1 = summarise_pools(pools).pivot(index="rule", columns="size", values="f1")
+            for rule in (OWN, *cuts):
+                rows.append(
+                    [
+                        f"{name}, {METHODS[method].title.lower()}, {rule}",
+                        *(f"{f1.loc[rule, size]:.3f}" for size in POOL_SIZES),
+                    ]
+                )
+    return rows
+
+
+def _average_curve(similarities: FloatArray, labels: LabelArray, _: Sequence[float]) -> Sweep:
+    return sweep_merges(linkage_tree(similarities, "average", EVALUATION.max_group_size), labels, "average")
 
 
 if __name__ == "__main__":

@@ -180,7 +180,8 @@ class SimilarityParams(Block):
     reranking: RerankingParams | None = Field(default=None, description="none: no re-ranking")
     verification: bool = Field(default=False, description="compare each image with its nearest by keypoints")
     calibration: Literal["logistic", "isotonic"] | None = Field(
-        default=None, description="fitted on pairs of the other folds; none: logistic where pairs are verified"
+        default=None,
+        description="fitted on pairs of other folds; groups rest on log-odds either way; none: only where verified",
     )
 
     @property
@@ -446,6 +447,13 @@ class EvaluationParams(Block):
     strata: Annotated[tuple[str, ...], BeforeValidator(_split_joined)] = Field(
         default=("anatom_site_general", "dx"), description="metadata columns to tell F1 apart by; where they exist"
     )
+
+    @model_validator(mode="after")
+    def _strata_are_columns(self) -> Self:
+        if "" in self.strata or len(set(self.strata)) < len(self.strata):
+            raise ValueError("strata must name columns, each once; none: []")
+        return self
+
     min_samples: Literal[1, 2] = Field(
         default=2,
         description="DBSCAN; 1 and 2 give the same groups, more would leave a lesion's only pair unmatched",

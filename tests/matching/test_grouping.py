@@ -143,6 +143,26 @@ class TestLinkage:
                 again = group(embeddings, (), Cut(linkage, moved, 0, 1), 4)
                 assert found.members in {other.members for other in again.groups}
 
+    @pytest.mark.parametrize("linkage", ["average", "complete"])
+    def test_an_image_between_two_known_lesions_is_doubted(self, linkage):
+        embeddings = unit_vectors(np.array([[1, 0], [1, 0.4], [1, -0.42], [-1, 0.1]]))
+        cut = Cut(linkage, 0.5, 0.4, 0.6)
+        found = group(embeddings, ("mole", "other", "far"), cut, 4).groups[0]
+        assert found.lesion_id == "mole"
+        assert found.margin(cut) == 0
+        (doubt,) = explain_doubts(found, cut, 1, most_images=4)
+        assert "to another known lesion" in doubt
+
+    @pytest.mark.parametrize("linkage", ["average", "complete"])
+    def test_what_a_full_group_has_no_room_for_is_doubted(self, linkage):
+        angles = np.radians([0, 1, 2, 3, 4])
+        cut = Cut(linkage, 0.5, 0.4, 0.6)
+        groups = group(unit_vectors(np.c_[np.cos(angles), np.sin(angles)]), (), cut, 4).groups
+        assert len(groups) == 2  # five are too many for one
+        for found in groups:
+            assert found.margin(cut) == 0
+            assert any("together they would be too large" in doubt for doubt in explain_doubts(found, cut, 0, 4))
+
     def test_a_new_image_joins_the_known_lesion_it_resembles(self):
         embeddings = unit_vectors(np.array([[1, 0.05], [0, 1.0], [1, 0], [1, 0.1], [-1, 0.2]]))
         found = group(embeddings, ("mole", "mole", "other"), Cut("average", 0.1, 0, 1), 4)

@@ -87,6 +87,11 @@ def test_counts_between_rows_lie_on_a_straight_line_and_before_the_first_row_the
     assert fp.tolist() == [0, 0, pytest.approx(3), 6, 6]
 
 
+def test_a_single_row_of_a_threshold_predicts_below_it_not_above():
+    tp, _ = points([0.8], [5], [0], 10, 50).counts_at(np.array([0.9, 0.8, 0.7]))
+    assert tp.tolist() == [0, 5, 5]
+
+
 def test_without_correction_the_cut_is_the_mean_of_those_that_are_defined():
     one = points([0.85, 0.75], [1, 2], [0, 0], 2, n_images=10)
     other = points([0.65], [1], [0], 1, n_images=20)

@@ -13,6 +13,7 @@ from skinbit.matching.similarity import (
     LabelledPool,
     Shortlist,
     calibrate,
+    judge_calibration,
     plain_matching,
     pool_similarities,
     read_calibration,
@@ -94,6 +95,20 @@ class TestCalibration:
         probability = [found.score(np.array([0.6]), np.array([2.0]))[0] for found in (whole, thinned)]
         assert probability[1] == pytest.approx(probability[0], rel=0.2)
 
+    @pytest.mark.parametrize("params", [VERIFIED, SimilarityParams(calibration="logistic")])
+    def test_how_far_probabilities_are_right_is_told_on_other_lesions(self, params):
+        calibration = calibrate([photographs(seed) for seed in (1, 2, 3)], params)
+        brier, error = judge_calibration(calibration, photographs(4), params)
+        assert 0 <= brier < 0.1
+        assert 0 <= error < 0.05
+        swapped = LabelledPool(photographs(4).embeddings, np.roll(photographs(4).labels, 1), photographs(4).shortlist)
+        assert judge_calibration(calibration, swapped, params)[0] > brier
+
+    def test_without_a_near_pair_nothing_is_told(self):
+        pool = photographs(0)
+        alone = LabelledPool(pool.embeddings, pool.labels, NO_SHORTLIST)
+        assert np.isnan(judge_calibration(calibrate([photographs(1)], VERIFIED), alone, VERIFIED)).all()
+
     def test_without_a_pair_of_one_lesion_it_says_so(self):
         pool = photographs(0)
         alone = LabelledPool(pool.embeddings, np.arange(60), NO_SHORTLIST)
@@ -122,7 +137,7 @@ class TestFiles:
     def test_a_model_says_what_its_similarities_are(self):
         pool = photographs(0)
         calibration = calibrate([photographs(1)], VERIFIED)
-        matching = plain_matching(write_points([])) | {
+        matching = plain_matching(write_points([]), 4) | {
             "similarity": VERIFIED.model_dump(mode="json"),
             "calibration": write_calibration(calibration),
         }

@@ -140,6 +140,33 @@ class TestVerified:
         assert np.isnan(figures(project, "08_reporting/seen/results.csv")["mean"]["cosine_f1_transfer"])
 
 
+class TestPoorFolds:
+    def test_a_fold_without_a_positive_pair_is_undefined_not_the_end(
+        self, make_project, photographs, monkeypatch, tmp_path
+    ):
+        folder = tmp_path / "few"
+        (folder / "images").mkdir(parents=True)
+        metadata = pd.read_csv(photographs / "data.csv", dtype=str)
+        first = metadata["lesion_id"] == metadata["lesion_id"].iloc[0]
+        few = pd.concat([metadata[first].head(2), metadata[~first].groupby("lesion_id").head(1).head(5)])
+        few.to_csv(folder / "data.csv", index=False)
+        for image_id in few["image_id"]:
+            shutil.copy(photographs / "images" / f"{image_id}.jpg", folder / "images")
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(folder))
+        project = make_project()
+        project.run(
+            study={**STUDY, "experiments": "plain", "folds": "0+1"},
+            experiments=EXPERIMENTS,
+            data={"min_images_per_lesion": 1},
+            split={"n_folds": 2, "use_train_test_split": False},
+            loader={"workers": 0},
+            compute={"threads": 1},
+        )
+        results = figures(project, "08_reporting/plain/results.csv")
+        assert results.loc["cosine_f1", ["fold_0", "fold_1"]].isna().sum() == 1
+        assert (project.root / "data/demo/08_reporting/report.html").exists()
+
+
 class TestParameters:
     def test_a_trained_experiment_is_not_whitened(self, project):
         head = {"vit_triplet": {"backbone": "vit", "loss": "triplet", "similarity": {"whitening": {}}}}
@@ -152,6 +179,11 @@ class TestParameters:
                 study=STUDY,
                 experiments={**EXPERIMENTS, "seen": {**EXPERIMENTS["seen"], "similarity": {"verifcation": True}}},
             )
+
+    @pytest.mark.parametrize("strata", [["dx", "dx"], [""]])
+    def test_strata_name_columns_each_once(self, project, strata):
+        with pytest.raises(InputError, match="strata must name columns"):
+            project.run(study=STUDY, evaluation={"strata": strata}, experiments=EXPERIMENTS)
 
     def test_groups_must_be_able_to_hold_a_lesion(self, project):
         with pytest.raises(InputError, match="max_group_size is 3, but a lesion may have 4 images"):

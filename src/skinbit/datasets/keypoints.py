@@ -27,7 +27,7 @@ class KeypointsDataset(FileDataset[KeypointTable, KeypointTable]):
         """Load keypoints, ids and keys."""
         try:
             return self._load_file()
-        except (FileNotFoundError, KeyError, SafetensorError, ValueError):
+        except (FileNotFoundError, KeyError, SafetensorError, TypeError, ValueError):
             if not self._optional:
                 raise
             return NO_TABLE

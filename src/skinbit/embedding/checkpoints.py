@@ -30,7 +30,8 @@ class Checkpoint:
     Attributes:
         tensors: Weights and buffers by name, ``backbone.…`` and ``head.…``; without the backbone's where it stayed
             frozen in a fold; ``whitening.…`` where embeddings are whitened.
-        header: Plain values: backbone, image size, head, loss, threshold, eps, seed, versions.
+        header: Plain values: backbone, image size, head, loss, threshold, eps, seed, versions; ``matching``, all that
+            makes groups of embeddings.
     """
 
     tensors: Mapping[str, torch.Tensor]

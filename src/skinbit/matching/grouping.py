@@ -200,9 +200,7 @@ def _join_by_linkage(
     is_joined = tree.distances <= cut.value
     links, strengths = tree.edges[is_joined], 1.0 - tree.distances
     numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
-    # What a group merges with next is its strongest link to the outside.
-    outside = np.full(numbers.max(initial=-1) + 1, -np.inf)
-    np.maximum.at(outside, numbers[tree.edges[~is_joined]], strengths[~is_joined, None])
+    outside = _strongest_link_outside(similarities, numbers, n_new, linkage)
     return numbers, _weakest(numbers, links, strengths[is_joined]), outside
 
 
@@ -218,6 +216,32 @@ def _join_mutual(
     numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
     strengths = similarities[links[:, 0], links[:, 1]].astype(np.float64)
     return numbers, _weakest(numbers, links, strengths), _strongest_outside(similarities, numbers, n_new)
+
+
+def _strongest_link_outside(
+    similarities: FloatArray, numbers: LabelArray, n_new: int, linkage: Linkage
+) -> NDArray[np.float64]:
+    """Give, per group, the largest similarity to another one, also to one that it may not merge with.
+
+    A group that is full, or a second known lesion, may be just as near: a person should know. Two known lesions do not
+    count.
+    """
+    n_groups = numbers.max(initial=-1) + 1
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    sizes = np.bincount(numbers, minlength=n_groups)
+    combine = np.add if linkage == "average" else np.minimum
+    links = np.empty((n_groups, n_groups))
+    for group, rows in enumerate(np.split(order, starts[1:]) if n_groups else []):
+        of_images = combine.reduce(similarities[rows].astype(np.float64), axis=0)
+        links[group] = combine.reduceat(of_images[order], starts)
+    if linkage == "average":
+        links /= sizes[:, None] * sizes[None, :]
+    has_new = np.zeros(n_groups, dtype=bool)
+    has_new[numbers[:n_new]] = True
+    links[~(has_new[:, None] | has_new[None, :]) | np.eye(n_groups, dtype=bool)] = -np.inf
+    strongest: NDArray[np.float64] = links.max(axis=1, initial=-np.inf)
+    return strongest
 
 
 def _weakest(numbers: LabelArray, links: LabelArray, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -245,6 +269,10 @@ def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> tu
         doubts.append(f"Its weakest link, {group.weakest_link:.4f}, is hardly above the cut.")
     if group.lesion_id and group.strongest_outside >= cut.similarity:
         doubts.append(f"It is similar enough, {group.strongest_outside:.4f}, to another known lesion, too.")
+    elif group.strongest_outside >= cut.similarity:
+        doubts.append(
+            f"Another group is similar enough, {group.strongest_outside:.4f}; together they would be too large."
+        )
     elif group.strongest_outside >= cut.low:
         doubts.append(f"A photograph outside is nearly similar enough, {group.strongest_outside:.4f}.")
     if n_images > most_images and len(group.members) > 1:

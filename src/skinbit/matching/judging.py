@@ -10,7 +10,7 @@ from skinbit.matching.clustering import clusters_at
 from skinbit.matching.evaluation import ALWAYS, merge_trees
 from skinbit.matching.group_metrics import judge_groups
 from skinbit.matching.methods import METHODS
-from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels
+from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.matching.strata import STRATUM_COLUMNS, f1_by_stratum
 from skinbit.matching.uncertainty import (
     PredictedPairs,
@@ -33,14 +33,12 @@ class Judgement:
     """What one subset is worth at given cuts.
 
     Attributes:
-        metrics: ``<method>_bcubed_f1`` and so on, of every method that makes groups.
-        predicted: Per method the predicted pairs, by lesion.
-        groups: Per method that makes groups ``(n_images,)`` their ids.
+        metrics: ``<method>_bcubed_f1`` and so on, of every method that makes groups; NaN where it has no cut.
+        predicted: Per method that has a cut, or needs none, the predicted pairs, by lesion.
     """
 
     metrics: Mapping[str, float]
     predicted: Mapping[str, PredictedPairs]
-    groups: Mapping[str, LabelArray]
 
 
 def judge_at(
@@ -51,7 +49,7 @@ def judge_at(
     Args:
         similarities: ``(n, n)`` float32 in [-1, 1], symmetric.
         lesion_ids: ``n`` true lesions.
-        cuts: Of every method that has one; NaN predicts nothing.
+        cuts: Of every method that has one; NaN where none could be chosen.
         max_group_size: Average and complete linkage make no larger groups; none: of any size.
 
     Returns:
@@ -63,23 +61,31 @@ def judge_at(
     predicted = {"cosine": predicted_pairs_at_threshold(similarities, labels, cuts["cosine"])}
     predicted |= {method: predicted_pairs_of_groups(ids, labels) for method, ids in groups.items()}
     figures = {method: judge_groups(ids, labels) for method, ids in groups.items()}
-    metrics = {f"{method}_{name}": figures[method][name] for method in groups for name in GROUP_FIGURES}
-    return Judgement(metrics, {method: predicted[method] for method in METHODS}, groups)
+    is_cut = {method: not np.isnan(cuts.get(method, ALWAYS)) for method in METHODS}
+    metrics = {
+        f"{method}_{name}": figures[method][name] if is_cut[method] else float("nan")
+        for method in groups
+        for name in GROUP_FIGURES
+    }
+    return Judgement(metrics, {method: predicted[method] for method in METHODS if is_cut[method]})
 
 
 def resample_f1(judged: Sequence[Mapping[str, PredictedPairs]], n_resamples: int, seed: int) -> pd.DataFrame:
     """Give the mean F1 of subsets under resampled lesions: what it might have been, had others been photographed.
 
     Args:
-        judged: Predicted pairs of every subset, by method.
+        judged: Predicted pairs of every subset, by method; a subset without a cut of a method is left out of its mean.
         n_resamples: Of lesions, within each subset.
         seed: Of the resampling; with the same one, rows of experiments on the same subsets belong together.
 
     Returns:
         A column per method, a row per resample; NaN where no subset has a positive pair.
     """
-    columns = {method: bootstrap_f1([subset[method] for subset in judged], n_resamples, seed) for method in METHODS}
-    return pd.DataFrame(columns)
+    defined = {method: [subset[method] for subset in judged if method in subset] for method in METHODS}
+    undefined = np.full(n_resamples, np.nan)
+    return pd.DataFrame(
+        {method: bootstrap_f1(found, n_resamples, seed) if found else undefined for method, found in defined.items()}
+    )
 
 
 def f1_intervals(resampled_f1: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -114,9 +120,10 @@ def judge_strata(
 
     Returns:
         ``column, method`` and the columns of :func:`skinbit.matching.strata.f1_by_stratum`, for
-        :data:`STRATIFIED` methods.
+        :data:`STRATIFIED` methods that have a cut in every fold.
     """
-    joined = {method: join_folds([found[method] for found in predicted.values()]) for method in STRATIFIED}
+    methods = [method for method in STRATIFIED if all(method in found for found in predicted.values())]
+    joined = {method: join_folds([found[method] for found in predicted.values()]) for method in methods}
     lesions = [lesion for fold in predicted for lesion in np.unique(split.loc[split["fold"] == fold, "lesion_id"])]
     tables = [pd.DataFrame(columns=["column", "method", *STRATUM_COLUMNS])]
     for column in columns:

@@ -29,6 +29,7 @@ class OperatingPoints:
         fp: Predicted pairs of two lesions, ``(m,)``.
         n_positive_pairs: All pairs of one lesion in the subset.
         n_images: Of the subset.
+        is_similarity: Whether a lower cut predicts more pairs, as a threshold does, or fewer, as a distance.
     """
 
     cuts: NDArray[np.float64]
@@ -36,6 +37,7 @@ class OperatingPoints:
     fp: NDArray[np.int64]
     n_positive_pairs: int
     n_images: int
+    is_similarity: bool
 
     def best_cut(self, rho: float) -> float:
         """Choose the cut for a pool ``rho`` times as large; of equals the one that predicts the fewest pairs.
@@ -53,7 +55,7 @@ class OperatingPoints:
 
     def counts_at(self, cuts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give true and false positives at any cuts: nothing before the first row, straight lines between rows."""
-        direction = np.sign(self.cuts[-1] - self.cuts[0]) or 1.0
+        direction = -1.0 if self.is_similarity else 1.0
         places, own = direction * cuts, direction * self.cuts
         tp, fp = (np.interp(places, own, counts, left=0.0) for counts in (self.tp, self.fp))
         return tp, fp
@@ -184,6 +186,7 @@ def read_points(document: Document, method: str) -> tuple[OperatingPoints, ...]:
             np.array(plain["fp"], dtype=np.int64),
             plain["n_positive_pairs"],
             plain["n_images"],
+            is_similarity=method == "cosine",
         )
         for plain in document.get(method, [])
     )
@@ -256,7 +259,14 @@ def operating_points(sweep: Sweep, low: float, high: float, n_images: int) -> Op
     evenly = enters[np.linspace(0, len(enters) - 1, min(_MOST_ROWS, len(enters))).astype(int)]
     last = [len(inside.tp) - 1] if len(enters) else []
     kept = np.union1d(np.concatenate([evenly, last]).astype(int), _hull(inside, enters)).astype(int)
-    return OperatingPoints(inside.reported[kept], inside.tp[kept], inside.fp[kept], sweep.n_positive_pairs, n_images)
+    return OperatingPoints(
+        inside.reported[kept],
+        inside.tp[kept],
+        inside.fp[kept],
+        sweep.n_positive_pairs,
+        n_images,
+        is_similarity=sweep.method == "cosine",
+    )
 
 
 def _hull(sweep: Sweep, rows: NDArray[np.int64]) -> list[int]:

@@ -52,8 +52,8 @@ def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfSize]:
         subsets: The cuts of each that are best for pools of some size, of one method.
 
     Returns:
-        ``fixed``: the mean of the subsets' own best cuts, whatever the pool. ``corrected``: the mean of their best cuts
-        for a pool of this size.
+        ``fixed``: the mean of the subsets' own best cuts, whatever the pool. ``corrected``: the best one for a pool of
+        this size by their counts together.
     """
     return {
         "fixed": lambda n_images: carry_over(subsets, n_images, is_corrected=False).value,

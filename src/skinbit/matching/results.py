@@ -92,6 +92,7 @@ def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict
             rows["fp"].to_numpy(np.int64),
             n_positive_pairs,
             n_images,
+            is_similarity=method == "cosine",
         )
         for method, rows in by_method.items()
     }

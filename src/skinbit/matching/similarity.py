@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinbit.matching.calibration import Calibration, fit_calibration, fused_similarities
+from skinbit.matching.calibration import (
+    Calibration,
+    brier_score,
+    calibration_error,
+    fit_calibration,
+    fused_similarities,
+)
 from skinbit.matching.operating_points import Document
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities
 from skinbit.matching.reranking import rerank
@@ -75,7 +81,7 @@ def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFr
     """
     ids = np.asarray(image_ids, dtype=object)
     columns = (ids[shortlist.pairs[:, 0]], ids[shortlist.pairs[:, 1]], shortlist.inliers)
-    return pd.DataFrame(dict(zip(SHORTLIST, columns, strict=True)))
+    return pd.DataFrame(dict(zip(SHORTLIST, columns, strict=True))).astype({"image_a": "str", "image_b": "str"})
 
 
 def read_shortlist(table: pd.DataFrame, image_ids: Sequence[str]) -> Shortlist:
@@ -151,6 +157,31 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     return fit_calibration(similarity, counted, is_positive.astype(bool), params.calibration or "logistic", weights)
 
 
+def judge_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
+    """Tell how far probabilities are right for the near pairs of a subset that the calibration was not fitted on.
+
+    Args:
+        calibration: From other subsets.
+        pool: The subset.
+        params: Whether keypoints were compared.
+
+    Returns:
+        Brier score and expected calibration error over the pairs of the shortlist, or, without one, over all pairs; NaN
+        without any.
+    """
+    if params.verification:
+        first, second = pool.shortlist.pairs.T
+        similarity = cosine_similarities(pool.embeddings)[first, second]
+        inliers, is_positive = pool.shortlist.inliers, pool.labels[first] == pool.labels[second]
+        probabilities = calibration.score(similarity, inliers)
+    else:
+        similarity, _, is_positive, _ = _pairs_of(pool)
+        probabilities = calibration.score(similarity)
+    if len(probabilities) == 0:
+        return float("nan"), float("nan")
+    return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
+
+
 def _pairs_of(pool: LabelledPool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
     n_images = len(pool.labels)
@@ -182,17 +213,19 @@ def read_calibration(plain: Mapping[str, Any]) -> Calibration:
     return Calibration(**settings)
 
 
-def plain_matching(operating_points: Document) -> dict[str, Any]:
+def plain_matching(operating_points: Document, max_group_size: int | None) -> dict[str, Any]:
     """Say how a model's embeddings are matched where their cosine is the similarity.
 
     Args:
         operating_points: What each subset would choose for a pool of any size.
+        max_group_size: Of the linkages that chose it.
 
     Returns:
-        ``operating_points``, ``similarity``, ``geometry``, ``calibration``; plain values.
+        ``operating_points``, ``max_group_size``, ``similarity``, ``geometry``, ``calibration``; plain values.
     """
     return {
         "operating_points": operating_points,
+        "max_group_size": max_group_size,
         "similarity": SimilarityParams().model_dump(mode="json"),
         "geometry": GeometryParams().model_dump(mode="json"),
         "calibration": None,

@@ -112,6 +112,11 @@ def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]
     """
     if cluster.images is None:
         raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
+    if "matching" not in checkpoint.header:
+        raise InputError(
+            "The model does not say how its embeddings are matched: an earlier version of Skinbit made it.\n"
+            "  Remedy: run the pipeline of its experiment again; trainings that are finished are not repeated."
+        )
     name = CUTS.get(cluster.method, "")
     value = float(checkpoint.header.get(name, math.nan))
     if name and cluster.given_cut is None and math.isnan(value):
@@ -356,7 +361,6 @@ def group_photographs(
     known_photographs: pd.DataFrame,
     cluster_cut: dict[str, Any],
     data: DataParams,
-    evaluation: EvaluationParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Group new photographs, around known lesions where there are any, and say which groups need a look.
 
@@ -368,7 +372,6 @@ def group_photographs(
         known_photographs: The same and ``lesion_id``.
         cluster_cut: From which similarity on photographs are joined.
         data: The most images that a lesion has.
-        evaluation: The largest group of average and complete linkage.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest``, with known lesions also ``lesion_id``; and a document of the
@@ -376,8 +379,9 @@ def group_photographs(
     """
     cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
     shortlist = read_rows(compared)
-    similarities = similarities_of_model(features.values[:, 0], checkpoint.header["matching"], shortlist)
-    found = group_images(similarities, lesions, cut, evaluation.max_group_size)
+    matching = checkpoint.header["matching"]
+    similarities = similarities_of_model(features.values[:, 0], matching, shortlist)
+    found = group_images(similarities, lesions, cut, matching["max_group_size"])
     table = pd.DataFrame(
         {
             "image_id": new_photographs["image_id"].tolist(),

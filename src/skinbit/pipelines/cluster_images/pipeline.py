@@ -72,7 +72,6 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
                 *photographs,
                 "cluster_cut",
                 "params:data",
-                "params:evaluation",
             ],
             ["clustered_images", "cluster_groups"],
             name="group_photographs",

@@ -34,6 +34,7 @@ from skinbit.matching.similarity import (
     LabelledPool,
     Shortlist,
     calibrate,
+    judge_calibration,
     pool_similarities,
     read_calibration,
     read_shortlist,
@@ -121,6 +122,9 @@ def calibrate_similarities(
         found["all"] = calibrate(list(pools.values()), params)
     except ValueError as error:
         raise InputError(f"Similarities cannot be calibrated: {error}") from error
+    judged = [judge_calibration(found[str(fold)], pool, params) for fold, pool in pools.items()]
+    brier, off = np.mean(judged, axis=0)
+    logger.info("calibration: Brier score %.4f, calibration error %.4f on near pairs of unseen folds", brier, off)
     return {fold: write_calibration(calibration) for fold, calibration in found.items()}
 
 
@@ -190,6 +194,7 @@ def _fold_similarities(
 def gather_cuts(
     study: StudyParams,
     experiment: ExperimentParams,
+    evaluation: EvaluationParams,
     similarity: SimilarityParams,
     geometry: GeometryParams,
     *documents: Any,
@@ -199,6 +204,7 @@ def gather_cuts(
     Args:
         study: The folds that run.
         experiment: Its entry.
+        evaluation: Size of groups.
         similarity: What makes similarities, before the experiment's overrides.
         geometry: How keypoints are compared.
         documents: Metrics of every fold, then operating points of every fold, in the order of ``study.folds``; then,
@@ -213,6 +219,7 @@ def gather_cuts(
     cuts = write_points(folds)
     matching = {
         "operating_points": cuts,
+        "max_group_size": evaluation.max_group_size,
         "similarity": experiment.similarity_params(similarity).model_dump(mode="json"),
         "geometry": geometry.model_dump(mode="json"),
         "calibration": calibrations[0]["all"] if calibrations else None,

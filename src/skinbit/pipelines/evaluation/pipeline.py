@@ -117,10 +117,11 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
     calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
     summarised = [f"{name}.{kind}" for kind in ("results", "resampled_f1", "strata", "resolved_config")]
     judging = ("split", "metadata", "params:evaluation", entry, "params:similarity", "params:seed")
+    matching = ("params:evaluation", "params:similarity", "params:geometry")
     nodes = [
         Node(
             gather_cuts,
-            ["params:study", entry, "params:similarity", "params:geometry", *metrics, *points, *calibration],
+            ["params:study", entry, *matching, *metrics, *points, *calibration],
             [f"{name}.operating_points", f"{name}.matching"],
             name="gather_cuts",
             namespace=name,

@@ -199,5 +199,7 @@ def _with_fold_cuts(
     found = evaluate_subset(trained.embeddings.values, list(roles.judged_lesions), evaluation)
     cuts = {cut: found.metrics[cut] for cut in CUTS.values()}
     # A fold's own model is matched by cosine: calibrations need other folds, and those are not trained yet.
-    checkpoint = with_cuts(trained.checkpoint, cuts, plain_matching(write_points([found.points])))
+    checkpoint = with_cuts(
+        trained.checkpoint, cuts, plain_matching(write_points([found.points]), evaluation.max_group_size)
+    )
     return checkpoint, history_table(trained.history), trained.embeddings

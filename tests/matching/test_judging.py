@@ -1,0 +1,61 @@
+"""Figures at cuts that were chosen elsewhere, and where none could be chosen."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.pairs import cosine_similarities, unit_vectors
+
+LESIONS = [f"lesion {n // 2}" for n in range(20)]
+ALL_CUTS = {"cosine": 0.8, "dbscan": 0.1, "average": 0.2, "complete": 0.3}
+
+
+def similarities(seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return cosine_similarities(
+        unit_vectors(np.repeat(rng.normal(size=(10, 4)), 2, axis=0) + 0.2 * rng.normal(size=(20, 4)))
+    )
+
+
+def test_every_method_is_judged_at_its_cut():
+    judged = judge_at(similarities(), LESIONS, ALL_CUTS, 4)
+    assert list(judged.predicted) == list(METHODS)
+    assert 0 < judged.metrics["average_bcubed_f1"] <= 1
+    assert len(judged.metrics) == 4 * 4
+
+
+def test_without_a_cut_nothing_is_told_rather_than_0():
+    judged = judge_at(similarities(), LESIONS, dict.fromkeys(CUTS, np.nan), 4)
+    assert list(judged.predicted) == ["mutual"]
+    assert np.isnan(judged.metrics["average_ari"])
+    resampled = resample_f1([judged.predicted], 100, 0)
+    assert resampled["cosine"].isna().all()
+    assert resampled["mutual"].notna().any()
+    assert np.isnan(f1_intervals(resampled)["cosine"]).all()
+
+
+def test_a_fold_without_a_cut_is_left_out_of_the_mean():
+    good, bad = (judge_at(similarities(), LESIONS, ALL_CUTS | {"cosine": cut}, 4).predicted for cut in (0.8, np.nan))
+    assert resample_f1([good, bad], 100, 0)["cosine"].tolist() == resample_f1([good], 100, 0)["cosine"].tolist()
+
+
+def test_strata_add_up_and_blank_values_are_one_of_them():
+    split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
+    sites = np.where(np.arange(20) < 8, "arm", np.where(np.arange(20) < 12, "", "leg"))
+    metadata = split[["image_id", "lesion_id"]].assign(site=sites)
+    judged = judge_at(similarities(), LESIONS, ALL_CUTS, 4)
+    found = judge_strata({0: judged.predicted}, split, metadata, ["site", "nowhere"], 100, 0)
+    by_threshold = found[found["method"] == "cosine"].set_index("stratum")
+    assert by_threshold["n_lesions"].to_dict() == {"(blank)": 2, "arm": 4, "leg": 4}
+    assert by_threshold["tp"].sum() == judged.predicted["cosine"].true_pairs.sum()
+    assert by_threshold["fp"].sum() == judged.predicted["cosine"].false_count.sum()
+    assert set(found["column"]) == {"site"}
+
+
+@pytest.mark.parametrize("columns", [[], ["nowhere"]])
+def test_without_a_column_there_is_no_stratum(columns):
+    split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
+    judged = judge_at(similarities(), LESIONS, ALL_CUTS, 4)
+    assert judge_strata({0: judged.predicted}, split, split, columns, 100, 0).empty
