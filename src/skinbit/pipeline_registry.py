@@ -34,15 +34,12 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
         Pipelines by name; ``__default__`` is the whole study, an experiment's name all that it needs from raw data
         to its results.
     """
-    stages = {
-        "data_split": data_split.create_pipeline(),
-        "baseline_embeddings": baseline_embeddings.create_pipeline(parameters),
-        "metric_learning": metric_learning.create_pipeline(parameters),
-        "evaluation": evaluation.create_pipeline(parameters),
-        "final_model": final_model.create_pipeline(parameters),
-    }
+    stages = _stages(parameters)
     source = sample_data.create_pipeline() if parameters.study.sample_data else Pipeline([])
-    experiments = {name: source + _experiment(parameters.only(name)) for name in parameters.experiments}
+    experiments = {
+        name: sum(_stages(parameters.only(name), with_leaderboard=False).values(), source)
+        for name in parameters.experiments
+    }
     study = sum(stages.values(), source)
     on_demand = {
         "sample_data": sample_data.create_pipeline(),
@@ -51,11 +48,13 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
     return {**stages, **on_demand, **experiments, "__default__": study}
 
 
-def _experiment(parameters: Parameters) -> Pipeline:
-    return (
-        data_split.create_pipeline()
-        + baseline_embeddings.create_pipeline(parameters)
-        + metric_learning.create_pipeline(parameters)
-        + evaluation.create_pipeline(parameters, with_leaderboard=False)
-        + final_model.create_pipeline(parameters)
-    )
+def _stages(parameters: Parameters, with_leaderboard: bool = True) -> dict[str, Pipeline]:
+    """Give the stages of a study; each node is tagged with its stage, since a study's boxes are its experiments."""
+    stages = {
+        "data_split": data_split.create_pipeline(),
+        "baseline_embeddings": baseline_embeddings.create_pipeline(parameters),
+        "metric_learning": metric_learning.create_pipeline(parameters),
+        "evaluation": evaluation.create_pipeline(parameters, with_leaderboard),
+        "final_model": final_model.create_pipeline(parameters),
+    }
+    return {name: stage.tag(name) for name, stage in stages.items()}

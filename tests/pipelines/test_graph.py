@@ -177,6 +177,15 @@ class TestGraph:
         }
         assert {node.name for node in study.nodes if not node.namespace} == {"make_test_thumbnails"}
 
+    def test_every_node_is_tagged_with_its_stage(self):
+        """The boxes of a study are its experiments; stages are told apart by tag."""
+        pipelines = build_pipelines(parameters())
+        stages = {"data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"}
+        for stage in stages:
+            tagged = pipelines["__default__"].only_nodes_with_tags(stage)
+            assert {node.name for node in tagged.nodes} == {node.name for node in pipelines[stage].nodes}
+        assert all(stages & node.tags for node in pipelines["vit_triplet"].nodes if "sample_data" not in node.name)
+
     def test_thumbnails_are_shared_and_made_only_for_a_test_subset(self):
         study = small_study(experiments="vit_baseline+vit_triplet+resnet_infonce")
         assert [node.name for node in study.nodes if "thumbnails" in node.outputs] == ["make_test_thumbnails"]

@@ -462,7 +462,7 @@ class TestMethods:
         figure = f1_curves("vit_triplet", summary["figures"], summary["curves"])
         best = summary["figures"]["complete_f1"]["mean"]
         assert len(figure.axes) == len(CUTS)
-        assert figure.axes[3].get_title().startswith(f"Complete linkage: best F1 {best:.3f}")
+        assert figure.axes[3].get_title().startswith(f"Complete linkage\nbest F1 {best:.3f}")
 
 
 class TestPage:

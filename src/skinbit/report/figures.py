@@ -32,7 +32,8 @@ def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[st
         average = figures[cut]["mean"]
         if average is not None:
             axes.axvline(average, color="black", linestyle=":", linewidth=1, label="mean of the folds' cuts")
-        axes.set(xlabel=cut_label(method), title=_title(figures, method), ylim=(0, 1))
+        axes.set(xlabel=cut_label(method), ylim=(0, 1))
+        axes.set_title(_title(figures, method), fontsize="medium")
         axes.grid(alpha=0.3)
         axes.set_xlim(shown_range([methods[method] for methods in curves.values()]))
     for axes in panels[:, 0]:
@@ -55,9 +56,9 @@ def _draw_fold(axes: Axes, fold: str, curve: Curve) -> None:
 def _title(figures: Figures, method: str) -> str:
     best, transfer = (figures[metric]["mean"] for metric in (f"{method}_f1", f"{method}_f1_transfer"))
     if best is None:
-        return f"{METHODS[method].title}: F1 is undefined"
-    carried = "" if transfer is None else f", with the other folds' cut {transfer:.3f}"
-    return f"{METHODS[method].title}: best F1 {best:.3f}{carried}"
+        return f"{METHODS[method].title}\nF1 is undefined"
+    carried = "" if transfer is None else f", other folds' cut {transfer:.3f}"
+    return f"{METHODS[method].title}\nbest F1 {best:.3f}{carried}"
 
 
 def training_curves(experiment: str, histories: Mapping[str, Mapping[str, list[float | None]]]) -> Figure:
