@@ -110,6 +110,12 @@ def test_each_fold_gets_the_mean_of_the_others():
     assert np.isnan(carry_to_folds({0: folds[0]}, "cosine")[0])
 
 
-def test_without_a_predicted_pair_of_one_lesion_there_is_no_cut():
+def test_where_no_pair_of_one_lesion_is_ever_predicted_the_strictest_cut_is_kept():
+    fold = points([0.9, 0.8], [0, 0], [1, 3], 2, n_images=5)
+    assert fold.best_cut(1.0) == 0.9
+    assert carry_over([fold], 5, is_corrected=True).value == 0.9
+
+
+def test_without_a_positive_pair_there_is_no_cut():
     curve = Sweep("cosine", *map(np.array, ([0.9], [0.8], [0], [1])), n_positive_pairs=0)
     assert np.isnan(operating_points(curve, -1.0, 1.0, 3).best_cut(1.0))

@@ -31,7 +31,7 @@ from skinbit.report.charts import axis_from_zero, f1_chart, history_chart, make_
 from skinbit.report.data_summary import measure_subset, summarise_data
 from skinbit.report.figures import f1_curves
 from skinbit.report.findings import findings, headline, transfer_costs
-from skinbit.report.method_tables import compare_methods, gap_to_first
+from skinbit.report.method_tables import compare_methods, gap_to_first, stratum_tables
 from skinbit.report.study import prepare_report
 
 EVALUATION = EvaluationParams(resamples=100)
@@ -447,6 +447,11 @@ class TestMethods:
                 assert line.groups[:1] == groups
                 assert line.test.value == results["test"][f"{name}_f1"]
             assert experiment.rho == pytest.approx(1)
+
+    def test_a_method_without_a_cut_leaves_its_place_in_the_strata_empty(self):
+        row = {"column": "dx", "stratum": "nv", "method": "cosine", "n_lesions": 3, "n_positive_pairs": 4}
+        ((_, (stratum,)),) = stratum_tables([row | {"f1": 0.5, "low": 0.4, "high": 0.6}])
+        assert [estimate.value for estimate in stratum.f1] == [0.5, None]
 
     def test_strata_hold_every_validation_lesion_the_largest_first(self, study):
         report = study.prepare()

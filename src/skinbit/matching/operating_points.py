@@ -252,10 +252,12 @@ def operating_points(sweep: Sweep, low: float, high: float, n_images: int) -> Op
         n_images: Of the subset.
 
     Returns:
-        The rows; none where no pair of one lesion is ever predicted in the range.
+        The rows; none where there is no positive pair, or no pair is predicted in the range.
     """
     inside = _within(sweep, low, high)
     enters = np.flatnonzero(np.diff(inside.tp, prepend=0) > 0)
+    if len(enters) == 0 and sweep.n_positive_pairs:
+        enters = np.arange(min(1, len(inside.tp)))  # every cut is worth 0: the one that predicts the fewest pairs
     evenly = enters[np.linspace(0, len(enters) - 1, min(_MOST_ROWS, len(enters))).astype(int)]
     last = [len(inside.tp) - 1] if len(enters) else []
     kept = np.union1d(np.concatenate([evenly, last]).astype(int), _hull(inside, enters)).astype(int)

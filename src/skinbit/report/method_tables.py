@@ -179,14 +179,14 @@ def stratum_tables(strata: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, t
         found = [
             StratumRow(
                 name,
-                by_method[STRATIFIED[0]]["n_lesions"],
-                by_method[STRATIFIED[0]]["n_positive_pairs"],
-                tuple(_estimate_of(by_method[method]) for method in STRATIFIED),
+                next(iter(by_method.values()))["n_lesions"],
+                next(iter(by_method.values()))["n_positive_pairs"],
+                tuple(_estimate_of(by_method.get(method)) for method in STRATIFIED),
             )
             for name, by_method in by_stratum.items()
         ]
         yield column, tuple(sorted(found, key=lambda row: (-row.n_lesions, row.name)))
 
 
-def _estimate_of(row: Mapping[str, Any]) -> Estimate:
-    return Estimate(row["f1"], (row["low"], row["high"]))
+def _estimate_of(row: Mapping[str, Any] | None) -> Estimate:
+    return Estimate(None) if row is None else Estimate(row["f1"], (row["low"], row["high"]))
