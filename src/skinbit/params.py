@@ -448,16 +448,16 @@ class EvaluationParams(Block):
         default=("anatom_site_general", "dx"), description="metadata columns to tell F1 apart by; where they exist"
     )
 
+    min_samples: Literal[1, 2] = Field(
+        default=2,
+        description="DBSCAN; 1 and 2 give the same groups, more would leave a lesion's only pair unmatched",
+    )
+
     @model_validator(mode="after")
     def _strata_are_columns(self) -> Self:
         if "" in self.strata or len(set(self.strata)) < len(self.strata):
             raise ValueError("strata must name columns, each once; none: []")
         return self
-
-    min_samples: Literal[1, 2] = Field(
-        default=2,
-        description="DBSCAN; 1 and 2 give the same groups, more would leave a lesion's only pair unmatched",
-    )
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:

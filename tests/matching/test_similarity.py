@@ -14,7 +14,6 @@ from skinbit.matching.similarity import (
     Shortlist,
     calibrate,
     judge_calibration,
-    plain_matching,
     pool_similarities,
     read_calibration,
     read_rows,
@@ -23,8 +22,9 @@ from skinbit.matching.similarity import (
     shortlist_table,
     similarities_of_model,
     write_calibration,
+    write_matching,
 )
-from skinbit.params import RerankingParams, SimilarityParams
+from skinbit.params import GeometryParams, RerankingParams, SimilarityParams
 
 COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
 
@@ -137,7 +137,7 @@ class TestFiles:
     def test_a_model_says_what_its_similarities_are(self):
         pool = photographs(0)
         calibration = calibrate([photographs(1)], VERIFIED)
-        matching = plain_matching(write_points([]), 4) | {
+        matching = write_matching(write_points([]), 4, COSINE, GeometryParams(), None) | {
             "similarity": VERIFIED.model_dump(mode="json"),
             "calibration": write_calibration(calibration),
         }

@@ -122,7 +122,7 @@ def _merge_gains(tree: MergeTree, labels: LabelArray) -> tuple[LabelArray, Label
     parents = list(range(tree.n_images))
     gained = np.zeros((2, len(tree.edges)), dtype=np.int64)
     for step, (left, right) in enumerate(tree.edges.tolist()):
-        a, b = _root(parents, left), _root(parents, right)
+        a, b = root_of(parents, left), root_of(parents, right)
         small, large = (a, b) if sizes[a] <= sizes[b] else (b, a)
         gained[0, step] = sum(count * groups[large][label] for label, count in groups[small].items())
         gained[1, step] = sizes[small] * sizes[large]
@@ -132,7 +132,8 @@ def _merge_gains(tree: MergeTree, labels: LabelArray) -> tuple[LabelArray, Label
     return gained[0], gained[1]
 
 
-def _root(parents: list[int], node: int) -> int:
+def root_of(parents: list[int] | dict[int, int], node: int) -> int:
+    """Find the node that stands for a node's group, shortening the way there (Tarjan 1975)."""
     while parents[node] != node:
         parents[node] = parents[parents[node]]
         node = parents[node]

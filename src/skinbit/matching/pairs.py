@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.int64]
 
-_GRID = 2.0**22
+GRID_BITS = 22
+_GRID = 2.0**GRID_BITS
 """Embeddings live on multiples of 2⁻²²: their products then have at most 44 fractional bits, so sums over any
 dimension are exact in float64, whatever the order. That is what makes similarities independent of block size."""
 

@@ -84,16 +84,18 @@ def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFr
     return pd.DataFrame(dict(zip(SHORTLIST, columns, strict=True))).astype({"image_a": "str", "image_b": "str"})
 
 
-def read_shortlist(table: pd.DataFrame, image_ids: Sequence[str]) -> Shortlist:
+def read_shortlist(table: pd.DataFrame | None, image_ids: Sequence[str]) -> Shortlist:
     """Find the rows of a shortlist's images.
 
     Args:
-        table: From :func:`shortlist_table`.
+        table: From :func:`shortlist_table`; none where no keypoints were compared.
         image_ids: Of the pool, in the order of its embeddings.
 
     Returns:
         The shortlist.
     """
+    if table is None:
+        return NO_SHORTLIST
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     pairs = np.stack([table[column].map(row_of).to_numpy(np.int64) for column in SHORTLIST[:2]], axis=1)
     return Shortlist(np.sort(pairs, axis=1), table["inliers"].to_numpy(np.int64))
@@ -213,12 +215,21 @@ def read_calibration(plain: Mapping[str, Any]) -> Calibration:
     return Calibration(**settings)
 
 
-def plain_matching(operating_points: Document, max_group_size: int | None) -> dict[str, Any]:
-    """Say how a model's embeddings are matched where their cosine is the similarity.
+def write_matching(
+    operating_points: Document,
+    max_group_size: int | None,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    calibration: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Say how a model's embeddings are matched.
 
     Args:
         operating_points: What each subset would choose for a pool of any size.
         max_group_size: Of the linkages that chose it.
+        similarity: What makes similarities.
+        geometry: How keypoints are compared.
+        calibration: From :func:`write_calibration`; none where similarities are not calibrated.
 
     Returns:
         ``operating_points``, ``max_group_size``, ``similarity``, ``geometry``, ``calibration``; plain values.
@@ -226,9 +237,9 @@ def plain_matching(operating_points: Document, max_group_size: int | None) -> di
     return {
         "operating_points": operating_points,
         "max_group_size": max_group_size,
-        "similarity": SimilarityParams().model_dump(mode="json"),
-        "geometry": GeometryParams().model_dump(mode="json"),
-        "calibration": None,
+        "similarity": similarity.model_dump(mode="json"),
+        "geometry": geometry.model_dump(mode="json"),
+        "calibration": calibration,
     }
 
 

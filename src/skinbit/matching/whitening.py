@@ -12,12 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
+from skinbit.matching.pairs import GRID_BITS, FloatArray, LabelArray, unit_vectors
 
 Kind = Literal["pca", "learned"]
-
-_FRACTION_BITS = 22
-"""Of embeddings (:func:`skinbit.matching.pairs.unit_vectors`), and so of their mean and of the differences to it."""
 
 _EXACT_BITS = 53
 """Whole numbers of so many bits are exact in float64, and so are their sums while they have no more."""
@@ -90,7 +87,7 @@ def fit_whitening(
     n_images, embedding_dim = embeddings.shape
     _check(n_images, embedding_dim, dim, shrinkage)
     wide = embeddings.astype(np.float64)
-    mean = _on_grid(wide.mean(axis=0), 2.0**_FRACTION_BITS)
+    mean = _on_grid(wide.mean(axis=0), 2.0**GRID_BITS)
     centred = wide - mean
     if kind == "pca":
         projection = _whitener(_shrunk(centred.T @ centred / n_images, shrinkage), dim or embedding_dim)
@@ -154,7 +151,7 @@ def _exact_directions(projection: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = np.take_along_axis(projection, np.argmax(np.abs(projection), axis=0)[None], axis=0)
     directions = projection * np.sign(largest)
     # A difference of two unit vectors' coordinates has at most 1 bit above the embeddings' grid; d of them are added.
-    bits = _EXACT_BITS - 1 - _FRACTION_BITS - int(np.ceil(np.log2(len(projection))))
+    bits = _EXACT_BITS - 1 - GRID_BITS - int(np.ceil(np.log2(len(projection))))
     exponents = np.ceil(np.log2(np.abs(largest)))
     return _on_grid(directions, 2.0 ** (bits - exponents))
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from skinbit.data.images import decode_image
 from skinbit.errors import InputError
+from skinbit.matching.clustering import root_of
 from skinbit.matching.geometry import match_pair
 from skinbit.matching.keypoints import KeypointTable
 from skinbit.matching.similarity import Shortlist
@@ -72,17 +73,11 @@ def strongest_links(
     within = [link for link in pairs if link[2] and group_of.get(link[0], -1) == group_of.get(link[1], -2)]
     links: list[list[tuple[int, int, int]]] = [[] for _ in groups]
     for a, b, n_inliers in sorted(within, key=lambda link: (-link[2], link[:2])):
-        end_a, end_b = _root(root, a), _root(root, b)
+        end_a, end_b = root_of(root, a), root_of(root, b)
         if end_a != end_b:
             root[end_b] = end_a
             links[group_of[a]].append((a, b, n_inliers))
     return [found[:n_links] for found in links]
-
-
-def _root(root: dict[int, int], row: int) -> int:
-    while root[row] != row:
-        row = root[row]
-    return row
 
 
 def draw_pairs(

@@ -25,7 +25,7 @@ from skinbit.matching.grouping import (
 )
 from skinbit.matching.keypoints import NO_TABLE
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import carry_over, read_points
+from skinbit.matching.operating_points import carry_to_pool
 from skinbit.matching.similarity import NO_SHORTLIST, read_rows, row_table, similarities_of_model
 from skinbit.params import (
     BackboneParams,
@@ -155,8 +155,7 @@ def choose_cut(
     if method not in CUTS:
         return write_cut(NO_CUT)
     n_images = len(new_photographs) + len(known_photographs)
-    subsets = read_points({method: known_cuts["operating_points"]}, method)
-    carried = carry_over(subsets, n_images, evaluation.pool_correction)
+    carried = carry_to_pool({method: known_cuts["operating_points"]}, n_images, evaluation.pool_correction)[method]
     chosen = tuple(fold for fold in carried.chosen if not math.isnan(fold))
     if known_cuts["given"] is not None:
         value, origin = known_cuts["given"], "as given"

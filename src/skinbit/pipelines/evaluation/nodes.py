@@ -30,9 +30,7 @@ from skinbit.matching.results import (
     thin_curves,
 )
 from skinbit.matching.similarity import (
-    NO_SHORTLIST,
     LabelledPool,
-    Shortlist,
     calibrate,
     judge_calibration,
     pool_similarities,
@@ -40,6 +38,7 @@ from skinbit.matching.similarity import (
     read_shortlist,
     shortlist_table,
     write_calibration,
+    write_matching,
 )
 from skinbit.params import (
     BackboneParams,
@@ -113,7 +112,7 @@ def calibrate_similarities(
     pools = {}
     for fold, (embedded, listed) in _by_fold(study, documents).items():
         labels = lesion_labels(lesions_of(embedded, split, fold))
-        pools[fold] = LabelledPool(embedded.values, labels, _shortlist(listed, embedded))
+        pools[fold] = LabelledPool(embedded.values, labels, read_shortlist(listed, embedded.image_ids))
     if len(pools) == 1:
         logger.warning("one fold runs, so its similarities are calibrated on its own pairs: figures are optimistic")
     others = {fold: [pool for n, pool in pools.items() if n != fold] or [pools[fold]] for fold in pools}
@@ -133,10 +132,6 @@ def _by_fold(study: StudyParams, documents: tuple[Any, ...]) -> dict[int, tuple[
     n_folds = len(study.folds)
     shortlists = documents[n_folds : 2 * n_folds] or (None,) * n_folds
     return dict(zip(study.folds, zip(documents[:n_folds], shortlists, strict=True), strict=True))
-
-
-def _shortlist(table: pd.DataFrame | None, embeddings: Embeddings) -> Shortlist:
-    return NO_SHORTLIST if table is None else read_shortlist(table, embeddings.image_ids)
 
 
 def evaluate_embeddings(
@@ -188,7 +183,7 @@ def _fold_similarities(
     shortlist: pd.DataFrame | None,
 ) -> FloatArray:
     fitted = None if calibration is None else read_calibration(calibration[str(fold)])
-    return pool_similarities(embeddings.values, params, _shortlist(shortlist, embeddings), fitted)
+    return pool_similarities(embeddings.values, params, read_shortlist(shortlist, embeddings.image_ids), fitted)
 
 
 def gather_cuts(
@@ -217,14 +212,9 @@ def gather_cuts(
     metrics, points, calibrations = documents[:n_folds], documents[n_folds : 2 * n_folds], documents[2 * n_folds :]
     folds = [read_points_table(kept, _as_mapping(table)) for table, kept in zip(metrics, points, strict=True)]
     cuts = write_points(folds)
-    matching = {
-        "operating_points": cuts,
-        "max_group_size": evaluation.max_group_size,
-        "similarity": experiment.similarity_params(similarity).model_dump(mode="json"),
-        "geometry": geometry.model_dump(mode="json"),
-        "calibration": calibrations[0]["all"] if calibrations else None,
-    }
-    return cuts, matching
+    calibration = calibrations[0]["all"] if calibrations else None
+    own = experiment.similarity_params(similarity)
+    return cuts, write_matching(cuts, evaluation.max_group_size, own, geometry, calibration)
 
 
 def judge_folds(

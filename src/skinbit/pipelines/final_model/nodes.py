@@ -27,7 +27,7 @@ from skinbit.matching.mistakes import find_mistakes, mistakes_document
 from skinbit.matching.operating_points import CarriedCut, Document, carry_to_pool
 from skinbit.matching.pairs import FloatArray
 from skinbit.matching.results import interval_metrics, metric_table
-from skinbit.matching.similarity import NO_SHORTLIST, SHORTLIST, read_shortlist, similarities_of_model
+from skinbit.matching.similarity import SHORTLIST, read_shortlist, similarities_of_model
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
@@ -87,7 +87,7 @@ def evaluate_test(
 
 
 def _similarities(embeddings: Embeddings, checkpoint: Checkpoint, shortlist: pd.DataFrame | None) -> FloatArray:
-    compared = NO_SHORTLIST if shortlist is None else read_shortlist(shortlist, embeddings.image_ids)
+    compared = read_shortlist(shortlist, embeddings.image_ids)
     return similarities_of_model(embeddings.values, checkpoint.header["matching"], compared)
 
 

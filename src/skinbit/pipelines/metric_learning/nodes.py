@@ -14,13 +14,15 @@ from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.matching.evaluation import evaluate_subset
 from skinbit.matching.methods import CUTS
 from skinbit.matching.operating_points import write_points
-from skinbit.matching.similarity import plain_matching
+from skinbit.matching.similarity import write_matching
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
     EvaluationParams,
     ExperimentParams,
+    GeometryParams,
     LossesParams,
+    SimilarityParams,
     TrainingBlock,
 )
 
@@ -200,6 +202,10 @@ def _with_fold_cuts(
     cuts = {cut: found.metrics[cut] for cut in CUTS.values()}
     # A fold's own model is matched by cosine: calibrations need other folds, and those are not trained yet.
     checkpoint = with_cuts(
-        trained.checkpoint, cuts, plain_matching(write_points([found.points]), evaluation.max_group_size)
+        trained.checkpoint,
+        cuts,
+        write_matching(
+            write_points([found.points]), evaluation.max_group_size, SimilarityParams(), GeometryParams(), None
+        ),
     )
     return checkpoint, history_table(trained.history), trained.embeddings
