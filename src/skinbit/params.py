@@ -447,7 +447,9 @@ class EvaluationParams(Block):
     strata: Annotated[tuple[str, ...], BeforeValidator(_split_joined)] = Field(
         default=("anatom_site_general", "dx"), description="metadata columns to tell F1 apart by; where they exist"
     )
-
+    distractors: int | None = Field(
+        default=0, ge=0, description="lesions of one image put among each fold's for further figures; none: all"
+    )
     min_samples: Literal[1, 2] = Field(
         default=2,
         description="DBSCAN; 1 and 2 give the same groups, more would leave a lesion's only pair unmatched",
@@ -622,6 +624,15 @@ class Parameters(Block):
         return self
 
     @model_validator(mode="after")
+    def _distractors_are_left_out(self) -> Self:
+        if self.has_distractors and self.data.min_images_per_lesion < 2:
+            raise ValueError(
+                "evaluation.distractors puts lesions of one image among the folds' lesions, but "
+                "data.min_images_per_lesion=1 has dealt them into the folds: set the one to 0, or the other to 2"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_fold_gets_a_lesion(self) -> Self:
         n_parts = self.split.n_folds + self.split.use_train_test_split
         if self.data.max_lesions is not None and self.data.max_lesions < n_parts:
@@ -643,6 +654,11 @@ class Parameters(Block):
                 "has weighed its directions already. Set it in experiments.<baseline>.similarity"
             )
         return self
+
+    @property
+    def has_distractors(self) -> bool:
+        """Tell whether folds are judged among lesions of one image, too."""
+        return self.evaluation.distractors != 0
 
     def similarity_of(self, experiment: str) -> SimilarityParams:
         """Give what makes the similarities of an experiment, its overrides applied."""

@@ -51,7 +51,7 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
 def _stages(parameters: Parameters, with_leaderboard: bool = True) -> dict[str, Pipeline]:
     """Give the stages of a study; each node is tagged with its stage, since a study's boxes are its experiments."""
     stages = {
-        "data_split": data_split.create_pipeline(),
+        "data_split": data_split.create_pipeline(parameters),
         "baseline_embeddings": baseline_embeddings.create_pipeline(parameters),
         "metric_learning": metric_learning.create_pipeline(parameters),
         "evaluation": evaluation.create_pipeline(parameters, with_leaderboard),

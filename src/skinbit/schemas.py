@@ -99,6 +99,12 @@ Rejected = pa.DataFrameSchema(
     name="rejected",
 )
 
+Distractors = pa.DataFrameSchema(
+    {"image_id": pa.Column(str, unique=True), "lesion_id": pa.Column(str, unique=True)},
+    strict=True,
+    name="distractors",
+)
+
 ImageIndex = pa.DataFrameSchema(
     {
         "image_id": pa.Column(str, unique=True),

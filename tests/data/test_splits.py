@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skinbit.data.splits import TEST, TEST_FOLD, TRAIN, choose_lesions, split_lesions
+from skinbit.data.splits import TEST, TEST_FOLD, TRAIN, choose_distractors, choose_lesions, split_lesions
 from skinbit.errors import InputError
 from skinbit.params import SplitParams
 from skinbit.schemas import Split
@@ -229,3 +229,33 @@ def test_choice_depends_on_the_seed_and_not_on_the_order_of_rows(split_of_60: pd
 
 def test_larger_choice_contains_the_smaller(split_of_60: pd.DataFrame) -> None:
     assert choose_lesions(split_of_60, 10, 42) < choose_lesions(split_of_60, 20, 42)
+
+
+class TestDistractors:
+    IMAGES = pd.DataFrame(
+        [("a1", "A"), ("a2", "A"), *((f"s{n}", f"S{n}") for n in range(9)), ("x", ""), ("y", "")],
+        columns=["image_id", "lesion_id"],
+    )
+
+    def test_are_lesions_of_one_image_and_never_blank_ones(self):
+        found = choose_distractors(self.IMAGES, None, seed=1)
+        assert found["image_id"].tolist() == [f"s{n}" for n in range(9)]
+
+    @given(st.integers(1, 9), st.permutations(range(13)))
+    def test_the_choice_depends_on_ids_and_seed_alone(self, number, order):
+        shuffled = self.IMAGES.iloc[list(order)]
+        chosen = choose_distractors(self.IMAGES, number, seed=4)
+        assert len(chosen) == number
+        assert set(choose_distractors(shuffled, number, seed=4)["image_id"]) == set(chosen["image_id"])
+
+    def test_more_are_chosen_beside_fewer(self):
+        few, more = (set(choose_distractors(self.IMAGES, number, seed=4)["image_id"]) for number in (3, 6))
+        assert few < more
+
+    def test_more_than_there_are_are_an_error_that_says_how_many(self):
+        with pytest.raises(InputError, match=r"asks for 10 lesions of one image; the metadata have 9\."):
+            choose_distractors(self.IMAGES, 10, seed=1)
+
+    def test_none_at_all_is_an_error_too(self):
+        with pytest.raises(InputError, match="asks for all lesions of one image; the metadata have 0"):
+            choose_distractors(self.IMAGES[:2], None, seed=1)

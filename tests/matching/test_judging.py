@@ -1,10 +1,13 @@
 """Figures at cuts that were chosen elsewhere, and where none could be chosen."""
 
+from itertools import combinations
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.judging import among_distractors, f1_intervals, judge_at, judge_strata, resample_f1
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs import cosine_similarities, unit_vectors
 
@@ -59,3 +62,40 @@ def test_without_a_column_there_is_no_stratum(columns):
     split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
     judged = judge_at(similarities(), LESIONS, ALL_CUTS, 4)
     assert judge_strata({0: judged.predicted}, split, split, columns, 100, 0).empty
+
+
+class TestAmongDistractors:
+    """Lesions of one image join no pair of one lesion, but can be joined by mistake."""
+
+    SINGLES: ClassVar[list[str]] = [f"single {n}" for n in range(15)]
+
+    def pool(self):
+        rng = np.random.default_rng(5)
+        centres = rng.normal(size=(10, 4))
+        values = np.concatenate(
+            [np.repeat(centres, 2, axis=0) + 0.3 * rng.normal(size=(20, 4)), rng.normal(size=(15, 4))]
+        )
+        return cosine_similarities(unit_vectors(values)), [*LESIONS, *self.SINGLES]
+
+    def test_f1_counts_every_pair_of_the_pool(self):
+        similar, lesions = self.pool()
+        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, rho=1.75)
+        pairs = list(combinations(range(len(lesions)), 2))
+        tp = sum(similar[a, b] >= 0.8 and lesions[a] == lesions[b] for a, b in pairs)
+        fp = sum(similar[a, b] >= 0.8 and lesions[a] != lesions[b] for a, b in pairs)
+        assert fp > 0
+        assert found["cosine_f1_distractors"] == pytest.approx(2 * tp / (tp + fp + 10))
+        assert found["rho_distractors"] == 1.75
+
+    def test_a_nearest_image_may_be_a_distractor(self):
+        similar, lesions = self.pool()
+        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, rho=1.75)
+        nearest = np.argmax(np.where(np.eye(len(lesions), dtype=bool), -2, similar), axis=1)
+        expected = np.mean([lesions[nearest[row]] == lesions[row] for row in range(20)])
+        assert found["recall_at_1_distractors"] == pytest.approx(expected)
+
+    def test_a_method_without_a_cut_has_no_figure(self):
+        similar, lesions = self.pool()
+        found = among_distractors(judge_at(similar, lesions, dict.fromkeys(CUTS, np.nan), 4), similar, lesions, 1.0)
+        assert np.isnan([found[f"{method}_f1_distractors"] for method in CUTS]).all()
+        assert found["mutual_f1_distractors"] > 0

@@ -6,7 +6,19 @@ import pytest
 from skinbit.matching.clustering import clusters_at, spanning_tree
 from skinbit.matching.operating_points import operating_points
 from skinbit.matching.pairs import cosine_similarities, positive_similarities, unit_vectors
-from skinbit.matching.pools import carried_cuts, distractor_curve, pool_curve, summarise_pools, threshold_curve
+from skinbit.matching.pools import (
+    DISTRACTORS,
+    SHARES,
+    average_curve,
+    carried_cuts,
+    curves_of_methods,
+    distractor_curve,
+    fold_pools,
+    mean_pools,
+    pool_curve,
+    summarise_pools,
+    threshold_curve,
+)
 from skinbit.matching.selection import Sweep, choice_at, select
 from skinbit.matching.uncertainty import mean_f1, predicted_pairs_at_threshold
 
@@ -125,6 +137,52 @@ class TestDistractorCurve:
     def test_more_than_there_are_are_refused(self):
         with pytest.raises(ValueError, match="4 lesions cannot be drawn from 3"):
             distractor_curve(*photographs(5, n_singles=3), threshold_curve, FIXED, [4], 1, 0)
+
+
+class TestFolds:
+    """What a fold's F1 would be in pools of other sizes, at cuts of the other folds."""
+
+    @staticmethod
+    def others(max_group_size=4):
+        """Give what two other folds would choose."""
+        folds = [photographs(15, seed=seed) for seed in (1, 2)]
+        return {
+            method: [operating_points(sweep(*fold, []), *limits, 30) for fold in folds]
+            for (method, sweep), limits in zip(
+                curves_of_methods(max_group_size).items(), [(-1.0, 1.0), (0.0, 2.0)], strict=True
+            )
+        }
+
+    def test_the_whole_fold_at_the_mean_cut_has_its_transfer_f1(self):
+        similarities, labels = photographs(20)
+        others = self.others()
+        found = fold_pools(similarities, labels, others, 4, seed=0).set_index(["method", "share", "rule"])["f1"]
+        for method, sweep_of in {"cosine": threshold_curve, "average": average_curve(4)}.items():
+            cut = np.mean([points.best_cut(1.0) for points in others[method]])
+            expected = choice_at(sweep_of(similarities, labels, [cut]), cut).f1
+            assert found[method, 1.0, "fixed"] == expected
+
+    def test_every_share_of_the_lesions_is_tried_and_smaller_pools_have_fewer_images(self):
+        found = fold_pools(*photographs(20), self.others(), 4, seed=0)
+        sizes = found[found["rule"] == "own"].set_index(["method", "share"])["n_images"]
+        assert sizes["cosine"].to_dict() == {share: 40 * share for share in SHARES} == sizes["average"].to_dict()
+
+    def test_among_distractors_all_lesions_of_several_images_stay(self):
+        found = fold_pools(*photographs(20, n_singles=40), self.others(), 4, 0, DISTRACTORS)
+        assert set(found["pool"]) == {"distractors"}
+        assert found.groupby("share")["n_images"].first().to_dict() == {share: 40 + 40 * share for share in SHARES}
+
+    def test_without_distractors_there_is_no_such_pool(self):
+        assert fold_pools(*photographs(20), self.others(), 4, 0, DISTRACTORS).empty
+
+    def test_folds_are_averaged_size_by_size(self):
+        folds = [fold_pools(*photographs(20, seed=seed), self.others(), 4, 0) for seed in (3, 4)]
+        keys = ["pool", "method", "share", "rule"]
+        mean = mean_pools(folds).set_index(keys)
+        first, second = (fold.set_index(keys)["f1"] for fold in folds)
+        assert mean["f1"].to_dict() == pytest.approx(((first + second) / 2).to_dict())
+        assert mean["std"].to_dict() == pytest.approx(((first - second).abs() / np.sqrt(2)).to_dict())
+        assert mean_pools(folds[:1])["std"].isna().all()
 
 
 class TestSummary:

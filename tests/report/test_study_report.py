@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
 from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import carry_to_pool, cuts_of_folds, write_points
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
+from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
+from skinbit.matching.pools import fold_pools, mean_pools
 from skinbit.matching.results import (
     add_gaps,
     curve_table,
@@ -85,7 +86,7 @@ class Study:
         found = [each for _, _, each in matched.values()]
         curves = [curve_table(each.sweeps) for each in found]
         points = write_points([each.points for each in found])
-        judgement, resampled, strata = self._judge(matched, points)
+        judgement, *details = self._judge(matched, points)
         metrics = [metric_table(each.metrics) for each in found]
         results = collect_results(self.params, points, judgement, *metrics, *curves, name=name)
         if has_test:
@@ -95,7 +96,7 @@ class Study:
         if not name.endswith("baseline"):
             histories = [pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.2], "f1": [np.nan, 0.3]}) for _ in found]
         self.results[name] = results
-        summary = summarise_experiment(self.params, results, resampled, strata, SETTINGS, *curves, *groups, *histories)
+        summary = summarise_experiment(self.params, results, *details, SETTINGS, *curves, *groups, *histories)
         self.summaries[name] = json.loads(json.dumps(summary))
 
     def _judge(self, matched, points):
@@ -106,7 +107,9 @@ class Study:
         sites = self.split.assign(site=np.where(self.split["lesion_id"].str[-1] < "3", "<b>back", "arm"))
         strata = judge_strata(predicted, self.split, sites, ["site"], EVALUATION.resamples, 42)
         figures = {fold: each.metrics for fold, each in judged.items()}
-        return judgement_table(figures, f1_intervals(resampled)), resampled, strata
+        others = others_of_folds(points, self.params.folds)
+        pools = [fold_pools(matched[fold][0], lesion_labels(matched[fold][1]), others[fold], 4, 42) for fold in matched]
+        return judgement_table(figures, f1_intervals(resampled)), resampled, strata, mean_pools(pools)
 
     def _test(self, matched, points):
         similarities, lesions, found = matched
@@ -452,6 +455,16 @@ class TestMethods:
         row = {"column": "dx", "stratum": "nv", "method": "cosine", "n_lesions": 3, "n_positive_pairs": 4}
         ((_, (stratum,)),) = stratum_tables([row | {"f1": 0.5, "low": 0.4, "high": 0.6}])
         assert [estimate.value for estimate in stratum.f1] == [0.5, None]
+
+    def test_f1_is_drawn_over_the_size_of_the_pool_with_a_line_per_way_to_choose_the_cut(self, study):
+        report = study.prepare()
+        for experiment in report.experiments:
+            by_threshold, by_linkage = experiment.pools
+            assert by_threshold.title == "Cosine threshold, fewer lesions"
+            assert [line.name for line in by_linkage.lines] == list(report.rules)
+            assert all(line.path.count("L") == 3 for line in by_threshold.lines)
+            own, *carried = (int(line.path.split()[-1]) for line in by_threshold.lines)
+            assert all(own <= other for other in carried), "the largest pool; higher is nearer to 0"
 
     def test_strata_hold_every_validation_lesion_the_largest_first(self, study):
         report = study.prepare()

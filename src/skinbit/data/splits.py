@@ -139,7 +139,39 @@ def choose_lesions(split: pd.DataFrame, n_lesions: int, seed: int) -> set[str]:
         The chosen lesion ids.
     """
     fold_of = split.drop_duplicates("lesion_id").set_index("lesion_id")["fold"]
-    ranked = sorted(fold_of.index, key=lambda lesion: hashlib.sha256(f"{seed}:{lesion}".encode()).digest())
+    ranked = _shuffled(fold_of.index.tolist(), seed)
     by_fold = [[lesion for lesion in ranked if fold_of[lesion] == fold] for fold in sorted(set(fold_of))]
     dealt = [lesion for round_ in zip_longest(*by_fold) for lesion in round_ if lesion is not None]
     return set(dealt[:n_lesions])
+
+
+def choose_distractors(images: pd.DataFrame, n_distractors: int | None, seed: int) -> pd.DataFrame:
+    """Choose lesions of one image, to be put among the lesions of every fold.
+
+    Args:
+        images: One row per image with ``image_id`` and ``lesion_id``, of all lesions.
+        n_distractors: How many; none: all.
+        seed: Of the choice.
+
+    Returns:
+        ``image_id, lesion_id`` in the order of ``images``.
+
+    Raises:
+        InputError: If there are fewer; says how many.
+    """
+    is_single = (images["lesion_id"] != "") & ~images["lesion_id"].duplicated(keep=False)
+    singles = images.loc[is_single, ["image_id", "lesion_id"]]
+    wanted = len(singles) if n_distractors is None else n_distractors
+    if not 0 < wanted <= len(singles):
+        raise InputError(
+            f"evaluation.distractors asks for {n_distractors or 'all'} lesions of one image; the metadata have "
+            f"{len(singles)}.\n  Remedy: add rows of lesions that were photographed once, or set "
+            f"evaluation.distractors={len(singles)}."
+        )
+    chosen = _shuffled(singles["lesion_id"].tolist(), seed)[:wanted]
+    return singles[singles["lesion_id"].isin(chosen)]
+
+
+def _shuffled(lesion_ids: list[str], seed: int) -> list[str]:
+    """Order lesions at random; the place of one among others depends on its id and the seed alone."""
+    return sorted(lesion_ids, key=lambda lesion: hashlib.sha256(f"{seed}:{lesion}".encode()).digest())

@@ -44,6 +44,20 @@ class Embeddings:
     description: Mapping[str, Any]
 
 
+def join_embeddings(first: Embeddings, second: Embeddings) -> Embeddings:
+    """Put the embeddings of two sets of images, made by one model, one after the other.
+
+    Args:
+        first: Of some images.
+        second: Of others.
+
+    Returns:
+        Of all.
+    """
+    values = np.concatenate([first.values, second.values])
+    return Embeddings((*first.image_ids, *second.image_ids), values, first.description)
+
+
 @dataclass(frozen=True)
 class Pixels:
     """Decoded photographs.

@@ -10,6 +10,7 @@ from skinbit.matching.clustering import clusters_at
 from skinbit.matching.evaluation import ALWAYS, merge_trees
 from skinbit.matching.group_metrics import judge_groups
 from skinbit.matching.methods import METHODS
+from skinbit.matching.metrics import recall_at_1
 from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.matching.strata import STRATUM_COLUMNS, f1_by_stratum
 from skinbit.matching.uncertainty import (
@@ -17,6 +18,7 @@ from skinbit.matching.uncertainty import (
     bootstrap_f1,
     interval,
     join_folds,
+    mean_f1,
     predicted_pairs_at_threshold,
     predicted_pairs_of_groups,
 )
@@ -68,6 +70,28 @@ def judge_at(
         for name in GROUP_FIGURES
     }
     return Judgement(metrics, {method: predicted[method] for method in METHODS if is_cut[method]})
+
+
+def among_distractors(
+    judged: Judgement, similarities: FloatArray, lesion_ids: list[str], rho: float
+) -> dict[str, float]:
+    """Name what a subset is worth among lesions of one image.
+
+    Args:
+        judged: Of the subset with the distractors, at cuts that were chosen elsewhere.
+        similarities: ``(n, n)`` float32 in [-1, 1], symmetric, of the same images.
+        lesion_ids: ``n`` true lesions.
+        rho: Images of the pool / images of the subsets that chose the cuts.
+
+    Returns:
+        ``<method>_f1_distractors``, NaN where a method has no cut; ``recall_at_1_distractors``; ``rho_distractors``.
+    """
+    f1 = {method: mean_f1([judged.predicted[method]]) if method in judged.predicted else np.nan for method in METHODS}
+    return {
+        **{f"{method}_f1_distractors": value for method, value in f1.items()},
+        "recall_at_1_distractors": recall_at_1(similarities, lesion_labels(lesion_ids)),
+        "rho_distractors": rho,
+    }
 
 
 def resample_f1(judged: Sequence[Mapping[str, PredictedPairs]], n_resamples: int, seed: int) -> pd.DataFrame:

@@ -223,6 +223,26 @@ def cuts_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[st
     return {fold: {method: cuts[fold] for method, cuts in carried.items()} for fold in folds}
 
 
+def others_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[str, list[OperatingPoints]]]:
+    """Give what chooses the cuts of folds: the other folds, or a single fold itself.
+
+    Args:
+        document: From :func:`write_points`, one entry per fold.
+        folds: Their numbers, in that order.
+
+    Returns:
+        By fold and method.
+    """
+    points = points_by_fold(document, folds)
+    return {
+        fold: {
+            method: [points[other][method] for other in folds if other != fold] or [points[fold][method]]
+            for method in document
+        }
+        for fold in folds
+    }
+
+
 def carry_to_pool(document: Document, n_images: int, is_corrected: bool) -> dict[str, CarriedCut]:
     """Choose the cut of every method for a pool.
 

@@ -11,12 +11,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from skinbit.matching.clustering import sweep_merges
+from skinbit.matching.linkage import linkage_tree
 from skinbit.matching.operating_points import OperatingPoints, carry_over
 from skinbit.matching.pairs import FloatArray, LabelArray
 from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import Sweep, choice_at, select
 from skinbit.matching.uncertainty import interval
 from skinbit.matching.verification import sweep_thresholds, with_tail
+
+LESIONS, DISTRACTORS = "lesions", "distractors"
+"""What a pool has fewer or more of: lesions of several images, or lesions of one."""
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Sizes of the pools of a fold: shares of its lesions, or of all distractors."""
+
+_DRAWS = 4
+"""Pools of each size and fold: their mean over the folds is what is shown."""
 
 SweepOf = Callable[[FloatArray, LabelArray, Sequence[float]], Sweep]
 """Gives the curve of a pool by its similarities ``(n, n)`` and labels ``(n,)``, exact at the given cuts, too."""
@@ -43,6 +54,34 @@ def threshold_curve(similarities: FloatArray, labels: LabelArray, thresholds: Se
     """
     head = sweep_thresholds(similarities, labels)
     return with_tail(head, similarities, rank_pairs(similarities, labels), thresholds)
+
+
+def average_curve(max_group_size: int | None) -> SweepOf:
+    """Give the whole curve of F1 over the cut of average linkage.
+
+    Args:
+        max_group_size: Groups do not grow larger; none: of any size.
+
+    Returns:
+        What gives the curve of a pool.
+    """
+
+    def sweep(similarities: FloatArray, labels: LabelArray, _: Sequence[float]) -> Sweep:
+        return sweep_merges(linkage_tree(similarities, "average", max_group_size), labels, "average")
+
+    return sweep
+
+
+def curves_of_methods(max_group_size: int | None) -> dict[str, SweepOf]:
+    """Give the methods whose F1 is followed over the size of the pool: pairs by threshold, and groups.
+
+    Args:
+        max_group_size: Of average linkage.
+
+    Returns:
+        By method.
+    """
+    return {"cosine": threshold_curve, "average": average_curve(max_group_size)}
 
 
 def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfSize]:
@@ -178,3 +217,51 @@ def summarise_pools(pools: pd.DataFrame) -> pd.DataFrame:
         for (size, rule), draws in pools.groupby(["size", "rule"], sort=False)
     ]
     return pd.DataFrame(rows, columns=["size", "rule", "n_images", "f1", "low", "high"])
+
+
+def fold_pools(
+    similarities: FloatArray,
+    labels: LabelArray,
+    others: Mapping[str, Sequence[OperatingPoints]],
+    max_group_size: int | None,
+    seed: int,
+    kind: str = LESIONS,
+) -> pd.DataFrame:
+    """Follow a fold's F1 over the size of its pool, at its own best cuts and at those that the other folds choose.
+
+    Args:
+        similarities: ``(n, n)`` float32, symmetric.
+        labels: ``(n,)``, the lesion of each image, 0 …
+        others: What the other folds would choose, by method.
+        max_group_size: Of average linkage.
+        seed: Of the pools.
+        kind: Pools of fewer lesions, or with fewer distractors.
+
+    Returns:
+        ``pool, method, share, rule, n_images, f1``: means over some pools of each of :data:`SHARES`.
+    """
+    curve = pool_curve if kind == LESIONS else distractor_curve
+    _, n_images = np.unique(labels, return_counts=True)
+    n_lesions = len(n_images) if kind == LESIONS else int((n_images == 1).sum())
+    sizes = {max(1, round(share * n_lesions)): share for share in SHARES} if n_lesions else {}
+    tables = []
+    for method, sweep_of in curves_of_methods(max_group_size).items():
+        cuts = carried_cuts(others[method])
+        found = summarise_pools(curve(similarities, labels, sweep_of, cuts, list(sizes), _DRAWS, seed))
+        tables.append(found.assign(pool=kind, method=method, share=found["size"].map(sizes)))
+    return pd.concat(tables, ignore_index=True)[["pool", "method", "share", "rule", "n_images", "f1"]]
+
+
+def mean_pools(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Average the folds' F1 over the size of the pool.
+
+    Args:
+        folds: From :func:`fold_pools`, one of each fold.
+
+    Returns:
+        ``pool, method, share, rule, n_images, f1, std``: the mean over the folds in which F1 is defined, and its
+        standard deviation (n - 1), NaN for a single fold.
+    """
+    keys = ["pool", "method", "share", "rule"]
+    grouped = pd.concat(folds, ignore_index=True).groupby(keys, sort=False)
+    return grouped.agg(n_images=("n_images", "mean"), f1=("f1", "mean"), std=("f1", "std")).reset_index()

@@ -161,36 +161,38 @@ def _warn_undefined(f1_of: Mapping[str, float]) -> None:
         logger.warning("%s: no positive pair, or no cut in the searched range; F1 is undefined", ", ".join(undefined))
 
 
-def interval_metrics(intervals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+def interval_metrics(intervals: Mapping[str, tuple[float, float]], of: str = "transfer") -> dict[str, float]:
     """Name the ends of the intervals of F1.
 
     Args:
         intervals: Low and high, by method.
+        of: Which F1: ``transfer`` or ``distractors``.
 
     Returns:
-        ``<method>_f1_transfer_low`` and ``_high``.
+        ``<method>_f1_<of>_low`` and ``_high``.
     """
     return {
-        f"{method}_f1_transfer_{end}": value
+        f"{method}_f1_{of}_{end}": value
         for method, ends in intervals.items()
         for end, value in zip(("low", "high"), ends, strict=True)
     }
 
 
 def judgement_table(
-    metrics: Mapping[int, Mapping[str, float]], intervals: Mapping[str, tuple[float, float]]
+    metrics: Mapping[int, Mapping[str, float]], intervals: Mapping[str, tuple[float, float]], of: str = "transfer"
 ) -> pd.DataFrame:
-    """Put figures of groups side by side, with mean and standard deviation, and the intervals of the mean F1.
+    """Put figures of every fold side by side, with mean and standard deviation, and the intervals of the mean F1.
 
     Args:
         metrics: Figures of each fold.
         intervals: Low and high, by method.
+        of: Which F1: see :func:`interval_metrics`.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std``; an interval is that of the mean, ``<method>_f1_transfer_low`` and ``_high``.
+        ``metric, fold_<k>, …, mean, std``; an interval is that of the mean, ``<method>_f1_<of>_low`` and ``_high``.
     """
     figures = _side_by_side({f"fold_{fold}": found for fold, found in metrics.items()})
-    bounds = interval_metrics(intervals)
+    bounds = interval_metrics(intervals, of)
     rows = pd.DataFrame({"metric": list(bounds), "mean": list(bounds.values())})
     return pd.concat([figures, rows], ignore_index=True)
 

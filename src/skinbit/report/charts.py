@@ -216,6 +216,26 @@ def history_chart(
     return Chart(title, x, y, lines)
 
 
+def pool_chart(title: str, curves: Mapping[str, Mapping[str, Column]], y: Axis) -> Chart:
+    """Draw F1 against the size of the pool.
+
+    Args:
+        title: Of the chart.
+        curves: Per rule by which the cut is chosen ``n_images`` and ``f1``; undefined values are None.
+        y: Axis of F1.
+
+    Returns:
+        A chart with a line per rule.
+    """
+    sizes = [size for curve in curves.values() for size in curve["n_images"] if size is not None]
+    x = make_axis("images in the pool", min(sizes, default=0), max(sizes, default=1), finest=1)
+    lines = tuple(
+        Line(name, colour, _straight_path(curve["n_images"], curve["f1"], x, y))
+        for colour, (name, curve) in enumerate(curves.items())
+    )
+    return Chart(title, x, y, lines)
+
+
 def _place(value_x: float, value_y: float, x: Axis, y: Axis) -> tuple[int, int]:
     return round(x.percent(value_x) * _SIDE / 100), _SIDE - round(y.percent(value_y) * _SIDE / 100)
 

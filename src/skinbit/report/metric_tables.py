@@ -51,6 +51,15 @@ _TOPICS = (
         ),
     ),
     (
+        "Among lesions of one image, at the cuts for a pool of that size",
+        "",
+        (
+            *((f"{name}_f1_distractors", f"F1: {method.title}", _F1) for name, method in METHODS.items()),
+            ("recall_at_1_distractors", "images whose nearest other image shows the same lesion", _F1),
+            ("rho_distractors", "images, as a multiple of those of a fold", _RATIO),
+        ),
+    ),
+    (
         "Subset and training",
         "",
         (
@@ -140,7 +149,8 @@ def _fill(
             for name, label, decimals in rows
             if name in figures
         )
-        yield Topic(title, found, _intervals(figures, method) if method else None)
+        if found:
+            yield Topic(title, found, _intervals(figures, method) if method else None)
 
 
 def _intervals(figures: Figures, method: str) -> tuple[str, Ends, Ends]:

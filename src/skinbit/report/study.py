@@ -10,7 +10,8 @@ import pandas as pd
 
 from skinbit.matching.judging import STRATIFIED
 from skinbit.matching.methods import CUTS, METHODS, PAGED
-from skinbit.report.charts import Axis, Chart, axis_from_zero, cut_label, f1_chart, history_chart
+from skinbit.matching.pools import DISTRACTORS, LESIONS
+from skinbit.report.charts import Axis, Chart, axis_from_zero, cut_label, f1_chart, history_chart, pool_chart
 from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
 from skinbit.report.findings import (
     Row,
@@ -36,7 +37,16 @@ from skinbit.report.method_tables import (
 from skinbit.report.metric_tables import Topic, topics
 
 Summary = Mapping[str, Any]
-"""Of an experiment: settings, figures, strata, resampled F1, thinned curves, groups by size, histories."""
+"""Of an experiment: settings, figures, strata, pools, resampled F1, thinned curves, groups by size, histories."""
+
+RULES = {
+    "own": "the pool's own best cut",
+    "corrected": "chosen for a pool of this size",
+    "fixed": "the mean of the folds' cuts, as it is",
+}
+"""How the cut of a pool is chosen, in words."""
+
+_POOLS = {LESIONS: "fewer lesions", DISTRACTORS: "among lesions of one image"}
 
 _BOARD = tuple(f"{method}_{column}" for method in PAGED for column in ("f1_mean", "f1_transfer_mean", "f1_test"))
 """Columns of the leaderboard that the page shows."""
@@ -138,6 +148,7 @@ class ExperimentReport:
         metrics: By topic.
         more_metrics: Likewise, of the methods that the leaderboard does not show.
         charts: F1 over every cut; loss and F1 over the training, where something was trained.
+        pools: F1 over the size of the pool, a line per rule by which the cut is chosen.
         sizes: Groups by size, of every fold and of all; and the lesions of all.
         pair_pages: Title and relative address.
         settings: By block, each with dotted names and values as text.
@@ -153,6 +164,7 @@ class ExperimentReport:
     metrics: tuple[Topic, ...]
     more_metrics: tuple[Topic, ...]
     charts: tuple[Chart, ...]
+    pools: tuple[Chart, ...]
     sizes: tuple[SizeRow, ...]
     pair_pages: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -170,6 +182,7 @@ class StudyReport:
         has_intervals: Intervals belong to the F1 that counts.
         methods: Titles, and whether they make groups.
         stratified: Titles of the methods whose F1 is told apart by stratum.
+        rules: How the cut of a pool is chosen, in the order of the lines.
         board: Leaderboard, best first.
         axis: Of the intervals.
         data: Of the study.
@@ -184,6 +197,7 @@ class StudyReport:
     has_intervals: bool
     methods: tuple[tuple[str, bool], ...]
     stratified: tuple[str, ...]
+    rules: tuple[str, ...]
     board: tuple[BoardRow, ...]
     axis: Axis
     data: DataSummary
@@ -229,6 +243,7 @@ def prepare_report(
         has_intervals=has_intervals(transfers, len(folds)),
         methods=tuple((method.title, method.is_group) for method in METHODS.values()),
         stratified=tuple(METHODS[method].title for method in STRATIFIED),
+        rules=tuple(RULES.values()),
         board=board,
         axis=axis,
         data=data,
@@ -322,6 +337,7 @@ def _experiment(
         metrics=metrics,
         more_metrics=more_metrics,
         charts=(*_f1_charts(summary, f1_axis), *_training_charts(summary["histories"], f1_axis)),
+        pools=tuple(_pool_charts(summary["pools"])),
         sizes=(*_group_sizes(summary["groups_by_size"]), lesions),
         pair_pages=_pair_pages(row.experiment) if has_test else (),
         settings=tuple((block, tuple(_flatten(values))) for block, values in _blocks(summary["settings"])),
@@ -346,6 +362,17 @@ def _training_charts(histories: Mapping[str, Mapping[str, Sequence[float | None]
         loss_axis = axis_from_zero("training loss", highest)
         yield history_chart("Training loss", named, "loss", loss_axis, mark_best=False)
         yield history_chart("F1 of the validation lesions, plain views", named, "f1", f1_axis, mark_best=True)
+
+
+def _pool_charts(rows: Sequence[Row]) -> Iterator[Chart]:
+    y = axis_from_zero("pairwise F1", max((row["f1"] or 0 for row in rows), default=0))
+    for pool, method in dict.fromkeys((row["pool"], row["method"]) for row in rows):
+        chosen = [row for row in rows if (row["pool"], row["method"]) == (pool, method)]
+        curves = {
+            words: {name: [row[name] for row in chosen if row["rule"] == rule] for name in ("n_images", "f1")}
+            for rule, words in RULES.items()
+        }
+        yield pool_chart(f"{METHODS[method].title}, {_POOLS[pool]}", curves, y)
 
 
 def _group_sizes(by_fold: Mapping[str, Mapping[str, int]]) -> Iterator[SizeRow]:

@@ -20,7 +20,7 @@ from skinbit.embedding.pixels import as_tensor
 from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray, lesion_labels
-from skinbit.params import AugmentationParams, BackboneParams, LossParams, TrainingParams
+from skinbit.params import AugmentationParams, BackboneParams, HeadParams, LossParams, TrainingParams
 from skinbit.training.fit import Fitted, Subset, Training, check_directions, fit
 from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
 from skinbit.training.losses import make_loss
@@ -192,6 +192,33 @@ def _fit(
     module.load_state_dict(fitted.weights)
     module.eval()
     return fitted
+
+
+def embed_by_head(checkpoint: Checkpoint, features: Features, compute: Compute) -> Embeddings:
+    """Embed other images with a head that was trained on a frozen backbone.
+
+    Args:
+        checkpoint: Of the head.
+        features: ``(n_images, n_test_views, feature_dim)`` of the images, by the backbone that it was trained on.
+        compute: Device, precision, threads.
+
+    Returns:
+        One embedding per image, test views averaged.
+
+    Raises:
+        InputError: If the features are of another backbone.
+    """
+    if checkpoint.header["weights_sha256"] != features.description["weights_sha256"]:
+        raise InputError(
+            "The head was trained on a backbone with other weights than those that made the features.\n"
+            "  Remedy: run baseline_embeddings and metric_learning again."
+        )
+    width = features.values.shape[2]
+    head = make_head(width, HeadParams.model_validate(checkpoint.header["head"]), checkpoint.header["seed"])
+    weights = {name.removeprefix("head."): tensor for name, tensor in checkpoint.tensors.items()}
+    head.load_state_dict(weights)
+    projected = _project(head.to(compute.device).eval(), features.values, compute)
+    return Embeddings(features.image_ids, average_views(projected), {"epoch": checkpoint.header["epoch"]})
 
 
 @torch.inference_mode()

@@ -88,6 +88,7 @@ def extract_features(
     experiment: ExperimentParams = NO_OVERRIDES,
     *,
     name: str,
+    file: str = "features",
 ) -> Features:
     """Run the images that are not in the cache through the backbone, once per test view.
 
@@ -103,6 +104,7 @@ def extract_features(
         seed: Draws the weights where they are not pretrained.
         experiment: What overrides the settings, if anything does.
         name: Of these features in the cache.
+        file: Likewise: of the images of the study, or of distractors.
 
     Returns:
         Features of all images used, in the order of the index.
@@ -115,7 +117,7 @@ def extract_features(
 
     image_ids = image_index["image_id"].tolist()
     keys = [features.feature_key(description, sha256) for sha256 in image_index["sha256"]]
-    stored = feature_cache(name, "features")
+    stored = feature_cache(name, file)
     row_of = {key: row for row, key in enumerate(stored.keys)}
     is_new = np.array([key not in row_of for key in keys])
     logger.info("%s: %d features from the cache, %d to compute", name, (~is_new).sum(), is_new.sum())
@@ -250,7 +252,39 @@ def embed_subset(
         Their embeddings, in the order of the split.
     """
     embeddings = baseline_embeddings(features, split.loc[split["fold"] == fold, "image_id"].tolist())
-    params = experiment.similarity_params(similarity).whitening
+    return _whitened(embeddings, features, split, experiment.similarity_params(similarity), fold)
+
+
+def embed_distractors(
+    distractor_features: Features,
+    features: Features,
+    split: pd.DataFrame,
+    experiment: ExperimentParams,
+    similarity: SimilarityParams,
+    *,
+    fold: int,
+) -> Embeddings:
+    """Make the baseline embeddings of the distractors as those of one fold's validation images are made.
+
+    Args:
+        distractor_features: Of all distractors.
+        features: Of all images used, where embeddings are whitened.
+        split: ``image_id, lesion_id, subset, fold``.
+        experiment: Its entry.
+        similarity: Whether embeddings are whitened, before the experiment's overrides.
+        fold: Which fold.
+
+    Returns:
+        One embedding per distractor.
+    """
+    embeddings = baseline_embeddings(distractor_features, list(distractor_features.image_ids))
+    return _whitened(embeddings, features, split, experiment.similarity_params(similarity), fold)
+
+
+def _whitened(
+    embeddings: Embeddings, features: Features, split: pd.DataFrame, similarity: SimilarityParams, fold: int
+) -> Embeddings:
+    params = similarity.whitening
     if params is None or not len(embeddings.values):
         return embeddings
     whitened = fit_to_training_lesions(features, split, fold, params).apply(embeddings.values)

@@ -14,6 +14,7 @@ from skinbit.params import Parameters
 from skinbit.pipelines.baseline_embeddings.nodes import (
     check_backbone,
     decode_photographs,
+    embed_distractors,
     embed_subset,
     extract_features,
     extract_training_views,
@@ -32,11 +33,22 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         prefix_datasets_with_namespace=False,
     )
     if any(parameters.similarity_of(name).verification for name in parameters.study.experiments):
-        inputs = ["images", "image_index", "keypoint_cache", "params:geometry", "params:data", "params:compute"]
-        node = Node(find_keypoints, inputs, "keypoints", name="find_keypoints")
-        shared += Pipeline([node], namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
+        shared += Pipeline(
+            _keypoints(parameters), namespace="baseline_embeddings", prefix_datasets_with_namespace=False
+        )
     baselines = [name for name in parameters.study.experiments if not parameters.experiments[name].is_trained]
     return sum((_embedding_pipeline(name, parameters) for name in baselines), shared)
+
+
+def _keypoints(parameters: Parameters) -> list[Node]:
+    settings = ["params:geometry", "params:data", "params:compute"]
+    nodes = [
+        Node(find_keypoints, ["images", "image_index", "keypoint_cache", *settings], "keypoints", name="find_keypoints")
+    ]
+    if parameters.has_distractors:
+        inputs = ["images", "distractor_index", "distractor_keypoint_cache", *settings]
+        nodes.append(Node(find_keypoints, inputs, "distractor_keypoints", name="find_distractor_keypoints"))
+    return nodes
 
 
 def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> list[Node]:
@@ -49,6 +61,8 @@ def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> 
     nodes = [Node(check_backbone, inputs, f"{name}_description", name=f"check_{name}")]
     if len(heads) + len(experiments) > len(trained):  # a baseline, or a head on frozen features
         nodes.append(_features(name, backbone, override))
+        if parameters.has_distractors:
+            nodes.append(_distractor_features(name, backbone, override))
     if trained:
         nodes.append(_pixels(name))
     if heads:
@@ -61,20 +75,26 @@ def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> 
 
 
 def _features(name: str, backbone: str, override: list[str]) -> Node:
-    inputs = [
-        "images",
-        "image_index",
-        f"{name}_description",
-        "feature_cache",
-        backbone,
-        "params:loader",
-        "params:compute",
-        "params:data",
-        "params:seed",
-        *override,
-    ]
+    inputs = ["images", "image_index", *_extraction(name, backbone, override)]
     extract = update_wrapper(partial(extract_features, name=name), extract_features)
     return Node(extract, inputs, f"{name}_features", name=f"extract_{name}_features")
+
+
+def _distractor_features(name: str, backbone: str, override: list[str]) -> Node:
+    inputs = ["images", "distractor_index", *_extraction(name, backbone, override)]
+    extract = partial(extract_features, name=name, file="distractor_features")
+    return Node(
+        update_wrapper(extract, extract_features),
+        inputs,
+        f"{name}_distractor_features",
+        name=f"extract_{name}_distractor_features",
+    )
+
+
+def _extraction(name: str, backbone: str, override: list[str]) -> list[str]:
+    """Name what makes features of photographs."""
+    settings = ["params:loader", "params:compute", "params:data", "params:seed"]
+    return [f"{name}_description", "feature_cache", backbone, *settings, *override]
 
 
 def _pixels(name: str) -> Node:
@@ -110,4 +130,15 @@ def _embedding_pipeline(experiment: str, parameters: Parameters) -> Pipeline:
         node = Node(embed, [features, "split", *settings], "embeddings", name="embed_subset")
         namespace = f"{experiment}.{subset}"
         embedded += Pipeline([node], namespace=namespace, inputs={features, "split"}, parameters=set(settings))
+        if parameters.has_distractors and fold != TEST_FOLD:
+            embedded += _distractor_embeddings(experiment, fold, parameters, settings)
     return embedded
+
+
+def _distractor_embeddings(experiment: str, fold: int, parameters: Parameters, settings: list[str]) -> Pipeline:
+    kinds = ("distractor_features", "features")
+    datasets = [*(f"{parameters.features_of(experiment)}_{kind}" for kind in kinds), "split"]
+    embed = update_wrapper(partial(embed_distractors, fold=fold), embed_distractors)
+    node = Node(embed, [*datasets, *settings], "distractor_embeddings", name="embed_distractors")
+    namespace = f"{experiment}.fold_{fold}"
+    return Pipeline([node], namespace=namespace, inputs=set(datasets), parameters=set(settings))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from skinbit.data.images import ImageFolder, check_images
 from skinbit.data.metadata import ROW, lesion_fates
-from skinbit.data.splits import choose_lesions, split_lesions
+from skinbit.data.splits import choose_distractors, choose_lesions, split_lesions
 from skinbit.errors import InputError
 from skinbit.params import DataParams, SplitParams
 from skinbit.report.console import describe_pairs
@@ -71,6 +71,46 @@ def index_images(assignment: pd.DataFrame, images: ImageFolder, data: DataParams
     records = check_images(images, used, data.max_pixels, "the metadata")
     bar = tqdm(records, total=len(used), unit="image", desc="checking images", disable=None)
     return pd.DataFrame(list(bar), columns=["image_id", "file", "sha256", "width", "height"])
+
+
+def draw_distractors(assignment: pd.DataFrame, n_distractors: int | None, seed: int) -> pd.DataFrame:
+    """Choose the lesions of one image that every fold is judged among; they are never trained on.
+
+    Args:
+        assignment: From :func:`assign_images`.
+        n_distractors: How many; none: all.
+        seed: Of the choice.
+
+    Returns:
+        ``image_id, lesion_id``.
+
+    Raises:
+        InputError: If there are fewer.
+    """
+    distractors = choose_distractors(assignment, n_distractors, seed)
+    logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(distractors))
+    return distractors
+
+
+def index_distractors(
+    assignment: pd.DataFrame, distractors: pd.DataFrame, images: ImageFolder, data: DataParams
+) -> pd.DataFrame:
+    """Find, read and decode every distractor, as the images of the study are.
+
+    Args:
+        assignment: From :func:`assign_images`.
+        distractors: From :func:`draw_distractors`.
+        images: The folder of photographs.
+        data: Pixel limit.
+
+    Returns:
+        ``image_id, file, sha256, width, height``.
+
+    Raises:
+        InputError: If images are missing, ambiguous or unreadable; lists them.
+    """
+    drawn = assignment[assignment["image_id"].isin(set(distractors["image_id"]))]
+    return index_images(drawn.assign(reason=""), images, data)
 
 
 def tabulate_split(

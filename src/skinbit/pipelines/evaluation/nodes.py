@@ -8,14 +8,23 @@ import pandas as pd
 
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
-from skinbit.embedding.tables import Embeddings
+from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.errors import InputError
 from skinbit.matching.evaluation import evaluate_similarities
-from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
-from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.judging import among_distractors, f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.keypoints import KeypointTable, join_tables
 from skinbit.matching.methods import CUTS
-from skinbit.matching.operating_points import Document, carry_to_pool, cuts_of_folds, points_by_fold, write_points
+from skinbit.matching.operating_points import (
+    Document,
+    carry_over,
+    carry_to_pool,
+    cuts_of_folds,
+    others_of_folds,
+    points_by_fold,
+    write_points,
+)
 from skinbit.matching.pairs import FloatArray, lesion_labels
+from skinbit.matching.pools import DISTRACTORS, fold_pools, mean_pools
 from skinbit.matching.results import (
     Fold,
     add_gaps,
@@ -83,6 +92,31 @@ def compare_keypoints(
     threads = resolve_compute(compute).threads
     found = shortlist_by_keypoints(embeddings.values, keypoints.select(embeddings.image_ids), geometry, threads)
     return shortlist_table(found, embeddings.image_ids)
+
+
+def compare_keypoints_among(
+    embeddings: Embeddings,
+    distractor_embeddings: Embeddings,
+    keypoints: KeypointTable,
+    distractor_keypoints: KeypointTable,
+    geometry: GeometryParams,
+    compute: ComputeParams,
+) -> pd.DataFrame:
+    """Compare each image of a fold, and each distractor, with its nearest among all of them by their keypoints.
+
+    Args:
+        embeddings: Of the fold's images.
+        distractor_embeddings: By the same model.
+        keypoints: Of at least the fold's images.
+        distractor_keypoints: Of the distractors.
+        geometry: How many are compared, and how.
+        compute: Number of threads.
+
+    Returns:
+        ``image_a, image_b, inliers``.
+    """
+    together = join_tables([keypoints.select(embeddings.image_ids), distractor_keypoints])
+    return compare_keypoints(join_embeddings(embeddings, distractor_embeddings), together, geometry, compute)
 
 
 def calibrate_similarities(
@@ -227,7 +261,7 @@ def judge_folds(
     similarity: SimilarityParams,
     seed: int,
     *documents: Any,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Group every fold's images at the cuts that the other folds choose for it; where one fold ran, at its own.
 
     Args:
@@ -244,21 +278,84 @@ def judge_folds(
 
     Returns:
         ``metric, fold_<k>, …, mean, std`` of groups and of intervals; the mean F1 of every method under resampled
-        lesions; and F1 by stratum.
+        lesions; F1 by stratum; and F1 over the size of the pool.
     """
     params = experiment.similarity_params(similarity)
     *tables, calibration = documents if params.is_calibrated else (*documents, None)
-    cuts = cuts_of_folds(operating_points, study.folds)
-    judged = {}
+    cuts, others = cuts_of_folds(operating_points, study.folds), others_of_folds(operating_points, study.folds)
+    judged, pools = {}, []
     for fold, (embedded, listed) in _by_fold(study, tuple(tables)).items():
         similarities = _fold_similarities(embedded, params, fold, calibration, listed)
         lesion_ids = lesions_of(embedded, split, fold)
         judged[fold] = judge_at(similarities, lesion_ids, cuts[fold], evaluation.max_group_size)
+        labels = lesion_labels(lesion_ids)
+        pools.append(fold_pools(similarities, labels, others[fold], evaluation.max_group_size, seed))
     predicted = {fold: found.predicted for fold, found in judged.items()}
     resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
     figures = {fold: found.metrics for fold, found in judged.items()}
     strata = judge_strata(predicted, split, metadata, evaluation.strata, evaluation.resamples, seed)
-    return judgement_table(figures, f1_intervals(resampled)), resampled, strata
+    return judgement_table(figures, f1_intervals(resampled)), resampled, strata, mean_pools(pools)
+
+
+def judge_among_distractors(
+    study: StudyParams,
+    operating_points: Document,
+    split: pd.DataFrame,
+    distractors: pd.DataFrame,
+    judgement: pd.DataFrame,
+    pools: pd.DataFrame,
+    evaluation: EvaluationParams,
+    experiment: ExperimentParams,
+    similarity: SimilarityParams,
+    seed: int,
+    *documents: Any,
+    name: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Judge every fold's images among lesions of one image, at the cuts that the other folds choose for such a pool.
+
+    Args:
+        study: The folds that run.
+        operating_points: What every fold would choose.
+        split: Tells the lesion of each image.
+        distractors: ``image_id, lesion_id``.
+        judgement: Figures without distractors, which these are added to.
+        pools: F1 over the size of the pool, likewise.
+        evaluation: Size of groups and of resampling, and whether cuts are chosen for the size of the pool.
+        experiment: Its entry.
+        similarity: What makes similarities, before the experiment's overrides.
+        seed: Of resampling and pools.
+        documents: Embeddings of every fold, in the order of ``study.folds``, then of the distractors by every fold's
+            model; then, where keypoints are compared, the shortlists of both together; then, where similarities are
+            calibrated, the calibrations.
+        name: Of the experiment.
+
+    Returns:
+        Judgement and pools with those among distractors.
+    """
+    params = experiment.similarity_params(similarity)
+    *tables, calibration = documents if params.is_calibrated else (*documents, None)
+    n_folds = len(study.folds)
+    together = tuple(map(join_embeddings, tables[:n_folds], tables[n_folds : 2 * n_folds]))
+    others = others_of_folds(operating_points, study.folds)
+    figures, predicted, curves = {}, [], []
+    for fold, (embedded, listed) in _by_fold(study, (*together, *tables[2 * n_folds :])).items():
+        similarities = _fold_similarities(embedded, params, fold, calibration, listed)
+        lesion_ids = [*split.loc[split["fold"] == fold, "lesion_id"], *distractors["lesion_id"]]
+        n_images = len(lesion_ids)
+        carried = {method: carry_over(by, n_images, evaluation.pool_correction) for method, by in others[fold].items()}
+        cuts = {method: cut.value for method, cut in carried.items()}
+        judged = judge_at(similarities, lesion_ids, cuts, evaluation.max_group_size)
+        figures[fold] = among_distractors(judged, similarities, lesion_ids, carried["cosine"].rho)
+        predicted.append(judged.predicted)
+        labels = lesion_labels(lesion_ids)
+        curves.append(fold_pools(similarities, labels, others[fold], evaluation.max_group_size, seed, DISTRACTORS))
+    rho = [found["rho_distractors"] for found in figures.values()]
+    logger.info(
+        "%s: folds among %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)
+    )
+    intervals = f1_intervals(resample_f1(predicted, evaluation.resamples, seed))
+    found = judgement_table(figures, intervals, of="distractors")
+    return pd.concat([judgement, found], ignore_index=True), pd.concat([pools, mean_pools(curves)], ignore_index=True)
 
 
 def collect_results(
@@ -328,6 +425,7 @@ def summarise_experiment(
     results: pd.DataFrame,
     resampled_f1: pd.DataFrame,
     strata: pd.DataFrame,
+    pools: pd.DataFrame,
     resolved_config: dict[str, Any],
     *tables: pd.DataFrame,
 ) -> dict[str, Any]:
@@ -338,6 +436,7 @@ def summarise_experiment(
         results: Of the experiment.
         resampled_f1: Mean F1 of every method under resampled lesions.
         strata: F1 by stratum.
+        pools: F1 over the size of the pool.
         resolved_config: Its settings.
         tables: Curves of every fold, then groups of every fold, then, where something was trained, histories of every
             fold, in the order of ``study.folds``.
@@ -354,6 +453,7 @@ def summarise_experiment(
         "settings": {name: block for name, block in resolved_config.items() if name != "loader"},
         "figures": figures.where(figures.notna(), None).to_dict(orient="index"),
         "strata": strata.astype(object).where(strata.notna(), None).to_dict(orient="records"),
+        "pools": pools.astype(object).where(pools.notna(), None).to_dict(orient="records"),
         "resampled_f1": resampled_f1.astype(object).where(resampled_f1.notna(), None).to_dict(orient="list"),
         "curves": {fold: thin_curves(table, CURVE_POINTS) for fold, table in curves.items()},
         "groups_by_size": {fold: group_sizes(table["cluster_id"].tolist()) for fold, table in clusters.items()},

@@ -10,8 +10,10 @@ from skinbit.pipelines.evaluation.nodes import (
     calibrate_similarities,
     collect_results,
     compare_keypoints,
+    compare_keypoints_among,
     evaluate_embeddings,
     gather_cuts,
+    judge_among_distractors,
     judge_folds,
     make_leaderboard,
     plot_f1,
@@ -62,6 +64,8 @@ def _plots(experiment: str, parameters: Parameters) -> list[Node]:
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
     folds = parameters.study.folds
     verified = [_verify(name, fold) for fold in folds if parameters.similarity_of(name).verification]
+    if verified and parameters.has_distractors:
+        verified += [_verify_among(name, fold) for fold in folds]
     evaluated = sum((_evaluate(name, fold, parameters) for fold in folds), sum(verified, Pipeline([])))
     return evaluated + _collection(name, parameters)
 
@@ -71,6 +75,14 @@ def _verify(experiment: str, fold: int) -> Pipeline:
     node = Node(compare_keypoints, ["embeddings", "keypoints", *settings], "shortlist", name="compare_keypoints")
     namespace = f"{experiment}.fold_{fold}"
     return Pipeline([node], namespace=namespace, inputs={"keypoints"}, parameters=set(settings))
+
+
+def _verify_among(experiment: str, fold: int) -> Pipeline:
+    settings, keypoints = ["params:geometry", "params:compute"], ["keypoints", "distractor_keypoints"]
+    inputs = ["embeddings", "distractor_embeddings", *keypoints, *settings]
+    node = Node(compare_keypoints_among, inputs, "distractor_shortlist", name="compare_keypoints_among")
+    namespace = f"{experiment}.fold_{fold}"
+    return Pipeline([node], namespace=namespace, inputs=set(keypoints), parameters=set(settings))
 
 
 def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
@@ -115,7 +127,10 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
     similarity = parameters.similarity_of(name)
     shortlists = [f"{fold}.shortlist" for fold in folds if similarity.verification]
     calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
-    summarised = [f"{name}.{kind}" for kind in ("results", "resampled_f1", "strata", "resolved_config")]
+    summarised = [f"{name}.{kind}" for kind in ("results", "resampled_f1", "strata", "pools", "resolved_config")]
+    judged = [f"{name}.{kind}" for kind in ("judgement", "resampled_f1", "strata", "pools")]
+    if parameters.has_distractors:
+        judged = [f"{name}.{kind}" for kind in ("fold_judgement", "resampled_f1", "strata", "fold_pools")]
     judging = ("split", "metadata", "params:evaluation", entry, "params:similarity", "params:seed")
     matching = ("params:evaluation", "params:similarity", "params:geometry")
     nodes = [
@@ -129,7 +144,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
         Node(
             judge_folds,
             ["params:study", f"{name}.operating_points", *judging, *embeddings, *shortlists, *calibration],
-            [f"{name}.{kind}" for kind in ("judgement", "resampled_f1", "strata")],
+            judged,
             name="judge_folds",
             namespace=name,
         ),
@@ -155,6 +170,8 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
             namespace=name,
         ),
     ]
+    if parameters.has_distractors:
+        nodes.append(_judge_among_distractors(name, parameters))
     if calibration:
         inputs = ["params:study", "split", entry, "params:similarity", *embeddings, *shortlists]
         nodes.append(
@@ -164,3 +181,28 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
         inputs = [collected, f"{name}.operating_points", f"{name}.final.results", "params:evaluation"]
         nodes.append(Node(add_test_results, inputs, f"{name}.results", name="add_test_results", namespace=name))
     return Pipeline(nodes)
+
+
+def _judge_among_distractors(name: str, parameters: Parameters) -> Node:
+    similarity = parameters.similarity_of(name)
+    kinds = ["embeddings", "distractor_embeddings", *(["distractor_shortlist"] if similarity.verification else [])]
+    by_fold = [f"{name}.fold_{fold}.{kind}" for kind in kinds for fold in parameters.study.folds]
+    joined = [f"{name}.{kind}" for kind in ("fold_judgement", "fold_pools")]
+    settings = [f"params:{block}" for block in ("evaluation", f"experiments.{name}", "similarity", "seed")]
+    calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
+    return Node(
+        update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors),
+        [
+            "params:study",
+            f"{name}.operating_points",
+            "split",
+            "distractors",
+            *joined,
+            *settings,
+            *by_fold,
+            *calibration,
+        ],
+        [f"{name}.judgement", f"{name}.pools"],
+        name="judge_among_distractors",
+        namespace=name,
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from skinbit.data.images import ImageFolder
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint, StateStore, with_cuts
 from skinbit.embedding.tables import Embeddings, Features, Pixels
@@ -18,9 +19,11 @@ from skinbit.matching.similarity import write_matching
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
+    DataParams,
     EvaluationParams,
     ExperimentParams,
     GeometryParams,
+    LoaderParams,
     LossesParams,
     SimilarityParams,
     TrainingBlock,
@@ -118,6 +121,58 @@ def fine_tune(
     roles = roles_of_fold(split, fold)
     trained = train(recipe, pixels, description, roles, training_states(name, f"fold_{fold}"))
     return _with_fold_cuts(trained, roles, evaluation)
+
+
+def embed_distractors_by_head(
+    checkpoint: Checkpoint, distractor_features: Features, training: TrainingBlock, compute: ComputeParams
+) -> Embeddings:
+    """Embed the distractors with the head of one fold.
+
+    Args:
+        checkpoint: Of the fold.
+        distractor_features: Of all distractors.
+        training: Number of threads, as in the training.
+        compute: Where to compute.
+
+    Returns:
+        One embedding per distractor.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.training.experiment import embed_by_head
+
+    return embed_by_head(checkpoint, distractor_features, replace(resolve_compute(compute), threads=training.threads))
+
+
+def embed_distractors_by_network(
+    checkpoint: Checkpoint,
+    distractor_index: pd.DataFrame,
+    images: ImageFolder,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    data: DataParams,
+) -> Embeddings:
+    """Embed the distractors with the fine-tuned network of one fold.
+
+    Args:
+        checkpoint: Of the fold.
+        distractor_index: ``image_id, file, sha256, width, height``.
+        images: The folder of photographs.
+        loader: Worker processes and batch size.
+        compute: Where to compute.
+        data: Pixel limit.
+
+    Returns:
+        One embedding per distractor.
+
+    Raises:
+        InputError: If an image gives no usable embedding.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.embedding.inference import embed_photographs
+
+    image_ids = distractor_index["image_id"].tolist()
+    values = embed_photographs(checkpoint, images, image_ids, loader, resolve_compute(compute), data.max_pixels)
+    return Embeddings(tuple(image_ids), values, {"epoch": checkpoint.header["epoch"]})
 
 
 def make_recipe(

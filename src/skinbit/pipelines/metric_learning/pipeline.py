@@ -5,7 +5,12 @@ from functools import partial, update_wrapper
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.params import Parameters
-from skinbit.pipelines.metric_learning.nodes import fine_tune, train_head
+from skinbit.pipelines.metric_learning.nodes import (
+    embed_distractors_by_head,
+    embed_distractors_by_network,
+    fine_tune,
+    train_head,
+)
 
 PARAMETERS = ("training", "losses", "evaluation", "compute", "seed")
 
@@ -14,7 +19,10 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the trainings of every trained experiment; baselines have none."""
     trained = [name for name in parameters.study.experiments if parameters.experiments[name].is_trained]
     folds = parameters.study.folds
-    return sum((_training(name, fold, parameters) for name in trained for fold in folds), Pipeline([]))
+    trainings = sum((_training(name, fold, parameters) for name in trained for fold in folds), Pipeline([]))
+    if not parameters.has_distractors:
+        return trainings
+    return sum((_distractor_embeddings(name, fold, parameters) for name in trained for fold in folds), trainings)
 
 
 def training_inputs(name: str, parameters: Parameters) -> tuple[list[str], list[str]]:
@@ -45,3 +53,13 @@ def _training(name: str, fold: int, parameters: Parameters) -> Pipeline:
         name=train.__name__,
     )
     return Pipeline([node], namespace=f"{name}.fold_{fold}", inputs=set(datasets), parameters=set(settings))
+
+
+def _distractor_embeddings(name: str, fold: int, parameters: Parameters) -> Pipeline:
+    is_frozen = parameters.backbone_of(name).frozen
+    embed = embed_distractors_by_head if is_frozen else embed_distractors_by_network
+    datasets = [f"{parameters.features_of(name)}_distractor_features"] if is_frozen else ["distractor_index", "images"]
+    settings = ["training", "compute"] if is_frozen else ["loader", "compute", "data"]
+    blocks = [f"params:{block}" for block in settings]
+    node = Node(embed, ["checkpoint", *datasets, *blocks], "distractor_embeddings", name="embed_distractors")
+    return Pipeline([node], namespace=f"{name}.fold_{fold}", inputs=set(datasets), parameters=set(blocks))

@@ -1,0 +1,120 @@
+"""Folds judged among lesions of one image: what the figures count, and what must not change."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.matching.operating_points import carry_over, others_of_folds
+from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
+from skinbit.params import SimilarityParams
+
+EXPERIMENTS = {
+    "whitened": {"backbone": "vit", "loss": "baseline", "similarity": {"whitening": {"kind": "pca", "dim": 16}}},
+    "head": {"backbone": "vit", "loss": "contrastive", "similarity": {"verification": True}},
+    "network": {"backbone": "resnet", "loss": "infonce"},
+}
+FOLDS = (0, 1)
+STUDY = {"sample_data": False, "experiments": "whitened+head+network", "folds": "0+1"}
+SHORT = {"frozen": {"epochs": 2}, "fine_tuned": {"epochs": 1}}
+SMALL = {
+    "split": {"n_folds": 2},
+    "loader": {"workers": 0},
+    "compute": {"threads": 1},
+    "experiments": EXPERIMENTS,
+    "training": SHORT,
+}
+
+
+@pytest.fixture(scope="module")
+def project(make_project, photographs, tmp_path_factory):
+    """A third of the lesions were photographed once; the study has run without distractors, and then with them."""
+    folder = tmp_path_factory.mktemp("archive")
+    (folder / "images").symlink_to(photographs / "images")
+    table = pd.read_csv(photographs / "data.csv", dtype=str)
+    lesions = sorted(table["lesion_id"].unique())
+    is_later = table["lesion_id"].isin(lesions[::3]) & table["lesion_id"].duplicated()
+    table[~is_later].to_csv(folder / "data.csv", index=False)
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(folder))
+        project.run(study=STUDY, **SMALL)
+        project.without = project.outputs()
+        project.run(study=STUDY, evaluation={"distractors": 10}, **SMALL)
+    return project
+
+
+def table(project, path):
+    ids = ("image_id", "lesion_id", "image_a", "image_b")
+    return pd.read_csv(project.root / "data/demo" / path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
+
+
+def embeddings(project, experiment, fold, kind):
+    path = project.root / f"data/demo/07_model_output/{experiment}/fold_{fold}/{kind}.safetensors"
+    return EmbeddingsDataset(filepath=str(path)).load()
+
+
+def test_distractors_are_lesions_of_one_image_that_no_fold_has(project):
+    distractors = table(project, "02_intermediate/distractors.csv")
+    split = table(project, "02_intermediate/split.csv")
+    assert len(distractors) == 10
+    assert not set(distractors["lesion_id"]) & set(split["lesion_id"])
+
+
+@pytest.mark.parametrize("kind", ["06_models", "02_intermediate/split.csv", "04_feature/vit/features", "embeddings.s"])
+def test_nothing_is_trained_or_dealt_otherwise_because_of_them(project, kind):
+    kept = {path: content for path, content in project.without.items() if kind in path}
+    assert kept
+    now = project.outputs()
+    assert {path: now[path] for path in kept} == kept
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_all_other_figures_stay_as_they_are(project, experiment):
+    with_them = table(project, f"08_reporting/{experiment}/results.csv").set_index("metric")
+    path = project.root / "without.csv"
+    path.write_bytes(project.without[f"08_reporting/{experiment}/results.csv"])
+    without = pd.read_csv(path, keep_default_na=False).set_index("metric")
+    added = with_them.index.difference(without.index)
+    assert all("distractors" in name for name in added)
+    assert with_them.drop(added).to_csv() == without.to_csv()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
+    from json import loads
+
+    folder = project.root / f"data/demo/08_reporting/{experiment}"
+    points = others_of_folds(loads((folder / "operating_points.json").read_text()), FOLDS)
+    split = table(project, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
+    distractors = table(project, "02_intermediate/distractors.csv").set_index("image_id")["lesion_id"]
+    reported = table(project, f"08_reporting/{experiment}/results.csv").set_index("metric")
+    for fold in FOLDS:
+        own, others = (embeddings(project, experiment, fold, kind) for kind in ("embeddings", "distractor_embeddings"))
+        image_ids = (*own.image_ids, *others.image_ids)
+        lesions = np.array([*split[list(own.image_ids)], *distractors[list(others.image_ids)]])
+        calibration, shortlist = None, None
+        if experiment == "head":
+            calibration = read_calibration(loads((folder / "calibration.json").read_text())[str(fold)])
+            shortlist = table(project, f"07_model_output/{experiment}/fold_{fold}/distractor_shortlist.csv")
+            assert shortlist["image_b"].isin(distractors.index).any()
+        similarities = pool_similarities(
+            np.concatenate([own.values, others.values]),
+            SimilarityParams(),
+            read_shortlist(shortlist, image_ids),
+            calibration,
+        )
+        cut = carry_over(points[fold]["cosine"], len(lesions), is_corrected=True)
+        once = np.triu(np.ones_like(similarities, dtype=bool), 1)
+        is_joined, is_positive = (similarities >= cut.value) & once, (lesions[:, None] == lesions) & once
+        tp, n_joined, n_positive = ((is_joined & is_positive).sum(), is_joined.sum(), is_positive.sum())
+        column = f"fold_{fold}"
+        assert float(reported.loc["cosine_f1_distractors", column]) == pytest.approx(2 * tp / (n_joined + n_positive))
+        assert float(reported.loc["rho_distractors", column]) == pytest.approx(cut.rho)
+
+
+def test_the_report_shows_them(project):
+    page = (project.root / "data/demo/08_reporting/report.html").read_text()
+    assert "Cosine threshold, among lesions of one image" in page
+    assert "Among lesions of one image, at the cuts for a pool of that size" in page
+    assert "among lesions of one image" not in project.without["08_reporting/report.html"].decode().lower()
