@@ -501,6 +501,12 @@ class ClusterParams(Block):
     margin: float | None = Field(
         default=None, ge=0, le=2, description="groups that change within it are to be checked; none: the folds' spread"
     )
+    single_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="about what share of the photographs shows a lesion that no other one shows, beyond the folds'",
+    )
     known: str | None = Field(default=None, description="CSV of photographs whose lesions are known")
     known_images: str | None = Field(default=None, description="their folder; none: images beside the CSV")
 

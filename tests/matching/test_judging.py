@@ -79,7 +79,7 @@ class TestAmongDistractors:
 
     def test_f1_counts_every_pair_of_the_pool(self):
         similar, lesions = self.pool()
-        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, rho=1.75)
+        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, 1.75, 0.4)
         pairs = list(combinations(range(len(lesions)), 2))
         tp = sum(similar[a, b] >= 0.8 and lesions[a] == lesions[b] for a, b in pairs)
         fp = sum(similar[a, b] >= 0.8 and lesions[a] != lesions[b] for a, b in pairs)
@@ -89,13 +89,15 @@ class TestAmongDistractors:
 
     def test_a_nearest_image_may_be_a_distractor(self):
         similar, lesions = self.pool()
-        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, rho=1.75)
+        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, 1.75, 0.4)
         nearest = np.argmax(np.where(np.eye(len(lesions), dtype=bool), -2, similar), axis=1)
         expected = np.mean([lesions[nearest[row]] == lesions[row] for row in range(20)])
         assert found["recall_at_1_distractors"] == pytest.approx(expected)
 
     def test_a_method_without_a_cut_has_no_figure(self):
         similar, lesions = self.pool()
-        found = among_distractors(judge_at(similar, lesions, dict.fromkeys(CUTS, np.nan), 4), similar, lesions, 1.0)
+        found = among_distractors(
+            judge_at(similar, lesions, dict.fromkeys(CUTS, np.nan), 4), similar, lesions, 1.0, 0.4
+        )
         assert np.isnan([found[f"{method}_f1_distractors"] for method in CUTS]).all()
         assert found["mutual_f1_distractors"] > 0

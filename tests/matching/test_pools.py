@@ -22,7 +22,7 @@ from skinbit.matching.pools import (
 from skinbit.matching.selection import Sweep, choice_at, select
 from skinbit.matching.uncertainty import mean_f1, predicted_pairs_at_threshold
 
-FIXED = {"fixed": lambda n_images: 0.6}
+FIXED = {"fixed": lambda n_images, share: 0.6}
 
 
 def photographs(n_lesions, n_singles=0, seed=0, noise=0.8):
@@ -58,7 +58,7 @@ class TestPoolCurve:
     @pytest.mark.parametrize("sweep_of", [threshold_curve, component_curve])
     def test_no_cut_is_better_than_the_own_one(self, sweep_of):
         similarities, labels = photographs(30, n_singles=10)
-        cuts = {str(cut): lambda _, cut=cut: cut for cut in (0.1, 0.3, 0.5, 0.7, 0.9)}
+        cuts = {str(cut): lambda *_, cut=cut: cut for cut in (0.1, 0.3, 0.5, 0.7, 0.9)}
         table = pool_curve(similarities, labels, sweep_of, cuts, [5, 20], n_draws=4, seed=0)
         f1 = table.pivot(index=["size", "draw"], columns="rule", values="f1").dropna()
         assert len(f1) > 4
@@ -66,14 +66,16 @@ class TestPoolCurve:
 
     def test_the_curve_is_exact_at_cuts_that_only_the_tail_reaches(self):
         similarities, labels = photographs(40)
-        loose = pool_curve(similarities, labels, threshold_curve, {"loose": lambda _: -0.7}, [40], 1, 0)
+        loose = pool_curve(similarities, labels, threshold_curve, {"loose": lambda *_: -0.7}, [40], 1, 0)
         expected = mean_f1([predicted_pairs_at_threshold(similarities, labels, -0.7)])
         assert loose.set_index("rule").loc["loose", "f1"] == expected
 
-    def test_a_rule_knows_the_number_of_images_of_the_pool_only(self):
+    def test_a_rule_knows_the_number_of_images_of_the_pool_and_how_many_are_alone_only(self):
         asked = []
-        pool_curve(*photographs(6), threshold_curve, {"any": lambda n: asked.append(n) or 0.5}, [2, 5], 2, 0)
-        assert asked == [4, 4, 10, 10]
+        rule = {"any": lambda *facts: asked.append(facts) or 0.5}
+        pool_curve(*photographs(6), threshold_curve, rule, [2, 5], 2, 0)
+        distractor_curve(*photographs(6, n_singles=4), threshold_curve, rule, [4], 1, 0)
+        assert asked == [(4, 0), (4, 0), (10, 0), (10, 0), (16, 0.25)]
 
     def test_pools_depend_on_their_size_and_the_seed_alone(self):
         images = photographs(25, n_singles=5)
@@ -96,8 +98,10 @@ class TestPoolCurve:
     def test_only_the_corrected_cut_depends_on_the_size_of_the_pool(self):
         points = [operating_points(threshold_curve(*photographs(15, seed=seed), []), -1.0, 1.0, 30) for seed in (1, 2)]
         cuts = carried_cuts(points)
-        assert cuts["fixed"](30) == cuts["fixed"](3000)
-        assert cuts["corrected"](30) < cuts["corrected"](3000)
+        assert cuts["fixed"](30, 0.5) == cuts["fixed"](3000, 0)
+        assert cuts["corrected"](30, 0) < cuts["corrected"](3000, 0)
+        assert cuts["corrected"](30, 0) == cuts["corrected"](30, 0.9)
+        assert cuts["informed"](30, 0) == cuts["corrected"](30, 0) < cuts["informed"](30, 0.9)
 
     def test_pools_without_positive_pair_are_undefined(self):
         table = pool_curve(*photographs(0, n_singles=4), threshold_curve, FIXED, [1, 3], 2, 0)
@@ -128,6 +132,13 @@ class TestDistractorCurve:
             assert without >= some >= all_of_them
         if sweep_of is threshold_curve:
             assert without > all_of_them
+
+    def test_a_cut_that_knows_their_share_is_better_than_one_that_knows_the_size_alone(self):
+        folds = [photographs(40, seed=seed, noise=0.5) for seed in range(1, 6)]
+        points = [operating_points(threshold_curve(*fold, []), -1.0, 1.0, len(fold[1])) for fold in folds]
+        archive = photographs(80, n_singles=400, noise=0.5)
+        found = distractor_curve(*archive, threshold_curve, carried_cuts(points), [400], 1, 0).set_index("rule")["f1"]
+        assert found["fixed"] < found["corrected"] < found["informed"] <= found["own"]
 
     def test_without_them_the_pool_is_that_of_the_other_lesions(self):
         similarities, labels = photographs(10, n_singles=5)

@@ -122,6 +122,18 @@ class TestGroups:
         assert found["cluster_id"].nunique() == (n_groups or len(found))
 
 
+    def test_the_more_photographs_are_alone_the_fewer_are_joined(self, studied, test_photographs, caplog):
+        shares = (0.0, 0.5, 0.99)
+        found = [
+            cluster(studied, test_photographs[0], experiment="vit_infonce", method="cosine", single_share=share)
+            for share in shares
+        ]
+        n_groups = [groups["cluster_id"].nunique() for groups in found]
+        assert n_groups == sorted(n_groups)
+        assert n_groups[0] < n_groups[-1]
+        assert "(rho), 99% of them without a partner" in caplog.text
+
+
 class TestAnyFolder:
     @pytest.mark.parametrize("n_images", [0, 1, 2])
     def test_of_few_photographs_works(self, studied, photographs, tmp_path, n_images):

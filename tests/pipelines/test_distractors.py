@@ -104,7 +104,7 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
             read_shortlist(shortlist, image_ids),
             calibration,
         )
-        cut = carry_over(points[fold]["cosine"], len(lesions), is_corrected=True)
+        cut = carry_over(points[fold]["cosine"], len(lesions), is_corrected=True, single_share=10 / len(lesions))
         once = np.triu(np.ones_like(similarities, dtype=bool), 1)
         is_joined, is_positive = (similarities >= cut.value) & once, (lesions[:, None] == lesions) & once
         tp, n_joined, n_positive = ((is_joined & is_positive).sum(), is_joined.sum(), is_positive.sum())
@@ -116,5 +116,5 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
 def test_the_report_shows_them(project):
     page = (project.root / "data/demo/08_reporting/report.html").read_text()
     assert "Cosine threshold, among lesions of one image" in page
-    assert "Among lesions of one image, at the cuts for a pool of that size" in page
+    assert "Among lesions of one image, at the cuts for such a pool" in page
     assert "among lesions of one image" not in project.without["08_reporting/report.html"].decode().lower()

@@ -73,7 +73,7 @@ def judge_at(
 
 
 def among_distractors(
-    judged: Judgement, similarities: FloatArray, lesion_ids: list[str], rho: float
+    judged: Judgement, similarities: FloatArray, lesion_ids: list[str], rho: float, single_share: float
 ) -> dict[str, float]:
     """Name what a subset is worth among lesions of one image.
 
@@ -82,15 +82,18 @@ def among_distractors(
         similarities: ``(n, n)`` float32 in [-1, 1], symmetric, of the same images.
         lesion_ids: ``n`` true lesions.
         rho: Images of the pool / images of the subsets that chose the cuts.
+        single_share: Share of distractors.
 
     Returns:
-        ``<method>_f1_distractors``, NaN where a method has no cut; ``recall_at_1_distractors``; ``rho_distractors``.
+        ``<method>_f1_distractors``, NaN where a method has no cut; ``recall_at_1_distractors``; ``rho_distractors``,
+        ``share_distractors``.
     """
     f1 = {method: mean_f1([judged.predicted[method]]) if method in judged.predicted else np.nan for method in METHODS}
     return {
         **{f"{method}_f1_distractors": value for method, value in f1.items()},
         "recall_at_1_distractors": recall_at_1(similarities, lesion_labels(lesion_ids)),
         "rho_distractors": rho,
+        "share_distractors": single_share,
     }
 
 

@@ -2,8 +2,10 @@
 
 Positive pairs grow with the number of images, negative ones with its square. A cut that is best on a fold is therefore
 too loose for a pool ρ times as large, where every true positive of the fold meets ρ times as many false ones: the
-best cut there maximises ``2·TP / (TP + ρ·FP + P)``; with ρ = 1 this is pairwise F1. The counts of all folds are added
-up first: near the best cut of a large pool a single fold has a handful of false positives, too few to choose by.
+best cut there maximises ``2·TP / (TP + ρ·FP + P)``; with ρ = 1 this is pairwise F1. Images whose lesion was
+photographed once are in no positive pair: where they are a share s of the pool, ρ / (1 - s) stands in place of ρ. The
+counts of all folds are added up first: near the best cut of a large pool a single fold has a handful of false
+positives, too few to choose by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,12 +92,13 @@ def mean_cut(subsets: Sequence[OperatingPoints]) -> CarriedCut:
     return CarriedCut(float(np.mean(defined)) if defined else float("nan"), chosen, 1.0)
 
 
-def pooled_cut(subsets: Sequence[OperatingPoints], n_images: int) -> CarriedCut:
+def pooled_cut(subsets: Sequence[OperatingPoints], n_images: int, single_share: float = 0.0) -> CarriedCut:
     """Choose the cut for a pool of another size by the counts of all subsets together.
 
     Args:
         subsets: Of one method.
         n_images: Of the pool.
+        single_share: Share of its images whose lesion was photographed once, beyond that of the subsets, in [0, 1).
 
     Returns:
         The cut; of equals the one that predicts the fewest pairs.
@@ -107,24 +110,28 @@ def pooled_cut(subsets: Sequence[OperatingPoints], n_images: int) -> CarriedCut:
     cuts = np.unique(np.concatenate([points.cuts for points in usable]))
     counts = [points.counts_at(cuts) for points in usable]
     tp, fp = (np.sum(kind, axis=0) for kind in zip(*counts, strict=True))
-    f1 = 2.0 * tp / (tp + rho * fp + sum(points.n_positive_pairs for points in usable))
+    met = 1.0 / (1.0 - single_share)
+    f1 = 2.0 * tp / (tp + met * rho * fp + sum(points.n_positive_pairs for points in usable))
     best = np.flatnonzero(f1 == f1.max())
     value = float(cuts[best[np.argmin(tp[best] + fp[best])]])
-    return CarriedCut(value, tuple(points.best_cut(n_images / points.n_images) for points in subsets), rho)
+    return CarriedCut(value, tuple(points.best_cut(met * n_images / points.n_images) for points in subsets), rho)
 
 
-def carry_over(subsets: Sequence[OperatingPoints], n_images: int, is_corrected: bool) -> CarriedCut:
+def carry_over(
+    subsets: Sequence[OperatingPoints], n_images: int, is_corrected: bool, single_share: float = 0.0
+) -> CarriedCut:
     """Choose the cut for a pool by what is best on other subsets.
 
     Args:
         subsets: Of one method.
         n_images: Of the pool.
-        is_corrected: Whether the size of the pool counts.
+        is_corrected: Whether size and single images of the pool count.
+        single_share: See :func:`pooled_cut`.
 
     Returns:
         By :func:`pooled_cut`, or else by :func:`mean_cut`.
     """
-    return pooled_cut(subsets, n_images) if is_corrected else mean_cut(subsets)
+    return pooled_cut(subsets, n_images, single_share) if is_corrected else mean_cut(subsets)
 
 
 def carry_to_folds(folds: Mapping[int, Mapping[str, OperatingPoints]], method: str) -> dict[int, float]:
@@ -243,18 +250,23 @@ def others_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[
     }
 
 
-def carry_to_pool(document: Document, n_images: int, is_corrected: bool) -> dict[str, CarriedCut]:
+def carry_to_pool(
+    document: Document, n_images: int, is_corrected: bool, single_share: float = 0.0
+) -> dict[str, CarriedCut]:
     """Choose the cut of every method for a pool.
 
     Args:
         document: Operating points of the folds.
         n_images: Of the pool.
         is_corrected: Whether the sizes of pool and folds count.
+        single_share: See :func:`pooled_cut`.
 
     Returns:
         By method.
     """
-    return {method: carry_over(read_points(document, method), n_images, is_corrected) for method in document}
+    return {
+        method: carry_over(read_points(document, method), n_images, is_corrected, single_share) for method in document
+    }
 
 
 def operating_points(sweep: Sweep, low: float, high: float, n_images: int) -> OperatingPoints:

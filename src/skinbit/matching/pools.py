@@ -32,8 +32,8 @@ _DRAWS = 4
 SweepOf = Callable[[FloatArray, LabelArray, Sequence[float]], Sweep]
 """Gives the curve of a pool by its similarities ``(n, n)`` and labels ``(n,)``, exact at the given cuts, too."""
 
-CutOfSize = Callable[[int], float]
-"""Gives the cut for a pool of so many images, knowing nothing else of it."""
+CutOfPool = Callable[[int, float], float]
+"""Gives the cut for a pool of so many images, of which such a share is of lesions of one image; knows nothing else."""
 
 OWN = "own"
 """The rule that every curve has: the pool's own best cut, which only its labels tell."""
@@ -84,19 +84,20 @@ def curves_of_methods(max_group_size: int | None) -> dict[str, SweepOf]:
     return {"cosine": threshold_curve, "average": average_curve(max_group_size)}
 
 
-def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfSize]:
-    """Give the two ways to carry the cuts of other subsets over to a pool.
+def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfPool]:
+    """Give the ways to carry the cuts of other subsets over to a pool.
 
     Args:
         subsets: The cuts of each that are best for pools of some size, of one method.
 
     Returns:
         ``fixed``: the mean of the subsets' own best cuts, whatever the pool. ``corrected``: the best one for a pool of
-        this size by their counts together.
+        this size by their counts together. ``informed``: likewise, knowing how many images are alone, too.
     """
     return {
-        "fixed": lambda n_images: carry_over(subsets, n_images, is_corrected=False).value,
-        "corrected": lambda n_images: carry_over(subsets, n_images, is_corrected=True).value,
+        "fixed": lambda n_images, _: carry_over(subsets, n_images, is_corrected=False).value,
+        "corrected": lambda n_images, _: carry_over(subsets, n_images, is_corrected=True).value,
+        "informed": lambda n_images, share: carry_over(subsets, n_images, True, share).value,
     }
 
 
@@ -104,7 +105,7 @@ def pool_curve(
     similarities: FloatArray,
     labels: LabelArray,
     sweep_of: SweepOf,
-    cuts: Mapping[str, CutOfSize],
+    cuts: Mapping[str, CutOfPool],
     sizes: Sequence[int],
     n_draws: int,
     seed: int,
@@ -135,7 +136,7 @@ def distractor_curve(
     similarities: FloatArray,
     labels: LabelArray,
     sweep_of: SweepOf,
-    cuts: Mapping[str, CutOfSize],
+    cuts: Mapping[str, CutOfPool],
     sizes: Sequence[int],
     n_draws: int,
     seed: int,
@@ -188,13 +189,14 @@ def _judge_pools(
     similarities: FloatArray,
     labels: LabelArray,
     sweep_of: SweepOf,
-    cuts: Mapping[str, CutOfSize],
+    cuts: Mapping[str, CutOfPool],
     pools: Sequence[_Pool],
 ) -> pd.DataFrame:
     judged = []
     for pool in pools:
         rows = np.flatnonzero(np.isin(labels, pool.lesions))
-        carried = {rule: cut_of(len(rows)) for rule, cut_of in cuts.items()}
+        share = float((np.unique(labels[rows], return_counts=True)[1] == 1).sum()) / len(rows)
+        carried = {rule: cut_of(len(rows), share) for rule, cut_of in cuts.items()}
         sweep = sweep_of(similarities[np.ix_(rows, rows)], labels[rows], list(carried.values()))
         choices = {OWN: select(sweep)} | {rule: choice_at(sweep, cut) for rule, cut in carried.items()}
         facts = (pool.size, pool.draw, len(rows), len(pool.lesions), sweep.n_positive_pairs)
@@ -247,6 +249,8 @@ def fold_pools(
     tables = []
     for method, sweep_of in curves_of_methods(max_group_size).items():
         cuts = carried_cuts(others[method])
+        if kind == LESIONS:
+            del cuts["informed"]  # folds are alike: what they have of single images is in their counts
         found = summarise_pools(curve(similarities, labels, sweep_of, cuts, list(sizes), _DRAWS, seed))
         tables.append(found.assign(pool=kind, method=method, share=found["size"].map(sizes)))
     return pd.concat(tables, ignore_index=True)[["pool", "method", "share", "rule", "n_images", "f1"]]

@@ -51,12 +51,13 @@ _TOPICS = (
         ),
     ),
     (
-        "Among lesions of one image, at the cuts for a pool of that size",
+        "Among lesions of one image, at the cuts for such a pool",
         "",
         (
             *((f"{name}_f1_distractors", f"F1: {method.title}", _F1) for name, method in METHODS.items()),
             ("recall_at_1_distractors", "images whose nearest other image shows the same lesion", _F1),
             ("rho_distractors", "images, as a multiple of those of a fold", _RATIO),
+            ("share_distractors", "share of them whose lesion was photographed once", _F1),
         ),
     ),
     (

@@ -43,6 +43,7 @@ RULES = {
     "own": "the pool's own best cut",
     "corrected": "chosen for a pool of this size",
     "fixed": "the mean of the folds' cuts, as it is",
+    "informed": "chosen for its size and its share of single images",
 }
 """How the cut of a pool is chosen, in words."""
 
@@ -234,6 +235,7 @@ def prepare_report(
     lesions = _size_row(
         "lesions of these folds", dict(images_per_lesion(split.loc[split["fold"].isin(folds), "lesion_id"]))
     )
+    ruled = {pool["rule"] for summary in summaries.values() for pool in summary["pools"]}
     resampled = summaries[rows[0]["experiment"]]["resampled_f1"] if has_intervals(transfers, len(folds)) else {}
     return StudyReport(
         headline=headline(rows),
@@ -243,7 +245,7 @@ def prepare_report(
         has_intervals=has_intervals(transfers, len(folds)),
         methods=tuple((method.title, method.is_group) for method in METHODS.values()),
         stratified=tuple(METHODS[method].title for method in STRATIFIED),
-        rules=tuple(RULES.values()),
+        rules=tuple(words for rule, words in RULES.items() if rule in ruled),
         board=board,
         axis=axis,
         data=data,
@@ -371,6 +373,7 @@ def _pool_charts(rows: Sequence[Row]) -> Iterator[Chart]:
         curves = {
             words: {name: [row[name] for row in chosen if row["rule"] == rule] for name in ("n_images", "f1")}
             for rule, words in RULES.items()
+            if any(row["rule"] == rule for row in rows)
         }
         yield pool_chart(f"{METHODS[method].title}, {_POOLS[pool]}", curves, y)
 

@@ -155,13 +155,16 @@ def choose_cut(
     if method not in CUTS:
         return write_cut(NO_CUT)
     n_images = len(new_photographs) + len(known_photographs)
-    carried = carry_to_pool({method: known_cuts["operating_points"]}, n_images, evaluation.pool_correction)[method]
+    points = {method: known_cuts["operating_points"]}
+    carried = carry_to_pool(points, n_images, evaluation.pool_correction, cluster.single_share)[method]
     chosen = tuple(fold for fold in carried.chosen if not math.isnan(fold))
     if known_cuts["given"] is not None:
         value, origin = known_cuts["given"], "as given"
     elif chosen:
         value = carried.value
         origin = f"of the model, for {n_images} photographs, {carried.rho:.2f} times as many as in a fold (rho)"
+        if cluster.single_share and evaluation.pool_correction:
+            origin += f", {cluster.single_share:.0%} of them without a partner"
     else:
         value, origin = known_cuts["value"], "of the model"
     cut = plan_cut(method, value, chosen, cluster.margin)

@@ -342,10 +342,14 @@ def judge_among_distractors(
         similarities = _fold_similarities(embedded, params, fold, calibration, listed)
         lesion_ids = [*split.loc[split["fold"] == fold, "lesion_id"], *distractors["lesion_id"]]
         n_images = len(lesion_ids)
-        carried = {method: carry_over(by, n_images, evaluation.pool_correction) for method, by in others[fold].items()}
+        share = len(distractors) / n_images
+        carried = {
+            method: carry_over(points, n_images, evaluation.pool_correction, share)
+            for method, points in others[fold].items()
+        }
         cuts = {method: cut.value for method, cut in carried.items()}
         judged = judge_at(similarities, lesion_ids, cuts, evaluation.max_group_size)
-        figures[fold] = among_distractors(judged, similarities, lesion_ids, carried["cosine"].rho)
+        figures[fold] = among_distractors(judged, similarities, lesion_ids, carried["cosine"].rho, share)
         predicted.append(judged.predicted)
         labels = lesion_labels(lesion_ids)
         curves.append(fold_pools(similarities, labels, others[fold], evaluation.max_group_size, seed, DISTRACTORS))
