@@ -1,5 +1,8 @@
 """Contracts of the tables: what the catalog checks on load and save, and what a raw metadata file must hold."""
 
+import math
+
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
@@ -133,6 +136,101 @@ OperatingPoints = pa.DataFrameSchema(
     strict=True,
     name="operating_points",
 )
+
+
+def _number(low: float = -math.inf, high: float = math.inf, *, required: bool = True, regex: bool = False) -> pa.Column:
+    """Give a column of finite numbers in a range, whole or not; empty where a figure is undefined."""
+
+    def fits(values: "pd.Series[float]") -> "pd.Series[bool] | bool":
+        if not pd.api.types.is_numeric_dtype(values):
+            return values.empty
+        return values.isna() | (np.isfinite(values) & values.between(low, high))
+
+    return pa.Column(
+        checks=pa.Check(fits, name="finite number in range"), nullable=True, required=required, regex=regex
+    )
+
+
+def _count() -> pa.Column:
+    """Give a column of whole numbers from 0 on; a table without rows knows no type."""
+
+    def fits(values: "pd.Series[int]") -> "pd.Series[bool] | bool":
+        return values.empty or (pd.api.types.is_integer_dtype(values) and values.ge(0))
+
+    return pa.Column(checks=pa.Check(fits, name="whole numbers from 0 on"))
+
+
+Metrics = pa.DataFrameSchema(
+    {"metric": pa.Column(str, unique=True, required=False), "value": _number(required=False)},
+    checks=[pa.Check(lambda table: table.empty or {"metric", "value"} <= {*table.columns}, name="metric and value")],
+    name="results",
+)
+"""Figures of a fold, or of a test subset that has none yet: an empty table."""
+
+FoldFigures = pa.DataFrameSchema(
+    {
+        "metric": pa.Column(str, unique=True),
+        r"^(fold_\d+|mean|std|test)$": _number(required=False, regex=True),
+    },
+    checks=[pa.Check(lambda table: {"mean", "std"} <= {*table.columns}, name="mean and std")],
+    name="results",
+)
+
+History = pa.DataFrameSchema(
+    {
+        "epoch": pa.Column("int64", pa.Check.ge(1), unique=True),
+        "loss": _number(),
+        "f1": _number(0, 1),
+        "recall_at_1": _number(0, 1),
+        "learning_rate": _number(0),
+    },
+    name="history",
+)
+
+Strata = pa.DataFrameSchema(
+    {
+        "column": pa.Column(str),
+        "method": pa.Column(str, pa.Check.isin(list(METHODS))),
+        "stratum": pa.Column(str),
+        **{name: _number(0) for name in ("n_lesions", "n_positive_pairs", "tp", "fp")},
+        **{name: _number(0, 1) for name in ("precision", "recall", "f1", "low", "high")},
+    },
+    name="strata",
+)
+
+ResampledF1 = pa.DataFrameSchema(
+    {f"^({'|'.join(METHODS)})$": _number(0, 1, regex=True)}, strict=True, name="resampled_f1"
+)
+
+Photographs = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "file": pa.Column(str, pa.Check.str_matches(r"^[^/\x00]+\Z")),  # in its folder, not somewhere else
+        "sha256": pa.Column(str, pa.Check.str_matches(r"^[0-9a-f]{64}\Z")),
+        "lesion_id": pa.Column(str, pa.Check.str_length(min_value=1), required=False),
+    },
+    strict=True,
+    name="photographs",
+)
+
+RowPairs = pa.DataFrameSchema(
+    {name: _count() for name in ("row_a", "row_b", "inliers")},
+    strict=True,
+    name="cluster_shortlist",
+)
+
+ClusteredImages = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "cluster_id": _count(),
+        "similarity_to_nearest": _number(-1.01, 1.01),
+        "lesion_id": pa.Column(str, required=False),
+    },
+    strict=True,
+    name="clustered_images",
+)
+
+Unreadable = pa.DataFrameSchema({"file": pa.Column(str), "reason": pa.Column(str)}, strict=True, name="unreadable")
 
 Shortlist = pa.DataFrameSchema(
     {"image_a": pa.Column(str), "image_b": pa.Column(str), "inliers": pa.Column("int64", pa.Check.ge(0))},

@@ -19,11 +19,13 @@ from skinbit.embedding.pixels import Decoding, as_tensor
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
 from skinbit.matching.methods import CUTS
+from skinbit.matching.similarity import write_matching
 from skinbit.params import (
     AugmentationParams,
     BackboneParams,
     ContrastiveParams,
     ExperimentParams,
+    GeometryParams,
     HeadParams,
     LoaderParams,
     PoolingParams,
@@ -51,7 +53,7 @@ POOLED = BackboneParams(
 ROLES = Roles(tuple("abcde"), tuple("vvwww"), tuple("gf"), tuple("xx"), chooses_epoch=True)
 
 RESULTS = pd.DataFrame({"metric": list(CUTS.values()), "mean": [0.5, 0.25, 0.3, 0.4]})
-MATCHING: dict[str, Any] = {"operating_points": {}}
+MATCHING: dict[str, Any] = write_matching({}, 4, SimilarityParams(), GeometryParams(), None)
 
 
 class NoStore:
