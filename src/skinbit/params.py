@@ -201,7 +201,7 @@ _RANDOM_MODEL_ARGS = {"attn_drop_rate", "drop_path_rate", "drop_rate", "pos_drop
 
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9]\w*(\.\w+)?", re.ASCII)
-_WORD = re.compile(r"\w{1,64}", re.ASCII)
+_WORD = re.compile(r"\w{0,64}", re.ASCII)
 
 
 def _is_plain(value: Any) -> bool:

@@ -11,6 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from skinbit.embedding import backbones
 from skinbit.embedding.backbones import Backbone, PooledLevels, load_backbone
 from skinbit.errors import InputError
 from skinbit.params import BackboneParams, PoolingParams
@@ -314,9 +315,11 @@ def test_pooled_backbone_gives_one_unit_vector_per_level(model: str) -> None:
     np.testing.assert_allclose((features**2).sum(axis=1), 2, rtol=1e-5)
 
 
-def test_preprocessing_is_that_of_the_models_own_configuration() -> None:
+def test_preprocessing_is_that_of_the_models_own_configuration(monkeypatch) -> None:
     own = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "nearest", "crop_pct": 0.7}
-    preprocessing = load_backbone(settings(model_args={"pretrained_cfg_overlay": own}), 1).preprocessing
+    arguments = backbones._creation_arguments
+    monkeypatch.setattr(backbones, "_creation_arguments", lambda _: arguments(_) | {"pretrained_cfg_overlay": own})
+    preprocessing = load_backbone(settings(), 1).preprocessing
     assert {name: getattr(preprocessing, name) for name in own} == own
     assert preprocessing.image_size == SIZE
 
