@@ -7,7 +7,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from skinbit.data.metadata import ROW
+from skinbit.data.metadata import ROW, reads_as_formula
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.errors import ProblemList
 from skinbit.matching.methods import CUTS, METHODS
@@ -15,7 +15,7 @@ from skinbit.matching.methods import CUTS, METHODS
 # Letters, digits and a few signs in any script; no path separators, drive letters or leading dots.
 _SAFE_ID = r"^(?!\.)[^/\\:\x00-\x1f\x7f]{1,200}$"
 
-_BLANK, _UNSAFE, _DOUBLED = "blank", "unsafe", "doubled"
+_BLANK, _UNSAFE, _DOUBLED, _FORMULA = "blank", "unsafe", "doubled", "formula"
 _REMEDIES = {
     _BLANK: ("rows without an image_id", "fill them in, or remove the rows"),
     _UNSAFE: (
@@ -25,6 +25,10 @@ _REMEDIES = {
     _DOUBLED: (
         "rows with an image_id that another row has",
         "keep one row per image; an image shows one lesion",
+    ),
+    _FORMULA: (
+        "ids that a spreadsheet would take for a formula",
+        "an id begins neither with = or @ nor, but for a number, with + or -; rename them here and in the image folder",
     ),
 }
 
@@ -36,9 +40,16 @@ _RAW = pa.DataFrameSchema(
                 pa.Check(lambda ids: ids != "", name=_BLANK),
                 pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE),
                 pa.Check(lambda ids: (ids == "") | ~ids.duplicated(keep=False), name=_DOUBLED),
+                pa.Check(lambda ids: ~ids.map(reads_as_formula), name=_FORMULA),
             ],
         ),
-        "lesion_id": pa.Column(str, pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE)),
+        "lesion_id": pa.Column(
+            str,
+            [
+                pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE),
+                pa.Check(lambda ids: ~ids.map(reads_as_formula), name=_FORMULA),
+            ],
+        ),
     }
 )
 
@@ -202,35 +213,45 @@ ResampledF1 = pa.DataFrameSchema(
     {f"^({'|'.join(METHODS)})$": _number(0, 1, regex=True)}, strict=True, name="resampled_f1"
 )
 
+
+def _text(pattern: str = r"[\s\S]*", *, unique: bool = False, required: bool = True) -> pa.Column:
+    """Give a column of texts that match a pattern completely; a table without rows knows no type."""
+
+    def fits(values: "pd.Series[str]") -> "pd.Series[bool] | bool":
+        if not pd.api.types.is_string_dtype(values):
+            return values.empty
+        return values.str.fullmatch(pattern)
+
+    return pa.Column(checks=pa.Check(fits, name=f"text like {pattern}"), unique=unique, required=required)
+
+
 Photographs = pa.DataFrameSchema(
     {
-        "image_id": pa.Column(str, unique=True),
-        "file": pa.Column(str, pa.Check.str_matches(r"^[^/\x00]+\Z")),  # in its folder, not somewhere else
-        "sha256": pa.Column(str, pa.Check.str_matches(r"^[0-9a-f]{64}\Z")),
-        "lesion_id": pa.Column(str, pa.Check.str_length(min_value=1), required=False),
+        "image_id": _text(unique=True),
+        "file": _text(r"[^/\x00]+"),  # in its folder, not somewhere else
+        "sha256": _text("[0-9a-f]{64}"),
+        "lesion_id": _text(r"[\s\S]+", required=False),
     },
     strict=True,
     name="photographs",
 )
 
 RowPairs = pa.DataFrameSchema(
-    {name: _count() for name in ("row_a", "row_b", "inliers")},
-    strict=True,
-    name="cluster_shortlist",
+    {name: _count() for name in ("row_a", "row_b", "inliers")}, strict=True, name="cluster_shortlist"
 )
 
 ClusteredImages = pa.DataFrameSchema(
     {
-        "image_id": pa.Column(str, unique=True),
+        "image_id": _text(unique=True),
         "cluster_id": _count(),
         "similarity_to_nearest": _number(-1.01, 1.01),
-        "lesion_id": pa.Column(str, required=False),
+        "lesion_id": _text(required=False),
     },
     strict=True,
     name="clustered_images",
 )
 
-Unreadable = pa.DataFrameSchema({"file": pa.Column(str), "reason": pa.Column(str)}, strict=True, name="unreadable")
+Unreadable = pa.DataFrameSchema({"file": _text(), "reason": _text()}, strict=True, name="unreadable")
 
 Shortlist = pa.DataFrameSchema(
     {"image_a": pa.Column(str), "image_b": pa.Column(str), "inliers": pa.Column("int64", pa.Check.ge(0))},

@@ -47,7 +47,7 @@ def _mendable(error: Exception) -> InputError:
             f"{error}\n  Remedy: run the pipelines that make this file first; `kedro run --pipelines "
             "data_split,baseline_embeddings` makes what a fold of an experiment needs, `kedro run` everything."
         )
-    is_unusable = isinstance(error, DataValidationError) or str(error).startswith("Failed while loading")
+    is_unusable = str(error).startswith("Failed while loading") or " on load" in str(error).partition("\n")[0]
     return InputError(f"{error}\n  Remedy: {REMAKE}" if is_unusable else str(error))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from skinbit.data.metadata import reads_as_formula
 from skinbit.errors import InputError, ProblemList
 
 Used = TypeVar("Used")
@@ -200,16 +201,23 @@ def try_images(
         printable = file.encode(errors="surrogateescape").decode(errors="backslashreplace")
         if printable != file:
             return Unreadable(printable, "the file name is no valid Unicode; rename the file")
+        if reads_as_formula(image_id):
+            return Unreadable(_as_text(file), "a spreadsheet would take the file name for a formula; rename the file")
         try:
             content = folder.read(image_id)
             image = decode_image(content, max_pixels)
         except (ValueError, OSError) as error:
-            return Unreadable(file, str(error))
+            return Unreadable(_as_text(file), str(error))
         record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
         return Readable(record, use(image))
 
     with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
         yield from pool.map(attempt, folder.files)
+
+
+def _as_text(file: str) -> str:
+    """Give a file's name for a CSV: where a spreadsheet would take it for a formula, as the path of the same file."""
+    return f"./{file}" if reads_as_formula(file) else file
 
 
 def _note_missing(folder: ImageFolder, images: pd.DataFrame, problems: ProblemList, source: str) -> None:
