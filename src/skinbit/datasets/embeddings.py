@@ -51,6 +51,6 @@ class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
 
 
 def _check_lengths(values: FloatArray, image_ids: tuple[str, ...]) -> None:
-    is_off = np.abs(np.linalg.norm(values, axis=1) - 1) > _TOLERANCE
+    is_off = np.abs(np.linalg.norm(values.astype(np.float64), axis=1) - 1) > _TOLERANCE
     if is_off.any():
         raise ValueError(f"the embedding of image {image_ids[int(np.argmax(is_off))]} is not of unit length")
