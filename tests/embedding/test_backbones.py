@@ -152,6 +152,50 @@ def test_tensor_of_a_wrong_shape_is_refused(weights_of_resnet: Path, tmp_path: P
     assert "1, 2, 3, 3" in message
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(weights_of_resnet: Path, tmp_path: Path, value: float) -> None:
+    name = "layer1.0.conv1.weight"
+    tensor = load_file(weights_of_resnet)[name].clone()
+    tensor.view(-1)[3] = value
+    path = changed_copy(weights_of_resnet, tmp_path / "nan.safetensors", **{name.replace(".", "__"): tensor})
+    message = refusal(from_file(path))
+    assert f"its weights hold NaN or infinity, in {name}" in message
+    assert "Remedy" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        (2**63).to_bytes(8, "little") + b"{}",
+        (10**8 + 1).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"{}",
+        (200_000).to_bytes(8, "little") + b"[" * 200_000,
+    ],
+    ids=range(5),
+)
+def test_weights_file_that_lies_about_itself_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    assert "Remedy" in refusal(from_file(path))
+
+
+def test_pickle_under_the_name_of_a_weights_file_is_refused_and_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    torch.save(Harm(), path)
+    assert "timm cannot create it" in refusal(from_file(path))
+    assert not Harm.is_done
+
+
+class Harm:
+    """Leaves a trace if it is ever unpickled."""
+
+    is_done = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return setattr, (Harm, "is_done", True)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5])
 def test_damaged_file_is_refused(weights_of_resnet: Path, tmp_path: Path, share: float) -> None:
     content = weights_of_resnet.read_bytes()
