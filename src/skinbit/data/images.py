@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from skinbit.data.metadata import reads_as_formula
@@ -44,8 +45,26 @@ class ImageFolder:
 
     def read(self, image_id: str) -> bytes:
         """Give the bytes of a photograph."""
-        content: bytes = self.fs.cat_file(f"{self.root}/{self.files[image_id][0]}")
-        return content
+        return read_regular(self.fs, f"{self.root}/{self.files[image_id][0]}")
+
+
+def read_regular(fs: Any, path: str) -> bytes:
+    """Read a file, but no pipe and no device: an archive may hold links to such, and they may never end.
+
+    Args:
+        fs: An fsspec file system.
+        path: The file, or a link to one.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        OSError: If there is none, or it is no regular file.
+    """
+    if isinstance(fs, LocalFileSystem) and Path(path).exists() and not Path(path).is_file():
+        raise OSError("it is no regular file")
+    content: bytes = fs.cat_file(path)
+    return content
 
 
 def find_images(fs: Any, root: str) -> ImageFolder:
