@@ -171,8 +171,19 @@ def _count() -> pa.Column:
     return pa.Column(checks=pa.Check(fits, name="whole numbers from 0 on"))
 
 
+def _text(pattern: str = r"[\s\S]*", *, unique: bool = False, required: bool = True) -> pa.Column:
+    """Give a column of texts that match a pattern completely; a table without rows knows no type."""
+
+    def fits(values: "pd.Series[str]") -> "pd.Series[bool] | bool":
+        if not pd.api.types.is_string_dtype(values):
+            return values.empty
+        return values.str.fullmatch(pattern)
+
+    return pa.Column(checks=pa.Check(fits, name=f"text like {pattern}"), unique=unique, required=required)
+
+
 Metrics = pa.DataFrameSchema(
-    {"metric": pa.Column(str, unique=True, required=False), "value": _number(required=False)},
+    {"metric": _text(unique=True, required=False), "value": _number(required=False)},
     checks=[pa.Check(lambda table: table.empty or {"metric", "value"} <= {*table.columns}, name="metric and value")],
     name="results",
 )
@@ -180,7 +191,7 @@ Metrics = pa.DataFrameSchema(
 
 FoldFigures = pa.DataFrameSchema(
     {
-        "metric": pa.Column(str, unique=True),
+        "metric": _text(unique=True),
         r"^(fold_\d+|mean|std|test)$": _number(required=False, regex=True),
     },
     checks=[pa.Check(lambda table: {"mean", "std"} <= {*table.columns}, name="mean and std")],
@@ -200,9 +211,9 @@ History = pa.DataFrameSchema(
 
 Strata = pa.DataFrameSchema(
     {
-        "column": pa.Column(str),
-        "method": pa.Column(str, pa.Check.isin(list(METHODS))),
-        "stratum": pa.Column(str),
+        "column": _text(),
+        "method": _text("|".join(METHODS)),
+        "stratum": _text(),
         **{name: _number(0) for name in ("n_lesions", "n_positive_pairs", "tp", "fp")},
         **{name: _number(0, 1) for name in ("precision", "recall", "f1", "low", "high")},
     },
@@ -212,18 +223,6 @@ Strata = pa.DataFrameSchema(
 ResampledF1 = pa.DataFrameSchema(
     {f"^({'|'.join(METHODS)})$": _number(0, 1, regex=True)}, strict=True, name="resampled_f1"
 )
-
-
-def _text(pattern: str = r"[\s\S]*", *, unique: bool = False, required: bool = True) -> pa.Column:
-    """Give a column of texts that match a pattern completely; a table without rows knows no type."""
-
-    def fits(values: "pd.Series[str]") -> "pd.Series[bool] | bool":
-        if not pd.api.types.is_string_dtype(values):
-            return values.empty
-        return values.str.fullmatch(pattern)
-
-    return pa.Column(checks=pa.Check(fits, name=f"text like {pattern}"), unique=unique, required=required)
-
 
 Photographs = pa.DataFrameSchema(
     {

@@ -47,8 +47,9 @@ def _mendable(error: Exception) -> InputError:
             f"{error}\n  Remedy: run the pipelines that make this file first; `kedro run --pipelines "
             "data_split,baseline_embeddings` makes what a fold of an experiment needs, `kedro run` everything."
         )
-    is_unusable = str(error).startswith("Failed while loading") or " on load" in str(error).partition("\n")[0]
-    return InputError(f"{error}\n  Remedy: {REMAKE}" if is_unusable else str(error))
+    is_out_of_reach = any(isinstance(cause, OSError) for cause in causes)
+    is_read = str(error).startswith("Failed while loading") or " on load" in str(error).partition("\n")[0]
+    return InputError(f"{error}\n  Remedy: {REMAKE}" if is_read and not is_out_of_reach else str(error))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

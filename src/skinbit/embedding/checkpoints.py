@@ -112,6 +112,8 @@ def _rebuild(checkpoint: Checkpoint, header: CheckpointHeader, frozen: Backbone 
             "with the weights it was trained on.\n"
             "  Remedy: give that backbone, or use the final model, which holds all weights."
         )
+    elif _below(weights, _BACKBONE):
+        raise ValueError("the checkpoint says that it holds no backbone, but it has tensors of one")
     else:
         backbone = frozen
         weights |= {f"{_BACKBONE}{name}": tensor for name, tensor in backbone.module.state_dict().items()}
