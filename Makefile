@@ -1,9 +1,9 @@
 # The few daily commands; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format viz runs docs bench
+.PHONY: help demo test lint format viz runs docs bench audit-dependencies scan-secrets
 
 help:  ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo:  ## the whole study on synthetic photographs
 	uv run kedro run --env demo
@@ -34,3 +34,9 @@ docs:  ## the documentation in the browser, tables of the pipelines made anew
 bench:  ## the figures of docs/performance.md
 	uv run python -m benchmarks.matching
 	uv run python -m benchmarks.features
+
+audit-dependencies:  ## known vulnerabilities of the locked packages (needs network: asks osv.dev)
+	uv audit --locked --preview-features audit-command
+
+scan-secrets:  ## passwords and keys in committed files (needs network: fetches the scanner)
+	git ls-files -z | xargs -0 uvx --from detect-secrets==1.5.0 detect-secrets-hook --no-verify --exclude-lines '^scan-'

@@ -13,6 +13,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from skinbit.catalog import StudyCatalog
+from skinbit.errors import InputError
 from skinbit.fingerprints import hash_value, plan_recipes
 from skinbit.matching.results import rank_experiments
 from skinbit.report.console import tabulate_best
@@ -22,8 +23,36 @@ logger = logging.getLogger(__name__)
 
 _SHOWN = 3
 
+_CLUSTERS, _CLUSTER_FOLDER = "cluster_images", "clusters"
+"""A box of the graph, and the folder that everything it writes is in."""
+
 _BEST = 5
 """So many experiments are shown at the end of a run."""
+
+
+class ConfinementHooks:
+    """Has `cluster_images`, whose photographs and models come from anyone, write into folders of its own only."""
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """Refuse links in the place of its folders: files would land where they lead."""
+        nodes = [node for node in pipeline.nodes if node.namespace == _CLUSTERS]
+        for name in sorted({name for node in nodes for name in node.outputs}):
+            described = catalog[name]._describe()
+            if described["protocol"] == "file":
+                _refuse_links(PurePath(described["filepath"]))
+
+
+def _refuse_links(file: PurePath) -> None:
+    """Look at the folders from ``clusters`` on; those above are where the user wants the outputs."""
+    last = len(file.parts) - 1 - file.parts[::-1].index(_CLUSTER_FOLDER)
+    for length in range(last + 1, len(file.parts)):
+        folder = Path(*file.parts[:length])
+        if folder.is_symlink():
+            raise InputError(
+                f"{folder} is a link, but groups of new photographs are written into folders of their own only.\n"
+                "  Remedy: remove the link; to keep outputs elsewhere, change root in conf/<environment>/globals.yml."
+            )
 
 
 class FingerprintHooks:

@@ -4,10 +4,13 @@ One root model (``Parameters``) validates everything that YAML and ``--params`` 
 misspelt key fails at any depth. Nodes receive the blocks typed.
 """
 
+import re
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+
+from skinbit.errors import SHOWN_PER_KIND
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 """Names become folders, namespaces and pipeline names: lower case, digits, underscores."""
@@ -118,7 +121,7 @@ class ViewParams(Block):
 
     rotations: tuple[Literal[0, 90, 180, 270], ...] = Field(default=(0,), description="degrees")
     zooms: tuple[Annotated[float, Field(ge=1, le=10)], ...] = Field(
-        default=(1.0,), description="1: the whole central square; 2: its central half"
+        default=(1.0,), max_length=16, description="1: the whole central square; 2: its central half"
     )
 
     @model_validator(mode="after")
@@ -190,14 +193,30 @@ class SimilarityParams(Block):
         return self.verification or self.calibration is not None
 
 
-_OWN_MODEL_ARGS = {"checkpoint_path", "features_only", "num_classes", "out_indices", "pretrained"}
+_OWN_MODEL_ARGS = {
+    *("cache_dir", "checkpoint_path", "exportable", "features_only", "no_jit", "num_classes", "out_indices"),
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable"),
+}
 _RANDOM_MODEL_ARGS = {"attn_drop_rate", "drop_path_rate", "drop_rate", "pos_drop_rate", "proj_drop_rate"}
+
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9]\w*(\.\w+)?", re.ASCII)
+_WORD = re.compile(r"\w{0,64}", re.ASCII)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value can be an argument of a network: nothing that could name a file, an address or code."""
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    if isinstance(value, list | tuple):
+        return len(value) <= 64 and all(_is_plain(part) and not isinstance(part, list | tuple) for part in value)
+    return value is None or (isinstance(value, int | float) and abs(value) <= 65536)
 
 
 class BackboneParams(Block):
     """A timm network that turns photographs into features."""
 
-    model: str = Field(min_length=1, description="timm name, e.g. resnet50.a1_in1k")
+    model: str = Field(min_length=1, max_length=100, description="timm name, e.g. resnet50.a1_in1k")
     image_size: int = Field(default=224, ge=16, le=2048, description="pixels, square")
     frozen: bool = Field(default=True, description="weights stay fixed in training")
     pretrained: bool = Field(default=True, description="false: weights drawn from the seed")
@@ -209,6 +228,19 @@ class BackboneParams(Block):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(default=None, description="likewise")
     pooling: PoolingParams = PoolingParams()
     test_views: ViewParams = ViewParams()
+
+    @model_validator(mode="after")
+    def _names_no_other_place(self) -> Self:
+        if not _MODEL_NAME.fullmatch(self.model):
+            raise ValueError(
+                f"model must be a timm name such as resnet50.a1_in1k, not {self.model!r}: no path, address or hub name"
+            )
+        strange = sorted(
+            name for name, value in self.model_args.items() if not (_WORD.fullmatch(name) and _is_plain(value))
+        )
+        if strange:
+            raise ValueError(f"model_args: {strange[0]!r} is no word, number of at most 65536, or short list of those")
+        return self
 
     @model_validator(mode="after")
     def _weights_are_usable(self) -> Self:
@@ -229,7 +261,9 @@ class HeadParams(Block):
     """The projection head: maps features to an embedding of unit length."""
 
     hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
-        default=(), description="widths of hidden layers, each with batch norm and ReLU; none: a linear head"
+        default=(),
+        max_length=16,
+        description="widths of hidden layers, each with batch norm and ReLU; none: a linear head",
     )
     dim: int | None = Field(default=256, ge=2, le=65536, description="of the embedding; none: no head, features as is")
     neck: bool = Field(default=True, description="batch norm of the features first (BNNeck)")
@@ -613,7 +647,7 @@ class Parameters(Block):
                     head = entry.training_params(self.training, is_frozen).head
                     entry.loss_params(self.losses)
                 except ValidationError as error:
-                    problems = _in_words(error)
+                    problems = in_words(error)
                     raise ValueError(f"experiments.{name}, training or loss_options: {problems}") from error
                 if is_frozen and head.dim is None and not head.neck:
                     raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
@@ -651,7 +685,7 @@ class Parameters(Block):
             try:
                 self.similarity_of(name)
             except ValidationError as error:
-                raise ValueError(f"experiments.{name}.similarity: {_in_words(error)}") from error
+                raise ValueError(f"experiments.{name}.similarity: {in_words(error)}") from error
         trained = [name for name in self.study.experiments if self.experiments[name].is_trained]
         whitened = [name for name in trained if self.similarity_of(name).whitening is not None]
         if whitened:
@@ -685,11 +719,14 @@ class Parameters(Block):
         return self.model_copy(update={"study": self.study.model_copy(update={"experiments": (experiment,)})})
 
 
-def _in_words(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+def in_words(error: ValidationError) -> str:
+    """Say in one line what a model of pydantic refused: where each problem is, and what it is."""
+    problems = [
+        ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))))
         for problem in error.errors()
-    )
+    ]
+    more = f" and {len(problems) - SHOWN_PER_KIND} more" if len(problems) > SHOWN_PER_KIND else ""
+    return "; ".join(problems[:SHOWN_PER_KIND]) + more
 
 
 def _require(names: tuple[str, ...] | list[str], known: dict[str, Any], where: str, kind: str) -> None:

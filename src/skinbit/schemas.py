@@ -1,10 +1,13 @@
 """Contracts of the tables: what the catalog checks on load and save, and what a raw metadata file must hold."""
 
+import math
+
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from skinbit.data.metadata import ROW
+from skinbit.data.metadata import ROW, reads_as_formula
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.errors import ProblemList
 from skinbit.matching.methods import CUTS, METHODS
@@ -12,7 +15,7 @@ from skinbit.matching.methods import CUTS, METHODS
 # Letters, digits and a few signs in any script; no path separators, drive letters or leading dots.
 _SAFE_ID = r"^(?!\.)[^/\\:\x00-\x1f\x7f]{1,200}$"
 
-_BLANK, _UNSAFE, _DOUBLED = "blank", "unsafe", "doubled"
+_BLANK, _UNSAFE, _DOUBLED, _FORMULA = "blank", "unsafe", "doubled", "formula"
 _REMEDIES = {
     _BLANK: ("rows without an image_id", "fill them in, or remove the rows"),
     _UNSAFE: (
@@ -22,6 +25,10 @@ _REMEDIES = {
     _DOUBLED: (
         "rows with an image_id that another row has",
         "keep one row per image; an image shows one lesion",
+    ),
+    _FORMULA: (
+        "ids that a spreadsheet would take for a formula",
+        "an id begins neither with = or @ nor, but for a number, with + or -; rename them here and in the image folder",
     ),
 }
 
@@ -33,9 +40,16 @@ _RAW = pa.DataFrameSchema(
                 pa.Check(lambda ids: ids != "", name=_BLANK),
                 pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE),
                 pa.Check(lambda ids: (ids == "") | ~ids.duplicated(keep=False), name=_DOUBLED),
+                pa.Check(lambda ids: ~ids.map(reads_as_formula), name=_FORMULA),
             ],
         ),
-        "lesion_id": pa.Column(str, pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE)),
+        "lesion_id": pa.Column(
+            str,
+            [
+                pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE),
+                pa.Check(lambda ids: ~ids.map(reads_as_formula), name=_FORMULA),
+            ],
+        ),
     }
 )
 
@@ -139,6 +153,110 @@ OperatingPoints = pa.DataFrameSchema(
     strict=True,
     name="operating_points",
 )
+
+
+def _number(low: float = -math.inf, high: float = math.inf, *, required: bool = True, regex: bool = False) -> pa.Column:
+    """Give a column of finite numbers in a range, whole or not; empty where a figure is undefined."""
+
+    def fits(values: "pd.Series[float]") -> "pd.Series[bool] | bool":
+        if not pd.api.types.is_numeric_dtype(values):
+            return values.empty
+        return values.isna() | (np.isfinite(values) & values.between(low, high))
+
+    return pa.Column(
+        checks=pa.Check(fits, name="finite number in range"), nullable=True, required=required, regex=regex
+    )
+
+
+def _count() -> pa.Column:
+    """Give a column of whole numbers from 0 on; a table without rows knows no type."""
+
+    def fits(values: "pd.Series[int]") -> "pd.Series[bool] | bool":
+        return values.empty or (pd.api.types.is_integer_dtype(values) and values.ge(0))
+
+    return pa.Column(checks=pa.Check(fits, name="whole numbers from 0 on"))
+
+
+def _text(pattern: str = r"[\s\S]*", *, unique: bool = False, required: bool = True) -> pa.Column:
+    """Give a column of texts that match a pattern completely; a table without rows knows no type."""
+
+    def fits(values: "pd.Series[str]") -> "pd.Series[bool] | bool":
+        if not pd.api.types.is_string_dtype(values):
+            return values.empty
+        return values.str.fullmatch(pattern)
+
+    return pa.Column(checks=pa.Check(fits, name=f"text like {pattern}"), unique=unique, required=required)
+
+
+Metrics = pa.DataFrameSchema(
+    {"metric": _text(unique=True, required=False), "value": _number(required=False)},
+    checks=[pa.Check(lambda table: table.empty or {"metric", "value"} <= {*table.columns}, name="metric and value")],
+    name="results",
+)
+"""Figures of a fold, or of a test subset that has none yet: an empty table."""
+
+FoldFigures = pa.DataFrameSchema(
+    {
+        "metric": _text(unique=True),
+        r"^(fold_\d+|mean|std|test)$": _number(required=False, regex=True),
+    },
+    checks=[pa.Check(lambda table: {"mean", "std"} <= {*table.columns}, name="mean and std")],
+    name="results",
+)
+
+History = pa.DataFrameSchema(
+    {
+        "epoch": pa.Column("int64", pa.Check.ge(1), unique=True),
+        "loss": _number(),
+        "f1": _number(0, 1),
+        "recall_at_1": _number(0, 1),
+        "learning_rate": _number(0),
+    },
+    name="history",
+)
+
+Strata = pa.DataFrameSchema(
+    {
+        "column": _text(),
+        "method": _text("|".join(METHODS)),
+        "stratum": _text(),
+        **{name: _number(0) for name in ("n_lesions", "n_positive_pairs", "tp", "fp")},
+        **{name: _number(0, 1) for name in ("precision", "recall", "f1", "low", "high")},
+    },
+    name="strata",
+)
+
+ResampledF1 = pa.DataFrameSchema(
+    {f"^({'|'.join(METHODS)})$": _number(0, 1, regex=True)}, strict=True, name="resampled_f1"
+)
+
+Photographs = pa.DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        "file": _text(r"[^/\x00]+"),  # in its folder, not somewhere else
+        "sha256": _text("[0-9a-f]{64}"),
+        "lesion_id": _text(r"[\s\S]+", required=False),
+    },
+    strict=True,
+    name="photographs",
+)
+
+RowPairs = pa.DataFrameSchema(
+    {name: _count() for name in ("row_a", "row_b", "inliers")}, strict=True, name="cluster_shortlist"
+)
+
+ClusteredImages = pa.DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        "cluster_id": _count(),
+        "similarity_to_nearest": _number(-1.01, 1.01),
+        "lesion_id": _text(required=False),
+    },
+    strict=True,
+    name="clustered_images",
+)
+
+Unreadable = pa.DataFrameSchema({"file": _text(), "reason": _text()}, strict=True, name="unreadable")
 
 Shortlist = pa.DataFrameSchema(
     {"image_a": pa.Column(str), "image_b": pa.Column(str), "inliers": pa.Column("int64", pa.Check.ge(0))},

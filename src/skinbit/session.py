@@ -9,6 +9,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError
 
+from skinbit.datasets.files import REMAKE
 from skinbit.errors import InputError
 
 
@@ -41,11 +42,14 @@ def _mendable(error: Exception) -> InputError:
     for cause in causes:
         if isinstance(cause, InputError):
             return cause
-    remedy = (
-        "\n  Remedy: run the pipelines that make this file first; `kedro run --pipelines "
-        "data_split,baseline_embeddings` makes what a fold of an experiment needs, `kedro run` everything."
-    )
-    return InputError(f"{error}{remedy if any(isinstance(cause, FileNotFoundError) for cause in causes) else ''}")
+    if any(isinstance(cause, FileNotFoundError) for cause in causes):
+        return InputError(
+            f"{error}\n  Remedy: run the pipelines that make this file first; `kedro run --pipelines "
+            "data_split,baseline_embeddings` makes what a fold of an experiment needs, `kedro run` everything."
+        )
+    is_out_of_reach = any(isinstance(cause, OSError) for cause in causes)
+    is_read = str(error).startswith("Failed while loading") or " on load" in str(error).partition("\n")[0]
+    return InputError(f"{error}\n  Remedy: {REMAKE}" if is_read and not is_out_of_reach else str(error))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

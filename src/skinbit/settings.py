@@ -1,10 +1,11 @@
 """Project settings: see https://docs.kedro.org/en/stable/configure/."""
 
+import os
 import warnings
 
 from omegaconf.resolvers import oc
 
-from skinbit.hooks import FingerprintHooks, SummaryHooks
+from skinbit.hooks import ConfinementHooks, FingerprintHooks, SummaryHooks
 from skinbit.session import StudySession
 from skinbit.study import StudyContext
 from skinbit.tracking.hooks import TrackingHooks
@@ -16,7 +17,11 @@ warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\
 # Nodes that know their fold are partial functions; ParallelRunner's pickling drops the name that they were given.
 warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'partial' function", category=UserWarning)
 
-HOOKS = (FingerprintHooks(), TrackingHooks(), SummaryHooks())
+# No library may tell anyone that it is used: the hub's client, and whatever respects the common switch.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+HOOKS = (ConfinementHooks(), FingerprintHooks(), TrackingHooks(), SummaryHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry",)  # nothing about medical data leaves the machine; see .telemetry
 CONTEXT_CLASS = StudyContext
 SESSION_CLASS = StudySession

@@ -340,6 +340,11 @@ class TestAFolderWithoutATable:
         assert isinstance(cut, Unreadable)
         assert empty == Unreadable("c.png", "the file is empty")
 
+    def test_opens_no_device_whatever_link_leads_there(self, folder):
+        (folder / "device.jpg").symlink_to("/dev/null")
+        found = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: image.size)
+        assert [(each.file, each.reason) for each in found] == [("device.jpg", "it is no regular file")]
+
     def test_lists_a_file_name_that_no_table_can_hold(self, folder):
         (folder / "b\udcff.png").write_bytes(encode(plain()))
         (attempt,) = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: None)

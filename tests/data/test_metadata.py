@@ -179,6 +179,21 @@ def test_ids_that_could_be_a_path_are_refused(unsafe: str, column: str) -> None:
     assert f"row 3: {column} {unsafe!r}" in message
 
 
+@pytest.mark.parametrize("formula", ["=1+1", "@SUM(A1)", "+x", "-cmd|' /C calc'!A0", "-1+2", "+", "\uff1d1"])
+@pytest.mark.parametrize("column", ["image_id", "lesion_id"])
+def test_ids_that_a_spreadsheet_would_run_are_refused(formula: str, column: str) -> None:
+    ids = {"image_ids": ["a", "b"], "lesion_ids": ["L", "L"]}
+    ids[f"{column}s"][1] = formula
+    message = check_refusal(raw_table(**ids))
+    assert "1 ids that a spreadsheet would take for a formula" in message
+    assert f"row 3: {column} {formula!r}" in message
+
+
+@pytest.mark.parametrize("number", ["-12", "+5", "-0.5", "-1e-3", "1-2", "a=b", "x@y"])
+def test_numbers_and_signs_within_an_id_are_no_formulas(number: str) -> None:
+    assert check_raw_metadata(raw_table([number, "other"], [number, number])) is None
+
+
 def test_blank_image_id_is_refused_and_blank_lesion_id_is_not() -> None:
     assert "1 rows without an image_id:\n  - row 3: image_id ''" in check_refusal(raw_table(["a", "", "b"]))
     assert check_raw_metadata(raw_table(["a", "b"], ["", ""])) is None

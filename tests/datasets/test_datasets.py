@@ -35,11 +35,12 @@ from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
 from skinbit.matching.keypoints import Keypoints, KeypointTable, tabulate_keypoints
+from skinbit.matching.pairs import unit_vectors
 from skinbit.params import BackboneParams
 
 IDS = ("b", "007", "a", "NA", "ä")  # neither sorted nor plain: order and text must survive
 RNG = np.random.default_rng(0)
-EMBEDDINGS = Embeddings(IDS, RNG.normal(size=(5, 10)).astype(np.float32), {"model": "m", "nested": {"b": 1, "a": [2]}})
+EMBEDDINGS = Embeddings(IDS, unit_vectors(RNG.normal(size=(5, 10))), {"model": "m", "nested": {"b": 1, "a": [2]}})
 FEATURES = Features(IDS, RNG.normal(size=(5, 2, 3)).astype(np.float32), tuple("vwxyz"), {"model": "m"})
 KEYPOINTS = tabulate_keypoints(
     IDS,
@@ -56,9 +57,23 @@ KEYPOINTS = tabulate_keypoints(
     ],
     {"image_side": 30},
 )
+HEADER = {
+    "backbone": {"model": "test_resnet", "image_size": 32, "pretrained": False},
+    "preprocessing": {
+        **{"image_size": 32, "crop_pct": 0.95, "interpolation": "bicubic"},
+        **{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    },
+    "weights_sha256": "0" * 64,
+    "holds_backbone": True,
+    "head": {"hidden": [], "dim": None, "neck": False},
+    "loss": "baseline",
+    "epoch": None,
+    "seed": 42,
+    "versions": {"skinbit": "0.1.0"},
+}
 CHECKPOINT = Checkpoint(
     {"z.weight": torch.arange(6.0).view(2, 3), "a.n_steps": torch.tensor(5), "a.bias": torch.zeros(2)},
-    {"seed": 42, "threshold": 0.1 + 0.2, "head": None, "backbone": {"model": "m"}, "holds_backbone": False},
+    HEADER | {"cosine_threshold": 0.1 + 0.2},
 )
 TABLE = pd.DataFrame({"metric": ["f1", "n"], "value": [0.1 + 0.2, 3.0]})
 DOCUMENT = {"b": 1, "a": [1.5, None, "ä"]}
@@ -218,7 +233,7 @@ def test_checkpoint_rebuilds_a_backbone_with_identical_features(tmp_path: Path, 
     params = BackboneParams(model="test_resnet", image_size=32, pretrained=False)
     original, other = (load_backbone(params, seed) for seed in (1, 2))
     dataset = CheckpointDataset(filepath=(tmp_path / "best.safetensors").as_posix())
-    dataset.save(Checkpoint(original.module.to(memory_format=layout).state_dict(), {"holds_backbone": True}))
+    dataset.save(Checkpoint(original.module.to(memory_format=layout).state_dict(), HEADER))
     other.module.load_state_dict(dict(dataset.load().tensors))
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert other.weights_sha256() == original.weights_sha256()

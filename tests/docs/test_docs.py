@@ -115,7 +115,7 @@ def wrong_in(command: str, page: str) -> str | None:
     """Tell what is wrong with a `kedro`, `make` or benchmark command; None: nothing."""
     words = command.split()
     if "make" in words[:1]:
-        targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         return next((f"make has no target {word}" for word in words[1:] if word not in targets), None)
     if "benchmarks" in command:
         module = next(word for word in words if word.startswith("benchmarks."))

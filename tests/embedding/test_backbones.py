@@ -11,6 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from skinbit.embedding import backbones
 from skinbit.embedding.backbones import Backbone, PooledLevels, load_backbone
 from skinbit.errors import InputError
 from skinbit.params import BackboneParams, PoolingParams
@@ -151,6 +152,50 @@ def test_tensor_of_a_wrong_shape_is_refused(weights_of_resnet: Path, tmp_path: P
     assert "1, 2, 3, 3" in message
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(weights_of_resnet: Path, tmp_path: Path, value: float) -> None:
+    name = "layer1.0.conv1.weight"
+    tensor = load_file(weights_of_resnet)[name].clone()
+    tensor.view(-1)[3] = value
+    path = changed_copy(weights_of_resnet, tmp_path / "nan.safetensors", **{name.replace(".", "__"): tensor})
+    message = refusal(from_file(path))
+    assert f"its weights hold NaN or infinity, in {name}" in message
+    assert "Remedy" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        (2**63).to_bytes(8, "little") + b"{}",
+        (10**8 + 1).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"{}",
+        (200_000).to_bytes(8, "little") + b"[" * 200_000,
+    ],
+    ids=range(5),
+)
+def test_weights_file_that_lies_about_itself_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    assert "Remedy" in refusal(from_file(path))
+
+
+def test_pickle_under_the_name_of_a_weights_file_is_refused_and_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    torch.save(Harm(), path)
+    assert "timm cannot create it" in refusal(from_file(path))
+    assert not Harm.is_done
+
+
+class Harm:
+    """Leaves a trace if it is ever unpickled."""
+
+    is_done = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return setattr, (Harm, "is_done", True)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5])
 def test_damaged_file_is_refused(weights_of_resnet: Path, tmp_path: Path, share: float) -> None:
     content = weights_of_resnet.read_bytes()
@@ -177,8 +222,8 @@ def test_unknown_model_is_refused_and_near_names_are_suggested() -> None:
 
 
 def test_model_name_that_nothing_is_near_to_is_refused() -> None:
-    message = refusal(settings("?"))
-    assert "timm has no model '?'" in message
+    message = refusal(settings("q"))
+    assert "timm has no model 'q'" in message
     assert "Did you mean" not in message
 
 
@@ -314,9 +359,11 @@ def test_pooled_backbone_gives_one_unit_vector_per_level(model: str) -> None:
     np.testing.assert_allclose((features**2).sum(axis=1), 2, rtol=1e-5)
 
 
-def test_preprocessing_is_that_of_the_models_own_configuration() -> None:
+def test_preprocessing_is_that_of_the_models_own_configuration(monkeypatch) -> None:
     own = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "nearest", "crop_pct": 0.7}
-    preprocessing = load_backbone(settings(model_args={"pretrained_cfg_overlay": own}), 1).preprocessing
+    arguments = backbones._creation_arguments
+    monkeypatch.setattr(backbones, "_creation_arguments", lambda _: arguments(_) | {"pretrained_cfg_overlay": own})
+    preprocessing = load_backbone(settings(), 1).preprocessing
     assert {name: getattr(preprocessing, name) for name in own} == own
     assert preprocessing.image_size == SIZE
 

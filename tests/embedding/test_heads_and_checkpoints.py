@@ -10,7 +10,7 @@ import torch
 from skinbit.datasets.checkpoint import CheckpointDataset
 from skinbit.datasets.pixels import PixelsDataset
 from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.checkpoints import rebuild_model, whitening_of, with_backbone
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of, with_backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import describe_backbone, embed_views
@@ -19,11 +19,13 @@ from skinbit.embedding.pixels import Decoding, as_tensor
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
 from skinbit.matching.methods import CUTS
+from skinbit.matching.similarity import write_matching
 from skinbit.params import (
     AugmentationParams,
     BackboneParams,
     ContrastiveParams,
     ExperimentParams,
+    GeometryParams,
     HeadParams,
     LoaderParams,
     PoolingParams,
@@ -51,7 +53,7 @@ POOLED = BackboneParams(
 ROLES = Roles(tuple("abcde"), tuple("vvwww"), tuple("gf"), tuple("xx"), chooses_epoch=True)
 
 RESULTS = pd.DataFrame({"metric": list(CUTS.values()), "mean": [0.5, 0.25, 0.3, 0.4]})
-MATCHING: dict[str, Any] = {"operating_points": {}}
+MATCHING: dict[str, Any] = write_matching({}, 4, SimilarityParams(), GeometryParams(), None)
 
 
 class NoStore:
@@ -230,6 +232,12 @@ class TestHeadOnFrozenBackbone:
         backbone = frozen and load_backbone(frozen, SEED + 1)
         with pytest.raises(InputError, match="holds the head alone and needs its frozen backbone, test_vit"):
             rebuild_model(headed[1].checkpoint, backbone)
+
+    def test_tensors_of_a_backbone_that_it_does_not_hold_are_refused(self, headed):
+        checkpoint = headed[1].checkpoint
+        tensors = {**checkpoint.tensors, "backbone.cls_token": torch.zeros(1)}
+        with pytest.raises(InputError, match="holds no backbone, but it has tensors of one"):
+            rebuild_model(Checkpoint(tensors, checkpoint.header), load_backbone(VIT, SEED))
 
     def test_a_backbone_whose_weights_have_changed_since_is_not_packed_with_the_head(self, headed):
         recipe, trained = headed

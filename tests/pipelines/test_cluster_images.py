@@ -240,6 +240,118 @@ class TestKnownLesions:
         assert 0 < (found["lesion_id"] == "one").sum() <= 4
 
 
+OWN = ("data/demo/07_model_output/clusters/", "data/demo/04_feature/clusters/", "data/demo/.fingerprints/")
+"""What `cluster_images` may write below: its outputs, its cache, and the records of what made them."""
+
+
+def foreign(root, *others):
+    """Give every file of a project, and of other folders, that `cluster_images` must leave as it is."""
+    files = [path for place in (root, *others) for path in place.rglob("*") if path.is_file() or path.is_symlink()]
+    return {
+        path: path.read_bytes() if path.is_file() else None
+        for path in files
+        if not path.as_posix().removeprefix(f"{root.as_posix()}/").startswith(OWN)
+    }
+
+
+class TestConfinement:
+    @pytest.fixture
+    def folder(self, photographs, tmp_path):
+        folder = tmp_path / "some"
+        folder.mkdir()
+        for path in sorted((photographs / "images").iterdir())[:3]:
+            shutil.copy(path, folder)
+        return folder
+
+    def test_whatever_photographs_are_called_nothing_else_is_written(self, studied, folder, tmp_path):
+        source = next(folder.iterdir())
+        hostile = (
+            "..jpg",
+            "...jpg",
+            "..\\..\\x.jpg",
+            "~.jpg",
+            "a\nb.jpg",
+            "$(touch x).jpg",
+            "CON.jpg",
+            "%2e%2e%2fx.jpg",
+        )
+        for name in (*hostile, "=cmd|' !A0.jpg", "@x.jpg", "clusters.html.jpg", "x" * 200 + ".jpg", "{experiment}.jpg"):
+            shutil.copy(source, folder / name)
+        (folder / "link.jpg").symlink_to(tmp_path / "secret.txt")
+        (tmp_path / "secret.txt").write_text("no photograph")
+        before = foreign(studied.root, tmp_path)
+        cluster(studied, folder, experiment="vit_baseline")
+        assert foreign(studied.root, tmp_path) == before
+        written = {path.name for path in (studied.root / CLUSTERS).rglob("*") if path.is_file()}
+        assert not [name for name in written if "x" * 9 in name or "cmd" in name or "CON" in name]
+
+    def test_names_that_a_spreadsheet_would_run_are_in_no_table(self, studied, folder):
+        for name in ("=cmd.jpg", "@x.jpg", "+x.jpg", "-x.jpg", "-12.jpg"):
+            shutil.copy(next(folder.iterdir()), folder / name)
+        (folder / "=broken.jpg").touch()
+        found = cluster(studied, folder, experiment="vit_baseline")
+        assert [name for name in found["image_id"] if name[0] in "=@+-"] == ["-12"]
+        unreadable = table(studied.root / CLUSTERS / "unreadable.csv")["file"]
+        assert set(unreadable) == {"./=cmd.jpg", "./@x.jpg", "./+x.jpg", "./-x.jpg", "./=broken.jpg"}
+
+    def test_photographs_and_a_model_inside_of_the_output_folder_stay(self, studied, folder):
+        inside = studied.root / CLUSTERS / "mine"
+        shutil.copytree(folder, inside, dirs_exist_ok=True)
+        model = inside / "best.safetensors"
+        shutil.copy(studied.root / "data/demo/06_models/vit_baseline/final/best.safetensors", model)
+        before = {path: path.read_bytes() for path in inside.iterdir()}
+        assert len(cluster(studied, inside, checkpoint=str(model))) == 3
+        assert {path: path.read_bytes() for path in inside.iterdir()} == before
+
+    def test_the_copy_of_a_model_in_the_output_folder_may_be_used_itself(self, studied, folder):
+        copy = studied.root / CLUSTERS / "work/model.safetensors"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(studied.root / "data/demo/06_models/vit_baseline/final/best.safetensors", copy)
+        first, before = cluster(studied, folder, checkpoint=str(copy)), copy.read_bytes()
+        assert cluster(studied, folder, checkpoint=str(copy)).equals(first)
+        assert copy.read_bytes() == before
+
+    def test_a_link_in_the_place_of_a_file_is_replaced_and_what_it_leads_to_stays(self, studied, folder, tmp_path):
+        victim, link = tmp_path / "victim.txt", studied.root / CLUSTERS / "clustered_images.csv"
+        victim.write_text("mine")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(victim)
+        cluster(studied, folder, experiment="vit_baseline")
+        assert victim.read_text() == "mine"
+        assert not link.is_symlink()
+
+    @pytest.mark.parametrize(
+        "place", ["07_model_output/clusters", "07_model_output/clusters/work", "04_feature/clusters"]
+    )
+    def test_a_link_in_the_place_of_a_folder_is_refused(self, studied, folder, tmp_path, place):
+        link, elsewhere, aside = studied.root / "data/demo" / place, tmp_path / "elsewhere", tmp_path / "aside"
+        elsewhere.mkdir()
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.exists():
+            shutil.move(link, aside)
+        link.symlink_to(elsewhere)
+        try:
+            with pytest.raises(InputError, match=f"{place} is a link"):
+                cluster(studied, folder, experiment="vit_baseline")
+            assert list(elsewhere.iterdir()) == []
+        finally:
+            link.unlink()
+            if aside.exists():
+                shutil.move(aside, link)
+
+    def test_the_root_itself_may_be_a_link(self, studied, folder, tmp_path):
+        outputs, elsewhere = studied.root / "data", tmp_path / "disk"
+        shutil.move(outputs, elsewhere)
+        outputs.symlink_to(elsewhere)
+        try:
+            assert len(cluster(studied, folder, experiment="vit_baseline")) == 3
+            assert (elsewhere / "demo/07_model_output/clusters/clusters.html").exists()
+        finally:
+            outputs.unlink()
+            shutil.move(elsewhere, outputs)
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "said"),

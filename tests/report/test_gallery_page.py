@@ -520,6 +520,38 @@ def test_hostile_names_stay_text(page):
     assert table.image_id.tolist() == list(HOSTILE)
 
 
+@given(data=st.data())
+def test_no_text_becomes_markup_whatever_it_is(hostile, assert_is_safe, data):
+    def shown(name):
+        members = ((name(0), name(1)), (name(2),))
+        made = gallery(members, known=[(name(3), name(4))], lesions={1: name(4)}, checks=(0,))
+        groups = tuple(dataclasses.replace(group, reasons=(name(5),)) for group in made.groups)
+        texts = {"title": name(6), "settings": {name(7): name(8)}, "unreadable": ((name(9), name(10)),)}
+        links = {0: (Link((name(0), name(1)), 3, DOT),)}
+        return render_gallery(dataclasses.replace(made, groups=groups, links=links, **texts))
+
+    drawn = [f"{data.draw(hostile)}{number}" for number in range(11)]
+    assert_is_safe(shown(drawn.__getitem__), shown("plain{}".format))
+
+
+def test_what_is_smuggled_into_a_page_neither_runs_nor_loads_anything(page, chromium):
+    text = render_gallery(gallery(TRIO))
+    smuggled = (
+        "<script>document.title='owned'</script><script src='https://example.org/x.js'></script>"
+        "<img src='https://example.org/x.png' onerror=\"document.title='owned'\"><iframe src='https://example.org'></iframe>"
+        "<style>body{background:url(https://example.org/y.png)}</style><form action='https://example.org'></form>"
+    )
+    page.open(gallery(TRIO))
+    page.path.write_text(text.replace("<main", f"{smuggled}<main", 1) if "<main" in text else text + smuggled)
+    chromium.get_log("performance")
+    chromium.get(page.path.as_uri())
+    messages = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
+    answered = [m["params"]["response"]["url"] for m in messages if m["method"] == "Network.responseReceived"]
+    assert [url for url in answered if not url.startswith(("file:", "data:"))] == []
+    assert "owned" not in chromium.title
+    assert "Content Security Policy" in str(chromium.get_log("browser"))
+
+
 @pytest.mark.parametrize(("n_images", "text"), [(0, "There are no photographs."), (1, "no other image"), (2, "0.9000")])
 def test_the_page_works_for_very_few_images(page, n_images, text):
     page.open(gallery([("a", "b")[:n_images]] if n_images else ()))

@@ -5,6 +5,8 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -292,6 +294,17 @@ class TestNothingToShow:
 
 
 class TestSafety:
+    @given(data=st.data())
+    def test_no_text_becomes_markup_whatever_it_is(self, hostile, assert_is_safe, data):
+        def shown(name):
+            pair = {"image_a": name(0), "image_b": name(1), "lesion_a": name(2), "lesion_b": name(3)}
+            pairs = [pair | {"similarity": 0.8, "error": "false_positive"}]
+            matches = [{"image_a": name(0), "image_b": name(1), "inliers": 3, "drawing": thumbnail(1)}]
+            return render(document(pairs, experiment=name(4)), matches)
+
+        drawn = [f"{data.draw(hostile)}{number}" for number in range(5)]
+        assert_is_safe(shown(drawn.__getitem__), shown("plain{}".format))
+
     def test_ids_are_shown_as_they_are_and_never_become_markup(self, open_page):
         pairs = [mistake(n, "false_positive", 0.8 - n / 100, image_b) for n, image_b in enumerate(HOSTILE)]
         for pair, lesion in zip(pairs, HOSTILE, strict=True):

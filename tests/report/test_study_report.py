@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
@@ -33,6 +33,7 @@ from skinbit.report.data_summary import measure_subset, summarise_data
 from skinbit.report.figures import f1_curves
 from skinbit.report.findings import findings, headline, transfer_costs
 from skinbit.report.method_tables import compare_methods, gap_to_first, stratum_tables
+from skinbit.report.pages import render_page
 from skinbit.report.study import prepare_report
 
 EVALUATION = EvaluationParams(resamples=100)
@@ -493,6 +494,31 @@ class TestPage:
         assert "&lt;b&gt;no lesion_id" in page
         assert "&lt;i&gt;dx" in page
         assert "&lt;b&gt;back" in page
+
+    @settings(max_examples=15)
+    @given(data=st.data())
+    def test_no_text_becomes_markup_whatever_it_is(self, study, hostile, assert_is_safe, data):
+        drawn = [f"{data.draw(hostile)}{number}" for number in range(11)]
+        assert_is_safe(self.renamed(study, drawn.__getitem__), self.renamed(study, "plain{}".format))
+
+    def renamed(self, study, name):
+        """The report of a study whose names and settings are others, as changed files could make them."""
+        old = study.params.experiments
+        new = {each: name(number) for number, each in enumerate(old)}
+        board = study.leaderboard.assign(
+            experiment=study.leaderboard["experiment"].map(new), backbone=name(3), loss=name(4)
+        )
+        rejected = pd.DataFrame([(name(5), name(6), name(7))], columns=study.rejected.columns)
+        summaries = {}
+        for each in old:
+            strata = [
+                row | {"column": name(8), "stratum": name(9) + row["stratum"]}
+                for row in study.summaries[each]["strata"]
+            ]
+            changed = {"settings": {name(10): {name(3): name(4)}, name(5): [name(6)], "seed": 1}, "strata": strata}
+            summaries[new[each]] = study.summaries[each] | changed
+        report = prepare_report(board, study.split, rejected, summaries, study.params.folds)
+        return render_page("report.html.j2", report=report)
 
     def test_all_links_are_relative_and_nothing_is_loaded(self, study):
         links = re.findall(r'(?:href|src)="([^"]*)"', study.page())

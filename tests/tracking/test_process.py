@@ -149,7 +149,7 @@ class TestPrivacy:
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
         link, contacts = watched()
-        link.send(plan(uri=f"http://me:secret@127.0.0.1:{port}"))
+        link.send(plan(uri=f"http://me:secret@127.0.0.1:{port}"))  # pragma: allowlist secret
         link._process.wait(timeout=120)
         with pytest.raises(BrokenPipeError):
             link.send(note("a.results"))

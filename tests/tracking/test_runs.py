@@ -121,11 +121,10 @@ class TestParameters:
 
     def test_hold_no_path_of_the_machine(self, tmp_path):
         weights = tmp_path / "mine.safetensors"
-        arguments = {"pretrained_cfg_overlay": {"file": str(weights)}}
-        backbone = {"weights": str(weights), "pretrained": True, "model_args": arguments}
+        backbone = {"weights": str(weights), "pretrained": True}
         flat = experiment_parameters("vit_triplet", parameters(backbones={"vit": backbone}))
         assert flat["backbone.weights"] == "mine.safetensors"
-        assert flat["backbone.model_args.pretrained_cfg_overlay.file"] == "mine.safetensors"
+        assert flatten({"a": {"file": str(weights)}}) == {"a.file": "mine.safetensors"}
         assert not [value for value in flat.values() if str(tmp_path) in value]
 
     def test_flat_names_have_dots_and_values_are_text(self):

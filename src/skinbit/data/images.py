@@ -8,13 +8,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from skinbit.data.metadata import reads_as_formula
 from skinbit.errors import InputError, ProblemList
 
 Used = TypeVar("Used")
@@ -43,8 +45,26 @@ class ImageFolder:
 
     def read(self, image_id: str) -> bytes:
         """Give the bytes of a photograph."""
-        content: bytes = self.fs.cat_file(f"{self.root}/{self.files[image_id][0]}")
-        return content
+        return read_regular(self.fs, f"{self.root}/{self.files[image_id][0]}")
+
+
+def read_regular(fs: Any, path: str) -> bytes:
+    """Read a file, but no pipe and no device: an archive may hold links to such, and they may never end.
+
+    Args:
+        fs: An fsspec file system.
+        path: The file, or a link to one.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        OSError: If there is none, or it is no regular file.
+    """
+    if isinstance(fs, LocalFileSystem) and Path(path).exists() and not Path(path).is_file():
+        raise OSError("it is no regular file")
+    content: bytes = fs.cat_file(path)
+    return content
 
 
 def find_images(fs: Any, root: str) -> ImageFolder:
@@ -200,16 +220,23 @@ def try_images(
         printable = file.encode(errors="surrogateescape").decode(errors="backslashreplace")
         if printable != file:
             return Unreadable(printable, "the file name is no valid Unicode; rename the file")
+        if reads_as_formula(image_id):
+            return Unreadable(_as_text(file), "a spreadsheet would take the file name for a formula; rename the file")
         try:
             content = folder.read(image_id)
             image = decode_image(content, max_pixels)
         except (ValueError, OSError) as error:
-            return Unreadable(file, str(error))
+            return Unreadable(_as_text(file), str(error))
         record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
         return Readable(record, use(image))
 
     with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
         yield from pool.map(attempt, folder.files)
+
+
+def _as_text(file: str) -> str:
+    """Give a file's name for a CSV: where a spreadsheet would take it for a formula, as the path of the same file."""
+    return f"./{file}" if reads_as_formula(file) else file
 
 
 def _note_missing(folder: ImageFolder, images: pd.DataFrame, problems: ProblemList, source: str) -> None:

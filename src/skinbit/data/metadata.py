@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import re
 
 import pandas as pd
 
@@ -21,11 +22,25 @@ RESERVED = ("row", "reason", "subset", "fold")
 ROW = "row"
 """Column with the line of the file a row comes from, counted as a spreadsheet does (the header is row 1)."""
 
+_FORMULA = re.compile(r"[=@\uff1d\uff20]|[+\-\uff0b\uff0d](?![\d.,]+([eE][+\-]?\d+)?$)")
+
 NO_LESION = "no lesion_id"
 FATES = {
     "few": "lesion has fewer than {minimum} images",
     "many": "lesion has more than {maximum} images",
 }
+
+
+def reads_as_formula(text: str) -> bool:
+    """Tell whether a spreadsheet would take a cell of a CSV for a formula, which may call programs and addresses.
+
+    Args:
+        text: Of the cell.
+
+    Returns:
+        Whether it begins with = or @, or with + or - and is no number.
+    """
+    return _FORMULA.match(text) is not None
 
 
 def read_metadata(content: bytes, source: str) -> pd.DataFrame:

@@ -1,24 +1,35 @@
 """Embeddings with their image ids, as safetensors."""
 
+import numpy as np
 from kedro_datasets._typing import TablePreview
-from safetensors.numpy import load as load_tensors
 
-from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.datasets.files import FileDataset, pack, unpack
 from skinbit.embedding.tables import Embeddings
+from skinbit.matching.pairs import FloatArray
 
 _TENSOR = "embeddings"
 _PREVIEW_COLUMNS = 8
+
+_TOLERANCE = 1e-3
+"""Far more than rounding takes from a unit length."""
 
 
 class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
     """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; ids and origin are in the header."""
 
     def load(self) -> Embeddings:
-        """Load embeddings and ids."""
+        """Load embeddings and ids.
+
+        Raises:
+            InputError: If the file holds no embeddings, or damaged ones.
+        """
         content = self._read()
-        header = unpack_header(content)
-        image_ids = tuple(header.pop("image_ids"))
-        return Embeddings(image_ids, load_tensors(content)[_TENSOR], header)
+        with self._reading():
+            stored = unpack(content)
+            image_ids = stored.texts("image_ids")
+            values = stored.array(_TENSOR, np.float32, (len(image_ids), None))
+            _check_lengths(values, image_ids)
+        return Embeddings(image_ids, values, {key: value for key, value in stored.header.items() if key != "image_ids"})
 
     def save(self, data: Embeddings) -> None:
         """Save embeddings and ids in one file."""
@@ -37,3 +48,9 @@ class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
                 "data": [[image_id, *values] for image_id, values in rows],
             }
         )
+
+
+def _check_lengths(values: FloatArray, image_ids: tuple[str, ...]) -> None:
+    is_off = np.abs(np.linalg.norm(values.astype(np.float64), axis=1) - 1) > _TOLERANCE
+    if is_off.any():
+        raise ValueError(f"the embedding of image {image_ids[int(np.argmax(is_off))]} is not of unit length")

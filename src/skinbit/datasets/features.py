@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 from kedro_datasets._typing import JSONPreview
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.datasets.files import FileDataset, pack, unpack
 from skinbit.embedding.tables import Features
+from skinbit.errors import InputError
 
 _TENSOR = "features"
 
@@ -24,23 +23,19 @@ class FeaturesDataset(FileDataset[Features, Features]):
         self._optional = optional
 
     def load(self) -> Features:
-        """Load features, ids and keys."""
+        """Load features, ids and keys.
+
+        Raises:
+            InputError: If the file holds no features, or damaged ones; unless ``optional``.
+        """
         try:
-            return self._load_file()
-        except (FileNotFoundError, KeyError, SafetensorError, ValueError):
+            content = self._read()
+            with self._reading():
+                return _read_features(content)
+        except (FileNotFoundError, InputError):
             if not self._optional:
                 raise
             return Features((), np.empty((0, 0, 0), np.float32), (), {})
-
-    def _load_file(self) -> Features:
-        content = self._read()
-        header = unpack_header(content)
-        return Features(
-            tuple(header["image_ids"]),
-            load_tensors(content)[_TENSOR],
-            tuple(header["keys"]),
-            header["backbone"],
-        )
 
     def save(self, data: Features) -> None:
         """Save features, ids and keys in one file."""
@@ -53,3 +48,11 @@ class FeaturesDataset(FileDataset[Features, Features]):
 
         features = self.load()
         return JSONPreview(json.dumps({"shape": list(features.values.shape), **features.description}))
+
+
+def _read_features(content: bytes) -> Features:
+    stored = unpack(content)
+    image_ids = stored.texts("image_ids")
+    keys = stored.texts("keys", len(image_ids))
+    values = stored.array(_TENSOR, np.float32, (len(image_ids), None, None))
+    return Features(image_ids, values, keys, stored.mapping("backbone"))

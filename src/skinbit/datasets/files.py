@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
@@ -14,8 +15,13 @@ from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
 from kedro.io.core import get_protocol_and_path
 
+from skinbit.errors import InputError
+
 HEADER_KEY = "skinbit"
 """Several header keys would be written in random order, and files would differ from run to run."""
+
+REMAKE = "it is damaged, or something else wrote it; remove it and run the pipeline that makes it again."
+"""The remedy for a file that Skinbit makes itself."""
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -52,6 +58,19 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
 def _flush_to_disk(path: str) -> None:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def unusable(path: str, error: Exception) -> InputError:
+    """Say that a file's content is of no use, and what to do.
+
+    Args:
+        path: Of a file that Skinbit makes.
+        error: What is wrong with it.
+
+    Returns:
+        The error to raise.
+    """
+    return InputError(f"{path} cannot be used: {str(error).rstrip('.')}.\n  Remedy: {REMAKE}")
 
 
 class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
@@ -91,6 +110,14 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
         content: bytes = self._fs.cat_file(self._path)
         return content
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Name the file, and what to do about it, where its content is of no use."""
+        try:
+            yield
+        except ValueError as error:
+            raise unusable(self._path, error) from error
+
     def _write(self, content: bytes) -> None:
         with atomic_target(self._fs, self._path) as temporary:
             self._fs.pipe_file(temporary, content)
@@ -127,7 +154,114 @@ def unpack_header(content: bytes) -> dict[str, Any]:
     """
     try:
         length = int.from_bytes(content[:8], "little")
-        header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
-    except (KeyError, ValueError, TypeError) as error:
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ValueError("not a safetensors file written by Skinbit") from error
+    if not isinstance(header, dict):
+        raise ValueError("not a safetensors file written by Skinbit")
     return header
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a safetensors file holds; everything that is taken out of it is checked.
+
+    Attributes:
+        header: Values of the JSON header.
+        tensors: Arrays by name.
+    """
+
+    header: Mapping[str, Any]
+    tensors: Mapping[str, np.ndarray]
+
+    def texts(self, name: str, length: int | None = None) -> tuple[str, ...]:
+        """Take a list of texts out of the header.
+
+        Args:
+            name: Its key.
+            length: How many there must be; none: any number.
+
+        Returns:
+            The texts.
+
+        Raises:
+            ValueError: If it is missing, or another kind of value.
+        """
+        value = self.header.get(name)
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise ValueError(f"its header has no list of texts {name!r}")
+        if length is not None and len(value) != length:
+            raise ValueError(f"its header has {len(value)} {name}, not {length}")
+        return tuple(value)
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Take a JSON object out of the header.
+
+        Args:
+            name: Its key.
+
+        Returns:
+            The object.
+
+        Raises:
+            ValueError: If it is missing, or another kind of value.
+        """
+        value = self.header.get(name)
+        if not isinstance(value, dict):
+            raise ValueError(f"its header has no object {name!r}")
+        return value
+
+    def array(self, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> np.ndarray:
+        """Take a tensor.
+
+        Args:
+            name: Its name.
+            dtype: Its type.
+            shape: Its shape; None: any length.
+
+        Returns:
+            The array, read-only.
+
+        Raises:
+            ValueError: If it is missing, of another type or shape, or holds NaN or infinity.
+        """
+        if name not in self.tensors:
+            raise ValueError(f"it has no tensor {name!r}")
+        array = self.tensors[name]
+        fits = len(array.shape) == len(shape) and all(
+            own == asked or asked is None for own, asked in zip(array.shape, shape, strict=True)
+        )
+        if array.dtype != dtype or not fits:
+            asked = "x".join("n" if length is None else str(length) for length in shape)
+            found = f"{array.dtype} {'x'.join(map(str, array.shape))}"
+            raise ValueError(f"its tensor {name!r} is {found}, not {np.dtype(dtype)} {asked}")
+        if not is_finite(array):
+            raise ValueError(f"its tensor {name!r} holds NaN or infinity")
+        return array
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Tell whether an array holds neither NaN nor infinity; without a copy, as arrays may fill half the memory."""
+    return array.dtype.kind not in "fc" or array.size == 0 or bool(np.isfinite([array.min(), array.max()]).all())
+
+
+def unpack(content: bytes) -> Contents:
+    """Read a safetensors file.
+
+    Args:
+        content: The file's bytes.
+
+    Returns:
+        Header and tensors.
+
+    Raises:
+        ValueError: If this is no safetensors file of Skinbit's, or it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    header = unpack_header(content)
+    try:
+        return Contents(header, load(content))
+    except (SafetensorError, KeyError, TypeError, OverflowError) as error:  # the last three: types numpy lacks
+        raise ValueError(f"damaged or cut short ({error})") from error

@@ -14,7 +14,7 @@ from kedro.io.core import get_protocol_and_path
 from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
-from skinbit.data.images import ImageFolder, decode_image, find_images
+from skinbit.data.images import ImageFolder, decode_image, find_images, read_regular
 from skinbit.datasets.files import atomic_target
 
 _CELL = (96, 72)
@@ -71,7 +71,7 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
             return hashlib.sha256(json.dumps(list(zip(files, digests, strict=True))).encode()).hexdigest()
 
     def _hash_file(self, name: str) -> str:
-        return hashlib.sha256(self._fs.cat_file(f"{self._path}/{name}")).hexdigest()
+        return hashlib.sha256(read_regular(self._fs, f"{self._path}/{name}")).hexdigest()
 
     def _describe(self) -> dict[str, Any]:
         return {"path": self._path, "protocol": self._protocol}

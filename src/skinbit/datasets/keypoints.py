@@ -2,11 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 from kedro_datasets._typing import JSONPreview
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.datasets.files import FileDataset, pack, unpack
+from skinbit.errors import InputError
 from skinbit.matching.keypoints import NO_TABLE, KeypointTable
 
 _TENSORS = ("sizes", "offsets", "positions", "diameters", "angles", "descriptors")
@@ -24,23 +24,19 @@ class KeypointsDataset(FileDataset[KeypointTable, KeypointTable]):
         self.affects_results = not optional  # a cache affects only how fast they come
 
     def load(self) -> KeypointTable:
-        """Load keypoints, ids and keys."""
+        """Load keypoints, ids and keys.
+
+        Raises:
+            InputError: If the file holds no keypoints, or damaged ones; unless ``optional``.
+        """
         try:
-            return self._load_file()
-        except (FileNotFoundError, KeyError, SafetensorError, TypeError, ValueError):
+            content = self._read()
+            with self._reading():
+                return _read_keypoints(content)
+        except (FileNotFoundError, InputError):
             if not self._optional:
                 raise
             return NO_TABLE
-
-    def _load_file(self) -> KeypointTable:
-        content = self._read()
-        header, tensors = unpack_header(content), load_tensors(content)
-        return KeypointTable(
-            image_ids=tuple(header["image_ids"]),
-            keys=tuple(header["keys"]),
-            description=header["description"],
-            **{name: tensors[name] for name in _TENSORS},
-        )
 
     def save(self, data: KeypointTable) -> None:
         """Save keypoints, ids and keys in one file."""
@@ -54,3 +50,23 @@ class KeypointsDataset(FileDataset[KeypointTable, KeypointTable]):
         table = self.load()
         counts = {"images": len(table.image_ids), "keypoints": len(table.positions)}
         return JSONPreview(json.dumps({**counts, **table.description}))
+
+
+def _read_keypoints(content: bytes) -> KeypointTable:
+    stored = unpack(content)
+    image_ids = stored.texts("image_ids")
+    offsets = stored.array("offsets", np.int64, (len(image_ids) + 1,))
+    n_keypoints = int(offsets[-1])
+    if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("its tensor 'offsets' does not rise from 0 on")
+    return KeypointTable(
+        image_ids=image_ids,
+        keys=stored.texts("keys", len(image_ids)),
+        sizes=stored.array("sizes", np.int64, (len(image_ids), 2)),
+        offsets=offsets,
+        positions=stored.array("positions", np.float32, (n_keypoints, 2)),
+        diameters=stored.array("diameters", np.float32, (n_keypoints,)),
+        angles=stored.array("angles", np.float32, (n_keypoints,)),
+        descriptors=stored.array("descriptors", np.uint8, (n_keypoints, 128)),
+        description=stored.mapping("description"),
+    )

@@ -6,14 +6,15 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
+from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
-from skinbit.datasets.files import HEADER_KEY, FileDataset, atomic_target, unpack_header
+from skinbit.datasets.files import HEADER_KEY, Contents, FileDataset, atomic_target, unpack_header
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Bytes, Pixels
 
@@ -37,14 +38,20 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
             raise DatasetError(f"{self._path}: decoded photographs are memory-mapped and need a local folder")
 
     def load(self) -> Pixels:
-        """Map the file."""
-        header, arrays = self._layout()
+        """Map the file.
+
+        Raises:
+            InputError: If it holds no decoded photographs, or is cut short.
+        """
+        with self._reading():
+            stored, arrays = self._layout()
+            image_ids = stored.texts("image_ids", arrays["canvases"][1][0])
+            keys, description = stored.texts("keys", len(image_ids)), stored.mapping("description")
         maps = {
             name: np.memmap(self._path, np.uint8, "r", offset, shape) if math.prod(shape) else np.empty(shape, np.uint8)
             for name, (offset, shape) in arrays.items()
         }
-        image_ids, keys = tuple(header["image_ids"]), tuple(header["keys"])
-        return Pixels(image_ids, maps["canvases"], maps["crops"], keys, header["description"])
+        return Pixels(image_ids, maps["canvases"], maps["crops"], keys, description)
 
     def save(self, data: Decoding) -> None:
         """Decode into the file."""
@@ -60,27 +67,47 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
 
     def _holds(self, header: dict[str, Any]) -> bool:
         try:
-            return self._layout()[0] == header
-        except (KeyError, ValueError):  # an older format, cut short, or not ours: made anew
+            return self._layout()[0].header == header
+        except ValueError:  # an older format, cut short, or not ours: made anew
             return False
 
-    def _layout(self) -> tuple[dict[str, Any], dict[str, tuple[int, tuple[int, ...]]]]:
-        """Read the header, and where in the file each array begins."""
+    def _layout(self) -> tuple[Contents, dict[str, tuple[int, tuple[int, ...]]]]:
+        """Read the header, and where in the file each array begins; nothing that the file says is taken on trust."""
         size = self._fs.size(self._path)
         begin = _PREFIX + int.from_bytes(self._fs.cat_file(self._path, 0, _PREFIX), "little")
         content = self._fs.cat_file(self._path, 0, min(begin, size))
         header = unpack_header(content)
-        tensors = json.loads(content[_PREFIX:])
-        if begin + max(tensors[name]["data_offsets"][1] for name in _ARRAYS) != size:
-            raise ValueError(f"{self._path} is cut short")
-        arrays = {name: (begin + tensors[name]["data_offsets"][0], tuple(tensors[name]["shape"])) for name in _ARRAYS}
-        return header, arrays
+        try:
+            tensors = {name: _Tensor.model_validate(json.loads(content[_PREFIX:])[name]) for name in _ARRAYS}
+        except (KeyError, ValidationError) as error:
+            raise ValueError("it holds no decoded photographs") from error
+        if begin + max(tensor.data_offsets[1] for tensor in tensors.values()) != size:
+            raise ValueError("it is cut short")
+        canvases, crops = tensors["canvases"].shape, tensors["crops"].shape
+        if len(canvases) != 4 or len(crops) != 5 or canvases[0] != crops[0] or not canvases[-1] == crops[-1] == 3:
+            raise ValueError("its tensors do not have the shapes of photographs")
+        arrays = {name: (begin + tensor.data_offsets[0], tensor.shape) for name, tensor in tensors.items()}
+        return Contents(header, {}), arrays
 
     def preview(self) -> JSONPreview:
         """Show sizes in Kedro-Viz."""
-        header, arrays = self._layout()
+        stored, arrays = self._layout()
         shapes = {name: list(shape) for name, (_, shape) in arrays.items()}
-        return JSONPreview(json.dumps({**shapes, **header["description"]}))
+        return JSONPreview(json.dumps({**shapes, **stored.mapping("description")}))
+
+
+class _Tensor(BaseModel):
+    """What a safetensors file says about one tensor of bytes."""
+
+    dtype: Literal["U8"]
+    shape: tuple[NonNegativeInt, ...]
+    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
+
+    @model_validator(mode="after")
+    def _is_as_long_as_it_says(self) -> Self:
+        if self.data_offsets[1] - self.data_offsets[0] != math.prod(self.shape):
+            raise ValueError("shape and data_offsets disagree")
+        return self
 
 
 @contextmanager

@@ -1,17 +1,21 @@
 """Kedro's own file datasets, made atomic by one thin mix-in: they write in place otherwise."""
 
+import json
 from copy import copy
 from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
+from kedro.utils import load_obj
 from kedro_datasets.json import JSONDataset as StockJSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset as StockMatplotlibDataset
 from kedro_datasets.pandas import CSVDataset as StockCSVDataset
 from kedro_datasets.text import TextDataset as StockTextDataset
 from kedro_datasets.yaml import YAMLDataset as StockYAMLDataset
+from pydantic import TypeAdapter, ValidationError
 
-from skinbit.datasets.files import atomic_target
+from skinbit.datasets.files import atomic_target, unusable
+from skinbit.params import in_words
 
 
 class AtomicSave:
@@ -43,7 +47,27 @@ class CSVDataset(AtomicSave, StockCSVDataset):
 
 
 class JSONDataset(AtomicSave, StockJSONDataset):
-    """A JSON document."""
+    """A JSON document; ``contract`` names the type that it is checked against on load."""
+
+    def __init__(self, *, contract: str | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._contract = contract
+
+    def load(self) -> Any:
+        """Load the document.
+
+        Raises:
+            InputError: If it is no JSON, or not as its contract says; names all that is wrong.
+        """
+        try:
+            document = StockJSONDataset.load.__wrapped__(self)
+            if self._contract is not None:
+                # Through JSON again: only so does a strict check take a list for a tuple.
+                TypeAdapter(load_obj(self._contract)).validate_json(json.dumps(document), strict=True)
+        except (ValidationError, RecursionError, ValueError) as error:
+            reason = in_words(error) if isinstance(error, ValidationError) else str(error)
+            raise unusable(str(self._filepath), ValueError(reason)) from error
+        return document
 
 
 class TextDataset(AtomicSave, StockTextDataset):

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from kedro.io import DatasetError
-from safetensors import SafetensorError
 
 from skinbit.datasets.checkpoint import pack_checkpoint, unpack_checkpoint
 from skinbit.datasets.files import FileDataset
@@ -22,7 +21,7 @@ class StateFile:
         """Give the stored state; None where there is none that can be read."""
         try:
             return unpack_checkpoint(self._dataset._read())
-        except (FileNotFoundError, KeyError, SafetensorError, ValueError):
+        except (FileNotFoundError, ValueError):
             return None
 
     def write(self, state: Checkpoint) -> None:

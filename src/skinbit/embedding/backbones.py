@@ -11,7 +11,16 @@ from safetensors import SafetensorError
 from torch import nn
 
 from skinbit.embedding.preprocessing import Preprocessing
-from skinbit.embedding.weights import check_coverage, check_within_reach, drawn_from, explain, missing_weights
+from skinbit.embedding.weights import (
+    check_coverage,
+    check_finite,
+    check_within_reach,
+    drawn_from,
+    explain,
+    few_tensors,
+    missing_weights,
+    without_pickle,
+)
 from skinbit.errors import InputError
 from skinbit.params import BackboneParams, PoolingParams
 
@@ -88,24 +97,56 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
         The backbone on the CPU, frozen in evaluation mode.
 
     Raises:
-        InputError: If timm does not know the model, its weights are missing, out of reach, do not fit or do not
-            cover the whole backbone, or it cannot process images of this size.
+        InputError: If timm does not know the model, its weights are missing, out of reach, a pickle, do not fit, are
+            not finite or do not cover the whole backbone, or it cannot process images of this size.
     """
-    import timm
-
     _check_name(params.model)
     check_within_reach(params)
-    with drawn_from(seed), missing_weights() as missing:
-        try:
-            network = timm.create_model(params.model, **_creation_arguments(params))
-        except _CREATION_ERRORS as error:
-            raise InputError(explain(params, f"timm cannot create it: {error}")) from error
+    with drawn_from(seed), missing_weights() as missing, without_pickle(params):
+        network = _create(params)
     check_coverage(network, missing, params)
-    channels = network.feature_info.channels() if params.pooling.levels else []
-    module = PooledLevels(network, channels, params.pooling) if params.pooling.levels else network
-    module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    check_finite(network, params)
+    module = _pooled(network, params).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     preprocessing = _preprocessing(network, params)
     return Backbone(module, preprocessing, _feature_dim(module, params))
+
+
+def outline_backbone(params: BackboneParams) -> Mapping[str, torch.Tensor]:
+    """Tell names, shapes and types of a backbone's tensors without making any of them.
+
+    Args:
+        params: As for :func:`load_backbone`; from a file that nobody vouches for.
+
+    Returns:
+        Tensors without storage, by name.
+
+    Raises:
+        InputError: If timm does not know the model, or cannot make it so.
+    """
+    _check_name(params.model)
+    with drawn_from(0), torch.device("meta"), few_tensors(params):
+        return _pooled(_create(params.model_copy(update={"pretrained": False, "weights": None})), params).state_dict()
+
+
+def _create(params: BackboneParams) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(params.model, **_creation_arguments(params))
+    except InputError:
+        raise
+    except _CREATION_ERRORS as error:
+        raise InputError(
+            explain(params, f"timm cannot create it: {error}")
+            + "\n  Remedy: correct model_args, pooling.levels or weights of backbones.<name>."
+        ) from error
+
+
+def _pooled(network: Any, params: BackboneParams) -> nn.Module:
+    module: nn.Module = network
+    if params.pooling.levels:
+        module = PooledLevels(network, network.feature_info.channels(), params.pooling)
+    return module
 
 
 def load_described(params: BackboneParams, seed: int, description: Mapping[str, Any]) -> Backbone:
@@ -136,8 +177,6 @@ def _check_name(model: str) -> None:
     import timm
 
     architecture, _, tag = model.partition(".")
-    if ":" in model:
-        return
     if not timm.is_model(architecture):
         raise _unknown(model, difflib.get_close_matches(architecture, timm.list_models(), n=3))
     tagged = timm.list_models(f"{architecture}.*", pretrained=True)
@@ -189,7 +228,10 @@ def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
         with torch.inference_mode():
             features = module(pixels)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(explain(params, f"it cannot process images of {params.image_size} pixels: {error}")) from error
+        raise InputError(
+            explain(params, f"it cannot process images of {params.image_size} pixels: {error}")
+            + "\n  Remedy: change backbones.<name>.image_size."
+        ) from error
     patch = getattr(getattr(module, "patch_embed", None), "patch_size", (1, 1))[0]
     if params.image_size % patch:
         raise InputError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from skinbit.embedding.headers import CheckpointHeader, read_header
 from skinbit.errors import InputError
 from skinbit.matching.whitening import Whitening
 from skinbit.params import BackboneParams, HeadParams
@@ -19,8 +22,8 @@ NO_HEAD = HeadParams(dim=None, neck=False)
 """A baseline's: features scaled to unit length."""
 
 
-_WHITENING = "whitening."
-"""How the names of its tensors begin."""
+_BACKBONE, _HEAD, _WHITENING = "backbone.", "head.", "whitening."
+"""How the names of tensors begin."""
 
 
 @dataclass(frozen=True)
@@ -50,45 +53,139 @@ class StateStore(Protocol):
         ...
 
 
+def content_sha256(checkpoint: Checkpoint) -> str:
+    """Hash all of a checkpoint: header, and names, types, shapes and values of its tensors.
+
+    Args:
+        checkpoint: Tensors on any device.
+
+    Returns:
+        A SHA-256 in hexadecimal.
+    """
+    digest = hashlib.sha256(json.dumps(checkpoint.header, sort_keys=True).encode())
+    for name, tensor in sorted(checkpoint.tensors.items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(json.dumps([name, str(array.dtype), array.shape]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
 def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Backbone:
     """Make a checkpoint a model again.
 
     Args:
-        checkpoint: Of a fold or a final model.
+        checkpoint: Of a fold or a final model, from anyone: nothing large is made before all of it has been checked,
+            and no other file or address is asked.
         frozen: The pretrained backbone, for a checkpoint that holds the head alone.
 
     Returns:
         Its ``module`` maps normalised pixels to embeddings of unit length; evaluation mode, on the CPU.
 
     Raises:
-        InputError: If the checkpoint needs a frozen backbone and none, or one with other weights, is given.
+        InputError: If header or tensors are not those of a model, or the checkpoint needs a frozen backbone and none,
+            or one with other weights, is given.
     """
+    try:
+        return _rebuild(checkpoint, read_header(checkpoint.header), frozen)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"The model cannot be rebuilt: {error}.\n"
+            "  Remedy: use a checkpoint as Skinbit wrote it; run the pipeline of its experiment where it is damaged."
+        ) from error
+
+
+def _rebuild(checkpoint: Checkpoint, header: CheckpointHeader, frozen: Backbone | None) -> Backbone:
     from skinbit.embedding.backbones import Backbone, load_backbone
     from skinbit.embedding.heads import EmbeddingModel, make_head
     from skinbit.embedding.preprocessing import Preprocessing
 
-    header = checkpoint.header
-    if header["holds_backbone"]:
-        settings = BackboneParams.model_validate(header["backbone"] | {"pretrained": False, "weights": None})
-        backbone = load_backbone(settings, header["seed"])
-    elif frozen is None or frozen.weights_sha256() != header["weights_sha256"]:
+    weights = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_WHITENING)}
+    if header.holds_backbone:
+        settings = header.backbone.model_copy(update={"pretrained": False})
+        _check_backbone(_below(weights, _BACKBONE), settings)
+        backbone = load_backbone(settings, header.seed)
+    elif frozen is None or frozen.weights_sha256() != header.weights_sha256:
         raise InputError(
-            f"This checkpoint holds the head alone and needs its frozen backbone, {header['backbone']['model']} "
+            f"This checkpoint holds the head alone and needs its frozen backbone, {header.backbone.model} "
             "with the weights it was trained on.\n"
             "  Remedy: give that backbone, or use the final model, which holds all weights."
         )
+    elif _below(weights, _BACKBONE):
+        raise ValueError("the checkpoint says that it holds no backbone, but it has tensors of one")
     else:
         backbone = frozen
-    head = make_head(backbone.feature_dim, HeadParams.model_validate(header["head"]), header["seed"])
-    model = EmbeddingModel(backbone.module, head)
-    weights = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_WHITENING)}
-    if not header["holds_backbone"]:
-        weights |= {f"backbone.{name}": tensor for name, tensor in backbone.module.state_dict().items()}
+        weights |= {f"{_BACKBONE}{name}": tensor for name, tensor in backbone.module.state_dict().items()}
+    width = header.head.dim or backbone.feature_dim
+    _check_head(weights, backbone.feature_dim, header.head)
+    _check_whitening(_below(checkpoint.tensors, _WHITENING), width)
+    model = EmbeddingModel(backbone.module, make_head(backbone.feature_dim, header.head, header.seed))
+    _check_values(weights, model.state_dict())
     model.load_state_dict(weights)
-    width = HeadParams.model_validate(header["head"]).dim or backbone.feature_dim
-    stored = header["preprocessing"]
-    preprocessing = Preprocessing(**stored | {name: tuple(stored[name]) for name in ("mean", "std")})
+    preprocessing = Preprocessing(**header.preprocessing.model_dump())
     return Backbone(model.eval().requires_grad_(False), preprocessing, width)
+
+
+def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _check_backbone(stored: Mapping[str, torch.Tensor], params: BackboneParams) -> None:
+    from skinbit.embedding.backbones import outline_backbone
+
+    _check_layout(stored, outline_backbone(params), params.model)
+
+
+def _check_head(weights: Mapping[str, torch.Tensor], feature_dim: int, params: HeadParams) -> None:
+    """Check the head's tensors, and that there are none but the backbone's and the head's."""
+    import torch
+
+    from skinbit.embedding.heads import Head
+
+    with torch.device("meta"):
+        outline = Head(feature_dim, params).state_dict()
+    others = {name: tensor for name, tensor in weights.items() if not name.startswith(_BACKBONE)}
+    _check_layout(others, {f"{_HEAD}{name}": tensor for name, tensor in outline.items()}, "the head")
+
+
+def _check_layout(stored: Mapping[str, torch.Tensor], outline: Mapping[str, torch.Tensor], what: str) -> None:
+    """Compare names, shapes and types with those that the settings ask for."""
+    missing, unexpected = sorted(outline.keys() - stored.keys()), sorted(stored.keys() - outline.keys())
+    if missing or unexpected:
+        said = [f"{len(names)} {kind}, such as {names[0]!r}" for names, kind in _named(missing, unexpected)]
+        raise ValueError(f"the checkpoint's tensors are not those of {what}: {'; '.join(said)}")
+    for name, tensor in outline.items():
+        if (stored[name].shape, stored[name].dtype) != (tensor.shape, tensor.dtype):
+            found, asked = (f"{each.dtype} {tuple(each.shape)}" for each in (stored[name], tensor))
+            raise ValueError(f"the checkpoint's tensor {name!r} is {found}, not {asked}, as {what} needs it")
+
+
+def _named(missing: list[str], unexpected: list[str]) -> list[tuple[list[str], str]]:
+    return [(names, kind) for names, kind in ((missing, "missing"), (unexpected, "unexpected")) if names]
+
+
+def _check_values(weights: Mapping[str, torch.Tensor], made: Mapping[str, torch.Tensor]) -> None:
+    """Refuse NaN and infinity, but where the network itself begins with infinity, as a range that is still open."""
+    for name, tensor in weights.items():
+        if tensor.isfinite().all() or (tensor.isfinite() | ~made[name].isfinite()).all():
+            continue
+        raise ValueError(f"the checkpoint's tensor {name!r} holds NaN or infinity")
+
+
+def _check_whitening(stored: Mapping[str, torch.Tensor], width: int) -> None:
+    import torch
+
+    if not stored:
+        return
+    if stored.keys() != {"mean", "projection"}:
+        raise ValueError(f"the checkpoint's whitening needs mean and projection, not {', '.join(sorted(stored))}")
+    mean, projection = stored["mean"], stored["projection"]
+    fits = mean.shape == (width,) and projection.shape[:1] == (width,) and projection.ndim == 2 and projection.numel()
+    if not fits or {mean.dtype, projection.dtype} != {torch.float64}:
+        raise ValueError("the checkpoint's whitening has another shape or type than its embeddings ask for")
+    if not (mean.isfinite().all() and projection.isfinite().all()):
+        raise ValueError("the checkpoint's whitening holds NaN or infinity")
 
 
 def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> Checkpoint:
@@ -108,7 +205,7 @@ def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> 
     from skinbit.embedding.backbones import load_described
 
     loaded = load_described(params, seed, checkpoint.header)
-    backbone = {f"backbone.{name}": tensor for name, tensor in loaded.module.state_dict().items()}
+    backbone = {f"{_BACKBONE}{name}": tensor for name, tensor in loaded.module.state_dict().items()}
     return Checkpoint({**backbone, **checkpoint.tensors}, {**checkpoint.header, "holds_backbone": True})
 
 

@@ -1,5 +1,6 @@
 """Weights of a backbone: within reach before anything is downloaded, complete after they were loaded."""
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,11 +12,15 @@ from urllib.request import getproxies
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.params import BackboneParams
 
 _HUB_TIMEOUT_S = 3.0
+
+_MOST_TENSORS = 5000
+"""Of a network while it is made; the largest of timm's have fewer than half."""
 
 _DRAWING = threading.Lock()
 """PyTorch's modules draw their initial weights from the process's global generator: one network at a time."""
@@ -141,3 +146,67 @@ def check_coverage(network: nn.Module, missing: dict[int, str], params: Backbone
             explain(params, f"the weights lack {len(absent)} of its tensors: {shown}")
             + "\n  Remedy: give weights of the whole backbone, or pool only levels that they cover (pooling.levels)."
         )
+
+
+def check_finite(network: nn.Module, params: BackboneParams) -> None:
+    """Check that weights are numbers: one NaN spreads to every feature.
+
+    Args:
+        network: As timm gave it.
+        params: For the message.
+
+    Raises:
+        InputError: If a weight is NaN or infinite; names its tensor. Buffers may hold ranges that are still open.
+    """
+    for name, tensor in network.named_parameters():
+        if not tensor.isfinite().all():
+            raise InputError(
+                explain(params, f"its weights hold NaN or infinity, in {name}")
+                + "\n  Remedy: give undamaged weights (backbones.<name>.weights)."
+            )
+
+
+@contextmanager
+def without_pickle(params: BackboneParams) -> Iterator[None]:
+    """Refuse weights that are published as a pickle, which timm would open with ``torch.load``.
+
+    Args:
+        params: Of the backbone.
+    """
+    load = torch.load
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise InputError(
+            explain(params, "its published weights are a pickle, which Skinbit does not open")
+            + "\n  Remedy: choose a model with safetensors weights, or convert them where you trust them and name the "
+            ".safetensors file in backbones.<name>.weights."
+        )
+
+    torch.load = refuse
+    try:
+        yield
+    finally:
+        torch.load = load
+
+
+@contextmanager
+def few_tensors(params: BackboneParams) -> Iterator[None]:
+    """Stop a network that would never be finished: settings of a stranger may ask for a million layers.
+
+    Args:
+        params: Of the backbone.
+    """
+    mine, count = threading.get_ident(), itertools.count(1)
+
+    def check(*_: Any) -> None:
+        if threading.get_ident() == mine and next(count) > _MOST_TENSORS:
+            raise InputError(
+                explain(params, f"with its model_args it has more than {_MOST_TENSORS} tensors")
+                + "\n  Remedy: correct backbones.<name>.model_args, or use a checkpoint that you trust."
+            )
+
+    handle = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()

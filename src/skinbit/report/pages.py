@@ -1,5 +1,7 @@
 """Pages: one self-contained HTML file each, that opens from disk and loads nothing."""
 
+import base64
+import hashlib
 from typing import Any
 
 from skinbit import __version__
@@ -9,7 +11,8 @@ def render_page(template: str, **values: Any) -> str:
     """Fill in a page.
 
     Text is escaped wherever it stands; data for the page's script go through Jinja's ``tojson``, which leaves no
-    character that HTML could take for markup. A content security policy in ``base.html.j2`` forbids every request.
+    character that HTML could take for markup. A content security policy in ``base.html.j2`` forbids every request, and
+    every script and style sheet but the page's own, which it names by their hashes.
 
     Args:
         template: File name in ``skinbit/report/templates``; extends ``base.html.j2``.
@@ -28,4 +31,15 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["hash_source"] = _hash_source
     return environment.get_template(template).render(version=__version__, **values)
+
+
+def _hash_source(text: str) -> str:
+    """Name a script or style sheet in a content security policy: by its hash, so no other one is meant."""
+    from markupsafe import Markup
+
+    if not text:
+        return Markup("'none'")
+    digest = hashlib.sha256(text.encode()).digest()
+    return Markup(f"'sha256-{base64.b64encode(digest).decode()}'")

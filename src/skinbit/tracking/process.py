@@ -25,6 +25,8 @@ QUIET = {
     "WANDB_ERROR_REPORTING": "false",
     "WANDB_SILENT": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Nothing here loads a model; were it to, a pickle would be refused.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 
 PATIENCE = {

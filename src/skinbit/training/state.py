@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
 from skinbit.embedding.checkpoints import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+_ROW = {"epoch", "loss", "f1", "recall_at_1", "learning_rate"}
+"""Figures of an epoch."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -101,9 +109,12 @@ def unpack_state(
         scaler: Receives its loss scale.
 
     Returns:
-        The state; that of a training that has not begun where none is stored.
+        The state; that of a training that has not begun where none is stored, or one that does not fit.
     """
     if stored is None or stored.header.get("key") != key:
+        return TrainingState()
+    if not _fits(stored, module, optimiser, scaler):
+        logger.warning("the stored state of this training is damaged: it begins anew")
         return TrainingState()
     header = stored.header
     state = TrainingState(
@@ -123,6 +134,54 @@ def unpack_state(
         _lay_out(optimiser)
         scaler.load_state_dict(header["scaler"])
     return state
+
+
+class _Header(BaseModel):
+    """What a training goes on from, beside tensors."""
+
+    model_config = ConfigDict(strict=True)
+
+    history: Annotated[list[dict[str, float]], Field(min_length=1)]
+    best_epoch: Annotated[int, Field(ge=0)]
+    is_finished: bool
+    scaler: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.best_epoch >= len(self.history) or any(row.keys() != _ROW for row in self.history):
+            raise ValueError("the history has another length, or other figures")
+        return self
+
+
+def _fits(
+    stored: Checkpoint, module: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> bool:
+    """Tell whether a state is of this module and whole; nothing has been loaded yet, so a training may begin anew."""
+    try:
+        header = _Header.model_validate(dict(stored.header))
+    except ValidationError:
+        return False
+    weights = _layout(module.state_dict())
+    if _layout(_below(stored, "best.")) != weights:
+        return False
+    if header.is_finished:
+        return True
+    moments = {
+        f"{index}.{name}": value
+        for index, parameter in enumerate(each for group in optimiser.param_groups for each in group["params"])
+        for name, value in (("exp_avg", parameter), ("exp_avg_sq", parameter), ("step", torch.zeros(())))
+    }
+    centroids = stored.tensors.get("centroids")
+    return (
+        _layout(_below(stored, "module.")) == weights
+        and _layout(_below(stored, "optimiser.")) == _layout(moments)
+        and header.scaler.keys() == scaler.state_dict().keys()
+        and (centroids is None or centroids.ndim == 2)
+    )
+
+
+def _layout(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
 def _lay_out(optimiser: torch.optim.Optimizer) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from skinbit.data.images import ImageFolder, Unreadable, try_images, with_unique_ids
 from skinbit.data.metadata import ROW
-from skinbit.embedding.checkpoints import Checkpoint, with_backbone
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError, ProblemList
 from skinbit.matching.grouping import (
@@ -64,7 +64,7 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
         The checkpoint.
 
     Raises:
-        InputError: If no model is named at all, there is no such file, or it needs another one.
+        InputError: If no model is named at all, there is no such file, it needs another one, or is no model.
     """
     if cluster.checkpoint is None:
         raise InputError(
@@ -77,6 +77,10 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
             f"{cluster.checkpoint} holds a fold's head without its frozen backbone.\n"
             "  Remedy: name the final model's checkpoint, or cluster.experiment and cluster.fold instead."
         )
+    try:
+        rebuild_model(checkpoint)
+    except InputError as error:
+        raise InputError(f"{cluster.checkpoint} cannot be used. {error.message}") from error
     return checkpoint
 
 

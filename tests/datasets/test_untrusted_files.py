@@ -1,0 +1,281 @@
+"""Files that Skinbit wrote and somebody changed since: one message with the file and the remedy, never a KeyError."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, DatasetError
+from kedro.utils import load_obj
+from pydantic import TypeAdapter
+
+from skinbit import schemas
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.features import FeaturesDataset
+from skinbit.datasets.files import pack
+from skinbit.datasets.keypoints import KeypointsDataset
+from skinbit.datasets.pixels import PixelsDataset
+from skinbit.datasets.stock import JSONDataset
+from skinbit.errors import InputError
+from skinbit.settings import CONFIG_LOADER_ARGS
+from skinbit.training.state import TrainingState, pack_state, unpack_state
+
+CATALOG = yaml.safe_load((Path(__file__).parents[2] / "conf/base/catalog.yml").read_text(encoding="utf-8"))
+IDS = ["a", "b", "c"]
+UNIT = np.eye(3, 4, dtype=np.float32)
+ONES = np.ones((3, 2, 4), np.float32)
+POINTS = {
+    "sizes": np.ones((3, 2), np.int64),
+    "offsets": np.array([0, 2, 2, 5]),
+    "positions": np.ones((5, 2), np.float32),
+    "diameters": np.ones(5, np.float32),
+    "angles": np.ones(5, np.float32),
+    "descriptors": np.ones((5, 128), np.uint8),
+}
+PHOTOGRAPHS = {"canvases": np.zeros((3, 4, 4, 3), np.uint8), "crops": np.zeros((3, 1, 2, 2, 3), np.uint8)}
+KEYED = {"image_ids": IDS, "keys": list("xyz")}
+FILES: dict[type, tuple[dict[str, Any], dict[str, Any]]] = {
+    EmbeddingsDataset: ({"embeddings": UNIT}, {"image_ids": IDS, "model": "m"}),
+    FeaturesDataset: ({"features": ONES}, KEYED | {"backbone": {}}),
+    KeypointsDataset: (POINTS, KEYED | {"description": {}}),
+    PixelsDataset: (PHOTOGRAPHS, KEYED | {"description": {}}),
+}
+
+
+def refusal(dataset: Any) -> str:
+    """Give the message with which a dataset refuses its file."""
+    with pytest.raises(DatasetError) as refused:
+        dataset.load()
+    error = refused.value.__cause__
+    assert isinstance(error, InputError)
+    assert "cannot be used" in error.message
+    assert "Remedy: it is damaged" in error.message
+    return error.message
+
+
+class TestTensors:
+    @pytest.mark.parametrize("kind", FILES)
+    def test_the_examples_can_be_loaded(self, tmp_path, kind):
+        (tmp_path / "a").write_bytes(pack(*FILES[kind]))
+        assert list(kind(filepath=(tmp_path / "a").as_posix()).load().image_ids) == IDS
+
+    @pytest.mark.parametrize(
+        ("kind", "tensors", "header", "said"),
+        [
+            (EmbeddingsDataset, {"embeddings": UNIT[:2]}, {}, "'embeddings' is float32 2x4, not float32 3xn"),
+            (EmbeddingsDataset, {"embeddings": UNIT[:, 0]}, {}, "'embeddings' is float32 3, not"),
+            (EmbeddingsDataset, {"embeddings": UNIT.astype(np.float64)}, {}, "is float64"),
+            (EmbeddingsDataset, {"embeddings": UNIT * np.float32(np.nan)}, {}, "holds NaN or infinity"),
+            (EmbeddingsDataset, {"embeddings": UNIT * 2}, {}, "image a is not of unit length"),
+            (EmbeddingsDataset, {"embeddings": None, "other": UNIT}, {}, "has no tensor 'embeddings'"),
+            (EmbeddingsDataset, {}, {"image_ids": None}, "no list of texts 'image_ids'"),
+            (EmbeddingsDataset, {}, {"image_ids": [1, 2, 3]}, "no list of texts 'image_ids'"),
+            (FeaturesDataset, {"features": ONES[0]}, {}, "'features' is float32 2x4, not float32 3xnxn"),
+            (FeaturesDataset, {"features": ONES * np.float32(np.inf)}, {}, "holds NaN or infinity"),
+            (FeaturesDataset, {}, {"keys": ["x"]}, "has 1 keys, not 3"),
+            (FeaturesDataset, {}, {"backbone": "vit"}, "no object 'backbone'"),
+            (KeypointsDataset, {"offsets": np.array([0, 3, 2, 5])}, {}, "does not rise"),
+            (KeypointsDataset, {"offsets": np.array([0, 2**62, -(2**62), 5])}, {}, "does not rise"),
+            (KeypointsDataset, {"offsets": np.array([0, 2, 2, 9])}, {}, "'positions' is float32 5x2, not float32 9x2"),
+            (KeypointsDataset, {"descriptors": np.ones((5, 64), np.uint8)}, {}, "5x64, not uint8 5x128"),
+            (KeypointsDataset, {"angles": None}, {}, "has no tensor 'angles'"),
+            (PixelsDataset, {"crops": None}, {}, "it holds no decoded photographs"),
+            (PixelsDataset, {"crops": PHOTOGRAPHS["crops"][:2]}, {}, "do not have the shapes of photographs"),
+            (PixelsDataset, {"canvases": PHOTOGRAPHS["canvases"].astype(np.int8)}, {}, "no decoded photographs"),
+            (PixelsDataset, {}, {"image_ids": ["a"]}, "has 1 image_ids, not 3"),
+            (PixelsDataset, {}, {"description": []}, "no object 'description'"),
+        ],
+        ids=range(22),
+    )
+    def test_what_does_not_fit_is_named(self, tmp_path, kind, tensors, header, said):
+        own_tensors, own_header = FILES[kind]
+        tensors = {name: array for name, array in (own_tensors | tensors).items() if array is not None}
+        (tmp_path / "a").write_bytes(pack(tensors, own_header | header))
+        assert said in refusal(kind(filepath=(tmp_path / "a").as_posix()))
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_any_bytes_anywhere_give_the_content_or_one_message(self, tmp_path, data):
+        kind = data.draw(st.sampled_from(list(FILES)))
+        content = bytearray(pack(*FILES[kind]))
+        start = data.draw(st.integers(0, len(content)))
+        piece = data.draw(st.binary(max_size=8))
+        content[start : data.draw(st.sampled_from([start, start + len(piece), len(content)]))] = piece
+        (tmp_path / "a").write_bytes(content)
+        try:
+            kind(filepath=(tmp_path / "a").as_posix()).load()
+        except DatasetError as error:
+            cause = error.__cause__
+        else:
+            cause = None
+        assert cause is None or isinstance(cause, InputError)
+
+
+def read_by_nodes(kind: str, key: str) -> list[str]:
+    """Give the entries of a kind that have no contract."""
+    return [
+        name
+        for name, entry in CATALOG.items()
+        if not name.startswith("_") and entry["type"] == f"skinbit.datasets.stock.{kind}" and key not in entry
+    ]
+
+
+class TestDocuments:
+    POINTS: ClassVar = {"cuts": [0.1, 0.5], "tp": [1, 2], "fp": [0, 3], "n_positive_pairs": 4, "n_images": 9}
+
+    def test_every_document_and_table_that_a_node_reads_has_a_contract(self):
+        assert read_by_nodes("JSONDataset", "contract") == ["sample_manifest"], "which people read, not nodes"
+        assert read_by_nodes("CSVDataset", "validator") == ["assignment", "leaderboard"], "text, and for people"
+
+    def test_every_contract_exists(self):
+        contracts = [entry["contract"] for entry in CATALOG.values() if "contract" in entry]
+        assert [TypeAdapter(load_obj(name)).core_schema["type"] for name in contracts]
+        validators = [entry["validator"] for entry in CATALOG.values() if "validator" in entry]
+        assert all(isinstance(load_obj(name), type(schemas.Split)) for name in validators)
+
+    def dataset(self, path: Path, content: Any, contract: str) -> JSONDataset:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return JSONDataset(filepath=path.as_posix(), contract=f"skinbit.documents.{contract}")
+
+    @pytest.mark.parametrize(
+        ("content", "contract", "said"),
+        [
+            ("{", "KnownCuts", "Expecting property name"),
+            ("[" * 100_000, "KnownCuts", "recursion"),
+            ([], "OperatingPointsDocument", "should be an object"),
+            ({"cosine": [POINTS | {"n_images": None}]}, "OperatingPointsDocument", "cosine.0.n_images"),
+            ({"cosine": [POINTS | {"cuts": [0.1, float("inf")]}]}, "OperatingPointsDocument", "cosine.0.cuts.1"),
+            ({"cosine": [{"cuts": []}]}, "OperatingPointsDocument", "cosine.0.tp: Field required"),
+            ({"0": {"kind": "logistic"}}, "CalibrationsDocument", "0.intercept: Field required"),
+            ({"../x": {}}, "CalibrationsDocument", "../x"),
+            ({"a": "https://example.org/x.png"}, "Thumbnails", "a: String should match pattern"),
+            ({"a": "data:text/html;base64,AAAA"}, "Thumbnails", "a: String should match pattern"),
+            ({"method": "cosine", "given": None, "value": None}, "KnownCuts", "operating_points: Field required"),
+            ({"groups": [{}]}, "ClusterGroups", "groups.0.image_ids: Field required"),
+            ([{"cluster_id": 0, "image_ids": ["a"], "inliers": 1, "drawing": None}], "ClusterLinks", "0.image_ids"),
+            ({}, "MatchingDocument", "similarity: Field required"),
+            ({"pairs": [{"similarity": 7}]}, "Mistakes", "pairs.0.similarity"),
+            ({"figures": {"f1": {"mean": "high"}}}, "Summary", "figures.f1.mean"),
+        ],
+        ids=range(16),
+    )
+    def test_what_breaks_a_contract_is_named(self, tmp_path, content, contract, said):
+        message = refusal(self.dataset(tmp_path / "a.json", content, contract))
+        assert "a.json cannot be used" in message
+        assert said in message
+
+    def test_a_document_comes_back_as_it_was_written(self, tmp_path):
+        content = {"cosine": [self.POINTS]}
+        assert self.dataset(tmp_path / "a.json", content, "OperatingPointsDocument").load() == content
+
+
+class TestTables:
+    @pytest.fixture
+    def catalog(self, tmp_path):
+        """The project's catalog, its files below a folder of the test."""
+        conf = Path(__file__).parents[2] / "conf"
+        loader = OmegaConfigLoader(str(conf), env="demo", base_env="base", **_without_envs(CONFIG_LOADER_ARGS))
+        loader["globals"]["root"] = tmp_path.as_posix()
+        return DataCatalog.from_config(loader["catalog"])
+
+    @pytest.mark.parametrize(
+        ("name", "content", "said"),
+        [
+            ("vit.fold_0.results", "metric,value\nf1,high\n", "finite number"),
+            ("vit.fold_0.results", "metric,value\nf1,inf\n", "finite number"),
+            ("vit.fold_0.results", "name,value\nf1,0.5\n", "metric and value"),
+            ("vit.results", "metric,fold_0\nf1,0.5\n", "mean and std"),
+            ("vit.fold_0.history", "epoch,loss,f1,recall_at_1,learning_rate\n1,0.5,7,0.5,0.1\n", "f1"),
+            ("vit.resampled_f1", "cosine,surprise\n0.5,0.5\n", "surprise"),
+            ("vit.strata", "column,method,stratum\ndx,cosine,nv\n", "n_lesions"),
+            ("new_photographs", f"image_id,file,sha256\na,../a.jpg,{'0' * 64}\n", "text like"),
+            ("cluster_shortlist", "row_a,row_b,inliers\n0,-1,3\n", "whole numbers"),
+            ("clustered_images", "image_id,cluster_id,similarity_to_nearest\na,0,2.5\n", "finite number"),
+            ("split", "image_id\n\x00", "split"),
+        ],
+        ids=range(11),
+    )
+    def test_what_breaks_a_contract_is_named_with_the_remedy(self, catalog, name, content, said):
+        from skinbit.session import _mendable
+
+        path = Path(catalog[name]._describe()["filepath"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        with pytest.raises(DatasetError) as refused:
+            catalog.load(name)
+        message = _mendable(refused.value).message
+        assert said in message
+        assert name in message
+        assert "Remedy: it is damaged" in message
+
+
+def _without_envs(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "base_env"}
+
+
+class TestTrainingState:
+    """One that does not fit counts as none: a training that begins anew ends as an uninterrupted one."""
+
+    ROW: ClassVar = {"epoch": 1.0, "loss": 0.5, "f1": 0.5, "recall_at_1": 0.5, "learning_rate": 0.1}
+
+    @pytest.fixture
+    def parts(self):
+        module = torch.nn.Linear(3, 2)
+        optimiser = torch.optim.AdamW([{"params": [module.weight]}, {"params": [module.bias]}])
+        module(torch.ones(1, 3)).sum().backward()
+        optimiser.step()
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        return module, optimiser, scaler, pack_state(self.state(module), "key", module, optimiser, scaler)
+
+    def state(self, module):
+        state = TrainingState()
+        state.note_epoch(dict(self.ROW), module)
+        return state
+
+    def test_one_that_fits_is_used(self, parts):
+        module, optimiser, scaler, stored = parts
+        assert unpack_state(stored, "key", module, optimiser, scaler).next_epoch == 1
+
+    @pytest.mark.parametrize(
+        ("tensors", "header"),
+        [
+            ({"module.weight": None}, {}),
+            ({"module.weight": torch.zeros(2, 4)}, {}),
+            ({"module.weight": torch.zeros(2, 3, dtype=torch.float64)}, {}),
+            ({"best.bias": None}, {}),
+            ({"best.surprise": torch.zeros(1)}, {}),
+            ({"optimiser.0.exp_avg": None}, {}),
+            ({"optimiser.7.exp_avg": torch.zeros(1)}, {}),
+            ({"optimiser.nonsense": torch.zeros(1)}, {}),
+            ({"centroids": torch.zeros(3)}, {}),
+            ({}, {"history": []}),
+            ({}, {"history": [{"epoch": 1.0}]}),
+            ({}, {"history": None}),
+            ({}, {"best_epoch": 4}),
+            ({}, {"best_epoch": "0"}),
+            ({}, {"is_finished": None}),
+            ({}, {"scaler": {"scale": 1.0}}),
+        ],
+        ids=range(16),
+    )
+    def test_one_that_does_not_fit_counts_as_none_and_changes_nothing(self, parts, tensors, header, caplog):
+        module, optimiser, scaler, stored = parts
+        before = copy.deepcopy(module.state_dict())
+        joined = {name: tensor for name, tensor in {**stored.tensors, **tensors}.items() if tensor is not None}
+        changed = type(stored)(joined, {**stored.header, **header})
+        assert unpack_state(changed, "key", module, optimiser, scaler) == TrainingState()
+        assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+        assert "it begins anew" in caplog.text
+
+
+def test_a_table_of_figures_may_have_undefined_ones() -> None:
+    table = pd.DataFrame({"metric": ["a", "b"], "value": [0.5, np.nan]})
+    pd.testing.assert_frame_equal(schemas.Metrics.validate(table), table)

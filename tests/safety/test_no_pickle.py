@@ -1,0 +1,134 @@
+"""Nothing that Skinbit loads is a pickle, and nothing that it reads is run."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+
+from skinbit.embedding.backbones import load_backbone
+from skinbit.errors import InputError
+from skinbit.params import BackboneParams
+from skinbit.tracking.process import QUIET
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCES = sorted(path for folder in ("src", "benchmarks") for path in (REPOSITORY / folder).rglob("*.py"))
+
+MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "jsonpickle", "shelve", "marshal"}
+NAMES = {"eval", "exec", "compile", "__import__"}
+CALLS = {
+    *("torch.load", "torch.save", "torch.hub.load", "torch.jit.load", "np.load", "numpy.load", "np.fromfile"),
+    *(
+        "yaml.load",
+        "yaml.unsafe_load",
+        "yaml.full_load",
+        "pd.read_pickle",
+        "pandas.read_pickle",
+        "os.system",
+        "os.popen",
+    ),
+}
+METHODS = {"read_pickle", "to_pickle", "load_module"}
+KEYWORDS = {
+    "allow_pickle": True,
+    "weights_only": False,
+    "trust_remote_code": True,
+    "shell": True,
+    "enable_unsafe_deserialization": True,
+}
+
+
+def dangers_in(code: str) -> list[str]:
+    """Name what could run code that was read from a file."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.partition(".")[0] in MODULES]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in MODULES:
+            found.append(str(node.module))
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name in NAMES | CALLS or name.rpartition(".")[2] in METHODS:
+                found.append(name)
+            found += [
+                str(word.arg)
+                for word in node.keywords
+                if word.arg in KEYWORDS
+                and not (isinstance(word.value, ast.Constant) and word.value.value is not KEYWORDS[word.arg])
+            ]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_no_source_file_can_run_what_it_reads(path):
+    assert dangers_in(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "import joblib.numpy_pickle",
+        "from dill import loads",
+        "from cloudpickle.cloudpickle import dumps",
+        "torch.load(path)",
+        "np.load(path)",
+        "pd.read_pickle(path)",
+        "table.to_pickle(path)",
+        "yaml.load(text, yaml.Loader)",
+        "eval(text)",
+        "exec(text)",
+        "load(path, allow_pickle=True)",
+        "load(path, weights_only=flag)",
+        "subprocess.run(command, shell=True)",
+        "import marshal, shelve",
+    ],
+)
+def test_a_source_file_that_could_would_be_noticed(code):
+    assert dangers_in(code)
+
+
+def test_every_dataset_of_the_catalog_is_of_skinbits_own_kinds():
+    entries = yaml.safe_load((REPOSITORY / "conf/base/catalog.yml").read_text(encoding="utf-8"))
+    types = {entry["type"] for name, entry in entries.items() if not name.startswith("_")}
+    assert types
+    assert [kind for kind in types if not kind.startswith("skinbit.datasets.")] == []
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.pth", "weights.pkl", "weights.bin", "weights.npz", "weights"])
+def test_weights_of_another_format_are_refused_before_they_are_opened(name):
+    with pytest.raises(ValueError, match=r"weights must be a \.safetensors file \(no pickles\)"):
+        BackboneParams(model="test_resnet", weights=name)
+
+
+def test_weights_that_are_published_as_a_pickle_are_not_opened(monkeypatch):
+    def from_hub(*_, **__):
+        return torch.load("pytorch_model.bin", weights_only=True)
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", from_hub)
+    monkeypatch.setattr("skinbit.embedding.backbones.check_within_reach", lambda _: None)
+    before = torch.load
+    with pytest.raises(InputError, match="published weights are a pickle, which Skinbit does not open") as refused:
+        load_backbone(BackboneParams(model="resnet18.a1_in1k"), seed=1)
+    assert "Remedy" in refused.value.message
+    assert torch.load is before
+    assert timm.is_model("resnet18")
+
+
+def test_the_tracking_process_would_refuse_a_pickled_model():
+    from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+
+    assert QUIET[MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name] == "false"
+
+
+def test_nothing_is_logged_as_a_pickled_model():
+    used = {
+        ast.unparse(node.func)
+        for path in (REPOSITORY / "src/skinbit/tracking").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    }
+    assert "self._client.log_artifact" in used
+    assert [name for name in used if name.endswith((".log_model", ".save_model", ".load_model"))] == []
