@@ -1,64 +1,23 @@
-"""Contracts of the tables: what the catalog checks on load and save, and what a raw metadata file must hold."""
+"""Contracts of the tables, which the catalog checks on load and save."""
 
-import pandas as pd
 import pandera.pandas as pa
-from pandera.errors import SchemaErrors
 
-from skinbit.data.metadata import ROW
+from skinbit.data.problems import KINDS
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
-from skinbit.errors import ProblemList
 from skinbit.matching.methods import CUTS, METHODS
 
-# Letters, digits and a few signs in any script; no path separators, drive letters or leading dots.
-_SAFE_ID = r"^(?!\.)[^/\\:\x00-\x1f\x7f]{1,200}$"
-
-_BLANK, _UNSAFE, _DOUBLED = "blank", "unsafe", "doubled"
-_REMEDIES = {
-    _BLANK: ("rows without an image_id", "fill them in, or remove the rows"),
-    _UNSAFE: (
-        "ids that cannot be used",
-        "an id is a plain name without / \\ : or a leading dot, at most 200 characters; it never is a path",
-    ),
-    _DOUBLED: (
-        "rows with an image_id that another row has",
-        "keep one row per image; an image shows one lesion",
-    ),
-}
-
-_RAW = pa.DataFrameSchema(
+Problems = pa.DataFrameSchema(
     {
-        "image_id": pa.Column(
-            str,
-            [
-                pa.Check(lambda ids: ids != "", name=_BLANK),
-                pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE),
-                pa.Check(lambda ids: (ids == "") | ~ids.duplicated(keep=False), name=_DOUBLED),
-            ],
-        ),
-        "lesion_id": pa.Column(str, pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE)),
-    }
+        "kind": pa.Column(str, pa.Check.isin(list(KINDS))),
+        "file": pa.Column(str),
+        "row": pa.Column("int64", pa.Check.ge(1)),
+        "image_id": pa.Column(str),
+        "problem": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "remedy": pa.Column(str),
+    },
+    strict=True,
+    name="problems",
 )
-
-
-def check_raw_metadata(table: pd.DataFrame) -> None:
-    """Check the ids of a metadata table, all rows at once.
-
-    Args:
-        table: From :func:`skinbit.data.metadata.read_metadata`.
-
-    Raises:
-        InputError: If an image id is blank or doubled, or an id could be a path; lists rows and remedies.
-    """
-    try:
-        _RAW.validate(table, lazy=True)
-    except SchemaErrors as failures:
-        problems = ProblemList()
-        for case in failures.failure_cases.sort_values("index", kind="stable").itertuples():
-            kind, remedy = _REMEDIES[str(case.check)]
-            row = table.loc[case.index, ROW]
-            problems.add(kind, f"row {row}: {case.column} {str(case.failure_case)!r}", remedy)
-        problems.raise_if_any(str(table.attrs.get("source", "The metadata")))
-
 
 Metadata = pa.DataFrameSchema(
     {

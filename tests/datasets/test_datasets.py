@@ -278,7 +278,7 @@ def test_optional_table_is_empty_where_there_is_no_file(place: str) -> None:
 def test_metadata_is_loaded_as_text_with_its_rows(place: str) -> None:
     dataset = MetadataDataset(filepath=f"{place}/data.csv")
     dataset.save(pd.DataFrame({"lesion_id": ["007"], "image_id": ["NA"]}))
-    assert dataset.load().to_dict("records") == [{"lesion_id": "007", "image_id": "NA", "row": 2}]
+    assert dataset.load().to_dict("records") == [{"lesion_id": "007", "image_id": "NA", "row": 2, "misshapen": ""}]
 
 
 def test_missing_metadata_says_where_to_put_it(place: str) -> None:

@@ -2,24 +2,30 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.pipelines.data_split.nodes import assign_images, index_images, tabulate_split
+from skinbit.pipelines.data_split.nodes import assign_images, check_images, check_rows, tabulate_split
 
 
 def create_pipeline() -> Pipeline:
     """Wire the pipeline; its namespace is one box in Kedro-Viz and renames no dataset."""
     return Pipeline(
         [
+            Node(check_rows, ["raw_metadata", "params:split"], "row_problems", name="check_rows"),
+            Node(
+                check_images,
+                ["raw_metadata", "row_problems", "images", "params:data", "params:split", "params:seed"],
+                ["problems", "checked_images"],
+                name="check_images",
+            ),
             Node(
                 assign_images,
-                ["raw_metadata", "params:data", "params:split", "params:seed"],
+                ["raw_metadata", "problems", "checked_images", "params:data", "params:split", "params:seed"],
                 "assignment",
                 name="assign_images",
             ),
-            Node(index_images, ["assignment", "images", "params:data"], "image_index", name="index_images"),
             Node(
                 tabulate_split,
-                ["assignment", "image_index"],
-                ["metadata", "split", "rejected"],
+                ["assignment", "checked_images"],
+                ["metadata", "split", "image_index", "rejected"],
                 name="tabulate_split",
             ),
         ],
