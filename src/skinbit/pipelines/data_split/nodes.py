@@ -100,7 +100,7 @@ def assign_images(
     Raises:
         InputError: If there are problems that are errors, or too few lesions.
     """
-    note = f"All {len(problems)} problems are listed in 02_intermediate/problems.csv."
+    note = f"The whole list, {len(problems)} in all: 02_intermediate/problems.csv"
     raise_errors(problems, data.policy, _source(raw_metadata), note)
     kinds = kinds_by_row(problems)
     reason = lesion_fates(raw_metadata, kinds, data.min_images_per_lesion, data.max_images_per_lesion)
