@@ -206,8 +206,8 @@ def read_photograph(folder: ImageFolder, image_id: str, data: DataParams) -> byt
         raise UnusableError("it is a pipe or device, not a file")
     if isinstance(folder.fs, LocalFileSystem) and not data.follow_links and _leads_out(path, folder.root):
         raise OutsideError("it is a link to a file outside of the folder")
-    if described["size"] > data.max_megabytes * 1e6:
-        megabytes = described["size"] / 1e6
+    megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
+    if megabytes > data.max_megabytes:
         raise TooLargeError(f"{megabytes:.0f} megabytes are more than data.max_megabytes={data.max_megabytes:g}")
     return folder.read(image_id)
 

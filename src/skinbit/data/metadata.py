@@ -215,17 +215,27 @@ def _sound(table: pd.DataFrame) -> pd.DataFrame:
 def _doubled(table: pd.DataFrame) -> Iterator[_Found]:
     """Find image ids in several rows: nobody knows which of two lesions is right, but of equal rows one can stay."""
     sound = _sound(table)
-    for image_id, rows in sound[sound["image_id"].duplicated(keep=False)].groupby("image_id", sort=False):
-        shown, lesions = quote(str(image_id)), [lesion for lesion in rows["lesion_id"].unique() if lesion]
-        if len(lesions) > 1:
-            for row, lesion in zip(rows[ROW].tolist(), rows["lesion_id"], strict=True):
-                other = rows[rows["lesion_id"] != lesion].iloc[0]
-                said = f"lesion_id {quote(lesion)}, in row {other[ROW]} {quote(other['lesion_id'])}"
-                yield "two_lesions", row, f"image_id {shown}: {said}"
-        else:
-            kept = rows.loc[(rows["lesion_id"] == "").sort_values(kind="stable").index[0], ROW]
-            for row in rows.loc[rows[ROW] != kept, ROW].tolist():
-                yield "duplicate", row, f"image_id {shown}: also in row {kept}"
+    rows_of: dict[str, list[tuple[int, str]]] = {}
+    for row, image_id, lesion in zip(sound[ROW].tolist(), sound["image_id"], sound["lesion_id"], strict=True):
+        rows_of.setdefault(image_id, []).append((row, lesion))
+    for image_id, rows in rows_of.items():
+        if len(rows) > 1:
+            yield from _explain_doubled(f"image_id {quote(image_id)}", rows)
+
+
+def _explain_doubled(image: str, rows: list[tuple[int, str]]) -> Iterator[_Found]:
+    first_row = {lesion: row for row, lesion in reversed(rows) if lesion}
+    lesions = sorted(first_row, key=first_row.__getitem__)
+    if len(lesions) > 1:
+        for row, lesion in rows:
+            other = lesions[lesion == lesions[0]]
+            said = f"lesion_id {quote(lesion)}, in row {first_row[other]} {quote(other)}"
+            yield "two_lesions", row, f"{image}: {said}"
+    else:
+        kept = first_row[lesions[0]] if lesions else rows[0][0]
+        for row, _ in rows:
+            if row != kept:
+                yield "duplicate", row, f"{image}: also in row {kept}"
 
 
 def _clashing(table: pd.DataFrame) -> Iterator[_Found]:

@@ -10,7 +10,7 @@ from skinbit.data.metadata import read_metadata
 from skinbit.datasets.files import FileDataset
 from skinbit.errors import InputError
 
-_MOST_BYTES = 500_000_000
+_MOST_MEGABYTES = 500
 
 
 class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
@@ -46,9 +46,10 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
                     f"{self._path} is no file, so it cannot be the metadata.\n"
                     "  Remedy: let SKINBIT_METADATA_FILE name the CSV itself, beside the folder images."
                 )
-            if described["size"] > _MOST_BYTES:
+            megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
+            if megabytes > _MOST_MEGABYTES:
                 raise InputError(
-                    f"{self._path} has {described['size'] / 1e6:.0f} megabytes, which no table of photographs has.\n"
+                    f"{self._path} has {megabytes:.0f} megabytes, which no table of photographs has.\n"
                     "  Remedy: let SKINBIT_METADATA_FILE name the CSV."
                 )
             return super()._read()
