@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skinbit.data.splits import TEST, TEST_FOLD, TRAIN, choose_lesions, split_lesions
+from skinbit.data.splits import TEST, TEST_FOLD, TRAIN, check_pairs, choose_lesions, split_lesions
 from skinbit.errors import InputError
 from skinbit.params import SplitParams
 from skinbit.schemas import Split
@@ -229,3 +229,14 @@ def test_choice_depends_on_the_seed_and_not_on_the_order_of_rows(split_of_60: pd
 
 def test_larger_choice_contains_the_smaller(split_of_60: pd.DataFrame) -> None:
     assert choose_lesions(split_of_60, 10, 42) < choose_lesions(split_of_60, 20, 42)
+
+
+def test_subsets_without_two_images_of_one_lesion_are_named() -> None:
+    split = pd.DataFrame({"lesion_id": ["a", "a", "b", "c"], "fold": [0, 0, 1, TEST_FOLD]})
+    assert check_pairs(split) == ["test", "fold 1"]
+    assert check_pairs(split.iloc[:2]) == []
+
+
+def test_pairs_of_the_test_subset_alone_are_not_enough() -> None:
+    with pytest.raises(InputError, match="no pair to find"):
+        check_pairs(pd.DataFrame({"lesion_id": ["a", "a", "b"], "fold": [TEST_FOLD, TEST_FOLD, 0]}))

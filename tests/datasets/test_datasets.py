@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -466,3 +467,20 @@ class TestCheckpointErrors:
         with pytest.raises(DatasetError) as refused:
             CheckpointDataset(filepath=str(tmp_path / "a.safetensors")).load()
         assert "kedro run --pipelines EXPERIMENT" in str(refused.value.__cause__)
+
+
+class TestFingerprintOfAFolder:
+    def test_counts_names_and_bytes_whatever_else_is_there(self, tmp_path: Path) -> None:
+        dataset = ImageFolderDataset(path=tmp_path.as_posix())
+        (tmp_path / "a.jpg").write_bytes(b"a")
+        os.mkfifo(tmp_path / "pipe.jpg")
+        (tmp_path / "folder.jpg").mkdir()
+        (tmp_path / "broken.jpg").symlink_to("nowhere")
+        first = dataset.fingerprint()
+        assert first == dataset.fingerprint()
+        (tmp_path / "notes.txt").write_text("no photograph")
+        assert first == dataset.fingerprint()
+        (tmp_path / "a.jpg").write_bytes(b"b")
+        assert first != (second := dataset.fingerprint())
+        (tmp_path / "folder.jpg").rmdir()
+        assert second != dataset.fingerprint()

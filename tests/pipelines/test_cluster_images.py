@@ -215,7 +215,7 @@ class TestKnownLesions:
         folder, metadata = halves
         missing = metadata.iloc[0]["image_id"]
         (folder / f"known/images/{missing}.jpg").unlink()
-        with pytest.raises(InputError, match=rf"{missing} \(row 2 of lesions.csv\)"):
+        with pytest.raises(InputError, match=rf"{missing}\.jpg \(row 2 of lesions.csv\)"):
             cluster(studied, folder / "new", experiment="vit_infonce", known=str(folder / "known/lesions.csv"))
 
     def test_take_by_linkage_as_many_new_photographs_as_a_group_may_have_however_many_they_are(self, studied, halves):

@@ -243,7 +243,7 @@ def read_known(
     folder = _open_folder(photograph_folders, known_folder(cluster), "cluster.known_images")
     listed, image_problems, thumbnails = _read_listed(folder, wanted, data, report)
     problems = pd.concat([row_problems, tabulate_problems(image_problems)], ignore_index=True)
-    raise_errors(problems, data.policy, source)
+    raise_errors(problems, data.policy, source, f"Photographs are looked for in {folder.root}.")
     if len(problems):
         logger.warning("%d rows of known photographs are left out: %s", problems["row"].nunique(), _first_of(problems))
     known = listed.merge(wanted[["image_id", "lesion_id"]], on="image_id", how="left")
