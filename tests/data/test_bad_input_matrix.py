@@ -265,6 +265,7 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "missing": (lambda folder: (folder / "data.csv").unlink(), "There is no metadata file"),
     "folder": (lambda folder: (folder / "data.csv").unlink() or (folder / "data.csv").mkdir(), "is no file"),
     "pipe": (lambda folder: (folder / "data.csv").unlink() or os.mkfifo(folder / "data.csv"), "is no file"),
+    "enormous": (lambda folder: os.truncate(folder / "data.csv", 600_000_000), "has 600 megabytes"),
     "empty": (metadata(""), "data.csv is empty"),
     "blank": (metadata("\n \n,,\n"), "data.csv is empty"),
     "byte_order_mark_only": (metadata(b"\xef\xbb\xbf"), "data.csv is empty"),

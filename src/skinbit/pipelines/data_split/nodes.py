@@ -98,7 +98,7 @@ def assign_images(
         The rows of the metadata with ``subset``, ``fold`` and ``reason``; one of subset and reason is empty.
 
     Raises:
-        InputError: If there are problems that are errors, or too few lesions.
+        InputError: If there are problems that are errors, too few lesions, or no two images of one lesion.
     """
     note = f"The whole list, {len(problems)} in all: 02_intermediate/problems.csv"
     raise_errors(problems, data.policy, _source(raw_metadata), note)
@@ -108,7 +108,6 @@ def assign_images(
     taking_part = raw_metadata.loc[reason == ""].drop(columns=[ROW, MISSHAPEN])
     try:
         dealt = split_lesions(taking_part, split, seed)
-        without_pair = check_pairs(dealt)
     except InputError as error:
         counts = [f"\n  Left out: {n} images, {why}." for why, n in reason[reason != ""].value_counts().items()]
         raise InputError("".join([error.message, *counts])) from error
@@ -119,6 +118,7 @@ def assign_images(
             f"outside the subset of {data.max_lesions} lesions"
         )
         dealt = dealt[dealt["lesion_id"].isin(chosen)]
+    without_pair = check_pairs(dealt)
     table.loc[dealt.index, ["subset", "fold"]] = dealt[["subset", "fold"]]
     has_problem = table[ROW].isin(kinds)
     table.loc[has_problem, ["image_id", "lesion_id"]] = table.loc[has_problem, ["image_id", "lesion_id"]].map(printable)
