@@ -566,6 +566,11 @@ class TestMetadata:
             assert tables[name].loc[0, ["lesion_id", "image_id"]].tolist() == [cell, cell]
         assert tables["image_index"].loc[0, "image_id"] == cell
 
+    @pytest.mark.parametrize("cell", ["=cmd|' /C calc'!A0", "a\0b", "a\rb\r\nc", "NA", "<b>", "\u200b"])
+    def test_keep_other_cells_as_they_are(self, study, cell):
+        edited(lambda lines: [lines[0], f'L0,L0_0,"{cell}"', *lines[2:]])(study.folder)
+        assert study.run()["metadata"].loc[0, "dx"] == cell.replace("\r\n", "\n").replace("\r", "\n")
+
     def test_without_a_pair_have_nothing_to_find(self, study):
         edited(lambda lines: [HEADER, *(f"{line.split(',')[1]},{line.split(',')[1]},nv" for line in lines[1:])])(
             study.folder
