@@ -34,18 +34,19 @@ class ProblemList:
         self._details[kind].append(detail)
         self._remedies[kind] = remedy
 
-    def raise_if_any(self, source: str) -> None:
+    def raise_if_any(self, source: str, note: str = "") -> None:
         """End with one message that lists every problem.
 
         Args:
             source: The file or folder that the problems are in.
+            note: A last line.
 
         Raises:
             InputError: If a problem was noted. The first 20 of each kind are listed, all are counted.
         """
         if self._details:
             sections = [self._section(kind, details) for kind, details in self._details.items()]
-            raise InputError("\n".join([f"{source} cannot be used.", *sections]))
+            raise InputError("\n".join([f"{source} cannot be used.", *sections, *([note] if note else [])]))
 
     def _section(self, kind: str, details: list[str]) -> str:
         lines = [f"{len(details)} {kind}:", *(f"  - {detail}" for detail in details[:SHOWN_PER_KIND])]

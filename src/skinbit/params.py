@@ -53,8 +53,28 @@ class StudyParams(Block):
         return self
 
 
+Policy = Literal["error", "skip"]
+
+
+class PolicyParams(Block):
+    """What happens to a row of the metadata with a problem: it ends the run, or it is left out and listed."""
+
+    cells: Policy = Field(default="error", description="fewer or more cells than the header")
+    no_image_id: Policy = Field(default="error", description="a blank cell")
+    bad_id: Policy = Field(default="error", description="a path, a formula, or characters that cannot be seen")
+    duplicate: Policy = Field(default="error", description="skip: the first row that names a lesion stays")
+    two_lesions: Policy = Field(default="error", description="an image_id under two lesions; skip: no row stays")
+    case_clash: Policy = Field(default="error", description="ids that differ only in case or accents; no row stays")
+    missing: Policy = Field(default="error", description="no file")
+    ambiguous: Policy = Field(default="error", description="several files")
+    unreadable: Policy = Field(default="error", description="damaged, cut short, or no JPEG or PNG")
+    too_large: Policy = Field(default="error", description="above max_pixels or max_megabytes")
+    too_small: Policy = Field(default="error", description="below min_side")
+    outside: Policy = Field(default="error", description="a link out of the folder, unless follow_links")
+
+
 class DataParams(Block):
-    """Which lesions of the metadata take part."""
+    """Which lesions of the metadata take part, and which photographs can be used."""
 
     min_images_per_lesion: int = Field(default=2, ge=1)
     max_images_per_lesion: int = Field(default=4, ge=1)
@@ -62,6 +82,10 @@ class DataParams(Block):
     max_pixels: int = Field(
         default=80_000_000, ge=1, le=89_000_000, description="larger images are refused undecoded; Pillow warns above"
     )
+    max_megabytes: float = Field(default=500.0, gt=0, le=4000, description="larger files are refused unread")
+    min_side: int = Field(default=16, ge=1, description="shorter side, pixels; smaller images are no photographs")
+    follow_links: bool = Field(default=False, description="whether a link may lead out of the folder of images")
+    policy: PolicyParams = PolicyParams()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -1,78 +1,27 @@
-"""Contracts of the tables: what the catalog checks on load and save, and what a raw metadata file must hold."""
+"""Contracts of the tables, which the catalog checks on load and save."""
 
 import math
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from pandera.errors import SchemaErrors
 
-from skinbit.data.metadata import ROW, reads_as_formula
+from skinbit.data.problems import KINDS
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
-from skinbit.errors import ProblemList
 from skinbit.matching.methods import CUTS, METHODS
 
-# Letters, digits and a few signs in any script; no path separators, drive letters or leading dots.
-_SAFE_ID = r"^(?!\.)[^/\\:\x00-\x1f\x7f]{1,200}$"
-
-_BLANK, _UNSAFE, _DOUBLED, _FORMULA = "blank", "unsafe", "doubled", "formula"
-_REMEDIES = {
-    _BLANK: ("rows without an image_id", "fill them in, or remove the rows"),
-    _UNSAFE: (
-        "ids that cannot be used",
-        "an id is a plain name without / \\ : or a leading dot, at most 200 characters; it never is a path",
-    ),
-    _DOUBLED: (
-        "rows with an image_id that another row has",
-        "keep one row per image; an image shows one lesion",
-    ),
-    _FORMULA: (
-        "ids that a spreadsheet would take for a formula",
-        "an id begins neither with = or @ nor, but for a number, with + or -; rename them here and in the image folder",
-    ),
-}
-
-_RAW = pa.DataFrameSchema(
+Problems = pa.DataFrameSchema(
     {
-        "image_id": pa.Column(
-            str,
-            [
-                pa.Check(lambda ids: ids != "", name=_BLANK),
-                pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE),
-                pa.Check(lambda ids: (ids == "") | ~ids.duplicated(keep=False), name=_DOUBLED),
-                pa.Check(lambda ids: ~ids.map(reads_as_formula), name=_FORMULA),
-            ],
-        ),
-        "lesion_id": pa.Column(
-            str,
-            [
-                pa.Check(lambda ids: (ids == "") | ids.str.match(_SAFE_ID), name=_UNSAFE),
-                pa.Check(lambda ids: ~ids.map(reads_as_formula), name=_FORMULA),
-            ],
-        ),
-    }
+        "kind": pa.Column(str, pa.Check.isin(list(KINDS))),
+        "file": pa.Column(str),
+        "row": pa.Column("int64", pa.Check.ge(1)),
+        "image_id": pa.Column(str),
+        "problem": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "remedy": pa.Column(str),
+    },
+    strict=True,
+    name="problems",
 )
-
-
-def check_raw_metadata(table: pd.DataFrame) -> None:
-    """Check the ids of a metadata table, all rows at once.
-
-    Args:
-        table: From :func:`skinbit.data.metadata.read_metadata`.
-
-    Raises:
-        InputError: If an image id is blank or doubled, or an id could be a path; lists rows and remedies.
-    """
-    try:
-        _RAW.validate(table, lazy=True)
-    except SchemaErrors as failures:
-        problems = ProblemList()
-        for case in failures.failure_cases.sort_values("index", kind="stable").itertuples():
-            kind, remedy = _REMEDIES[str(case.check)]
-            row = table.loc[case.index, ROW]
-            problems.add(kind, f"row {row}: {case.column} {str(case.failure_case)!r}", remedy)
-        problems.raise_if_any(str(table.attrs.get("source", "The metadata")))
-
 
 Metadata = pa.DataFrameSchema(
     {
@@ -130,6 +79,8 @@ ImageIndex = pa.DataFrameSchema(
     strict=True,
     name="image_index",
 )
+
+CheckedImages = ImageIndex.add_columns({"row": pa.Column("int64", pa.Check.ge(1), unique=True)})
 
 Sweep = pa.DataFrameSchema(
     {
@@ -202,6 +153,20 @@ FoldFigures = pa.DataFrameSchema(
     },
     checks=[pa.Check(lambda table: {"mean", "std"} <= {*table.columns}, name="mean and std")],
     name="results",
+)
+
+Pools = pa.DataFrameSchema(
+    {
+        "pool": _text("lesions|distractors"),
+        "method": _text("|".join(METHODS)),
+        "share": _number(0, 1),
+        "rule": _text("own|fixed|corrected|informed"),
+        "n_images": _number(0),
+        "f1": _number(0, 1),
+        "std": _number(0),
+    },
+    strict=True,
+    name="pools",
 )
 
 History = pa.DataFrameSchema(

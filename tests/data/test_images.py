@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from skinbit.data.images import (
+    Checked,
     ImageFolder,
     Readable,
     Unreadable,
@@ -23,9 +23,11 @@ from skinbit.data.images import (
     try_images,
     with_unique_ids,
 )
-from skinbit.errors import InputError
+from skinbit.data.problems import Problem
+from skinbit.params import DataParams
 
 MAX_PIXELS = 1_000_000
+LIMITS = DataParams(max_pixels=MAX_PIXELS, min_side=1)
 ORIENTATION = 0x0112
 
 
@@ -65,8 +67,8 @@ def needed(*image_ids: str) -> pd.DataFrame:
     return pd.DataFrame({"image_id": image_ids, "row": range(2, len(image_ids) + 2)})
 
 
-def check(path: Path, *image_ids: str) -> list[dict[str, Any]]:
-    return list(check_images(find(path), needed(*image_ids), MAX_PIXELS, "data.csv"))
+def check(path: Path, *image_ids: str) -> list[Checked[tuple[int, int]] | Problem]:
+    return list(check_images(find(path), needed(*image_ids), LIMITS, lambda image: image.size))
 
 
 def test_rgb_png_keeps_every_pixel() -> None:
@@ -153,8 +155,7 @@ def test_file_that_is_no_image_is_refused(content: bytes) -> None:
 @pytest.mark.parametrize("fmt", ["BMP", "GIF", "TIFF", "WEBP"])
 def test_other_formats_are_refused_whatever_their_name(fmt: str, folder: Path) -> None:
     (folder / "a.jpg").write_bytes(encode(plain(), fmt))
-    with pytest.raises(InputError, match=r"a\.jpg: not a JPEG or PNG image"):
-        check(folder, "a")
+    assert check(folder, "a") == [Problem("unreadable", "a.jpg", 2, "a", "not a JPEG or PNG image")]
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG"])
@@ -257,13 +258,12 @@ def test_folder_is_read_through_any_file_system() -> None:
 def test_each_photograph_has_a_record_in_the_order_asked_for(folder: Path) -> None:
     for number, name in enumerate("abc"):
         (folder / f"{name}.png").write_bytes(encode(plain(size=(10 + number, 5))))
-    records = check(folder, "c", "a", "b")
-    assert [(r["image_id"], r["file"], r["width"], r["height"]) for r in records] == [
-        ("c", "c.png", 12, 5),
-        ("a", "a.png", 10, 5),
-        ("b", "b.png", 11, 5),
+    checked = check(folder, "c", "a", "b")
+    assert [(one.row, one.record["image_id"], one.record["file"], one.used) for one in checked] == [
+        (2, "c", "c.png", (12, 5)),
+        (3, "a", "a.png", (10, 5)),
+        (4, "b", "b.png", (11, 5)),
     ]
-    assert json.dumps(records)
 
 
 def test_fingerprint_is_that_of_the_file(folder: Path) -> None:
@@ -271,48 +271,34 @@ def test_fingerprint_is_that_of_the_file(folder: Path) -> None:
     (folder / "a.png").write_bytes(content)
     (folder / "b.png").write_bytes(content)
     (folder / "c.png").write_bytes(encode(plain((1, 2, 3))))
-    a, b, c = (record["sha256"] for record in check(folder, "a", "b", "c"))
+    a, b, c = (checked.record["sha256"] for checked in check(folder, "a", "b", "c"))
     assert a == b != c
     assert len(a) == 64
 
 
-def test_everything_wrong_is_listed_at_once_with_its_row(folder: Path) -> None:
+def test_what_is_wrong_with_one_does_not_stop_the_others(folder: Path) -> None:
     (folder / "good.jpg").write_bytes(encode(plain(), "JPEG"))
     (folder / "two.jpg").write_bytes(encode(plain(), "JPEG"))
     (folder / "two.png").write_bytes(encode(plain()))
     (folder / "empty.jpg").touch()
-    (folder / "text.jpg").write_text("text")
-    (folder / "folder.jpg").mkdir()
-    with pytest.raises(InputError) as refused:
-        check(folder, "missing", "good", "two", "empty", "text", "folder")
-    message = refused.value.message
-    assert "1 images that are missing:\n  - missing.jpg (row 2 of data.csv)" in message
-    assert "1 images with more than one file:\n  - two.jpg, two.png (row 4 of data.csv)" in message
-    assert "3 images that cannot be read:\n  - empty.jpg: the file is empty (row 5 of data.csv)" in message
-    assert "text.jpg: not a JPEG or PNG image (row 6 of data.csv)" in message
-    assert "(row 7 of data.csv)" in message
-    assert "good" not in message
-    assert message.count("Remedy:") == 3
+    missing, good, two, empty = check(folder, "missing", "good", "two", "empty")
+    assert missing == Problem("missing", "missing.jpg", 2, "missing", "there is no such file")
+    assert isinstance(good, Checked)
+    assert two == Problem("ambiguous", "two.jpg", 4, "two", "two.jpg, two.png have the same image_id")
+    assert empty == Problem("unreadable", "empty.jpg", 5, "empty", "the file is empty")
 
 
-def test_a_folder_without_any_image_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist, or holds no photograph"):
-        check(tmp_path / "nowhere", "a")
-
-
-def test_missing_images_are_named_up_to_20_and_counted(folder: Path) -> None:
-    (folder / "other.png").write_bytes(encode(plain()))
-    with pytest.raises(InputError) as refused:
-        check(folder, *(f"i{number}" for number in range(30)))
-    assert "30 images that are missing" in refused.value.message
-    assert "i19.jpg (row 21 of data.csv)\n  … and 10 more" in refused.value.message
+def test_a_file_that_is_spelt_differently_is_named(folder: Path) -> None:
+    (folder / "Cafe\u0301.PNG").write_bytes(encode(plain()))
+    (problem,) = check(folder, "caf\u00e9")
+    assert problem.problem == "there is no such file; there is Cafe\u0301.PNG, spelt differently"
 
 
 def test_photographs_that_nobody_asked_for_are_not_read(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "good.png").write_bytes(encode(plain()))
     (folder / "broken.png").write_bytes(b"broken")
     with caplog.at_level(logging.WARNING):
-        assert [record["image_id"] for record in check(folder, "good")] == ["good"]
+        assert [checked.record["image_id"] for checked in check(folder, "good")] == ["good"]
     assert not caplog.records
 
 
@@ -332,7 +318,7 @@ class TestAFolderWithoutATable:
         contents = {"a.png": good, "b.png": good[:40], "c.png": b"", "d.png": good}
         for name, content in contents.items():
             (folder / name).write_bytes(content)
-        first, cut, empty, last = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: image.size)
+        first, cut, empty, last = try_images(with_unique_ids(find(folder)), LIMITS, lambda image: image.size)
         assert isinstance(first, Readable)
         assert isinstance(last, Readable)
         assert (first.record["image_id"], first.used, last.record["file"]) == ("a", (8, 6), "d.png")
@@ -343,9 +329,11 @@ class TestAFolderWithoutATable:
     def test_opens_no_device_whatever_link_leads_there(self, folder):
         (folder / "device.jpg").symlink_to("/dev/null")
         found = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: image.size)
-        assert [(each.file, each.reason) for each in found] == [("device.jpg", "it is no regular file")]
+        assert [(each.file, each.reason) for each in found] == [("device.jpg", "it is a pipe or device, not a file")]
 
     def test_lists_a_file_name_that_no_table_can_hold(self, folder):
         (folder / "b\udcff.png").write_bytes(encode(plain()))
-        (attempt,) = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: None)
-        assert attempt == Unreadable("b\\xff.png", "the file name is no valid Unicode; rename the file")
+        (attempt,) = try_images(with_unique_ids(find(folder)), LIMITS, lambda image: None)
+        assert isinstance(attempt, Unreadable)
+        assert attempt.file == "b\\xff.png"
+        assert "cannot be seen or was not decoded; rename the file" in attempt.reason

@@ -3,12 +3,16 @@
 import pandas as pd
 import pytest
 
-from skinbit.data.metadata import ROW, lesion_fates, read_metadata
-from skinbit.errors import SHOWN_PER_KIND, InputError
-from skinbit.schemas import check_raw_metadata
+from skinbit.data.lesions import lesion_fates
+from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems, read_metadata
+from skinbit.data.problems import Problem
+from skinbit.errors import InputError
 
 HAM10000_HEADER = "lesion_id,image_id,dx,dx_type,age,sex,localization"
-UNSAFE_IDS = ["../x", "/abs", "C:\\x", "a\0b", ".hidden", "..", "a/b", "x" * 201, "a\nb"]
+UNSAFE_IDS = [
+    *("../x", "/abs", "C:\\x", "a\0b", ".hidden", "..", "a/b", "x" * 201, "a\nb", "a\x1b[2J", "a\u200b", "\u202egpj.a"),
+    *("=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "-1+1", "a\xa0b", "a\ufffdb"),
+]
 
 
 def read(text: str, encoding: str = "utf-8") -> pd.DataFrame:
@@ -24,13 +28,15 @@ def refusal(text: str) -> str:
 def raw_table(image_ids: list[str], lesion_ids: list[str] | None = None) -> pd.DataFrame:
     lesion_ids = ["L"] * len(image_ids) if lesion_ids is None else lesion_ids
     table = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids}, dtype="str")
-    return table.assign(**{ROW: range(2, len(image_ids) + 2)})
+    return table.assign(**{ROW: range(2, len(image_ids) + 2), MISSHAPEN: ""})
 
 
-def check_refusal(table: pd.DataFrame) -> str:
-    with pytest.raises(InputError) as refused:
-        check_raw_metadata(table)
-    return refused.value.message
+def problems_of(table: pd.DataFrame) -> list[Problem]:
+    return find_row_problems(table, "data.csv")
+
+
+def found_in(table: pd.DataFrame) -> list[tuple[str, int]]:
+    return [(problem.kind, problem.row) for problem in problems_of(table)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
@@ -41,7 +47,7 @@ def test_every_usual_encoding_delimiter_and_line_end_reads_the_same(
 ) -> None:
     rows = [["lesion_id", "image_id", "site"], ["L1", "a", "Rücken"], ["L2", "b", "café"]]
     table = read(line_end.join(delimiter.join(row) for row in rows) + line_end, encoding)
-    assert table.columns.tolist() == [*rows[0], ROW]
+    assert table.columns.tolist() == [*rows[0], ROW, MISSHAPEN]
     assert table[rows[0]].to_numpy().tolist() == rows[1:]
 
 
@@ -88,7 +94,7 @@ def test_header_of_ham10000_works_unchanged() -> None:
         "scalp",
         "80.0",
     ]
-    check_raw_metadata(table)
+    assert problems_of(table) == []
 
 
 @pytest.mark.parametrize("cell", ["007", "NA", "nan", "None", "1e5", "true", "-1", "2020-01-02"])
@@ -116,12 +122,27 @@ def test_delimiters_in_quotes_are_content() -> None:
     assert read('lesion_id,image_id,dx\nL,a,"x,y"\n')["dx"].tolist() == ["x,y"]
 
 
-def test_rows_with_a_wrong_number_of_cells_are_listed() -> None:
-    message = refusal("lesion_id,image_id,dx\nL,a\nL,b,nv\nL,c,nv,more\n")
-    assert "2 rows with a wrong number of cells" in message
-    assert "row 2: 2 cells, the header has 3" in message
-    assert "row 4: 4 cells, the header has 3" in message
-    assert "row 3" not in message
+def test_rows_with_a_wrong_number_of_cells_are_told_and_keep_the_shape_of_the_table() -> None:
+    table = read("lesion_id,image_id,dx\nL,a\nL,b,nv\nL,c,nv,more\nL,d,nv,,\n")
+    assert table[MISSHAPEN].tolist() == ["2 cells, the header has 3", "", "4 cells, the header has 3", ""]
+    assert table["dx"].tolist() == ["", "nv", "nv", "nv"]
+    assert found_in(table) == [("cells", 2), ("cells", 4)]
+
+
+def test_lines_that_a_missing_quote_swallowed_are_told() -> None:
+    table = read('lesion_id,image_id,note\nL,a,"x\nL,b,y\nL,c,"z\nM,d,"two\nlines, not, rows"\n')
+    assert table[MISSHAPEN].tolist() == ["a quoted cell holds 1 lines that look like rows; is a quote missing?", ""]
+    assert table["image_id"].tolist() == ["a", "d"]
+
+
+def test_a_column_without_a_name_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    table = read(",lesion_id,image_id,,\n0,L,a,,\n1,L,b,,\n")
+    assert table.columns.tolist() == ["lesion_id", "image_id", ROW, MISSHAPEN]
+    assert "left out, number 1, 4, 5" in caplog.text
+
+
+def test_line_ends_inside_of_cells_become_the_same_everywhere() -> None:
+    assert read('lesion_id,image_id,note\nL,a,"x\ry\r\nz"\n')["note"].tolist() == ["x\ny\nz"]
 
 
 def test_missing_columns_are_named_with_those_that_are_there() -> None:
@@ -137,9 +158,9 @@ def test_file_without_content_is_refused(text: str) -> None:
 
 def test_header_alone_is_a_table_without_rows() -> None:
     table = read("lesion_id,image_id\n")
-    assert (len(table), table.columns.tolist()) == (0, ["lesion_id", "image_id", ROW])
-    check_raw_metadata(table)
-    assert lesion_fates(table, 2, 4).tolist() == []
+    assert (len(table), table.columns.tolist()) == (0, ["lesion_id", "image_id", ROW, MISSHAPEN])
+    assert problems_of(table) == []
+    assert lesion_fates(table, {}, 2, 4).tolist() == []
 
 
 def test_column_that_is_there_twice_is_refused() -> None:
@@ -153,8 +174,9 @@ def test_quote_that_never_ends_is_refused() -> None:
 
 def test_fate_depends_on_the_number_of_images_of_the_lesion() -> None:
     n_images = {"one": 1, "two": 2, "four": 4, "five": 5, "": 3}
-    table = pd.DataFrame({"lesion_id": [name for name, n in n_images.items() for _ in range(n)]}, dtype="str")
-    reasons = lesion_fates(table.assign(image_id="x"), minimum=2, maximum=4)
+    lesions = [name for name, n in n_images.items() for _ in range(n)]
+    table = raw_table([str(number) for number in range(len(lesions))], lesions)
+    reasons = lesion_fates(table, {}, minimum=2, maximum=4)
     assert reasons.value_counts().to_dict() == {
         "": 6,
         "lesion has fewer than 2 images": 1,
@@ -164,60 +186,69 @@ def test_fate_depends_on_the_number_of_images_of_the_lesion() -> None:
     assert set(table["lesion_id"][reasons == ""]) == {"two", "four"}
 
 
-@pytest.mark.parametrize("image_id", ["ISIC_0027419", "007", "café 1", "図-1", "a.b", "NA", "x" * 200])
+def test_fate_of_a_lesion_that_lost_images_has_a_reason_of_its_own() -> None:
+    table = raw_table(["a", "b", "c", "d", "e", "f"], ["two", "two", *["three"] * 3, "one"])
+    reasons = lesion_fates(table, {2: "missing", 4: "bad_id"}, minimum=2, maximum=4)
+    assert reasons.tolist() == [
+        "image is missing",
+        "lesion has fewer than 2 images without problems",
+        "id cannot be used",
+        *["", ""],
+        "lesion has fewer than 2 images",
+    ]
+
+
+def test_a_lesion_has_too_many_images_whether_all_can_be_read_or_not() -> None:
+    table = raw_table(list("abcde"))
+    assert set(lesion_fates(table, {2: "unreadable"}, 2, 4)[1:]) == {"lesion has more than 4 images"}
+    assert set(lesion_fates(table, {2: "duplicate"}, 2, 4)[1:]) == {""}
+
+
+@pytest.mark.parametrize("image_id", ["ISIC_0027419", "007", "café 1", "図-1", "a.b", "NA", "-12", "x" * 200])
 def test_plain_names_are_accepted_as_ids(image_id: str) -> None:
-    assert check_raw_metadata(raw_table([image_id, "other"])) is None
+    assert problems_of(raw_table([image_id, "other"])) == []
 
 
 @pytest.mark.parametrize("unsafe", UNSAFE_IDS)
 @pytest.mark.parametrize("column", ["image_id", "lesion_id"])
-def test_ids_that_could_be_a_path_are_refused(unsafe: str, column: str) -> None:
+def test_ids_that_could_be_a_path_or_cannot_be_seen_are_problems(unsafe: str, column: str) -> None:
     ids = {"image_ids": ["a", "b"], "lesion_ids": ["L", "L"]}
     ids[f"{column}s"][1] = unsafe
-    message = check_refusal(raw_table(**ids))
-    assert "1 ids that cannot be used" in message
-    assert f"row 3: {column} {unsafe!r}" in message
+    (problem,) = problems_of(raw_table(**ids))
+    assert (problem.kind, problem.row, problem.file) == ("bad_id", 3, "data.csv")
+    assert problem.problem.startswith(f"{column} {unsafe!r}"[:50])
+    assert problem.problem.isprintable()
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "@SUM(A1)", "+x", "-cmd|' /C calc'!A0", "-1+2", "+", "\uff1d1"])
-@pytest.mark.parametrize("column", ["image_id", "lesion_id"])
-def test_ids_that_a_spreadsheet_would_run_are_refused(formula: str, column: str) -> None:
-    ids = {"image_ids": ["a", "b"], "lesion_ids": ["L", "L"]}
-    ids[f"{column}s"][1] = formula
-    message = check_refusal(raw_table(**ids))
-    assert "1 ids that a spreadsheet would take for a formula" in message
-    assert f"row 3: {column} {formula!r}" in message
+def test_blank_image_id_is_a_problem_and_blank_lesion_id_is_not() -> None:
+    assert found_in(raw_table(["a", "", "b"])) == [("no_image_id", 3)]
+    assert found_in(raw_table(["a", "b"], ["", ""])) == []
 
 
-@pytest.mark.parametrize("number", ["-12", "+5", "-0.5", "-1e-3", "1-2", "a=b", "x@y"])
-def test_numbers_and_signs_within_an_id_are_no_formulas(number: str) -> None:
-    assert check_raw_metadata(raw_table([number, "other"], [number, number])) is None
+def test_rows_that_repeat_an_image_are_problems_and_the_first_one_with_a_lesion_is_none() -> None:
+    table = raw_table(["a", "b", "a", "a"], ["", "L", "L", "L"])
+    assert [(p.row, p.problem) for p in problems_of(table)] == [
+        (2, "image_id 'a': also in row 4"),
+        (5, "image_id 'a': also in row 4"),
+    ]
 
 
-def test_blank_image_id_is_refused_and_blank_lesion_id_is_not() -> None:
-    assert "1 rows without an image_id:\n  - row 3: image_id ''" in check_refusal(raw_table(["a", "", "b"]))
-    assert check_raw_metadata(raw_table(["a", "b"], ["", ""])) is None
+def test_every_row_of_an_image_under_two_lesions_is_a_problem() -> None:
+    problems = problems_of(raw_table(["a", "b", "a"], ["L", "L", "M"]))
+    assert [(p.kind, p.row) for p in problems] == [("two_lesions", 2), ("two_lesions", 4)]
+    assert problems[0].problem == "image_id 'a': lesion_id 'L', in row 4 'M'"
 
 
-def test_every_row_of_a_doubled_image_id_is_listed() -> None:
-    message = check_refusal(raw_table(["a", "b", "a"]))
-    assert "2 rows with an image_id that another row has" in message
-    assert "row 2: image_id 'a'" in message
-    assert "row 4: image_id 'a'" in message
-    assert "row 3" not in message
+@pytest.mark.parametrize(("one", "other"), [("A1", "a1"), ("caf\u00e9", "cafe\u0301"), ("STRASSE", "straße")])
+def test_ids_that_differ_only_in_case_or_accents_are_problems(one: str, other: str) -> None:
+    assert found_in(raw_table([one, "x", other])) == [("case_clash", 2), ("case_clash", 4)]
+    assert found_in(raw_table(["x", "y", "z"], [one, other, other])) == [("case_clash", row) for row in (2, 3, 4)]
 
 
-def test_all_kinds_of_problems_are_in_one_message() -> None:
-    message = check_refusal(raw_table(["a", "a", "", "../x"], ["L", "L", "L", "/etc"]))
-    assert "2 rows with an image_id that another row has" in message
-    assert "1 rows without an image_id" in message
-    assert "2 ids that cannot be used" in message
-    assert message.count("Remedy:") == 3
-
-
-def test_first_problems_of_a_kind_are_listed_in_order_and_the_rest_is_counted() -> None:
-    message = check_refusal(raw_table([f".{number}" for number in range(25)]))
-    assert "25 ids that cannot be used" in message
-    listed = [line.split(":")[0] for line in message.splitlines() if line.startswith("  - ")]
-    assert listed == [f"  - row {row}" for row in range(2, 2 + SHOWN_PER_KIND)]
-    assert "… and 5 more" in message
+def test_a_row_has_all_of_its_problems() -> None:
+    assert found_in(raw_table(["a", "a", "", "../x"], ["L", "L", "L", "/etc"])) == [
+        ("duplicate", 3),
+        ("no_image_id", 4),
+        ("bad_id", 5),
+        ("bad_id", 5),
+    ]

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skinbit.data.splits import TEST, TEST_FOLD, TRAIN, choose_distractors, choose_lesions, split_lesions
+from skinbit.data.splits import (
+    TEST,
+    TEST_FOLD,
+    TRAIN,
+    check_pairs,
+    choose_distractors,
+    choose_lesions,
+    split_lesions,
+)
 from skinbit.errors import InputError
 from skinbit.params import SplitParams
 from skinbit.schemas import Split
@@ -259,3 +267,14 @@ class TestDistractors:
     def test_none_at_all_is_an_error_too(self):
         with pytest.raises(InputError, match="asks for all lesions of one image; the metadata have 0"):
             choose_distractors(self.IMAGES[:2], None, seed=1)
+
+
+def test_subsets_without_two_images_of_one_lesion_are_named() -> None:
+    split = pd.DataFrame({"lesion_id": ["a", "a", "b", "c"], "fold": [0, 0, 1, TEST_FOLD]})
+    assert check_pairs(split) == ["test", "fold 1"]
+    assert check_pairs(split.iloc[:2]) == []
+
+
+def test_pairs_of_the_test_subset_alone_are_not_enough() -> None:
+    with pytest.raises(InputError, match="no pair to find"):
+        check_pairs(pd.DataFrame({"lesion_id": ["a", "a", "b"], "fold": [TEST_FOLD, TEST_FOLD, 0]}))

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -293,7 +294,7 @@ def test_optional_table_is_empty_where_there_is_no_file(place: str) -> None:
 def test_metadata_is_loaded_as_text_with_its_rows(place: str) -> None:
     dataset = MetadataDataset(filepath=f"{place}/data.csv")
     dataset.save(pd.DataFrame({"lesion_id": ["007"], "image_id": ["NA"]}))
-    assert dataset.load().to_dict("records") == [{"lesion_id": "007", "image_id": "NA", "row": 2}]
+    assert dataset.load().to_dict("records") == [{"lesion_id": "007", "image_id": "NA", "row": 2, "misshapen": ""}]
 
 
 def test_missing_metadata_says_where_to_put_it(place: str) -> None:
@@ -481,3 +482,20 @@ class TestCheckpointErrors:
         with pytest.raises(DatasetError) as refused:
             CheckpointDataset(filepath=str(tmp_path / "a.safetensors")).load()
         assert "kedro run --pipelines EXPERIMENT" in str(refused.value.__cause__)
+
+
+class TestFingerprintOfAFolder:
+    def test_counts_names_and_bytes_whatever_else_is_there(self, tmp_path: Path) -> None:
+        dataset = ImageFolderDataset(path=tmp_path.as_posix())
+        (tmp_path / "a.jpg").write_bytes(b"a")
+        os.mkfifo(tmp_path / "pipe.jpg")
+        (tmp_path / "folder.jpg").mkdir()
+        (tmp_path / "broken.jpg").symlink_to("nowhere")
+        first = dataset.fingerprint()
+        assert first == dataset.fingerprint()
+        (tmp_path / "notes.txt").write_text("no photograph")
+        assert first == dataset.fingerprint()
+        (tmp_path / "a.jpg").write_bytes(b"b")
+        assert first != (second := dataset.fingerprint())
+        (tmp_path / "folder.jpg").rmdir()
+        assert second != dataset.fingerprint()

@@ -192,7 +192,8 @@ def test_key_is_the_same_for_the_same_features() -> None:
 
 def index_of(folder: ImageFolder, image_ids: str) -> pd.DataFrame:
     needed = pd.DataFrame({"image_id": list(image_ids), "row": range(2, 2 + len(image_ids))})
-    return pd.DataFrame(check_images(folder, needed, MAX_PIXELS, "data.csv"))
+    checked = check_images(folder, needed, DataParams(min_side=1), lambda image: image.size)
+    return pd.DataFrame([one.record for one in checked])
 
 
 def run_node(

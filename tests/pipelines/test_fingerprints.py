@@ -107,7 +107,7 @@ class TestChanges:
         written = run(done)
         assert "02_intermediate/image_index.csv" in written
         assert "08_reporting/leaderboard.csv" in written
-        assert "02_intermediate/draft/assignment.csv" not in written
+        assert "02_intermediate/draft/row_problems.csv" not in written
 
     def test_the_times_of_the_photographs_do_not_count(self, done, user_data):
         for path in (user_data / "images").iterdir():
@@ -194,7 +194,7 @@ class TestRecords:
         monkeypatch.setattr(CSVDataset, "save", fail)
         with pytest.raises(OSError, match="disk full"):
             run(done, only_missing=False, pipelines=("data_split",))
-        assert not (records(done) / "assignment.json").exists()
+        assert not (records(done) / "row_problems.json").exists()
 
     def test_a_save_outside_of_a_run_removes_the_record(self, done):
         from kedro.framework.session import KedroSession

@@ -2,22 +2,24 @@
 
 import hashlib
 import io
-import struct
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from skinbit.data.metadata import reads_as_formula
-from skinbit.errors import InputError, ProblemList
+from skinbit.data.ids import explain_name, fold_case, printable
+from skinbit.data.problems import Problem
+from skinbit.data.threads import map_in_order
+from skinbit.errors import InputError
+from skinbit.params import DataParams
 
 Used = TypeVar("Used")
 
@@ -27,6 +29,33 @@ _DECODERS = ("JPEG", "PNG")
 
 # Our own limit, data.max_pixels, is below the one that Pillow warns at.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged EXIF blocks: the warning names no file, and the photograph itself is whole.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+class UnusableError(ValueError):
+    """A photograph cannot be used; the message says why."""
+
+    kind: ClassVar[str] = "unreadable"
+    """Of the problem, a key of :data:`skinbit.data.problems.KINDS`."""
+
+
+class TooLargeError(UnusableError):
+    """A photograph has too many pixels, or its file too many bytes."""
+
+    kind = "too_large"
+
+
+class TooSmallError(UnusableError):
+    """An image has so few pixels that it is no photograph."""
+
+    kind = "too_small"
+
+
+class OutsideError(UnusableError):
+    """A file is a link to somewhere else."""
+
+    kind = "outside"
 
 
 @dataclass(frozen=True)
@@ -45,26 +74,8 @@ class ImageFolder:
 
     def read(self, image_id: str) -> bytes:
         """Give the bytes of a photograph."""
-        return read_regular(self.fs, f"{self.root}/{self.files[image_id][0]}")
-
-
-def read_regular(fs: Any, path: str) -> bytes:
-    """Read a file, but no pipe and no device: an archive may hold links to such, and they may never end.
-
-    Args:
-        fs: An fsspec file system.
-        path: The file, or a link to one.
-
-    Returns:
-        Its bytes.
-
-    Raises:
-        OSError: If there is none, or it is no regular file.
-    """
-    if isinstance(fs, LocalFileSystem) and Path(path).exists() and not Path(path).is_file():
-        raise OSError("it is no regular file")
-    content: bytes = fs.cat_file(path)
-    return content
+        content: bytes = self.fs.cat_file(f"{self.root}/{self.files[image_id][0]}")
+        return content
 
 
 def find_images(fs: Any, root: str) -> ImageFolder:
@@ -75,14 +86,26 @@ def find_images(fs: Any, root: str) -> ImageFolder:
         root: The folder; subfolders are not searched.
 
     Returns:
-        The folder; empty where it does not exist.
+        The folder; empty where it does not exist. Hidden files are no photographs.
+
+    Raises:
+        InputError: If the folder cannot be listed.
     """
     files: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(fs.ls(root, detail=False)) if fs.isdir(root) else []:
+    for path in _list(fs, root):
         name = PurePosixPath(path)
-        if name.suffix.lower() in SUFFIXES:
+        if name.suffix.lower() in SUFFIXES and not name.name.startswith("."):  # as ._a.jpg, which macOS writes
             files[name.stem].append(name.name)
     return ImageFolder(fs, root, {image_id: tuple(names) for image_id, names in files.items()})
+
+
+def _list(fs: Any, root: str) -> list[str]:
+    try:
+        return sorted(fs.ls(root, detail=False)) if fs.isdir(root) else []
+    except OSError as error:
+        raise InputError(
+            f"The image folder {root} cannot be listed: {_reason(error)}. Remedy: mend its permissions."
+        ) from error
 
 
 def with_unique_ids(folder: ImageFolder) -> ImageFolder:
@@ -118,24 +141,36 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
         The image, mode RGB.
 
     Raises:
-        ValueError: If the file is empty, no JPEG or PNG, damaged, cut short or too large; says which.
+        UnusableError: If the file is empty, no JPEG or PNG, damaged, cut short or too large; says which.
     """
     if not content:
-        raise ValueError("the file is empty")
+        raise UnusableError("the file is empty")
     try:
         image = Image.open(io.BytesIO(content), formats=_DECODERS)
         if image.width * image.height > max_pixels:
-            raise ValueError(f"{image.width}x{image.height} pixels are more than data.max_pixels={max_pixels}")
+            raise TooLargeError(f"{image.width}x{image.height} pixels are more than data.max_pixels={max_pixels}")
         if least_side is not None:
             image.draft(None, (least_side, least_side))
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        return _to_rgb(_upright(image))
+    except UnusableError:
+        raise
     except UnidentifiedImageError as error:
-        raise ValueError("not a JPEG or PNG image") from error
+        raise UnusableError("not a JPEG or PNG image") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"more than data.max_pixels={max_pixels} pixels") from error
-    except (OSError, SyntaxError, EOFError, TypeError, struct.error) as error:  # the last two: damaged EXIF
-        raise ValueError(f"damaged or cut short ({str(error).rstrip('.')})") from error
+        raise TooLargeError(f"more than data.max_pixels={max_pixels} pixels") from error
+    except MemoryError as error:
+        raise UnusableError("there is not enough memory to decode it") from error
+    except Exception as error:  # whatever Pillow's readers trip over: struct.error, zlib.error, KeyError, SyntaxError …
+        raise UnusableError(f"damaged or cut short ({printable(str(error).rstrip('.'))})") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; where the EXIF block is damaged, the photograph is as it was stored."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as above: the pixels are there
+        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -148,41 +183,46 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def check_images(folder: ImageFolder, images: pd.DataFrame, max_pixels: int, source: str) -> Iterator[dict[str, Any]]:
-    """Read, decode and fingerprint every photograph that the study uses.
+def read_photograph(folder: ImageFolder, image_id: str, data: DataParams) -> bytes:
+    """Read a file that may be anything: a folder, a pipe, a link to somewhere else, larger than memory.
 
     Args:
-        folder: Where the photographs are.
-        images: ``image_id`` and ``row`` (line of the metadata file) of the photographs needed.
-        max_pixels: See :func:`decode_image`.
-        source: The metadata file's name, for messages.
+        folder: Where the file is.
+        image_id: With one file.
+        data: Largest file; whether links may lead out of the folder.
 
-    Yields:
-        One record per image, in order: ``image_id, file, sha256, width, height``.
+    Returns:
+        Its bytes.
 
     Raises:
-        InputError: After the last image, if any is missing, ambiguous or unreadable; lists them with their rows.
+        UnusableError: If it is no file of the folder, or too large.
+        OSError: If it cannot be read.
     """
-    if not folder.files:
-        raise InputError(
-            f"The image folder {folder.root} does not exist, or holds no photograph.\n"
-            "  Remedy: put the photographs (.jpg, .jpeg or .png) into the folder images beside the CSV."
-        )
-    problems = ProblemList()
-    _note_missing(folder, images, problems, source)
-    found = images[[len(folder.files.get(image_id, ())) == 1 for image_id in images["image_id"]]]
-    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
-        records = pool.map(lambda image_id: _fingerprint(folder, image_id, max_pixels), found["image_id"])
-        for row, record in zip(found["row"], records, strict=True):
-            if isinstance(record, str):
-                problems.add(
-                    "images that cannot be read",
-                    f"{record} (row {row} of {source})",
-                    "replace the files, or remove their rows",
-                )
-            else:
-                yield record
-    problems.raise_if_any(f"The image folder {folder.root}")
+    path = f"{folder.root}/{folder.files[image_id][0]}"
+    described = folder.fs.info(path)
+    if described["type"] == "directory":
+        raise UnusableError("it is a folder")
+    if described["type"] == "other":
+        raise UnusableError("it is a pipe or device, not a file")
+    if isinstance(folder.fs, LocalFileSystem) and not data.follow_links and _leads_out(path, folder.root):
+        raise OutsideError("it is a link to a file outside of the folder")
+    megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
+    if megabytes > data.max_megabytes:
+        raise TooLargeError(f"{megabytes:.0f} megabytes are more than data.max_megabytes={data.max_megabytes:g}")
+    return folder.read(image_id)
+
+
+def _leads_out(path: str, root: str) -> bool:
+    return Path(path).is_symlink() and not Path(path).resolve().is_relative_to(Path(root).resolve())
+
+
+def _reason(error: Exception) -> str:
+    """Say why a file cannot be used, without its path: messages stand on pages that leave the machine."""
+    if isinstance(error, FileNotFoundError):
+        return "it is gone, or a link that leads nowhere"
+    if isinstance(error, OSError):
+        return (error.strerror or type(error).__name__).lower()
+    return str(error)
 
 
 @dataclass(frozen=True)
@@ -194,82 +234,91 @@ class Readable(Generic[Used]):
 
 
 @dataclass(frozen=True)
+class Checked(Generic[Used]):
+    """A photograph that a row of the metadata names and that can be used.
+
+    Attributes:
+        row: Of the metadata.
+        record: Its ``image_id, file, sha256``.
+        used: What it was used for.
+    """
+
+    row: int
+    record: dict[str, str]
+    used: Used
+
+
+@dataclass(frozen=True)
 class Unreadable:
-    """A file that is no photograph, and why."""
+    """A file that is no photograph, why, and which kind of problem that is."""
 
     file: str
     reason: str
+    kind: str = UnusableError.kind
 
 
 def try_images(
-    folder: ImageFolder, max_pixels: int, use: Callable[[Image.Image], Used]
+    folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], Used]
 ) -> Iterator[Readable[Used] | Unreadable]:
     """Read and decode every photograph of a folder; one that cannot be read does not stop the others.
 
     Args:
         folder: With one file per image id.
-        max_pixels: See :func:`decode_image`.
+        data: Limits; see :func:`read_photograph` and :func:`decode_image`.
         use: Applied to each decoded photograph, in threads.
 
     Yields:
         What became of each file, in order of image ids.
     """
-
-    def attempt(image_id: str) -> Readable[Used] | Unreadable:
-        file = folder.files[image_id][0]
-        printable = file.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        if printable != file:
-            return Unreadable(printable, "the file name is no valid Unicode; rename the file")
-        if reads_as_formula(image_id):
-            return Unreadable(_as_text(file), "a spreadsheet would take the file name for a formula; rename the file")
-        try:
-            content = folder.read(image_id)
-            image = decode_image(content, max_pixels)
-        except (ValueError, OSError) as error:
-            return Unreadable(_as_text(file), str(error))
-        record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
-        return Readable(record, use(image))
-
-    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
-        yield from pool.map(attempt, folder.files)
+    return map_in_order(partial(_try_image, folder, data, use), folder.files)
 
 
-def _as_text(file: str) -> str:
-    """Give a file's name for a CSV: where a spreadsheet would take it for a formula, as the path of the same file."""
-    return f"./{file}" if reads_as_formula(file) else file
-
-
-def _note_missing(folder: ImageFolder, images: pd.DataFrame, problems: ProblemList, source: str) -> None:
-    for image_id, row in zip(images["image_id"], images["row"], strict=True):
-        names: Sequence[str] = folder.files.get(image_id, ())
-        if not names:
-            problems.add(
-                "images that are missing",
-                f"{image_id}.jpg (row {row} of {source})",
-                "put the files (.jpg, .jpeg or .png) into the folder images beside the CSV, or remove their rows; "
-                "image_id is the file name without its suffix",
-            )
-        elif len(names) > 1:
-            problems.add(
-                "images with more than one file",
-                f"{', '.join(names)} (row {row} of {source})",
-                "keep one file per image_id",
-            )
-
-
-def _fingerprint(folder: ImageFolder, image_id: str, max_pixels: int) -> dict[str, Any] | str:
-    """Give an image's record, or what is wrong with it."""
+def _try_image(
+    folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], Used], image_id: str
+) -> Readable[Used] | Unreadable:
     file = folder.files[image_id][0]
+    if reason := explain_name(image_id):
+        return Unreadable(printable(file), f"its name cannot be used: {reason}; rename the file")
     try:
-        content = folder.read(image_id)
-        image = decode_image(content, max_pixels)
-    except (ValueError, OSError) as error:
-        return f"{file}: {error}"
-    digest = hashlib.sha256(content).hexdigest()
-    return {
-        "image_id": image_id,
-        "file": file,
-        "sha256": digest,
-        "width": image.width,
-        "height": image.height,
-    }
+        content = read_photograph(folder, image_id, data)
+        image = decode_image(content, data.max_pixels)
+        if min(image.size) < data.min_side:
+            width, height = image.size
+            raise TooSmallError(f"{width}x{height} pixels; a side is shorter than data.min_side={data.min_side}")
+    except (UnusableError, OSError) as error:
+        return Unreadable(file, _reason(error), getattr(error, "kind", UnusableError.kind))
+    record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
+    return Readable(record, use(image))
+
+
+def check_images(
+    folder: ImageFolder, images: pd.DataFrame, data: DataParams, use: Callable[[Image.Image], Used]
+) -> Iterator[Checked[Used] | Problem]:
+    """Find, read and decode photographs; what is wrong with one does not stop the others.
+
+    Args:
+        folder: Where the photographs are.
+        images: ``image_id`` and ``row`` of the photographs needed, with ids that can be used.
+        data: See :func:`try_images`.
+        use: See :func:`try_images`.
+
+    Yields:
+        What became of each image, in order.
+    """
+    spelt = {fold_case(image_id): names[0] for image_id, names in folder.files.items()}
+
+    def check(needed: tuple[int, str]) -> Checked[Used] | Problem:
+        row, image_id = needed
+        names = folder.files.get(image_id, ())
+        if not names:
+            other = spelt.get(fold_case(image_id))
+            hint = f"; there is {printable(other)}, spelt differently" if other else ""
+            return Problem("missing", f"{image_id}.jpg", row, image_id, f"there is no such file{hint}")
+        if len(names) > 1:
+            return Problem("ambiguous", names[0], row, image_id, f"{', '.join(names)} have the same image_id")
+        attempt = _try_image(folder, data, use, image_id)
+        if isinstance(attempt, Unreadable):
+            return Problem(attempt.kind, attempt.file, row, image_id, attempt.reason)
+        return Checked(row, attempt.record, attempt.used)
+
+    return map_in_order(check, zip(images["row"].tolist(), images["image_id"].tolist(), strict=True))

@@ -47,6 +47,45 @@ def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.Da
     return images[["image_id", "lesion_id"]].assign(subset=subset, fold=fold)
 
 
+def check_stratum(images: pd.DataFrame, params: SplitParams) -> None:
+    """Make sure that the column to stratify by is there.
+
+    Args:
+        images: The metadata.
+        params: Name the column.
+
+    Raises:
+        InputError: If it is missing.
+    """
+    column = params.stratify_by
+    if column is not None and column not in images.columns:
+        raise InputError(
+            f"split.stratify_by names the column {column!r}, which the metadata does not have; its columns are: "
+            f"{', '.join(images.columns)}.\n  Remedy: name one of these, or set split.stratify_by=null."
+        )
+
+
+def check_pairs(split: pd.DataFrame) -> list[str]:
+    """Make sure that there is something to find.
+
+    Args:
+        split: From :func:`split_lesions`.
+
+    Returns:
+        ``fold 0``, …, ``test``: the subsets in which no two images show the same lesion, so that their F1 is undefined.
+
+    Raises:
+        InputError: If that is so in all folds.
+    """
+    has_pair = split["lesion_id"].duplicated().groupby(split["fold"]).any()
+    if not has_pair[has_pair.index != TEST_FOLD].any():
+        raise InputError(
+            "No two images of the folds show the same lesion, so there is no pair to find.\n"
+            "  Remedy: add photographs of the same lesions, or correct lesion_id."
+        )
+    return ["test" if fold == TEST_FOLD else f"fold {fold}" for fold in has_pair.index[~has_pair]]
+
+
 def _n_test(n_lesions: int, params: SplitParams) -> int:
     return math.ceil(n_lesions * params.test_fraction) if params.use_train_test_split else 0
 
@@ -89,11 +128,7 @@ def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> n
     column = params.stratify_by
     if column is None:
         return np.zeros(len(lesions), dtype=object)
-    if column not in images.columns:
-        raise InputError(
-            f"split.stratify_by names the column {column!r}, which the metadata does not have; its columns are: "
-            f"{', '.join(images.columns)}.\n  Remedy: name one of these, or set split.stratify_by=null."
-        )
+    check_stratum(images, params)
     # Images of one lesion may disagree: the most frequent value counts.
     value_of = images.groupby("lesion_id")[column].agg(lambda values: values.mode().iloc[0]).replace("", _BLANK_STRATUM)
     return _merge_small(value_of.loc[lesions].to_numpy(dtype=object), column, _smallest_stratum(params))

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
@@ -14,7 +13,8 @@ from kedro.io.core import get_protocol_and_path
 from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
-from skinbit.data.images import ImageFolder, decode_image, find_images, read_regular
+from skinbit.data.images import ImageFolder, decode_image, find_images
+from skinbit.data.threads import map_in_order
 from skinbit.datasets.files import atomic_target
 
 _CELL = (96, 72)
@@ -66,12 +66,20 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
         Bytes, not times of change: a copied archive is the same archive, and trainings would run again for nothing.
         """
         files = sorted(name for names in self.load().files.values() for name in names)
-        with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
-            digests = pool.map(self._hash_file, files)
-            return hashlib.sha256(json.dumps(list(zip(files, digests, strict=True))).encode()).hexdigest()
+        digests = map_in_order(self._hash_file, files)  # reading and hashing release the interpreter lock
+        return hashlib.sha256(json.dumps(list(zip(files, digests, strict=True))).encode()).hexdigest()
 
     def _hash_file(self, name: str) -> str:
-        return hashlib.sha256(read_regular(self._fs, f"{self._path}/{name}")).hexdigest()
+        """Hash a file; what is none, or cannot be read, is told by its kind: the run says what is wrong with it."""
+        path = f"{self._path}/{name}"
+        try:
+            kind = self._fs.info(path)["type"]
+            if kind == "other":  # a pipe would never end
+                return str(kind)
+            with self._fs.open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return type(error).__name__
 
     def _describe(self) -> dict[str, Any]:
         return {"path": self._path, "protocol": self._protocol}

@@ -10,6 +10,8 @@ from skinbit.data.metadata import read_metadata
 from skinbit.datasets.files import FileDataset
 from skinbit.errors import InputError
 
+_MOST_MEGABYTES = 500
+
 
 class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
     """Loads a metadata file of any usual encoding and delimiter as text cells, with the row each came from.
@@ -34,6 +36,27 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
     def save(self, data: pd.DataFrame) -> None:
         """Save a table as UTF-8 CSV."""
         self._write(data.to_csv(index=False, lineterminator="\n").encode())
+
+    def _read(self) -> bytes:
+        """Read a file that may be anything."""
+        try:
+            described = self._fs.info(self._path)
+            if described["type"] in ("directory", "other"):
+                raise InputError(
+                    f"{self._path} is no file, so it cannot be the metadata.\n"
+                    "  Remedy: let SKINBIT_METADATA_FILE name the CSV itself, beside the folder images."
+                )
+            megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
+            if megabytes > _MOST_MEGABYTES:
+                raise InputError(
+                    f"{self._path} has {megabytes:.0f} megabytes, which no table of photographs has.\n"
+                    "  Remedy: let SKINBIT_METADATA_FILE name the CSV."
+                )
+            return super()._read()
+        except OSError as error:
+            raise InputError(
+                f"{self._path} cannot be read: {error.strerror or type(error).__name__}. Remedy: mend its permissions."
+            ) from error
 
     def fingerprint(self) -> str:
         """Hash the file."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from skinbit.data.threads import available_cores
 from skinbit.errors import InputError
 from skinbit.params import ComputeParams
 
@@ -60,11 +61,6 @@ def resolve_compute(params: ComputeParams) -> Compute:
     if precision == "auto":
         precision = "fp32" if device != "cuda" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return Compute(device, precision, params.threads or available_cores())
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -33,7 +33,7 @@ NO_OVERRIDES = ExperimentParams(backbone="any", loss="baseline")
 
 
 def check_backbone(
-    assignment: pd.DataFrame,
+    row_problems: pd.DataFrame,
     backbone: BackboneParams,
     loader: LoaderParams,
     compute: ComputeParams,
@@ -43,7 +43,7 @@ def check_backbone(
     """Load a backbone before any image is decoded, so that a wrong name or missing weights end the run at once.
 
     Args:
-        assignment: The rows of the metadata with their fate: what the backbone will have to do.
+        row_problems: Unused here; metadata that cannot be read end the run before any weights are loaded.
         backbone: Its settings.
         loader: Its batch size.
         compute: Where it will run.
@@ -64,12 +64,11 @@ def check_backbone(
     loaded = load_backbone(settings, seed)
     description = describe_backbone(loaded, settings, resolve_compute(compute), loader.batch_size)
     logger.info(
-        "%s: %.1f million weights, %d features, %s; %d images x %d views",
+        "%s: %.1f million weights, %d features, %s; %d views of an image",
         settings.model,
         sum(tensor.numel() for tensor in loaded.module.parameters()) / 1e6,
         loaded.feature_dim,
         description["compute"]["device"],
-        (assignment["reason"] == "").sum(),
         settings.test_views.n_views,
     )
     return description

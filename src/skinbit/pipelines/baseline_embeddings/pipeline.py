@@ -57,7 +57,7 @@ def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> 
     override = [f"params:experiments.{experiments[0]}"] if entry.has_overrides() else []
     trained = [experiment for experiment in experiments if parameters.experiments[experiment].is_trained]
     heads = [experiment for experiment in trained if parameters.backbone_of(experiment).frozen]
-    inputs = ["assignment", backbone, "params:loader", "params:compute", "params:seed", *override]
+    inputs = ["row_problems", backbone, "params:loader", "params:compute", "params:seed", *override]
     nodes = [Node(check_backbone, inputs, f"{name}_description", name=f"check_{name}")]
     if len(heads) + len(experiments) > len(trained):  # a baseline, or a head on frozen features
         nodes.append(_features(name, backbone, override))

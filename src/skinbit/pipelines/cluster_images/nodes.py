@@ -3,16 +3,17 @@
 import logging
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from skinbit.data.images import ImageFolder, Unreadable, try_images, with_unique_ids
-from skinbit.data.metadata import ROW
+from skinbit.data.images import ImageFolder, Unreadable, check_images, try_images, with_unique_ids
+from skinbit.data.metadata import ROW, find_row_problems
+from skinbit.data.problems import Problem, raise_errors, tabulate_problems
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
 from skinbit.embedding.tables import Features
-from skinbit.errors import InputError, ProblemList
+from skinbit.errors import InputError
 from skinbit.matching.grouping import (
     NO_CUT,
     Cut,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from skinbit.report.gallery import Group, Link
 
 logger = logging.getLogger(__name__)
+
+Outcome = TypeVar("Outcome")
 
 CACHE = "clusters"
 """Name of the embeddings of new photographs in the feature cache."""
@@ -236,27 +239,28 @@ def read_known(
         ``image_id, file, sha256, lesion_id`` of images with a lesion, empty where none are known; their thumbnails.
 
     Raises:
-        InputError: If ids are blank or doubled, or photographs are missing or unreadable; lists them.
+        InputError: If rows or photographs have problems that are errors; lists them.
     """
     if cluster.known is None:
         return pd.DataFrame(columns=[*LISTED, "lesion_id"], dtype=str), {}
-    from skinbit.schemas import check_raw_metadata
-
     table = metadata_files(cluster.known)
-    check_raw_metadata(table)
-    table = table[table["lesion_id"] != ""]
+    source = str(table.attrs.get("source", "cluster.known"))
+    row_problems = tabulate_problems(find_row_problems(table, source))
+    wanted = table[(table["lesion_id"] != "") & ~table[ROW].isin(row_problems["row"])]
     folder = _open_folder(photograph_folders, known_folder(cluster), "cluster.known_images")
-    wanted = set(table["image_id"])
-    folder = ImageFolder(folder.fs, folder.root, {i: files for i, files in folder.files.items() if i in wanted})
-    _check_known(folder, table)
-    listed, unreadable, thumbnails = _read_folder(folder, data, report)
-    problems = ProblemList()
-    for file, reason in unreadable:
-        problems.add("known photographs that cannot be read", f"{file}: {reason}", "replace them, or remove their rows")
-    problems.raise_if_any(folder.root)
-    known = listed.merge(table[["image_id", "lesion_id"]], on="image_id", how="left")
+    listed, image_problems, thumbnails = _read_listed(folder, wanted, data, report)
+    problems = pd.concat([row_problems, tabulate_problems(image_problems)], ignore_index=True)
+    raise_errors(problems, data.policy, source, f"Photographs are looked for in {folder.root}.")
+    if len(problems):
+        logger.warning("%d rows of known photographs are left out: %s", problems["row"].nunique(), _first_of(problems))
+    known = listed.merge(wanted[["image_id", "lesion_id"]], on="image_id", how="left")
     logger.info("%d photographs of %d known lesions", len(known), known["lesion_id"].nunique())
     return known, thumbnails
+
+
+def _first_of(problems: pd.DataFrame) -> str:
+    shown = problems.drop_duplicates("row").head(5)
+    return "; ".join(f"row {row}: {problem}" for row, problem in zip(shown["row"], shown["problem"], strict=True))
 
 
 def known_folder(cluster: ClusterParams) -> str:
@@ -666,14 +670,12 @@ def _read_folder(
     folder: ImageFolder, data: DataParams, report: ReportParams
 ) -> tuple[pd.DataFrame, list[tuple[str, str]], dict[str, str]]:
     """Give the photographs, the files that cannot be read with the reason, and thumbnails by image id."""
-    from tqdm.auto import tqdm
-
     from skinbit.report.thumbnails import shrink
 
     folder = with_unique_ids(folder)
-    attempts = try_images(folder, data.max_pixels, lambda image: shrink(image, report.thumbnail))
+    attempts = try_images(folder, data, lambda image: shrink(image, report.thumbnail))
     records, unreadable, thumbnails = [], [], {}
-    for attempt in tqdm(attempts, total=len(folder.files), unit="image", desc="reading images", disable=None):
+    for attempt in _watched(attempts, len(folder.files)):
         if isinstance(attempt, Unreadable):
             unreadable.append((attempt.file, attempt.reason))
         else:
@@ -682,14 +684,24 @@ def _read_folder(
     return pd.DataFrame(records, columns=LISTED, dtype=str), unreadable, thumbnails
 
 
-def _check_known(folder: ImageFolder, table: pd.DataFrame) -> None:
-    problems = ProblemList()
-    for image_id, row in zip(table["image_id"], table[ROW], strict=True):
-        n_files = len(folder.files.get(image_id, ()))
-        if n_files != 1:
-            problems.add(
-                "known photographs without a file" if n_files == 0 else "known photographs with more than one file",
-                f"{image_id} (row {row} of {table.attrs.get('source', 'cluster.known')})",
-                f"put one file per image_id into {folder.root}, or remove the row",
-            )
-    problems.raise_if_any("cluster.known")
+def _read_listed(
+    folder: ImageFolder, images: pd.DataFrame, data: DataParams, report: ReportParams
+) -> tuple[pd.DataFrame, list[Problem], dict[str, str]]:
+    """Give the photographs that rows name, what is wrong with the others, and thumbnails by image id."""
+    from skinbit.report.thumbnails import shrink
+
+    outcomes = check_images(folder, images, data, lambda image: shrink(image, report.thumbnail))
+    records, problems, thumbnails = [], [], {}
+    for outcome in _watched(outcomes, len(images)):
+        if isinstance(outcome, Problem):
+            problems.append(outcome)
+        else:
+            records.append(outcome.record)
+            thumbnails[outcome.record["image_id"]] = outcome.used
+    return pd.DataFrame(records, columns=LISTED, dtype=str), problems, thumbnails
+
+
+def _watched(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
+    from tqdm.auto import tqdm
+
+    return tqdm(outcomes, total=total, unit="image", desc="reading images", disable=None)

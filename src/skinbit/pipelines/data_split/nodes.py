@@ -1,12 +1,17 @@
 """Nodes: from the published metadata to the images used, their subsets and folds."""
 
 import logging
+from collections.abc import Iterable
 
 import pandas as pd
 
-from skinbit.data.images import ImageFolder, check_images
-from skinbit.data.metadata import ROW, lesion_fates
-from skinbit.data.splits import choose_distractors, choose_lesions, split_lesions
+from skinbit.data.ids import printable
+from skinbit.data.images import ImageFolder
+from skinbit.data.lesions import lesion_fates
+from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems
+from skinbit.data.preflight import Outcome, check_photographs, check_rows_photographs
+from skinbit.data.problems import kinds_by_row, raise_errors, tabulate_problems
+from skinbit.data.splits import check_pairs, check_stratum, choose_distractors, choose_lesions, split_lesions
 from skinbit.errors import InputError
 from skinbit.params import DataParams, SplitParams
 from skinbit.report.console import describe_pairs
@@ -14,13 +19,72 @@ from skinbit.report.data_summary import summarise_data
 
 logger = logging.getLogger(__name__)
 
+INDEX = {"image_id": "str", "file": "str", "sha256": "str", "width": "int64", "height": "int64"}
 
-def assign_images(raw_metadata: pd.DataFrame, data: DataParams, split: SplitParams, seed: int) -> pd.DataFrame:
+
+def check_rows(raw_metadata: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
+    """Look for what is wrong with rows of the metadata; nothing ends the run yet.
+
+    Args:
+        raw_metadata: As published, with the ``row`` each image comes from.
+        split: Which column lesions are stratified by.
+
+    Returns:
+        ``kind, file, row, image_id, problem, remedy``.
+
+    Raises:
+        InputError: If the column to stratify by is missing.
+    """
+    check_stratum(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
+    return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata)))
+
+
+def check_images(
+    raw_metadata: pd.DataFrame,
+    row_problems: pd.DataFrame,
+    images: ImageFolder,
+    data: DataParams,
+    split: SplitParams,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find, read and decode every image that may take part, once, before anything expensive starts.
+
+    Args:
+        raw_metadata: As published.
+        row_problems: From :func:`check_rows`.
+        images: The folder of photographs.
+        data: Which lesions take part; limits of a photograph.
+        split: How lesions are dealt, where the data are cut.
+        seed: Of the dealing.
+
+    Returns:
+        All problems, of rows and of images; and ``row, image_id, file, sha256, width, height`` of the images that can
+        be used.
+
+    Raises:
+        InputError: If there is no folder of images.
+    """
+    kinds = kinds_by_row(row_problems)
+    records, problems = check_photographs(raw_metadata, kinds, images, data, (split, seed), _watch)
+    checked = pd.DataFrame(records, columns=[ROW, *INDEX]).astype({ROW: "int64", **INDEX})
+    return pd.concat([row_problems, tabulate_problems(problems)], ignore_index=True), checked
+
+
+def assign_images(
+    raw_metadata: pd.DataFrame,
+    problems: pd.DataFrame,
+    checked_images: pd.DataFrame,
+    data: DataParams,
+    split: SplitParams,
+    seed: int,
+) -> pd.DataFrame:
     """Give every row of the metadata its fate: a subset and fold, or the reason why it is left out.
 
     Args:
         raw_metadata: As published, with the ``row`` each image comes from.
-        data: Which lesions take part.
+        problems: From :func:`check_images`.
+        checked_images: The images that can be used.
+        data: Which lesions take part; which problems are errors.
         split: How they are dealt.
         seed: Of the dealing.
 
@@ -28,109 +92,101 @@ def assign_images(raw_metadata: pd.DataFrame, data: DataParams, split: SplitPara
         The rows of the metadata with ``subset``, ``fold`` and ``reason``; one of subset and reason is empty.
 
     Raises:
-        InputError: If ids are blank, doubled or unsafe, or there are too few lesions.
+        InputError: If there are problems that are errors, too few lesions, or no two images of one lesion.
     """
-    from skinbit.schemas import check_raw_metadata
-
-    check_raw_metadata(raw_metadata)
-    reason = lesion_fates(raw_metadata, data.min_images_per_lesion, data.max_images_per_lesion)
-    table = raw_metadata.assign(reason=reason, subset="", fold=None)
+    note = f"The whole list, {len(problems)} in all: 02_intermediate/problems.csv"
+    raise_errors(problems, data.policy, _source(raw_metadata), note)
+    kinds = kinds_by_row(problems)
+    reason = lesion_fates(raw_metadata, kinds, data.min_images_per_lesion, data.max_images_per_lesion)
+    table = raw_metadata.drop(columns=MISSHAPEN).assign(reason=reason, subset="", fold=None)
+    taking_part = raw_metadata.loc[reason == ""].drop(columns=[ROW, MISSHAPEN])
     try:
-        dealt = split_lesions(raw_metadata.loc[reason == ""].drop(columns=ROW), split, seed)
+        dealt = split_lesions(taking_part, split, seed)
     except InputError as error:
         counts = [f"\n  Left out: {n} images, {why}." for why, n in reason[reason != ""].value_counts().items()]
         raise InputError("".join([error.message, *counts])) from error
     if data.max_lesions is not None:
-        chosen = choose_lesions(dealt, data.max_lesions, seed)
+        is_checked = table.loc[dealt.index, ROW].isin(checked_images[ROW])
+        chosen = choose_lesions(dealt[is_checked], data.max_lesions, seed)
         table.loc[(reason == "") & ~table["lesion_id"].isin(chosen), "reason"] = (
             f"outside the subset of {data.max_lesions} lesions"
         )
         dealt = dealt[dealt["lesion_id"].isin(chosen)]
+    without_pair = check_pairs(dealt)
     table.loc[dealt.index, ["subset", "fold"]] = dealt[["subset", "fold"]]
+    has_problem = table[ROW].isin(kinds)
+    table.loc[has_problem, ["image_id", "lesion_id"]] = table.loc[has_problem, ["image_id", "lesion_id"]].map(printable)
     _log_decisions(table)
+    if without_pair:
+        logger.warning("no two images of one lesion, so no F1, in %s", ", ".join(without_pair))
     return table.astype({"fold": "Int64"})
 
 
-def index_images(assignment: pd.DataFrame, images: ImageFolder, data: DataParams) -> pd.DataFrame:
-    """Find, read and decode every image used, once, before anything expensive starts.
-
-    Args:
-        assignment: From :func:`assign_images`.
-        images: The folder of photographs.
-        data: Pixel limit.
-
-    Returns:
-        ``image_id, file, sha256, width, height`` of the images used.
-
-    Raises:
-        InputError: If images are missing, ambiguous or unreadable; lists them.
-    """
-    from tqdm.auto import tqdm
-
-    used = assignment[assignment["reason"] == ""]
-    records = check_images(images, used, data.max_pixels, "the metadata")
-    bar = tqdm(records, total=len(used), unit="image", desc="checking images", disable=None)
-    return pd.DataFrame(list(bar), columns=["image_id", "file", "sha256", "width", "height"])
-
-
-def draw_distractors(assignment: pd.DataFrame, n_distractors: int | None, seed: int) -> pd.DataFrame:
-    """Choose the lesions of one image that every fold is judged among; they are never trained on.
-
-    Args:
-        assignment: From :func:`assign_images`.
-        n_distractors: How many; none: all.
-        seed: Of the choice.
-
-    Returns:
-        ``image_id, lesion_id``.
-
-    Raises:
-        InputError: If there are fewer.
-    """
-    distractors = choose_distractors(assignment, n_distractors, seed)
-    logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(distractors))
-    return distractors
-
-
-def index_distractors(
-    assignment: pd.DataFrame, distractors: pd.DataFrame, images: ImageFolder, data: DataParams
-) -> pd.DataFrame:
-    """Find, read and decode every distractor, as the images of the study are.
-
-    Args:
-        assignment: From :func:`assign_images`.
-        distractors: From :func:`draw_distractors`.
-        images: The folder of photographs.
-        data: Pixel limit.
-
-    Returns:
-        ``image_id, file, sha256, width, height``.
-
-    Raises:
-        InputError: If images are missing, ambiguous or unreadable; lists them.
-    """
-    drawn = assignment[assignment["image_id"].isin(set(distractors["image_id"]))]
-    return index_images(drawn.assign(reason=""), images, data)
-
-
 def tabulate_split(
-    assignment: pd.DataFrame, image_index: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    assignment: pd.DataFrame, checked_images: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Write down which images are used, where each one belongs, and what is left out.
 
     Args:
         assignment: From :func:`assign_images`.
-        image_index: The images that passed the check.
+        checked_images: The images that can be used.
 
     Returns:
-        Metadata of the images used; the split ``image_id, lesion_id, subset, fold``; and
-        ``image_id, lesion_id, reason`` of all others.
+        Metadata of the images used; the split ``image_id, lesion_id, subset, fold``; their index
+        ``image_id, file, sha256, width, height``; and ``image_id, lesion_id, reason`` of all others.
     """
-    is_used = assignment["image_id"].isin(set(image_index["image_id"]))
+    is_used = assignment["reason"] == ""
     used, rejected = assignment[is_used], assignment[~is_used]
     metadata = used.drop(columns=[ROW, "reason", "subset", "fold"])
     split = used[["image_id", "lesion_id", "subset", "fold"]].astype({"fold": "int64"})
-    return metadata, split, rejected[["image_id", "lesion_id", "reason"]]
+    index = checked_images.loc[checked_images[ROW].isin(used[ROW].astype("int64")), [*INDEX]]
+    return metadata, split, index, rejected[["image_id", "lesion_id", "reason"]]
+
+
+def draw_distractors(
+    raw_metadata: pd.DataFrame,
+    problems: pd.DataFrame,
+    images: ImageFolder,
+    data: DataParams,
+    n_distractors: int | None,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Choose the lesions of one image that every fold is judged among, and check them as the images of the study are.
+
+    Args:
+        raw_metadata: As published.
+        problems: From :func:`check_images`; rows that have one are not drawn.
+        images: The folder of photographs.
+        data: Limits of a photograph; which problems are errors.
+        n_distractors: How many; none: all. They are never trained on.
+        seed: Of the choice.
+
+    Returns:
+        ``image_id, lesion_id``, and the index ``image_id, file, sha256, width, height``.
+
+    Raises:
+        InputError: If there are fewer, or their photographs have problems that are errors.
+    """
+    sound = raw_metadata[~raw_metadata[ROW].isin(problems["row"])]
+    drawn = choose_distractors(sound, n_distractors, seed)
+    records, unusable = check_rows_photographs(sound.loc[drawn.index], images, data, _watch)
+    raise_errors(tabulate_problems(unusable), data.policy, _source(raw_metadata))
+    index = pd.DataFrame(records, columns=[*INDEX]).astype(INDEX)
+    distractors = drawn[drawn["image_id"].isin(index["image_id"])]
+    logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(distractors))
+    if unusable:
+        logger.warning("%d more were drawn, but have images that cannot be used", len(unusable))
+    return distractors, index
+
+
+def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
+    from tqdm.auto import tqdm
+
+    return tqdm(outcomes, total=total, unit="image", desc="checking images", disable=None)
+
+
+def _source(raw_metadata: pd.DataFrame) -> str:
+    return str(raw_metadata.attrs.get("source", "the metadata"))
 
 
 def _log_decisions(table: pd.DataFrame) -> None:

@@ -5,9 +5,9 @@ from kedro.pipeline import Node, Pipeline
 from skinbit.params import Parameters
 from skinbit.pipelines.data_split.nodes import (
     assign_images,
+    check_images,
+    check_rows,
     draw_distractors,
-    index_distractors,
-    index_images,
     tabulate_split,
 )
 
@@ -17,30 +17,30 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     distractors = [
         Node(
             draw_distractors,
-            ["assignment", "params:evaluation.distractors", "params:seed"],
-            "distractors",
+            ["raw_metadata", "problems", "images", "params:data", "params:evaluation.distractors", "params:seed"],
+            ["distractors", "distractor_index"],
             name="draw_distractors",
-        ),
-        Node(
-            index_distractors,
-            ["assignment", "distractors", "images", "params:data"],
-            "distractor_index",
-            name="index_distractors",
-        ),
+        )
     ]
     return Pipeline(
         [
+            Node(check_rows, ["raw_metadata", "params:split"], "row_problems", name="check_rows"),
+            Node(
+                check_images,
+                ["raw_metadata", "row_problems", "images", "params:data", "params:split", "params:seed"],
+                ["problems", "checked_images"],
+                name="check_images",
+            ),
             Node(
                 assign_images,
-                ["raw_metadata", "params:data", "params:split", "params:seed"],
+                ["raw_metadata", "problems", "checked_images", "params:data", "params:split", "params:seed"],
                 "assignment",
                 name="assign_images",
             ),
-            Node(index_images, ["assignment", "images", "params:data"], "image_index", name="index_images"),
             Node(
                 tabulate_split,
-                ["assignment", "image_index"],
-                ["metadata", "split", "rejected"],
+                ["assignment", "checked_images"],
+                ["metadata", "split", "image_index", "rejected"],
                 name="tabulate_split",
             ),
             *(distractors if parameters.has_distractors else []),

@@ -1,0 +1,751 @@
+"""Nothing that a metadata file or a folder of photographs can hold ends a run late, or in words of a library."""
+
+import functools
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, DatasetError
+from kedro.pipeline import Pipeline
+from kedro.runner import SequentialRunner
+from PIL import Image
+
+from skinbit.data.problems import KINDS
+from skinbit.datasets.image_folder import ImageFolderDataset
+from skinbit.datasets.metadata_table import MetadataDataset
+from skinbit.errors import InputError
+from skinbit.params import ClusterParams, DataParams, Parameters, PolicyParams, ReportParams, SplitParams
+from skinbit.pipelines.cluster_images.nodes import read_known, read_photographs
+from skinbit.pipelines.data_split import create_pipeline
+from skinbit.session import _mendable
+from skinbit.settings import CONFIG_LOADER_ARGS
+
+REPOSITORY = Path(__file__).parents[2]
+
+N_LESIONS = 6
+VICTIM = "L0_0"
+"""The image that most cases spoil; row 2 of the metadata."""
+
+HEADER = "lesion_id,image_id,dx"
+ORIENTATION = 0x0112
+
+Spoil = Callable[[Path], Any]
+
+
+@cache
+def photograph(seed: int = 0, fmt: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (48, 36)) -> bytes:
+    """Give a file of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return encode(Image.fromarray(pixels).convert(mode), fmt)
+
+
+def encode(image: Image.Image, fmt: str = "JPEG", **options: Any) -> bytes:
+    """Give an image as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, fmt, **options)
+    return buffer.getvalue()
+
+
+def rows() -> list[str]:
+    """Give the lines of the sound metadata."""
+    return [HEADER, *(f"L{lesion},L{lesion}_{image},nv" for lesion in range(N_LESIONS) for image in range(2))]
+
+
+def write_study(folder: Path) -> None:
+    """Write six lesions with two photographs each."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "data.csv").write_text("\n".join(rows()) + "\n")
+    for seed, line in enumerate(rows()[1:]):
+        (folder / "images" / f"{line.split(',')[1]}.jpg").write_bytes(photograph(seed))
+
+
+def victim(folder: Path) -> Path:
+    """Give the photograph that is spoilt."""
+    return folder / "images" / f"{VICTIM}.jpg"
+
+
+def holds(content: bytes) -> Spoil:
+    """Put other bytes in place of the photograph."""
+    return lambda folder: victim(folder).write_bytes(content)
+
+
+def metadata(content: str | bytes) -> Spoil:
+    """Put other content in place of the metadata."""
+    raw = content.encode() if isinstance(content, str) else content
+    return lambda folder: (folder / "data.csv").write_bytes(raw)
+
+
+def edited(change: Callable[[list[str]], list[str]], encoding: str = "utf-8", end: str = "\n") -> Spoil:
+    """Change the lines of the metadata."""
+    return metadata((end.join(change(rows())) + end).encode(encoding))
+
+
+def with_row(line: str) -> Spoil:
+    """Add a row, number 14, to the metadata."""
+    return edited(lambda lines: [*lines, line])
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    """Give a chunk of a PNG file."""
+    body = name + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """Give the beginning of a PNG file that says how large it is."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 64))
+
+
+def png_with_text(n_bytes: int) -> bytes:
+    """Give a PNG file with a compressed text that unfolds to so many bytes."""
+    plain = photograph(fmt="PNG")
+    text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * n_bytes))
+    return plain[:33] + text + plain[33:]
+
+
+def jpeg_of_size(width: int, height: int) -> bytes:
+    """Give a JPEG file whose header says another size."""
+    content = bytearray(photograph())
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+def with_exif(*entries: tuple[int, Any], cut: int = 0) -> bytes:
+    """Give a photograph with an EXIF block, cut short by so many bytes."""
+    exif = Image.Exif()
+    for tag, value in entries:
+        exif[tag] = value
+    block = exif.tobytes()
+    return encode(Image.open(io.BytesIO(photograph())), exif=block[: len(block) - cut], quality=95)
+
+
+def links(target: Callable[[Path], str]) -> Spoil:
+    """Put a link in place of the photograph."""
+
+    def spoil(folder: Path) -> None:
+        victim(folder).unlink()
+        victim(folder).symlink_to(target(folder))
+
+    return spoil
+
+
+def link_out(folder: Path) -> None:
+    """Put a link to a sound photograph elsewhere in place of the photograph."""
+    victim(folder).rename(folder / "elsewhere.jpg")
+    victim(folder).symlink_to(folder / "elsewhere.jpg")
+
+
+def pipe(folder: Path) -> None:
+    """Put a pipe, which would keep a reader waiting for ever, in place of the photograph."""
+    victim(folder).unlink()
+    os.mkfifo(victim(folder))
+
+
+def folder_of_that_name(folder: Path) -> None:
+    """Put a folder in place of the photograph."""
+    victim(folder).unlink()
+    victim(folder).mkdir()
+
+
+def also(name: str, fmt: str = "JPEG") -> Spoil:
+    """Put one more file beside the photograph."""
+    return lambda folder: (folder / "images" / name).write_bytes(photograph(fmt=fmt))
+
+
+BAD_FILES: dict[str, tuple[Spoil, str, str]] = {
+    "truncated_jpeg": (holds(photograph()[:-200]), "unreadable", "damaged or cut short"),
+    "truncated_png": (holds(photograph(fmt="PNG")[:-200]), "unreadable", "damaged or cut short"),
+    "header_only": (holds(photograph()[:40]), "unreadable", "damaged or cut short"),
+    "zero_bytes": (holds(b""), "unreadable", "the file is empty"),
+    "zeros": (holds(b"\0" * 4096), "unreadable", "not a JPEG or PNG"),
+    "gif": (holds(photograph(fmt="GIF")), "unreadable", "not a JPEG or PNG"),
+    "bmp": (holds(photograph(fmt="BMP")), "unreadable", "not a JPEG or PNG"),
+    "tiff": (holds(photograph(fmt="TIFF")), "unreadable", "not a JPEG or PNG"),
+    "webp": (holds(photograph(fmt="WEBP")), "unreadable", "not a JPEG or PNG"),
+    "jpeg_2000": (holds(photograph(fmt="JPEG2000")), "unreadable", "not a JPEG or PNG"),
+    "pdf": (holds(photograph(fmt="PDF")), "unreadable", "not a JPEG or PNG"),
+    "html": (holds(b"<!DOCTYPE html><html>404 Not Found</html>"), "unreadable", "not a JPEG or PNG"),
+    "text": (holds(b"version https://git-lfs.github.com/spec/v1\n"), "unreadable", "not a JPEG or PNG"),
+    "zip": (holds(b"PK\x03\x04" + b"\0" * 200), "unreadable", "not a JPEG or PNG"),
+    "damaged_middle": (
+        holds(photograph(fmt="PNG")[:2000] + b"\0" * 500 + photograph(fmt="PNG")[2500:]),
+        "unreadable",
+        "damaged or cut short",
+    ),
+    "png_text_bomb": (holds(png_with_text(100_000_000)), "unreadable", "damaged or cut short (Decompressed data too"),
+    "png_30000x30000": (holds(png_of_size(30_000, 30_000)), "too_large", "more than data.max_pixels"),
+    "jpeg_65500x65500": (holds(jpeg_of_size(65_500, 65_500)), "too_large", "more than data.max_pixels"),
+    "jpeg_10000x8900": (holds(jpeg_of_size(10_000, 8_900)), "too_large", "10000x8900 pixels are more than"),
+    "many_megabytes": (
+        lambda folder: victim(folder).write_bytes(photograph() + b"\0" * 3_000_000),
+        "too_large",
+        "3 megabytes are more than data.max_megabytes=2",
+    ),
+    "1x1": (holds(photograph(size=(1, 1))), "too_small", "1x1 pixels; a side is shorter than data.min_side=16"),
+    "1x1000": (holds(photograph(size=(1, 1000))), "too_small", "1x1000 pixels"),
+    "folder": (folder_of_that_name, "unreadable", "it is a folder"),
+    "pipe": (pipe, "unreadable", "it is a pipe or device"),
+    "device": (links(lambda folder: "/dev/zero"), "unreadable", "it is a pipe or device"),
+    "broken_link": (links(lambda folder: "nowhere.jpg"), "unreadable", "a link that leads nowhere"),
+    "circular_link": (links(lambda folder: f"{VICTIM}.jpg"), "unreadable", "too many levels of symbolic links"),
+    "link_to_a_photograph_elsewhere": (link_out, "outside", "a link to a file outside of the folder"),
+    "link_to_a_secret": (links(lambda folder: "/etc/passwd"), "outside", "a link to a file outside of the folder"),
+    "link_up": (links(lambda folder: "../data.csv"), "outside", "a link to a file outside of the folder"),
+}
+"""What a photograph may be instead: how to make it so, the kind of problem, how the problem is told."""
+
+BAD_FOLDERS: dict[str, tuple[Spoil, str, str]] = {
+    "missing": (lambda folder: victim(folder).unlink(), "missing", "there is no such file"),
+    "missing_but_of_another_case": (
+        lambda folder: victim(folder).rename(folder / "images" / "l0_0.JPG"),
+        "missing",
+        "there is no such file; there is l0_0.JPG, spelt differently",
+    ),
+    "missing_but_in_a_folder_below": (
+        lambda folder: (folder / "images/deeper").mkdir() or victim(folder).rename(folder / "images/deeper/L0_0.jpg"),
+        "missing",
+        "there is no such file",
+    ),
+    "missing_but_of_another_format": (
+        lambda folder: victim(folder).rename(folder / "images" / f"{VICTIM}.tif"),
+        "missing",
+        "there is no such file",
+    ),
+    "jpg_and_JPG": (also(f"{VICTIM}.JPG"), "ambiguous", "L0_0.JPG, L0_0.jpg have the same image_id"),
+    "jpg_and_png": (also(f"{VICTIM}.png", "PNG"), "ambiguous", "L0_0.jpg, L0_0.png have the same image_id"),
+    "jpg_and_jpeg": (also(f"{VICTIM}.jpeg"), "ambiguous", "L0_0.jpeg, L0_0.jpg have the same image_id"),
+}
+
+BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
+    "path_traversal": (with_row("L0,../../etc/passwd,nv"), "bad_id", 14, "'../../etc/passwd': it begins with a dot"),
+    "path_inside": (with_row("L0,a/../../b,nv"), "bad_id", 14, "as a path does"),
+    "absolute_path": (with_row("L0,/etc/passwd,nv"), "bad_id", 14, "as a path does"),
+    "drive_letter": (with_row("L0,C:\\images\\a,nv"), "bad_id", 14, "as a path does"),
+    "network_path": (with_row("L0,\\\\server\\a,nv"), "bad_id", 14, "as a path does"),
+    "url": (with_row("L0,https://example.org/a,nv"), "bad_id", 14, "as a path does"),
+    "nul": (with_row("L0,a\0b,nv"), "bad_id", 14, "image_id 'a\\x00b': it holds a character that cannot be seen"),
+    "newline": (with_row('L0,"a\nb",nv'), "bad_id", 14, "'a\\nb': it holds a character that cannot be seen"),
+    "escape_sequence": (with_row("L0,a\x1b[2J,nv"), "bad_id", 14, "'a\\x1b[2J': it holds a character"),
+    "bidirectional_override": (with_row("L0,\u202egpj.a,nv"), "bad_id", 14, "'\\u202egpj.a': it holds a character"),
+    "zero_width": (with_row("L0,a\u200b,nv"), "bad_id", 14, "'a\\u200b': it holds a character"),
+    "undecoded": (with_row("L0,a\ufffd,nv"), "bad_id", 14, "was not decoded"),
+    "leading_dot": (with_row("L0,.hidden,nv"), "bad_id", 14, "it begins with a dot"),
+    "over_long": (with_row(f"L0,{'x' * 5000},nv"), "bad_id", 14, "it is longer than 200 characters"),
+    "formula": (with_row("L0,=cmd|'calc'!A0,nv"), "bad_id", 14, "it begins as a formula"),
+    "formula_at": (with_row("L0,@SUM(A1),nv"), "bad_id", 14, "it begins as a formula"),
+    "lesion_id_path": (with_row("../L0,new,nv"), "bad_id", 14, "lesion_id '../L0': it begins with a dot"),
+    "lesion_id_nul": (with_row("L0\0,new,nv"), "bad_id", 14, "lesion_id 'L0\\x00'"),
+    "doubled_row": (with_row("L0,L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
+    "doubled_without_lesion": (with_row(",L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
+    "blank_image_id": (with_row("L0,,nv"), "no_image_id", 14, "image_id is blank"),
+    "blanks_as_image_id": (with_row("L0, \t ,nv"), "no_image_id", 14, "image_id is blank"),
+    "too_few_cells": (with_row("L0,new"), "cells", 14, "2 cells, the header has 3"),
+    "too_many_cells": (with_row("L0,new,nv,extra"), "cells", 14, "4 cells, the header has 3"),
+    "quote_that_swallows_rows": (
+        edited(lambda lines: [*lines, 'L0,new,"x', "L0,b,nv", "L0,c,nv", 'L0,d,"y']),
+        "cells",
+        14,
+        "a quoted cell holds 2 lines that look like rows",
+    ),
+}
+"""Rows beyond the sound ones: the metadata, the kind of problem, its row, how it is told."""
+
+NO_METADATA: dict[str, tuple[Spoil, str]] = {
+    "missing": (lambda folder: (folder / "data.csv").unlink(), "There is no metadata file"),
+    "folder": (lambda folder: (folder / "data.csv").unlink() or (folder / "data.csv").mkdir(), "is no file"),
+    "pipe": (lambda folder: (folder / "data.csv").unlink() or os.mkfifo(folder / "data.csv"), "is no file"),
+    "enormous": (lambda folder: os.truncate(folder / "data.csv", 600_000_000), "has 600 megabytes"),
+    "empty": (metadata(""), "data.csv is empty"),
+    "blank": (metadata("\n \n,,\n"), "data.csv is empty"),
+    "byte_order_mark_only": (metadata(b"\xef\xbb\xbf"), "data.csv is empty"),
+    "header_only": (metadata(f"{HEADER}\n"), "0 lesions are too few"),
+    "no_header": (metadata("\n".join(rows()[1:])), "no column lesion_id and no column image_id"),
+    "no_lesion_column": (edited(lambda lines: ["patient,image_id,dx", *lines[1:]]), "no column lesion_id"),
+    "excel": (metadata(b"PK\x03\x04\x14\0\x06\0xl/workbook.xml"), "an Excel workbook or a zip archive"),
+    "old_excel": (metadata(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500), "an Excel workbook"),
+    "gzip": (metadata(b"\x1f\x8b\x08\0" + b"\0" * 20), "a gzip archive"),
+    "pdf": (metadata(b"%PDF-1.7\n"), "a PDF"),
+    "photograph": (metadata(photograph()), "an image"),
+    "web_page": (metadata("\n<!DOCTYPE html>\n<title>Log in</title>"), "a web page or XML"),
+    "binary": (metadata(bytes(range(256)) * 20), "is no table of text"),
+    "utf_16_without_mark": (edited(list, "utf-16-le"), "A UTF-16 file needs its byte-order mark"),
+    "utf_16_cut_short": (metadata(b"\xff\xfe" + HEADER.encode("utf-16-le")[:-1]), "damaged or cut short"),
+    "quote_never_ends": (with_row('L0,"new,nv'), "a quote that begins in row 14 never ends"),
+    "quote_never_ends_in_a_large_file": (
+        edited(lambda lines: [*lines, 'L0,"new', *["L0,b,nv"] * 30_000]),
+        "a quote that begins in row 14 never ends",
+    ),
+    "column_twice": (edited(lambda lines: ["lesion_id,image_id,image_id", *lines[1:]]), "the column 'image_id' twice"),
+    "column_of_ours": (edited(lambda lines: ["lesion_id,image_id,fold", *lines[1:]]), "a name that Skinbit uses"),
+    "column_with_escape": (edited(lambda lines: ["lesion_id,image_id,\x1b[2J", *lines[1:]]), "is no table of text"),
+    "wrong_delimiter": (
+        edited(lambda lines: [line.replace(",", "|") for line in lines]),
+        "its columns are: lesion_id|image_id|dx",
+    ),
+    "no_images": (lambda folder: (folder / "images").rename(folder / "pictures"), "does not exist, or holds no photo"),
+    "no_photograph": (
+        lambda folder: [path.unlink() for path in (folder / "images").iterdir()],
+        "does not exist, or holds no photo",
+    ),
+    "images_is_a_file": (
+        lambda folder: (folder / "images").rename(folder / "x") and (folder / "images").write_text(""),
+        "does not exist, or holds no photo",
+    ),
+    "one_lesion": (edited(lambda lines: lines[:3]), "1 lesions are too few"),
+    "fewer_lesions_than_folds": (edited(lambda lines: lines[:3]), "split.n_folds is 2"),
+    "no_lesion_ids": (edited(lambda lines: [HEADER, *(f",{line.split(',')[1]}," for line in lines[1:])]), "too few"),
+}
+"""What ends the run at once, and how."""
+
+SOUND: dict[str, Spoil] = {
+    "byte_order_mark": edited(list, "utf-8-sig"),
+    "utf_16": edited(list, "utf-16"),
+    "utf_32": edited(list, "utf-32"),
+    "windows_1252": edited(lambda lines: [line.replace("nv", "nävus") for line in lines], "cp1252"),
+    "semicolons": edited(lambda lines: [line.replace(",", ";") for line in lines]),
+    "tabs": edited(lambda lines: [line.replace(",", "\t") for line in lines]),
+    "windows_line_ends": edited(list, end="\r\n"),
+    "old_mac_line_ends": edited(list, end="\r"),
+    "padded_cells": edited(lambda lines: [" , ".join(line.split(",")) + "  " for line in lines]),
+    "quoted_cells": edited(lambda lines: [",".join(f'"{cell}"' for cell in line.split(",")) for line in lines]),
+    "blank_lines": edited(lambda lines: ["", *(part for line in lines for part in (line, "", ",,"))]),
+    "blank_cells_beyond_the_header": edited(lambda lines: [lines[0], *(f"{line},,," for line in lines[1:])]),
+    "columns_without_name": edited(
+        lambda lines: [f",{lines[0]},,", *(f"{n},{line},," for n, line in enumerate(lines[1:]))]
+    ),
+    "extra_columns": edited(lambda lines: [f"{lines[0]},age,", *(f"{line},80.0," for line in lines[1:])]),
+    "formula_in_another_cell": edited(lambda lines: [lines[0], "L0,L0_0,=cmd|' /C calc'!A0", *lines[2:]]),
+    "line_ends_inside_a_cell": edited(lambda lines: [lines[0], 'L0,L0_0,"a\rb\nc"', *lines[2:]]),
+    "nul_in_another_cell": edited(lambda lines: [lines[0], "L0,L0_0,a\0b", *lines[2:]]),
+    "published_names": edited(lambda lines: ["lesion_id,isic_id,dx", *lines[1:]]),
+    "cmyk": holds(photograph(mode="CMYK")),
+    "grey": holds(photograph(mode="L")),
+    "grey_with_alpha": holds(photograph(mode="LA", fmt="PNG")),
+    "palette": holds(photograph(mode="P", fmt="PNG")),
+    "black_and_white": holds(photograph(mode="1", fmt="PNG")),
+    "rgba": holds(photograph(mode="RGBA", fmt="PNG")),
+    "16_bit_grey": holds(encode(Image.fromarray(np.arange(36 * 48, dtype=np.uint16).reshape(36, 48)), "PNG")),
+    "progressive": holds(encode(Image.open(io.BytesIO(photograph())), progressive=True)),
+    "several_pictures_in_one_file": holds(
+        encode(Image.open(io.BytesIO(photograph())), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 36))])
+    ),
+    "animated_png": holds(
+        encode(Image.open(io.BytesIO(photograph())), "PNG", save_all=True, append_images=[Image.new("RGB", (48, 36))])
+    ),
+    "exif_rotated": holds(with_exif((ORIENTATION, 6))),
+    "exif_orientation_unknown": holds(with_exif((ORIENTATION, 77))),
+    "exif_cut_short": holds(with_exif((ORIENTATION, 6), (0x010E, "x" * 50), cut=30)),
+    "exif_of_no_sense": holds(encode(Image.open(io.BytesIO(photograph())), exif=b"Exif\0\0" + b"\xff" * 40)),
+    "bytes_after_the_end": holds(photograph() + b"\0" * 1000),
+    "link_inside_of_the_folder": lambda folder: (
+        victim(folder).rename(folder / "images" / "original.jpg") and victim(folder).symlink_to("original.jpg")
+    ),
+    "hidden_files": lambda folder: (folder / "images" / f"._{VICTIM}.jpg").write_bytes(b"\0\5\x16\7"),
+    "files_that_no_row_names": also("stranger.jpg"),
+    "other_files": lambda folder: (folder / "images" / "ATTRIBUTION.txt").write_text("CC-BY"),
+}
+"""What is unusual and no mistake."""
+
+
+SKIP = PolicyParams(**dict.fromkeys(PolicyParams.model_fields, "skip"))
+
+
+@functools.cache
+def data_split() -> Pipeline:
+    """The pipeline, of the parameters that the project comes with."""
+    tree = OmegaConfigLoader(str(REPOSITORY / "conf"), env="base", **CONFIG_LOADER_ARGS)["parameters"]
+    return create_pipeline(Parameters.model_validate(tree))
+
+
+class Tables:
+    """What a run wrote, read when it is asked for."""
+
+    def __init__(self, catalog: DataCatalog) -> None:
+        self._catalog = catalog
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self._catalog.load(name)
+
+
+class Study:
+    """A folder of data, and the pipeline data_split on the project's own catalog."""
+
+    def __init__(self, folder: Path, entries: dict[str, Any]) -> None:
+        self.folder = folder
+        write_study(folder)
+        self._entries = entries
+
+    def run(self, policy: PolicyParams | None = None, **data: Any) -> Tables:
+        """Do what `kedro run --pipelines data_split` does, and give the tables that it wrote."""
+        catalog = DataCatalog.from_config(self._entries)
+        limits = DataParams(**{"max_megabytes": 2, **data}, policy=policy or PolicyParams())
+        split = SplitParams(n_folds=2, use_train_test_split=False)
+        for name, value in {"data": limits, "split": split, "seed": 42}.items():
+            catalog[f"params:{name}"] = value
+        try:
+            SequentialRunner().run(data_split(), catalog)
+        except DatasetError as error:  # as the session does
+            raise _mendable(error) from error
+        return Tables(catalog)
+
+    def refusal(self, **data: Any) -> str:
+        """Give the message that ends the run."""
+        with pytest.raises(InputError) as raised:
+            self.run(**data)
+        message = raised.value.message
+        assert "Failed while" not in message
+        assert "Remedy: " in message
+        assert all(line.isprintable() for line in message.splitlines())
+        assert len(message) < 5000
+        assert not (self.folder / "outputs/02_intermediate/split.csv").exists()
+        return message
+
+    def listed(self) -> pd.DataFrame:
+        """Give problems.csv."""
+        path = self.folder / "outputs/02_intermediate/problems.csv"
+        return pd.read_csv(path, keep_default_na=False, dtype={"image_id": str})
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, Any]:
+    """The project's catalog, as Kedro reads it."""
+    return OmegaConfigLoader(str(REPOSITORY / "conf"), env="base", **CONFIG_LOADER_ARGS)["catalog"]
+
+
+@pytest.fixture
+def study(tmp_path: Path, entries: dict[str, Any]) -> Study:
+    """Sound data."""
+    return Study(tmp_path / "study", _in_folder(entries, tmp_path / "study"))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, entries: dict[str, Any]) -> pd.DataFrame:
+    """The split of sound data."""
+    folder = tmp_path_factory.mktemp("sound") / "study"
+    return Study(folder, _in_folder(entries, folder)).run()["split"]
+
+
+def _in_folder(entries: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Give the catalog of data_split with all files in a folder."""
+    used = {name: entries[name] for name in data_split().datasets() if name in entries}
+    return {
+        name: {key: _moved(value, folder) if key in ("filepath", "path") else value for key, value in entry.items()}
+        for name, entry in used.items()
+    }
+
+
+def _moved(path: str, folder: Path) -> str:
+    parts = Path(path).parts
+    return str(folder.joinpath(*parts[2:]) if "01_raw" in parts else folder.joinpath("outputs", *parts[1:]))
+
+
+def one_per_kind(cases: dict[str, tuple[Any, ...]]) -> list[Any]:
+    """Give the first case of each kind."""
+    first = {case[1]: pytest.param(*case, id=case[1]) for case in reversed(cases.values())}
+    return list(first.values())
+
+
+class TestAPhotograph:
+    @pytest.mark.parametrize(
+        ("spoil", "kind", "said"), {**BAD_FILES, **BAD_FOLDERS}.values(), ids={**BAD_FILES, **BAD_FOLDERS}
+    )
+    def test_that_cannot_be_used_ends_the_run(self, study, spoil, kind, said):
+        spoil(study.folder)
+        message = study.refusal()
+        assert f"1 {KINDS[kind].heading}:" in message
+        assert "(row 2 of data.csv): " in message
+        assert said in message
+        assert KINDS[kind].remedy in message
+        assert str(study.folder) not in message
+        (problem,) = study.listed().to_dict("records")
+        assert (problem["kind"], problem["row"], problem["image_id"]) == (kind, 2, VICTIM)
+        assert said in problem["problem"]
+        assert problem["remedy"] == KINDS[kind].remedy
+
+    @pytest.mark.parametrize(("spoil", "kind", "_"), one_per_kind({**BAD_FILES, **BAD_FOLDERS}))
+    def test_that_cannot_be_used_is_left_out_where_the_policy_says_so(self, study, spoil, kind, _):
+        spoil(study.folder)
+        left = study.run(PolicyParams(**{kind: "skip"}))
+        assert left["rejected"].to_numpy().tolist() == [
+            [VICTIM, "L0", KINDS[kind].reason],
+            ["L0_1", "L0", "lesion has fewer than 2 images without problems"],
+        ]
+        assert len(left["image_index"]) == len(left["split"]) == len(left["metadata"]) == 10
+
+    @pytest.mark.parametrize("spoil", [spoil for spoil, kind, _ in BAD_FILES.values() if kind == "outside"])
+    def test_may_be_a_link_where_links_are_allowed_but_must_be_a_photograph(self, study, spoil):
+        spoil(study.folder)
+        if (study.folder / "elsewhere.jpg").exists():
+            assert len(study.run(follow_links=True)["split"]) == 12
+        else:
+            assert "not a JPEG or PNG image" in study.refusal(follow_links=True)
+
+    def test_that_nobody_may_read_is_named(self, study, monkeypatch):
+        from fsspec.implementations.local import LocalFileSystem
+
+        read = LocalFileSystem.cat_file
+
+        def cat_file(self, path, *arguments, **options):
+            if VICTIM in path:
+                raise PermissionError(13, "Permission denied", path)
+            return read(self, path, *arguments, **options)
+
+        monkeypatch.setattr(LocalFileSystem, "cat_file", cat_file)  # root may read everything
+        assert f"{VICTIM}.jpg (row 2 of data.csv): permission denied" in study.refusal()
+
+
+class TestARow:
+    @pytest.mark.parametrize(("spoil", "kind", "row", "said"), BAD_ROWS.values(), ids=BAD_ROWS)
+    def test_that_cannot_be_used_ends_the_run(self, study, spoil, kind, row, said):
+        spoil(study.folder)
+        message = study.refusal()
+        assert f"1 {KINDS[kind].heading}:\n  - row {row}: " in message
+        assert said in message
+        assert KINDS[kind].remedy in message
+        (problem,) = study.listed().to_dict("records")
+        assert (problem["kind"], problem["file"], problem["row"]) == (kind, "data.csv", row)
+        assert problem["image_id"].isprintable()
+        assert not problem["image_id"].startswith(("=", "+", "@"))
+
+    @pytest.mark.parametrize(("spoil", "kind", "_row", "_said"), one_per_kind(BAD_ROWS))
+    def test_that_cannot_be_used_is_left_out_where_the_policy_says_so(self, study, spoil, kind, _row, _said):
+        spoil(study.folder)
+        left = study.run(PolicyParams(**{kind: "skip"}))
+        assert left["rejected"]["reason"].tolist() == [KINDS[kind].reason]
+        assert len(left["split"]) == 12
+
+    def test_of_an_image_under_two_lesions_is_left_out_with_the_other_one(self, study):
+        with_row("L1,L0_0,nv")(study.folder)
+        assert "row 14: image_id 'L0_0': lesion_id 'L1', in row 2 'L0'" in study.refusal()
+        rejected = study.run(SKIP)["rejected"]
+        assert rejected["image_id"].tolist() == ["L0_0", "L0_1", "L0_0"]
+        assert rejected["reason"].tolist()[0] == "image_id under two lesions"
+
+    @pytest.mark.parametrize("line", ["L0,l0_0,nv", "l0,new,nv"], ids=["image", "lesion"])
+    def test_whose_id_differs_only_in_case_is_left_out_with_the_other_one(self, study, line):
+        with_row(line)(study.folder)
+        for name in ("l0_0", "new"):
+            also(f"{name}.jpg")(study.folder)
+        assert "ids that differ only in case or accents from another:\n  - row 2: " in study.refusal()
+        left = study.run(SKIP)
+        assert set(left["rejected"]["lesion_id"]) == {line.split(",")[0], "L0"}
+        assert "L0" not in set(left["split"]["lesion_id"])
+
+    def test_without_a_lesion_is_left_out(self, study):
+        with_row(",new,nv")(study.folder)
+        assert study.run()["rejected"].to_numpy().tolist() == [["new", "", "no lesion_id"]]
+
+
+class TestMetadata:
+    @pytest.mark.parametrize(("spoil", "said"), NO_METADATA.values(), ids=NO_METADATA)
+    def test_that_are_no_table_end_the_run_at_once(self, study, spoil, said):
+        spoil(study.folder)
+        assert said in study.refusal()
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about EXIF blocks
+    @pytest.mark.parametrize("spoil", SOUND.values(), ids=SOUND)
+    def test_and_photographs_may_be_unusual(self, study, expected, spoil):
+        spoil(study.folder)
+        tables = study.run()
+        pd.testing.assert_frame_equal(tables["split"], expected)
+        assert len(tables["problems"]) == len(tables["rejected"]) == 0
+        assert tables["metadata"]["image_id"].tolist() == expected["image_id"].tolist()
+
+    @pytest.mark.parametrize("cell", ["007", "1e5", "0x1F", "NA", "nan", "True", "-1", "2020-01-02", "1_000"])
+    def test_keep_ids_that_look_like_something_else(self, study, cell):
+        edited(lambda lines: [line.replace("L0,L0_0", f"{cell},{cell}").replace("L0,", f"{cell},") for line in lines])(
+            study.folder
+        )
+        victim(study.folder).rename(study.folder / "images" / f"{cell}.jpg")
+        tables = study.run()
+        for name in ("metadata", "split"):
+            assert tables[name].loc[0, ["lesion_id", "image_id"]].tolist() == [cell, cell]
+        assert tables["image_index"].loc[0, "image_id"] == cell
+
+    @pytest.mark.parametrize("cell", ["=cmd|' /C calc'!A0", "a\0b", "a\rb\r\nc", "NA", "<b>", "\u200b"])
+    def test_keep_other_cells_as_they_are(self, study, cell):
+        edited(lambda lines: [lines[0], f'L0,L0_0,"{cell}"', *lines[2:]])(study.folder)
+        assert study.run()["metadata"].loc[0, "dx"] == cell.replace("\r\n", "\n").replace("\r", "\n")
+
+    def test_without_a_pair_have_nothing_to_find(self, study):
+        edited(lambda lines: [HEADER, *(f"{line.split(',')[1]},{line.split(',')[1]},nv" for line in lines[1:])])(
+            study.folder
+        )
+        assert "no pair to find" in study.refusal(min_images_per_lesion=1)
+
+    def test_with_a_fold_without_a_pair_are_used_with_a_warning(self, study, caplog):
+        edited(lambda lines: [*lines[:3], lines[3], lines[5], lines[7]])(study.folder)
+        assert len(study.run(min_images_per_lesion=1)["split"]) == 5
+        assert "no two images of one lesion, so no F1, in fold" in caplog.text
+
+
+class TestProblems:
+    def test_of_all_kinds_are_in_one_message_and_one_table(self, study):
+        edited(lambda lines: [*lines, "L0,,nv", "L0,../x,nv", "L0,L1_0", "L1,L0_1,nv", "L2,L2_0,nv"])(study.folder)
+        for name, content in {"L2_0": b"", "L3_0": photograph(size=(4, 4)), "L4_0": png_of_size(40_000, 9)}.items():
+            (study.folder / "images" / f"{name}.jpg").write_bytes(content)
+        also("L5_0.png", "PNG")(study.folder)
+        (study.folder / "images" / "L5_1.jpg").unlink()
+        message = study.refusal(max_pixels=300_000)
+        kinds = ["two_lesions", "no_image_id", "bad_id", "cells", "duplicate"]
+        kinds += ["unreadable", "too_small", "too_large", "ambiguous", "missing"]
+        assert [kind for kind in kinds if KINDS[kind].heading not in message] == []
+        assert set(study.listed()["kind"]) == set(kinds)
+        assert "The whole list, 11 in all: 02_intermediate/problems.csv" in message
+
+    def test_are_shown_up_to_20_and_listed_wholly(self, study):
+        edited(lambda lines: [*lines, *(f"L0,m{n},nv" for n in range(2)), *(f"L{n},.m{n},nv" for n in range(30))])(
+            study.folder
+        )
+        message = study.refusal()
+        assert "30 ids that cannot be used" in message
+        assert message.count("\n  - ") == 20 + 2
+        assert "… and 10 more" in message
+        assert len(study.listed()) == 32
+
+    def test_of_a_kind_that_is_skipped_do_not_hide_others(self, study):
+        victim(study.folder).unlink()
+        with_row("L0,../x,nv")(study.folder)
+        message = study.refusal(policy=PolicyParams(missing="skip"))
+        assert "images that are missing" not in message
+        assert "ids that cannot be used" in message
+        assert set(study.listed()["kind"]) == {"missing", "bad_id"}
+
+    def test_have_a_policy_each(self):
+        assert set(PolicyParams.model_fields) == set(KINDS)
+        assert set(PolicyParams().model_dump().values()) == {"error"}
+
+    def test_of_skipped_lesions_are_made_up_for_where_the_data_are_cut(self, study):
+        uncut = study.run(max_lesions=2)["split"]
+        spoilt, _ = uncut["lesion_id"].unique().tolist()
+        (study.folder / "images" / f"{spoilt}_0.jpg").write_bytes(b"")
+        tables = study.run(SKIP, max_lesions=2)
+        assert tables["split"]["lesion_id"].nunique() == tables["split"]["fold"].nunique() == 2
+        assert spoilt not in set(tables["split"]["lesion_id"])
+        reasons = tables["rejected"].set_index("image_id")["reason"]
+        assert reasons[f"{spoilt}_0"] == "image cannot be read"
+        assert reasons[f"{spoilt}_1"] == "lesion has fewer than 2 images without problems"
+        assert (reasons.drop([f"{spoilt}_0", f"{spoilt}_1"]) == "outside the subset of 2 lesions").all()
+
+    def test_are_looked_for_in_the_photographs_that_may_take_part_only(self, study):
+        edited(lambda lines: [*lines, "alone,single,nv", ",nobodys,nv"])(study.folder)
+        for name in ("single", "nobodys"):
+            (study.folder / "images" / f"{name}.jpg").write_bytes(b"")
+        assert study.run()["problems"].empty
+
+
+def opened(path: str) -> Any:
+    return ImageFolderDataset(path=path).load()
+
+
+class TestClustering:
+    def read(self, folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+        cluster = ClusterParams(images=str(folder / "images"))
+        listed, unreadable, _ = read_photographs(opened, {}, cluster, DataParams(max_megabytes=2), ReportParams())
+        return listed, dict(unreadable.to_numpy().tolist())
+
+    @pytest.mark.parametrize(("spoil", "kind", "said"), BAD_FILES.values(), ids=BAD_FILES)
+    def test_lists_a_file_that_cannot_be_used_and_reads_the_others(self, study, spoil, kind, said):
+        spoil(study.folder)
+        listed, unreadable = self.read(study.folder)
+        assert len(listed) == 11
+        assert list(unreadable) == [f"{VICTIM}.jpg"]
+        assert said in unreadable[f"{VICTIM}.jpg"]
+        assert str(study.folder) not in unreadable[f"{VICTIM}.jpg"]
+
+    @pytest.mark.parametrize("name", ["=cmd|' .jpg", "a\nb.jpg", "a\x1b[2J.jpg", "\u202egpj.jpg", "b\udcff.jpg"])
+    def test_lists_a_file_whose_name_no_table_should_hold(self, study, name):
+        (study.folder / "images" / name).write_bytes(photograph())
+        listed, unreadable = self.read(study.folder)
+        assert len(listed) == 12
+        ((file, reason),) = unreadable.items()
+        assert file.isprintable()
+        assert not file.startswith("=")
+        assert reason.endswith("rename the file")
+
+    def known(self, folder: Path, policy: PolicyParams | None = None) -> pd.DataFrame:
+        cluster = ClusterParams(images="unused", known=str(folder / "data.csv"))
+        data = DataParams(max_megabytes=2, policy=policy or PolicyParams())
+        tables = lambda path: MetadataDataset(filepath=path).load()  # noqa: E731
+        return read_known(opened, tables, {}, cluster, data, ReportParams())[0]
+
+    def test_names_all_that_is_wrong_with_known_photographs(self, study):
+        with_row("L0,../x,nv")(study.folder)
+        victim(study.folder).write_bytes(b"")
+        (study.folder / "images" / "L0_1.jpg").unlink()
+        with pytest.raises(InputError) as raised:
+            self.known(study.folder)
+        for kind in ("bad_id", "unreadable", "missing"):
+            assert f"1 {KINDS[kind].heading}:" in raised.value.message
+
+    def test_leaves_known_photographs_out_where_the_policy_says_so(self, study, caplog):
+        with_row("L0,../x,nv")(study.folder)
+        victim(study.folder).write_bytes(b"")
+        assert len(self.known(study.folder, SKIP)) == 11
+        assert "2 rows of known photographs are left out" in caplog.text
+
+
+class TestTheCommand:
+    @pytest.fixture
+    def project(self, study, tmp_path):
+        """The project in a folder of its own, on the study's data."""
+        from shutil import copy, copytree
+
+        copytree(REPOSITORY / "conf", tmp_path / "conf")
+        for name in ("pyproject.toml", ".telemetry"):
+            copy(REPOSITORY / name, tmp_path)
+        (tmp_path / "src").mkdir()
+        return tmp_path
+
+    def run(self, project: Path, params: str = "") -> tuple[int, str]:
+        options = ",".join(
+            ["tracking.enabled=false,split.n_folds=2,study.folds=0,split.use_train_test_split=false", *params.split()]
+        )
+        command = [sys.executable, "-m", "kedro", "run", "--pipelines", "data_split", "--params", options]
+        environment = {**os.environ, "SKINBIT_RAW_DIR": str(project / "study"), "COLUMNS": "200"}
+        ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    def outputs(self, project: Path) -> dict[str, bytes]:
+        files = [path for path in (project / "data").rglob("*.csv") if "draft" not in path.parts]
+        return {path.name: path.read_bytes() for path in files}
+
+    def test_ends_with_one_message_lists_all_and_damages_nothing(self, project):
+        assert self.run(project)[0] == 0
+        before = self.outputs(project)
+        pipe(project / "study")
+        code, said = self.run(project)
+        assert code == 1
+        assert "Error: data.csv and its images cannot be used." in said
+        assert "Traceback" not in said
+        after = self.outputs(project)
+        assert b"unreadable" in after.pop("problems.csv")
+        assert after == {name: content for name, content in before.items() if name != "problems.csv"}
+
+    def test_leaves_out_what_it_may(self, project):
+        victim(project / "study").write_bytes(b"")
+        code, said = self.run(project, "data.policy.unreadable=skip")
+        assert code == 0
+        assert "left out 1 images: image cannot be read (1 lesions)" in said
+        assert len(self.outputs(project)["split.csv"].splitlines()) == 11
+
+    def test_ends_with_one_message_where_there_is_no_metadata(self, project):
+        spoil, message = NO_METADATA["pipe"]
+        spoil(project / "study")
+        code, said = self.run(project)
+        assert code == 1
+        assert message in said
+        assert "Traceback" not in said
