@@ -9,10 +9,12 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from skinbit.catalog import StudyCatalog
+from skinbit.errors import SHOWN_PER_KIND
 from skinbit.fingerprints import hash_value, plan_recipes
 from skinbit.matching.results import rank_experiments
 from skinbit.report.console import tabulate_best
@@ -21,6 +23,9 @@ from skinbit.study import active_parameters
 logger = logging.getLogger(__name__)
 
 _SHOWN = 3
+
+_APART = "cluster_images"
+"""Namespace of what groups new photographs: a model stays what it is, whatever has become of the study since."""
 
 _BEST = 5
 """So many experiments are shown at the end of a run."""
@@ -34,8 +39,10 @@ class FingerprintHooks:
         """Plan recipes; for ``--only-missing-outputs``, say which outputs they no longer fit, and why."""
         given = {name: _fingerprint(catalog, name) for name in sorted(pipeline.inputs()) if _counts(catalog, name)}
         catalog.expect(plan_recipes(pipeline.nodes, given))
+        _warn_of_stale_inputs(pipeline, catalog)
         if run_params["only_missing_outputs"]:
             changes = {change for changes in catalog.find_stale().values() for change in changes}
+            _warn_of_damaged_files(catalog)
             unknown = {f"{name} (nothing says what made it)" for name, found in given.items() if found is None}
             # An input that this run makes too has changed because of something further up, which is worth naming.
             logger.info(_explain(pipeline, catalog, sorted(changes - pipeline.all_outputs()) + sorted(unknown)))
@@ -87,6 +94,45 @@ def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
 def _counts(catalog: StudyCatalog, name: str) -> bool:
     """Tell whether results depend on an input: a dataset that only makes a run faster says so."""
     return bool(getattr(catalog.get(name), "affects_results", True))
+
+
+def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
+    """Name what a run of a part reads although the study would now make it differently."""
+    if all((node.namespace or "").startswith(_APART) for node in pipeline.nodes):
+        return
+    study = pipelines["__default__"]
+    read = {name: catalog.record(name) for name in pipeline.inputs() & study.all_outputs()}
+    records = {name: record for name, record in read.items() if record is not None}
+    if not records:
+        return
+    given = {name: _fingerprint(catalog, name) for name in sorted(study.inputs()) if _counts(catalog, name)}
+    expected = plan_recipes(study.nodes, given)
+    changes = {
+        name: recipe.differences(records[name].recipe)
+        for name, recipe in expected.items()
+        if recipe is not None and name in records and recipe.fingerprint != records[name].recipe.fingerprint
+    }
+    if changes:
+        # Further up than these inputs nothing is at hand to compare: a parameter or a file that is read is named first.
+        causes = {cause for found in changes.values() for cause in found}
+        logger.warning(
+            "%d files that this run reads were made otherwise than the study would make them now (%s): %s; "
+            "`kedro run --only-missing-outputs` makes them anew",
+            len(changes),
+            _first(sorted(causes - study.all_outputs()) + sorted(causes & study.all_outputs())),
+            _first(sorted(changes)),
+        )
+
+
+def _warn_of_damaged_files(catalog: StudyCatalog) -> None:
+    damaged = sorted(catalog.find_damaged().values())
+    if damaged:
+        more = [f"and {len(damaged) - SHOWN_PER_KIND} more"] if len(damaged) > SHOWN_PER_KIND else []
+        logger.warning(
+            "%d files are not as they were written (damaged, edited or replaced) and are made again:\n%s",
+            len(damaged),
+            indent("\n".join(damaged[:SHOWN_PER_KIND] + more), "  "),
+        )
 
 
 def _explain(pipeline: Pipeline, catalog: StudyCatalog, changes: list[str]) -> str:

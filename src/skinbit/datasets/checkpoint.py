@@ -5,9 +5,8 @@ import json
 import torch
 from kedro_datasets._typing import JSONPreview
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.datasets.files import FileDataset, pack, unpack, unpack_header
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.errors import InputError
 
@@ -69,7 +68,7 @@ def unpack_checkpoint(content: bytes) -> Checkpoint:
         The checkpoint, its tensors on the CPU.
 
     Raises:
-        ValueError: If this is no safetensors file of Skinbit's.
+        ValueError: If this is no safetensors file of Skinbit's, or a byte of it has changed since it was written.
     """
-    tensors = {name: torch.from_numpy(array) for name, array in load_tensors(content).items()}
-    return Checkpoint(tensors, unpack_header(content))
+    arrays, header = unpack(content)
+    return Checkpoint({name: torch.from_numpy(array) for name, array in arrays.items()}, header)

@@ -1,9 +1,8 @@
 """Embeddings with their image ids, as safetensors."""
 
 from kedro_datasets._typing import TablePreview
-from safetensors.numpy import load as load_tensors
 
-from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.datasets.files import FileDataset, pack, unpack
 from skinbit.embedding.tables import Embeddings
 
 _TENSOR = "embeddings"
@@ -15,10 +14,9 @@ class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
 
     def load(self) -> Embeddings:
         """Load embeddings and ids."""
-        content = self._read()
-        header = unpack_header(content)
+        tensors, header = unpack(self._read())
         image_ids = tuple(header.pop("image_ids"))
-        return Embeddings(image_ids, load_tensors(content)[_TENSOR], header)
+        return Embeddings(image_ids, tensors[_TENSOR], header)
 
     def save(self, data: Embeddings) -> None:
         """Save embeddings and ids in one file."""

@@ -1,14 +1,16 @@
 """Frozen features with their image ids and cache keys, as safetensors."""
 
+import logging
 from typing import Any
 
 import numpy as np
 from kedro_datasets._typing import JSONPreview
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.datasets.files import FileDataset, pack, unpack
 from skinbit.embedding.tables import Features
+
+logger = logging.getLogger(__name__)
 
 _TENSOR = "features"
 
@@ -27,20 +29,18 @@ class FeaturesDataset(FileDataset[Features, Features]):
         """Load features, ids and keys."""
         try:
             return self._load_file()
-        except (FileNotFoundError, KeyError, SafetensorError, ValueError):
+        except FileNotFoundError:
             if not self._optional:
                 raise
-            return Features((), np.empty((0, 0, 0), np.float32), (), {})
+        except (KeyError, SafetensorError, ValueError) as error:
+            if not self._optional:
+                raise
+            logger.warning("%s cannot be used (%s): features are computed again", self._path, error)
+        return Features((), np.empty((0, 0, 0), np.float32), (), {})
 
     def _load_file(self) -> Features:
-        content = self._read()
-        header = unpack_header(content)
-        return Features(
-            tuple(header["image_ids"]),
-            load_tensors(content)[_TENSOR],
-            tuple(header["keys"]),
-            header["backbone"],
-        )
+        tensors, header = unpack(self._read())
+        return Features(tuple(header["image_ids"]), tensors[_TENSOR], tuple(header["keys"]), header["backbone"])
 
     def save(self, data: Features) -> None:
         """Save features, ids and keys in one file."""

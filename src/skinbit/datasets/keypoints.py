@@ -1,13 +1,15 @@
 """Keypoints of photographs with their image ids and cache keys, as safetensors."""
 
+import logging
 from typing import Any
 
 from kedro_datasets._typing import JSONPreview
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from skinbit.datasets.files import FileDataset, pack, unpack_header
+from skinbit.datasets.files import FileDataset, pack, unpack
 from skinbit.matching.keypoints import NO_TABLE, KeypointTable
+
+logger = logging.getLogger(__name__)
 
 _TENSORS = ("sizes", "offsets", "positions", "diameters", "angles", "descriptors")
 
@@ -27,14 +29,17 @@ class KeypointsDataset(FileDataset[KeypointTable, KeypointTable]):
         """Load keypoints, ids and keys."""
         try:
             return self._load_file()
-        except (FileNotFoundError, KeyError, SafetensorError, TypeError, ValueError):
+        except FileNotFoundError:
             if not self._optional:
                 raise
-            return NO_TABLE
+        except (KeyError, SafetensorError, TypeError, ValueError) as error:
+            if not self._optional:
+                raise
+            logger.warning("%s cannot be used (%s): keypoints are computed again", self._path, error)
+        return NO_TABLE
 
     def _load_file(self) -> KeypointTable:
-        content = self._read()
-        header, tensors = unpack_header(content), load_tensors(content)
+        tensors, header = unpack(self._read())
         return KeypointTable(
             image_ids=tuple(header["image_ids"]),
             keys=tuple(header["keys"]),
