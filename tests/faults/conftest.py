@@ -16,22 +16,28 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
-# Forks inherit these; most of a short run would go into importing them anew.
-import cv2  # noqa: F401
-import matplotlib.pyplot  # noqa: F401
-import pandera.pandas  # noqa: F401
-import pytorch_metric_learning.losses  # noqa: F401
-import scipy.ndimage  # noqa: F401
-import sklearn.metrics  # noqa: F401
-import timm  # noqa: F401
+import pytest
 import torch
 import yaml
 from kedro.framework.startup import bootstrap_project
 from kedro.runner import SequentialRunner, ThreadRunner
 
 from skinbit.session import StudySession
+
+for _name in (
+    "cv2",
+    "matplotlib.pyplot",
+    "pandera.pandas",
+    "pytorch_metric_learning",
+    "scipy.ndimage",
+    "sklearn",
+    "timm",
+):
+    import_module(_name)  # else most of a short run would go into importing them anew in every fork
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = "data/demo"
@@ -209,7 +215,19 @@ class Report:
     duration_s: float = 0.0
 
 
-def campaign(folder: Path, n_kills: int, seed: int, experiments: Sequence[str] = EVERY_KIND) -> Report:
+@pytest.fixture(scope="session")
+def studies() -> SimpleNamespace:
+    """Give what makes and runs the small study."""
+    return SimpleNamespace(make_project=make_project, fork_run=fork_run, files_of=files_of)
+
+
+@pytest.fixture(scope="session")
+def campaign() -> Callable[..., Report]:
+    """Give the campaign."""
+    return run_campaign
+
+
+def run_campaign(folder: Path, n_kills: int, seed: int, experiments: Sequence[str] = EVERY_KIND) -> Report:
     """Kill runs until ``n_kills`` have died, resume each study to its end and compare all its files.
 
     Args:
