@@ -44,9 +44,9 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         """Save for one run only: a worker that outlives it writes nothing more once another run has begun."""
         self._token = token
 
-    def record(self, name: str) -> Record | None:
-        """Give what was written down when a dataset was saved; None where nothing was, or where it is damaged."""
-        return self._records.read(name)
+    def records(self) -> dict[str, Record]:
+        """Give what was written down when datasets were saved, by dataset; without records that are damaged."""
+        return self._records.load()
 
     def fingerprint(self, name: str) -> str | None:
         """Give the fingerprint of a dataset as it is now.

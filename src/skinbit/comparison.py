@@ -22,6 +22,7 @@ STATES = (EQUAL, DIFFERENT, ONLY_FIRST, ONLY_SECOND)
 
 _RECORDS = ".fingerprints"
 _HEADER_KEY = "skinbit"
+_SEAL = "seal"
 _CHUNK = 2**20
 _LONGEST = 60
 """Characters of a value that are shown."""
@@ -199,6 +200,8 @@ def _describe_tensors(first: Path, second: Path) -> str | None:
             if found := _describe_arrays(one.get_tensor(name), other.get_tensor(name)):
                 return f"tensor {name}{found}"
         headers = [json.loads(file.metadata()[_HEADER_KEY]) for file in (one, other)]
+    for header in headers:
+        header.pop(_SEAL, None)  # it differs because something else does
     return _describe_values(headers[0], headers[1], "header")
 
 

@@ -100,27 +100,25 @@ def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
     """Name what a run of a part reads although the study would now make it differently."""
     if all((node.namespace or "").startswith(_APART) for node in pipeline.nodes):
         return
-    study = pipelines["__default__"]
-    read = {name: catalog.record(name) for name in pipeline.inputs() & study.all_outputs()}
-    records = {name: record for name, record in read.items() if record is not None}
-    if not records:
+    study, records = pipelines["__default__"], catalog.records()
+    read = pipeline.inputs() & study.all_outputs() & records.keys()
+    if not read:
         return
     given = {name: _fingerprint(catalog, name) for name in sorted(study.inputs()) if _counts(catalog, name)}
-    expected = plan_recipes(study.nodes, given)
     changes = {
         name: recipe.differences(records[name].recipe)
-        for name, recipe in expected.items()
+        for name, recipe in plan_recipes(study.nodes, given).items()
         if recipe is not None and name in records and recipe.fingerprint != records[name].recipe.fingerprint
     }
-    if changes:
-        # Further up than these inputs nothing is at hand to compare: a parameter or a file that is read is named first.
-        causes = {cause for found in changes.values() for cause in found}
+    stale = sorted(read & changes.keys())
+    if stale:
+        causes = {cause for found in changes.values() for cause in found} - study.all_outputs()
         logger.warning(
             "%d files that this run reads were made otherwise than the study would make them now (%s): %s; "
             "`kedro run --only-missing-outputs` makes them anew",
-            len(changes),
-            _first(sorted(causes - study.all_outputs()) + sorted(causes & study.all_outputs())),
-            _first(sorted(changes)),
+            len(stale),
+            _first(sorted(causes)),
+            _first(stale),
         )
 
 

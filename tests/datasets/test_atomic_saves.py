@@ -298,7 +298,8 @@ def test_file_with_a_changed_byte_is_neither_loaded_nor_kept(
     name = re.sub(r"{(\w+)}", lambda placeholder: EXAMPLE_NAMES[placeholder[1]], entry)
     study_catalog.expect({name: make_recipe(1)})
     study_catalog.save(name, example(study_catalog[name], 1))
-    study_catalog.load(name)
+    if not isinstance(study_catalog[name], MatplotlibDataset):  # a picture is never loaded
+        study_catalog.load(name)
     assert study_catalog.find_stale() == study_catalog.find_damaged() == {}
     (path,) = (path for path in data.rglob("*") if path.is_file() and ".fingerprints" not in path.parts)
     change_byte(path, share)
@@ -317,7 +318,7 @@ def test_every_changed_byte_of_a_record_is_noticed(study_catalog: StudyCatalog, 
     content = path.read_bytes()
     for position in range(len(content)):
         path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
-        assert study_catalog.record("leaderboard") is None, position
+        assert study_catalog.records() == {}, position
     with pytest.raises(InputError, match=r"leaderboard\.json, which tells whether .*leaderboard\.csv is as it was"):
         study_catalog.load("leaderboard")
     assert study_catalog.find_damaged() == {"leaderboard": str(path)}
@@ -330,7 +331,7 @@ def test_changed_byte_of_what_users_write_too_is_a_change_of_the_data(
     study_catalog.expect({entry: make_recipe(1)})
     study_catalog.save(entry, example(study_catalog[entry], 1))
     change_byte(next(path for path in (data / "01_raw").rglob("*") if path.is_file()), 0.5)
-    study_catalog.load(entry)
+    assert study_catalog.find_damaged() == {}
     assert study_catalog.find_stale() == {entry: (f"files of {entry}",)}
 
 
