@@ -4,6 +4,7 @@ A run is a fork of this process, which has imported everything: it begins at onc
 """
 
 import contextlib
+import io
 import os
 import random
 import resource
@@ -180,9 +181,7 @@ def fork_run(project: Path, only_missing: bool, kill: Kill | None = None, thread
 
 def _be_child(project: Path, only_missing: bool, kill: Kill | None, threads: bool) -> None:
     os.setsid()
-    with open(project / "log.txt", "a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = said = io.StringIO()  # files may be limited in size, or the test's own
     code = 1
     try:
         if kill is not None:
@@ -192,7 +191,8 @@ def _be_child(project: Path, only_missing: bool, kill: Kill | None, threads: boo
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
+        (project / "log.txt").write_text(said.getvalue())
         os._exit(code)
 
 
