@@ -31,11 +31,10 @@ def done(made, project):
 
 def rebuild(project):
     """Do what docs/trust says: its parameters as an environment, another folder for the outputs."""
-    environment = project.root / "conf/again"
-    environment.mkdir()
+    environment = project.root / "conf/local"
     shutil.copy(project.root / "data/demo/08_reporting/study/parameters.yml", environment)
     (environment / "globals.yml").write_text("root: data/again\nraw_dir: data/again/01_raw\n")
-    project.run(env="again")
+    project.run(env="local")
     return project.root / "data/demo", project.root / "data/again"
 
 

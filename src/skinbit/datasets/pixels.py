@@ -70,7 +70,7 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
     def _holds(self, header: dict[str, Any]) -> bool:
         try:
             return self._layout()[0] == header and _is_intact(self._path)
-        except (KeyError, ValueError):  # an older format, cut short, or not ours: made anew
+        except (KeyError, TypeError, ValueError):  # an older format, cut short, or not ours: made anew
             return False
 
     def _layout(self) -> tuple[dict[str, Any], dict[str, tuple[int, tuple[int, ...]]]]:
