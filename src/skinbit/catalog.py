@@ -98,7 +98,8 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
             intact = list(pool.map(lambda name: self._is_intact(name, records[name]), names))
         damaged = {name: self._path(name) for name, holds in zip(names, intact, strict=True) if not holds}
-        damaged |= {name: self._records.path_of(name) for name in self._recipes if self._records.is_damaged(name)}
+        unread = (name for name in self._recipes.keys() - records.keys() if self._records.is_damaged(name))
+        damaged |= {name: self._records.path_of(name) for name in unread}
         self._stale |= damaged.keys()
         return damaged
 
