@@ -182,6 +182,9 @@ def fork_run(project: Path, only_missing: bool, kill: Kill | None = None, thread
 def _be_child(project: Path, only_missing: bool, kill: Kill | None, threads: bool) -> None:
     os.setsid()
     sys.stdout = sys.stderr = said = io.StringIO()  # files may be limited in size, or the test's own
+    with open(os.devnull, "w") as nowhere:  # log handlers hold the streams that they began with
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     code = 1
     try:
         if kill is not None:
