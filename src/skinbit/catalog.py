@@ -1,24 +1,29 @@
-"""A catalog that knows what made its files, so that ``--only-missing-outputs`` trusts what it finds.
+"""A catalog that knows what made its files and what they hold, so that a run trusts what it finds.
 
-Kedro asks a catalog whether an output exists; here it exists only if it would be made the same way again. All state
-lives in the catalog, which ParallelRunner hands to its workers, whatever way it starts them.
+Kedro asks a catalog whether an output exists; here it exists only if it would be made the same way again and no byte of
+it has changed. All state lives in the catalog, which ParallelRunner hands to its workers, whatever way it starts them.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import CatalogCommandsMixin
 from kedro.io import DataCatalog, SharedMemoryDataCatalog
 
+from skinbit.datasets.files import hash_file
 from skinbit.datasets.fingerprints import FingerprintsDataset
-from skinbit.fingerprints import ABSENT, Recipe, Record
+from skinbit.errors import InputError
+from skinbit.fingerprints import ABSENT, Recipe, Record, StoredFile
+from skinbit.locking import RunToken
 
 _RECORDS = "fingerprints"
 """The entry of the catalog that holds the records."""
 
 
 class StudyCatalog(DataCatalog, CatalogCommandsMixin):
-    """Writes a record of what made a dataset whenever one is saved, and leaves out datasets whose record fails.
+    """Records what it saves, leaves out datasets whose record no longer holds, and loads no damaged file.
 
     Outside of a run nothing is known about what makes a dataset: saving then removes its record, and what exists is
     what is there.
@@ -29,6 +34,19 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         self._records: FingerprintsDataset = self[_RECORDS]
         self._recipes: Mapping[str, Recipe | None] = {}
         self._stale: set[str] = set()
+        self._token: RunToken | None = None
+
+    def local_root(self) -> Path | None:
+        """Give the folder of outputs; None where it is not on this machine."""
+        return self._records.local_root()
+
+    def serve(self, token: RunToken) -> None:
+        """Save for one run only: a worker that outlives it writes nothing more once another run has begun."""
+        self._token = token
+
+    def records(self) -> dict[str, Record]:
+        """Give what was written down when datasets were saved, by dataset; without records that are damaged."""
+        return self._records.load()
 
     def fingerprint(self, name: str) -> str | None:
         """Give the fingerprint of a dataset as it is now.
@@ -69,6 +87,22 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         self._stale = set(changed)
         return changed
 
+    def find_damaged(self) -> dict[str, str]:
+        """Compare all files of the run's outputs with their records; what differs no longer exists for Kedro.
+
+        Returns:
+            Paths of files that were damaged, edited or replaced since they were written, by dataset.
+        """
+        records = self._records.load()
+        names = [name for name in self._recipes if name in records]
+        with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
+            intact = list(pool.map(lambda name: self._is_intact(name, records[name]), names))
+        damaged = {name: self._path(name) for name, holds in zip(names, intact, strict=True) if not holds}
+        unread = (name for name in self._recipes.keys() - records.keys() if self._records.is_damaged(name))
+        damaged |= {name: self._records.path_of(name) for name in unread}
+        self._stale |= damaged.keys()
+        return damaged
+
     def _changes(self, name: str, recipe: Recipe | None, record: Record | None) -> tuple[str, ...] | None:
         """Give what has changed since a record was written; None where the record holds."""
         if recipe is None or record is None:
@@ -83,12 +117,58 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
 
     def save(self, ds_name: str, data: Any) -> None:
         """Save a dataset; a run that ends in the middle leaves it without a record."""
+        if self._token is not None:
+            self._token.check()
         self._records.forget(ds_name)
         super().save(ds_name, data)
         recipe = self._recipes.get(ds_name)
         if recipe is not None:
-            self._records.save({ds_name: Record(recipe=recipe, content=self._content(ds_name))})
+            record = Record(recipe=recipe, content=self._content(ds_name), file=self._stored(ds_name))
+            self._records.save({ds_name: record})
             self._stale.discard(ds_name)
+
+    def load(self, ds_name: str, version: str | None = None) -> Any:
+        """Load a dataset.
+
+        Raises:
+            InputError: If its file is not as it was written, or its record cannot be read.
+        """
+        if hasattr(self.get(ds_name), "stored_file"):
+            self._refuse_damaged(ds_name)
+        return super().load(ds_name, version)
+
+    def _refuse_damaged(self, name: str) -> None:
+        record = self._records.read(name)
+        remake = "`kedro run --only-missing-outputs`, with the same --env and --params, makes it anew, and nothing else"
+        if record is not None and not self._is_intact(name, record):
+            raise InputError(
+                f"{self._path(name)} is not as the run that made it wrote it: damaged, edited or replaced since.\n"
+                f"  Remedy: {remake}. To use an edit of your own, delete its record {self._records.path_of(name)}: "
+                "what is made of it then counts as made of something unknown."
+            )
+        if record is None and self._records.is_damaged(name) and self[name].exists():
+            raise InputError(
+                f"{self._records.path_of(name)}, which tells whether {self._path(name)} is as it was written, is "
+                f"damaged or of another version.\n  Remedy: {remake}."
+            )
+
+    def _is_intact(self, name: str, record: Record) -> bool:
+        """Tell whether a file is what its record says; one that does not exist is missing, not damaged."""
+        found = self._stored(name) if record.file is not None else None
+        return found is None or found == record.file
+
+    def _stored(self, name: str) -> StoredFile | None:
+        """Hash the file of a dataset; None where it is none, others write it too, or it does not exist."""
+        dataset = self[name]
+        if hasattr(dataset, "fingerprint") or not hasattr(dataset, "stored_file"):
+            return None
+        try:
+            return hash_file(*dataset.stored_file())
+        except FileNotFoundError:
+            return None
+
+    def _path(self, name: str) -> str:
+        return str(self[name].stored_file()[1])
 
     def _content(self, name: str) -> str | None:
         """Hash the files of a dataset that others write too; None for all others, and where it cannot be read."""

@@ -7,6 +7,7 @@ a parameter, a photograph or a fold that changes reaches exactly the datasets th
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from importlib.metadata import version
@@ -59,18 +60,34 @@ class Recipe(BaseModel):
         return (*inputs, *(f"version of {name}" for name in software)) or (self.function.rpartition(".")[2],)
 
 
+class StoredFile(BaseModel):
+    """What a file holds.
+
+    Attributes:
+        size: In bytes.
+        sha256: Of its bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int
+    sha256: str
+
+
 class Record(BaseModel):
     """What is written down beside a dataset when it is saved.
 
     Attributes:
         recipe: What made it.
         content: Hash of the files, of datasets that others write too: photographs and their metadata.
+        file: What the dataset's file holds, where it is one file that nobody else writes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     content: str | None = None
+    file: StoredFile | None = None
 
 
 class Step(Protocol):
@@ -123,7 +140,7 @@ def _recipe(step: Step, known: Mapping[str, str | None]) -> Recipe | None:
         bound=_plain(bound),
         inputs=tuple(inputs),
         outputs=tuple(step.outputs),
-        versions=_versions(),
+        versions=software_versions(),
     )
 
 
@@ -134,8 +151,11 @@ def _unwrap(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]
 
 
 @cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _SOFTWARE}
+def software_versions() -> dict[str, str]:
+    """Give the versions of the software that decides results, by name; of Python the first two numbers."""
+    return {name: version(name) for name in _SOFTWARE} | {
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}"
+    }
 
 
 def hash_value(value: Any) -> str:

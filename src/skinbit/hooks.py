@@ -9,11 +9,12 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from skinbit.catalog import StudyCatalog
-from skinbit.errors import InputError
+from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.fingerprints import hash_value, plan_recipes
 from skinbit.matching.results import rank_experiments
 from skinbit.report.console import tabulate_best
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 3
 
 _CLUSTERS, _CLUSTER_FOLDER = "cluster_images", "clusters"
-"""A box of the graph, and the folder that everything it writes is in."""
+"""A box of the graph, and the folder that everything it writes is in; it reads models of any study, stale or not."""
 
 _BEST = 5
 """So many experiments are shown at the end of a run."""
@@ -63,8 +64,10 @@ class FingerprintHooks:
         """Plan recipes; for ``--only-missing-outputs``, say which outputs they no longer fit, and why."""
         given = {name: _fingerprint(catalog, name) for name in sorted(pipeline.inputs()) if _counts(catalog, name)}
         catalog.expect(plan_recipes(pipeline.nodes, given))
+        _warn_of_stale_inputs(pipeline, catalog)
         if run_params["only_missing_outputs"]:
             changes = {change for changes in catalog.find_stale().values() for change in changes}
+            _warn_of_damaged_files(catalog)
             unknown = {f"{name} (nothing says what made it)" for name, found in given.items() if found is None}
             # An input that this run makes too has changed because of something further up, which is worth naming.
             logger.info(_explain(pipeline, catalog, sorted(changes - pipeline.all_outputs()) + sorted(unknown)))
@@ -116,6 +119,43 @@ def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
 def _counts(catalog: StudyCatalog, name: str) -> bool:
     """Tell whether results depend on an input: a dataset that only makes a run faster says so."""
     return bool(getattr(catalog.get(name), "affects_results", True))
+
+
+def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
+    """Name what a run of a part reads although the study would now make it differently."""
+    if all((node.namespace or "").startswith(_CLUSTERS) for node in pipeline.nodes):
+        return
+    study, records = pipelines["__default__"], catalog.records()
+    read = pipeline.inputs() & study.all_outputs() & records.keys()
+    if not read:
+        return
+    given = {name: _fingerprint(catalog, name) for name in sorted(study.inputs()) if _counts(catalog, name)}
+    changes = {
+        name: recipe.differences(records[name].recipe)
+        for name, recipe in plan_recipes(study.nodes, given).items()
+        if recipe is not None and name in records and recipe.fingerprint != records[name].recipe.fingerprint
+    }
+    stale = sorted(read & changes.keys())
+    if stale:
+        causes = {cause for found in changes.values() for cause in found} - study.all_outputs()
+        logger.warning(
+            "%d files that this run reads were made otherwise than the study would make them now (%s): %s; "
+            "`kedro run --only-missing-outputs` makes them anew",
+            len(stale),
+            _first(sorted(causes)),
+            _first(stale),
+        )
+
+
+def _warn_of_damaged_files(catalog: StudyCatalog) -> None:
+    damaged = sorted(catalog.find_damaged().values())
+    if damaged:
+        more = [f"and {len(damaged) - SHOWN_PER_KIND} more"] if len(damaged) > SHOWN_PER_KIND else []
+        logger.warning(
+            "%d files are not as they were written (damaged, edited or replaced) and are made again:\n%s",
+            len(damaged),
+            indent("\n".join(damaged[:SHOWN_PER_KIND] + more), "  "),
+        )
 
 
 def _explain(pipeline: Pipeline, catalog: StudyCatalog, changes: list[str]) -> str:

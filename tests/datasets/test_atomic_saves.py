@@ -1,4 +1,4 @@
-"""Every save of every dataset in the catalog is complete or has not happened, whatever ends it halfway.
+"""Every save of every dataset in the catalog is complete or has not happened, and no later change goes unnoticed.
 
 The kernel itself ends it: it lets a process write files of a few bytes only (``RLIMIT_FSIZE``), as a full disk would,
 and either refuses the write, which raises, or kills the process in the middle of it. Any way of writing is caught.
@@ -29,6 +29,7 @@ from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.text import TextDataset
 from kedro_datasets.yaml import YAMLDataset
 
+from skinbit.catalog import StudyCatalog
 from skinbit.datasets.checkpoint import CheckpointDataset
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.features import FeaturesDataset
@@ -40,6 +41,7 @@ from skinbit.datasets.pixels import PixelsDataset
 from skinbit.datasets.training_state import TrainingStatesDataset
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
+from skinbit.errors import InputError
 from skinbit.fingerprints import Recipe, Record
 from skinbit.matching.keypoints import tabulate_keypoints
 from skinbit.settings import CONFIG_LOADER_ARGS
@@ -99,6 +101,7 @@ READ_ONLY = (
     "skinbit.datasets.folder_listing.FolderListingDataset",
     "skinbit.datasets.feature_cache.FeatureCacheDataset",
     "skinbit.datasets.lookup.LookupDataset",
+    "skinbit.datasets.lock_file.LockFileDataset",
 )
 
 
@@ -269,6 +272,76 @@ def test_save_that_fails_leaves_nothing_behind(catalog: DataCatalog, data: Path,
 @pytest.mark.parametrize("entry", entries_that_are_saved())
 def test_save_that_ends_well_replaces_the_old_files(catalog: DataCatalog, data: Path, entry: str) -> None:
     assert_whole_save_takes_effect(resolve(catalog, entry), data)
+
+
+@pytest.fixture
+def study_catalog(catalog: DataCatalog, data: Path, monkeypatch: pytest.MonkeyPatch) -> StudyCatalog:
+    """The same catalog, with records of what it saves; examples need not be what validators ask for."""
+    monkeypatch.setenv("KEDRO_DATASET_VALIDATION", "0")
+    return StudyCatalog(config_resolver=catalog.config_resolver)
+
+
+def change_byte(path: Path, share: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(share * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+
+
+RECORDED = sorted({*entries_that_are_saved()} - {"fingerprints", "training_states", "images", "raw_metadata"})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("entry", RECORDED)
+def test_file_with_a_changed_byte_is_neither_loaded_nor_kept(
+    study_catalog: StudyCatalog, data: Path, entry: str, share: float
+) -> None:
+    name = re.sub(r"{(\w+)}", lambda placeholder: EXAMPLE_NAMES[placeholder[1]], entry)
+    study_catalog.expect({name: make_recipe(1)})
+    study_catalog.save(name, example(study_catalog[name], 1))
+    assert study_catalog.find_stale() == study_catalog.find_damaged() == {}
+    (path,) = (path for path in data.rglob("*") if path.is_file() and ".fingerprints" not in path.parts)
+    change_byte(path, share)
+    with pytest.raises(InputError) as refused:
+        study_catalog.load(name)
+    assert f"{path} is not as the run that made it wrote it" in refused.value.message
+    assert "--only-missing-outputs" in refused.value.message
+    assert study_catalog.find_damaged() == {name: str(path)}
+    assert not study_catalog.exists(name)
+
+
+def test_every_changed_byte_of_a_record_is_noticed(study_catalog: StudyCatalog, data: Path) -> None:
+    study_catalog.expect({"leaderboard": make_recipe(1)})
+    study_catalog.save("leaderboard", example(study_catalog["leaderboard"], 1))
+    path = data / ".fingerprints" / "leaderboard.json"
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        assert study_catalog.records() == {}, position
+    with pytest.raises(InputError, match=r"leaderboard\.json, which tells whether .*leaderboard\.csv is as it was"):
+        study_catalog.load("leaderboard")
+    assert study_catalog.find_damaged() == {"leaderboard": str(path)}
+
+
+@pytest.mark.parametrize("entry", ["images", "raw_metadata"])
+def test_changed_byte_of_what_users_write_too_is_a_change_of_the_data(
+    study_catalog: StudyCatalog, data: Path, entry: str
+) -> None:
+    study_catalog.expect({entry: make_recipe(1)})
+    study_catalog.save(entry, example(study_catalog[entry], 1))
+    change_byte(next(path for path in (data / "01_raw").rglob("*") if path.is_file()), 0.5)
+    assert study_catalog.find_damaged() == {}
+    assert study_catalog.find_stale() == {entry: (f"files of {entry}",)}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_training_state_with_a_changed_byte_is_not_used(
+    catalog: DataCatalog, data: Path, caplog: pytest.LogCaptureFixture, share: float
+) -> None:
+    save(dataset := catalog["training_states"], example(dataset, 1))
+    (path,) = (path for path in data.rglob("*") if path.is_file())
+    change_byte(path, share)
+    assert not holds_something(dataset)
+    assert "training_state.safetensors cannot be used" in caplog.text
 
 
 @pytest.mark.parametrize("end_early", ENDINGS)

@@ -1,6 +1,7 @@
 """What is saved comes back unchanged, wherever it is stored; equal content gives equal bytes."""
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from skinbit.datasets.checkpoint import CheckpointDataset
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.feature_cache import FeatureCacheDataset
 from skinbit.datasets.features import FeaturesDataset
-from skinbit.datasets.files import pack, unpack_header
+from skinbit.datasets.files import hash_file, pack, unpack, unpack_header
 from skinbit.datasets.folder_listing import FolderListingDataset
 from skinbit.datasets.image_folder import ImageFolderDataset
 from skinbit.datasets.keypoints import KeypointsDataset
@@ -35,6 +36,7 @@ from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
+from skinbit.fingerprints import StoredFile
 from skinbit.matching.keypoints import Keypoints, KeypointTable, tabulate_keypoints
 from skinbit.matching.pairs import unit_vectors
 from skinbit.params import BackboneParams
@@ -157,6 +159,7 @@ def test_header_has_one_key_with_sorted_json(tmp_path: Path, dataset_type: type,
     assert list(metadata) == ["skinbit"]
     header = json.loads(metadata["skinbit"])
     assert metadata["skinbit"] == json.dumps(header, sort_keys=True)
+    assert len(header.pop("seal")) == 64
     assert header == unpack_header(content)
 
 
@@ -184,6 +187,26 @@ def test_order_of_tensors_and_keys_has_no_influence_on_the_bytes() -> None:
 def test_memory_layout_has_no_influence_on_the_bytes() -> None:
     values = np.arange(24.0).reshape(2, 3, 4)
     assert pack({"a": np.asfortranarray(values)}, {}) == pack({"a": values}, {})
+
+
+def test_every_changed_byte_of_sealed_tensors_is_noticed() -> None:
+    content = pack({"a": np.arange(4.0)}, {"threshold": 0.5})
+    assert unpack(content).header == {"threshold": 0.5}
+    for position in range(len(content)):
+        changed = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+        with pytest.raises(ValueError, match=r"."):
+            unpack(changed)
+
+
+def test_file_that_has_not_changed_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs, path = fsspec.filesystem("file"), str(tmp_path / "a.csv")
+    Path(path).write_bytes(b"first")
+    first = hash_file(fs, path)
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlib.file_digest", None)
+        assert hash_file(fs, path) == first
+    Path(path).write_bytes(b"other text")
+    assert hash_file(fs, path) == StoredFile(size=10, sha256=hashlib.sha256(b"other text").hexdigest())
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,19 @@ def test_sizes_are_previewed(folder: Path, dataset: PixelsDataset) -> None:
     assert shown["canvases"] == [5, CANVAS, CANVAS, 3]
     assert shown["crops"] == [5, 2, 12, 12, 3]
     assert shown["zooms"] == list(ZOOMS)
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_damaged_pixels_are_decoded_again(
+    folder: Path, dataset: PixelsDataset, decoded: list[bytes], share: float
+) -> None:
+    dataset.save(decoding(folder))
+    path = Path(dataset.stored_file()[1])
+    whole = path.read_bytes()
+    dataset.save(decoding(folder))
+    assert len(decoded) == 5, "what is intact is kept"
+    position = int(share * (len(whole) - 1))
+    path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    dataset.save(decoding(folder))
+    assert len(decoded) == 10
+    assert path.read_bytes() == whole

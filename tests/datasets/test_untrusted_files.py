@@ -132,7 +132,9 @@ class TestDocuments:
     POINTS: ClassVar = {"cuts": [0.1, 0.5], "tp": [1, 2], "fp": [0, 3], "n_positive_pairs": 4, "n_images": 9}
 
     def test_every_document_and_table_that_a_node_reads_has_a_contract(self):
-        assert read_by_nodes("JSONDataset", "contract") == ["sample_manifest"], "which people read, not nodes"
+        assert read_by_nodes("JSONDataset", "contract") == ["sample_manifest", "study_software"], (
+            "which people read, not nodes"
+        )
         assert read_by_nodes("CSVDataset", "validator") == ["assignment", "leaderboard"], "text, and for people"
 
     def test_every_contract_exists(self):

@@ -44,6 +44,12 @@ COVERED = {
     "uv run kedro run --env demo --params tracking.enabled=": (
         "pipelines/test_tracking.py::test_the_study_itself_never_imports_mlflow"
     ),
+    "uv run kedro compare": "pipelines/test_comparison.py::test_the_first_difference_is_named_and_all_on_demand",
+    "uv run pytest -m faults": "faults/test_kills.py::test_fifty_kills",
+    **dict.fromkeys(
+        ("cp data/demo/08_reporting/study/parameters.yml", "printf 'root: data/again", "uv run kedro run --env local"),
+        "pipelines/test_reproducibility.py::test_the_parameters_of_a_study_are_an_environment_that_makes_the_same_files",
+    ),
     # The photographs of docs/results.md are not in the repository; the same study of others:
     "SKINBIT_RAW_DIR=": "pipelines/test_study.py::test_writes_every_file_of_the_contract",
 }

@@ -14,7 +14,7 @@ from PIL import Image
 
 from skinbit.data.images import ImageFolder, check_images, find_images
 from skinbit.embedding.backbones import Backbone, load_backbone
-from skinbit.embedding.compute import Compute
+from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views, baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.features import describe_backbone, extract_features, feature_key
 from skinbit.embedding.preprocessing import Preprocessing
@@ -116,6 +116,18 @@ def test_extraction_restores_threads_and_determinism(photographs: ImageFolder) -
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     extract(photographs, show_pixels(8), "a", compute=Compute("cpu", "fp32", 2))
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+@pytest.mark.parametrize(("device", "only_warns"), [("cpu", False), ("cuda", True)])
+def test_operations_without_a_deterministic_algorithm_end_a_run_on_a_cpu_only(
+    monkeypatch: pytest.MonkeyPatch, device: str, only_warns: bool
+) -> None:
+    monkeypatch.setattr("torch.backends.cudnn.benchmark", True)
+    with deterministic(Compute(device, "fp32", 1)):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled() == only_warns
+        assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.benchmark
 
 
 def test_mixed_precision_on_the_cpu_is_close(photographs: ImageFolder, resnet: Backbone) -> None:

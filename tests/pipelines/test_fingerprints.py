@@ -97,7 +97,7 @@ class TestChanges:
         assert {name[:3] for name in written} == FIGURES
         assert not [name for name in written if "embeddings" in name]
         assert "changed: params:evaluation" in caplog.text
-        assert "nodes run: resnet_baseline.resolve_config, " in caplog.text
+        assert "nodes run: report.write_parameters, resnet_baseline.resolve_config, " in caplog.text
         run(done)
         assert done.outputs() == full.outputs()
 

@@ -200,7 +200,7 @@ class TestGraph:
             study = build_pipelines(parameters())["__default__"]
             blocks = {name for name in study.inputs() if name.startswith("params:")}
             plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
-        assert plain == {"params:seed", "params:experiments"}
+        assert plain == {"params:seed", "params:backbones", "params:experiments"}
 
 
 class TestCommandsAgree:

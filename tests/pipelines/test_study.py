@@ -56,7 +56,11 @@ def best_for_pool(method, folds, n_images):
 class TestWholeStudy:
     def test_writes_every_file_of_the_contract(self, finished):
         shared = {f"02_intermediate/{name}.csv" for name in ("metadata", "split", "rejected")}
-        shared.add("03_primary/thumbnails.json")
+        shared |= {
+            "03_primary/thumbnails.json",
+            "08_reporting/study/parameters.yml",
+            "08_reporting/study/software.json",
+        }
         features = {f"04_feature/{backbone}/features.safetensors" for backbone in ("resnet", "vit", "dinov2")}
         per_fold = {
             path.format(experiment=experiment, fold=fold)

@@ -1,7 +1,6 @@
 """A model checkpoint, as safetensors: no pickle on any load path."""
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +8,15 @@ import torch
 from kedro_datasets._typing import JSONPreview
 
 from skinbit.datasets.files import FileDataset, pack, unpack, unpack_header
-from skinbit.embedding.checkpoints import Checkpoint, content_sha256
+from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.headers import read_header
 from skinbit.errors import InputError
 
-logger = logging.getLogger(__name__)
-
 FORMAT = 1
-"""Of what :class:`CheckpointDataset` writes; files of before have none."""
+"""Of what :class:`CheckpointDataset` writes."""
 
-_OWN_KEYS = ("format", "sha256")
-"""Keys of the header that are about the file, not about the model."""
+_FORMAT_KEY = "format"
+"""Of the header; about the file, not about the model."""
 
 
 class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
@@ -32,9 +29,13 @@ class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
             InputError: If there is no such file, or it is no checkpoint, or not as Skinbit wrote it.
         """
         try:
-            checkpoint = unpack_checkpoint(self._read())
-            read_header(_without_own_keys(checkpoint.header))
-            return self._verified(checkpoint)
+            stored = unpack_checkpoint(self._read())
+            if stored.header.get(_FORMAT_KEY) != FORMAT:
+                found = stored.header.get(_FORMAT_KEY)
+                raise ValueError(f"its format is {found!r}, this version of Skinbit reads {FORMAT}")
+            checkpoint = Checkpoint(stored.tensors, _without_format(stored.header))
+            read_header(checkpoint.header)
+            return checkpoint
         except FileNotFoundError as error:
             raise InputError(
                 f"There is no model {self._path}.\n  Remedy: `kedro run --pipelines EXPERIMENT` (with the same --env) "
@@ -47,28 +48,16 @@ class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
             ) from error
 
     def save(self, data: Checkpoint) -> None:
-        """Save weights and header in one file, with a hash of both."""
-        seal = {"format": FORMAT, "sha256": content_sha256(data)}
-        self._write(pack_checkpoint(Checkpoint(data.tensors, {**data.header, **seal})))
-
-    def _verified(self, stored: Checkpoint) -> Checkpoint:
-        """Compare the content with its hash, and give it without."""
-        checkpoint = Checkpoint(stored.tensors, _without_own_keys(stored.header))
-        if "format" not in stored.header:
-            logger.info("%s has no hash of its content: an earlier version of Skinbit wrote it", self._path)
-        elif stored.header["format"] != FORMAT:
-            raise ValueError(f"its format is {stored.header['format']!r}, this version of Skinbit reads {FORMAT}")
-        elif stored.header.get("sha256") != content_sha256(checkpoint):
-            raise ValueError("its content is not what was written: the hash in its header is another one")
-        return checkpoint
+        """Save weights and header in one sealed file."""
+        self._write(pack_checkpoint(Checkpoint(data.tensors, {**data.header, _FORMAT_KEY: FORMAT})))
 
     def preview(self) -> JSONPreview:
         """Show the header in Kedro-Viz."""
-        return JSONPreview(json.dumps(_without_own_keys(unpack_header(self._read()))))
+        return JSONPreview(json.dumps(_without_format(unpack_header(self._read()))))
 
 
-def _without_own_keys(header: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in header.items() if name not in _OWN_KEYS}
+def _without_format(header: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in header.items() if name != _FORMAT_KEY}
 
 
 def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -94,7 +83,7 @@ def unpack_checkpoint(content: bytes) -> Checkpoint:
         The checkpoint, its tensors on the CPU.
 
     Raises:
-        ValueError: If this is no safetensors file of Skinbit's.
+        ValueError: If this is no safetensors file of Skinbit's, or a byte of it has changed since it was written.
     """
     stored = unpack(content)
     return Checkpoint({name: torch.from_numpy(array) for name, array in stored.tensors.items()}, stored.header)

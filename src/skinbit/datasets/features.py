@@ -1,5 +1,6 @@
 """Frozen features with their image ids and cache keys, as safetensors."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from kedro_datasets._typing import JSONPreview
 from skinbit.datasets.files import FileDataset, pack, unpack
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _TENSOR = "features"
 
@@ -32,10 +35,14 @@ class FeaturesDataset(FileDataset[Features, Features]):
             content = self._read()
             with self._reading():
                 return _read_features(content)
-        except (FileNotFoundError, InputError):
+        except FileNotFoundError:
             if not self._optional:
                 raise
-            return Features((), np.empty((0, 0, 0), np.float32), (), {})
+        except InputError as error:
+            if not self._optional:
+                raise
+            logger.warning("%s cannot be used (%s): features are computed again", self._path, error.__cause__)
+        return Features((), np.empty((0, 0, 0), np.float32), (), {})
 
     def save(self, data: Features) -> None:
         """Save features, ids and keys in one file."""

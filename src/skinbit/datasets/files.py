@@ -1,8 +1,10 @@
-"""What the datasets share: local and remote files, atomic writes, safetensors with one JSON header."""
+"""What the datasets share: local and remote files, atomic writes, hashes, sealed safetensors with one JSON header."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,12 +18,26 @@ from kedro.io import AbstractDataset
 from kedro.io.core import get_protocol_and_path
 
 from skinbit.errors import InputError
+from skinbit.fingerprints import StoredFile
 
 HEADER_KEY = "skinbit"
 """Several header keys would be written in random order, and files would differ from run to run."""
 
 REMAKE = "it is damaged, or something else wrote it; remove it and run the pipeline that makes it again."
 """The remedy for a file that Skinbit makes itself."""
+
+SEAL = "seal"
+"""Entry of the header: SHA-256 of the whole file, with zeros in the place of this hash."""
+
+UNSEALED = "0" * 64
+PREFIX = 8
+"""Bytes of a safetensors file that hold the length of its header."""
+
+_SEAL = re.compile(rb'\\"seal\\": \\"([0-9a-f]{64})\\"')
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+
+_hashes: dict[str, tuple[tuple[int, int, int], StoredFile]] = {}
+"""What this process has hashed, by path: size, time of change and inode then, and the result."""
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -46,8 +62,10 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
     try:
         yield temporary
         if isinstance(fs, LocalFileSystem):
-            _flush_to_disk(temporary)
+            _flush_to_disk(temporary, os.O_RDWR)
             os.replace(temporary, path)
+            if hasattr(os, "O_DIRECTORY"):  # else a power cut could undo the renaming
+                _flush_to_disk(str(target.parent), os.O_DIRECTORY)
         else:
             fs.mv(temporary, path)
     finally:
@@ -55,9 +73,46 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
             fs.rm_file(temporary)
 
 
-def _flush_to_disk(path: str) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+def _flush_to_disk(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file has a name that :func:`atomic_target` gives until a save has ended."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def hash_file(fs: Any, path: str) -> StoredFile:
+    """Hash a file; a local one that has not changed since is hashed once per process.
+
+    Args:
+        fs: An fsspec file system.
+        path: The file.
+
+    Returns:
+        Its size and SHA-256.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    if not isinstance(fs, LocalFileSystem):
+        with fs.open(path, "rb") as file:
+            return _digest(file, fs.size(path))
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        state = (status.st_size, status.st_mtime_ns, status.st_ino)
+        known = _hashes.get(path)
+        if known is None or known[0] != state:
+            known = _hashes[path] = (state, _digest(file, status.st_size))
+    return known[1]
+
+
+def _digest(file: Any, size: int) -> StoredFile:
+    return StoredFile(size=size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def unusable(path: str, error: Exception) -> InputError:
@@ -97,6 +152,10 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
         self._protocol = protocol
         self.metadata = metadata
 
+    def stored_file(self) -> tuple[Any, str]:
+        """Give the file system and the path of the file."""
+        return self._fs, self._path
+
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._path, "protocol": self._protocol}
 
@@ -124,7 +183,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
 
 
 def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
-    """Write tensors and one JSON header as safetensors; equal content gives equal bytes.
+    """Write tensors and one JSON header as sealed safetensors; equal content gives equal bytes.
 
     Args:
         tensors: Arrays by name.
@@ -137,7 +196,60 @@ def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
 
     # Not ascontiguousarray: it turns a scalar, such as a batch norm's counter, into a vector.
     contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
-    return bytes(save(contiguous, {HEADER_KEY: json.dumps(header, sort_keys=True)}))
+    content = save(contiguous, {HEADER_KEY: pack_header(header)})
+    start, end = seal_span(content)
+    return b"".join([content[:start], hash_unsealed([content], (start, end)).encode(), content[end:]])
+
+
+def pack_header(header: Mapping[str, Any]) -> str:
+    """Write a header with room for the seal.
+
+    Args:
+        header: Plain values.
+
+    Returns:
+        JSON with sorted keys.
+    """
+    return json.dumps({**header, SEAL: UNSEALED}, sort_keys=True)
+
+
+def seal_span(content: bytes) -> tuple[int, int]:
+    """Find the seal in a safetensors file.
+
+    Args:
+        content: The file's bytes, or its beginning.
+
+    Returns:
+        Where the hash begins and ends.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = _SEAL.search(content, PREFIX, PREFIX + int.from_bytes(content[:PREFIX], "little"))
+    if found is None:
+        raise ValueError("it has no seal: damaged, or not written by this version of Skinbit")
+    return found.span(1)
+
+
+def hash_unsealed(chunks: Iterable[bytes], span: tuple[int, int]) -> str:
+    """Hash a file as it was before it was sealed.
+
+    Args:
+        chunks: The file's bytes; the seal is in the first chunk.
+        span: Where the seal begins and ends.
+
+    Returns:
+        SHA-256 of the bytes with zeros in the place of the seal.
+    """
+    digest = hashlib.sha256()
+    for number, chunk in enumerate(chunks):
+        rest = memoryview(chunk)
+        if number == 0:
+            digest.update(rest[: span[0]])
+            digest.update(UNSEALED.encode())
+            rest = rest[span[1] :]
+        digest.update(rest)
+    return digest.hexdigest()
 
 
 def unpack_header(content: bytes) -> dict[str, Any]:
@@ -147,19 +259,19 @@ def unpack_header(content: bytes) -> dict[str, Any]:
         content: The file's bytes, or its beginning.
 
     Returns:
-        The header's values.
+        The header's values, without the seal.
 
     Raises:
         ValueError: If this is no safetensors file of Skinbit's.
     """
     try:
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
+        length = int.from_bytes(content[:PREFIX], "little")
+        header = json.loads(json.loads(content[PREFIX : PREFIX + length])["__metadata__"][HEADER_KEY])
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ValueError("not a safetensors file written by Skinbit") from error
     if not isinstance(header, dict):
         raise ValueError("not a safetensors file written by Skinbit")
-    return header
+    return {name: value for name, value in header.items() if name != SEAL}
 
 
 @dataclass(frozen=True)
@@ -246,7 +358,7 @@ def is_finite(array: np.ndarray) -> bool:
 
 
 def unpack(content: bytes) -> Contents:
-    """Read a safetensors file.
+    """Read tensors and header of a sealed file, wherever it comes from.
 
     Args:
         content: The file's bytes.
@@ -255,12 +367,15 @@ def unpack(content: bytes) -> Contents:
         Header and tensors.
 
     Raises:
-        ValueError: If this is no safetensors file of Skinbit's, or it is damaged.
+        ValueError: If this is no safetensors file of Skinbit's, or a byte of it has changed since it was written.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     header = unpack_header(content)
+    start, end = seal_span(content)
+    if hash_unsealed([content], (start, end)).encode() != content[start:end]:
+        raise ValueError("it is damaged: its bytes are not those that were written")
     try:
         return Contents(header, load(content))
     except (SafetensorError, KeyError, TypeError, OverflowError) as error:  # the last three: types numpy lacks

@@ -1,16 +1,31 @@
 """Records of what made the datasets of one root."""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
 from kedro.io.core import get_protocol_and_path
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from skinbit.datasets.files import atomic_target
-from skinbit.fingerprints import Record
+from skinbit.fingerprints import Record, hash_value
+
+
+class SealedRecord(BaseModel):
+    """A record as it is on disk.
+
+    Attributes:
+        record: What is written down.
+        sha256: Its hash, so that no byte of it changes unnoticed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: Record
+    sha256: str
 
 
 class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record]]):
@@ -42,24 +57,35 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         return {name: record for name, record in records.items() if record is not None}
 
     def read(self, name: str) -> Record | None:
-        """Give the record of one dataset; None where there is none that can be read."""
+        """Give the record of one dataset; None where there is none, or where it is damaged."""
         try:
-            return Record.model_validate_json(self._fs.cat_file(self._file(name)))
+            sealed = SealedRecord.model_validate_json(self._fs.cat_file(self.path_of(name)))
         except (FileNotFoundError, ValidationError):
             return None
+        return sealed.record if sealed.sha256 == hash_value(sealed.record) else None
+
+    def is_damaged(self, name: str) -> bool:
+        """Tell whether there is a record of a dataset that cannot be used."""
+        return bool(self._fs.exists(self.path_of(name))) and self.read(name) is None
 
     def save(self, data: Mapping[str, Record]) -> None:
         """Write records, each atomically; those of other datasets stay."""
         for name, record in data.items():
-            with atomic_target(self._fs, self._file(name)) as temporary:
-                self._fs.pipe_file(temporary, record.model_dump_json(indent=1).encode())
+            sealed = SealedRecord(record=record, sha256=hash_value(record))
+            with atomic_target(self._fs, self.path_of(name)) as temporary:
+                self._fs.pipe_file(temporary, sealed.model_dump_json(indent=1).encode())
 
     def forget(self, name: str) -> None:
         """Remove the record of one dataset, if there is one."""
-        if self._fs.exists(self._file(name)):
-            self._fs.rm_file(self._file(name))
+        if self._fs.exists(self.path_of(name)):
+            self._fs.rm_file(self.path_of(name))
 
-    def _file(self, name: str) -> str:
+    def local_root(self) -> Path | None:
+        """Give the folder that holds the folder of records; None where it is not on this machine."""
+        return Path(self._path).parent if isinstance(self._fs, LocalFileSystem) else None
+
+    def path_of(self, name: str) -> str:
+        """Give the path of one dataset's record."""
         return f"{self._path}/{name}.json"
 
     def _names(self) -> list[str]:

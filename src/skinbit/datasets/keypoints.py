@@ -1,5 +1,6 @@
 """Keypoints of photographs with their image ids and cache keys, as safetensors."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from kedro_datasets._typing import JSONPreview
 from skinbit.datasets.files import FileDataset, pack, unpack
 from skinbit.errors import InputError
 from skinbit.matching.keypoints import NO_TABLE, KeypointTable
+
+logger = logging.getLogger(__name__)
 
 _TENSORS = ("sizes", "offsets", "positions", "diameters", "angles", "descriptors")
 
@@ -33,10 +36,14 @@ class KeypointsDataset(FileDataset[KeypointTable, KeypointTable]):
             content = self._read()
             with self._reading():
                 return _read_keypoints(content)
-        except (FileNotFoundError, InputError):
+        except FileNotFoundError:
             if not self._optional:
                 raise
-            return NO_TABLE
+        except InputError as error:
+            if not self._optional:
+                raise
+            logger.warning("%s cannot be used (%s): keypoints are computed again", self._path, error.__cause__)
+        return NO_TABLE
 
     def save(self, data: KeypointTable) -> None:
         """Save keypoints, ids and keys in one file."""

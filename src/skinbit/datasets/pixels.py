@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
@@ -14,15 +15,24 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
-from skinbit.datasets.files import HEADER_KEY, Contents, FileDataset, atomic_target, unpack_header
+from skinbit.datasets.files import (
+    HEADER_KEY,
+    PREFIX,
+    Contents,
+    FileDataset,
+    atomic_target,
+    hash_unsealed,
+    pack_header,
+    seal_span,
+    unpack_header,
+)
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Bytes, Pixels
 
 logger = logging.getLogger(__name__)
 
 _ARRAYS = ("canvases", "crops")
-_PREFIX = 8
-"""Bytes of a safetensors file that hold the length of its header."""
+_CHUNK = 2**20
 
 
 class PixelsDataset(FileDataset[Decoding, Pixels]):
@@ -67,18 +77,18 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
 
     def _holds(self, header: dict[str, Any]) -> bool:
         try:
-            return self._layout()[0].header == header
+            return self._layout()[0].header == header and _is_intact(self._path)
         except ValueError:  # an older format, cut short, or not ours: made anew
             return False
 
     def _layout(self) -> tuple[Contents, dict[str, tuple[int, tuple[int, ...]]]]:
         """Read the header, and where in the file each array begins; nothing that the file says is taken on trust."""
         size = self._fs.size(self._path)
-        begin = _PREFIX + int.from_bytes(self._fs.cat_file(self._path, 0, _PREFIX), "little")
+        begin = PREFIX + int.from_bytes(self._fs.cat_file(self._path, 0, PREFIX), "little")
         content = self._fs.cat_file(self._path, 0, min(begin, size))
         header = unpack_header(content)
         try:
-            tensors = {name: _Tensor.model_validate(json.loads(content[_PREFIX:])[name]) for name in _ARRAYS}
+            tensors = {name: _Tensor.model_validate(json.loads(content[PREFIX:])[name]) for name in _ARRAYS}
         except (KeyError, ValidationError) as error:
             raise ValueError("it holds no decoded photographs") from error
         if begin + max(tensor.data_offsets[1] for tensor in tensors.values()) != size:
@@ -113,7 +123,7 @@ class _Tensor(BaseModel):
 @contextmanager
 def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, Bytes]]:
     """Lay out a safetensors file whose arrays are then filled in place."""
-    entries: dict[str, Any] = {"__metadata__": {HEADER_KEY: json.dumps(header, sort_keys=True)}}
+    entries: dict[str, Any] = {"__metadata__": {HEADER_KEY: pack_header(header)}}
     end = 0
     for name in _ARRAYS:
         begin, end = end, end + math.prod(shapes[name])
@@ -121,9 +131,9 @@ def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, 
     head = json.dumps(entries).encode()
     head += b" " * (-len(head) % 8)  # the format asks for aligned data
     with open(path, "wb") as file:
-        file.write(len(head).to_bytes(_PREFIX, "little") + head)
-        _claim(file, _PREFIX + len(head) + end)
-    start = _PREFIX + len(head)
+        file.write(len(head).to_bytes(PREFIX, "little") + head)
+        _claim(file, PREFIX + len(head) + end)
+    start = PREFIX + len(head)
     arrays = {
         name: np.memmap(path, np.uint8, "r+", start + entries[name]["data_offsets"][0], shapes[name])
         for name in _ARRAYS
@@ -131,6 +141,27 @@ def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, 
     yield {name: np.asarray(array) for name, array in arrays.items()}
     for array in arrays.values():
         array.flush()
+    span, digest = _hash_unsealed_file(path)
+    with open(path, "rb+") as file:
+        file.seek(span[0])
+        file.write(digest)
+
+
+def _hash_unsealed_file(path: str) -> tuple[tuple[int, int], bytes]:
+    """Find the seal of a file, and what it has to be."""
+    with open(path, "rb") as file:
+        length = file.read(PREFIX)
+        head = length + file.read(int.from_bytes(length, "little"))
+        span = seal_span(head)
+        chunks = chain([head], iter(lambda: file.read(_CHUNK), b""))
+        return span, hash_unsealed(chunks, span).encode()
+
+
+def _is_intact(path: str) -> bool:
+    span, digest = _hash_unsealed_file(path)
+    with open(path, "rb") as file:
+        file.seek(span[0])
+        return file.read(len(digest)) == digest
 
 
 def _claim(file: BinaryIO, n_bytes: int) -> None:

@@ -30,6 +30,11 @@ class AtomicSave:
             super(AtomicSave, writer).save.__wrapped__(writer, data)  # type: ignore[misc]
         dataset._release()
 
+    def stored_file(self) -> tuple[Any, str]:
+        """Give the file system and the path of the file."""
+        dataset: Any = self
+        return dataset._fs, str(dataset._get_load_path())
+
 
 class CSVDataset(AtomicSave, StockCSVDataset):
     """A pandas table; ``optional`` loads an empty table where the file does not exist yet."""

@@ -1,5 +1,6 @@
 """The state of a training that has not ended, or the result of one that has."""
 
+import logging
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -10,6 +11,8 @@ from skinbit.datasets.files import FileDataset
 from skinbit.datasets.lookup import Lookup
 from skinbit.embedding.checkpoints import Checkpoint
 
+logger = logging.getLogger(__name__)
+
 
 class StateFile:
     """Reads and writes one training's state: a :class:`skinbit.embedding.checkpoints.StateStore`."""
@@ -18,10 +21,13 @@ class StateFile:
         self._dataset = dataset
 
     def read(self) -> Checkpoint | None:
-        """Give the stored state; None where there is none that can be read."""
+        """Give the stored state; None where there is none, or where it is damaged: the training then begins anew."""
         try:
             return unpack_checkpoint(self._dataset._read())
-        except (FileNotFoundError, ValueError):
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            logger.warning("%s cannot be used (%s): its training begins anew", self._dataset._path, error)
             return None
 
     def write(self, state: Checkpoint) -> None:

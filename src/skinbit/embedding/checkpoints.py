@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,23 +49,6 @@ class StateStore(Protocol):
     def write(self, state: Checkpoint) -> None:
         """Replace the stored state, completely or not at all."""
         ...
-
-
-def content_sha256(checkpoint: Checkpoint) -> str:
-    """Hash all of a checkpoint: header, and names, types, shapes and values of its tensors.
-
-    Args:
-        checkpoint: Tensors on any device.
-
-    Returns:
-        A SHA-256 in hexadecimal.
-    """
-    digest = hashlib.sha256(json.dumps(checkpoint.header, sort_keys=True).encode())
-    for name, tensor in sorted(checkpoint.tensors.items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(json.dumps([name, str(array.dtype), array.shape]).encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Backbone:

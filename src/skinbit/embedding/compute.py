@@ -67,16 +67,19 @@ def resolve_compute(params: ComputeParams) -> Compute:
 def deterministic(compute: Compute) -> Iterator[None]:
     """Run PyTorch with a fixed number of threads and deterministic algorithms.
 
-    Threads of this process that ask for another number wait; those that ask for the same one compute side by side.
+    On a GPU a few operations have no deterministic algorithm: PyTorch then warns and names the operation, and does not
+    end a training that will differ in its last digits. Threads of this process that ask for another number wait; those
+    that ask for the same one compute side by side.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-    before = torch.get_num_threads()
+    before, tries_out = torch.get_num_threads(), torch.backends.cudnn.benchmark
     with _TURN:
         _TURN.wait_for(lambda: not _computing or _computing[0] == compute.threads)
         _computing.append(compute.threads)
         # OpenMP's number belongs to the calling thread, MKL's to the process: set it even where another has set it.
         torch.set_num_threads(compute.threads)
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=compute.device != "cpu")
+        torch.backends.cudnn.benchmark = False  # it chooses algorithms by their time, which is never twice the same
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # saves time
     try:
         yield
@@ -86,4 +89,5 @@ def deterministic(compute: Compute) -> Iterator[None]:
             if not _computing:
                 torch.set_num_threads(before)
                 torch.use_deterministic_algorithms(False)
+                torch.backends.cudnn.benchmark = tries_out
             _TURN.notify_all()

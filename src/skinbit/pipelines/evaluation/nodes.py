@@ -10,6 +10,7 @@ from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.errors import InputError
+from skinbit.fingerprints import software_versions
 from skinbit.matching.evaluation import evaluate_similarities
 from skinbit.matching.judging import among_distractors, f1_intervals, judge_at, judge_strata, resample_f1
 from skinbit.matching.keypoints import KeypointTable, join_tables
@@ -59,6 +60,9 @@ from skinbit.params import (
     GeometryParams,
     LoaderParams,
     LossesParams,
+    Parameters,
+    ReportParams,
+    SampleParams,
     SimilarityParams,
     SplitParams,
     StudyParams,
@@ -544,6 +548,70 @@ def resolve_config(
     plain = {name: block.model_dump(mode="json") for name, block in shared.items()}
     plain |= experiment.settings(backbone, training, losses)
     return plain | {"compute": asdict(resolve_compute(compute)), "folds": list(study.folds), "seed": seed}
+
+
+def write_parameters(
+    seed: int,
+    study: StudyParams,
+    data: DataParams,
+    split: SplitParams,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    evaluation: EvaluationParams,
+    sample: SampleParams,
+    report: ReportParams,
+    training: TrainingBlock,
+    losses: LossesParams,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    backbones: dict[str, Any],
+    experiments: dict[str, Any],
+) -> dict[str, Any]:
+    """Write down all parameters of the study, as a Kedro environment that makes the same files again.
+
+    Args:
+        seed: The seed.
+        study: The experiments and folds that run.
+        data: Which lesions take part.
+        split: How they are dealt.
+        loader: Batch size and workers.
+        compute: Device, precision, threads; ``auto`` and 0 are resolved, so that another machine does the same.
+        evaluation: Searched ranges.
+        sample: Synthetic photographs.
+        report: What pages show.
+        training: Settings of trainings.
+        losses: Settings of losses.
+        similarity: What makes similarities.
+        geometry: How keypoints are compared.
+        backbones: All declared entries.
+        experiments: All declared entries.
+
+    Returns:
+        Plain values, ready for YAML; without ``tracking`` and ``cluster``, on which no file of the study depends.
+    """
+    from dataclasses import asdict
+
+    from skinbit.embedding.compute import resolve_compute
+
+    shared: dict[str, Block] = {"study": study, "data": data, "split": split, "loader": loader, "sample": sample}
+    shared |= {"evaluation": evaluation, "report": report, "training": training, "losses": losses}
+    shared |= {"similarity": similarity, "geometry": geometry}
+    plain: dict[str, Any] = {name: block.model_dump(mode="json") for name, block in shared.items()}
+    plain |= {"seed": seed, "compute": asdict(resolve_compute(compute))}
+    plain |= {"backbones": backbones, "experiments": experiments}
+    return Parameters.model_validate(plain).model_dump(mode="json", exclude={"tracking", "cluster"})
+
+
+def list_software(lock_file: str | None) -> dict[str, Any]:
+    """Write down the software that the study ran with.
+
+    Args:
+        lock_file: SHA-256 of ``uv.lock``; None where there is none.
+
+    Returns:
+        ``versions`` of all that decides results, by name, and ``uv_lock_sha256``.
+    """
+    return {"versions": software_versions(), "uv_lock_sha256": lock_file}
 
 
 def make_leaderboard(study: StudyParams, experiments: dict[str, Any], *documents: Any) -> pd.DataFrame:

@@ -15,13 +15,21 @@ from skinbit.pipelines.evaluation.nodes import (
     gather_cuts,
     judge_among_distractors,
     judge_folds,
+    list_software,
     make_leaderboard,
     plot_f1,
     plot_training,
     resolve_config,
     summarise_experiment,
+    write_parameters,
     write_report,
 )
+
+_BLOCKS = (
+    *("seed", "study", "data", "split", "loader", "compute", "evaluation", "sample", "report", "training", "losses"),
+    *("similarity", "geometry", "backbones", "experiments"),
+)
+"""Of the parameters that the files of a study depend on."""
 
 
 def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pipeline:
@@ -43,6 +51,9 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
         reports.append(Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard"))
         pages = ["params:study", "leaderboard", "split", "rejected", *summaries]
         reports.append(Node(write_report, pages, "report", name="write_report"))
+        blocks = [f"params:{block}" for block in _BLOCKS]
+        reports.append(Node(write_parameters, blocks, "study_parameters", name="write_parameters"))
+        reports.append(Node(list_software, "lock_file", "study_software", name="list_software"))
     return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
 
 

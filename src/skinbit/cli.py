@@ -1,0 +1,54 @@
+"""Commands that Skinbit adds to ``kedro``: Kedro finds the group ``cli`` of this module by its name."""
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group(name="skinbit")
+def cli() -> None:
+    """Commands of Skinbit."""
+
+
+@cli.command()
+@click.argument("first", type=_FOLDER)
+@click.argument("second", type=_FOLDER)
+@click.option("--all", "show_all", is_flag=True, help="Name every file that differs, not only the first.")
+@click.pass_context
+def compare(context: click.Context, first: Path, second: Path, show_all: bool) -> None:
+    """Compare the outputs of two runs, folders such as data/demo, and name the first difference.
+
+    Ends with 0 where all files are equal, byte for byte, with 1 where they are not.
+    """
+    from skinbit.comparison import EQUAL, ONLY_FIRST, compare_folders, count_states, explain_records
+
+    comparisons = compare_folders(first, second)
+    if not comparisons:
+        raise click.UsageError(f"There are no outputs in {first} and {second}.")
+    different = [comparison for comparison in comparisons if comparison.state != EQUAL]
+    for comparison in different if show_all else different[:1]:
+        only = f"only in {first if comparison.state == ONLY_FIRST else second}"
+        click.echo(f"{comparison.path}: {comparison.difference or only}")
+    causes = explain_records(first, second)
+    if different and causes:
+        click.echo(f"made with other: {', '.join(causes)}")
+    click.echo(_tabulate(count_states(comparisons)))
+    context.exit(1 if different else 0)
+
+
+def _tabulate(counts: dict[str, Counter[str]]) -> str:
+    from skinbit.comparison import STATES
+
+    total = sum(counts.values(), Counter[str]())
+    rows = [["", *STATES], *([name, *(str(row[state]) for state in STATES)] for name, row in counts.items())]
+    rows.append(["all files", *(str(total[state]) for state in STATES)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )

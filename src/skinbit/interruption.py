@@ -1,0 +1,111 @@
+"""How a run ends that does not come to its end: asked to stop, out of disk space or out of memory."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from skinbit.errors import InputError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_RESUME = "The same command with --only-missing-outputs goes on from here: what is on disk is complete."
+
+
+class Interruption(click.ClickException):
+    """A run that was asked to stop: one line on standard error, and the exit code that shells know for the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"Interrupted by {signal.Signals(number).name}. {_RESUME}")
+        self.exit_code = 128 + number  # type: ignore[misc]  # click declares it for the class and reads the instance's
+
+    def show(self, file: Any = None) -> None:
+        """Print the line; nothing has gone wrong, so it is not called an error."""
+        click.echo(self.format_message(), file=file or sys.stderr)
+
+
+class _Stop(KeyboardInterrupt):
+    """Raised where the process is when the signal comes; Kedro and libraries let it through."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End a run in order when it is asked to stop: by Ctrl-C, or by SIGTERM as batch systems and containers send it.
+
+    Worker processes end at once. Threads cannot be ended from outside: what they compute is awaited, unless the signal
+    comes a second time. Nothing is done outside of the main thread, which alone receives signals.
+
+    Raises:
+        Interruption: In place of a ``KeyboardInterrupt``.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup has some ignored
+    handler = _Handler()
+    before = {number: signal.signal(number, handler) or signal.SIG_DFL for number in heeded}
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interruption(getattr(stop, "number", signal.SIGINT)) from None
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+class _Handler:
+    """What happens on a signal; forked workers inherit it."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._has_asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
+        if os.getpid() != self._pid or self._has_asked:
+            os._exit(128 + number)  # every save is atomic; the next run removes what is half written
+        self._has_asked = True
+        for child in active_children():
+            child.terminate()
+        raise _Stop(number)
+
+
+def explain_shortage(causes: list[BaseException]) -> InputError | None:
+    """Say what a run lacked.
+
+    Args:
+        causes: An error and those behind it.
+
+    Returns:
+        A message with a remedy; None where neither disk space nor memory was short.
+    """
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            where = f" at {cause.filename}" if cause.filename else ""
+            return InputError(
+                f"The disk is full, or a quota or limit is reached{where} ({cause.strerror}).\n"
+                f"  Remedy: free some space, or move `root` in globals.yml to a larger disk. {_RESUME}"
+            )
+        if isinstance(cause, MemoryError) or "allocate memory" in str(cause):
+            return InputError(
+                "Memory does not suffice.\n  Remedy: lower loader.batch_size, loader.workers or the number of workers "
+                f"of the runner, or give the machine more memory. {_RESUME}"
+            )
+        if isinstance(cause, BrokenProcessPool) or "DataLoader worker" in str(cause):
+            return InputError(
+                f"A worker process was killed, most often because memory did not suffice ({cause}).\n"
+                f"  Remedy: lower loader.workers or the number of workers of the runner. {_RESUME}"
+            )
+    return None
