@@ -4,6 +4,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
+from skinbit.data.audit import KINDS, SEVERITIES
 from skinbit.data.metadata import ROW
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.errors import ProblemList
@@ -109,6 +110,27 @@ ImageIndex = pa.DataFrameSchema(
     },
     strict=True,
     name="image_index",
+)
+
+PixelHashes = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "pixels_sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+    },
+    strict=True,
+    name="pixel_hashes",
+)
+
+AuditFindings = pa.DataFrameSchema(
+    {
+        "finding": pa.Column(str, pa.Check.isin(list(KINDS))),
+        "severity": pa.Column(str, pa.Check.isin(SEVERITIES)),
+        **{f"{what}_{side}": pa.Column(str) for what in ("image", "lesion", "subset") for side in "ab"},
+        "similarity": pa.Column(float, pa.Check.in_range(-1, 1), nullable=True, coerce=True),
+        "detail": pa.Column(str, pa.Check.str_length(min_value=1)),
+    },
+    strict=True,
+    name="audit",
 )
 
 Sweep = pa.DataFrameSchema(

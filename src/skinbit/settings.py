@@ -4,7 +4,7 @@ import warnings
 
 from omegaconf.resolvers import oc
 
-from skinbit.hooks import FingerprintHooks, SummaryHooks
+from skinbit.hooks import AuditHooks, FingerprintHooks, SummaryHooks
 from skinbit.session import StudySession
 from skinbit.study import StudyContext
 from skinbit.tracking.hooks import TrackingHooks
@@ -16,7 +16,7 @@ warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\
 # Nodes that know their fold are partial functions; ParallelRunner's pickling drops the name that they were given.
 warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'partial' function", category=UserWarning)
 
-HOOKS = (FingerprintHooks(), TrackingHooks(), SummaryHooks())
+HOOKS = (FingerprintHooks(), TrackingHooks(), SummaryHooks(), AuditHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry",)  # nothing about medical data leaves the machine; see .telemetry
 CONTEXT_CLASS = StudyContext
 SESSION_CLASS = StudySession

@@ -43,7 +43,15 @@ class CSVDataset(AtomicSave, StockCSVDataset):
 
 
 class JSONDataset(AtomicSave, StockJSONDataset):
-    """A JSON document."""
+    """A JSON document; ``optional`` loads an empty one where the file does not exist yet."""
+
+    def __init__(self, *, optional: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._optional = optional
+
+    def load(self) -> Any:
+        """Load the document."""
+        return {} if self._optional and not self._exists() else StockJSONDataset.load.__wrapped__(self)
 
 
 class TextDataset(AtomicSave, StockTextDataset):

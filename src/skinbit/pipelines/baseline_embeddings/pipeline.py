@@ -32,11 +32,28 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         prefix_datasets_with_namespace=False,
     )
     if any(parameters.similarity_of(name).verification for name in parameters.study.experiments):
-        inputs = ["images", "image_index", "keypoint_cache", "params:geometry", "params:data", "params:compute"]
-        node = Node(find_keypoints, inputs, "keypoints", name="find_keypoints")
-        shared += Pipeline([node], namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
+        shared += Pipeline([_keypoints()], namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
     baselines = [name for name in parameters.study.experiments if not parameters.experiments[name].is_trained]
     return sum((_embedding_pipeline(name, parameters) for name in baselines), shared)
+
+
+def create_comparison(experiment: str, parameters: Parameters) -> Pipeline:
+    """Wire what compares all images without labels or trainings: a baseline's features, and keypoints.
+
+    Args:
+        experiment: The baseline.
+        parameters: Of the study.
+
+    Returns:
+        The same nodes as in a study that asks for both.
+    """
+    nodes = [*_shared_nodes(parameters.features_of(experiment), [experiment], parameters), _keypoints()]
+    return Pipeline(nodes, namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
+
+
+def _keypoints() -> Node:
+    inputs = ["images", "image_index", "keypoint_cache", "params:geometry", "params:data", "params:compute"]
+    return Node(find_keypoints, inputs, "keypoints", name="find_keypoints")
 
 
 def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> list[Node]:

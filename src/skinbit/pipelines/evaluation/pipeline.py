@@ -39,7 +39,7 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
         results, summaries = ([f"{name}.{kind}" for name in experiments] for kind in ("results", "summary"))
         inputs = ["params:study", "params:experiments", *results, *summaries]
         reports.append(Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard"))
-        pages = ["params:study", "leaderboard", "split", "rejected", *summaries]
+        pages = ["params:study", "leaderboard", "split", "rejected", "audit_summary", *summaries]
         reports.append(Node(write_report, pages, "report", name="write_report"))
     return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
 

@@ -1,0 +1,175 @@
+"""Nodes: what in photographs, metadata and split would falsify the F1, listed and shown."""
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from skinbit.data.images import ImageFolder
+from skinbit.embedding.tables import Features
+from skinbit.matching.keypoints import KeypointTable
+from skinbit.params import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
+
+logger = logging.getLogger(__name__)
+
+
+def hash_photographs(images: ImageFolder, image_index: pd.DataFrame, data: DataParams) -> pd.DataFrame:
+    """Decode every image used and hash its pixels.
+
+    Args:
+        images: The folder of photographs.
+        image_index: The images used.
+        data: Pixel limit.
+
+    Returns:
+        ``image_id, pixels_sha256``.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read.
+    """
+    from tqdm.auto import tqdm
+
+    from skinbit.data.audit import hash_pixels
+
+    hashed = hash_pixels(images, image_index["image_id"].tolist(), data.max_pixels)
+    bar = tqdm(hashed, total=len(image_index), unit="image", desc="hashing pixels", disable=None)
+    return pd.DataFrame(list(bar), columns=["image_id", "pixels_sha256"])
+
+
+def find_findings(
+    metadata: pd.DataFrame,
+    rejected: pd.DataFrame,
+    image_index: pd.DataFrame,
+    pixel_hashes: pd.DataFrame,
+    split: pd.DataFrame,
+    features: Features,
+    keypoints: KeypointTable,
+    audit: AuditParams,
+    geometry: GeometryParams,
+    compute: ComputeParams,
+    *,
+    experiment: str,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Check copies, split, patients and metadata, and compare all photographs with each other.
+
+    Args:
+        metadata: Of the images used.
+        rejected: The images left out.
+        image_index: The images used, with the hash of their bytes.
+        pixel_hashes: Hashes of their pixels.
+        split: As it is on disk, all text.
+        features: Of a baseline.
+        keypoints: Of the images used.
+        audit: What counts as a finding.
+        geometry: How keypoints are compared.
+        compute: Number of threads.
+        experiment: The baseline's name.
+
+    Returns:
+        The table of findings, and their summary.
+
+    Raises:
+        InputError: If the split cannot be audited, or its tables are of different images.
+    """
+    from skinbit.data import audit as tables
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.embedding.embeddings import baseline_embeddings
+    from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join
+    from skinbit.report.audit import describe_audit, summarise_audit
+
+    tables.check_columns(split)
+    lesion_of = tables.lesions_of_images(metadata, image_index)
+    places = tables.places_of(split)
+    image_ids = sorted(lesion_of)
+    audited = AuditedImages(
+        image_ids=image_ids,
+        lesion_ids=[lesion_of[image_id] for image_id in image_ids],
+        embeddings=baseline_embeddings(features, image_ids).values,
+        keypoints=keypoints.select(image_ids),
+    )
+    compared = compare_images(audited, audit, geometry, resolve_compute(compute).threads)
+    hashes = image_index[["image_id", "sha256"]].merge(pixel_hashes, on="image_id")
+    patients, patients_check = tables.check_patients(metadata, audit.patient_column, places)
+    disagreements, agreement_check = tables.check_agreement(metadata, audit.columns, audit.patient_column)
+    findings = [
+        *tables.find_copies(hashes, lesion_of),
+        *tables.check_split(split, lesion_of),
+        *patients,
+        *disagreements,
+        *compared.findings,
+    ]
+    checks = [
+        tables.Check("copies", True, f"bytes and pixels of {len(hashes):,} images"),
+        tables.Check("the split on disk", True, f"{len(split):,} rows"),
+        patients_check,
+        agreement_check,
+        *compared.checks(experiment),
+        *tables.check_left_out(rejected),
+    ]
+    table = tables.tabulate_findings(findings, places)
+    settings = {
+        "experiment": experiment,
+        "n_images": len(image_ids),
+        "n_lesions": len(set(audited.lesion_ids)),
+        "split_sha256": tables.hash_split(split),
+        "cuts": {
+            "alike_from": compared.alike_from,
+            "unlike_below": compared.unlike_below,
+            "min_points": audit.min_points,
+        },
+    }
+    summary = summarise_audit(table, compared.counts, checks, lesions_to_join(findings), settings)
+    for line in describe_audit(summary) or ["no findings"]:
+        logger.info("audit: %s", line)
+    for check in checks:
+        if not check.is_done:
+            logger.info("audit: not checked: %s; %s", check.title, check.note)
+    return table, summary
+
+
+def show_findings(
+    images: ImageFolder,
+    keypoints: KeypointTable,
+    findings: pd.DataFrame,
+    summary: dict[str, Any],
+    report: ReportParams,
+    geometry: GeometryParams,
+    data: DataParams,
+    compute: ComputeParams,
+) -> str:
+    """Make a page that shows all findings, their photographs side by side.
+
+    Args:
+        images: The folder of photographs.
+        keypoints: Of the images used.
+        findings: From :func:`find_findings`.
+        summary: Likewise.
+        report: Sizes and limits of the page.
+        geometry: How keypoints are compared.
+        data: Pixel limit.
+        compute: Number of threads.
+
+    Returns:
+        HTML.
+
+    Raises:
+        InputError: If a photograph cannot be read any more.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.report.audit import pages_images, pairs_to_draw, render_audit
+    from skinbit.report.drawings import draw_pairs
+    from skinbit.report.thumbnails import make_thumbnails
+
+    # An edited split may name images that there is no photograph of.
+    shown = [image_id for image_id in pages_images(findings, report.max_pairs) if image_id in images.files]
+    thumbnails = dict(make_thumbnails(images, shown, report.thumbnail, data.max_pixels))
+    pairs = pairs_to_draw(findings, report.max_pairs, report.max_drawings)
+    drawn = draw_pairs(
+        [(keypoints.rows[a], keypoints.rows[b]) for a, b in pairs],
+        keypoints,
+        lambda row: images.read(keypoints.image_ids[row]),
+        geometry,
+        data.max_pixels,
+        resolve_compute(compute).threads,
+    )
+    return render_audit(findings, summary, thumbnails, dict(zip(pairs, drawn, strict=True)), report)
