@@ -158,7 +158,6 @@ class _Page:
     Attributes:
         summary: From :func:`summarise_audit`.
         groups: Of every kind that was found.
-        nothing: Titles of the kinds that were not.
         n_photographs: Images of the shown findings that could be had.
         n_photographs_left_out: Those of them that no longer fit.
         max_megabytes: What photographs and drawings may take.
@@ -166,7 +165,6 @@ class _Page:
 
     summary: Mapping[str, Any]
     groups: tuple[_Group, ...]
-    nothing: tuple[str, ...]
     n_photographs: int
     n_photographs_left_out: int
     max_megabytes: float
@@ -204,7 +202,6 @@ def render_audit(
             for kind in summary["kinds"]
             if kind["error"] + kind["warning"]
         ),
-        nothing=tuple(kind["title"] for kind in summary["kinds"] if not kind["error"] + kind["warning"]),
         n_photographs=len(wanted),
         n_photographs_left_out=len(wanted) - len(photographs),
         max_megabytes=params.max_megabytes,
