@@ -540,7 +540,7 @@ class AuditParams(Block):
         description="from which on photographs of two lesions look alike; none: alike_quantile",
     )
     alike_quantile: float = Field(
-        default=0.75, gt=0, lt=1, description="share of one lesion's pairs that are less alike than two lesions look"
+        default=0.9, gt=0, lt=1, description="share of one lesion's pairs that are less alike than two lesions look"
     )
     unlike_quantile: float = Field(
         default=0.5,

@@ -126,7 +126,7 @@ AuditFindings = pa.DataFrameSchema(
         "finding": pa.Column(str, pa.Check.isin(list(KINDS))),
         "severity": pa.Column(str, pa.Check.isin(SEVERITIES)),
         **{f"{what}_{side}": pa.Column(str) for what in ("image", "lesion", "subset") for side in "ab"},
-        "similarity": pa.Column(float, pa.Check.in_range(-1, 1), nullable=True, coerce=True),
+        "similarity": pa.Column(float, pa.Check.in_range(-1, 1), nullable=True),
         "detail": pa.Column(str, pa.Check.str_length(min_value=1)),
     },
     strict=True,

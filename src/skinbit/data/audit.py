@@ -422,7 +422,7 @@ def check_patients(
             )
     n_blank = int((metadata[column] == "").sum())
     blank = f"; of {n_blank:,} images it is blank" if n_blank else ""
-    return findings, Check(title, True, f"{len(patients):,} patients by the column {column}{blank}")
+    return findings, Check(title, True, f"column {column}; known patients: {len(patients):,}{blank}")
 
 
 def check_agreement(
@@ -473,7 +473,8 @@ def tabulate_findings(findings: Iterable[Finding], places: Mapping[str, str]) ->
         Where one photograph, or one skin, is in two places, the detail says so.
     """
     ranked = sorted(findings, key=_rank)
-    return pd.DataFrame([_row(finding, places) for finding in ranked], columns=COLUMNS).astype({"similarity": float})
+    types = dict.fromkeys(COLUMNS, "str") | {"similarity": "float64"}  # also where there is no row
+    return pd.DataFrame([_row(finding, places) for finding in ranked], columns=COLUMNS).astype(types)
 
 
 def _rank(finding: Finding) -> tuple[Any, ...]:

@@ -209,6 +209,20 @@ def _foreign_pairs(similarities: FloatArray, labels: LabelArray, n_nearest: int)
     return np.concatenate(pairs)
 
 
+def without_copies(findings: Iterable[Finding], copies: Iterable[Finding]) -> list[Finding]:
+    """Leave out near-duplicates that are one photograph under two ids, and reported as such.
+
+    Args:
+        findings: Of :func:`compare_images`.
+        copies: From :func:`skinbit.data.audit.find_copies`.
+
+    Returns:
+        The others.
+    """
+    copied = {frozenset(copy.images) for copy in copies}
+    return [each for each in findings if each.kind != "near_duplicate" or frozenset(each.images) not in copied]
+
+
 def lesions_to_join(findings: Iterable[Finding]) -> tuple[tuple[str, ...], ...]:
     """Put lesions together that errors say are one, or share skin.
 

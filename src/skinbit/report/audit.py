@@ -39,7 +39,7 @@ def summarise_audit(
     for name, kind in KINDS.items():
         own = [row for row in rows if row["finding"] == name]
         numbers = {severity: sum(row["severity"] == severity for row in own) for severity in SEVERITIES}
-        beyond = max(0, counts.get(name, 0) - len(own))
+        beyond = counts[name] - len(own) if name in counts and kind.is_label_error else 0
         kinds.append(
             {
                 "finding": name,

@@ -74,7 +74,7 @@ def find_findings(
     from skinbit.data import audit as tables
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.embeddings import baseline_embeddings
-    from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join
+    from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join, without_copies
     from skinbit.report.audit import describe_audit, summarise_audit
 
     tables.check_columns(split)
@@ -91,12 +91,13 @@ def find_findings(
     hashes = image_index[["image_id", "sha256"]].merge(pixel_hashes, on="image_id")
     patients, patients_check = tables.check_patients(metadata, audit.patient_column, places)
     disagreements, agreement_check = tables.check_agreement(metadata, audit.columns, audit.patient_column)
+    copies = tables.find_copies(hashes, lesion_of)
     findings = [
-        *tables.find_copies(hashes, lesion_of),
+        *copies,
         *tables.check_split(split, lesion_of),
         *patients,
         *disagreements,
-        *compared.findings,
+        *without_copies(compared.findings, copies),
     ]
     checks = [
         tables.Check("copies", True, f"bytes and pixels of {len(hashes):,} images"),
