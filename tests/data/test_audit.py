@@ -111,7 +111,7 @@ class TestSplit:
         assert places_of(make_split(*SOUND)) == {"a1": "fold 0", "a2": "fold 0", "b1": "test", "b2": "test"}
 
     def test_without_a_column_is_refused(self):
-        with pytest.raises(InputError, match="split.csv has no column fold"):
+        with pytest.raises(InputError, match=r"split\.csv has no column fold"):
             check_columns(make_split(*SOUND).drop(columns="fold"))
 
     def test_hash_is_that_of_the_content_whatever_the_order_and_type(self):

@@ -21,8 +21,8 @@ SPLIT = "data/demo/02_intermediate/split.csv"
 PATIENT = "Jane Doe 1970"
 
 
-def audit(project, pipelines=BOTH, study=STUDY, **audit):
-    project.run(pipelines=pipelines, study=study, audit={"fail_on": "none", **audit}, **SMALL)
+def audit(project, pipelines=BOTH, **options):
+    project.run(pipelines=pipelines, study=STUDY, audit={"fail_on": "none", **options}, **SMALL)
     return read_findings(project), read_summary(project)
 
 
@@ -189,6 +189,15 @@ class TestASoundStudy:
     def test_ends_well_by_default(self, sound, photographs, monkeypatch):
         monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
         assert audit(sound[0], pipelines=("audit",), fail_on="error")[1]["counts"]["error"] == 0
+
+    def test_without_any_finding_has_a_page_too(self, photographs, make_project, monkeypatch):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        project = make_project()
+        nothing = {"similarity": 1.0, "unlike_quantile": 1e-9, "nearest": 100}
+        findings, summary = audit(project, fail_on="warning", **nothing)
+        assert findings.empty
+        assert summary["counts"] == {"error": 0, "warning": 0}
+        assert "Nothing was found." in (project.root / REPORTING / "audit.html").read_text()
 
     def test_twice_gives_the_same_bytes(self, sound, photographs, make_project, monkeypatch):
         monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
