@@ -121,10 +121,10 @@ def find_findings(
     }
     summary = summarise_audit(table, compared.counts, checks, lesions_to_join(findings), settings)
     for line in describe_audit(summary) or ["no findings"]:
-        logger.info("audit: %s", line)
+        logger.info("the audit found %s", line)
     for check in checks:
         if not check.is_done:
-            logger.info("audit: not checked: %s; %s", check.title, check.note)
+            logger.info("the audit did not look at %s: %s", check.title, check.note)
     return table, summary
 
 
