@@ -15,7 +15,6 @@ from skinbit.data.audit import (
     NOWHERE,
     Finding,
     check_agreement,
-    check_columns,
     check_left_out,
     check_patients,
     check_split,
@@ -25,6 +24,7 @@ from skinbit.data.audit import (
     is_leak,
     lesions_of_images,
     places_of,
+    read_split,
     tabulate_findings,
 )
 from skinbit.data.images import find_images
@@ -112,7 +112,12 @@ class TestSplit:
 
     def test_without_a_column_is_refused(self):
         with pytest.raises(InputError, match=r"split\.csv has no column fold"):
-            check_columns(make_split(*SOUND).drop(columns="fold"))
+            read_split(make_split(*SOUND).drop(columns="fold"))
+
+    def test_with_a_row_cut_short_has_blanks_that_are_found(self):
+        split = read_split(make_split(*SOUND, ("a3", "a", None, None)))
+        found = check_split(split, {**lesions_of(make_split(*SOUND)), "a3": "a"})
+        assert kinds_of(found) == {"split_contradiction": 1, "lesion_across_folds": 1}
 
     def test_hash_is_that_of_the_content_whatever_the_order_and_type(self):
         split = make_split(*SOUND)
@@ -159,6 +164,13 @@ class TestPatients:
             ("a1", "patient 1"),
             ("b1", "patient 2"),
         ]
+
+    @pytest.mark.parametrize("column", ["place", "lesion", "patient", "lesion_id"])
+    def test_may_be_in_a_column_of_any_name(self, column):
+        metadata = make_metadata(**({} if column == "lesion_id" else {column: ["Doe"] * 4}))
+        findings, check = check_patients(metadata, column, PLACES)
+        assert len(findings) == (column != "lesion_id")
+        assert check.is_done
 
 
 class TestAgreement:
@@ -308,6 +320,7 @@ class TestTable:
     def test_only_one_skin_in_two_places_is_a_leak(self):
         assert is_leak("identical_pixels", "error", "test", "fold 0")
         assert not is_leak("identical_pixels", "error", "fold 0", "fold 0")
+        assert not is_leak("identical_pixels", "error", "test", NOWHERE)
         assert not is_leak("look_alike", "warning", "test", "fold 0")
 
 

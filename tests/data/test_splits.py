@@ -256,6 +256,15 @@ def test_lesions_that_share_a_value_are_kept_together(
     assert (split[known].groupby(images["patient_id"])["fold"].nunique() == 1).all()
 
 
+def test_lesions_of_many_images_are_kept_together() -> None:
+    """As many rows as a byte can count must not cancel each other."""
+    images = make_images(["nv"] * 40, [256, 256, *[2] * 38]).assign(patient_id="")
+    images.loc[:511, "patient_id"] = "P0"
+    for seed in range(5):
+        folds = fold_of(split_lesions(images, SplitParams(keep_together="patient_id"), seed))
+        assert folds["L0"] == folds["L1"]
+
+
 def test_lesions_are_kept_together_by_a_chain_of_shared_values() -> None:
     """An image of L1 belongs to the patient of L0, another one to that of L2."""
     images = make_images(["nv"] * 40).assign(patient_id="")

@@ -31,7 +31,6 @@ COLUMNS += ["similarity", "detail"]
 
 _SPLIT_COLUMNS = ["image_id", "lesion_id", "subset", "fold"]
 _DECIMALS = 7
-_LEAK = "a leak between"
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class Finding:
     Attributes:
         kind: One of :data:`KINDS`.
         severity: ``error``: it does; ``warning``: look at it.
-        images: One or two image ids, or, where it is no image's affair, none.
+        images: One or two image ids.
         lesions: Their lesion ids.
         detail: The evidence in words.
         similarity: Of the two images, in [-1, 1]; none: not compared.
@@ -265,11 +264,14 @@ def _link_copies(by_lesion: pd.DataFrame, column: str, kind: str) -> Iterator[Fi
             )
 
 
-def check_columns(split: pd.DataFrame) -> None:
-    """Check that a split can be audited at all.
+def read_split(split: pd.DataFrame) -> pd.DataFrame:
+    """Take from a split what can be audited, if it can be audited at all.
 
     Args:
-        split: As it is on disk.
+        split: As it is on disk, all text.
+
+    Returns:
+        ``image_id, lesion_id, subset, fold``; a cell that a short row lacks is blank.
 
     Raises:
         InputError: If a column is missing, or there is no row.
@@ -281,6 +283,7 @@ def check_columns(split: pd.DataFrame) -> None:
             f"split.csv has {what}; it needs {', '.join(_SPLIT_COLUMNS)}.\n"
             "  Remedy: make it anew, kedro run --pipelines data_split."
         )
+    return split[_SPLIT_COLUMNS].fillna("")
 
 
 def places_of(split: pd.DataFrame) -> dict[str, str]:
@@ -401,11 +404,18 @@ def check_patients(
         return [], Check(title, False, "audit.patient_column names no column")
     if column not in metadata.columns:
         return [], Check(title, False, f"the metadata have no column {column} (audit.patient_column)")
-    placed = metadata.assign(place=metadata["image_id"].map(places), lesion=metadata["lesion_id"])
-    known = placed[(placed[column] != "") & placed["place"].notna()]
+    placed = pd.DataFrame(
+        {
+            "patient": metadata[column],
+            "image_id": metadata["image_id"],
+            "lesion": metadata["lesion_id"],
+            "place": metadata["image_id"].map(places),
+        }
+    )
+    known = placed[(placed["patient"] != "") & placed["place"].notna()]
     findings = []
     # By the first image, not by the patient's own identifier: a number must not tell its place in that order.
-    patients = sorted((rows for _, rows in known.groupby(column)), key=lambda rows: str(rows["image_id"].min()))
+    patients = sorted((rows for _, rows in known.groupby("patient")), key=lambda rows: str(rows["image_id"].min()))
     for number, rows in enumerate(patients, 1):
         if rows["place"].nunique() > 1:
             (first, second), where = _spread(rows, "lesion")
@@ -487,11 +497,12 @@ def _row(finding: Finding, places: Mapping[str, str]) -> tuple[Any, ...]:
     subsets = [places.get(image, NOWHERE) if image else "" for image in images]
     detail = finding.detail
     if is_leak(finding.kind, finding.severity, subsets[0], subsets[1]):
-        detail += f"; {_LEAK} {_spoken(subsets[0])} and {_spoken(subsets[1])}"
+        detail += f"; a leak between {_spoken(subsets[0])} and {_spoken(subsets[1])}"
     similarity = None if finding.similarity is None else round(float(finding.similarity), _DECIMALS)
     return (finding.kind, finding.severity, *images, *lesions, *subsets, similarity, detail)
 
 
 def is_leak(kind: str, severity: str, subset_a: str, subset_b: str) -> bool:
     """Tell whether one photograph, or one skin, is in two places of the split."""
-    return KINDS[kind].joins_lesions and severity == "error" and subset_a != subset_b
+    is_apart = subset_a != subset_b and NOWHERE not in (subset_a, subset_b)
+    return KINDS[kind].joins_lesions and severity == "error" and is_apart

@@ -143,10 +143,9 @@ def _bundles(images: pd.DataFrame, lesions: np.ndarray, column: str) -> np.ndarr
     values, value_of = np.unique(known[column].to_numpy(dtype=str), return_inverse=True)
     lesion_of = np.searchsorted(lesions, known["lesion_id"].to_numpy(dtype=object))
     n_nodes = len(lesions) + len(values)
-    edges = (np.ones(len(known), dtype=np.int8), (lesion_of, len(lesions) + value_of))
-    return np.asarray(connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)[1])[
-        : len(lesions)
-    ]
+    edges = (np.ones(len(known), dtype=np.int64), (lesion_of, len(lesions) + value_of))
+    numbers: np.ndarray = connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)[1]
+    return numbers[: len(lesions)]
 
 
 def _deal_bundles(bundles: np.ndarray, strata: np.ndarray, params: SplitParams, seed: int) -> np.ndarray:

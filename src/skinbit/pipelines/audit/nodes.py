@@ -77,7 +77,7 @@ def find_findings(
     from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join, without_copies
     from skinbit.report.audit import describe_audit, summarise_audit
 
-    tables.check_columns(split)
+    split = tables.read_split(split)
     lesion_of = tables.lesions_of_images(metadata, image_index)
     places = tables.places_of(split)
     image_ids = sorted(lesion_of)
