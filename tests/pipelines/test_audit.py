@@ -271,6 +271,17 @@ class TestTheEndOfTheRun:
             audit(sound[0], pipelines=("audit",), fail_on="warning")
 
 
+def test_the_report_shows_an_audit_from_the_next_run_on(project, user_data, caplog):
+    report = project.root / REPORTING / "report.html"
+    project.run(study=STUDY, **SMALL)
+    assert "No audit was made" in report.read_text()
+    audit(project, pipelines=("audit",))
+    project.run(study=STUDY, only_missing=True, **SMALL)
+    assert "1 nodes run: report.write_report; changed: audit_summary" in caplog.text
+    assert 'href="audit.html"' in report.read_text()
+    assert "of another split" not in report.read_text()
+
+
 class TestParameters:
     def test_a_trained_experiment_is_no_judge_of_its_labels(self, project):
         with pytest.raises(InputError, match=r"audit\.experiment: vit_triplet is trained on the labels"):
