@@ -16,6 +16,7 @@ import pandas as pd
 from skinbit.data.images import ImageFolder, decode_image
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.errors import InputError
+from skinbit.params import AuditParams
 
 Severity = Literal["error", "warning"]
 
@@ -384,6 +385,28 @@ def _reasons(row: Mapping[Hashable, Any], n_rows: int, lesion_of: Mapping[str, s
         yield f"fold {fold!r} is no number"
     elif (fold == str(TEST_FOLD)) != (subset == TEST):
         yield f"subset {subset} and fold {fold}: fold {TEST_FOLD} is the test subset"
+
+
+def check_tables(
+    metadata: pd.DataFrame, split: pd.DataFrame, lesion_of: Mapping[str, str], audit: AuditParams
+) -> tuple[list[Finding], list[Check]]:
+    """Check split and metadata, which takes no photograph.
+
+    Args:
+        metadata: ``image_id, lesion_id`` and more, of the images used.
+        split: From :func:`read_split`.
+        lesion_of: From :func:`lesions_of_images`.
+        audit: Which columns say what.
+
+    Returns:
+        Findings, and what was looked at, the photographs' copies included.
+    """
+    patients, patients_check = check_patients(metadata, audit.patient_column, places_of(split))
+    contradictions, agreement_check = check_agreement(metadata, audit.columns, audit.patient_column)
+    copies = Check("copies", True, f"bytes and pixels of {len(lesion_of):,} images")
+    on_disk = Check("the split on disk", True, f"{len(split):,} rows")
+    findings = [*check_split(split, lesion_of), *patients, *contradictions]
+    return findings, [copies, on_disk, patients_check, agreement_check]
 
 
 def check_patients(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from skinbit.data.audit import Check
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.tables import Features
 from skinbit.matching.keypoints import KeypointTable
@@ -79,53 +80,36 @@ def find_findings(
 
     split = tables.read_split(split)
     lesion_of = tables.lesions_of_images(metadata, image_index)
-    places = tables.places_of(split)
-    image_ids = sorted(lesion_of)
-    audited = AuditedImages(
-        image_ids=image_ids,
-        lesion_ids=[lesion_of[image_id] for image_id in image_ids],
-        embeddings=baseline_embeddings(features, image_ids).values,
-        keypoints=keypoints.select(image_ids),
-    )
-    compared = compare_images(audited, audit, geometry, resolve_compute(compute).threads)
     hashes = image_index[["image_id", "sha256"]].merge(pixel_hashes, on="image_id")
-    patients, patients_check = tables.check_patients(metadata, audit.patient_column, places)
-    disagreements, agreement_check = tables.check_agreement(metadata, audit.columns, audit.patient_column)
     copies = tables.find_copies(hashes, lesion_of)
-    findings = [
-        *copies,
-        *tables.check_split(split, lesion_of),
-        *patients,
-        *disagreements,
-        *without_copies(compared.findings, copies),
-    ]
-    checks = [
-        tables.Check("copies", True, f"bytes and pixels of {len(hashes):,} images"),
-        tables.Check("the split on disk", True, f"{len(split):,} rows"),
-        patients_check,
-        agreement_check,
-        *compared.checks(experiment),
-        *tables.check_left_out(rejected),
-    ]
-    table = tables.tabulate_findings(findings, places)
+    others, checks = tables.check_tables(metadata, split, lesion_of, audit)
+    image_ids = sorted(lesion_of)
+    lesion_ids = [lesion_of[image_id] for image_id in image_ids]
+    embeddings = baseline_embeddings(features, image_ids).values
+    audited = AuditedImages(image_ids, lesion_ids, embeddings, keypoints.select(image_ids))
+    compared = compare_images(audited, audit, geometry, resolve_compute(compute).threads)
+    findings = [*copies, *others, *without_copies(compared.findings, copies)]
+    table = tables.tabulate_findings(findings, tables.places_of(split))
     settings = {
         "experiment": experiment,
         "n_images": len(image_ids),
-        "n_lesions": len(set(audited.lesion_ids)),
+        "n_lesions": len(set(lesion_ids)),
         "split_sha256": tables.hash_split(split),
-        "cuts": {
-            "alike_from": compared.alike_from,
-            "unlike_below": compared.unlike_below,
-            "min_points": audit.min_points,
-        },
+        "alike_from": compared.alike_from,
+        "unlike_below": compared.unlike_below,
+        "min_points": audit.min_points,
     }
+    checks += [*compared.checks(experiment), *tables.check_left_out(rejected)]
     summary = summarise_audit(table, compared.counts, checks, lesions_to_join(findings), settings)
-    for line in describe_audit(summary) or ["no findings"]:
-        logger.info("the audit found %s", line)
-    for check in checks:
-        if not check.is_done:
-            logger.info("the audit did not look at %s: %s", check.title, check.note)
+    _log_audit(describe_audit(summary), [check for check in checks if not check.is_done])
     return table, summary
+
+
+def _log_audit(found: list[str], unchecked: list[Check]) -> None:
+    for line in found or ["nothing"]:
+        logger.info("the audit found %s", line)
+    for check in unchecked:
+        logger.info("the audit did not look at %s: %s", check.title, check.note)
 
 
 def show_findings(
