@@ -17,6 +17,7 @@ from skinbit.matching.documents import (
 )
 
 __all__ = [
+    "AuditSummary",
     "CalibrationsDocument",
     "ClusterCut",
     "ClusterGroups",
@@ -107,6 +108,44 @@ class Summary(Document):
     curves: dict[str, dict[str, dict[str, list[float]]]]
     groups_by_size: dict[str, dict[str, NonNegativeInt]]
     histories: dict[str, dict[str, list[float | None]]]
+
+
+class AuditKind(Document):
+    """How many findings of a kind there are."""
+
+    finding: str
+    title: str
+    meaning: str
+    remedy: str
+    possible_label_error: bool
+    error: NonNegativeInt
+    warning: NonNegativeInt
+    leaks: NonNegativeInt
+    listed: NonNegativeInt
+
+
+class AuditCheck(Document):
+    """What an audit looked at, or why it did not."""
+
+    title: str
+    is_done: bool
+    note: str
+
+
+class AuditSummary(Document):
+    """What an audit found: :func:`skinbit.report.audit.summarise_audit`."""
+
+    counts: dict[Literal["error", "warning"], NonNegativeInt]
+    kinds: list[AuditKind]
+    checks: list[AuditCheck]
+    lesions_to_join: list[list[str]]
+    experiment: str
+    n_images: NonNegativeInt
+    n_lesions: NonNegativeInt
+    split_sha256: Sha256
+    alike_from: Similarity | None
+    unlike_below: Similarity | None
+    min_points: PositiveInt
 
 
 class KnownCuts(Document):

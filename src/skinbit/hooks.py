@@ -17,6 +17,7 @@ from skinbit.catalog import StudyCatalog
 from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.fingerprints import hash_value, plan_recipes
 from skinbit.matching.results import rank_experiments
+from skinbit.report.audit import describe_audit, is_failed
 from skinbit.report.console import tabulate_best
 from skinbit.study import active_parameters
 
@@ -73,8 +74,8 @@ class FingerprintHooks:
             logger.info(_explain(pipeline, catalog, sorted(changes - pipeline.all_outputs()) + sorted(unknown)))
 
 
-class SummaryHooks:
-    """Says at the end of a run which experiments are best, and where the files are."""
+class _Places:
+    """Names places from the project's folder on."""
 
     def __init__(self) -> None:
         self._project = Path.cwd()
@@ -83,6 +84,14 @@ class SummaryHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Note where the project is: places are named from there."""
         self._project = Path(context.project_path)
+
+    def _place(self, catalog: StudyCatalog, name: str) -> str:
+        path = PurePath(catalog[name]._describe()["filepath"])
+        return (path.relative_to(self._project) if path.is_relative_to(self._project) else path).as_posix()
+
+
+class SummaryHooks(_Places):
+    """Says at the end of a run which experiments are best, and where the files are."""
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
     def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
@@ -98,9 +107,27 @@ class SummaryHooks:
         lines = [tabulate_best(board, _BEST), *(self._place(catalog, name) for name in files)]
         logger.info("pairwise F1 by cosine threshold:\n%s", indent("\n".join(lines), "  "))
 
-    def _place(self, catalog: StudyCatalog, name: str) -> str:
-        path = PurePath(catalog[name]._describe()["filepath"])
-        return (path.relative_to(self._project) if path.is_relative_to(self._project) else path).as_posix()
+
+class AuditHooks(_Places):
+    """Ends a run whose audit found what the user does not accept, after everything is written."""
+
+    @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """End with exit code 1; last of all hooks, so that tracking and the other messages come first.
+
+        Raises:
+            InputError: If there are findings as severe as ``audit.fail_on``.
+        """
+        if "audit_summary" not in pipeline.all_outputs():
+            return
+        summary, fail_on = catalog.load("audit_summary"), active_parameters().audit.fail_on
+        if is_failed(summary, fail_on):
+            lines = "\n".join(f"  - {line}" for line in describe_audit(summary))
+            raise InputError(
+                f"The audit found what falsifies figures, or may:\n{lines}\n  Remedy: look at them in "
+                f"{self._place(catalog, 'audit_page')}; all are in {self._place(catalog, 'audit_findings')}. "
+                "audit.fail_on=none ends no run."
+            )
 
 
 def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:

@@ -17,7 +17,7 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 
 STAGES = {
     *("sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"),
-    *("cluster_images", "clusters", "report"),
+    *("cluster_images", "clusters", "report", "audit"),
 }
 """Names of pipelines and boxes in the graph, which no experiment may take."""
 
@@ -101,6 +101,9 @@ class SplitParams(Block):
     use_train_test_split: bool = True
     test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of lesions")
     stratify_by: str | None = Field(default=None, description="a metadata column; none: not stratified")
+    keep_together: str | None = Field(
+        default=None, description="a metadata column, e.g. patient_id: lesions that share a value are dealt together"
+    )
 
 
 class LoaderParams(Block):
@@ -587,6 +590,48 @@ class ClusterParams(Block):
         return self
 
 
+class AuditParams(Block):
+    """What `audit` looks for in photographs, metadata and split, and when it ends a run."""
+
+    experiment: Name | None = Field(
+        default=None, description="baseline whose embeddings are compared; none: the study's first"
+    )
+    min_points: int = Field(
+        default=8, ge=3, le=1000, description="on so many, photographs of two lesions agree to be near-duplicates"
+    )
+    similarity: float | None = Field(
+        default=None,
+        ge=-1,
+        le=1,
+        description="from which on photographs of two lesions look alike; none: alike_quantile",
+    )
+    alike_quantile: float = Field(
+        default=0.9, gt=0, lt=1, description="share of one lesion's pairs that are less alike than two lesions look"
+    )
+    unlike_quantile: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="share of two lesions' pairs; photographs of one lesion that are less alike",
+    )
+    nearest: int = Field(
+        default=3, ge=2, le=100, description="an image whose so many nearest are all of one other lesion is looked at"
+    )
+    columns: Annotated[tuple[str, ...], BeforeValidator(_split_joined)] = Field(
+        default=("anatom_site_general", "dx", "age", "age_approx", "sex"),
+        description="metadata columns that say the same of every image of a lesion; where they exist",
+    )
+    patient_column: str | None = Field(
+        default="patient_id",
+        min_length=1,
+        description="metadata column of patients, where it exists; none: no patients",
+    )
+    max_pairs: int = Field(default=200, ge=1, description="listed pairs of each kind that is found by similarity alone")
+    fail_on: Literal["none", "error", "warning"] = Field(
+        default="error", description="least severe finding that ends the run with exit code 1, after all is written"
+    )
+
+
 ArtifactKind = Literal["results", "config", "figures", "pages", "checkpoint"]
 
 
@@ -626,6 +671,7 @@ class Parameters(Block):
     sample: SampleParams = SampleParams()
     report: ReportParams = ReportParams()
     cluster: ClusterParams = ClusterParams()
+    audit: AuditParams = AuditParams()
     tracking: TrackingParams = TrackingParams()
     training: TrainingBlock = TrainingBlock()
     losses: LossesParams = LossesParams()
@@ -660,6 +706,18 @@ class Parameters(Block):
                 raise ValueError(f"cluster.fold: {name} trains nothing, so it has a final model only; leave fold out")
             if fold is not None and fold >= self.split.n_folds:
                 raise ValueError(f"cluster.fold is {fold}, but split.n_folds is {self.split.n_folds}")
+        return self
+
+    @model_validator(mode="after")
+    def _audited_baseline_exists(self) -> Self:
+        name = self.audit.experiment
+        if name is not None:
+            _require([name], self.experiments, "audit.experiment", "experiment")
+            if self.experiments[name].is_trained:
+                raise ValueError(
+                    f"audit.experiment: {name} is trained on the labels that an audit doubts, and each of its folds "
+                    "has embeddings of its own; name a baseline"
+                )
         return self
 
     @model_validator(mode="after")
@@ -737,6 +795,14 @@ class Parameters(Block):
         """Name the features that an experiment uses: its backbone's, or its own where it overrides settings."""
         entry = self.experiments[experiment]
         return experiment if entry.has_overrides() else entry.backbone
+
+    @property
+    def audited_experiment(self) -> str | None:
+        """Name the baseline whose embeddings an audit compares; none where no baseline is declared."""
+        if self.audit.experiment is not None:
+            return self.audit.experiment
+        named = (*self.study.experiments, *self.experiments)
+        return next((name for name in named if not self.experiments[name].is_trained), None)
 
     def only(self, experiment: str) -> "Parameters":
         """Give the same parameters for a study of one experiment."""

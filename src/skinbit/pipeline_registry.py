@@ -4,6 +4,7 @@ from kedro.pipeline import Pipeline
 
 from skinbit.params import Parameters
 from skinbit.pipelines import (
+    audit,
     baseline_embeddings,
     cluster_images,
     data_split,
@@ -45,6 +46,9 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
         "sample_data": sample_data.create_pipeline(),
         "cluster_images": cluster_images.create_pipeline(parameters),
     }
+    audited = parameters.audited_experiment
+    if audited is not None:
+        on_demand["audit"] = audit.create_pipeline(parameters, audited)
     return {**stages, **on_demand, **experiments, "__default__": study}
 
 

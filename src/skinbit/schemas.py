@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from skinbit.data.audit import KINDS as FINDINGS
+from skinbit.data.audit import SEVERITIES
 from skinbit.data.problems import KINDS
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.matching.methods import CUTS, METHODS
@@ -81,6 +83,27 @@ ImageIndex = pa.DataFrameSchema(
 )
 
 CheckedImages = ImageIndex.add_columns({"row": pa.Column("int64", pa.Check.ge(1), unique=True)})
+
+PixelHashes = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "pixels_sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+    },
+    strict=True,
+    name="pixel_hashes",
+)
+
+AuditFindings = pa.DataFrameSchema(
+    {
+        "finding": pa.Column(str, pa.Check.isin(list(FINDINGS))),
+        "severity": pa.Column(str, pa.Check.isin(SEVERITIES)),
+        **{f"{what}_{side}": pa.Column(str) for what in ("image", "lesion", "subset") for side in "ab"},
+        "similarity": pa.Column(float, pa.Check.in_range(-1, 1), nullable=True),
+        "detail": pa.Column(str, pa.Check.str_length(min_value=1)),
+    },
+    strict=True,
+    name="audit",
+)
 
 Sweep = pa.DataFrameSchema(
     {

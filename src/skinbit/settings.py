@@ -5,7 +5,7 @@ import warnings
 
 from omegaconf.resolvers import oc
 
-from skinbit.hooks import ConfinementHooks, FingerprintHooks, SummaryHooks
+from skinbit.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
 from skinbit.session import StudySession
 from skinbit.study import StudyContext
 from skinbit.tracking.hooks import TrackingHooks
@@ -21,7 +21,7 @@ warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'parti
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-HOOKS = (ConfinementHooks(), FingerprintHooks(), TrackingHooks(), SummaryHooks())
+HOOKS = (ConfinementHooks(), FingerprintHooks(), TrackingHooks(), SummaryHooks(), AuditHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry",)  # nothing about medical data leaves the machine; see .telemetry
 CONTEXT_CLASS = StudyContext
 SESSION_CLASS = StudySession

@@ -1,6 +1,7 @@
 """The rule that Skinbit exists for: no lesion is ever in two subsets or two folds, whatever the table."""
 
 import logging
+import re
 from collections import Counter
 
 import numpy as np
@@ -73,6 +74,8 @@ def image_tables(draw: st.DrawFn) -> pd.DataFrame:
     values = draw(st.lists(st.sampled_from(VALUES), min_size=len(lesion_ids), max_size=len(lesion_ids)))
     table = pd.DataFrame({"lesion_id": lesion_ids, "dx": values}, dtype="str")
     table["image_id"] = [f"I{row}" for row in range(len(table))]
+    n_patients = draw(st.integers(1, 40))
+    table["patient_id"] = [f"{row * 7 % n_patients or ''}" for row in range(len(table))]
     table["rare"] = [value or f"only here {row}" for row, value in enumerate(values)]
     return table.sample(frac=1, random_state=draw(st.integers(0, 99)))
 
@@ -84,6 +87,7 @@ def split_params(draw: st.DrawFn) -> SplitParams:
         use_train_test_split=draw(st.booleans()),
         test_fraction=draw(st.sampled_from([0.05, 0.1, 0.2, 1 / 3, 0.5, 0.7, 0.9])),
         stratify_by=draw(st.sampled_from([None, "dx", "rare", "image_id", "lesion_id"])),
+        keep_together=draw(st.sampled_from([None, None, "patient_id", "lesion_id", "dx", "image_id"])),
     )
 
 
@@ -278,3 +282,80 @@ def test_subsets_without_two_images_of_one_lesion_are_named() -> None:
 def test_pairs_of_the_test_subset_alone_are_not_enough() -> None:
     with pytest.raises(InputError, match="no pair to find"):
         check_pairs(pd.DataFrame({"lesion_id": ["a", "a", "b"], "fold": [TEST_FOLD, TEST_FOLD, 0]}))
+
+
+@st.composite
+def patients(draw: st.DrawFn) -> pd.DataFrame:
+    """Draw lesions of patients, who have 1 to 6 each; a blank is an unknown patient."""
+    n_lesions = draw(st.lists(st.integers(1, 6), min_size=8, max_size=30))
+    patient_of = [f"P{patient}" for patient, n in enumerate(n_lesions) for _ in range(n)]
+    known = draw(st.lists(st.booleans(), min_size=len(patient_of), max_size=len(patient_of)))
+    table = make_images(draw(st.lists(st.sampled_from(VALUES), min_size=len(patient_of), max_size=len(patient_of))))
+    return table.assign(patient_id=np.repeat(np.where(known, patient_of, ""), 2))
+
+
+@given(patients(), st.booleans(), st.sampled_from([None, "dx"]), st.integers(0, 99))
+def test_lesions_that_share_a_value_are_kept_together(
+    images: pd.DataFrame, use_test: bool, column: str | None, seed: int
+) -> None:
+    params = SplitParams(use_train_test_split=use_test, stratify_by=column, keep_together="patient_id")
+    split = split_lesions(images, params, seed)
+    assert_split_is_sound(images, split, params)
+    known = images["patient_id"] != ""
+    assert (split[known].groupby(images["patient_id"])["fold"].nunique() == 1).all()
+
+
+def test_lesions_of_many_images_are_kept_together() -> None:
+    """As many rows as a byte can count must not cancel each other."""
+    images = make_images(["nv"] * 40, [256, 256, *[2] * 38]).assign(patient_id="")
+    images.loc[:511, "patient_id"] = "P0"
+    for seed in range(5):
+        folds = fold_of(split_lesions(images, SplitParams(keep_together="patient_id"), seed))
+        assert folds["L0"] == folds["L1"]
+
+
+def test_lesions_are_kept_together_by_a_chain_of_shared_values() -> None:
+    """An image of L1 belongs to the patient of L0, another one to that of L2."""
+    images = make_images(["nv"] * 40).assign(patient_id="")
+    images.loc[[0, 2, 3, 4], "patient_id"] = ["P0", "P0", "P1", "P1"]
+    for seed in range(10):
+        folds = fold_of(split_lesions(images, SplitParams(keep_together="patient_id"), seed))
+        assert folds["L0"] == folds["L1"] == folds["L2"]
+
+
+def test_patients_of_equal_size_are_dealt_as_evenly_as_lesions() -> None:
+    images = make_images(["nv"] * 60 + ["mel"] * 60)
+    images = images.assign(patient_id=images["lesion_id"].str[1:].astype(int) // 3)
+    params = SplitParams(keep_together="patient_id", stratify_by="dx")
+    split = split_lesions(images.astype({"patient_id": "str"}), params, 42).assign(dx=images["dx"])
+    held = split.drop_duplicates("lesion_id").groupby(["fold", "dx"]).size().unstack(fill_value=0)
+    assert held.loc[TEST_FOLD].to_dict() == {"nv": 12, "mel": 12}
+    assert (held.drop(TEST_FOLD) - 9.6).abs().max().max() <= 3
+
+
+def test_a_bundle_larger_than_a_fold_leaves_no_fold_empty() -> None:
+    images = make_images(["nv"] * 50)
+    one_clinic = images.assign(clinic=np.where(images["lesion_id"].str[1:].astype(int) < 44, "A", ""))
+    split = split_lesions(one_clinic, SplitParams(keep_together="clinic"), 42)
+    assert_split_is_sound(images, split, SplitParams())
+
+
+def test_the_seed_decides_how_bundles_are_dealt() -> None:
+    images = make_images(["nv"] * 60).assign(patient_id=[f"P{row // 6}" for row in range(120)])
+    first, again, other = (
+        fold_of(split_lesions(images, SplitParams(keep_together="patient_id"), seed)) for seed in (42, 42, 43)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("site", "split.keep_together names the column 'site'.*split.keep_together=null"),
+        ("dx", "split.keep_together=dx leaves 1 bundles of lesions to deal, but folds and test subset need 6"),
+    ],
+)
+def test_what_cannot_be_kept_together_is_refused(column: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.compile(said, re.DOTALL)):
+        split_lesions(make_images(["nv"] * 40), SplitParams(keep_together=column), 42)

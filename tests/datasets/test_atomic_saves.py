@@ -98,6 +98,7 @@ EXAMPLES = {
     ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
 }
 READ_ONLY = (
+    "skinbit.datasets.supplied_table.SuppliedTableDataset",
     "skinbit.datasets.folder_listing.FolderListingDataset",
     "skinbit.datasets.feature_cache.FeatureCacheDataset",
     "skinbit.datasets.lookup.LookupDataset",

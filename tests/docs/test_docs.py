@@ -56,6 +56,9 @@ COVERED = {
 """How commands of console blocks begin that would take too long here, with the test that stands for each."""
 
 EXECUTED = {
+    "uv run kedro run --env demo --pipelines sample_data,data_split,audit --params sample.n_lesions=12": (
+        "data/demo/08_reporting/audit.csv"
+    ),
     "uv run kedro run --env demo --pipelines sample_data,data_split --params sample.n_lesions=12": (
         "data/demo/02_intermediate/split.csv"
     ),

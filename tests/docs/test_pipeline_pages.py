@@ -17,7 +17,7 @@ from skinbit.settings import CONFIG_LOADER_ARGS
 REPOSITORY = Path(__file__).parents[2]
 STAGES = (
     *("sample_data", "data_split", "baseline_embeddings", "metric_learning"),
-    *("evaluation", "final_model", "cluster_images"),
+    *("evaluation", "final_model", "cluster_images", "audit"),
 )
 CLUSTERED = {"images": "FOLDER", "experiment": "vit_triplet"}
 TABLES = re.compile(r"<!-- made from the code -->\n.*?<!-- end -->", re.DOTALL)

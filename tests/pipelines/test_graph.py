@@ -75,7 +75,7 @@ class TestStudyIsData:
         declared = parameters("base")
         registered = build_pipelines(declared)
         stages = {"sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"}
-        assert registered.keys() == stages | {"cluster_images", "__default__"} | declared.experiments.keys()
+        assert registered.keys() == stages | {"cluster_images", "audit", "__default__"} | declared.experiments.keys()
 
     def test_the_study_has_every_backbone_with_every_loss(self):
         losses = ("baseline", "contrastive", "triplet", "infonce")
@@ -107,6 +107,29 @@ class TestStudyIsData:
         study = small_study(experiments="vit_triplet+vit_infonce+vit_contrastive", entries=more)
         (extracting,) = (node for node in study.nodes if "training_views" in node.name)
         assert extracting.func.keywords["n_views"] == 20
+
+    def test_an_audit_is_asked_for_and_makes_the_features_of_the_first_baseline(self):
+        declared = parameters(study={"experiments": "vit_triplet+vit_baseline"})
+        pipelines = build_pipelines(declared)
+        nodes = {node.name: node.tags for node in pipelines["audit"].nodes}
+        assert nodes.keys() == {
+            *("baseline_embeddings.check_vit", "baseline_embeddings.extract_vit_features"),
+            *("baseline_embeddings.find_keypoints", "audit.hash_photographs"),
+            *("audit.find_findings", "audit.show_findings"),
+        }
+        assert all(tags == {name.split(".")[0]} for name, tags in nodes.items())
+        assert not {"audit.find_findings"} & {node.name for node in pipelines["__default__"].nodes}
+
+    @pytest.mark.parametrize(
+        ("given", "audited"),
+        [
+            ({"study": {"experiments": "vit_triplet+dinov2_baseline"}}, "dinov2_baseline"),
+            ({"study": {"experiments": "vit_triplet"}}, "resnet_baseline"),
+            ({"audit": {"experiment": "vit_baseline"}}, "vit_baseline"),
+        ],
+    )
+    def test_an_audit_compares_the_named_baseline_or_the_first(self, given, audited):
+        assert parameters(**given).audited_experiment == audited
 
     def test_sample_data_belongs_to_the_whole_study_only_where_it_is_asked_for(self):
         for env in ENVIRONMENTS:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from skinbit.data.audit import Check, Finding, hash_split, places_of, tabulate_findings
 from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
 from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
 from skinbit.matching.methods import CUTS, METHODS
@@ -28,6 +29,7 @@ from skinbit.matching.results import (
 )
 from skinbit.params import EvaluationParams, StudyParams
 from skinbit.pipelines.evaluation.nodes import add_test_results, collect_results, summarise_experiment, write_report
+from skinbit.report.audit import prepare_audit, summarise_audit
 from skinbit.report.charts import axis_from_zero, f1_chart, history_chart, make_axis, shown_range
 from skinbit.report.data_summary import measure_subset, summarise_data
 from skinbit.report.figures import f1_curves
@@ -124,9 +126,9 @@ class Study:
     def prepare(self):
         return prepare_report(self.leaderboard, self.split, self.rejected, self.summaries, self.params.folds)
 
-    def page(self):
+    def page(self, audit=None):
         summaries = (self.summaries[name] for name in self.params.experiments)
-        return write_report(self.params, self.leaderboard, self.split, self.rejected, *summaries)
+        return write_report(self.params, self.leaderboard, self.split, self.rejected, audit or {}, *summaries)
 
 
 @pytest.fixture(scope="module")
@@ -518,7 +520,7 @@ class TestPage:
             changed = {"settings": {name(10): {name(3): name(4)}, name(5): [name(6)], "seed": 1}, "strata": strata}
             summaries[new[each]] = study.summaries[each] | changed
         report = prepare_report(board, study.split, rejected, summaries, study.params.folds)
-        return render_page("report.html.j2", report=report)
+        return render_page("report.html.j2", report=report, audit=prepare_audit({}, ""))
 
     def test_all_links_are_relative_and_nothing_is_loaded(self, study):
         links = re.findall(r'(?:href|src)="([^"]*)"', study.page())
@@ -612,3 +614,37 @@ class TestInABrowser:
         assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 3
         assert opened.execute_script("return window.printed")
         assert not any(is_open(opened))
+
+
+class TestAudit:
+    """The report shows an audit where one was made of its split."""
+
+    def section(self, page):
+        return re.search(r'<section aria-labelledby="audit">.*?</section>', page, re.DOTALL)[0]
+
+    def audit(self, study, *findings, checks=(), split=None):
+        settings = {"split_sha256": hash_split(study.split if split is None else split)}
+        return summarise_audit(tabulate_findings(findings, places_of(study.split)), {}, checks, [], settings)
+
+    def test_that_nobody_made_is_missed_and_the_command_is_named(self, study):
+        assert "No audit was made" in self.section(study.page())
+        assert "kedro run --pipelines audit" in self.section(study.page())
+
+    def test_is_counted_by_kind_with_its_leaks(self, study):
+        near = Finding("near_duplicate", "error", ("0_0_0", "1_0_0"), ("0_0", "1_0"), "9 points agree")
+        same_fold = Finding("near_duplicate", "error", ("0_0_0", "0_1_0"), ("0_0", "0_1"), "9 points agree")
+        section = self.section(study.page(self.audit(study, near, same_fold)))
+        row = '<th scope="row">Two lesions that show the same places</th><td>2</td><td>0</td><td>1</td>'
+        assert row in section
+        assert "<b>2</b> errors" in section
+        assert 'href="audit.html"' in section
+        assert "another split" not in section
+
+    def test_without_findings_says_so_and_what_was_not_checked(self, study):
+        section = self.section(study.page(self.audit(study, checks=[Check("patients", False, "no <b>column</b>")])))
+        assert "Nothing was found" in section
+        assert "Not checked: patients (no &lt;b&gt;column&lt;/b&gt;)." in section
+
+    def test_of_another_split_is_said_to_be_old(self, study):
+        audit = self.audit(study, split=study.split.iloc[1:])
+        assert "This audit is of another split" in self.section(study.page(audit))

@@ -24,45 +24,51 @@ def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.Da
     """Deal lesions into a test subset and folds.
 
     Args:
-        images: One row per image with ``image_id``, ``lesion_id`` and the column to stratify by, if any; the order
-            of rows does not matter.
-        params: Number of folds, test fraction, stratification.
+        images: One row per image with ``image_id``, ``lesion_id`` and the columns to stratify and to keep together by,
+            if any; the order of rows does not matter.
+        params: Number of folds, test fraction, stratification, what is kept together.
         seed: Of the shuffling.
 
     Returns:
         ``image_id, lesion_id, subset, fold`` in the order of ``images``; ``fold`` is -1 in the test subset.
 
     Raises:
-        InputError: If there are fewer lesions than the folds need, or the column to stratify by is missing.
+        InputError: If there are fewer lesions than the folds need, or fewer that need not stay together, or a column
+            is missing.
     """
+    check_columns(images, params)
     lesions = np.array(sorted(images["lesion_id"].unique()), dtype=object)
     _check_enough(len(lesions), params)
     strata = _strata(images, lesions, params)
-    is_test = _choose_test(strata, params, seed)
     folds = np.full(len(lesions), TEST_FOLD)
-    folds[~is_test] = _deal_folds(strata[~is_test], params.n_folds, seed)
+    if params.keep_together is None:
+        is_test = _choose_test(strata, params, seed)
+        folds[~is_test] = _deal_folds(strata[~is_test], params.n_folds, seed)
+    else:
+        folds = _deal_bundles(_bundles(images, lesions, params.keep_together), strata, params, seed)
     fold_of = dict(zip(lesions, folds.tolist(), strict=True))
     fold = images["lesion_id"].map(fold_of).astype("int64")
     subset = pd.Series(np.where(fold == TEST_FOLD, TEST, TRAIN), index=images.index, dtype="str")
     return images[["image_id", "lesion_id"]].assign(subset=subset, fold=fold)
 
 
-def check_stratum(images: pd.DataFrame, params: SplitParams) -> None:
-    """Make sure that the column to stratify by is there.
+def check_columns(images: pd.DataFrame, params: SplitParams) -> None:
+    """Make sure that the columns are there which lesions are stratified by, or kept together by.
 
     Args:
         images: The metadata.
-        params: Name the column.
+        params: Name the columns.
 
     Raises:
-        InputError: If it is missing.
+        InputError: If one is missing.
     """
-    column = params.stratify_by
-    if column is not None and column not in images.columns:
-        raise InputError(
-            f"split.stratify_by names the column {column!r}, which the metadata does not have; its columns are: "
-            f"{', '.join(images.columns)}.\n  Remedy: name one of these, or set split.stratify_by=null."
-        )
+    for parameter in ("stratify_by", "keep_together"):
+        column = getattr(params, parameter)
+        if column is not None and column not in images.columns:
+            raise InputError(
+                f"split.{parameter} names the column {column!r}, which the metadata does not have; its columns are: "
+                f"{', '.join(images.columns)}.\n  Remedy: name one of these, or set split.{parameter}=null."
+            )
 
 
 def check_pairs(split: pd.DataFrame) -> list[str]:
@@ -128,7 +134,6 @@ def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> n
     column = params.stratify_by
     if column is None:
         return np.zeros(len(lesions), dtype=object)
-    check_stratum(images, params)
     # Images of one lesion may disagree: the most frequent value counts.
     value_of = images.groupby("lesion_id")[column].agg(lambda values: values.mode().iloc[0]).replace("", _BLANK_STRATUM)
     return _merge_small(value_of.loc[lesions].to_numpy(dtype=object), column, _smallest_stratum(params))
@@ -158,6 +163,63 @@ def _merge_small(strata: np.ndarray, column: str, needed: int) -> np.ndarray:
         large = counts.index[counts >= needed]
         merged[merged == _MERGED_STRATUM] = large[0] if len(large) else _MERGED_STRATUM
     return merged
+
+
+def _bundles(images: pd.DataFrame, lesions: np.ndarray, column: str) -> np.ndarray:
+    """Number the lesions so that two have one number if a chain of shared values joins them; a blank joins none."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    known = images[images[column] != ""]
+    values, value_of = np.unique(known[column].to_numpy(dtype=str), return_inverse=True)
+    lesion_of = np.searchsorted(lesions, known["lesion_id"].to_numpy(dtype=object))
+    n_nodes = len(lesions) + len(values)
+    edges = (np.ones(len(known), dtype=np.int64), (lesion_of, len(lesions) + value_of))
+    numbers: np.ndarray = connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)[1]
+    return numbers[: len(lesions)]
+
+
+def _deal_bundles(bundles: np.ndarray, strata: np.ndarray, params: SplitParams, seed: int) -> np.ndarray:
+    """Deal lesions that stay together, the largest bundle first, each to the part that lacks most of its strata.
+
+    Scikit-learn's group splitters have no test fraction, or do not balance sizes and strata at once.
+    """
+    parts = [*([TEST_FOLD] if params.use_train_test_split else []), *range(params.n_folds)]
+    number_of = np.unique(bundles, return_inverse=True)[1]
+    sizes = np.bincount(number_of)
+    if len(sizes) < len(parts):
+        raise InputError(
+            f"split.keep_together={params.keep_together} leaves {len(sizes)} bundles of lesions to deal, but folds and "
+            f"test subset need {len(parts)}.\n"
+            "  Remedy: add data, lower split.n_folds, or set split.keep_together=null."
+        )
+    held = np.zeros((len(sizes), len(set(strata))))
+    np.add.at(held, (number_of, np.unique(strata.astype(str), return_inverse=True)[1]), 1)
+    n_test = _n_test(len(strata), params)
+    wanted = np.array([n_test if part == TEST_FOLD else (len(strata) - n_test) / params.n_folds for part in parts])
+    lacking = np.outer(wanted / len(strata), held.sum(axis=0))
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    part_of = np.full(len(sizes), -1)
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    for n_dealt, bundle in enumerate(order):
+        is_empty = ~np.isin(np.arange(len(parts)), part_of)
+        # Every part gets something: from here on there are just as many bundles left as empty parts.
+        may_take = is_empty if is_empty.sum() == len(order) - n_dealt else np.ones(len(parts), dtype=bool)
+        part_of[bundle] = np.argmax(np.where(may_take, lacking @ held[bundle], -np.inf))
+        lacking[part_of[bundle]] -= held[bundle]
+    _log_bundles(sizes, params)
+    dealt: np.ndarray = np.array(parts)[part_of[number_of]]
+    return dealt
+
+
+def _log_bundles(sizes: np.ndarray, params: SplitParams) -> None:
+    logger.info(
+        "kept together by %s: %d lesions in %d bundles, the largest of %d; folds may differ in size because of it",
+        params.keep_together,
+        sizes.sum(),
+        len(sizes),
+        sizes.max(),
+    )
 
 
 def choose_lesions(split: pd.DataFrame, n_lesions: int, seed: int) -> set[str]:

@@ -52,11 +52,15 @@ class CSVDataset(AtomicSave, StockCSVDataset):
 
 
 class JSONDataset(AtomicSave, StockJSONDataset):
-    """A JSON document; ``contract`` names the type that it is checked against on load."""
+    """A JSON document; ``contract`` names the type that it is checked against on load.
 
-    def __init__(self, *, contract: str | None = None, **arguments: Any) -> None:
+    Where it is ``optional``, an empty document is loaded while the file does not exist yet.
+    """
+
+    def __init__(self, *, contract: str | None = None, optional: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._contract = contract
+        self._optional = optional
 
     def load(self) -> Any:
         """Load the document.
@@ -64,6 +68,8 @@ class JSONDataset(AtomicSave, StockJSONDataset):
         Raises:
             InputError: If it is no JSON, or not as its contract says; names all that is wrong.
         """
+        if self._optional and not self._exists():
+            return {}
         try:
             document = StockJSONDataset.load.__wrapped__(self)
             if self._contract is not None:

@@ -23,6 +23,8 @@ HASHED = {"image_index": "data_hash", "split": "split_hash"}
 _FILES: dict[str, ArtifactKind] = {
     "leaderboard": "results",
     "report": "pages",
+    "audit_summary": "results",
+    "audit_page": "pages",
     "results": "results",
     "strata": "results",
     "resolved_config": "config",

@@ -21,6 +21,8 @@ from skinbit.pipelines.baseline_embeddings.nodes import (
     find_keypoints,
 )
 
+_KEYPOINT_SETTINGS = ("params:geometry", "params:data", "params:compute")
+
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire what every backbone in use is asked for, and the embeddings of every baseline and fold."""
@@ -28,30 +30,51 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     for experiment in parameters.study.experiments:
         users.setdefault(parameters.features_of(experiment), []).append(experiment)
     shared = Pipeline(
-        [node for name, experiments in users.items() for node in _shared_nodes(name, experiments, parameters)],
+        [
+            node
+            for name, experiments in users.items()
+            for node in _shared_nodes(name, experiments, parameters, parameters.has_distractors)
+        ],
         namespace="baseline_embeddings",
         prefix_datasets_with_namespace=False,
     )
     if any(parameters.similarity_of(name).verification for name in parameters.study.experiments):
-        shared += Pipeline(
-            _keypoints(parameters), namespace="baseline_embeddings", prefix_datasets_with_namespace=False
-        )
+        nodes = [_keypoints(), *([_distractor_keypoints()] if parameters.has_distractors else [])]
+        shared += Pipeline(nodes, namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
     baselines = [name for name in parameters.study.experiments if not parameters.experiments[name].is_trained]
     return sum((_embedding_pipeline(name, parameters) for name in baselines), shared)
 
 
-def _keypoints(parameters: Parameters) -> list[Node]:
-    settings = ["params:geometry", "params:data", "params:compute"]
-    nodes = [
-        Node(find_keypoints, ["images", "image_index", "keypoint_cache", *settings], "keypoints", name="find_keypoints")
-    ]
-    if parameters.has_distractors:
-        inputs = ["images", "distractor_index", "distractor_keypoint_cache", *settings]
-        nodes.append(Node(find_keypoints, inputs, "distractor_keypoints", name="find_distractor_keypoints"))
-    return nodes
+def create_comparison(experiment: str, parameters: Parameters) -> Pipeline:
+    """Wire what compares all images without labels or trainings: a baseline's features, and keypoints.
+
+    Args:
+        experiment: The baseline.
+        parameters: Of the study.
+
+    Returns:
+        The same nodes as in a study that asks for both.
+    """
+    shared = _shared_nodes(parameters.features_of(experiment), [experiment], parameters, has_distractors=False)
+    nodes = [*shared, _keypoints()]
+    return Pipeline(nodes, namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
 
 
-def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> list[Node]:
+def _keypoints() -> Node:
+    return Node(
+        find_keypoints,
+        ["images", "image_index", "keypoint_cache", *_KEYPOINT_SETTINGS],
+        "keypoints",
+        name="find_keypoints",
+    )
+
+
+def _distractor_keypoints() -> Node:
+    inputs = ["images", "distractor_index", "distractor_keypoint_cache", *_KEYPOINT_SETTINGS]
+    return Node(find_keypoints, inputs, "distractor_keypoints", name="find_distractor_keypoints")
+
+
+def _shared_nodes(name: str, experiments: list[str], parameters: Parameters, has_distractors: bool) -> list[Node]:
     entry = parameters.experiments[experiments[0]]
     backbone = f"params:backbones.{entry.backbone}"
     override = [f"params:experiments.{experiments[0]}"] if entry.has_overrides() else []
@@ -61,7 +84,7 @@ def _shared_nodes(name: str, experiments: list[str], parameters: Parameters) -> 
     nodes = [Node(check_backbone, inputs, f"{name}_description", name=f"check_{name}")]
     if len(heads) + len(experiments) > len(trained):  # a baseline, or a head on frozen features
         nodes.append(_features(name, backbone, override))
-        if parameters.has_distractors:
+        if has_distractors:
             nodes.append(_distractor_features(name, backbone, override))
     if trained:
         nodes.append(_pixels(name))

@@ -11,7 +11,7 @@ from skinbit.data.lesions import lesion_fates
 from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems
 from skinbit.data.preflight import Outcome, check_photographs, check_rows_photographs
 from skinbit.data.problems import kinds_by_row, raise_errors, tabulate_problems
-from skinbit.data.splits import check_pairs, check_stratum, choose_distractors, choose_lesions, split_lesions
+from skinbit.data.splits import check_columns, check_pairs, choose_distractors, choose_lesions, split_lesions
 from skinbit.errors import InputError
 from skinbit.params import DataParams, SplitParams
 from skinbit.report.console import describe_pairs
@@ -27,15 +27,15 @@ def check_rows(raw_metadata: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
 
     Args:
         raw_metadata: As published, with the ``row`` each image comes from.
-        split: Which column lesions are stratified by.
+        split: Which columns lesions are stratified by, and kept together by.
 
     Returns:
         ``kind, file, row, image_id, problem, remedy``.
 
     Raises:
-        InputError: If the column to stratify by is missing.
+        InputError: If one of these is missing.
     """
-    check_stratum(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
+    check_columns(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
     return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata)))
 
 

@@ -639,6 +639,7 @@ def write_report(
     leaderboard: pd.DataFrame,
     split: pd.DataFrame,
     rejected: pd.DataFrame,
+    audit: dict[str, Any],
     *summaries: dict[str, Any],
 ) -> str:
     """Put the whole study on one page.
@@ -648,13 +649,17 @@ def write_report(
         leaderboard: From :func:`make_leaderboard`.
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
+        audit: Summary of an audit; empty where none was made.
         summaries: Of every experiment, in the order of ``study.experiments``.
 
     Returns:
         An HTML page.
     """
+    from skinbit.data.audit import hash_split
+    from skinbit.report.audit import prepare_audit
     from skinbit.report.pages import render_page
     from skinbit.report.study import prepare_report
 
     by_name = dict(zip(study.experiments, summaries, strict=True))
-    return render_page("report.html.j2", report=prepare_report(leaderboard, split, rejected, by_name, study.folds))
+    report = prepare_report(leaderboard, split, rejected, by_name, study.folds)
+    return render_page("report.html.j2", report=report, audit=prepare_audit(audit, hash_split(split)))
