@@ -1,6 +1,6 @@
 """All figures of embeddings whose matrix of similarities would not fit into memory, the same as from the matrix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,9 +26,14 @@ from skinbit.matching.survey import PositivePairs, Survey, find_positives, surve
 from skinbit.matching.verification import choose_threshold, extend, singles_at_least, sweep_most_similar
 from skinbit.params import EvaluationParams
 
+_OF_GROUPS = ("dbscan", "average", "complete")
+
 _FIRST_AT_LEAST = 2_000
-_FIRST_PER_IMAGE = 20
+_FIRST_PER_IMAGE = 80
 _GROWTH = 4
+
+_FIRST_PART = 8
+"""Of the near pairs that are held, a method first tries this part, then twice as many until its best cut is certain."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Limits:
     Attributes:
         block_bytes: Memory for similarities at any moment.
         most_pairs: Near pairs held at most; where certainty takes more, methods stay uncertain.
-        first_pairs: About so many are looked for at first, and four times as many again until all is certain. None: 20
+        first_pairs: About so many are looked for at first, and four times as many again until all is certain. None: 80
             per image or positive pair.
     """
 
@@ -61,7 +66,7 @@ def evaluate_embeddings_in_blocks(
     """Do as :func:`skinbit.matching.evaluation.evaluate_subset` without ever holding all pairs.
 
     One look at all pairs gives what ranks them, exactly, and the nearest of them; the groups of every method are made
-    of these, up to the distance that they reach. Unless no cut beyond could be better, more pairs are looked for.
+    of these, up to a distance beyond which no cut could be better. Where they do not reach so far, more are looked for.
 
     Args:
         embeddings: ``(n_images, embedding_dim)`` from :func:`skinbit.matching.pairs.unit_vectors`.
@@ -72,23 +77,44 @@ def evaluate_embeddings_in_blocks(
         limits: How much is held at once.
 
     Returns:
-        The same metrics and groups. Curves of groups end at ``reach``; that of ``cosine`` has a row per positive pair
-        and threshold below its head. Operating points are those of these curves: for pools that are not smaller than
-        the subset they choose the same cuts. ``uncertain`` names methods for which the limit on pairs was reached
+        The same metrics and groups. Curves of groups end at their ``reach``; that of ``cosine`` has a row per positive
+        pair and threshold below its head. Operating points are those of these curves: for pools that are not smaller
+        than the subset they choose the same cuts. ``uncertain`` names methods for which the limit on pairs was reached
         first: their best cut within the reach is given.
     """
     labels = lesion_labels(lesion_ids)
-    positives = find_positives(embeddings, labels)
+    subset = _Subset(embeddings, labels, find_positives(embeddings, labels), params, dict(cuts or {}))
     counted = np.unique(singles_at_least([*thresholds, params.threshold_range[1]]))
-    n_wanted = limits.first_pairs or max(_FIRST_AT_LEAST, _FIRST_PER_IMAGE * max(len(labels), len(positives.pairs)))
+    n_wanted = limits.first_pairs or max(_FIRST_AT_LEAST, _FIRST_PER_IMAGE * max(len(labels), subset.n_positive_pairs))
     floor = estimate_floor(embeddings, min(n_wanted, limits.most_pairs))
-    survey = survey_pairs(embeddings, positives, floor, counted, limits.block_bytes, limits.most_pairs)
-    judge = partial(_GroupJudge, embeddings, labels, positives, params, dict(cuts or {}))
-    judged, head = judge(survey.graph), _head(survey, positives)
-    while (judged.uncertain or head is None) and (graph := _looser(survey.graph, embeddings, limits)):
+    survey = survey_pairs(embeddings, subset.positives, floor, counted, limits.block_bytes, limits.most_pairs)
+    judged = {method: _judge(method, survey.graph, subset) for method in _OF_GROUPS}
+    head = _head(survey, subset)
+    while head is None or any(not found.is_certain for found in judged.values()):
+        graph = _looser(survey.graph, embeddings, limits)
+        if graph is None:
+            break
         survey = replace(survey, graph=graph)
-        judged, head = judge(graph), _head(survey, positives)
-    return _evaluation(survey, judged, head, embeddings, labels, limits)
+        judged = {
+            method: found if found.is_certain else _judge(method, graph, subset) for method, found in judged.items()
+        }
+        head = _head(survey, subset)
+    return _evaluation(survey, judged, head, subset, limits)
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """What is evaluated, and how."""
+
+    embeddings: FloatArray
+    labels: LabelArray
+    positives: PositivePairs
+    params: EvaluationParams
+    cuts: Mapping[str, float]
+
+    @property
+    def n_positive_pairs(self) -> int:
+        return len(self.positives.pairs)
 
 
 def _looser(graph: NeighbourGraph, embeddings: FloatArray, limits: Limits) -> NeighbourGraph | None:
@@ -103,65 +129,70 @@ def _looser(graph: NeighbourGraph, embeddings: FloatArray, limits: Limits) -> Ne
     return None
 
 
-def _head(survey: Survey, positives: PositivePairs) -> Sweep | None:
+def _head(survey: Survey, subset: _Subset) -> Sweep | None:
     """Give the head of the curve over thresholds; None where it takes more pairs than are held."""
     try:
-        return sweep_most_similar(survey.graph.most_similar, positives.similarities, survey.ranking.n_pairs)
+        return sweep_most_similar(survey.graph.most_similar, subset.positives.similarities, survey.ranking.n_pairs)
     except LookupError:
         return None
 
 
-class _GroupJudge:
-    """The curves of all methods that make groups of near pairs, the best cuts on them, and whether these are certain.
+@dataclass(frozen=True)
+class _Judged:
+    """A method that makes groups of near pairs: merges and curve up to a reach, the best cut, whether it is certain."""
 
-    Attributes:
-        trees: By method, merges up to the reach.
-        sweeps: Their curves.
-        choices: The best cut of each within the reach.
-        uncertain: Methods whose best cut, or one chosen elsewhere, might lie beyond.
-    """
+    tree: MergeTree
+    sweep: Sweep
+    choice: Choice
+    reach: float
+    is_certain: bool
 
-    def __init__(
-        self,
-        embeddings: FloatArray,
-        labels: LabelArray,
-        positives: PositivePairs,
-        params: EvaluationParams,
-        cuts: Mapping[str, float],
-        graph: NeighbourGraph,
-    ) -> None:
-        self._labels, self._positives, self.params = labels, positives, params
-        self.graph = graph
-        self.trees = {"dbscan": spanning_forest(graph)}
-        self.trees["average"] = linkage_forest(graph, embeddings, "average", params.max_group_size)
-        self.trees["complete"] = linkage_forest(graph, embeddings, "complete", params.max_group_size)
-        self.sweeps = {method: self._sweep(tree, method) for method, tree in self.trees.items()}
-        self.choices = {method: self._choose(sweep) for method, sweep in self.sweeps.items()}
-        self.uncertain = tuple(
-            method for method in self.trees if cuts.get(method, ALWAYS) > graph.reach or not self._is_certain(method)
-        )
 
-    def _sweep(self, tree: MergeTree, method: str) -> Sweep:
-        sweep = sweep_merges(tree, self._labels, method)
-        ends = np.append(sweep.cuts[1:], [self.graph.reach][: len(sweep.cuts)])
-        return replace(sweep, reported=(sweep.cuts + ends) / 2)
+def _judge(method: str, graph: NeighbourGraph, subset: _Subset) -> _Judged:
+    """Judge a method by as few of the nearest pairs as make its best cut certain, else by all that are held."""
+    n_pairs = max(1, len(graph.pairs) // _FIRST_PART)
+    while True:
+        part = graph.nearest_part(n_pairs)
+        judged = _judge_part(method, part, subset)
+        if judged.is_certain or part is graph:
+            return judged
+        n_pairs *= 2
 
-    def _choose(self, sweep: Sweep) -> Choice:
-        low, high = self.params.eps_range
-        reach = max(0.0, self.graph.reach)  # below 0 where only equal images are held: nothing is joined
-        return select_cut(sweep, min(low, reach), min(high, reach))
 
-    def _is_certain(self, method: str) -> bool:
-        """Tell whether no cut beyond the reach gives a higher F1, nor another end to the range of the best cut."""
-        (low, high), reach = self.params.eps_range, self.graph.reach
-        sweep, choice = self.sweeps[method], self.choices[method]
-        if high <= reach or sweep.n_positive_pairs == 0:
-            return True
-        if low > reach or choice.cut >= sweep.cuts.max(initial=0.0):
-            return False
-        cap = self.params.max_group_size if method in {"average", "complete"} else None
-        groups = clusters_at(self.trees[method], reach)
-        return not could_gain(sweep, choice.cut, groups, self._positives.pairs, cap)
+def _judge_part(method: str, graph: NeighbourGraph, subset: _Subset) -> _Judged:
+    params = subset.params
+    tree = _TREES[method](graph, subset.embeddings, params.max_group_size)
+    sweep = sweep_merges(tree, subset.labels, method)
+    ends = np.append(sweep.cuts[1:], [graph.reach][: len(sweep.cuts)])
+    sweep = replace(sweep, reported=(sweep.cuts + ends) / 2)
+    reach = max(0.0, graph.reach)  # below 0 where only equal images are held: nothing is joined
+    choice = select_cut(sweep, *(min(end, reach) for end in params.eps_range))
+    is_certain = subset.cuts.get(method, ALWAYS) <= reach and (
+        graph.is_complete or _is_certain(tree, sweep, choice, graph.reach, subset)
+    )
+    return _Judged(tree, sweep, choice, graph.reach, is_certain)
+
+
+def _spanning_forest(graph: NeighbourGraph, _: FloatArray, __: int | None) -> MergeTree:
+    return spanning_forest(graph)
+
+
+_TREES: Mapping[str, Callable[[NeighbourGraph, FloatArray, int | None], MergeTree]] = {
+    "dbscan": _spanning_forest,
+    "average": partial(linkage_forest, linkage="average"),
+    "complete": partial(linkage_forest, linkage="complete"),
+}
+
+
+def _is_certain(tree: MergeTree, sweep: Sweep, choice: Choice, reach: float, subset: _Subset) -> bool:
+    """Tell whether no cut beyond the reach gives a higher F1, nor another end to the range of the best cut."""
+    low, high = subset.params.eps_range
+    if high <= reach or sweep.n_positive_pairs == 0:
+        return True
+    if low > reach or choice.cut >= sweep.cuts.max(initial=0.0):
+        return False
+    cap = None if sweep.method == "dbscan" else subset.params.max_group_size
+    return not could_gain(sweep, choice.cut, clusters_at(tree, reach), subset.positives.pairs, cap)
 
 
 def could_gain(
@@ -207,28 +238,30 @@ def could_gain(
 
 
 def _evaluation(
-    survey: Survey, judged: _GroupJudge, head: Sweep | None, embeddings: FloatArray, labels: LabelArray, limits: Limits
+    survey: Survey, judged: Mapping[str, _Judged], head: Sweep | None, subset: _Subset, limits: Limits
 ) -> Evaluation:
-    params, ranking = judged.params, survey.ranking
+    params, labels = subset.params, subset.labels
     mutual = sweep_merges(tree_of_groups(survey.mutual), labels, "mutual")
-    sweeps = {"cosine": _threshold_curve(survey, head), **judged.sweeps, "mutual": mutual}
-    choices = {**judged.choices, "mutual": choice_at(mutual, ALWAYS)}
+    sweeps = {"cosine": _threshold_curve(survey, head)}
+    sweeps |= {method: found.sweep for method, found in judged.items()} | {"mutual": mutual}
+    choices = {method: found.choice for method, found in judged.items()} | {"mutual": choice_at(mutual, ALWAYS)}
     if head is not None and params.threshold_range == (-1.0, 1.0):
         choices["cosine"] = select(head)
     else:
         at_high = np.searchsorted(survey.counted, singles_at_least([params.threshold_range[1]])[0])
-        below = partial(_largest_below, survey.graph, embeddings, limits.block_bytes)
-        choices["cosine"] = choose_threshold(ranking, params.threshold_range, int(survey.n_at_least[at_high]), below)
+        below = partial(_largest_below, survey.graph, subset.embeddings, limits.block_bytes)
+        n_at_high = int(survey.n_at_least[at_high])
+        choices["cosine"] = choose_threshold(survey.ranking, params.threshold_range, n_at_high, below)
     figures = {f"recall_at_{k}": recall for k, recall in survey.recall_at.items()}
     figures["mean_average_precision"] = survey.mean_average_precision
     ranges = {method: params.threshold_range if method == "cosine" else params.eps_range for method in CUTS}
     return Evaluation(
-        metrics=metrics_of(choices, ranking, figures, labels),
+        metrics=metrics_of(choices, survey.ranking, figures, labels),
         sweeps=sweeps,
         points={method: operating_points(sweeps[method], *ranges[method], len(labels)) for method in CUTS},
-        clusters=clusters_at(judged.trees["dbscan"], choices["dbscan"].cut),
-        reach=judged.graph.reach,
-        uncertain=judged.uncertain,
+        clusters=clusters_at(judged["dbscan"].tree, choices["dbscan"].cut),
+        reach={method: found.reach for method, found in judged.items()},
+        uncertain=tuple(method for method, found in judged.items() if not found.is_certain),
     )
 
 

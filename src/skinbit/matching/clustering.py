@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skinbit.matching.pairs import FloatArray, LabelArray
 from skinbit.matching.selection import Choice, Sweep, select
 
-LARGEST_DISTANCE = 2.0
+_LARGEST_DISTANCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def sweep_merges(tree: MergeTree, labels: LabelArray, method: str) -> Sweep:
     last_of_tie = np.flatnonzero(np.diff(tree.distances, append=np.inf))
     cuts = tree.distances[last_of_tie]
     tp = np.cumsum(gained_tp)[last_of_tie]
-    next_higher = np.concatenate([cuts[1:], [LARGEST_DISTANCE][: len(cuts)]])
+    next_higher = np.concatenate([cuts[1:], [_LARGEST_DISTANCE][: len(cuts)]])
     sizes = np.bincount(labels)
     return Sweep(
         method=method,
@@ -107,8 +107,8 @@ def select_cut(sweep: Sweep, low: float, high: float) -> Choice:
     """
     # Below the first merge nothing is joined; the last groups stay up to the largest distance.
     starts = np.concatenate([[0.0], sweep.cuts])
-    ends = np.concatenate([sweep.cuts, [LARGEST_DISTANCE]])
-    is_real = (ends > starts) | (starts == LARGEST_DISTANCE)
+    ends = np.concatenate([sweep.cuts, [_LARGEST_DISTANCE]])
+    is_real = (ends > starts) | (starts == _LARGEST_DISTANCE)
     reached = (starts <= high) & (ends > low) & is_real
     middles = (np.maximum(starts, low) + np.minimum(ends, high))[reached] / 2
     tp, fp = (np.append(0, counts)[reached] for counts in (sweep.tp, sweep.fp))

@@ -1,12 +1,11 @@
 """All figures of one set of embeddings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from skinbit.matching.clustering import (
-    LARGEST_DISTANCE,
     MergeTree,
     clusters_at,
     select_cut,
@@ -36,15 +35,15 @@ class Evaluation:
         sweeps: The whole curve of each method.
         points: Per method that has a cut, the cuts that are best for pools of some size.
         clusters: ``(n_images,)`` DBSCAN's groups at the chosen eps.
-        reach: The distance up to which the curves of groups go.
-        uncertain: Methods whose best cut might lie beyond it.
+        reach: By method, the distance up to which its curve goes; none: all the way.
+        uncertain: Methods whose best cut might lie beyond.
     """
 
     metrics: Mapping[str, float]
     sweeps: Mapping[str, Sweep]
     points: Mapping[str, OperatingPoints]
     clusters: LabelArray
-    reach: float = LARGEST_DISTANCE
+    reach: Mapping[str, float] = field(default_factory=dict)
     uncertain: tuple[str, ...] = ()
 
 
@@ -164,8 +163,9 @@ def evaluate_at(found: Evaluation, cuts: Mapping[str, float]) -> dict[str, float
     """
     metrics = dict(found.metrics)
     for method, cut in cuts.items():
-        if method != "cosine" and cut > found.reach:
-            raise ValueError(f"the cut {cut} of {method} lies beyond {found.reach}, where its curve ends")
+        reach = found.reach.get(method, np.inf)
+        if cut > reach:
+            raise ValueError(f"the cut {cut} of {method} lies beyond {reach}, where its curve ends")
         metrics |= {f"{method}_f1_oracle": found.metrics[f"{method}_f1"], CUTS[method]: cut}
         metrics |= _figures_of(method, choice_at(found.sweeps[method], cut))
     return metrics

@@ -19,6 +19,9 @@ MOST_PAIRS = 30_000_000
 _SAMPLED_ROWS = 512
 """Rows of the matrix that a floor is estimated from."""
 
+_SAMPLED_COLUMNS = 4096
+"""Of these rows, looked at together."""
+
 _BYTES_PER_ROW_PAIR = 16
 """Of rows that are looked at again: products, similarities, and a look at them."""
 
@@ -56,6 +59,14 @@ class NeighbourGraph:
     def reach(self) -> float:
         """The largest distance at which what joins by these pairs is certainly what joins by all pairs."""
         return 2.0 if self.is_complete else 1.0 - self.floor - _MARGIN
+
+    def nearest_part(self, n_pairs: int) -> "NeighbourGraph":
+        """Give the graph of about so many of the nearest pairs, with the floor above which these are all."""
+        if n_pairs >= len(self.pairs):
+            return self
+        floor = np.nextafter(self.similarities[n_pairs], np.float32(np.inf))
+        within = int(np.searchsorted(-self.similarities, -floor, side="right"))
+        return NeighbourGraph(self.n_images, float(floor), self.pairs[:within], self.similarities[:within])
 
     def most_similar(self, n_pairs: int) -> tuple[FloatArray, float]:
         """Do as :func:`skinbit.matching.ranking.most_similar_pairs`; LookupError where that takes pairs not held."""
@@ -159,16 +170,15 @@ def estimate_floor(embeddings: FloatArray, n_pairs: int) -> float:
     share = n_pairs / max(1, n_images * (n_images - 1) // 2)
     if share >= 0.5:
         return -1.0
-    step = -(-n_images // _SAMPLED_ROWS)
-    sample = []
-    for row in range(0, n_images, step):
-        others = similarities_between(embeddings[row : row + 1], embeddings)[0]
-        others = np.delete(others, row)
-        n_kept = min(len(others), 1 + 64 * int(np.ceil(share * len(others))))  # few rows have far more than their share
-        sample.append(np.partition(others, len(others) - n_kept)[len(others) - n_kept :])
-    ranked = np.sort(np.concatenate(sample))[::-1]
-    place = int(share * len(sample) * (n_images - 1))
-    return float(ranked[min(place, len(ranked) - 1)])
+    sampled = np.arange(0, n_images, -(-n_images // _SAMPLED_ROWS))
+    n_above = int(share * len(sampled) * (n_images - 1)) + 1
+    ranked = np.empty(0, dtype=np.float32)
+    for start in range(0, n_images, _SAMPLED_COLUMNS):
+        alike = similarities_between(embeddings[sampled], embeddings[start : start + _SAMPLED_COLUMNS])
+        is_other = sampled[:, None] != np.arange(start, start + alike.shape[1])
+        ranked = np.append(ranked, alike[is_other])
+        ranked = np.partition(ranked, max(0, len(ranked) - n_above))[-n_above:]
+    return float(ranked.min())
 
 
 @dataclass(frozen=True)

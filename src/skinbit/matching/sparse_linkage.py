@@ -35,15 +35,15 @@ _SINGLES_AT_ONCE = 2**16
 
 
 def linkage_forest(
-    graph: NeighbourGraph, embeddings: FloatArray, linkage: Linkage, max_group_size: int | None
+    graph: NeighbourGraph, embeddings: FloatArray, max_group_size: int | None, linkage: Linkage
 ) -> MergeTree:
     """Merge the two closest groups, again and again, from every image alone, as far as the near pairs reach.
 
     Args:
         graph: All near pairs of the embeddings.
         embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
-        linkage: How far apart two groups are: the mean (``average``) or the largest (``complete``) distance.
         max_group_size: Groups that would be larger together do not merge; at least 1. None: groups of any size.
+        linkage: How far apart two groups are: the mean (``average``) or the largest (``complete``) distance.
 
     Returns:
         The merges of :func:`skinbit.matching.linkage.linkage_tree` up to the graph's reach. Of equally close groups
