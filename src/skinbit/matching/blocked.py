@@ -189,7 +189,7 @@ def _is_certain(tree: MergeTree, sweep: Sweep, choice: Choice, reach: float, sub
     low, high = subset.params.eps_range
     if high <= reach or sweep.n_positive_pairs == 0:
         return True
-    if low > reach or choice.cut >= sweep.cuts.max(initial=0.0):
+    if low > reach or choice.f1 == 0 or choice.cut >= sweep.cuts.max(initial=0.0):
         return False
     cap = None if sweep.method == "dbscan" else subset.params.max_group_size
     return not could_gain(sweep, choice.cut, clusters_at(tree, reach), subset.positives.pairs, cap)
