@@ -26,8 +26,6 @@ from skinbit.matching.survey import PositivePairs, Survey, find_positives, surve
 from skinbit.matching.verification import choose_threshold, extend, singles_at_least, sweep_most_similar
 from skinbit.params import EvaluationParams
 
-_OF_GROUPS = ("dbscan", "average", "complete")
-
 _FIRST_AT_LEAST = 2_000
 _FIRST_PER_IMAGE = 80
 _GROWTH = 4
@@ -88,7 +86,7 @@ def evaluate_embeddings_in_blocks(
     n_wanted = limits.first_pairs or max(_FIRST_AT_LEAST, _FIRST_PER_IMAGE * max(len(labels), subset.n_positive_pairs))
     floor = estimate_floor(embeddings, min(n_wanted, limits.most_pairs))
     survey = survey_pairs(embeddings, subset.positives, floor, counted, limits.block_bytes, limits.most_pairs)
-    judged = {method: _judge(method, survey.graph, subset) for method in _OF_GROUPS}
+    judged = {method: _judge(method, survey.graph, subset) for method in _TREES}
     head = _head(survey, subset)
     while head is None or any(not found.is_certain for found in judged.values()):
         graph = _looser(survey.graph, embeddings, limits)
@@ -173,12 +171,8 @@ def _judge_part(method: str, graph: NeighbourGraph, subset: _Subset) -> _Judged:
     return _Judged(tree, sweep, choice, graph.reach, is_certain)
 
 
-def _spanning_forest(graph: NeighbourGraph, _: FloatArray, __: int | None) -> MergeTree:
-    return spanning_forest(graph)
-
-
 _TREES: Mapping[str, Callable[[NeighbourGraph, FloatArray, int | None], MergeTree]] = {
-    "dbscan": _spanning_forest,
+    "dbscan": lambda graph, _embeddings, _max_group_size: spanning_forest(graph),
     "average": partial(linkage_forest, linkage="average"),
     "complete": partial(linkage_forest, linkage="complete"),
 }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skinbit.matching.blocks import BLOCK_BYTES, Tile, similarities_between, similarity_tiles
 from skinbit.matching.clustering import MergeTree
 from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.verification import singles_at_least
 
 MOST_PAIRS = 30_000_000
 """Pairs held at once: about 1 GB while they are put in order."""
@@ -142,7 +143,7 @@ def neighbours_above(
 
     Args:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
-        floor: The similarity, in [-1, 1].
+        floor: The similarity, in [-1, 1]; rounded up to single precision, which changes no pair.
         block_bytes: Memory for similarities at any moment; changes speed, never a pair.
         most_pairs: How many pairs are kept at most, 2 or more. Where more are so near, only the nearest are, and the
             floor of the graph is higher than asked for: look at it.
@@ -150,7 +151,7 @@ def neighbours_above(
     Returns:
         The graph.
     """
-    near = NearPairs(floor, most_pairs)
+    near = NearPairs(float(singles_at_least([floor])[0]), most_pairs)
     for tile in similarity_tiles(embeddings, block_bytes, "near pairs"):
         near.add(tile)
     return near.graph(len(embeddings))
@@ -273,7 +274,7 @@ def certified_graph(
         The same graph as :func:`neighbours_above`, without its limit.
     """
     n_images, n_shown = neighbours.rows.shape
-    least = np.float32(floor)
+    least = singles_at_least([floor])[0]
     rows, places = np.nonzero(neighbours.similarities >= least)
     pairs = [np.column_stack([rows, neighbours.rows[rows, places]])]
     similarities = [neighbours.similarities[rows, places]]
@@ -289,7 +290,7 @@ def certified_graph(
         similarities.append(alike[near, columns])
     ordered = np.sort(np.concatenate(pairs), axis=1)
     once = np.unique(ordered[:, 0] * n_images + ordered[:, 1], return_index=True)[1]
-    return graph_of(n_images, floor, ordered[once], np.concatenate(similarities)[once])
+    return graph_of(n_images, float(least), ordered[once], np.concatenate(similarities)[once])
 
 
 def spanning_forest(graph: NeighbourGraph) -> MergeTree:
