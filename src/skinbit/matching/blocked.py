@@ -86,15 +86,17 @@ def evaluate_embeddings_in_blocks(
     n_wanted = limits.first_pairs or max(_FIRST_AT_LEAST, _FIRST_PER_IMAGE * max(len(labels), subset.n_positive_pairs))
     floor = estimate_floor(embeddings, min(n_wanted, limits.most_pairs))
     survey = survey_pairs(embeddings, subset.positives, floor, counted, limits.block_bytes, limits.most_pairs)
-    judged = {method: _judge(method, survey.graph, subset) for method in _TREES}
+    first_part = len(survey.graph.pairs) // _FIRST_PART
+    judged = {method: _judge(method, survey.graph, subset, first_part) for method in _TREES}
     head = _head(survey, subset)
     while head is None or any(not found.is_certain for found in judged.values()):
         graph = _looser(survey.graph, embeddings, limits)
         if graph is None:
             break
-        survey = replace(survey, graph=graph)
+        first_part, survey = 2 * len(survey.graph.pairs), replace(survey, graph=graph)
         judged = {
-            method: found if found.is_certain else _judge(method, graph, subset) for method, found in judged.items()
+            method: found if found.is_certain else _judge(method, graph, subset, first_part)
+            for method, found in judged.items()
         }
         head = _head(survey, subset)
     return _evaluation(survey, judged, head, subset, limits)
@@ -146,9 +148,9 @@ class _Judged:
     is_certain: bool
 
 
-def _judge(method: str, graph: NeighbourGraph, subset: _Subset) -> _Judged:
+def _judge(method: str, graph: NeighbourGraph, subset: _Subset, first_part: int) -> _Judged:
     """Judge a method by as few of the nearest pairs as make its best cut certain, else by all that are held."""
-    n_pairs = max(1, len(graph.pairs) // _FIRST_PART)
+    n_pairs = max(1, first_part)
     while True:
         part = graph.nearest_part(n_pairs)
         judged = _judge_part(method, part, subset)

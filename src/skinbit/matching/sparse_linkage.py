@@ -195,7 +195,11 @@ class _Groups:
 
 def _neighbour_lists(graph: NeighbourGraph) -> tuple[LabelArray, NDArray[np.int32]]:
     """Give where the neighbours of each image start, and the neighbours of one image after the other, ascending."""
+    from scipy.sparse import coo_array
+
     first, second = graph.pairs.T
     rows, neighbours = np.concatenate([first, second]), np.concatenate([second, first])
-    starts = np.append(0, np.cumsum(np.bincount(rows, minlength=graph.n_images)))
-    return starts, neighbours[np.lexsort((neighbours, rows))]
+    shape = (graph.n_images, graph.n_images)
+    lists = coo_array((np.ones(len(rows), dtype=np.int8), (rows, neighbours)), shape=shape).tocsr()
+    lists.sort_indices()
+    return lists.indptr.astype(np.int64), lists.indices
