@@ -126,6 +126,10 @@ class _Groups:
     def merge(self, first: int, second: int) -> list[tuple[_Merge, int, int]]:
         """Let the first group take in the second; give the merges that this makes possible, with both sizes."""
         size = int(self.sizes[first] + self.sizes[second])
+        if size >= self._max_size:
+            self._take_in(first, second)
+            self._near[first], self._rows[first] = _NO_IMAGES, (_NO_IMAGES, _NO_DISTANCES)
+            return []
         # By complete linkage groups are near only if all of their images are.
         meet = np.union1d if self._is_average else np.intersect1d
         near = meet(self._near_images(first), self._near_images(second))
