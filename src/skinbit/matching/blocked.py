@@ -86,7 +86,7 @@ def evaluate_embeddings_in_blocks(
     n_wanted = limits.first_pairs or max(_FIRST_AT_LEAST, _FIRST_PER_IMAGE * max(len(labels), subset.n_positive_pairs))
     floor = estimate_floor(embeddings, min(n_wanted, limits.most_pairs))
     survey = survey_pairs(embeddings, subset.positives, floor, counted, limits.block_bytes, limits.most_pairs)
-    first_part = len(survey.graph.pairs) // _FIRST_PART
+    first_part = -(-len(survey.graph.pairs) // _FIRST_PART)
     judged = {method: _judge(method, survey.graph, subset, first_part) for method in _TREES}
     head = _head(survey, subset)
     while head is None or any(not found.is_certain for found in judged.values()):
