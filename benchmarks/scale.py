@@ -5,6 +5,7 @@ pool. Every job is a process of its own, so that its peak memory is its own; mak
 none of the times. A rival that is not installed is left out.
 """
 
+import argparse
 import json
 import resource
 import subprocess
@@ -145,7 +146,7 @@ def compare(n_images: int, pool: str, names: tuple[str, ...]) -> list[list[str]]
     """Run jobs one after another, each in a process of its own; give the rows of the table."""
     found = {}
     for name in names:
-        command = [sys.executable, "-m", "benchmarks.scale", str(n_images), name, pool]
+        command = [sys.executable, "-m", "benchmarks.scale", str(n_images), "--job", name, "--pool", pool]
         found[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         print(f"{n_images} {pool} {name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
     if "dense" in found:
@@ -167,14 +168,19 @@ def _row(pool: str, name: str, figures: Figures, product: float) -> list[str]:
     return [pool, name, seconds, of_processor, ratio, f"{figures['peak_megabytes']:,.0f}", f1]
 
 
-def main(arguments: list[str]) -> None:
-    """Print the table; with a size, a job and a pool, that job's figures."""
-    if len(arguments) == 3:
-        print(json.dumps(run_job(arguments[1], int(arguments[0]), arguments[2])))
+def main() -> None:
+    """Print the table; with a job, that job's figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=int, nargs="?", help="size of a pool for which no matrix fits")
+    parser.add_argument("--job", choices=JOBS, help="run this one alone, in this process")
+    parser.add_argument("--pool", choices=NOISES, default="clear")
+    given = parser.parse_args()
+    if given.job:
+        print(json.dumps(run_job(given.job, given.images or SIZES[0], given.pool)))
         return
     print(describe_machine("numpy", "scikit-learn", "scipy"), end="\n\n", flush=True)
-    if arguments:
-        rows = compare(int(arguments[0]), "clear", LARGE)
+    if given.images:
+        rows = compare(given.images, given.pool, LARGE)
     else:
         installed = tuple(name for name in JOBS if name != "fast_hdbscan, one fit" or find_spec("fast_hdbscan"))
         rows = [row for n_images in SIZES for row in compare(n_images, "clear", installed)]
@@ -183,4 +189,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
