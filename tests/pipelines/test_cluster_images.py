@@ -121,7 +121,6 @@ class TestGroups:
         found = cluster(studied, test_photographs[0], experiment="vit_infonce", **options)
         assert found["cluster_id"].nunique() == (n_groups or len(found))
 
-
     def test_the_more_photographs_are_alone_the_fewer_are_joined(self, studied, test_photographs, caplog):
         shares = (0.0, 0.5, 0.99)
         found = [
