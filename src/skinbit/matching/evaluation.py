@@ -1,17 +1,23 @@
 """All figures of one set of embeddings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from skinbit.matching.clustering import MergeTree, clusters_at, select_cut, spanning_tree, sweep_merges
+from skinbit.matching.clustering import (
+    MergeTree,
+    clusters_at,
+    select_cut,
+    spanning_tree,
+    sweep_merges,
+)
 from skinbit.matching.linkage import linkage_tree, mutual_tree
 from skinbit.matching.methods import CUTS, METHODS, PAGED
 from skinbit.matching.metrics import average_precision, mean_average_precision, recall_at, recall_at_1, roc_auc
 from skinbit.matching.operating_points import OperatingPoints, operating_points
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, lesion_labels
-from skinbit.matching.ranking import rank_pairs
+from skinbit.matching.ranking import PairRanking, rank_pairs
 from skinbit.matching.selection import Choice, Sweep, choice_at
 from skinbit.matching.verification import select_threshold, sweep_thresholds, with_tail
 from skinbit.params import EvaluationParams
@@ -29,12 +35,16 @@ class Evaluation:
         sweeps: The whole curve of each method.
         points: Per method that has a cut, the cuts that are best for pools of some size.
         clusters: ``(n_images,)`` DBSCAN's groups at the chosen eps.
+        reach: By method, the distance up to which its curve goes; none: all the way.
+        uncertain: Methods whose best cut might lie beyond.
     """
 
     metrics: Mapping[str, float]
     sweeps: Mapping[str, Sweep]
     points: Mapping[str, OperatingPoints]
     clusters: LabelArray
+    reach: Mapping[str, float] = field(default_factory=dict)
+    uncertain: tuple[str, ...] = ()
 
 
 def evaluate_subset(
@@ -77,6 +87,30 @@ def evaluate_similarities(
     choices = {method: select_cut(sweeps[method], *ranges[method]) for method in CUTS if method != "cosine"}
     choices["cosine"] = select_threshold(similarities, ranking, sweeps["cosine"], *params.threshold_range)
     choices["mutual"] = choice_at(sweeps["mutual"], ALWAYS)
+    figures = {
+        "recall_at_1": recall_at_1(similarities, labels),
+        "recall_at_5": recall_at(similarities, labels, 5),
+        "mean_average_precision": mean_average_precision(similarities, labels),
+    }
+    metrics = metrics_of(choices, ranking, figures, labels)
+    points = {method: operating_points(sweeps[method], *ranges[method], len(labels)) for method in CUTS}
+    return Evaluation(metrics, sweeps, points, clusters_at(trees["dbscan"], choices["dbscan"].cut))
+
+
+def metrics_of(
+    choices: Mapping[str, Choice], ranking: PairRanking, figures: Mapping[str, float], labels: LabelArray
+) -> dict[str, float]:
+    """Put the figures of a subset in the order in which they are reported.
+
+    Args:
+        choices: The cut of every method, and what it gives.
+        ranking: Of all pairs.
+        figures: ``recall_at_1``, ``recall_at_5``, ``mean_average_precision``.
+        labels: ``(n,)`` the lesion of each image.
+
+    Returns:
+        Figures by name.
+    """
     metrics = {
         **_figures_of("cosine", choices["cosine"]),
         **_figures_of("dbscan", choices["dbscan"]),
@@ -84,7 +118,7 @@ def evaluate_similarities(
         CUTS["dbscan"]: choices["dbscan"].cut,
         "roc_auc": roc_auc(ranking),
         "average_precision": average_precision(ranking),
-        "recall_at_1": recall_at_1(similarities, labels),
+        "recall_at_1": figures["recall_at_1"],
         "n_images": float(len(labels)),
         "n_lesions": float(len(np.unique(labels))),
         "n_positive_pairs": float(ranking.n_positive_pairs),
@@ -92,10 +126,7 @@ def evaluate_similarities(
     for method in METHODS:
         metrics |= _figures_of(method, choices[method])  # those of cosine and DBSCAN stay where they are
     metrics |= {cut: choices[method].cut for method, cut in CUTS.items()}
-    metrics["recall_at_5"] = recall_at(similarities, labels, 5)
-    metrics["mean_average_precision"] = mean_average_precision(similarities, labels)
-    points = {method: operating_points(sweeps[method], *ranges[method], len(labels)) for method in CUTS}
-    return Evaluation(metrics, sweeps, points, clusters_at(trees["dbscan"], choices["dbscan"].cut))
+    return metrics | {name: figures[name] for name in ("recall_at_5", "mean_average_precision")}
 
 
 def merge_trees(similarities: FloatArray, max_group_size: int | None) -> dict[str, MergeTree]:
@@ -126,9 +157,15 @@ def evaluate_at(found: Evaluation, cuts: Mapping[str, float]) -> dict[str, float
     Returns:
         F1, precision and recall at the given cuts, the cuts, every figure that needs no cut, and
         ``<method>_f1_oracle`` at the subset's own best cut.
+
+    Raises:
+        ValueError: If a cut lies beyond the reach of the curves.
     """
     metrics = dict(found.metrics)
     for method, cut in cuts.items():
+        reach = found.reach.get(method, np.inf)
+        if cut > reach:
+            raise ValueError(f"the cut {cut} of {method} lies beyond {reach}, where its curve ends")
         metrics |= {f"{method}_f1_oracle": found.metrics[f"{method}_f1"], CUTS[method]: cut}
         metrics |= _figures_of(method, choice_at(found.sweeps[method], cut))
     return metrics

@@ -15,7 +15,7 @@ from skinbit.matching.pairs import BLOCK_VALUES, FloatArray, LabelArray, pair_bl
 Linkage = Literal["average", "complete"]
 Distances = NDArray[np.float64]
 
-_DECIMALS = 12
+DECIMALS = 12
 """Of averages. Rounding errors would tell equal ones apart by some 1e-16, too little for a cut to lie between them."""
 
 
@@ -48,7 +48,7 @@ def linkage_tree(
         joined = groups.join(_first_of_lesion(known)) if known is not None else []
         edges, distances = _constrained_merges(groups, joined)
     if linkage == "average":
-        distances = np.maximum.accumulate(np.round(distances, _DECIMALS))
+        distances = np.maximum.accumulate(np.round(distances, DECIMALS))
     return MergeTree(edges, distances, n_images)
 
 
@@ -211,7 +211,19 @@ def mutual_tree(similarities: FloatArray) -> MergeTree:
     Returns:
         The merges, all at distance 0, each with the first row of a group and another row of it.
     """
-    groups = mutual_groups(similarities)
-    first_rows = np.unique(groups, return_index=True)[1][groups]
+    return tree_of_groups(mutual_groups(similarities))
+
+
+def tree_of_groups(groups: LabelArray) -> MergeTree:
+    """Give groups that need no cut as merges.
+
+    Args:
+        groups: ``(n,)`` the group of each image, any numbers.
+
+    Returns:
+        The merges, all at distance 0, each with the first row of a group and another row of it.
+    """
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    first_rows = first[inverse]
     others = np.flatnonzero(first_rows != np.arange(len(groups)))
     return MergeTree(np.column_stack([first_rows[others], others]), np.zeros(len(others)), len(groups))

@@ -85,9 +85,24 @@ def recall_at(similarities: FloatArray, labels: LabelArray, k: int) -> float:
         best = np.where(same, others, -np.inf).max(axis=1, keepdims=True)  # most similar partner
         tied = others == best
         n_tied = tied.sum(axis=1)
-        n_drawn = np.clip(k - (others > best).sum(axis=1), 0, n_tied)  # of the tied, those among the k
-        hits[start:stop] = _chance_of_one(n_drawn, (tied & same).sum(axis=1), n_tied)
+        hits[start:stop] = chance_of_partner((others > best).sum(axis=1), n_tied, (tied & same).sum(axis=1), k)
     return float(hits[has_partner].mean())
+
+
+def chance_of_partner(n_nearer: LabelArray, n_tied: LabelArray, n_partners: LabelArray, k: int) -> NDArray[np.float64]:
+    """Give the chance that an image's most similar partner, or an equally similar one, is among its k most similar.
+
+    Args:
+        n_nearer: ``(n,)`` images more similar than its most similar partner.
+        n_tied: ``(n,)`` images as similar as that one, itself included.
+        n_partners: ``(n,)`` of the tied, those of the same lesion.
+        k: At least 1.
+
+    Returns:
+        ``(n,)`` in [0, 1].
+    """
+    n_drawn = np.clip(k - n_nearer, 0, n_tied)  # of the tied, those among the k
+    return _chance_of_one(n_drawn, n_partners, n_tied)
 
 
 def _has_partner(labels: LabelArray) -> NDArray[np.bool_]:
@@ -137,5 +152,18 @@ def _average_precision_of(similarities: FloatArray, labels: LabelArray, row: int
     # Below the last partner nothing counts; as a rule that leaves few images to sort.
     ranked = np.sort(similarities[similarities >= positives[0]])
     n_at_least = len(ranked) - np.searchsorted(ranked, positives) - (similarities[row] >= positives)
-    n_positives = len(positives) - np.searchsorted(positives, positives)
+    return precision_of_partners(positives, n_at_least)
+
+
+def precision_of_partners(partners: FloatArray, n_at_least: LabelArray) -> float:
+    """Give the average precision of one image's partners among its others.
+
+    Args:
+        partners: ``(m,)`` their similarities to the image, ascending, at least one.
+        n_at_least: ``(m,)`` other images at least as similar as each partner.
+
+    Returns:
+        In (0, 1].
+    """
+    n_positives = len(partners) - np.searchsorted(partners, partners)
     return float((n_positives / n_at_least).mean())

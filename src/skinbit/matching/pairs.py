@@ -78,14 +78,28 @@ def positive_similarities(similarities: FloatArray, labels: LabelArray) -> Float
     Returns:
         ``(n_positive_pairs,)`` float32, in no particular order.
     """
+    first, second = positive_pairs(labels).T
+    alike: FloatArray = similarities[first, second]
+    return alike
+
+
+def positive_pairs(labels: LabelArray) -> LabelArray:
+    """Give all pairs of images of one lesion.
+
+    Args:
+        labels: ``(n,)``, the lesion of each image.
+
+    Returns:
+        ``(n_positive_pairs, 2)`` rows, the lower one first, in no particular order.
+    """
     order = np.argsort(labels, kind="stable")
-    found = [np.empty(0, dtype=np.float32)]
+    found = [np.empty((0, 2), dtype=np.int64)]
     # Images of one lesion stand side by side: pair each with its next, its next but one, … while any is left.
     for step in range(1, len(labels)):
         same = labels[order[:-step]] == labels[order[step:]]
         if not same.any():
             break
-        found.append(similarities[order[:-step][same], order[step:][same]])
+        found.append(np.column_stack([order[:-step][same], order[step:][same]]))
     return np.concatenate(found)
 
 

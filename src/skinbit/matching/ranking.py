@@ -110,51 +110,63 @@ def count_pairs(
     Returns:
         Pairs at least as similar as each value, and pairs more similar, ``(m,)`` each.
     """
-    counter = _PairCounter(values)
+    counter = PairCounter(values)
     for pairs in pair_blocks(similarities, block_values):
         counter.add(pairs)
     return counter.counts()
 
 
-class _PairCounter:
-    """Counts the pairs above each of a few values exactly, without sorting the pairs.
+class PairCounter:
+    """Counts the pairs above each of a few values exactly, without sorting or keeping the pairs.
 
     A histogram counts pairs per bin. Binning keeps the order (rounding is monotone), so only pairs that share a
-    bin with one of the values need a closer look: they are kept and sorted.
+    bin with one of the values need a closer look: their places among the values are found by bisection.
     """
 
-    N_BINS = 2**16
+    FEWEST_BINS, MOST_BINS = 2**16, 2**22
 
     def __init__(self, ascending: FloatArray) -> None:
+        """Prepare to count.
+
+        Args:
+            ascending: ``(m,)`` float32, the values.
+        """
         self._values = ascending
+        # With many bins per value few pairs share one; beyond 4 million the histogram leaves the cache.
+        self._n_bins = int(np.clip(32 * len(ascending), self.FEWEST_BINS, self.MOST_BINS))
         self._low = np.float32(ascending[0] if len(ascending) else 0)
         width = float(ascending[-1] - self._low) if len(ascending) else 1.0
-        self._scale = np.float32((self.N_BINS - 3) / max(width, 1e-6))
+        self._scale = np.float32((self._n_bins - 3) / max(width, 1e-6))
         self._bins = self._bin(ascending)
-        self._is_shared = np.zeros(self.N_BINS, dtype=bool)
+        self._is_shared = np.zeros(self._n_bins, dtype=bool)
         self._is_shared[self._bins] = True
-        self._histogram = np.zeros(self.N_BINS, dtype=np.int64)
-        self._kept: list[FloatArray] = []
+        self._histogram = np.zeros(self._n_bins, dtype=np.int64)
+        self._n_from = np.zeros(len(ascending) + 1, dtype=np.int64)  # pairs with so many values at or below them
+        self._n_beyond = np.zeros(len(ascending) + 1, dtype=np.int64)  # pairs with so many values below them
 
     def _bin(self, values: FloatArray) -> NDArray[np.int32]:
         scaled = values - self._low
         scaled *= self._scale
         scaled += 1  # bin 0 is for what lies below all values, the last one for what lies above
-        np.clip(scaled, 0, self.N_BINS - 1, out=scaled)
+        np.clip(scaled, 0, self._n_bins - 1, out=scaled)
         bins: NDArray[np.int32] = scaled.astype(np.int32)
         return bins
 
     def add(self, pairs: FloatArray) -> None:
         """Count a block of pairs."""
-        bins = self._bin(pairs)
-        self._histogram += np.bincount(bins, minlength=self.N_BINS)
-        self._kept.append(pairs[self._is_shared[bins]])
+        if len(self._values) == 0:
+            return
+        reaching = pairs[pairs >= self._low]  # what lies below all values counts for none
+        bins = self._bin(reaching)
+        self._histogram += np.bincount(bins, minlength=self._n_bins)
+        close = reaching[self._is_shared[bins]]
+        n_places = len(self._n_from)
+        self._n_from += np.bincount(np.searchsorted(self._values, close, side="right"), minlength=n_places)
+        self._n_beyond += np.bincount(np.searchsorted(self._values, close, side="left"), minlength=n_places)
 
     def counts(self) -> tuple[LabelArray, LabelArray]:
         """Give, for each value, the pairs at least as similar and the pairs more similar."""
-        kept = np.sort(np.concatenate([np.empty(0, np.float32), *self._kept]))
-        end_of_bin = np.searchsorted(self._bin(kept), self._bins, side="right")
-        in_higher_bins = (np.cumsum(self._histogram[::-1])[::-1] - self._histogram)[self._bins]
-        at_least = end_of_bin - np.searchsorted(kept, self._values, side="left")
-        above = end_of_bin - np.searchsorted(kept, self._values, side="right")
+        in_plain_bins = np.where(self._is_shared, 0, self._histogram)
+        in_higher_bins = (np.cumsum(in_plain_bins[::-1])[::-1])[self._bins]
+        at_least, above = (np.cumsum(counts[::-1])[::-1][1:] for counts in (self._n_from, self._n_beyond))
         return in_higher_bins + at_least, in_higher_bins + above

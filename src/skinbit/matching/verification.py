@@ -1,6 +1,6 @@
 """Same lesion or not, by cosine threshold: similarity >= threshold predicts a positive pair."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,12 +31,29 @@ def sweep_thresholds(similarities: FloatArray, labels: LabelArray) -> Sweep:
         The curve's head: a row per distinct similarity, ``method`` ``cosine``; its maximum is that over all thresholds.
         A reported threshold lies midway between two neighbouring similarities (-1 is the neighbour of the lowest one).
     """
-    positives = np.sort(positive_similarities(similarities, labels))[::-1]
     n_pairs = len(labels) * (len(labels) - 1) // 2
+    positives = positive_similarities(similarities, labels)
+    return sweep_most_similar(lambda n_head: most_similar_pairs(similarities, n_head), positives, n_pairs)
+
+
+def sweep_most_similar(
+    most_similar: Callable[[int], tuple[FloatArray, float]], positives: FloatArray, n_pairs: int
+) -> Sweep:
+    """Do as :func:`sweep_thresholds`, wherever the most similar pairs come from.
+
+    Args:
+        most_similar: Gives so many, as :func:`skinbit.matching.ranking.most_similar_pairs` does.
+        positives: Similarities of all positive pairs, in any order.
+        n_pairs: All pairs.
+
+    Returns:
+        The curve's head.
+    """
+    descending = np.sort(positives)[::-1]
     n_head = max(_HEAD_AT_LEAST, _HEAD_PER_POSITIVE * len(positives))
     while True:
-        nearest, below = most_similar_pairs(similarities, n_head)
-        head = _sweep_of(nearest, below, positives)
+        nearest, below = most_similar(n_head)
+        head = _sweep_of(nearest, below, descending)
         highest_beyond = 2 * len(positives) / (len(nearest) + 1 + len(positives))
         if len(positives) == 0 or len(nearest) == n_pairs or head.f1.max(initial=0.0) >= highest_beyond:
             return head
@@ -67,9 +84,24 @@ def with_tail(head: Sweep, similarities: FloatArray, ranking: PairRanking, thres
     n_tail = ranking.n_pairs - int(head.tp[-1] + head.fp[-1]) if len(head.cuts) else 0
     if n_tail == 0:
         return head
-    rows = np.append(ranking.positives, np.array([_single_at_least(cut) for cut in thresholds], dtype=np.float32))
+    rows = np.append(ranking.positives, singles_at_least(thresholds))
     cuts = np.union1d(rows[rows < head.cuts[-1]], _sample_below(similarities, head.cuts[-1]))
-    n_predicted = count_pairs(similarities, cuts)[0][::-1]
+    return extend(head, ranking, cuts, count_pairs(similarities, cuts)[0])
+
+
+def extend(head: Sweep, ranking: PairRanking, cuts: FloatArray, n_at_least: LabelArray) -> Sweep:
+    """Draw a curve on through given similarities.
+
+    Args:
+        head: From :func:`sweep_thresholds`.
+        ranking: Of the same pairs.
+        cuts: ``(m,)`` float32, ascending, below the head.
+        n_at_least: ``(m,)`` pairs of any kind with at least each of these similarities.
+
+    Returns:
+        The head, then a row per similarity; a reported threshold there is the similarity itself.
+    """
+    n_predicted = n_at_least[::-1]
     descending = cuts[::-1].astype(np.float64)
     tp = np.append(0, np.cumsum(ranking.n_positives_at))[np.searchsorted(-ranking.positives, -cuts[::-1], side="right")]
     return Sweep(
@@ -80,6 +112,18 @@ def with_tail(head: Sweep, similarities: FloatArray, ranking: PairRanking, thres
         np.append(head.fp, n_predicted - tp),
         head.n_positive_pairs,
     )
+
+
+def singles_at_least(thresholds: Sequence[float]) -> FloatArray:
+    """Round thresholds up to single precision, in which the same similarities lie above.
+
+    Args:
+        thresholds: ``m`` similarities.
+
+    Returns:
+        ``(m,)`` float32.
+    """
+    return np.array([_single_at_least(threshold) for threshold in thresholds], dtype=np.float32)
 
 
 def _single_at_least(threshold: float) -> np.float32:
@@ -114,17 +158,39 @@ def select_threshold(similarities: FloatArray, ranking: PairRanking, sweep: Swee
         The choice, its threshold midway between the lowest similarity that it takes in (or ``high``) and the next one
         below (or ``low``); ``UNDEFINED`` where there is no positive pair.
     """
-    if ranking.n_positive_pairs == 0:
-        return UNDEFINED
     if (low, high) == (-1.0, 1.0):
         return select(sweep)
+    return choose_threshold(
+        ranking,
+        (low, high),
+        _count_at_least(similarities, high),
+        lambda threshold: _largest_below(similarities, threshold),
+    )
+
+
+def choose_threshold(
+    ranking: PairRanking, within: tuple[float, float], n_at_high: int, largest_below: Callable[[float], float]
+) -> Choice:
+    """Do as :func:`select_threshold` without a curve, wherever the pairs are looked at.
+
+    Args:
+        ranking: Of the pairs.
+        within: Lowest and highest threshold.
+        n_at_high: Pairs of at least the highest threshold.
+        largest_below: Gives the largest similarity below another one; -1 where there is none.
+
+    Returns:
+        The choice.
+    """
+    low, high = within
+    if ranking.n_positive_pairs == 0:
+        return UNDEFINED
     inside = ranking.positives[(ranking.positives >= low) & (ranking.positives < high)].astype(np.float64)
     cuts = np.append(high, inside)
-    n_predicted = np.append(_count_at_least(similarities, high), ranking.n_at_least[np.isin(ranking.positives, inside)])
+    n_predicted = np.append(n_at_high, ranking.n_at_least[np.isin(ranking.positives, inside)])
     tp = np.append(0, np.cumsum(ranking.n_positives_at))[np.searchsorted(-ranking.positives, -cuts, side="right")]
-    curve = Sweep("cosine", cuts, cuts, tp, n_predicted - tp, ranking.n_positive_pairs)
-    choice = select(curve)
-    return replace(choice, cut=(choice.cut + max(low, _largest_below(similarities, choice.cut))) / 2)
+    choice = select(Sweep("cosine", cuts, cuts, tp, n_predicted - tp, ranking.n_positive_pairs))
+    return replace(choice, cut=(choice.cut + max(low, largest_below(choice.cut))) / 2)
 
 
 def _count_at_least(similarities: FloatArray, threshold: float) -> int:

@@ -1,0 +1,192 @@
+"""Evaluation without the matrix of similarities: time, processor time and peak memory of one run each.
+
+``python -m benchmarks.scale`` compares at 2,500 to 10,000 images, ``python -m benchmarks.scale 100000`` runs the large
+pool. Every job is a process of its own, so that its peak memory is its own; making the embeddings and importing is in
+none of the times. A rival that is not installed is left out.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from benchmarks.matching import cluster_f1
+from benchmarks.timing import describe_machine, markdown_table
+from skinbit.matching.blocked import evaluate_embeddings_in_blocks
+from skinbit.matching.blocks import similarity_tiles
+from skinbit.matching.evaluation import evaluate_subset
+from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
+from skinbit.params import EvaluationParams
+
+SIZES = (2_500, 5_000, 10_000)
+NOISES = {"clear": 1.5, "hard": 1.9}
+"""The best F1 by threshold is near 0.97 and near 0.75 at 10,000 images. The clear pool is that of all sizes."""
+
+EMBEDDING_DIM = 384
+SEED = 0
+EPS = 0.75
+
+Figures = dict[str, Any]
+
+_HEADER = ["pool", "job", "seconds", "processor seconds", "times the product", "peak MB", "F1"]
+
+
+def make_pool(n_images: int, noise: float) -> tuple[FloatArray, LabelArray]:
+    """Draw lesions of one to four images: a centre per lesion and noise per image, in no order.
+
+    Args:
+        n_images: Rows.
+        noise: Standard deviation per dimension; that of the centres is 1.
+
+    Returns:
+        Unit embeddings ``(n_images, 384)`` and labels ``(n_images,)``.
+    """
+    rng = np.random.default_rng(SEED)
+    labels = np.repeat(np.arange(n_images), rng.integers(1, 4, size=n_images, endpoint=True))[:n_images]
+    labels = rng.permutation(labels)
+    centres = rng.standard_normal((n_images, EMBEDDING_DIM), dtype=np.float32)
+    vectors = centres[labels]
+    del centres
+    vectors += np.float32(noise) * rng.standard_normal(vectors.shape, dtype=np.float32)
+    return unit_vectors(vectors), labels
+
+
+def product_in_blocks(embeddings: FloatArray, _: LabelArray) -> Figures:
+    """Compare all pairs, and look at none."""
+    for _tile in similarity_tiles(embeddings):
+        pass
+    return {}
+
+
+def dense_product(embeddings: FloatArray, _: LabelArray) -> Figures:
+    """Make the whole matrix."""
+    cosine_similarities(embeddings)
+    return {}
+
+
+def blocked(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Give all figures without the matrix."""
+    found = evaluate_embeddings_in_blocks(embeddings, labels.astype(str).tolist(), EvaluationParams())
+    return {**found.metrics, "reach": dict(found.reach), "uncertain": list(found.uncertain)}
+
+
+def dense(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Give all figures from the matrix."""
+    return dict(evaluate_subset(embeddings, labels.astype(str).tolist(), EvaluationParams()).metrics)
+
+
+def sklearn_dbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Fit scikit-learn's DBSCAN at one eps."""
+    from sklearn.cluster import DBSCAN
+
+    clusters = DBSCAN(eps=EPS, min_samples=2, metric="cosine", n_jobs=2).fit_predict(embeddings)
+    return {"cosine_f1": cluster_f1(clusters, labels)}
+
+
+def scipy_linkage(embeddings: FloatArray, _: LabelArray) -> Figures:
+    """Make SciPy's tree of average linkage, of groups of any size."""
+    from scipy.cluster import hierarchy
+
+    hierarchy.linkage(embeddings, "average", metric="cosine")
+    return {}
+
+
+def fast_hdbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Fit fast_hdbscan, which approximates neighbours in so many dimensions, a second time: the first one compiles."""
+    from fast_hdbscan import HDBSCAN
+
+    HDBSCAN(min_cluster_size=2).fit(embeddings)
+    started, started_cpu = time.perf_counter(), time.process_time()
+    clusters = HDBSCAN(min_cluster_size=2).fit_predict(embeddings)
+    took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - started_cpu}
+    return {**took, "cosine_f1": cluster_f1(clusters, labels)}
+
+
+JOBS: dict[str, Callable[[FloatArray, LabelArray], Figures]] = {
+    "product in blocks": product_in_blocks,
+    "blocked": blocked,
+    "product": dense_product,
+    "dense": dense,
+    "scikit-learn DBSCAN, one eps": sklearn_dbscan,
+    "SciPy average linkage, the tree": scipy_linkage,
+    "fast_hdbscan, one fit": fast_hdbscan,
+}
+
+LARGE = ("product in blocks", "blocked")
+"""What is run where no matrix fits."""
+
+
+def run_job(name: str, n_images: int, pool: str) -> Figures:
+    """Run one job in this process.
+
+    Args:
+        name: A key of ``JOBS``.
+        n_images: Of the pool.
+        pool: A key of ``NOISES``.
+
+    Returns:
+        Its figures, ``seconds``, ``processor_seconds`` and ``peak_megabytes``.
+    """
+    embeddings, labels = make_pool(n_images, NOISES[pool])
+    started, started_cpu = time.perf_counter(), time.process_time()
+    figures = JOBS[name](embeddings, labels)
+    took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - started_cpu}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {**took, **figures, "peak_megabytes": peak}
+
+
+def compare(n_images: int, pool: str, names: tuple[str, ...]) -> list[list[str]]:
+    """Run jobs one after another, each in a process of its own; give the rows of the table."""
+    found = {}
+    for name in names:
+        command = [sys.executable, "-m", "benchmarks.scale", str(n_images), "--job", name, "--pool", pool]
+        found[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print(f"{n_images} {pool} {name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
+    if "dense" in found:
+        _check_equal(found["dense"], found["blocked"])
+    product = found["product in blocks"]["processor_seconds"]
+    return [_row(f"{n_images:,}, {pool}", name, figures, product) for name, figures in found.items()]
+
+
+def _check_equal(dense: Figures, blocked: Figures) -> None:
+    for name, value in dense.items():
+        if not name.startswith(("seconds", "processor", "peak")) and blocked[name] != value:
+            raise ValueError(f"{name} is {blocked[name]} in blocks, {value} from the matrix")
+
+
+def _row(pool: str, name: str, figures: Figures, product: float) -> list[str]:
+    f1 = f"{figures['cosine_f1']:.4f}" if "cosine_f1" in figures else ""
+    ratio = f"{figures['processor_seconds'] / product:.1f}"
+    seconds, of_processor = f"{figures['seconds']:.1f}", f"{figures['processor_seconds']:.1f}"
+    return [pool, name, seconds, of_processor, ratio, f"{figures['peak_megabytes']:,.0f}", f1]
+
+
+def main() -> None:
+    """Print the table; with a job, that job's figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=int, nargs="?", help="size of a pool for which no matrix fits")
+    parser.add_argument("--job", choices=JOBS, help="run this one alone, in this process")
+    parser.add_argument("--pool", choices=NOISES, default="clear")
+    given = parser.parse_args()
+    if given.job:
+        print(json.dumps(run_job(given.job, given.images or SIZES[0], given.pool)))
+        return
+    print(describe_machine("numpy", "scikit-learn", "scipy"), end="\n\n", flush=True)
+    if given.images:
+        rows = compare(given.images, given.pool, LARGE)
+    else:
+        installed = tuple(name for name in JOBS if name != "fast_hdbscan, one fit" or find_spec("fast_hdbscan"))
+        rows = [row for n_images in SIZES for row in compare(n_images, "clear", installed)]
+        rows += compare(SIZES[-1], "hard", installed)
+    print(markdown_table(_HEADER, rows))
+
+
+if __name__ == "__main__":
+    main()
