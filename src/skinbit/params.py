@@ -256,6 +256,10 @@ class BackboneParams(Block):
     pooling: PoolingParams = PoolingParams()
     test_views: ViewParams = ViewParams()
 
+    def without_folder(self) -> Self:
+        """Give the same settings with the mere name of a weights file: its folder is this machine's affair."""
+        return self if self.weights is None else self.model_copy(update={"weights": PurePath(self.weights).name})
+
     @model_validator(mode="after")
     def _names_no_other_place(self) -> Self:
         if not _MODEL_NAME.fullmatch(self.model):
@@ -455,9 +459,7 @@ class ExperimentParams(Block):
 
     def settings(self, backbone: BackboneParams, training: TrainingBlock, losses: LossesParams) -> dict[str, Any]:
         """Give everything that is set for this experiment alone, defaults included, as plain values by block."""
-        own = self.applied_to(backbone)
-        if own.weights is not None:  # the folder is this machine's affair; features carry the weights' hash
-            own = own.model_copy(update={"weights": PurePath(own.weights).name})
+        own = self.applied_to(backbone).without_folder()
         blocks: dict[str, Block] = {"backbone": own, "experiment": self}
         if self.is_trained:
             blocks |= {

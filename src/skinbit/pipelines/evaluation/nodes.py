@@ -587,7 +587,8 @@ def write_parameters(
         experiments: All declared entries.
 
     Returns:
-        Plain values, ready for YAML; without ``tracking`` and ``cluster``, on which no file of the study depends.
+        Plain values, ready for YAML; without ``audit``, ``cluster`` and ``tracking``, on which no file of the study
+        depends, and without the folders of weights files, which say where on a machine they are.
     """
     from dataclasses import asdict
 
@@ -598,8 +599,10 @@ def write_parameters(
     shared |= {"similarity": similarity, "geometry": geometry}
     plain: dict[str, Any] = {name: block.model_dump(mode="json") for name, block in shared.items()}
     plain |= {"seed": seed, "compute": asdict(resolve_compute(compute))}
-    plain |= {"backbones": backbones, "experiments": experiments}
-    return Parameters.model_validate(plain).model_dump(mode="json", exclude={"tracking", "cluster"})
+    parameters = Parameters.model_validate(plain | {"backbones": backbones, "experiments": experiments})
+    named = {name: backbone.without_folder() for name, backbone in parameters.backbones.items()}
+    written = parameters.model_copy(update={"backbones": named})
+    return written.model_dump(mode="json", exclude={"audit", "cluster", "tracking"})
 
 
 def list_software(lock_file: str | None) -> dict[str, Any]:
