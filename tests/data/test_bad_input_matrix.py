@@ -698,6 +698,7 @@ class TestClustering:
         assert "2 rows of known photographs are left out" in caplog.text
 
 
+@pytest.mark.long
 class TestTheCommand:
     @pytest.fixture
     def project(self, study, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
 
 
+@pytest.mark.long
 def test_a_few_kills(campaign, tmp_path):
     report = campaign(tmp_path, n_kills=4, seed=3, experiments=("vit_triplet",))
     assert report.differences == {}

@@ -15,6 +15,8 @@ from nbstripout import strip_output
 from skinbit.errors import InputError
 from skinbit.notebook import open_study
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 SHOWN = {"01_data_and_splits": (4, 4), "02_embeddings": (3, 1), "03_error_analysis": (5, 3)}

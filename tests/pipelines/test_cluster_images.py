@@ -84,6 +84,7 @@ class TestGroups:
         for experiment in ("resnet_triplet", "vit_infonce"):
             assert len(cluster(studied, test_photographs[0], experiment=experiment, fold=1)) == len(test_photographs[1])
 
+    @pytest.mark.long
     def test_a_checkpoint_that_was_moved_gives_the_same_bytes_in_another_process(
         self, studied, test_photographs, tmp_path
     ):

@@ -54,6 +54,7 @@ def done(full, project, user_data):
     return project
 
 
+@pytest.mark.long
 class TestEqualsOneFullRun:
     @pytest.mark.parametrize("runner", [SequentialRunner, ThreadRunner])
     def test_fold_0_first_and_all_folds_later(self, full, project, user_data, runner):

@@ -167,6 +167,7 @@ def metrics(found):
     return as_dict(found["data"].get("metrics"))
 
 
+@pytest.mark.long
 class TestOnAServer:
     def test_study_experiments_and_folds_are_nested_and_finished(self, tracked):
         _, runs = tracked
@@ -261,6 +262,7 @@ class TestOnAServer:
         assert not [value for column in ("image_id", "lesion_id") for value in ids[column] if value in told]
 
 
+@pytest.mark.long
 class TestServerThatDies:
     def test_in_the_middle_of_a_study_costs_one_warning_and_no_result(self, project, user_data, tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -300,6 +302,7 @@ def done(made, project, user_data):
     return project
 
 
+@pytest.mark.long
 class TestRunners:
     @pytest.mark.parametrize(
         ("runner", "start_method"), [("ThreadRunner", "fork"), ("ParallelRunner", "fork"), ("ParallelRunner", "spawn")]
@@ -324,6 +327,7 @@ class TestRunners:
         assert files >= {"results.csv", "resolved_config.yaml", "f1_curves.png", "leaderboard.csv"}
 
 
+@pytest.mark.long
 class TestEnds:
     def test_an_error_fails_the_study_and_what_was_not_complete(self, done):
         spoilt = done.root / "data/demo/07_model_output/vit_triplet/fold_1/embeddings.safetensors"

@@ -14,6 +14,8 @@ from skinbit import settings
 from skinbit.params import TrackingParams
 from skinbit.tracking.process import QUIET
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 SAYS_SO = ("MLFLOW", "HF_", "WANDB", "DO_NOT_TRACK", "SKINBIT", "KEDRO")
 TINY = (
