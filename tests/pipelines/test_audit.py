@@ -245,6 +245,7 @@ class TestTheSplitOnDisk:
             audit(project, pipelines=("audit",))
 
 
+@pytest.mark.long
 class TestTheEndOfTheRun:
     def test_is_exit_code_1_and_one_message_after_everything_is_written(self, planted, monkeypatch):
         project, cases, _, _ = planted

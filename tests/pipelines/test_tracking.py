@@ -370,6 +370,7 @@ def running(project, title):
         return []
 
 
+@pytest.mark.long
 class TestOff:
     @pytest.mark.parametrize("enabled", [True, False])
     def test_the_study_itself_never_imports_mlflow(self, done, enabled):

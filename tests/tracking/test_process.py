@@ -40,6 +40,7 @@ def send_curve(link, name):
     link.send(Note(contents={"a": Content(metrics=tuple(Metric(name, 0.5, step) for step in range(N_POINTS)))}))
 
 
+@pytest.mark.long
 class TestEnds:
     def test_a_study_that_was_killed_in_the_middle_of_a_message_has_failed(self, database, link, stored):
         link.send(plan())
