@@ -140,6 +140,13 @@ class TestStudyIsData:
         assert parameters("dev").study.folds == (0,)
         assert parameters("dev").data.max_lesions == 30
 
+    def test_ham10000_judges_every_lesion_in_a_fold_and_among_lesions_of_one_image(self):
+        benchmark = parameters("ham10000")
+        assert not benchmark.split.use_train_test_split
+        assert benchmark.has_distractors
+        outputs = build_pipelines(benchmark)["__default__"].all_outputs()
+        assert {f"frozen_verified.fold_{fold}.distractor_shortlist" for fold in range(5)} <= outputs
+
     def test_features_are_shared_by_all_experiments_of_a_backbone(self):
         twins = {"vit_twin": {"backbone": "vit", "loss": "baseline"}}
         study = parameters(study={"experiments": "vit_baseline+vit_twin"}, experiments=twins)
