@@ -100,7 +100,7 @@ class SummaryHooks(_Places):
         outputs = pipeline.all_outputs()
         for name, entry in active_parameters().experiments.items():
             if entry.is_combination and f"{name}.operating_points" in outputs:
-                logger.info("%s combines %s, which run too", name, " and ".join(entry.combine))
+                logger.info("%s combines %s, which run too", name, " + ".join(entry.combine))
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
     def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:

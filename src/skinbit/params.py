@@ -451,6 +451,10 @@ class ExperimentParams(Block):
                 f"combine takes the embeddings of other experiments as they are: remove {', '.join(unused)}, "
                 "or set it in those"
             )
+        if self.combine and self.similarity.get("whitening") is not None:
+            raise ValueError(
+                "combine takes embeddings as they are: set similarity.whitening in members that are baselines"
+            )
         missing = [name for name in ("backbone", "loss") if name not in given]
         if missing and not self.combine:
             raise ValueError(f"give {' and '.join(missing)}, or combine: names of other experiments")
@@ -486,8 +490,12 @@ class ExperimentParams(Block):
         return _overridden(settings, self.loss_options)
 
     def similarity_params(self, similarity: SimilarityParams) -> SimilarityParams:
-        """Give what makes similarities, with this experiment's settings in their place."""
-        return _overridden(similarity, self.similarity)
+        """Give what makes similarities, with this experiment's settings in their place.
+
+        Embeddings of a combination are whitened where those of its members are, not once more.
+        """
+        shared = similarity.model_copy(update={"whitening": None}) if self.is_combination else similarity
+        return _overridden(shared, self.similarity)
 
     def settings(self, backbone: BackboneParams, training: TrainingBlock, losses: LossesParams) -> dict[str, Any]:
         """Give everything that is set for this experiment alone, defaults included, as plain values by block."""
@@ -839,18 +847,13 @@ class Parameters(Block):
                 self.similarity_of(name)
             except ValidationError as error:
                 raise ValueError(f"experiments.{name}.similarity: {in_words(error)}") from error
-        whitened = [name for name in self.running if self.similarity_of(name).whitening is not None]
-        for name in whitened:
-            if self.experiments[name].is_combination:
-                raise ValueError(
-                    f"similarity.whitening is for experiments that train nothing, not for the combination {name}: "
-                    "set it in experiments.<baseline>.similarity of its members"
-                )
-            if self.experiments[name].is_trained:
-                raise ValueError(
-                    f"similarity.whitening is for experiments that train nothing, not for {name}: a trained head "
-                    "has weighed its directions already. Set it in experiments.<baseline>.similarity"
-                )
+        trained = [name for name in self.running if self.experiments[name].is_trained]
+        whitened = [name for name in trained if self.similarity_of(name).whitening is not None]
+        if whitened:
+            raise ValueError(
+                f"similarity.whitening is for experiments that train nothing, not for {whitened[0]}: a trained head "
+                "has weighed its directions already. Set it in experiments.<baseline>.similarity"
+            )
         return self
 
     @property

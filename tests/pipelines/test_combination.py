@@ -13,7 +13,7 @@ from skinbit.datasets.files import unpack_header
 from skinbit.matching.evaluation import evaluate_similarities
 from skinbit.matching.pairs import cosine_similarities
 from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
-from skinbit.params import EvaluationParams, SimilarityParams
+from skinbit.params import EvaluationParams, ExperimentParams, RerankingParams, SimilarityParams, WhiteningParams
 
 MEMBERS = ("head", "whitened")
 EXPERIMENTS = {
@@ -151,8 +151,17 @@ class TestStudy:
 
     def test_its_pipeline_needs_nothing_that_the_study_has_not_made(self, study, caplog):
         study.run(pipelines=("both",), only_missing=True, study=STUDY, **SMALL)
-        assert "both combines head and whitened, which run too" in caplog.text
+        assert "both combines head + whitened, which run too" in caplog.text
         assert "nodes run" not in caplog.text
+
+
+class TestParameters:
+    def test_embeddings_that_are_whitened_in_every_experiment_are_not_whitened_once_more(self):
+        everywhere = SimilarityParams(whitening=WhiteningParams())
+        entry = ExperimentParams(combine=("a", "b"), similarity={"reranking": {"k1": 3}})
+        assert entry.similarity_params(everywhere).whitening is None
+        assert entry.similarity_params(everywhere).reranking == RerankingParams(k1=3)
+        assert ExperimentParams(backbone="vit", loss="baseline").similarity_params(everywhere) == everywhere
 
 
 class TestFinalModel:

@@ -180,11 +180,12 @@ class TestConfiguration:
             ),
             ({"experiments": BOTH, "audit": {"experiment": "both"}}, "both is a combination; name a baseline"),
             (
-                {
-                    "experiments": {"both": {**BOTH["both"], "similarity": {"whitening": {}}}},
-                    "study": {"experiments": "both"},
-                },
-                "not for the combination both: set it in experiments.<baseline>.similarity of its members",
+                {"experiments": {"both": {**BOTH["both"], "similarity": {"whitening": {}}}}},
+                "experiments.both: combine takes embeddings as they are: set similarity.whitening in members",
+            ),
+            (
+                {"experiments": BOTH, "study": {"experiments": "both"}, "similarity": {"whitening": {}}},
+                "similarity.whitening is for experiments that train nothing, not for vit_triplet",
             ),
         ],
     )
