@@ -106,7 +106,7 @@ class SummaryHooks(_Places):
     def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
         """Show the best of the experiments whose results this run was for; last of the hooks."""
         outputs, parameters = pipeline.all_outputs(), active_parameters()
-        names = [name for name in parameters.running if f"{name}.results" in outputs]
+        names = [name for name in parameters.experiments if f"{name}.results" in outputs]
         if not names:
             return
         settings = {name: setup_of(name, parameters.experiments) for name in names}

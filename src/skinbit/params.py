@@ -424,6 +424,9 @@ class ExperimentParams(Block):
     combine: Annotated[tuple[Name, ...], BeforeValidator(_split_joined)] = Field(
         default=(), max_length=MAX_MEMBERS, description="experiments whose embeddings are joined; empty: no combination"
     )
+    shares: Annotated[tuple[Annotated[float, Field(ge=0.001, le=1000)], ...], BeforeValidator(_split_joined)] = Field(
+        default=(), description="of the members in the similarity, relative to each other; empty: equal"
+    )
     frozen: bool | None = Field(default=None, description="none: the backbone's")
     image_size: int | None = Field(default=None, ge=16, le=2048, description="none: the backbone's")
     pooling: PoolingParams | None = None
@@ -438,6 +441,11 @@ class ExperimentParams(Block):
         return bool(self.combine)
 
     @property
+    def member_shares(self) -> tuple[float, ...]:
+        """Give the share of every member."""
+        return self.shares or (1.0,) * len(self.combine)
+
+    @property
     def is_trained(self) -> bool:
         """Tell whether anything is trained."""
         return self.loss not in (None, "baseline")
@@ -445,7 +453,7 @@ class ExperimentParams(Block):
     @model_validator(mode="after")
     def _has_a_model_or_members(self) -> Self:
         given = {name for name in type(self).model_fields if getattr(self, name) not in (None, (), {})}
-        unused = [name for name in type(self).model_fields if name in given - {"combine", "similarity"}]
+        unused = [name for name in type(self).model_fields if name in given - {"combine", "shares", "similarity"}]
         if self.combine and unused:
             raise ValueError(
                 f"combine takes the embeddings of other experiments as they are: remove {', '.join(unused)}, "
@@ -462,6 +470,10 @@ class ExperimentParams(Block):
             raise ValueError(f"combine names {self.combine[0]} alone: name two or more experiments")
         if len(set(self.combine)) < len(self.combine):
             raise ValueError(f"combine names one twice: {', '.join(self.combine)}")
+        if self.shares and len(self.shares) != len(self.combine):
+            raise ValueError(
+                f"shares has {len(self.shares)} numbers, but combine names {len(self.combine)} experiments"
+            )
         return self
 
     @model_validator(mode="after")

@@ -45,30 +45,31 @@ def members(draw):
 
 
 class TestVectors:
-    @given(members())
-    def test_cosines_are_the_mean_of_the_members_cosines(self, vectors):
-        combined = cosine_similarities(combine_vectors(vectors))
+    @given(members(), st.lists(st.floats(0.001, 1000), min_size=3, max_size=3))
+    def test_cosines_are_the_weighted_mean_of_the_members_cosines(self, vectors, shares):
+        combined = cosine_similarities(combine_vectors(vectors, shares))
         for a in range(len(combined)):
             for b in range(len(combined)):
                 cosines = [sum(float(x) * float(y) for x, y in zip(each[a], each[b], strict=True)) for each in vectors]
-                assert combined[a, b] == pytest.approx(sum(cosines) / len(cosines), abs=3e-6)
+                mean = sum(share * cosine for share, cosine in zip(shares, cosines, strict=True)) / sum(shares)
+                assert combined[a, b] == pytest.approx(mean, abs=3e-6)
 
     @given(members())
-    def test_every_member_has_the_same_share_whatever_its_dimension(self, vectors):
-        combined = combine_vectors(vectors).astype(np.float64)
+    def test_members_of_equal_shares_have_the_same_say_whatever_their_dimension(self, vectors):
+        combined = combine_vectors(vectors, (1.0, 1.0, 1.0)).astype(np.float64)
         parts = np.split(combined, np.cumsum([each.shape[1] for each in vectors])[:-1], axis=1)
         for part in parts:
             np.testing.assert_allclose((part**2).sum(axis=1), 1 / len(vectors), atol=1e-5)
 
     def test_no_images_have_no_embeddings(self):
         nothing = [np.empty((0, width), np.float32) for width in (2, 3)]
-        assert combine_vectors(nothing).shape == (0, 5)
+        assert combine_vectors(nothing, (1.0, 2.0)).shape == (0, 5)
 
     @pytest.mark.parametrize("others", [("a", "c"), ("b", "a"), ("a",)])
     def test_of_different_images_are_refused(self, others):
         first, second = (Embeddings(ids, unit_vectors(np.ones((len(ids), 2))), {}) for ids in (("a", "b"), others))
         with pytest.raises(InputError, match=r"are of different images\.\n  Remedy: "):
-            combine_embeddings([first, second])
+            combine_embeddings([first, second], (1.0, 1.0))
 
 
 def member(model: str, size: int) -> Checkpoint:
@@ -83,7 +84,7 @@ def parts() -> dict[str, Checkpoint]:
 
 @pytest.fixture(scope="module")
 def combined(parts) -> Checkpoint:
-    return package_combination(AVERAGES, MATCHING, *parts.values(), names=tuple(parts))
+    return package_combination(AVERAGES, MATCHING, *parts.values(), names=tuple(parts), shares=(2.0, 1.0))
 
 
 def load(path):
@@ -95,7 +96,7 @@ class TestCheckpoint:
     def test_gives_back_every_member_after_it_was_written(self, parts, combined, tmp_path):
         CheckpointDataset(filepath=(tmp_path / "a.safetensors").as_posix()).save(combined)
         checkpoint, models = load(tmp_path / "a.safetensors")
-        assert checkpoint.header["combine"] == ["first", "second"]
+        assert (checkpoint.header["combine"], checkpoint.header["shares"]) == (["first", "second"], [2.0, 1.0])
         pixels = {size: torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) for size in (32, 96)}
         for model, part in zip(models, parts.values(), strict=True):
             batch = pixels[model.preprocessing.image_size]
@@ -134,6 +135,9 @@ HEADERS = [
     (("members", 0, "members"), [], "members.0.members: Extra inputs are not permitted"),
     (("combine",), ["first"], "combine: Tuple should have at least 2 items"),
     (("combine",), ["first", "../second"], "combine.1"),
+    (("shares",), [1.0], "it names 2 experiments, but has 1 shares"),
+    (("shares",), [1.0, 0.0], "shares.1: Input should be greater than or equal to 0.001"),
+    (("shares",), [1.0, "1"], "shares.1: Input should be a valid number"),
     (("backbone",), {}, "backbone: Extra inputs are not permitted"),
     (("matching",), None, "matching: Input should be"),
     (("cosine_threshold",), 7.0, "cosine_threshold"),
@@ -170,5 +174,6 @@ class TestStrangersCheckpoint:
 
 
 def test_members_are_combined_in_the_order_in_which_they_are_named(parts):
-    names = [combine_checkpoints(dict(order)).header["combine"] for order in (parts.items(), reversed(parts.items()))]
+    orders = (parts.items(), reversed(parts.items()))
+    names = [combine_checkpoints(dict(order), (1.0, 1.0)).header["combine"] for order in orders]
     assert names == [["first", "second"], ["second", "first"]]

@@ -19,7 +19,7 @@ MEMBERS = ("head", "whitened")
 EXPERIMENTS = {
     "head": {"backbone": "vit", "loss": "contrastive"},
     "whitened": {"backbone": "resnet", "loss": "baseline", "similarity": {"whitening": {"kind": "pca", "dim": 16}}},
-    "both": {"combine": [*MEMBERS], "similarity": {"verification": True}},
+    "both": {"combine": [*MEMBERS], "shares": [2, 1], "similarity": {"verification": True}},
 }
 FOLDS = (0, 1)
 STUDY = {"sample_data": False, "experiments": "both", "folds": "0+1"}
@@ -74,10 +74,10 @@ class TestStudy:
             ("final", "embeddings"),
         ],
     )
-    def test_cosines_are_the_mean_of_the_members_cosines(self, study, subset, kind):
+    def test_cosines_are_the_weighted_mean_of_the_members_cosines(self, study, subset, kind):
         combined, *members = (embeddings(study, name, subset, kind) for name in ("both", *MEMBERS))
         assert {member.image_ids for member in members} == {combined.image_ids}
-        expected = np.mean([cosine_similarities(member.values) for member in members], axis=0)
+        expected = np.average([cosine_similarities(member.values) for member in members], axis=0, weights=[2, 1])
         np.testing.assert_allclose(cosine_similarities(combined.values), expected, atol=2e-6)
 
     def test_a_fold_is_judged_on_calibrated_similarities_of_the_combined_embeddings(self, study):
@@ -115,7 +115,7 @@ class TestStudy:
         config, *members = (
             yaml.safe_load((folder / name / "resolved_config.yaml").read_text()) for name in ("both", *MEMBERS)
         )
-        assert config["experiment"]["combine"] == [*MEMBERS]
+        assert (config["experiment"]["combine"], config["experiment"]["shares"]) == ([*MEMBERS], [2.0, 1.0])
         assert config["similarity"]["verification"] is True
         for name, member in zip(MEMBERS, members, strict=True):
             own = config["members"][name]
@@ -168,7 +168,7 @@ class TestFinalModel:
     def test_holds_the_models_of_its_members_and_how_to_match(self, study):
         path = study.root / "data/demo/06_models/both/final/best.safetensors"
         header = unpack_header(path.read_bytes())
-        assert header["combine"] == [*MEMBERS]
+        assert (header["combine"], header["shares"]) == ([*MEMBERS], [2.0, 1.0])
         assert [member["backbone"]["model"] for member in header["members"]] == ["test_vit", "test_resnet"]
         assert header["matching"]["similarity"]["verification"] is True
 

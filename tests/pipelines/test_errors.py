@@ -172,6 +172,15 @@ class TestConfiguration:
                 "experiments.vit_triplet: combine takes the embeddings of other experiments as they are: "
                 "remove backbone, loss, frozen, or set it in those",
             ),
+            (
+                {"experiments": {"x": {"combine": "vit_triplet+vit_baseline", "shares": "1+2+3"}}},
+                "experiments.x: shares has 3 numbers, but combine names 2 experiments",
+            ),
+            (
+                {"experiments": {"x": {"combine": "vit_triplet+vit_baseline", "shares": [1, 0]}}},
+                "experiments.x.shares.1: Input should be greater than or equal to 0.001, not 0",
+            ),
+            ({"experiments": {"vit_triplet": {"shares": 1}}}, "shares has 1 numbers, but combine names 0 experiments"),
             ({"experiments": {"x": {"loss": "triplet"}}}, "experiments.x: give backbone, or combine: names of"),
             ({"experiments": {"x": {}}}, "experiments.x: give backbone and loss, or combine: names of"),
             (

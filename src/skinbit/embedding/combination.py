@@ -17,23 +17,26 @@ if TYPE_CHECKING:
     import torch
 
 
-def combine_vectors(members: Sequence[FloatArray]) -> FloatArray:
+def combine_vectors(members: Sequence[FloatArray], shares: Sequence[float]) -> FloatArray:
     """Put embeddings of the same images side by side, so that cosines become the mean of the members' cosines.
 
     Args:
         members: ``(n_images, embedding_dim)`` each, unit length; dimensions may differ. At least one.
+        shares: Weight of each member in that mean; positive, any sum.
 
     Returns:
-        ``(n_images, sum of the dimensions)`` float32, unit length: each part is scaled by 1 / sqrt(number of members).
+        ``(n_images, sum of the dimensions)`` float32, unit length: each part is scaled by the root of its share of all.
     """
-    return unit_vectors(np.concatenate(members, axis=1))
+    scaled = [vectors * np.sqrt(share) for vectors, share in zip(members, shares, strict=True)]
+    return unit_vectors(np.concatenate(scaled, axis=1))
 
 
-def combine_embeddings(members: Sequence[Embeddings]) -> Embeddings:
+def combine_embeddings(members: Sequence[Embeddings], shares: Sequence[float]) -> Embeddings:
     """Combine the embeddings of several experiments.
 
     Args:
         members: Of the same images in the same order.
+        shares: Of each in the mean of the cosines.
 
     Returns:
         One embedding per image, whose cosines are the mean of the members' cosines.
@@ -47,15 +50,17 @@ def combine_embeddings(members: Sequence[Embeddings]) -> Embeddings:
             "The embeddings of a combination's members are of different images.\n"
             "  Remedy: some are of an earlier split; run the pipeline of the combination."
         )
-    values = combine_vectors([member.values for member in members])
-    return Embeddings(first.image_ids, values, {MEMBERS: [dict(member.description) for member in members]})
+    values = combine_vectors([member.values for member in members], shares)
+    description = {MEMBERS: [dict(member.description) for member in members], "shares": list(shares)}
+    return Embeddings(first.image_ids, values, description)
 
 
-def combine_checkpoints(members: Mapping[str, Checkpoint]) -> Checkpoint:
+def combine_checkpoints(members: Mapping[str, Checkpoint], shares: Sequence[float]) -> Checkpoint:
     """Put the final models of several experiments into one checkpoint.
 
     Args:
         members: By name of the experiment; with all weights.
+        shares: Of each in the mean of the cosines.
 
     Returns:
         Tensors as ``member_<n>.…``; the header holds names and headers of the members, without how each is matched.
@@ -69,7 +74,8 @@ def combine_checkpoints(members: Mapping[str, Checkpoint]) -> Checkpoint:
     }
     known = CheckpointHeader.model_fields.keys() - {"matching"}
     headers = [{key: value for key, value in member.header.items() if key in known} for member in members.values()]
-    return Checkpoint(tensors, {"combine": list(members), MEMBERS: headers, "versions": {"skinbit": __version__}})
+    combined = {"combine": list(members), "shares": list(shares), MEMBERS: headers}
+    return Checkpoint(tensors, {**combined, "versions": {"skinbit": __version__}})
 
 
 def members_of(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:

@@ -60,6 +60,7 @@ class CombinationHeader(Block):
     """Everything needed to rebuild the models of a combination and to match with them; cuts stand beside it."""
 
     combine: Annotated[tuple[Name, ...], Field(min_length=2, max_length=MAX_MEMBERS, description="experiments")]
+    shares: tuple[Annotated[float, Field(ge=0.001, le=1000)], ...]
     members: Annotated[tuple[CheckpointHeader, ...], Field(max_length=MAX_MEMBERS)]
     versions: _Versions
     matching: MatchingDocument
@@ -68,6 +69,8 @@ class CombinationHeader(Block):
     def _members_are_whole(self) -> Self:
         if len(self.members) != len(self.combine):
             raise ValueError(f"it names {len(self.combine)} experiments, but has {len(self.members)} members")
+        if len(self.shares) != len(self.combine):
+            raise ValueError(f"it names {len(self.combine)} experiments, but has {len(self.shares)} shares")
         if not all(member.holds_backbone for member in self.members):
             raise ValueError("members: a combination holds all weights")
         if any(member.matching is not None for member in self.members):

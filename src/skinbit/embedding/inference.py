@@ -43,7 +43,7 @@ def embed_photographs(
         InputError: If the checkpoint holds a head alone, or a photograph gives no usable embedding.
     """
     embedded = [_embed(member, folder, image_ids, loader, compute, max_pixels) for member in members_of(checkpoint)]
-    return embedded[0] if len(embedded) == 1 else combine_vectors(embedded)
+    return embedded[0] if len(embedded) == 1 else combine_vectors(embedded, checkpoint.header["shares"])
 
 
 def _embed(
@@ -85,7 +85,7 @@ def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> 
         for member in members_of(checkpoint)
     ]
     settings = {
-        "model": models[0] if len(models) == 1 else models,
+        "model": models[0] if len(models) == 1 else {"members": models, "shares": checkpoint.header["shares"]},
         "compute": asdict(compute) | {"batch_size": batch_size},
         "versions": {"pillow": PIL.__version__, "timm": timm.__version__, "torch": torch.__version__},
     }

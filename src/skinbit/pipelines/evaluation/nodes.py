@@ -78,11 +78,12 @@ CURVE_POINTS = 400
 """Points per fold and method in a summary: more than a screen shows."""
 
 
-def combine_embeddings(*members: Embeddings) -> Embeddings:
+def combine_embeddings(*members: Embeddings, shares: tuple[float, ...]) -> Embeddings:
     """Combine the embeddings of several experiments: cosines become the mean of theirs.
 
     Args:
         members: Of the same images.
+        shares: Of each in that mean.
 
     Returns:
         One embedding per image.
@@ -90,7 +91,7 @@ def combine_embeddings(*members: Embeddings) -> Embeddings:
     Raises:
         InputError: If the members are not of the same images.
     """
-    return combination.combine_embeddings(members)
+    return combination.combine_embeddings(members, shares)
 
 
 def compare_keypoints(

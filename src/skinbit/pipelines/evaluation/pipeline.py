@@ -106,8 +106,10 @@ def combination(name: str, subset: str, kind: str, parameters: Parameters) -> Pi
     Returns:
         One node.
     """
-    members = [f"{member}.{subset}.{kind}" for member in parameters.experiments[name].combine]
-    node = Node(combine_embeddings, members, kind, name=f"combine_{kind}")
+    entry = parameters.experiments[name]
+    members = [f"{member}.{subset}.{kind}" for member in entry.combine]
+    combine = update_wrapper(partial(combine_embeddings, shares=entry.member_shares), combine_embeddings)
+    node = Node(combine, members, kind, name=f"combine_{kind}")
     return Pipeline([node], namespace=f"{name}.{subset}", inputs=set(members))
 
 

@@ -345,7 +345,11 @@ def _with_average_cuts(checkpoint: Checkpoint, cross_validation: pd.DataFrame, m
 
 
 def package_combination(
-    cross_validation: pd.DataFrame, matching: dict[str, Any], *checkpoints: Checkpoint, names: tuple[str, ...]
+    cross_validation: pd.DataFrame,
+    matching: dict[str, Any],
+    *checkpoints: Checkpoint,
+    names: tuple[str, ...],
+    shares: tuple[float, ...],
 ) -> Checkpoint:
     """Put the final models of a combination's members and the averaged cuts into one checkpoint.
 
@@ -354,11 +358,12 @@ def package_combination(
         matching: What its folds would choose for a pool of any size, and what makes similarities.
         checkpoints: Of the members.
         names: Of the members.
+        shares: Of each in the mean of the cosines.
 
     Returns:
         All weights; the header rebuilds every model without any other file.
     """
-    combined = combine_checkpoints(dict(zip(names, checkpoints, strict=True)))
+    combined = combine_checkpoints(dict(zip(names, checkpoints, strict=True)), shares)
     return _with_average_cuts(combined, cross_validation, matching)
 
 

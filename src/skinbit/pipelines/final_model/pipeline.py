@@ -99,10 +99,14 @@ def _baseline(name: str, collected: str, parameters: Parameters) -> tuple[Node, 
 
 
 def _combination(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
-    members = parameters.experiments[name].combine
-    inputs = [collected, f"{name}.matching", *(f"{member}.final.checkpoint" for member in members)]
-    package = update_wrapper(partial(package_combination, names=members), package_combination)
-    return Node(package, inputs, "checkpoint", name="package_combination"), set(inputs), set()
+    entry = parameters.experiments[name]
+    inputs = [collected, f"{name}.matching", *(f"{member}.final.checkpoint" for member in entry.combine)]
+    package = partial(package_combination, names=entry.combine, shares=entry.member_shares)
+    return (
+        Node(update_wrapper(package, package_combination), inputs, "checkpoint", name="package_combination"),
+        set(inputs),
+        set(),
+    )
 
 
 def _training(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
