@@ -24,6 +24,9 @@ STAGES = {
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
+MEMBERS = "members"
+"""Of the settings of a combination and of its model's header: those of its members."""
+
 MAX_MEMBERS = 16
 """A combination has at most so many."""
 
@@ -529,10 +532,10 @@ class ExperimentParams(Block):
         own = ("backbone", "experiment", "training", "augmentation", "loss")
         plain = {
             member: {block: settings[block] for block in own if block in settings}
-            | {"whitening": settings["similarity"]["whitening"]}
+            | {"similarity": {"whitening": settings["similarity"]["whitening"]}}
             for member, settings in members.items()
         }
-        return {"experiment": self.model_dump(mode="json"), "members": plain}
+        return {"experiment": self.model_dump(mode="json"), MEMBERS: plain}
 
     def _overrides(self) -> dict[str, Any]:
         replaced = {name: getattr(self, name) for name in ("image_size", "pooling", "test_views")}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.embedding.headers import MEMBERS, CheckpointHeader, read_combination
+from skinbit.embedding.headers import CheckpointHeader, read_combination
 from skinbit.embedding.tables import Embeddings
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray, unit_vectors
+from skinbit.params import MEMBERS
 
 if TYPE_CHECKING:
     import torch

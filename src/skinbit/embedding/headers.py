@@ -9,16 +9,13 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from skinbit.matching.documents import CutValue, MatchingDocument
 from skinbit.matching.methods import CUTS
-from skinbit.params import MAX_MEMBERS, BackboneParams, Block, HeadParams, Name, in_words
+from skinbit.params import MAX_MEMBERS, MEMBERS, BackboneParams, Block, HeadParams, Name, in_words
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Channels = Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(min_length=3, max_length=3)]
 _Scales = Annotated[tuple[Annotated[float, Field(ge=1e-3, le=10)], ...], Field(min_length=3, max_length=3)]
 _Versions = Annotated[dict[Name, Annotated[str, Field(max_length=100)]], Field(max_length=20)]
 _CUT: TypeAdapter[float] = TypeAdapter(CutValue)
-
-MEMBERS = "members"
-"""Of the header of a combination: the headers of the models whose embeddings it joins."""
 
 
 class PreprocessingHeader(Block):
