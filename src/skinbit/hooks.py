@@ -17,6 +17,7 @@ from skinbit.catalog import StudyCatalog
 from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.fingerprints import hash_value, plan_recipes
 from skinbit.matching.results import rank_experiments
+from skinbit.params import setup_of
 from skinbit.report.audit import describe_audit, is_failed
 from skinbit.report.console import tabulate_best
 from skinbit.study import active_parameters
@@ -91,17 +92,24 @@ class _Places:
 
 
 class SummaryHooks(_Places):
-    """Says at the end of a run which experiments are best, and where the files are."""
+    """Says what combinations add to a run, and at its end which experiments are best, and where the files are."""
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Name the members of combinations: they run, whether the study lists them or not."""
+        outputs = pipeline.all_outputs()
+        for name, entry in active_parameters().experiments.items():
+            if entry.is_combination and f"{name}.operating_points" in outputs:
+                logger.info("%s combines %s, which run too", name, " + ".join(entry.combine))
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
     def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
         """Show the best of the experiments whose results this run was for; last of the hooks."""
         outputs, parameters = pipeline.all_outputs(), active_parameters()
-        names = [name for name in parameters.study.experiments if f"{name}.results" in outputs]
+        names = [name for name in parameters.experiments if f"{name}.results" in outputs]
         if not names:
             return
-        entries = {name: parameters.experiments[name] for name in names}
-        settings = {name: (entry.backbone, entry.loss) for name, entry in entries.items()}
+        settings = {name: setup_of(name, parameters.experiments) for name in names}
         board = rank_experiments({name: catalog.load(f"{name}.results") for name in names}, settings)
         files = [name for name in ("report", "leaderboard") if name in outputs] or [f"{name}.results" for name in names]
         lines = [tabulate_best(board, _BEST), *(self._place(catalog, name) for name in files)]

@@ -5,6 +5,7 @@ misspelt key fails at any depth. Nodes receive the blocks typed.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -22,6 +23,12 @@ STAGES = {
 """Names of pipelines and boxes in the graph, which no experiment may take."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+MEMBERS = "members"
+"""Of the settings of a combination and of its model's header: those of its members."""
+
+MAX_MEMBERS = 16
+"""A combination has at most so many."""
 
 
 class Block(BaseModel):
@@ -411,10 +418,18 @@ class LossesParams(Block):
 
 
 class ExperimentParams(Block):
-    """One row of the study: a backbone, a loss, and what differs from the settings of both."""
+    """One row of the study: a backbone, a loss, and what differs from the settings of both; or a combination."""
 
-    backbone: Name
-    loss: Literal["baseline", "contrastive", "triplet", "infonce"] = Field(description="baseline: nothing is trained")
+    backbone: Name | None = Field(default=None, description="none: a combination")
+    loss: Literal["baseline", "contrastive", "triplet", "infonce"] | None = Field(
+        default=None, description="baseline: nothing is trained; none: a combination"
+    )
+    combine: Annotated[tuple[Name, ...], BeforeValidator(_split_joined)] = Field(
+        default=(), max_length=MAX_MEMBERS, description="experiments whose embeddings are joined; empty: no combination"
+    )
+    shares: Annotated[tuple[Annotated[float, Field(ge=0.001, le=1000)], ...], BeforeValidator(_split_joined)] = Field(
+        default=(), description="of the members in the similarity, relative to each other; empty: equal"
+    )
     frozen: bool | None = Field(default=None, description="none: the backbone's")
     image_size: int | None = Field(default=None, ge=16, le=2048, description="none: the backbone's")
     pooling: PoolingParams | None = None
@@ -424,9 +439,45 @@ class ExperimentParams(Block):
     similarity: dict[str, Any] = Field(default_factory=dict, description="overrides of similarity")
 
     @property
+    def is_combination(self) -> bool:
+        """Tell whether its embeddings are those of other experiments."""
+        return bool(self.combine)
+
+    @property
+    def member_shares(self) -> tuple[float, ...]:
+        """Give the share of every member."""
+        return self.shares or (1.0,) * len(self.combine)
+
+    @property
     def is_trained(self) -> bool:
         """Tell whether anything is trained."""
-        return self.loss != "baseline"
+        return self.loss not in (None, "baseline")
+
+    @model_validator(mode="after")
+    def _has_a_model_or_members(self) -> Self:
+        given = {name for name in type(self).model_fields if getattr(self, name) not in (None, (), {})}
+        unused = [name for name in type(self).model_fields if name in given - {"combine", "shares", "similarity"}]
+        if self.combine and unused:
+            raise ValueError(
+                f"combine takes the embeddings of other experiments as they are: remove {', '.join(unused)}, "
+                "or set it in those"
+            )
+        if self.combine and self.similarity.get("whitening") is not None:
+            raise ValueError(
+                "combine takes embeddings as they are: set similarity.whitening in members that are baselines"
+            )
+        missing = [name for name in ("backbone", "loss") if name not in given]
+        if missing and not self.combine:
+            raise ValueError(f"give {' and '.join(missing)}, or combine: names of other experiments")
+        if self.combine and len(self.combine) < 2:
+            raise ValueError(f"combine names {self.combine[0]} alone: name two or more experiments")
+        if len(set(self.combine)) < len(self.combine):
+            raise ValueError(f"combine names one twice: {', '.join(self.combine)}")
+        if self.shares and len(self.shares) != len(self.combine):
+            raise ValueError(
+                f"shares has {len(self.shares)} numbers, but combine names {len(self.combine)} experiments"
+            )
+        return self
 
     @model_validator(mode="after")
     def _baselines_train_nothing(self) -> Self:
@@ -450,12 +501,16 @@ class ExperimentParams(Block):
 
     def loss_params(self, losses: LossesParams) -> LossParams:
         """Give the settings of this experiment's loss with the experiment's own in their place."""
-        settings: LossParams = getattr(losses, self.loss)
+        settings: LossParams = getattr(losses, str(self.loss))
         return _overridden(settings, self.loss_options)
 
     def similarity_params(self, similarity: SimilarityParams) -> SimilarityParams:
-        """Give what makes similarities, with this experiment's settings in their place."""
-        return _overridden(similarity, self.similarity)
+        """Give what makes similarities, with this experiment's settings in their place.
+
+        Embeddings of a combination are whitened where those of its members are, not once more.
+        """
+        shared = similarity.model_copy(update={"whitening": None}) if self.is_combination else similarity
+        return _overridden(shared, self.similarity)
 
     def settings(self, backbone: BackboneParams, training: TrainingBlock, losses: LossesParams) -> dict[str, Any]:
         """Give everything that is set for this experiment alone, defaults included, as plain values by block."""
@@ -472,9 +527,32 @@ class ExperimentParams(Block):
             plain["training"] |= {"threads": training.threads, "canvas": training.canvas}
         return plain
 
+    def combined_settings(self, members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Give the same for a combination: of all settings of its members those that their embeddings rest on."""
+        own = ("backbone", "experiment", "training", "augmentation", "loss")
+        plain = {
+            member: {block: settings[block] for block in own if block in settings}
+            | {"similarity": {"whitening": settings["similarity"]["whitening"]}}
+            for member, settings in members.items()
+        }
+        return {"experiment": self.model_dump(mode="json"), MEMBERS: plain}
+
     def _overrides(self) -> dict[str, Any]:
         replaced = {name: getattr(self, name) for name in ("image_size", "pooling", "test_views")}
         return {name: value for name, value in replaced.items() if value is not None}
+
+
+def with_members(names: Iterable[str], experiments: Mapping[str, ExperimentParams]) -> tuple[str, ...]:
+    """Give experiments and, behind them, the members of combinations that are not among them."""
+    named = tuple(names)
+    members = (member for name in named for member in experiments[name].combine)
+    return tuple(dict.fromkeys((*named, *members)))
+
+
+def setup_of(name: str, experiments: Mapping[str, ExperimentParams]) -> tuple[str, str]:
+    """Name backbone and loss of an experiment as tables show them: of a combination its members', joined by +."""
+    shown = [experiments[member] for member in experiments[name].combine] or [experiments[name]]
+    return "+".join(str(entry.backbone) for entry in shown), "+".join(str(entry.loss) for entry in shown)
 
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)
@@ -685,7 +763,8 @@ class Parameters(Block):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         _require(self.study.experiments, self.experiments, "study.experiments", "experiment")
-        _require([entry.backbone for entry in self.experiments.values()], self.backbones, "experiments", "backbone")
+        named = [entry.backbone for entry in self.experiments.values() if entry.backbone is not None]
+        _require(named, self.backbones, "experiments", "backbone")
         beyond = [fold for fold in self.study.folds if fold >= self.split.n_folds]
         if beyond:
             raise ValueError(f"study.folds names fold {beyond[0]}, but split.n_folds is {self.split.n_folds}")
@@ -697,6 +776,17 @@ class Parameters(Block):
             raise ValueError(
                 f"an experiment or backbone must not be called {taken[0]!r}: a stage of the study has this name"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _members_exist(self) -> Self:
+        for name, entry in self.experiments.items():
+            _require(entry.combine, self.experiments, f"experiments.{name}.combine", "experiment")
+            nested = [member for member in entry.combine if self.experiments[member].is_combination]
+            if nested:
+                raise ValueError(
+                    f"experiments.{name}.combine names {nested[0]}, which is a combination: name its members instead"
+                )
         return self
 
     @model_validator(mode="after")
@@ -715,6 +805,8 @@ class Parameters(Block):
         name = self.audit.experiment
         if name is not None:
             _require([name], self.experiments, "audit.experiment", "experiment")
+            if self.experiments[name].is_combination:
+                raise ValueError(f"audit.experiment: {name} is a combination; name a baseline")
             if self.experiments[name].is_trained:
                 raise ValueError(
                     f"audit.experiment: {name} is trained on the labels that an audit doubts, and each of its folds "
@@ -770,7 +862,7 @@ class Parameters(Block):
                 self.similarity_of(name)
             except ValidationError as error:
                 raise ValueError(f"experiments.{name}.similarity: {in_words(error)}") from error
-        trained = [name for name in self.study.experiments if self.experiments[name].is_trained]
+        trained = [name for name in self.running if self.experiments[name].is_trained]
         whitened = [name for name in trained if self.similarity_of(name).whitening is not None]
         if whitened:
             raise ValueError(
@@ -784,6 +876,11 @@ class Parameters(Block):
         """Tell whether folds are judged among lesions of one image, too."""
         return self.evaluation.distractors != 0
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Name the experiments that run: those of the study, and the members of combinations among them."""
+        return with_members(self.study.experiments, self.experiments)
+
     def similarity_of(self, experiment: str) -> SimilarityParams:
         """Give what makes the similarities of an experiment, its overrides applied."""
         return self.experiments[experiment].similarity_params(self.similarity)
@@ -791,12 +888,12 @@ class Parameters(Block):
     def backbone_of(self, experiment: str) -> BackboneParams:
         """Give the settings of an experiment's backbone, its overrides applied."""
         entry = self.experiments[experiment]
-        return entry.applied_to(self.backbones[entry.backbone])
+        return entry.applied_to(self.backbones[str(entry.backbone)])
 
     def features_of(self, experiment: str) -> str:
         """Name the features that an experiment uses: its backbone's, or its own where it overrides settings."""
         entry = self.experiments[experiment]
-        return experiment if entry.has_overrides() else entry.backbone
+        return experiment if entry.has_overrides() else str(entry.backbone)
 
     @property
     def audited_experiment(self) -> str | None:
@@ -804,10 +901,10 @@ class Parameters(Block):
         if self.audit.experiment is not None:
             return self.audit.experiment
         named = (*self.study.experiments, *self.experiments)
-        return next((name for name in named if not self.experiments[name].is_trained), None)
+        return next((name for name in named if self.experiments[name].loss == "baseline"), None)
 
     def only(self, experiment: str) -> "Parameters":
-        """Give the same parameters for a study of one experiment."""
+        """Give the same parameters for a study of one experiment, and of its members where it is a combination."""
         return self.model_copy(update={"study": self.study.model_copy(update={"experiments": (experiment,)})})
 
 
@@ -821,7 +918,7 @@ def in_words(error: ValidationError) -> str:
     return "; ".join(problems[:SHOWN_PER_KIND]) + more
 
 
-def _require(names: tuple[str, ...] | list[str], known: dict[str, Any], where: str, kind: str) -> None:
+def _require(names: Iterable[str], known: dict[str, Any], where: str, kind: str) -> None:
     for name in names:
         if name not in known:
             raise ValueError(f"{where} names the unknown {kind} {name!r}; declared: {', '.join(sorted(known))}")

@@ -20,13 +20,17 @@ STAGES = (
     *("evaluation", "final_model", "cluster_images", "audit"),
 )
 CLUSTERED = {"images": "FOLDER", "experiment": "vit_triplet"}
+COMBINED = {"both": {"combine": ["vit_triplet", "resnet_baseline"]}}
 TABLES = re.compile(r"<!-- made from the code -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def base_parameters() -> Parameters:
     loader = OmegaConfigLoader(str(REPOSITORY / "conf"), env="base", **CONFIG_LOADER_ARGS)
     tree = loader["parameters"]
-    return Parameters.model_validate({**tree, "cluster": {**tree["cluster"], **CLUSTERED}})
+    study = {**tree["study"], "experiments": [*tree["study"]["experiments"], *COMBINED]}
+    cluster = {**tree["cluster"], **CLUSTERED}
+    experiments = {**tree["experiments"], **COMBINED}
+    return Parameters.model_validate({**tree, "study": study, "experiments": experiments, "cluster": cluster})
 
 
 class Tables:

@@ -134,6 +134,9 @@ class TestData:
         assert after == {**before, "notes.txt": b"mine"}
 
 
+BOTH = {"both": {"combine": ["vit_triplet", "resnet_baseline"]}}
+
+
 class TestConfiguration:
     @pytest.mark.parametrize(
         ("params", "said"),
@@ -159,6 +162,40 @@ class TestConfiguration:
             ({"backbones": {"vit": {"pooling": {"method": "gem", "levels": [2, 2]}}}}, "levels must rise from 0"),
             ({"backbones": {"vit": {"model_args": {"num_classes": 9}}}}, "model_args must not set num_classes"),
             ({"seed": -1}, "seed: Input should be greater than or equal to 0, not -1"),
+            ({"experiments": {"x": {"combine": "vit_triplet"}}}, "combine names vit_triplet alone"),
+            ({"experiments": {"x": {"combine": "vit_triplet+vit_triplet"}}}, "combine names one twice: vit_triplet"),
+            ({"experiments": {"x": {"combine": "vit_triplet+nope"}}}, "experiments.x.combine names the unknown"),
+            ({"experiments": {"x": {"combine": "vit_triplet+x"}}}, "experiments.x.combine names x, which is a"),
+            ({"experiments": {"x": {"combine": [1, 2]}}}, "experiments.x.combine.0: Input should be a valid string"),
+            (
+                {"experiments": {"vit_triplet": {"combine": "vit_baseline+resnet_baseline", "frozen": False}}},
+                "experiments.vit_triplet: combine takes the embeddings of other experiments as they are: "
+                "remove backbone, loss, frozen, or set it in those",
+            ),
+            (
+                {"experiments": {"x": {"combine": "vit_triplet+vit_baseline", "shares": "1+2+3"}}},
+                "experiments.x: shares has 3 numbers, but combine names 2 experiments",
+            ),
+            (
+                {"experiments": {"x": {"combine": "vit_triplet+vit_baseline", "shares": [1, 0]}}},
+                "experiments.x.shares.1: Input should be greater than or equal to 0.001, not 0",
+            ),
+            ({"experiments": {"vit_triplet": {"shares": 1}}}, "shares has 1 numbers, but combine names 0 experiments"),
+            ({"experiments": {"x": {"loss": "triplet"}}}, "experiments.x: give backbone, or combine: names of"),
+            ({"experiments": {"x": {}}}, "experiments.x: give backbone and loss, or combine: names of"),
+            (
+                {"experiments": BOTH, "cluster": {"experiment": "both", "fold": 0}},
+                "cluster.fold: both trains nothing, so it has a final model only; leave fold out",
+            ),
+            ({"experiments": BOTH, "audit": {"experiment": "both"}}, "both is a combination; name a baseline"),
+            (
+                {"experiments": {"both": {**BOTH["both"], "similarity": {"whitening": {}}}}},
+                "experiments.both: combine takes embeddings as they are: set similarity.whitening in members",
+            ),
+            (
+                {"experiments": BOTH, "study": {"experiments": "both"}, "similarity": {"whitening": {}}},
+                "similarity.whitening is for experiments that train nothing, not for vit_triplet",
+            ),
         ],
     )
     def test_a_wrong_parameter_at_any_depth_fails_before_anything_runs(self, project, params, said):

@@ -22,6 +22,13 @@ REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENTS = ("base", "dev", "demo")
 LAYERS = ("raw", "intermediate", "feature", "models", "model_output", "reporting")
 
+COMBINED = {"both": {"combine": ["vit_triplet", "resnet_baseline"]}}
+COMBINED_AND_VERIFIED = {
+    "study": {"experiments": "both"},
+    "experiments": {"both": {**COMBINED["both"], "similarity": {"verification": True}}},
+    "evaluation": {"distractors": 3},
+}
+
 
 def loader(env, **params):
     return OmegaConfigLoader(
@@ -108,6 +115,31 @@ class TestStudyIsData:
         (extracting,) = (node for node in study.nodes if "training_views" in node.name)
         assert extracting.func.keywords["n_views"] == 20
 
+    def test_a_combination_brings_its_members_wherever_it_runs(self):
+        alone, listed = (
+            build_pipelines(parameters(study={"experiments": names, "folds": "1+4"}, experiments=COMBINED))
+            for names in ("both", "both+vit_triplet+resnet_baseline")
+        )
+        names = {node.name for node in listed["__default__"].nodes}
+        assert {node.name for node in alone["__default__"].nodes} == names
+        boxes = {name.split(".")[0] for name in names if "." in name}
+        assert boxes >= {"both", "vit_triplet", "resnet_baseline"}
+        by_name = {node.name for node in alone["both"].nodes}
+        assert names - by_name == {
+            f"report.{name}" for name in ("make_leaderboard", "write_report", "write_parameters", "list_software")
+        }
+
+    def test_a_combination_embeds_nothing_itself(self):
+        study = build_pipelines(parameters(study={"experiments": "both", "folds": "1+4"}, experiments=COMBINED))
+        own = [node for node in study["__default__"].nodes if (node.namespace or "").startswith("both.")]
+        made = {output: node.inputs for node in own for output in node.outputs if output.endswith(".embeddings")}
+        members = ("vit_triplet", "resnet_baseline")
+        assert made == {
+            f"both.{subset}.embeddings": [f"{member}.{subset}.embeddings" for member in members]
+            for subset in ("fold_1", "fold_4", "final")
+        }
+        assert {node.namespace for node in own} == {"both.fold_1", "both.fold_4", "both.final"}
+
     def test_an_audit_is_asked_for_and_makes_the_features_of_the_first_baseline(self):
         declared = parameters(study={"experiments": "vit_triplet+vit_baseline"})
         pipelines = build_pipelines(declared)
@@ -126,6 +158,7 @@ class TestStudyIsData:
             ({"study": {"experiments": "vit_triplet+dinov2_baseline"}}, "dinov2_baseline"),
             ({"study": {"experiments": "vit_triplet"}}, "resnet_baseline"),
             ({"audit": {"experiment": "vit_baseline"}}, "vit_baseline"),
+            ({"study": {"experiments": "both"}, "experiments": COMBINED}, "resnet_baseline"),
         ],
     )
     def test_an_audit_compares_the_named_baseline_or_the_first(self, given, audited):
@@ -156,10 +189,11 @@ class TestStudyIsData:
 
 class TestGraph:
     @pytest.mark.parametrize("env", ENVIRONMENTS)
-    def test_every_dataset_is_in_the_catalog(self, env):
+    @pytest.mark.parametrize("changes", [{}, COMBINED_AND_VERIFIED], ids=["as it is", "with a combination"])
+    def test_every_dataset_is_in_the_catalog(self, env, changes):
         """Nothing lives in memory only: resuming needs every output on disk."""
         catalog = DataCatalog.from_config(loader(env)["catalog"])
-        for name, pipeline in build_pipelines(parameters(env)).items():
+        for name, pipeline in build_pipelines(parameters(env, **changes)).items():
             datasets = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
             assert not [dataset for dataset in datasets if dataset not in catalog], name
 
@@ -174,9 +208,10 @@ class TestGraph:
             assert inside.outputs() - crossing == pages, "Kedro-Viz draws every unused output outside the box"
 
     @pytest.mark.parametrize("env", ENVIRONMENTS)
-    def test_layers_form_no_circle(self, env):
+    @pytest.mark.parametrize("changes", [{}, COMBINED_AND_VERIFIED], ids=["as it is", "with a combination"])
+    def test_layers_form_no_circle(self, env, changes):
         """Kedro-Viz would draw none of them."""
-        order = layers(build_pipelines(parameters(env))["__default__"])
+        order = layers(build_pipelines(parameters(env, **changes))["__default__"])
         assert (order[0], order[-1]) == ("raw", "reporting")
 
     @pytest.mark.parametrize(
@@ -186,10 +221,11 @@ class TestGraph:
             {"experiment": "vit_baseline"},
             {"experiment": "vit_triplet", "fold": 0},
             {"experiment": "resnet_triplet", "fold": 0},
+            {"experiment": "both"},
         ],
     )
     def test_layers_of_cluster_images_form_no_circle_whatever_the_model(self, model):
-        clustering = build_pipelines(parameters(cluster=model))["cluster_images"]
+        clustering = build_pipelines(parameters(cluster=model, experiments=COMBINED))["cluster_images"]
         assert layers(clustering)[-1] == "reporting"
 
     def test_layers_of_every_pipeline_form_no_circle(self):

@@ -128,7 +128,9 @@ class Study:
 
     def page(self, audit=None):
         summaries = (self.summaries[name] for name in self.params.experiments)
-        return write_report(self.params, self.leaderboard, self.split, self.rejected, audit or {}, *summaries)
+        names = self.params.experiments
+        documents = (self.leaderboard, self.split, self.rejected, audit or {}, *summaries)
+        return write_report(self.params, *documents, names=names)
 
 
 @pytest.fixture(scope="module")

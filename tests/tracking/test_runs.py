@@ -16,12 +16,13 @@ from skinbit import settings
 from skinbit.datasets.stock import CSVDataset
 from skinbit.params import Parameters
 from skinbit.pipeline_registry import build_pipelines
-from skinbit.pipelines.evaluation.nodes import resolve_config
+from skinbit.pipelines.evaluation.nodes import resolve_combination, resolve_config
 from skinbit.tracking.messages import STUDY, Content, Metric
 from skinbit.tracking.runs import contents_of, experiment_parameters, flatten, hash_table, locate, plan_runs
 
 REPOSITORY = Path(__file__).parents[2]
 EVERYTHING = ("results", "config", "figures", "pages", "checkpoint")
+BOTH = {"both": {"combine": ["vit_triplet", "resnet_infonce"], "similarity": {"verification": True}}}
 
 
 def parameters(**changes) -> Parameters:
@@ -83,6 +84,13 @@ class TestPlan:
         fine_tuned = plan(parameters(study={"experiments": "resnet_triplet"}))["resnet_triplet"]
         assert (fine_tuned.tags["level"], fine_tuned.tags["frozen"]) == ("experiment", "false")
 
+    def test_tags_of_a_combination_are_those_of_its_members(self):
+        given = parameters(study={"experiments": "both", "folds": 0}, experiments=BOTH)
+        planned = plan(given)
+        assert planned.keys() >= {"both", "both.fold_0", "vit_triplet.fold_0", "resnet_infonce.fold_0"}
+        tags = planned["both"].tags
+        assert (tags["backbone"], tags["loss"], tags["frozen"]) == ("vit+resnet", "triplet+infonce", "false")
+
     def test_runs_whose_datasets_all_hold_are_tagged_as_kept(self):
         kept = {name for name in outputs(self.SMALL) if name.startswith("vit_triplet")} - {"vit_triplet.fold_0.history"}
         planned = plan(self.SMALL, kept=kept)
@@ -118,6 +126,21 @@ class TestParameters:
         added = contents_of(f"{experiment}.resolved_config", read_back, None)[experiment].parameters
         assert added["compute.device"] in {"cpu", "cuda", "mps"}
         assert experiment_parameters(experiment, given) | added == flatten(read_back)
+
+    def test_of_a_combination_are_its_resolved_configuration(self):
+        given = parameters(study={"experiments": "both", "folds": 0}, experiments=BOTH)
+        shared = ("data", "split", "evaluation", "similarity", "geometry", "loader", "compute", "study", "seed")
+        blocks = [getattr(given, name) for name in shared]
+        members = [
+            resolve_config(given.backbone_of(name), given.experiments[name], given.training, given.losses, *blocks)
+            for name in BOTH["both"]["combine"]
+        ]
+        resolved = yaml.safe_load(yaml.safe_dump(resolve_combination(given.experiments["both"], *blocks, *members)))
+        added = contents_of("both.resolved_config", resolved, None)["both"].parameters
+        flat = experiment_parameters("both", given)
+        assert flat | added == flatten(resolved)
+        assert flat["members.vit_triplet.loss.margin"] == str(given.losses.triplet.margin)
+        assert flat["similarity.verification"] == "true"
 
     def test_hold_no_path_of_the_machine(self, tmp_path):
         weights = tmp_path / "mine.safetensors"

@@ -9,7 +9,7 @@ from kedro_datasets._typing import JSONPreview
 
 from skinbit.datasets.files import FileDataset, pack, unpack, unpack_header
 from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.embedding.headers import read_header
+from skinbit.embedding.headers import check_header
 from skinbit.errors import InputError
 
 FORMAT = 1
@@ -34,7 +34,7 @@ class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
                 found = stored.header.get(_FORMAT_KEY)
                 raise ValueError(f"its format is {found!r}, this version of Skinbit reads {FORMAT}")
             checkpoint = Checkpoint(stored.tensors, _without_format(stored.header))
-            read_header(checkpoint.header)
+            check_header(checkpoint.header)
             return checkpoint
         except FileNotFoundError as error:
             raise InputError(

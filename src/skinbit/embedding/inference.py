@@ -8,6 +8,7 @@ import numpy as np
 
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of
+from skinbit.embedding.combination import combine_vectors, members_of
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import extract_features
@@ -25,6 +26,8 @@ def embed_photographs(
 ) -> FloatArray:
     """Embed photographs as the study embeds them: every test view through the model, their mean, whitened if need be.
 
+    The embeddings of a combination are those of its members, combined.
+
     Args:
         checkpoint: With all weights.
         folder: Where the photographs are.
@@ -39,6 +42,18 @@ def embed_photographs(
     Raises:
         InputError: If the checkpoint holds a head alone, or a photograph gives no usable embedding.
     """
+    embedded = [_embed(member, folder, image_ids, loader, compute, max_pixels) for member in members_of(checkpoint)]
+    return embedded[0] if len(embedded) == 1 else combine_vectors(embedded, checkpoint.header["shares"])
+
+
+def _embed(
+    checkpoint: Checkpoint,
+    folder: ImageFolder,
+    image_ids: list[str],
+    loader: LoaderParams,
+    compute: Compute,
+    max_pixels: int,
+) -> FloatArray:
     model = rebuild_model(checkpoint)
     views = BackboneParams.model_validate(checkpoint.header["backbone"]).test_views
     values = extract_features(folder, image_ids, model, views, loader, compute, max_pixels)
@@ -65,8 +80,12 @@ def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> 
     for name, tensor in sorted(checkpoint.tensors.items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+    models = [
+        {name: member.header[name] for name in ("backbone", "preprocessing", "head")}
+        for member in members_of(checkpoint)
+    ]
     settings = {
-        "model": {name: checkpoint.header[name] for name in ("backbone", "preprocessing", "head")},
+        "model": models[0] if len(models) == 1 else {"members": models, "shares": checkpoint.header["shares"]},
         "compute": asdict(compute) | {"batch_size": batch_size},
         "versions": {"pillow": PIL.__version__, "timm": timm.__version__, "torch": torch.__version__},
     }

@@ -11,6 +11,7 @@ import pandas as pd
 from skinbit.matching.judging import STRATIFIED
 from skinbit.matching.methods import CUTS, METHODS, PAGED
 from skinbit.matching.pools import DISTRACTORS, LESIONS
+from skinbit.params import MEMBERS
 from skinbit.report.charts import Axis, Chart, axis_from_zero, cut_label, f1_chart, history_chart, pool_chart
 from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
 from skinbit.report.findings import (
@@ -404,11 +405,13 @@ def _pair_pages(experiment: str) -> tuple[tuple[str, str], ...]:
 
 
 def _blocks(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give the blocks of the settings; what stands beside them becomes a block of its own."""
+    """Give the blocks of the settings, then those of members; what stands beside them becomes a block of its own."""
     yield "study", {name: value for name, value in sorted(settings.items()) if not isinstance(value, Mapping)}
     for name, value in sorted(settings.items()):
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name != MEMBERS:
             yield name, value
+    for member, blocks in settings.get(MEMBERS, {}).items():
+        yield from ((f"{member}: {block}", values) for block, values in sorted(blocks.items()))
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from skinbit.matching.judging import GROUP_FIGURES
-from skinbit.params import ArtifactKind, Parameters
+from skinbit.params import ArtifactKind, Parameters, setup_of
 from skinbit.tracking.messages import STUDY, Artifact, Content, Metric, PlannedRun
 
 HASHED = {"image_index": "data_hash", "split": "split_hash"}
@@ -108,15 +108,21 @@ def _expected(outputs: Collection[str], parameters: Parameters, kinds: Collectio
 
 
 def _tags(experiment: str, fold: str, parameters: Parameters) -> dict[str, str]:
-    entry = parameters.experiments[experiment]
-    is_frozen = not entry.is_trained or parameters.backbone_of(experiment).frozen
+    backbone, loss = setup_of(experiment, parameters.experiments)
     place = {"level": "fold", "fold": fold.removeprefix("fold_")} if fold else {"level": "experiment"}
     return place | {
         "experiment": experiment,
-        "backbone": entry.backbone,
-        "loss": entry.loss,
-        "frozen": str(is_frozen).lower(),
+        "backbone": backbone,
+        "loss": loss,
+        "frozen": str(_is_frozen(experiment, parameters)).lower(),
     }
+
+
+def _is_frozen(experiment: str, parameters: Parameters) -> bool:
+    entry = parameters.experiments[experiment]
+    if entry.is_combination:
+        return all(_is_frozen(member, parameters) for member in entry.combine)
+    return not entry.is_trained or parameters.backbone_of(experiment).frozen
 
 
 def study_parameters(parameters: Parameters) -> dict[str, str]:
@@ -137,13 +143,20 @@ def experiment_parameters(experiment: str, parameters: Parameters) -> dict[str, 
     Returns:
         The entries of ``resolved_config.yaml`` but those of ``compute``, which the file itself adds.
     """
+    return flatten(_settings(experiment, parameters))
+
+
+def _settings(experiment: str, parameters: Parameters) -> dict[str, Any]:
     entry = parameters.experiments[experiment]
-    own = entry.settings(parameters.backbones[entry.backbone], parameters.training, parameters.losses)
+    if entry.is_combination:
+        own = entry.combined_settings({member: _settings(member, parameters) for member in entry.combine})
+    else:
+        own = entry.settings(parameters.backbones[str(entry.backbone)], parameters.training, parameters.losses)
     similarity = parameters.similarity_of(experiment)
     blocks = {"similarity": similarity} | ({"geometry": parameters.geometry} if similarity.verification else {})
     blocks |= {name: getattr(parameters, name) for name in ("data", "split", "evaluation", "loader")}
     shared = {name: block.model_dump(mode="json") for name, block in blocks.items()}
-    return flatten(own | shared | {"folds": list(parameters.study.folds), "seed": parameters.seed})
+    return own | shared | {"folds": list(parameters.study.folds), "seed": parameters.seed}
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, str]:

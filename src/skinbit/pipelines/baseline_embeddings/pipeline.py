@@ -27,7 +27,8 @@ _KEYPOINT_SETTINGS = ("params:geometry", "params:data", "params:compute")
 def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire what every backbone in use is asked for, and the embeddings of every baseline and fold."""
     users: dict[str, list[str]] = {}
-    for experiment in parameters.study.experiments:
+    models = [name for name in parameters.running if not parameters.experiments[name].is_combination]
+    for experiment in models:
         users.setdefault(parameters.features_of(experiment), []).append(experiment)
     shared = Pipeline(
         [
@@ -38,10 +39,10 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         namespace="baseline_embeddings",
         prefix_datasets_with_namespace=False,
     )
-    if any(parameters.similarity_of(name).verification for name in parameters.study.experiments):
+    if any(parameters.similarity_of(name).verification for name in parameters.running):
         nodes = [_keypoints(), *([_distractor_keypoints()] if parameters.has_distractors else [])]
         shared += Pipeline(nodes, namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
-    baselines = [name for name in parameters.study.experiments if not parameters.experiments[name].is_trained]
+    baselines = [name for name in models if not parameters.experiments[name].is_trained]
     return sum((_embedding_pipeline(name, parameters) for name in baselines), shared)
 
 

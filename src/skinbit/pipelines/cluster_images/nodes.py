@@ -12,6 +12,7 @@ from skinbit.data.images import ImageFolder, Unreadable, check_images, try_image
 from skinbit.data.metadata import ROW, find_row_problems
 from skinbit.data.problems import Problem, raise_errors, tabulate_problems
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
+from skinbit.embedding.combination import members_of
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
 from skinbit.matching.grouping import (
@@ -75,13 +76,14 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
             '"cluster.images=FOLDER,cluster.experiment=NAME" (or cluster.checkpoint=FILE).'
         )
     checkpoint = checkpoint_files(cluster.checkpoint)
-    if not checkpoint.header["holds_backbone"]:
+    if not checkpoint.header.get("holds_backbone", True):
         raise InputError(
             f"{cluster.checkpoint} holds a fold's head without its frozen backbone.\n"
             "  Remedy: name the final model's checkpoint, or cluster.experiment and cluster.fold instead."
         )
     try:
-        rebuild_model(checkpoint)
+        for member in members_of(checkpoint):
+            rebuild_model(member)
     except InputError as error:
         raise InputError(f"{cluster.checkpoint} cannot be used. {error.message}") from error
     return checkpoint
@@ -614,8 +616,9 @@ def _links(records: list[dict[str, Any]], megabytes: float) -> dict[int, tuple["
 
 
 def _settings(document: dict[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
-    header = checkpoint.header
-    method, model = METHODS[document["method"]], f"{header['backbone']['model']}, {header['loss']}"
+    headers = [member.header for member in members_of(checkpoint)]
+    model = " + ".join(f"{header['backbone']['model']}, {header['loss']}" for header in headers)
+    method = METHODS[document["method"]]
     if document["cut"] is None:
         return {"model": model, "method": f"{method.title.lower()}, which needs no cut"}
     return {

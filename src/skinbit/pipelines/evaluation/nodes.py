@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skinbit.embedding import combination
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
@@ -67,6 +68,7 @@ from skinbit.params import (
     SplitParams,
     StudyParams,
     TrainingBlock,
+    setup_of,
 )
 from skinbit.report.console import describe_cuts
 
@@ -74,6 +76,22 @@ logger = logging.getLogger(__name__)
 
 CURVE_POINTS = 400
 """Points per fold and method in a summary: more than a screen shows."""
+
+
+def combine_embeddings(*members: Embeddings, shares: tuple[float, ...]) -> Embeddings:
+    """Combine the embeddings of several experiments: cosines become the mean of theirs.
+
+    Args:
+        members: Of the same images.
+        shares: Of each in that mean.
+
+    Returns:
+        One embedding per image.
+
+    Raises:
+        InputError: If the members are not of the same images.
+    """
+    return combination.combine_embeddings(members, shares)
 
 
 def compare_keypoints(
@@ -538,15 +556,65 @@ def resolve_config(
     Returns:
         Plain values, ready for YAML.
     """
+    own = experiment.similarity_params(similarity)
+    shared = _shared_settings(own, data, split, evaluation, geometry, loader, compute, study, seed)
+    return shared | experiment.settings(backbone, training, losses)
+
+
+def resolve_combination(
+    experiment: ExperimentParams,
+    data: DataParams,
+    split: SplitParams,
+    evaluation: EvaluationParams,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    study: StudyParams,
+    seed: int,
+    *members: dict[str, Any],
+) -> dict[str, Any]:
+    """Write down every value that a combination runs with, those of its members included.
+
+    Args:
+        experiment: Its entry.
+        data: Which lesions take part.
+        split: How they are dealt.
+        evaluation: Searched ranges.
+        similarity: What makes similarities, before its overrides.
+        geometry: How keypoints are compared.
+        loader: Batch size.
+        compute: Device, precision, threads; ``auto`` and 0 are resolved.
+        study: The folds that run.
+        seed: The seed.
+        members: What :func:`resolve_config` gives for each, in the order of the entry.
+
+    Returns:
+        Plain values, ready for YAML.
+    """
+    own = experiment.similarity_params(similarity)
+    shared = _shared_settings(own, data, split, evaluation, geometry, loader, compute, study, seed)
+    return shared | experiment.combined_settings(dict(zip(experiment.combine, members, strict=True)))
+
+
+def _shared_settings(
+    own: SimilarityParams,
+    data: DataParams,
+    split: SplitParams,
+    evaluation: EvaluationParams,
+    geometry: GeometryParams,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    study: StudyParams,
+    seed: int,
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     from skinbit.embedding.compute import resolve_compute
 
-    own = experiment.similarity_params(similarity)
-    shared: dict[str, Block] = {"data": data, "split": split, "evaluation": evaluation, "loader": loader}
-    shared |= {"similarity": own} | ({"geometry": geometry} if own.verification else {})
-    plain = {name: block.model_dump(mode="json") for name, block in shared.items()}
-    plain |= experiment.settings(backbone, training, losses)
+    blocks: dict[str, Block] = {"data": data, "split": split, "evaluation": evaluation, "loader": loader}
+    blocks |= {"similarity": own} | ({"geometry": geometry} if own.verification else {})
+    plain = {name: block.model_dump(mode="json") for name, block in blocks.items()}
     return plain | {"compute": asdict(resolve_compute(compute)), "folds": list(study.folds), "seed": seed}
 
 
@@ -617,22 +685,21 @@ def list_software(lock_file: str | None) -> dict[str, Any]:
     return {"versions": software_versions(), "uv_lock_sha256": lock_file}
 
 
-def make_leaderboard(study: StudyParams, experiments: dict[str, Any], *documents: Any) -> pd.DataFrame:
+def make_leaderboard(experiments: dict[str, Any], *documents: Any, names: tuple[str, ...]) -> pd.DataFrame:
     """Order the experiments of the study, and say how sure their order is.
 
     Args:
-        study: The experiments that run.
         experiments: All declared entries.
-        documents: Results of every experiment, then its summary, in the order of ``study.experiments``.
+        documents: Results of every experiment, then its summary, in the order of their names.
+        names: Of the experiments that run.
 
     Returns:
         The leaderboard.
     """
-    n_experiments = len(study.experiments)
-    results = dict(zip(study.experiments, documents[:n_experiments], strict=True))
-    summaries = dict(zip(study.experiments, documents[n_experiments:], strict=True))
-    entries = {name: ExperimentParams.model_validate(experiments[name]) for name in study.experiments}
-    settings = {name: (entry.backbone, str(entry.loss)) for name, entry in entries.items()}
+    results = dict(zip(names, documents[: len(names)], strict=True))
+    summaries = dict(zip(names, documents[len(names) :], strict=True))
+    entries = {name: ExperimentParams.model_validate(entry) for name, entry in experiments.items()}
+    settings = {name: setup_of(name, entries) for name in names}
     resampled = {name: summary["resampled_f1"]["cosine"] for name, summary in summaries.items()}
     return add_gaps(rank_experiments(results, settings), resampled)
 
@@ -644,16 +711,18 @@ def write_report(
     rejected: pd.DataFrame,
     audit: dict[str, Any],
     *summaries: dict[str, Any],
+    names: tuple[str, ...],
 ) -> str:
     """Put the whole study on one page.
 
     Args:
-        study: The experiments and folds that run.
+        study: The folds that run.
         leaderboard: From :func:`make_leaderboard`.
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
         audit: Summary of an audit; empty where none was made.
-        summaries: Of every experiment, in the order of ``study.experiments``.
+        summaries: Of every experiment, in the order of their names.
+        names: Of the experiments that run.
 
     Returns:
         An HTML page.
@@ -663,6 +732,6 @@ def write_report(
     from skinbit.report.pages import render_page
     from skinbit.report.study import prepare_report
 
-    by_name = dict(zip(study.experiments, summaries, strict=True))
+    by_name = dict(zip(names, summaries, strict=True))
     report = prepare_report(leaderboard, split, rejected, by_name, study.folds)
     return render_page("report.html.j2", report=report, audit=prepare_audit(audit, hash_split(split)))

@@ -1,6 +1,8 @@
 """evaluation: embeddings of every fold -> figures; per experiment its results; over all the leaderboard."""
 
+from collections.abc import Callable
 from functools import partial, update_wrapper
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
@@ -9,6 +11,7 @@ from skinbit.pipelines.evaluation.nodes import (
     add_test_results,
     calibrate_similarities,
     collect_results,
+    combine_embeddings,
     compare_keypoints,
     compare_keypoints_among,
     evaluate_embeddings,
@@ -19,6 +22,7 @@ from skinbit.pipelines.evaluation.nodes import (
     make_leaderboard,
     plot_f1,
     plot_training,
+    resolve_combination,
     resolve_config,
     summarise_experiment,
     write_parameters,
@@ -42,15 +46,17 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
     Returns:
         The pipeline.
     """
-    experiments = parameters.study.experiments
+    experiments = parameters.running
     evaluated = sum((_experiment(name, parameters) for name in experiments), Pipeline([]))
     reports = [node for name in experiments for node in _plots(name, parameters)]
     if with_leaderboard:
         results, summaries = ([f"{name}.{kind}" for name in experiments] for kind in ("results", "summary"))
-        inputs = ["params:study", "params:experiments", *results, *summaries]
-        reports.append(Node(make_leaderboard, inputs, "leaderboard", name="make_leaderboard"))
+        make = update_wrapper(partial(make_leaderboard, names=experiments), make_leaderboard)
+        inputs = ["params:experiments", *results, *summaries]
+        reports.append(Node(make, inputs, "leaderboard", name="make_leaderboard"))
         pages = ["params:study", "leaderboard", "split", "rejected", "audit_summary", *summaries]
-        reports.append(Node(write_report, pages, "report", name="write_report"))
+        write = update_wrapper(partial(write_report, names=experiments), write_report)
+        reports.append(Node(write, pages, "report", name="write_report"))
         blocks = [f"params:{block}" for block in _BLOCKS]
         reports.append(Node(write_parameters, blocks, "study_parameters", name="write_parameters"))
         reports.append(Node(list_software, "lock_file", "study_software", name="list_software"))
@@ -77,8 +83,34 @@ def _experiment(name: str, parameters: Parameters) -> Pipeline:
     verified = [_verify(name, fold) for fold in folds if parameters.similarity_of(name).verification]
     if verified and parameters.has_distractors:
         verified += [_verify_among(name, fold) for fold in folds]
+    if parameters.experiments[name].is_combination:
+        verified += [_combine(name, fold, parameters) for fold in folds]
     evaluated = sum((_evaluate(name, fold, parameters) for fold in folds), sum(verified, Pipeline([])))
     return evaluated + _collection(name, parameters)
+
+
+def _combine(name: str, fold: int, parameters: Parameters) -> Pipeline:
+    kinds = ["embeddings", *(["distractor_embeddings"] if parameters.has_distractors else [])]
+    return sum((combination(name, f"fold_{fold}", kind, parameters) for kind in kinds), Pipeline([]))
+
+
+def combination(name: str, subset: str, kind: str, parameters: Parameters) -> Pipeline:
+    """Wire what combines the embeddings of an experiment's members.
+
+    Args:
+        name: Of the combination.
+        subset: ``fold_<k>`` or ``final``.
+        kind: ``embeddings`` or ``distractor_embeddings``.
+        parameters: Name its members.
+
+    Returns:
+        One node.
+    """
+    entry = parameters.experiments[name]
+    members = [f"{member}.{subset}.{kind}" for member in entry.combine]
+    combine = update_wrapper(partial(combine_embeddings, shares=entry.member_shares), combine_embeddings)
+    node = Node(combine, members, kind, name=f"combine_{kind}")
+    return Pipeline([node], namespace=f"{name}.{subset}", inputs=set(members))
 
 
 def _verify(experiment: str, fold: int) -> Pipeline:
@@ -131,10 +163,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
         histories = []
     has_test = parameters.split.use_train_test_split
     collected = f"{name}.cross_validation" if has_test else f"{name}.results"
-    blocks = ["training", "losses", "data", "split", "evaluation", "similarity", "geometry"]
-    blocks += ["loader", "compute", "study", "seed"]
     entry = f"params:experiments.{name}"
-    settings = [f"params:backbones.{parameters.experiments[name].backbone}", entry]
     similarity = parameters.similarity_of(name)
     shortlists = [f"{fold}.shortlist" for fold in folds if similarity.verification]
     calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
@@ -173,13 +202,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
             name="summarise_experiment",
             namespace=name,
         ),
-        Node(
-            resolve_config,
-            [*settings, *(f"params:{block}" for block in blocks)],
-            f"{name}.resolved_config",
-            name="resolve_config",
-            namespace=name,
-        ),
+        _resolution(name, parameters),
     ]
     if parameters.has_distractors:
         nodes.append(_judge_among_distractors(name, parameters))
@@ -192,6 +215,19 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
         inputs = [collected, f"{name}.operating_points", f"{name}.final.results", "params:evaluation"]
         nodes.append(Node(add_test_results, inputs, f"{name}.results", name="add_test_results", namespace=name))
     return Pipeline(nodes)
+
+
+def _resolution(name: str, parameters: Parameters) -> Node:
+    entry = parameters.experiments[name]
+    shared = ["data", "split", "evaluation", "similarity", "geometry", "loader", "compute", "study", "seed"]
+    if entry.is_combination:
+        blocks, members = [f"experiments.{name}", *shared], [f"{member}.resolved_config" for member in entry.combine]
+        resolve: Callable[..., Any] = resolve_combination
+    else:
+        blocks, members = [f"backbones.{entry.backbone}", f"experiments.{name}", "training", "losses", *shared], []
+        resolve = resolve_config
+    inputs = [*(f"params:{block}" for block in blocks), *members]
+    return Node(resolve, inputs, f"{name}.resolved_config", name=resolve.__name__, namespace=name)
 
 
 def _judge_among_distractors(name: str, parameters: Parameters) -> Node:

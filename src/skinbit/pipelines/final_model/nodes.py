@@ -17,6 +17,7 @@ from skinbit.embedding.checkpoints import (
     with_backbone,
     with_cuts,
 )
+from skinbit.embedding.combination import combine_checkpoints
 from skinbit.embedding.embeddings import fit_to_training_lesions, lesions_of
 from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
@@ -341,6 +342,29 @@ def _with_average_epoch(recipe: "Recipe", cross_validation: pd.DataFrame) -> "Re
 def _with_average_cuts(checkpoint: Checkpoint, cross_validation: pd.DataFrame, matching: dict[str, Any]) -> Checkpoint:
     average = cross_validation.set_index("metric")["mean"]
     return with_cuts(checkpoint, {cut: float(average[cut]) for cut in CUTS.values()}, matching)
+
+
+def package_combination(
+    cross_validation: pd.DataFrame,
+    matching: dict[str, Any],
+    *checkpoints: Checkpoint,
+    names: tuple[str, ...],
+    shares: tuple[float, ...],
+) -> Checkpoint:
+    """Put the final models of a combination's members and the averaged cuts into one checkpoint.
+
+    Args:
+        cross_validation: ``metric, …, mean`` of the combination.
+        matching: What its folds would choose for a pool of any size, and what makes similarities.
+        checkpoints: Of the members.
+        names: Of the members.
+        shares: Of each in the mean of the cosines.
+
+    Returns:
+        All weights; the header rebuilds every model without any other file.
+    """
+    combined = combine_checkpoints(dict(zip(names, checkpoints, strict=True)), shares)
+    return _with_average_cuts(combined, cross_validation, matching)
 
 
 def package_model(

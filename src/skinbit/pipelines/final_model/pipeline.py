@@ -7,12 +7,14 @@ from kedro.pipeline import Node, Pipeline
 from skinbit.matching.methods import PAGED
 from skinbit.params import Parameters
 from skinbit.pipelines.evaluation.nodes import compare_keypoints
+from skinbit.pipelines.evaluation.pipeline import combination
 from skinbit.pipelines.final_model.nodes import (
     draw_matches,
     evaluate_test,
     fine_tune_final,
     list_mistakes,
     make_test_thumbnails,
+    package_combination,
     package_model,
     show_mistakes,
     train_final_head,
@@ -26,13 +28,14 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     if parameters.split.use_train_test_split:
         inputs = ["images", "split", "params:data", "params:report"]
         shared.append(Node(make_test_thumbnails, inputs, "thumbnails", name="make_test_thumbnails"))
-    return sum((_final(name, parameters) for name in parameters.study.experiments), Pipeline(shared))
+    return sum((_final(name, parameters) for name in parameters.running), Pipeline(shared))
 
 
 def _final(name: str, parameters: Parameters) -> Pipeline:
     has_test = parameters.split.use_train_test_split
     collected = f"{name}.cross_validation" if has_test else f"{name}.results"
-    make = _training if parameters.experiments[name].is_trained else _baseline
+    entry = parameters.experiments[name]
+    make = _training if entry.is_trained else _combination if entry.is_combination else _baseline
     node, datasets, settings = make(name, collected, parameters)
     nodes = [node]
     if has_test:
@@ -46,7 +49,10 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
         nodes.append(Node(evaluate_test, inputs, "results", name="evaluate_test"))
         datasets, settings = datasets | {"split"}, {*settings, "params:evaluation", "params:seed"}
     final = Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=set(settings))
-    return final + _mistakes(name, parameters) if has_test else final
+    if not has_test:
+        return final
+    combined = combination(name, "final", "embeddings", parameters) if entry.is_combination else Pipeline([])
+    return combined + final + _mistakes(name, parameters)
 
 
 def _mistakes(name: str, parameters: Parameters) -> Pipeline:
@@ -90,6 +96,17 @@ def _baseline(name: str, collected: str, parameters: Parameters) -> tuple[Node, 
     inputs = [*settings, *chosen, "params:seed", *fitted_on]
     node = Node(package_model, inputs, "checkpoint", name="package_model")
     return node, {*chosen, *fitted_on}, {*settings, "params:seed"}
+
+
+def _combination(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
+    entry = parameters.experiments[name]
+    inputs = [collected, f"{name}.matching", *(f"{member}.final.checkpoint" for member in entry.combine)]
+    package = partial(package_combination, names=entry.combine, shares=entry.member_shares)
+    return (
+        Node(update_wrapper(package, package_combination), inputs, "checkpoint", name="package_combination"),
+        set(inputs),
+        set(),
+    )
 
 
 def _training(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:

@@ -205,7 +205,7 @@ def make_recipe(
     return Recipe(
         name=name,
         backbone=settings,
-        loss_name=experiment.loss,
+        loss_name=str(experiment.loss),
         loss=experiment.loss_params(losses),
         training=experiment.training_params(training, settings.frozen),
         augmentation=training.augmentation,

@@ -17,7 +17,7 @@ PARAMETERS = ("training", "losses", "evaluation", "compute", "seed")
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the trainings of every trained experiment; baselines have none."""
-    trained = [name for name in parameters.study.experiments if parameters.experiments[name].is_trained]
+    trained = [name for name in parameters.running if parameters.experiments[name].is_trained]
     folds = parameters.study.folds
     trainings = sum((_training(name, fold, parameters) for name in trained for fold in folds), Pipeline([]))
     if not parameters.has_distractors:

@@ -1,0 +1,201 @@
+"""An experiment that combines the embeddings of others, end to end."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.datasets.files import unpack_header
+from skinbit.matching.evaluation import evaluate_similarities
+from skinbit.matching.pairs import cosine_similarities
+from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
+from skinbit.params import EvaluationParams, ExperimentParams, RerankingParams, SimilarityParams, WhiteningParams
+
+MEMBERS = ("head", "whitened")
+EXPERIMENTS = {
+    "head": {"backbone": "vit", "loss": "contrastive"},
+    "whitened": {"backbone": "resnet", "loss": "baseline", "similarity": {"whitening": {"kind": "pca", "dim": 16}}},
+    "both": {"combine": [*MEMBERS], "shares": [2, 1], "similarity": {"verification": True}},
+}
+FOLDS = (0, 1)
+STUDY = {"sample_data": False, "experiments": "both", "folds": "0+1"}
+SMALL = {
+    "split": {"n_folds": 2},
+    "loader": {"workers": 0},
+    "compute": {"threads": 1},
+    "evaluation": {"distractors": 6},
+    "experiments": EXPERIMENTS,
+    "training": {"frozen": {"epochs": 2, "views": 3}},
+}
+
+
+@pytest.fixture(scope="module")
+def archive(photographs, tmp_path_factory):
+    """The photographs, but of a third of the lesions one only."""
+    folder = tmp_path_factory.mktemp("archive")
+    (folder / "images").symlink_to(photographs / "images")
+    metadata = pd.read_csv(photographs / "data.csv", dtype=str)
+    lesions = sorted(metadata["lesion_id"].unique())
+    is_later = metadata["lesion_id"].isin(lesions[::3]) & metadata["lesion_id"].duplicated()
+    metadata[~is_later].to_csv(folder / "data.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def study(make_project, archive):
+    """A study that lists the combination alone; never changed but by cluster_images."""
+    project = make_project()
+    project.run(study=STUDY, **SMALL)
+    project.first = project.outputs()
+    return project
+
+
+def table(project, path):
+    ids = ("image_id", "lesion_id", "image_a", "image_b")
+    return pd.read_csv(project.root / "data/demo" / path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
+
+
+def embeddings(project, experiment, subset, kind="embeddings"):
+    path = project.root / f"data/demo/07_model_output/{experiment}/{subset}/{kind}.safetensors"
+    return EmbeddingsDataset(filepath=str(path)).load()
+
+
+class TestStudy:
+    @pytest.mark.parametrize(
+        ("subset", "kind"),
+        [
+            *((f"fold_{fold}", kind) for fold in FOLDS for kind in ("embeddings", "distractor_embeddings")),
+            ("final", "embeddings"),
+        ],
+    )
+    def test_cosines_are_the_weighted_mean_of_the_members_cosines(self, study, subset, kind):
+        combined, *members = (embeddings(study, name, subset, kind) for name in ("both", *MEMBERS))
+        assert {member.image_ids for member in members} == {combined.image_ids}
+        expected = np.average([cosine_similarities(member.values) for member in members], axis=0, weights=[2, 1])
+        np.testing.assert_allclose(cosine_similarities(combined.values), expected, atol=2e-6)
+
+    def test_a_fold_is_judged_on_calibrated_similarities_of_the_combined_embeddings(self, study):
+        split = table(study, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
+        calibrations = json.loads((study.root / "data/demo/08_reporting/both/calibration.json").read_text())
+        for fold in FOLDS:
+            embedded = embeddings(study, "both", f"fold_{fold}")
+            listed = table(study, f"07_model_output/both/fold_{fold}/shortlist.csv")
+            similarities = pool_similarities(
+                embedded.values,
+                SimilarityParams(verification=True),
+                read_shortlist(listed, embedded.image_ids),
+                read_calibration(calibrations[str(fold)]),
+            )
+            lesions = split[list(embedded.image_ids)].tolist()
+            expected = evaluate_similarities(similarities, lesions, EvaluationParams()).metrics
+            reported = pd.read_csv(study.root / f"data/demo/08_reporting/both/fold_{fold}/results.csv")
+            found = reported.set_index("metric")["value"]
+            assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+    def test_members_run_although_the_study_lists_the_combination_alone(self, study):
+        board = table(study, "08_reporting/leaderboard.csv").set_index("experiment")
+        assert set(board.index) == {"both", *MEMBERS}
+        assert board.loc["both", ["backbone", "loss"]].tolist() == ["vit+resnet", "contrastive+baseline"]
+        assert board.loc["head", ["backbone", "loss"]].tolist() == ["vit", "contrastive"]
+
+    def test_figures_among_distractors_and_of_the_test_subset_are_there(self, study):
+        results = table(study, "08_reporting/both/results.csv").set_index("metric")
+        columns = ["fold_0", "fold_1"]
+        assert results.loc["cosine_f1_distractors", columns].astype(float).between(0, 1).all()
+        assert results.loc[["cosine_f1", "dbscan_f1", "average_f1"], "test"].astype(float).between(0, 1).all()
+
+    def test_its_resolved_configuration_names_all_that_its_embeddings_rest_on(self, study):
+        folder = study.root / "data/demo/08_reporting"
+        config, *members = (
+            yaml.safe_load((folder / name / "resolved_config.yaml").read_text()) for name in ("both", *MEMBERS)
+        )
+        assert (config["experiment"]["combine"], config["experiment"]["shares"]) == ([*MEMBERS], [2.0, 1.0])
+        assert config["similarity"]["verification"] is True
+        for name, member in zip(MEMBERS, members, strict=True):
+            own = config["members"][name]
+            assert own["backbone"] == member["backbone"]
+            assert own["similarity"]["whitening"] == member["similarity"]["whitening"]
+        assert config["members"]["head"]["training"] == members[0]["training"]
+
+    def test_the_pages_show_it(self, study):
+        folder = study.root / "data/demo/08_reporting"
+        report = (folder / "report.html").read_text()
+        assert "vit+resnet, contrastive+baseline" in report
+        for block in ("head: training", "whitened: backbone", "whitened: similarity"):
+            assert f"<h4>{block}</h4>" in report
+        for method in ("cosine", "dbscan"):
+            assert f'href="both/misclassifications_{method}.html"' in report
+            assert (folder / f"both/misclassifications_{method}.html").exists()
+        assert (folder / "both/match_drawings.json").exists()
+
+    def test_the_same_seed_gives_the_same_bytes_and_a_member_that_changes_changes_it(self, study, make_project):
+        again = make_project()
+        again.run(study=STUDY, **SMALL)
+        first, second = study.first, again.outputs()
+        assert [path for path in first if second[path] != first[path]] == []
+        fewer = {**EXPERIMENTS["whitened"], "similarity": {"whitening": {"kind": "pca", "dim": 12}}}
+        again.run(only_missing=True, study=STUDY, **{**SMALL, "experiments": {**EXPERIMENTS, "whitened": fewer}})
+        changed = {path for path, content in again.outputs().items() if content != second[path]}
+        vectors = {path for path in changed if path.endswith("/embeddings.safetensors")}
+        subsets = ("fold_0", "fold_1", "final")
+        expected = {f"07_model_output/{name}/{subset}" for name in ("both", "whitened") for subset in subsets}
+        assert vectors == {f"{folder}/embeddings.safetensors" for folder in expected}
+        assert "06_models/both/final/best.safetensors" in changed
+        assert not [path for path in changed if "/head/" in path]
+
+    def test_its_pipeline_needs_nothing_that_the_study_has_not_made(self, study, caplog):
+        study.run(pipelines=("both",), only_missing=True, study=STUDY, **SMALL)
+        assert "both combines head + whitened, which run too" in caplog.text
+        assert "nodes run" not in caplog.text
+
+
+class TestParameters:
+    def test_embeddings_that_are_whitened_in_every_experiment_are_not_whitened_once_more(self):
+        everywhere = SimilarityParams(whitening=WhiteningParams())
+        entry = ExperimentParams(combine=("a", "b"), similarity={"reranking": {"k1": 3}})
+        assert entry.similarity_params(everywhere).whitening is None
+        assert entry.similarity_params(everywhere).reranking == RerankingParams(k1=3)
+        assert ExperimentParams(backbone="vit", loss="baseline").similarity_params(everywhere) == everywhere
+
+
+class TestFinalModel:
+    def test_holds_the_models_of_its_members_and_how_to_match(self, study):
+        path = study.root / "data/demo/06_models/both/final/best.safetensors"
+        header = unpack_header(path.read_bytes())
+        assert (header["combine"], header["shares"]) == ([*MEMBERS], [2.0, 1.0])
+        assert [member["backbone"]["model"] for member in header["members"]] == ["test_vit", "test_resnet"]
+        assert header["matching"]["similarity"]["verification"] is True
+
+    @pytest.mark.parametrize("place", ["experiment", "checkpoint"])
+    def test_one_file_groups_the_test_photographs_with_exactly_the_reported_f1(
+        self, study, photographs, tmp_path, place
+    ):
+        split = table(study, "02_intermediate/split.csv")
+        test = split[split["fold"] == -1].set_index("image_id")["lesion_id"]
+        folder = tmp_path / "new"
+        folder.mkdir()
+        for image_id in test.index:
+            shutil.copy(photographs / "images" / f"{image_id}.jpg", folder)
+        model = "both"
+        if place == "checkpoint":
+            model = str(shutil.copy(study.root / "data/demo/06_models/both/final/best.safetensors", tmp_path))
+        cluster = {"images": str(folder), place: model, "method": "average"}
+        study.run(pipelines=("cluster_images",), study=STUDY, cluster=cluster, **SMALL)
+        groups = table(study, "07_model_output/clusters/clustered_images.csv").set_index("image_id")["cluster_id"]
+        same_group = groups.to_numpy()[:, None] == groups.to_numpy()[None, :]
+        lesions = test[groups.index].to_numpy()
+        same_lesion = lesions[:, None] == lesions[None, :]
+        pairs = np.triu(np.ones_like(same_group), 1)
+        n_true, n_predicted, n_positive = (
+            (chosen & pairs).sum() for chosen in (same_group & same_lesion, same_group, same_lesion)
+        )
+        reported = table(study, "08_reporting/both/results.csv").set_index("metric")["test"]
+        assert 2 * n_true / (n_predicted + n_positive) == pytest.approx(float(reported["average_f1"]), abs=1e-12)
+        page = (study.root / "data/demo/07_model_output/clusters/clusters.html").read_text()
+        assert "test_vit, contrastive + test_resnet, baseline" in page
