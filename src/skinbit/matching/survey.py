@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinbit.matching.blocks import BLOCK_BYTES, Tile, similarities_of_pairs, similarity_tiles
+from skinbit.matching.blocks import BLOCK_BYTES, Images, Tile, similarities_of_pairs, similarity_tiles
 from skinbit.matching.clustering import components
 from skinbit.matching.metrics import chance_of_partner, precision_of_partners
 from skinbit.matching.neighbours import MOST_PAIRS, NearPairs, NeighbourGraph
@@ -52,22 +52,22 @@ class PositivePairs:
     similarities: FloatArray
 
 
-def find_positives(embeddings: FloatArray, labels: LabelArray) -> PositivePairs:
+def find_positives(images: Images, labels: LabelArray) -> PositivePairs:
     """Compare the images of each lesion.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         labels: ``(n,)``, the lesion of each image.
 
     Returns:
         All positive pairs.
     """
     pairs = positive_pairs(labels)
-    return PositivePairs(pairs, similarities_of_pairs(embeddings, pairs))
+    return PositivePairs(pairs, similarities_of_pairs(images, pairs))
 
 
 def survey_pairs(
-    embeddings: FloatArray,
+    images: Images,
     positives: PositivePairs,
     floor: float,
     counted: FloatArray,
@@ -77,7 +77,7 @@ def survey_pairs(
     """Look at every pair of images once.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         positives: From :func:`find_positives`.
         floor: Pairs with at least this similarity are kept.
         counted: ``(m,)`` float32, ascending: at these, too, pairs are counted.
@@ -87,18 +87,16 @@ def survey_pairs(
     Returns:
         What was seen.
     """
-    n_images = len(embeddings)
+    n_images = len(images)
     values, n_positives_at = np.unique(positives.similarities, return_counts=True)
     asked = np.union1d(values, counted)
     near, counter = NearPairs(floor, most_pairs), PairCounter(asked)
     ranks, mutual = PartnerRanks(n_images, positives), MutualPairs(n_images)
-    for tile in similarity_tiles(embeddings, block_bytes, "pairs"):
+    for tile in similarity_tiles(images, block_bytes, "pairs"):
         near.add(tile)
         counter.add(tile.pairs())
         mutual.add(tile)
-        ranks.add(tile.first_row, tile.similarities)
-        if not tile.is_diagonal:
-            ranks.add(tile.first_column, np.ascontiguousarray(tile.similarities.T))
+        ranks.add_tile(tile)
     n_at_least, n_above = counter.counts()
     own, others = np.searchsorted(asked, values), np.searchsorted(asked, counted)
     n_pairs = n_images * (n_images - 1) // 2
@@ -132,6 +130,12 @@ class PartnerRanks:
         self._starts = np.append(0, np.cumsum(self._n_partners))
         self._n_at_least = np.zeros(len(partners), dtype=np.int64)
         self._n_nearer = np.zeros(n_images, dtype=np.int64)  # than the most similar partner
+
+    def add_tile(self, tile: Tile) -> None:
+        """Count the similarities of a tile, for the images of its rows and of its columns."""
+        self.add(tile.first_row, tile.similarities)
+        if not tile.is_diagonal:
+            self.add(tile.first_column, np.ascontiguousarray(tile.similarities.T))
 
     def add(self, first_row: int, similarities: FloatArray) -> None:
         """Count some similarities of some images.
@@ -174,6 +178,24 @@ class PartnerRanks:
             return float("nan")
         own = [slice(self._starts[row], self._starts[row + 1]) for row in with_partner.tolist()]
         return float(np.mean([precision_of_partners(self._partners[one], self._n_at_least[one]) for one in own]))
+
+
+def recall_in_tiles(images: Images, labels: LabelArray, k: int, block_bytes: int = BLOCK_BYTES) -> float:
+    """Do as :func:`skinbit.matching.metrics.recall_at` without ever holding all pairs.
+
+    Args:
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
+        labels: ``(n,)``, the lesion of each image.
+        k: At least 1.
+        block_bytes: Memory for similarities at any moment; changes speed, never the figure.
+
+    Returns:
+        Recall@k.
+    """
+    ranks = PartnerRanks(len(images), find_positives(images, labels))
+    for tile in similarity_tiles(images, block_bytes, "nearest images"):
+        ranks.add_tile(tile)
+    return ranks.recall_at(k)
 
 
 def _count(is_counted: np.ndarray) -> LabelArray:
