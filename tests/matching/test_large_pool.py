@@ -16,11 +16,15 @@ from skinbit.matching.evaluation import evaluate_at
 from skinbit.matching.judging import among_distractors, judge_at
 from skinbit.matching.large_pool import LargePool, large_pool
 from skinbit.matching.methods import CUTS
+from skinbit.matching.metrics import recall_at_1
 from skinbit.matching.mistakes import find_mistakes
 from skinbit.matching.operating_points import operating_points
 from skinbit.matching.pairs import lesion_labels, positive_pairs, unit_vectors
 from skinbit.matching.pools import DISTRACTORS, fold_pools, threshold_curve
+from skinbit.matching.selection import select
 from skinbit.matching.similarity import NO_SHORTLIST, Shortlist, pool_similarities, similarities_in_memory
+from skinbit.matching.survey import best_f1_and_recall
+from skinbit.matching.verification import sweep_thresholds
 from skinbit.params import EvaluationParams, MemoryParams, RerankingParams, SimilarityParams
 
 CALIBRATION = Calibration("logistic", -9.0, 11.0, (0.7, 0.5, 0.6, 1.4, 2.0))
@@ -124,6 +128,13 @@ class TestFigures:
             for judged, similarities in ((wanted, matrix), (found, large))
         ]
         assert added[1] == pytest.approx(added[0], abs=0, nan_ok=True)
+
+    @given(pools())
+    def test_of_a_training_are_those_of_the_matrix(self, pool):
+        matrix, large, lesion_ids = pool
+        labels = lesion_labels(lesion_ids)
+        wanted = select(sweep_thresholds(matrix, labels)).f1, recall_at_1(matrix, labels)
+        assert np.array_equal(best_f1_and_recall(large, labels, block_bytes=2000), wanted, equal_nan=True)
 
     @given(pools(), st.floats(0, 1), st.integers(1, 6))
     def test_of_mistakes_are_those_of_the_matrix(self, pool, cut, max_pairs):

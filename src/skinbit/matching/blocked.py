@@ -34,9 +34,6 @@ _FIRST_AT_LEAST = 2_000
 _FIRST_PER_IMAGE = 80
 _GROWTH = 4
 
-_FIRST_PART = 8
-"""Of the near pairs that are held, a method first tries this part, then twice as many until its best cut is certain."""
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -47,11 +44,14 @@ class Limits:
         most_pairs: Near pairs held at most; where certainty takes more, methods stay uncertain.
         first_pairs: About so many are looked for at first, and four times as many again until all is certain. None: 80
             per image or positive pair.
+        first_part: Of the near pairs that are held, a method first tries this part, then twice as many until its best
+            cut is certain. 1: all; curves then reach farther.
     """
 
     block_bytes: int = BLOCK_BYTES
     most_pairs: int = MOST_PAIRS
     first_pairs: int | None = None
+    first_part: int = 8
 
 
 DEFAULT_LIMITS = Limits()
@@ -112,7 +112,8 @@ def evaluate_pool(
         return evaluate_similarities(similarities, lesion_ids, params, thresholds)
     defined = {method: cut for method, cut in given.items() if not np.isnan(cut)}
     asked = [threshold for threshold in thresholds if not np.isnan(threshold)]
-    found = evaluate_embeddings_in_blocks(similarities, lesion_ids, params, asked, defined)
+    # Cuts for smaller pools are looser than the best one here: the curves that they are chosen by shall reach far.
+    found = evaluate_embeddings_in_blocks(similarities, lesion_ids, params, asked, defined, Limits(first_part=1))
     _warn_of_uncertain(found.uncertain, len(lesion_ids))
     return found
 
@@ -181,7 +182,7 @@ def _search(
     n_wanted = limits.first_pairs or max(_FIRST_AT_LEAST, per_image)
     floor = estimate_floor(images, min(n_wanted, limits.most_pairs))
     survey = survey_pairs(images, subset.positives, floor, counted, limits.block_bytes, limits.most_pairs)
-    first_part = -(-len(survey.graph.pairs) // _FIRST_PART)
+    first_part = -(-len(survey.graph.pairs) // limits.first_part)
     judged = {method: _judge(method, survey.graph, subset, first_part) for method in methods}
     head = _head(survey, subset)
     while head is None or any(not found.is_certain for found in judged.values()):
@@ -241,6 +242,7 @@ class _Judged:
     choice: Choice
     reach: float
     is_certain: bool
+    is_whole: bool  # as far as cuts are searched
 
 
 def _judge(method: str, graph: NeighbourGraph, subset: _Subset, first_part: int) -> _Judged:
@@ -265,7 +267,8 @@ def _judge_part(method: str, graph: NeighbourGraph, subset: _Subset) -> _Judged:
     is_certain = subset.cuts.get(method, ALWAYS) <= reach and (
         graph.is_complete or _is_certain(tree, sweep, choice, graph.reach, subset)
     )
-    return _Judged(tree, sweep, choice, graph.reach, is_certain)
+    is_whole = graph.is_complete or params.eps_range[1] <= graph.reach
+    return _Judged(tree, sweep, choice, graph.reach, is_certain, is_whole)
 
 
 _TREES: Mapping[str, Callable[[NeighbourGraph, Images, int | None], MergeTree]] = {
@@ -349,7 +352,12 @@ def _evaluation(
     return Evaluation(
         metrics=metrics_of(choices, survey.ranking, figures, labels),
         sweeps=sweeps,
-        points={method: operating_points(sweeps[method], *ranges[method], len(labels)) for method in CUTS},
+        points={
+            method: operating_points(
+                sweeps[method], *ranges[method], len(labels), method not in judged or judged[method].is_whole
+            )
+            for method in CUTS
+        },
         clusters=clusters_at(judged["dbscan"].tree, choices["dbscan"].cut),
         reach={method: found.reach for method, found in judged.items()},
         uncertain=tuple(method for method, found in judged.items() if not found.is_certain),

@@ -73,12 +73,24 @@ def points_table(points: Mapping[str, OperatingPoints]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[_POINT_COLUMNS]
 
 
+def reach_metrics(points: Mapping[str, OperatingPoints]) -> dict[str, float]:
+    """Name the distances at which operating points end, of the methods whose curve does not go all the way.
+
+    Args:
+        points: Of each method that has a cut.
+
+    Returns:
+        ``<method>_reach``; empty as a rule.
+    """
+    return {f"{method}_reach": kept.reach for method, kept in points.items() if np.isfinite(kept.reach)}
+
+
 def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict[str, OperatingPoints]:
     """Rebuild operating points from their table.
 
     Args:
         table: From :func:`points_table`.
-        metrics: Of the subset they were found on.
+        metrics: Of the subset they were found on, with those of :func:`reach_metrics`.
 
     Returns:
         By method.
@@ -93,6 +105,7 @@ def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict
             n_positive_pairs,
             n_images,
             is_similarity=method == "cosine",
+            reach=metrics.get(f"{method}_reach", np.inf),
         )
         for method, rows in by_method.items()
     }

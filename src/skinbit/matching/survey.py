@@ -10,6 +10,7 @@ from skinbit.matching.metrics import chance_of_partner, precision_of_partners
 from skinbit.matching.neighbours import MOST_PAIRS, NearPairs, NeighbourGraph
 from skinbit.matching.pairs import FloatArray, LabelArray, positive_pairs
 from skinbit.matching.ranking import PairCounter, PairRanking
+from skinbit.matching.selection import pairwise_f1
 
 _FEW_PARTNERS = 8
 """An image with more partners has its similarities sorted: comparing them with each partner's would take longer."""
@@ -196,6 +197,28 @@ def recall_in_tiles(images: Images, labels: LabelArray, k: int, block_bytes: int
     for tile in similarity_tiles(images, block_bytes, "nearest images"):
         ranks.add_tile(tile)
     return ranks.recall_at(k)
+
+
+def best_f1_and_recall(images: Images, labels: LabelArray, block_bytes: int = BLOCK_BYTES) -> tuple[float, float]:
+    """Give F1 at the best of all thresholds, and recall@1, without ever holding all pairs.
+
+    The best threshold is one at which a positive pair enters: between these only false positives are added.
+
+    Args:
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
+        labels: ``(n,)``, the lesion of each image.
+        block_bytes: Memory for similarities at any moment; changes speed, never a figure.
+
+    Returns:
+        Both, in [0, 1]; NaN without a positive pair.
+    """
+    nothing = np.empty(0, dtype=np.float32)
+    seen = survey_pairs(images, find_positives(images, labels), 1.0, nothing, block_bytes)
+    if seen.ranking.n_positive_pairs == 0:
+        return float("nan"), float("nan")
+    tp = np.cumsum(seen.ranking.n_positives_at)
+    f1 = pairwise_f1(tp, seen.ranking.n_at_least - tp, seen.ranking.n_positive_pairs)
+    return float(f1.max()), seen.recall_at[1]
 
 
 def _count(is_counted: np.ndarray) -> LabelArray:

@@ -44,6 +44,7 @@ from skinbit.matching.results import (
     metric_table,
     points_table,
     rank_experiments,
+    reach_metrics,
     read_points_table,
     thin_curves,
 )
@@ -209,7 +210,8 @@ def evaluate_embeddings(
         fold: Which fold.
 
     Returns:
-        ``metric, value``, with the metric ``best_epoch`` where something was trained; the curves ``method, cut, tp, fp,
+        ``metric, value``, with the metric ``best_epoch`` where something was trained, and ``<method>_reach`` where the
+        curve of a method ends there; the curves ``method, cut, tp, fp,
         f1``; the cuts that are best for pools of some size, ``method, cut, tp, fp``; and ``image_id, lesion_id,
         cluster_id``.
 
@@ -224,6 +226,7 @@ def evaluate_embeddings(
     metrics = dict(found.metrics)
     if checkpoint is not None:
         metrics["best_epoch"] = float(checkpoint.header["epoch"])
+    metrics |= reach_metrics(found.points)
     return metric_table(metrics), curve_table(found.sweeps), points_table(found.points), clusters
 
 
