@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from skinbit.errors import InputError
-from skinbit.matching.blocked import evaluate_pool
+from skinbit.matching import verification
+from skinbit.matching.blocked import Limits, evaluate_embeddings_in_blocks, evaluate_pool
 from skinbit.matching.blocks import part_of, similarities_between, similarities_of_pairs, similarity_tiles, upper_rows
 from skinbit.matching.calibration import Calibration
 from skinbit.matching.evaluation import evaluate_at
@@ -128,6 +129,19 @@ class TestFigures:
             for judged, similarities in ((wanted, matrix), (found, large))
         ]
         assert added[1] == pytest.approx(added[0], abs=0, nan_ok=True)
+
+    @given(pools(least=5), st.integers(1, 60), st.sampled_from([1, 4]))
+    def test_of_an_evaluation_by_some_near_pairs_are_those_of_the_matrix(self, pool, first_pairs, first_part):
+        matrix, large, lesion_ids = pool
+        params = EvaluationParams(max_group_size=3)
+        limits = Limits(24 * 7**2, first_pairs=first_pairs, first_part=first_part)
+        with pytest.MonkeyPatch.context() as patch:  # pools of a few dozen images have few pairs
+            patch.setattr(verification, "_HEAD_AT_LEAST", 1)
+            patch.setattr(verification, "_HEAD_PER_POSITIVE", 1)
+            found = evaluate_embeddings_in_blocks(large, lesion_ids, params, limits=limits)
+        wanted = evaluate_pool(matrix, lesion_ids, params)
+        assert found.uncertain == ()
+        assert found.metrics == pytest.approx(wanted.metrics, abs=0, nan_ok=True)
 
     @given(pools())
     def test_of_a_training_are_those_of_the_matrix(self, pool):

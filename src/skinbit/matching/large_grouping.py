@@ -82,7 +82,7 @@ def group_large_pool(
         links, strengths = links_within(_merges(graph, pool, known_lesions, cut, max_group_size), cut, n_new)
     numbers, weakest = groups_of_links(links, strengths, known_lesions, len(pool))
     if cut.method in _LINKAGES:
-        outside = _strongest_links(pool, numbers, n_new, _LINKAGES[cut.method], limits.block_bytes)
+        outside = _strongest_links(pool, numbers, _LINKAGES[cut.method], limits.block_bytes)
     else:
         outside = _strongest_pairs(pool, numbers, n_new, limits.block_bytes)
     return grouping_of(Joined(numbers, weakest, outside), known_lesions, *nearest.of_first(n_new))
@@ -154,9 +154,11 @@ def _floor_of(cut: Cut) -> float:
 def _check_reach(graph: NeighbourGraph, cut: Cut, limits: Limits) -> None:
     if graph.reach < 1.0 - cut.similarity:
         raise InputError(
-            f"More than {limits.most_pairs:,} pairs of the {graph.n_images:,} photographs are as similar as the cut, "
-            f"{cut.similarity:.4f}, asks for.\n"
-            "  Remedy: a stricter cut (cluster.threshold, cluster.eps, cluster.cut), or no photograph many times over."
+            f"More than {limits.most_pairs:,} pairs of the {graph.n_images:,} photographs are as similar as the cut of "
+            f"{cut.method} asks for, {cut.similarity:.4f}.\n"
+            "  Remedy: no photograph many times over; to group photographs, a stricter cut (cluster.threshold, "
+            f"cluster.eps, cluster.cut); or memory.max_matrix_images={graph.n_images} where about "
+            f"{8e-9 * graph.n_images**2:.1f} GB are free."
         )
 
 
@@ -230,22 +232,18 @@ def _strongest_pairs(pool: LargePool, numbers: LabelArray, n_new: int, block_byt
     return strongest
 
 
-def _strongest_links(
-    pool: LargePool, numbers: LabelArray, n_new: int, linkage: Linkage, block_bytes: int
-) -> NDArray[np.float64]:
+def _strongest_links(pool: LargePool, numbers: LabelArray, linkage: Linkage, block_bytes: int) -> NDArray[np.float64]:
     """Give, per group, the largest link to another one: the mean or the smallest similarity of their images.
 
-    Also to one that it may not merge with; two groups without a new image do not count.
+    Also to one that it may not merge with.
     """
     combine = np.add if linkage == "average" else np.minimum
     sizes = np.bincount(numbers)
-    has_new = np.zeros(len(sizes), dtype=bool)
-    has_new[numbers[:n_new]] = True
     strongest = np.full(len(sizes), -np.inf)
     for above, left, links in _links_of_groups(pool, numbers, sizes, combine, block_bytes):
         if linkage == "average":
             np.divide(links, sizes[above, None] * sizes[left], out=links)
-        links[~(has_new[above, None] | has_new[left]) | (above[:, None] == left)] = -np.inf
+        links[above[:, None] == left] = -np.inf
         strongest[above] = np.maximum(strongest[above], links.max(axis=1))
         strongest[left] = np.maximum(strongest[left], links.max(axis=0))
     return strongest
