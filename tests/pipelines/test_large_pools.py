@@ -60,6 +60,12 @@ def test_all_files_of_the_study_are_the_same_but_for_what_is_judged_beside(studi
         pd.testing.assert_frame_equal(found[~is_added].reset_index(drop=True), wanted)
 
 
+def test_another_limit_makes_no_file_anew(studied, monkeypatch):
+    monkeypatch.setenv("SKINBIT_RAW_DIR", str(studied.archive))
+    studied.run(only_missing=True, **SMALL)
+    assert studied.outputs() == studied.by_tiles  # judgements made by the matrix would differ
+
+
 def test_the_transfer_f1_that_is_judged_is_that_of_the_curves(studied):
     for name in EXPERIMENTS:
         judged = table(studied.by_tiles[f"08_reporting/{name}/judgement.csv"]).set_index("metric")
