@@ -1,4 +1,4 @@
-"""Evaluation without the matrix of similarities: time, processor time and peak memory of one run each.
+"""Evaluation and groups without the matrix of similarities: time, processor time and peak memory of one run each.
 
 ``python -m benchmarks.scale`` compares at 2,500 to 10,000 images, ``python -m benchmarks.scale 100000`` runs the large
 pool. Every job is a process of its own, so that its peak memory is its own; making the embeddings and importing is in
@@ -22,6 +22,9 @@ from benchmarks.timing import describe_machine, markdown_table
 from skinbit.matching.blocked import evaluate_embeddings_in_blocks
 from skinbit.matching.blocks import similarity_tiles
 from skinbit.matching.evaluation import evaluate_subset
+from skinbit.matching.grouping import Cut, group_images
+from skinbit.matching.large_grouping import group_large_pool
+from skinbit.matching.large_pool import large_pool
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
 from skinbit.params import EvaluationParams
 
@@ -32,6 +35,8 @@ NOISES = {"clear": 1.5, "hard": 1.9}
 EMBEDDING_DIM = 384
 SEED = 0
 EPS = 0.75
+CUT = Cut("average", EPS, 1 - EPS, 1 - EPS)
+MAX_GROUP_SIZE = 4
 
 Figures = dict[str, Any]
 
@@ -77,6 +82,18 @@ def blocked(embeddings: FloatArray, labels: LabelArray) -> Figures:
     return {**found.metrics, "reach": dict(found.reach), "uncertain": list(found.uncertain)}
 
 
+def grouped(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Put images into groups, with margins and nearest images, without the matrix: what `cluster_images` does."""
+    found = group_large_pool(large_pool(embeddings), (), CUT, MAX_GROUP_SIZE)
+    return {"cosine_f1": cluster_f1(found.cluster_ids, labels)}
+
+
+def grouped_by_matrix(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Do the same with the matrix."""
+    found = group_images(cosine_similarities(embeddings), (), CUT, MAX_GROUP_SIZE)
+    return {"cosine_f1": cluster_f1(found.cluster_ids, labels)}
+
+
 def dense(embeddings: FloatArray, labels: LabelArray) -> Figures:
     """Give all figures from the matrix."""
     return dict(evaluate_subset(embeddings, labels.astype(str).tolist(), EvaluationParams()).metrics)
@@ -114,12 +131,14 @@ JOBS: dict[str, Callable[[FloatArray, LabelArray], Figures]] = {
     "blocked": blocked,
     "product": dense_product,
     "dense": dense,
+    "groups in blocks": grouped,
+    "groups from the matrix": grouped_by_matrix,
     "scikit-learn DBSCAN, one eps": sklearn_dbscan,
     "SciPy average linkage, the tree": scipy_linkage,
     "fast_hdbscan, one fit": fast_hdbscan,
 }
 
-LARGE = ("product in blocks", "blocked")
+LARGE = ("product in blocks", "blocked", "groups in blocks")
 """What is run where no matrix fits."""
 
 

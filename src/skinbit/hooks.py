@@ -29,6 +29,9 @@ _SHOWN = 3
 _CLUSTERS, _CLUSTER_FOLDER = "cluster_images", "clusters"
 """A box of the graph, and the folder that everything it writes is in; it reads models of any study, stale or not."""
 
+_MEMORY = "params:memory"
+"""The parameters on which no result depends."""
+
 _BEST = 5
 """So many experiments are shown at the end of a run."""
 
@@ -153,7 +156,7 @@ def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
 
 def _counts(catalog: StudyCatalog, name: str) -> bool:
     """Tell whether results depend on an input: a dataset that only makes a run faster says so."""
-    return bool(getattr(catalog.get(name), "affects_results", True))
+    return name != _MEMORY and bool(getattr(catalog.get(name), "affects_results", True))
 
 
 def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:

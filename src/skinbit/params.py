@@ -130,6 +130,16 @@ class ComputeParams(Block):
     threads: int = Field(default=0, ge=0, description="CPU threads of PyTorch; 0: one per available core")
 
 
+class MemoryParams(Block):
+    """How much is held at once; changes the speed, never a figure."""
+
+    max_matrix_images: int = Field(
+        default=15_000,
+        ge=1,
+        description="up to so many, the similarities of all pairs stand in one matrix (4 bytes each); beyond, in tiles",
+    )
+
+
 class PoolingParams(Block):
     """How a backbone's activations become one feature vector."""
 
@@ -747,6 +757,7 @@ class Parameters(Block):
     split: SplitParams = SplitParams()
     loader: LoaderParams = LoaderParams()
     compute: ComputeParams = ComputeParams()
+    memory: MemoryParams = MemoryParams()
     evaluation: EvaluationParams = EvaluationParams()
     sample: SampleParams = SampleParams()
     report: ReportParams = ReportParams()

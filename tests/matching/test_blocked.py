@@ -89,6 +89,11 @@ def test_every_figure_is_that_of_the_matrix(pool, limits, cap, searched):
         for rho in (1.0, 1.5, 3.0, 100.0):
             cuts = [one.points[method].best_cut(rho) for one in (found, wanted)]
             assert cuts[0] == cuts[1] or np.isnan(cuts).all()
+        kept, whole = found.points[method], wanted.points[method]
+        if np.isfinite(kept.reach):
+            assert kept.reach == kept.cuts[-1]
+            for name in ("cuts", "tp", "fp"):
+                assert np.array_equal(getattr(kept, name), getattr(whole, name)[: len(kept.cuts)])
 
 
 @given(labelled_pools(kinds=("lesions",)), limits)

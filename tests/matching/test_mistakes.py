@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching import mistakes, verification
+from skinbit.matching import blocks, mistakes, verification
 from skinbit.matching.evaluation import evaluate_at, evaluate_subset
 from skinbit.matching.mistakes import UNDEFINED, Outcomes, mistakes_document
 from skinbit.matching.pairs import cosine_similarities, row_blocks, unit_vectors
@@ -137,7 +137,7 @@ class TestAgainstPlainLoops:
         order = random.sample(range(len(lesions)), len(lesions))
         shuffled = embeddings[order], [lesions[n] for n in order], [image_ids[n] for n in order]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(mistakes, "row_blocks", lambda n_images: row_blocks(n_images, 1))
+            patch.setattr(blocks, "row_blocks", lambda n_images, *_: row_blocks(n_images, 1))
             assert documents(find_mistakes(*shuffled, cuts, max_pairs)) == reference
 
 

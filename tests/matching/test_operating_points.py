@@ -1,11 +1,21 @@
 """The kept cuts are the best ones for every size of the pool."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.operating_points import carry_over, carry_to_folds, operating_points
+from skinbit.matching.operating_points import (
+    OperatingPoints,
+    carry_over,
+    carry_to_folds,
+    operating_points,
+    read_points,
+    write_points,
+)
+from skinbit.matching.results import points_table, reach_metrics, read_points_table
 from skinbit.matching.selection import Sweep, select
 
 RHOS = (0.05, 0.5, 1.0, 1.7, 5.0, 40.0)
@@ -85,6 +95,34 @@ def test_counts_between_rows_lie_on_a_straight_line_and_before_the_first_row_the
     tp, fp = points([0.9, 0.7], [5, 8], [0, 6], 10, 50).counts_at(np.array([0.95, 0.9, 0.8, 0.7, 0.1]))
     assert tp.tolist() == [0, 5, pytest.approx(6.5), 8, 8]
     assert fp.tolist() == [0, 0, pytest.approx(3), 6, 6]
+
+
+def test_a_cut_for_a_pool_lies_where_the_counts_of_all_subsets_are_known():
+    rows = (np.array([0.1, 0.3, 0.5]), np.array([5, 8, 9]), np.array([0, 1, 2]), 10, 50)
+    whole = OperatingPoints(*rows, is_similarity=False)
+    short = OperatingPoints(*(column[:2] for column in rows[:3]), 10, 50, is_similarity=False, reach=0.3)
+    assert carry_over([whole, whole], 50, is_corrected=True).value == 0.5
+    assert carry_over([whole, short], 50, is_corrected=True).value == 0.3
+    document = json.loads(json.dumps(write_points([{"dbscan": whole}, {"dbscan": short}])))
+    assert [points.reach for points in read_points(document, "dbscan")] == [np.inf, 0.3]
+    assert ["reach" in plain for plain in document["dbscan"]] == [False, True]
+
+
+def test_a_curve_that_ends_reaches_as_far_as_the_last_pair_that_enters_before_its_end():
+    curve = Sweep(
+        "dbscan",
+        np.array([0.1, 0.2, 0.3, 0.4]),
+        np.array([0.15, 0.25, 0.35, 0.45]),
+        np.array([1, 2, 2, 3]),
+        np.array([0, 0, 1, 1]),
+        5,
+    )
+    points = operating_points(curve, 0.0, 2.0, 20, is_whole=False)
+    assert (points.cuts.tolist(), points.reach) == ([0.15, 0.25], 0.25)
+    assert reach_metrics({"dbscan": points, "average": operating_points(curve, 0.0, 2.0, 20)}) == {"dbscan_reach": 0.25}
+    table = points_table({"dbscan": points})
+    metrics = {"n_images": 20.0, "n_positive_pairs": 5.0, "dbscan_reach": 0.25}
+    assert read_points_table(table, metrics)["dbscan"].reach == 0.25
 
 
 def test_a_single_row_of_a_threshold_predicts_below_it_not_above():

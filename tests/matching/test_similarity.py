@@ -24,7 +24,7 @@ from skinbit.matching.similarity import (
     write_calibration,
     write_matching,
 )
-from skinbit.params import GeometryParams, RerankingParams, SimilarityParams
+from skinbit.params import GeometryParams, MemoryParams, RerankingParams, SimilarityParams
 
 COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
 
@@ -143,4 +143,4 @@ class TestFiles:
         }
         plain = json.loads(json.dumps(matching))
         expected = pool_similarities(pool.embeddings, VERIFIED, pool.shortlist, calibration)
-        assert (similarities_of_model(pool.embeddings, plain, pool.shortlist) == expected).all()
+        assert (similarities_of_model(pool.embeddings, plain, MemoryParams(), pool.shortlist) == expected).all()

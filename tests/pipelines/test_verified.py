@@ -21,7 +21,7 @@ from skinbit.matching.similarity import (
     read_shortlist,
     similarities_of_model,
 )
-from skinbit.params import EvaluationParams, SimilarityParams
+from skinbit.params import EvaluationParams, MemoryParams, SimilarityParams
 
 VERIFIED = {"verification": True}
 EVERYTHING = {"verification": True, "reranking": {"k1": 4}, "whitening": {"kind": "pca"}, "calibration": "isotonic"}
@@ -94,7 +94,7 @@ class TestVerified:
         matching = unpack_header((root / "06_models/seen/final/best.safetensors").read_bytes())["matching"]
         embeddings = EmbeddingsDataset(filepath=str(root / "07_model_output/seen/final/embeddings.safetensors")).load()
         shortlist = read_shortlist(table(study, "07_model_output/seen/final/shortlist.csv"), embeddings.image_ids)
-        similarities = similarities_of_model(embeddings.values, matching, shortlist)
+        similarities = similarities_of_model(embeddings.values, matching, MemoryParams(), shortlist)
         split = table(study, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
         carried = carry_to_pool(matching["operating_points"], len(embeddings.image_ids), is_corrected=True)
         cuts = {method: cut.value for method, cut in carried.items()}

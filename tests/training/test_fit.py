@@ -88,6 +88,11 @@ class TestLearning:
         fitted = fit_head(lesions, store, changed(epochs=30))
         assert fitted.best_epoch == int(np.argmax(column(fitted, "f1"))) + 1 < 30
 
+    def test_figures_are_the_same_without_a_matrix_of_similarities(self, lesions, store, monkeypatch):
+        fitted = fit_head(lesions, store)
+        monkeypatch.setattr("skinbit.training.fit._MOST_IN_A_MATRIX", 1)
+        assert_same(fit_head(lesions, type(store)()), fitted)
+
     def test_weights_are_those_of_the_best_epoch(self, lesions, store):
         fitted = fit_head(lesions, store)
         stopped = fit_head(lesions, type(store)(), last_epoch=fitted.best_epoch, validates=False)

@@ -140,11 +140,26 @@ def fused_similarities(
     """
     fused = np.empty_like(similarities)
     for start, stop in row_blocks(len(similarities)):
-        fused[start:stop] = np.tanh(calibration.evidence(similarities[start:stop]) / _SOFTNESS)
+        fused[start:stop] = fuse(similarities[start:stop], None, calibration)
     first, second = pairs[:, 0], pairs[:, 1]
-    fused[first, second] = np.tanh(calibration.evidence(similarities[first, second], inliers) / _SOFTNESS)
+    fused[first, second] = fuse(similarities[first, second], inliers, calibration)
     fused[second, first] = fused[first, second]
     np.fill_diagonal(fused, 1.0)
+    return fused
+
+
+def fuse(similarities: FloatArray, inliers: NDArray[np.number] | None, calibration: Calibration) -> FloatArray:
+    """Turn similarities and inliers of some pairs into one similarity; see :func:`fused_similarities`.
+
+    Args:
+        similarities: Of each pair, any shape.
+        inliers: Of each pair, same shape, 0 or more; none: 0 for each.
+        calibration: Fitted on pairs of the same kind of similarities.
+
+    Returns:
+        Float32 in [-1, 1], same shape.
+    """
+    fused: FloatArray = np.tanh(calibration.evidence(similarities, inliers) / _SOFTNESS).astype(np.float32)
     return fused
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skinbit.errors import InputError
 from skinbit.matching.clustering import (
     MergeTree,
     clusters_at,
@@ -159,16 +160,24 @@ def evaluate_at(found: Evaluation, cuts: Mapping[str, float]) -> dict[str, float
         ``<method>_f1_oracle`` at the subset's own best cut.
 
     Raises:
-        ValueError: If a cut lies beyond the reach of the curves.
+        InputError: If a cut lies beyond the reach of the curves.
     """
     metrics = dict(found.metrics)
     for method, cut in cuts.items():
         reach = found.reach.get(method, np.inf)
         if cut > reach:
-            raise ValueError(f"the cut {cut} of {method} lies beyond {reach}, where its curve ends")
+            raise beyond_reach(method, cut, reach)
         metrics |= {f"{method}_f1_oracle": found.metrics[f"{method}_f1"], CUTS[method]: cut}
         metrics |= _figures_of(method, choice_at(found.sweeps[method], cut))
     return metrics
+
+
+def beyond_reach(method: str, cut: float, reach: float) -> InputError:
+    """Say that a curve ends before a cut."""
+    return InputError(
+        f"the cut {cut} of {method} lies beyond {reach}, where its curve ends: too many pairs are as near.\n"
+        "  Remedy: raise memory.max_matrix_images above the number of images, where memory allows."
+    )
 
 
 def _figures_of(method: str, choice: Choice) -> dict[str, float]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from skinbit.matching.keypoints import Keypoints, KeypointTable
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, row_blocks
+from skinbit.matching.neighbours import nearest_neighbours
+from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks
 from skinbit.matching.similarity import Shortlist
 from skinbit.params import GeometryParams
 
@@ -302,5 +303,7 @@ def shortlist_by_keypoints(
     Returns:
         The compared pairs with their inliers.
     """
-    pairs = shortlist_pairs(cosine_similarities(embeddings), params.neighbours)
+    nearest = nearest_neighbours(embeddings, params.neighbours).rows
+    both = np.stack([np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()], axis=1)
+    pairs = np.unique(np.sort(both, axis=1), axis=0)
     return Shortlist(pairs, count_inliers(table, pairs, params, n_workers))

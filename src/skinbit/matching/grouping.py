@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.clustering import components, number_by_appearance, spanning_tree
+from skinbit.matching.clustering import MergeTree, components, number_by_appearance, spanning_tree
 from skinbit.matching.linkage import Linkage, linkage_tree, mutual_nearest_pairs
 from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels, row_blocks
 
@@ -150,22 +150,51 @@ def group_images(
     """
     n_new = len(similarities) - len(known_lesions)
     join = {"average": _join_by_linkage, "complete": _join_by_linkage, "mutual": _join_mutual}.get(cut.method, _join)
-    numbers, weakest, outside = join(similarities, known_lesions, cut, max_group_size)
+    joined = join(similarities, known_lesions, cut, max_group_size)
+    return grouping_of(joined, known_lesions, *_nearest(similarities, n_new))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """New and known images in groups.
+
+    Attributes:
+        numbers: ``(n_new + n_known,)`` the group of each image, new images first.
+        weakest: Per group, the smallest similarity that holds it together; infinite where nothing needs to.
+        outside: Per group, the largest similarity to another one; minus infinity where there is none.
+    """
+
+    numbers: LabelArray
+    weakest: NDArray[np.float64]
+    outside: NDArray[np.float64]
+
+
+def grouping_of(
+    joined: Joined, known_lesions: tuple[str, ...], nearest: LabelArray, nearest_similarities: FloatArray
+) -> Grouping:
+    """Describe the groups that hold new images.
+
+    Args:
+        joined: New and known images in groups.
+        known_lesions: ``n_known`` lesion ids.
+        nearest: As in :class:`Grouping`.
+        nearest_similarities: Likewise.
+
+    Returns:
+        The groups of the new images.
+    """
+    numbers, n_new = joined.numbers, len(joined.numbers) - len(known_lesions)
     lesion_of = dict(zip(numbers[n_new:].tolist(), known_lesions, strict=True))
     cluster_ids = number_by_appearance(numbers[:n_new])
     groups = []
     for members in _members(cluster_ids):
         number = int(numbers[members[0]])
-        groups.append(Group(members, lesion_of.get(number, ""), float(weakest[number]), float(outside[number])))
-    nearest, nearest_similarities = _nearest(similarities, n_new)
+        weakest, outside = float(joined.weakest[number]), float(joined.outside[number])
+        groups.append(Group(members, lesion_of.get(number, ""), weakest, outside))
     return Grouping(cluster_ids, tuple(groups), nearest, nearest_similarities)
 
 
-_Joined = tuple[LabelArray, NDArray[np.float64], NDArray[np.float64]]
-"""The group of each image; per group its weakest link, and the strongest one to another group."""
-
-
-def _join(similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> _Joined:
+def _join(similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> Joined:
     """Join by pairs, through others where need be.
 
     Without known lesions these are the connected components at the threshold, or DBSCAN's groups at eps
@@ -175,47 +204,83 @@ def _join(similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, ma
     n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
     rooted = similarities.copy()
     rooted[n_new:, n_new:] = _ABOVE_ANY  # as one root, so that the tree joins no two known images
-    tree = spanning_tree(rooted)
-    is_link = (tree.edges < n_new).any(axis=1)
+    links, strengths = links_within(spanning_tree(rooted), cut, n_new)
+    numbers, weakest = groups_of_links(links, strengths, known_lesions, n_images)
+    return Joined(numbers, weakest, _strongest_outside(similarities, numbers, n_new))
+
+
+def links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, NDArray[np.float64]]:
+    """Give the merges up to a cut that join a new image.
+
+    Args:
+        tree: Merges, at least up to the cut.
+        cut: A similarity for ``cosine``, else a distance.
+        n_new: Images before the first known one.
+
+    Returns:
+        Pairs of rows ``(m, 2)``, and the similarity of each merge ``(m,)``.
+    """
     strengths = 1.0 - tree.distances
-    is_joined = is_link & ((tree.distances <= cut.value) if cut.method == "dbscan" else (strengths >= cut.value))
-    links = tree.edges[is_joined]
-    numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
-    return (
-        numbers,
-        _weakest(numbers, links, strengths[is_joined]),
-        _strongest_outside(similarities, numbers, n_new),
-    )
+    is_near = strengths >= cut.value if cut.method == "cosine" else tree.distances <= cut.value
+    is_joined = is_near & (tree.edges < n_new).any(axis=1)
+    return tree.edges[is_joined], strengths[is_joined]
+
+
+def groups_of_links(
+    links: LabelArray, strengths: NDArray[np.float64], known_lesions: tuple[str, ...], n_images: int
+) -> tuple[LabelArray, NDArray[np.float64]]:
+    """Give the groups that links make, together with what is known.
+
+    Args:
+        links: ``(m, 2)`` rows of images that are joined.
+        strengths: ``(m,)`` their similarities.
+        known_lesions: ``n_known`` lesion ids, of the last images.
+        n_images: Number of images.
+
+    Returns:
+        ``numbers`` and ``weakest`` of :class:`Joined`.
+    """
+    same = _same_lesion(known_lesions, n_images - len(known_lesions))
+    numbers = components(n_images, np.concatenate([links, same]))
+    return numbers, _weakest(numbers, links, strengths)
 
 
 def _join_by_linkage(
     similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
-) -> _Joined:
+) -> Joined:
     """Merge the closest groups up to the cut; the images of each known lesion are a group from the start."""
     n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
-    known = np.full(n_images, -1, dtype=np.int64)
-    known[n_new:] = lesion_labels(list(known_lesions))
     linkage: Linkage = "average" if cut.method == "average" else "complete"
-    tree = linkage_tree(similarities, linkage, max_group_size, known)
-    is_joined = tree.distances <= cut.value
-    links, strengths = tree.edges[is_joined], 1.0 - tree.distances
-    numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
-    outside = _strongest_link_outside(similarities, numbers, n_new, linkage)
-    return numbers, _weakest(numbers, links, strengths[is_joined]), outside
+    tree = linkage_tree(similarities, linkage, max_group_size, label_known(known_lesions, n_new))
+    numbers, weakest = groups_of_links(*links_within(tree, cut, n_new), known_lesions, n_images)
+    return Joined(numbers, weakest, _strongest_link_outside(similarities, numbers, n_new, linkage))
+
+
+def label_known(known_lesions: tuple[str, ...], n_new: int) -> LabelArray:
+    """Number the known lesions.
+
+    Args:
+        known_lesions: ``n_known`` lesion ids.
+        n_new: Images before the first known one.
+
+    Returns:
+        ``(n_new + n_known,)`` the number of each image's lesion, -1 for new images.
+    """
+    return np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
 
 
 def _join_mutual(
     similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
-) -> _Joined:
+) -> Joined:
     """Join mutual nearest neighbours; for known images only new ones count."""
     n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
     apart = similarities.copy()
     apart[n_new:, n_new:] = -_ABOVE_ANY
     links = mutual_nearest_pairs(apart)
     links = links[links[:, 0] < n_new]  # without new images, known ones would be each other's nearest
-    numbers = components(n_images, np.concatenate([links, _same_lesion(known_lesions, n_new)]))
     strengths = similarities[links[:, 0], links[:, 1]].astype(np.float64)
-    return numbers, _weakest(numbers, links, strengths), _strongest_outside(similarities, numbers, n_new)
+    numbers, weakest = groups_of_links(links, strengths, known_lesions, n_images)
+    return Joined(numbers, weakest, _strongest_outside(similarities, numbers, n_new))
 
 
 def _strongest_link_outside(

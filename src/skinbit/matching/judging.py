@@ -9,16 +9,20 @@ import pandas as pd
 from skinbit.matching.clustering import clusters_at
 from skinbit.matching.evaluation import ALWAYS, merge_trees
 from skinbit.matching.group_metrics import judge_groups
+from skinbit.matching.large_grouping import groups_at
+from skinbit.matching.large_pool import LargePool, Similarities
 from skinbit.matching.methods import METHODS
 from skinbit.matching.metrics import recall_at_1
-from skinbit.matching.pairs import FloatArray, lesion_labels
+from skinbit.matching.pairs import lesion_labels
 from skinbit.matching.strata import STRATUM_COLUMNS, f1_by_stratum
+from skinbit.matching.survey import recall_in_tiles
 from skinbit.matching.uncertainty import (
     PredictedPairs,
     bootstrap_f1,
     interval,
     join_folds,
     mean_f1,
+    predicted_pairs,
     predicted_pairs_at_threshold,
     predicted_pairs_of_groups,
 )
@@ -44,23 +48,30 @@ class Judgement:
 
 
 def judge_at(
-    similarities: FloatArray, lesion_ids: list[str], cuts: Mapping[str, float], max_group_size: int | None
+    similarities: Similarities, lesion_ids: list[str], cuts: Mapping[str, float], max_group_size: int | None
 ) -> Judgement:
     """Group a subset's images at cuts that were chosen elsewhere, and judge groups and pairs.
 
     Args:
-        similarities: ``(n, n)`` float32 in [-1, 1], symmetric.
+        similarities: Of all pairs, or what they are computed from.
         lesion_ids: ``n`` true lesions.
         cuts: Of every method that has one; NaN where none could be chosen.
         max_group_size: Average and complete linkage make no larger groups; none: of any size.
 
     Returns:
         The judgement.
+
+    Raises:
+        InputError: If similarities are computed, and more pairs are within the loosest cut than are held.
     """
     labels = lesion_labels(lesion_ids)
-    trees = merge_trees(similarities, max_group_size)
-    groups = {method: clusters_at(tree, cuts.get(method, ALWAYS)) for method, tree in trees.items()}
-    predicted = {"cosine": predicted_pairs_at_threshold(similarities, labels, cuts["cosine"])}
+    if isinstance(similarities, LargePool):
+        groups, pairs = groups_at(similarities, cuts, max_group_size)
+        predicted = {"cosine": predicted_pairs(pairs, labels)}
+    else:
+        trees = merge_trees(similarities, max_group_size)
+        groups = {method: clusters_at(tree, cuts.get(method, ALWAYS)) for method, tree in trees.items()}
+        predicted = {"cosine": predicted_pairs_at_threshold(similarities, labels, cuts["cosine"])}
     predicted |= {method: predicted_pairs_of_groups(ids, labels) for method, ids in groups.items()}
     figures = {method: judge_groups(ids, labels) for method, ids in groups.items()}
     is_cut = {method: not np.isnan(cuts.get(method, ALWAYS)) for method in METHODS}
@@ -72,14 +83,26 @@ def judge_at(
     return Judgement(metrics, {method: predicted[method] for method in METHODS if is_cut[method]})
 
 
+def transfer_figures(judged: Judgement) -> dict[str, float]:
+    """Name the F1 of pairs at cuts that other subsets chose.
+
+    Args:
+        judged: Of a subset, at these cuts.
+
+    Returns:
+        ``<method>_f1_transfer`` of every method that has a cut, or needs none.
+    """
+    return {f"{method}_f1_transfer": mean_f1([predicted]) for method, predicted in judged.predicted.items()}
+
+
 def among_distractors(
-    judged: Judgement, similarities: FloatArray, lesion_ids: list[str], rho: float, single_share: float
+    judged: Judgement, similarities: Similarities, lesion_ids: list[str], rho: float, single_share: float
 ) -> dict[str, float]:
     """Name what a subset is worth among lesions of one image.
 
     Args:
         judged: Of the subset with the distractors, at cuts that were chosen elsewhere.
-        similarities: ``(n, n)`` float32 in [-1, 1], symmetric, of the same images.
+        similarities: Of all pairs of the same images, or what they are computed from.
         lesion_ids: ``n`` true lesions.
         rho: Images of the pool / images of the subsets that chose the cuts.
         single_share: Share of distractors.
@@ -89,9 +112,14 @@ def among_distractors(
         ``share_distractors``.
     """
     f1 = {method: mean_f1([judged.predicted[method]]) if method in judged.predicted else np.nan for method in METHODS}
+    labels = lesion_labels(lesion_ids)
+    if isinstance(similarities, LargePool):
+        recall = recall_in_tiles(similarities, labels, 1)
+    else:
+        recall = recall_at_1(similarities, labels)
     return {
         **{f"{method}_f1_distractors": value for method, value in f1.items()},
-        "recall_at_1_distractors": recall_at_1(similarities, lesion_labels(lesion_ids)),
+        "recall_at_1_distractors": recall,
         "rho_distractors": rho,
         "share_distractors": single_share,
     }

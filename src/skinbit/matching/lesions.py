@@ -1,10 +1,13 @@
 """What a cut makes of each lesion, and of each group: which lesions it takes apart, which groups mix lesions."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
-from skinbit.matching.pairs import FloatArray, cosine_similarities
+from skinbit.matching.blocks import similarities_of_pairs
+from skinbit.matching.pairs import FloatArray
 
 
 def tabulate_positive_pairs(
@@ -20,17 +23,18 @@ def tabulate_positive_pairs(
     Returns:
         ``lesion_id, image_a, image_b, similarity``, least similar pairs first, of equals the first ids.
     """
-    similarities = cosine_similarities(embeddings)
     rows_of: dict[str, list[int]] = {}
     for row in sorted(range(len(image_ids)), key=image_ids.__getitem__):
         rows_of.setdefault(lesion_ids[row], []).append(row)
-    pairs = [
-        (lesion_id, image_ids[a], image_ids[b], float(similarities[a, b]))
-        for lesion_id, rows in sorted(rows_of.items())
-        for position, a in enumerate(rows)
-        for b in rows[position + 1 :]
+    pairs = np.array(
+        [pair for _, rows in sorted(rows_of.items()) for pair in combinations(rows, 2)], dtype=np.int64
+    ).reshape(-1, 2)
+    similarities = similarities_of_pairs(embeddings, pairs).tolist()
+    described = [
+        (lesion_ids[a], image_ids[a], image_ids[b], similarity)
+        for (a, b), similarity in zip(pairs.tolist(), similarities, strict=True)
     ]
-    table = pd.DataFrame(pairs, columns=["lesion_id", "image_a", "image_b", "similarity"])
+    table = pd.DataFrame(described, columns=["lesion_id", "image_a", "image_b", "similarity"])
     return table.sort_values("similarity", kind="stable", ignore_index=True)
 
 

@@ -45,7 +45,7 @@ def linkage_tree(
         edges, distances = _uncapped_merges(similarities, linkage)
     else:
         groups = _Groups(similarities, linkage, largest, is_known)
-        joined = groups.join(_first_of_lesion(known)) if known is not None else []
+        joined = groups.join(first_of_lesion(known)) if known is not None else []
         edges, distances = _constrained_merges(groups, joined)
     if linkage == "average":
         distances = np.maximum.accumulate(np.round(distances, DECIMALS))
@@ -68,8 +68,15 @@ def _uncapped_merges(similarities: FloatArray, linkage: Linkage) -> tuple[LabelA
     return edges, merges[:, 2]
 
 
-def _first_of_lesion(known: LabelArray) -> list[tuple[int, int]]:
-    """Give every further image of a known lesion with the lesion's first one."""
+def first_of_lesion(known: LabelArray) -> list[tuple[int, int]]:
+    """Give every further image of a known lesion with the lesion's first one.
+
+    Args:
+        known: ``(n,)`` the known lesion of each image, -1 where it has none.
+
+    Returns:
+        Pairs of rows, the lesion's first one first, by the other one.
+    """
     first: dict[int, int] = {}
     rows = np.flatnonzero(known >= 0).tolist()
     pairs = [(first.setdefault(int(known[row]), row), row) for row in rows]

@@ -7,22 +7,20 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from skinbit.matching.blocks import pairs_of, part_of, upper_rows
 from skinbit.matching.clustering import clusters_at, spanning_tree
-from skinbit.matching.pairs import (
-    FloatArray,
-    LabelArray,
-    lesion_labels,
-    positive_similarities,
-    row_blocks,
-)
+from skinbit.matching.large_grouping import joined_within
+from skinbit.matching.large_pool import LargePool, Similarities
+from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels, positive_pairs
 
 Error = Literal["false_positive", "false_negative"]
 BoolArray = NDArray[np.bool_]
 
 _CUT_NAMES = {"cosine": "threshold", "dbscan": "eps"}
 
-_Rule = Callable[[int, int], BoolArray]
-"""Predicts, for every pair of an image from ``start`` to ``stop`` with an image from ``start`` on."""
+_Rule = Callable[[FloatArray, int, int], BoolArray]
+"""Predicts, for every pair of an image from ``start`` to ``stop`` with an image from ``start`` on, their similarities
+given first."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Mistakes:
 
 
 def find_mistakes(
-    similarities: FloatArray,
+    similarities: Similarities,
     lesion_ids: Sequence[str],
     image_ids: Sequence[str],
     cuts: Mapping[str, float],
@@ -104,7 +102,7 @@ def find_mistakes(
     ``1 - eps``. Equally bad pairs are ordered by image ids. Memory does not grow with the number of mistakes.
 
     Args:
-        similarities: ``(n_images, n_images)`` float32 in [-1, 1], symmetric.
+        similarities: Of all pairs, or what they are computed from.
         lesion_ids: ``n_images`` true lesions.
         image_ids: ``n_images`` distinct ids.
         cuts: The threshold for ``cosine``, the eps for ``dbscan``, or both.
@@ -118,7 +116,7 @@ def find_mistakes(
     images = _Images(
         image_ids=tuple(image_ids[row] for row in order),
         lesion_ids=tuple(lesion_ids[row] for row in order),
-        similarities=similarities[np.ix_(order, order)],
+        similarities=part_of(similarities, np.array(order, dtype=np.int64)),
     )
     return {method: _find(images, method, cut, max_pairs) for method, cut in cuts.items()}
 
@@ -129,12 +127,12 @@ class _Images:
 
     image_ids: tuple[str, ...]
     lesion_ids: tuple[str, ...]
-    similarities: FloatArray
+    similarities: Similarities
 
 
 def _find(images: _Images, method: str, cut: float, max_pairs: int) -> Mistakes:
     labels = lesion_labels(list(images.lesion_ids))
-    positives = positive_similarities(images.similarities, labels).astype(np.float64)
+    positives = pairs_of(images.similarities, positive_pairs(labels)).astype(np.float64)
     label_error_from = float(np.median(positives)) if len(positives) else float("nan")
     outcomes, pairs = UNDEFINED, tuple[Mistake, ...]()
     if len(positives) and not np.isnan(cut):
@@ -146,13 +144,16 @@ def _find(images: _Images, method: str, cut: float, max_pairs: int) -> Mistakes:
     return Mistakes(method, cut, len(labels), n_lesions, len(positives), label_error_from, outcomes, pairs)
 
 
-def _rule(similarities: FloatArray, method: str, cut: float) -> tuple[_Rule, float]:
+def _rule(similarities: Similarities, method: str, cut: float) -> tuple[_Rule, float]:
     """Give what predicts pairs, and the similarity at which it cuts."""
     if method == "cosine":
         # A Python float would be rounded to single precision first.
-        return lambda start, stop: similarities[start:stop, start:] >= np.float64(cut), cut
-    groups = clusters_at(spanning_tree(similarities), cut)
-    return lambda start, stop: groups[start:stop, None] == groups[None, start:], 1.0 - cut
+        return lambda block, _start, _stop: block >= np.float64(cut), cut
+    if isinstance(similarities, LargePool):
+        groups = joined_within(similarities, cut)
+    else:
+        groups = clusters_at(spanning_tree(similarities), cut)
+    return lambda _, start, stop: groups[start:stop, None] == groups[None, start:], 1.0 - cut
 
 
 class _Worst:
@@ -181,15 +182,14 @@ class _Worst:
 
 
 def _judge(
-    similarities: FloatArray, labels: LabelArray, rule: _Rule, label_error_from: float, worst: Sequence[_Worst]
+    similarities: Similarities, labels: LabelArray, rule: _Rule, label_error_from: float, worst: Sequence[_Worst]
 ) -> Outcomes:
     """Walk all pairs once, block by block: count them, and show the misclassified ones to those that keep the worst."""
     counts, rows = np.zeros(4, dtype=np.int64), np.arange(len(labels))
-    for start, stop in row_blocks(len(labels)):
-        block = similarities[start:stop, start:]
+    for start, stop, block in upper_rows(similarities, "misclassified pairs"):
         once = rows[start:stop, None] < rows[start:]
         same = (labels[start:stop, None] == labels[None, start:]) & once
-        predicted = rule(start, stop) & once
+        predicted = rule(block, start, stop) & once
         mistakes = {"false_positive": predicted & ~same, "false_negative": same & ~predicted}
         label_errors = mistakes["false_positive"] & (block >= np.float64(label_error_from))
         counts += [np.count_nonzero(kind) for kind in (predicted & same, *mistakes.values(), label_errors)]
@@ -204,12 +204,12 @@ def _merge(images: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
     rows = np.concatenate([kept.rows for kept in worst])
     excess = np.concatenate([kept.excess for kept in worst])
     order = np.lexsort((rows[:, 1], rows[:, 0], -excess))
-    return tuple(_mistake(images, int(rows[n, 0]), int(rows[n, 1]), errors[n]) for n in order)
-
-
-def _mistake(images: _Images, a: int, b: int, error: Error) -> Mistake:
+    similarities = pairs_of(images.similarities, rows).tolist()
     ids, lesions = images.image_ids, images.lesion_ids
-    return Mistake(ids[a], ids[b], lesions[a], lesions[b], float(images.similarities[a, b]), error)
+    return tuple(
+        Mistake(ids[a], ids[b], lesions[a], lesions[b], similarities[n], errors[n])
+        for n, (a, b) in zip(order.tolist(), rows[order].tolist(), strict=True)
+    )
 
 
 def mistakes_document(experiment: str, mistakes: Mistakes) -> dict[str, Any]:

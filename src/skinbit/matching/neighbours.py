@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.blocks import BLOCK_BYTES, Tile, similarities_between, similarity_tiles
+from skinbit.matching.blocks import BLOCK_BYTES, Images, Tile, similarities_between, similarity_tiles
 from skinbit.matching.clustering import MergeTree
 from skinbit.matching.pairs import FloatArray, LabelArray
 from skinbit.matching.verification import singles_at_least
@@ -68,6 +68,11 @@ class NeighbourGraph:
         floor = np.nextafter(self.similarities[n_pairs], np.float32(np.inf))
         within = int(np.searchsorted(-self.similarities, -floor, side="right"))
         return NeighbourGraph(self.n_images, float(floor), self.pairs[:within], self.similarities[:within])
+
+    def part_above(self, floor: float) -> "NeighbourGraph":
+        """Give the graph of the pairs with at least a similarity, that of the graph or more."""
+        within = int(np.searchsorted(-self.similarities, -np.float32(floor), side="right"))
+        return NeighbourGraph(self.n_images, floor, self.pairs[:within], self.similarities[:within])
 
     def most_similar(self, n_pairs: int) -> tuple[FloatArray, float]:
         """Do as :func:`skinbit.matching.ranking.most_similar_pairs`; LookupError where that takes pairs not held."""
@@ -137,12 +142,12 @@ class NearPairs:
 
 
 def neighbours_above(
-    embeddings: FloatArray, floor: float, block_bytes: int = BLOCK_BYTES, most_pairs: int = MOST_PAIRS
+    images: Images, floor: float, block_bytes: int = BLOCK_BYTES, most_pairs: int = MOST_PAIRS
 ) -> NeighbourGraph:
     """Find all pairs with at least a similarity.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         floor: The similarity, in [-1, 1]; rounded up to single precision, which changes no pair.
         block_bytes: Memory for similarities at any moment; changes speed, never a pair.
         most_pairs: How many pairs are kept at most, 2 or more. Where more are so near, only the nearest are, and the
@@ -152,22 +157,22 @@ def neighbours_above(
         The graph.
     """
     near = NearPairs(float(singles_at_least([floor])[0]), most_pairs)
-    for tile in similarity_tiles(embeddings, block_bytes, "near pairs"):
+    for tile in similarity_tiles(images, block_bytes, "near pairs"):
         near.add(tile)
-    return near.graph(len(embeddings))
+    return near.graph(len(images))
 
 
-def estimate_floor(embeddings: FloatArray, n_pairs: int) -> float:
+def estimate_floor(images: Images, n_pairs: int) -> float:
     """Estimate, from evenly spaced rows of the matrix, above which similarity so many pairs lie.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         n_pairs: How many.
 
     Returns:
         A similarity; -1 where that is about half of all pairs or more.
     """
-    n_images = len(embeddings)
+    n_images = len(images)
     share = n_pairs / max(1, n_images * (n_images - 1) // 2)
     if share >= 0.5:
         return -1.0
@@ -175,8 +180,9 @@ def estimate_floor(embeddings: FloatArray, n_pairs: int) -> float:
     n_above = int(share * len(sampled) * (n_images - 1)) + 1
     ranked = np.empty(0, dtype=np.float32)
     for start in range(0, n_images, _SAMPLED_COLUMNS):
-        alike = similarities_between(embeddings[sampled], embeddings[start : start + _SAMPLED_COLUMNS])
-        is_other = sampled[:, None] != np.arange(start, start + alike.shape[1])
+        columns = np.arange(start, min(n_images, start + _SAMPLED_COLUMNS))
+        alike = similarities_between(images, sampled, columns)
+        is_other = sampled[:, None] != columns
         ranked = np.append(ranked, alike[is_other])
         ranked = np.partition(ranked, max(0, len(ranked) - n_above))[-n_above:]
     return float(ranked.min())
@@ -207,11 +213,11 @@ class NearestNeighbours:
         return float(np.nextafter(self.similarities[:, -1].max(), np.float32(np.inf)))
 
 
-def nearest_neighbours(embeddings: FloatArray, k: int, block_bytes: int = BLOCK_BYTES) -> NearestNeighbours:
+def nearest_neighbours(images: Images, k: int, block_bytes: int = BLOCK_BYTES) -> NearestNeighbours:
     """Find the nearest other images of each image, exactly.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         k: How many, at least 1; with fewer other images, all of them.
         block_bytes: Memory for similarities at any moment; changes speed, never a neighbour.
 
@@ -223,12 +229,12 @@ def nearest_neighbours(embeddings: FloatArray, k: int, block_bytes: int = BLOCK_
     """
     if k < 1:
         raise ValueError(f"{k} neighbours: at least one must be looked for")
-    n_images = len(embeddings)
+    n_images = len(images)
     n_shown = min(k, max(0, n_images - 1))
     rows = np.full((n_images, n_shown), n_images, dtype=np.int64)
     similarities = np.full((n_images, n_shown), -np.inf, dtype=np.float32)
     if n_shown:
-        for tile in similarity_tiles(embeddings, block_bytes, "nearest neighbours"):
+        for tile in similarity_tiles(images, block_bytes, "nearest neighbours"):
             _enter(rows, similarities, tile.similarities, tile.first_row, tile.first_column)
             if not tile.is_diagonal:
                 mirrored = np.ascontiguousarray(tile.similarities.T)
@@ -257,7 +263,7 @@ def _enter(rows: LabelArray, similarities: FloatArray, tile: FloatArray, first_r
 
 
 def certified_graph(
-    embeddings: FloatArray, neighbours: NearestNeighbours, floor: float, block_bytes: int = BLOCK_BYTES
+    images: Images, neighbours: NearestNeighbours, floor: float, block_bytes: int = BLOCK_BYTES
 ) -> NeighbourGraph:
     """Give all pairs with at least a similarity; images that show too few neighbours are looked at again.
 
@@ -265,7 +271,7 @@ def certified_graph(
     with all images anew, which raises its k as far as it takes.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         neighbours: Of the same images.
         floor: The similarity, in [-1, 1].
         block_bytes: Memory for similarities at any moment; changes speed, never a pair.
@@ -283,7 +289,7 @@ def certified_graph(
     height = max(1, block_bytes // (_BYTES_PER_ROW_PAIR * n_images)) if n_images else 1
     for start in range(0, len(short), height):
         again = short[start : start + height]
-        alike = similarities_between(embeddings[again], embeddings)
+        alike = similarities_between(images, again, np.arange(n_images))
         alike[np.arange(len(again)), again] = -np.inf
         near, columns = np.nonzero(alike >= least)
         pairs.append(np.column_stack([again[near], columns]))

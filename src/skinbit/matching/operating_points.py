@@ -9,7 +9,7 @@ positives, too few to choose by.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class OperatingPoints:
         n_positive_pairs: All pairs of one lesion in the subset.
         n_images: Of the subset.
         is_similarity: Whether a lower cut predicts more pairs, as a threshold does, or fewer, as a distance.
+        reach: Distance beyond which counts are not known, because the curve ended there; infinite as a rule.
     """
 
     cuts: NDArray[np.float64]
@@ -40,6 +41,7 @@ class OperatingPoints:
     n_positive_pairs: int
     n_images: int
     is_similarity: bool
+    reach: float = np.inf
 
     def best_cut(self, rho: float) -> float:
         """Choose the cut for a pool ``rho`` times as large; of equals the one that predicts the fewest pairs.
@@ -101,13 +103,14 @@ def pooled_cut(subsets: Sequence[OperatingPoints], n_images: int, single_share: 
         single_share: Share of its images whose lesion was photographed once, beyond that of the subsets, in [0, 1).
 
     Returns:
-        The cut; of equals the one that predicts the fewest pairs.
+        The cut, within the reach of all subsets; of equals the one that predicts the fewest pairs.
     """
     usable = [points for points in subsets if len(points.cuts)]
     if not usable:
         return CarriedCut(float("nan"), (float("nan"),) * len(subsets), float("nan"))
     rho = n_images / float(np.mean([points.n_images for points in usable]))
     cuts = np.unique(np.concatenate([points.cuts for points in usable]))
+    cuts = cuts[cuts <= min(points.reach for points in usable)]
     counts = [points.counts_at(cuts) for points in usable]
     tp, fp = (np.sum(kind, axis=0) for kind in zip(*counts, strict=True))
     met = 1.0 / (1.0 - single_share)
@@ -167,13 +170,14 @@ def write_points(subsets: Sequence[Mapping[str, OperatingPoints]]) -> Document:
 
 
 def _plain(points: OperatingPoints) -> dict[str, Any]:
-    return {
+    plain = {
         "cuts": points.cuts.tolist(),
         "tp": points.tp.tolist(),
         "fp": points.fp.tolist(),
         "n_positive_pairs": points.n_positive_pairs,
         "n_images": points.n_images,
     }
+    return plain if np.isinf(points.reach) else plain | {"reach": points.reach}
 
 
 def read_points(document: Document, method: str) -> tuple[OperatingPoints, ...]:
@@ -194,6 +198,7 @@ def read_points(document: Document, method: str) -> tuple[OperatingPoints, ...]:
             plain["n_positive_pairs"],
             plain["n_images"],
             is_similarity=method == "cosine",
+            reach=plain.get("reach", np.inf),
         )
         for plain in document.get(method, [])
     )
@@ -269,7 +274,7 @@ def carry_to_pool(
     }
 
 
-def operating_points(sweep: Sweep, low: float, high: float, n_images: int) -> OperatingPoints:
+def operating_points(sweep: Sweep, low: float, high: float, n_images: int, is_whole: bool = True) -> OperatingPoints:
     """Keep what a curve says about cuts for pools of any size.
 
     Between two rows at which a pair of one lesion enters only false positives are added, so no other row is ever best.
@@ -282,17 +287,20 @@ def operating_points(sweep: Sweep, low: float, high: float, n_images: int) -> Op
         low: Least cut that is allowed.
         high: Largest cut.
         n_images: Of the subset.
+        is_whole: Whether the curve goes all the way; else only the rows before its last one are known for sure, and the
+            last of these at which a pair of one lesion enters is as far as they reach.
 
     Returns:
         The rows; none where there is no positive pair, or no pair is predicted in the range.
     """
-    inside = _within(sweep, low, high)
+    inside = _within(sweep if is_whole else _without_last(sweep), low, high)
     enters = np.flatnonzero(np.diff(inside.tp, prepend=0) > 0)
     if len(enters) == 0 and sweep.n_positive_pairs:
         enters = np.arange(min(1, len(inside.tp)))  # every cut is worth 0: the one that predicts the fewest pairs
     evenly = enters[np.linspace(0, len(enters) - 1, min(_MOST_ROWS, len(enters))).astype(int)]
-    last = [len(inside.tp) - 1] if len(enters) else []
+    last = [len(inside.tp) - 1] if len(enters) and is_whole else []
     kept = np.union1d(np.concatenate([evenly, last]).astype(int), _hull(inside, enters)).astype(int)
+    reach = np.inf if is_whole or len(kept) == 0 else float(inside.reported[kept[-1]])
     return OperatingPoints(
         inside.reported[kept],
         inside.tp[kept],
@@ -300,7 +308,12 @@ def operating_points(sweep: Sweep, low: float, high: float, n_images: int) -> Op
         sweep.n_positive_pairs,
         n_images,
         is_similarity=sweep.method == "cosine",
+        reach=reach,
     )
+
+
+def _without_last(sweep: Sweep) -> Sweep:
+    return replace(sweep, cuts=sweep.cuts[:-1], reported=sweep.reported[:-1], tp=sweep.tp[:-1], fp=sweep.fp[:-1])
 
 
 def _hull(sweep: Sweep, rows: NDArray[np.int64]) -> list[int]:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from skinbit.matching.blocked import sweep_in_blocks
+from skinbit.matching.blocks import part_of
 from skinbit.matching.clustering import sweep_merges
+from skinbit.matching.large_pool import LargePool, Similarities
 from skinbit.matching.linkage import linkage_tree
 from skinbit.matching.operating_points import OperatingPoints, carry_over
-from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.pairs import LabelArray
 from skinbit.matching.ranking import rank_pairs
 from skinbit.matching.selection import Sweep, choice_at, select
 from skinbit.matching.uncertainty import interval
@@ -29,8 +32,8 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 _DRAWS = 4
 """Pools of each size and fold: their mean over the folds is what is shown."""
 
-SweepOf = Callable[[FloatArray, LabelArray, Sequence[float]], Sweep]
-"""Gives the curve of a pool by its similarities ``(n, n)`` and labels ``(n,)``, exact at the given cuts, too."""
+SweepOf = Callable[[Similarities, LabelArray, Sequence[float]], Sweep]
+"""Gives the curve of a pool by its similarities and labels ``(n,)``, exact at the given cuts, too."""
 
 CutOfPool = Callable[[int, float], float]
 """Gives the cut for a pool of so many images, of which such a share is of lesions of one image; knows nothing else."""
@@ -41,23 +44,25 @@ OWN = "own"
 _COLUMNS = ["size", "draw", "n_images", "n_lesions", "n_positive_pairs", "rule", "cut", "f1"]
 
 
-def threshold_curve(similarities: FloatArray, labels: LabelArray, thresholds: Sequence[float]) -> Sweep:
+def threshold_curve(similarities: Similarities, labels: LabelArray, thresholds: Sequence[float]) -> Sweep:
     """Give the whole curve of F1 over the cosine threshold.
 
     Args:
-        similarities: ``(n, n)`` float32, symmetric.
+        similarities: Of all pairs, or what they are computed from.
         labels: ``(n,)``, the lesion of each image.
         thresholds: At these, too, the curve is exact.
 
     Returns:
         The curve.
     """
+    if isinstance(similarities, LargePool):
+        return sweep_in_blocks(similarities, labels, "cosine", None, thresholds)
     head = sweep_thresholds(similarities, labels)
     return with_tail(head, similarities, rank_pairs(similarities, labels), thresholds)
 
 
 def average_curve(max_group_size: int | None) -> SweepOf:
-    """Give the whole curve of F1 over the cut of average linkage.
+    """Give what gives the curve of F1 over the cut of average linkage.
 
     Args:
         max_group_size: Groups do not grow larger; none: of any size.
@@ -66,7 +71,9 @@ def average_curve(max_group_size: int | None) -> SweepOf:
         What gives the curve of a pool.
     """
 
-    def sweep(similarities: FloatArray, labels: LabelArray, _: Sequence[float]) -> Sweep:
+    def sweep(similarities: Similarities, labels: LabelArray, cuts: Sequence[float]) -> Sweep:
+        if isinstance(similarities, LargePool):
+            return sweep_in_blocks(similarities, labels, "average", max_group_size, cuts)
         return sweep_merges(linkage_tree(similarities, "average", max_group_size), labels, "average")
 
     return sweep
@@ -102,7 +109,7 @@ def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfPool]:
 
 
 def pool_curve(
-    similarities: FloatArray,
+    similarities: Similarities,
     labels: LabelArray,
     sweep_of: SweepOf,
     cuts: Mapping[str, CutOfPool],
@@ -113,7 +120,7 @@ def pool_curve(
     """Give F1 in pools of fewer lesions, drawn at random from all.
 
     Args:
-        similarities: ``(n, n)`` float32, symmetric.
+        similarities: Of all pairs, or what they are computed from.
         labels: ``(n,)``, the lesion of each image, 0 …
         sweep_of: Whatever predicts pairs.
         cuts: Beside the pool's own best cut, by the name of the rule.
@@ -133,7 +140,7 @@ def pool_curve(
 
 
 def distractor_curve(
-    similarities: FloatArray,
+    similarities: Similarities,
     labels: LabelArray,
     sweep_of: SweepOf,
     cuts: Mapping[str, CutOfPool],
@@ -146,7 +153,7 @@ def distractor_curve(
     Positive pairs are the same in every pool, negative ones are not.
 
     Args:
-        similarities: ``(n, n)`` float32, symmetric.
+        similarities: Of all pairs, or what they are computed from.
         labels: ``(n,)``, the lesion of each image, 0 …
         sweep_of: Whatever predicts pairs.
         cuts: Beside the pool's own best cut, by the name of the rule.
@@ -186,7 +193,7 @@ def _draw_pools(lesions: LabelArray, sizes: Sequence[int], n_draws: int, seed: i
 
 
 def _judge_pools(
-    similarities: FloatArray,
+    similarities: Similarities,
     labels: LabelArray,
     sweep_of: SweepOf,
     cuts: Mapping[str, CutOfPool],
@@ -197,7 +204,7 @@ def _judge_pools(
         rows = np.flatnonzero(np.isin(labels, pool.lesions))
         share = float((np.unique(labels[rows], return_counts=True)[1] == 1).sum()) / len(rows)
         carried = {rule: cut_of(len(rows), share) for rule, cut_of in cuts.items()}
-        sweep = sweep_of(similarities[np.ix_(rows, rows)], labels[rows], list(carried.values()))
+        sweep = sweep_of(part_of(similarities, rows), labels[rows], list(carried.values()))
         choices = {OWN: select(sweep)} | {rule: choice_at(sweep, cut) for rule, cut in carried.items()}
         facts = (pool.size, pool.draw, len(rows), len(pool.lesions), sweep.n_positive_pairs)
         judged += [(*facts, rule, choice.cut, choice.f1) for rule, choice in choices.items()]
@@ -222,7 +229,7 @@ def summarise_pools(pools: pd.DataFrame) -> pd.DataFrame:
 
 
 def fold_pools(
-    similarities: FloatArray,
+    similarities: Similarities,
     labels: LabelArray,
     others: Mapping[str, Sequence[OperatingPoints]],
     max_group_size: int | None,
@@ -232,7 +239,7 @@ def fold_pools(
     """Follow a fold's F1 over the size of its pool, at its own best cuts and at those that the other folds choose.
 
     Args:
-        similarities: ``(n, n)`` float32, symmetric.
+        similarities: Of all pairs, or what they are computed from.
         labels: ``(n,)``, the lesion of each image, 0 …
         others: What the other folds would choose, by method.
         max_group_size: Of average linkage.

@@ -73,12 +73,24 @@ def points_table(points: Mapping[str, OperatingPoints]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[_POINT_COLUMNS]
 
 
+def reach_metrics(points: Mapping[str, OperatingPoints]) -> dict[str, float]:
+    """Name the distances at which operating points end, of the methods whose curve does not go all the way.
+
+    Args:
+        points: Of each method that has a cut.
+
+    Returns:
+        ``<method>_reach``; empty as a rule.
+    """
+    return {f"{method}_reach": kept.reach for method, kept in points.items() if np.isfinite(kept.reach)}
+
+
 def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict[str, OperatingPoints]:
     """Rebuild operating points from their table.
 
     Args:
         table: From :func:`points_table`.
-        metrics: Of the subset they were found on.
+        metrics: Of the subset they were found on, with those of :func:`reach_metrics`.
 
     Returns:
         By method.
@@ -93,6 +105,7 @@ def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict
             n_positive_pairs,
             n_images,
             is_similarity=method == "cosine",
+            reach=metrics.get(f"{method}_reach", np.inf),
         )
         for method, rows in by_method.items()
     }
@@ -113,13 +126,17 @@ class Fold:
     points: Mapping[str, OperatingPoints]
 
 
-def collect_folds(folds: Mapping[int, Fold]) -> pd.DataFrame:
+def collect_folds(
+    folds: Mapping[int, Fold], judged_f1: Mapping[int, Mapping[str, float]] | None = None
+) -> pd.DataFrame:
     """Put the folds side by side, with mean and standard deviation, and add the transfer F1.
 
     The transfer F1 of a fold is its F1 at the mean of the other folds' cuts: what a cut chosen elsewhere is worth.
 
     Args:
         folds: What each of them found.
+        judged_f1: By fold and method, the transfer F1 where it was judged pair by pair; elsewhere, or where NaN, it is
+            read off the fold's curve.
 
     Returns:
         ``metric, fold_<k>, …, mean, std``; the standard deviation is the sample's (n - 1), over the folds in which
@@ -127,19 +144,27 @@ def collect_folds(folds: Mapping[int, Fold]) -> pd.DataFrame:
     """
     points = {fold: found.points for fold, found in folds.items()}
     carried = {method: carry_to_folds(points, method) for method in CUTS}
-    transfers = {method: _transfer_f1(folds, method, carried.get(method)) for method in METHODS}
+    transfers = {method: _transfer_f1(folds, method, carried.get(method), judged_f1 or {}) for method in METHODS}
     columns = {f"fold_{fold}": _with_transfer(folds[fold].metrics, fold, transfers) for fold in folds}
     _warn_undefined({column: figures["cosine_f1"] for column, figures in columns.items()})
     return _side_by_side(columns)
 
 
-def _transfer_f1(folds: Mapping[int, Fold], method: str, cuts: Mapping[int, float] | None) -> dict[int, float]:
+def _transfer_f1(
+    folds: Mapping[int, Fold],
+    method: str,
+    cuts: Mapping[int, float] | None,
+    judged_f1: Mapping[int, Mapping[str, float]],
+) -> dict[int, float]:
     if cuts is None:  # nothing is chosen, but a single fold has no transfer figures
         cuts = dict.fromkeys(folds, ALWAYS if len(folds) > 1 else float("nan"))
-    return {
-        fold: choice_at(read_curve(found.curves, method, int(found.metrics["n_positive_pairs"])), cuts[fold]).f1
-        for fold, found in folds.items()
-    }
+    transfers = {}
+    for fold, found in folds.items():
+        transfers[fold] = judged_f1.get(fold, {}).get(method, float("nan"))
+        if np.isnan(transfers[fold]):
+            curve = read_curve(found.curves, method, int(found.metrics["n_positive_pairs"]))
+            transfers[fold] = choice_at(curve, cuts[fold]).f1
+    return transfers
 
 
 def _with_transfer(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skinbit.errors import InputError
+from skinbit.matching.blocks import similarities_of_pairs
 from skinbit.matching.calibration import (
     Calibration,
     brier_score,
@@ -14,10 +16,11 @@ from skinbit.matching.calibration import (
     fit_calibration,
     fused_similarities,
 )
+from skinbit.matching.large_pool import Similarities, large_pool
 from skinbit.matching.operating_points import Document
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities
+from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, positive_pairs
 from skinbit.matching.reranking import rerank
-from skinbit.params import GeometryParams, SimilarityParams
+from skinbit.params import GeometryParams, MemoryParams, SimilarityParams
 
 SHORTLIST = ["image_a", "image_b", "inliers"]
 """Columns of a shortlist."""
@@ -67,6 +70,41 @@ def pool_similarities(
         settings = params.reranking
         similarities = rerank(similarities, settings.k1, settings.k2, settings.weight)
     return similarities
+
+
+def similarities_in_memory(
+    embeddings: FloatArray,
+    params: SimilarityParams,
+    memory: MemoryParams,
+    shortlist: Shortlist = NO_SHORTLIST,
+    calibration: Calibration | None = None,
+) -> Similarities:
+    """Give the similarities of all images of a pool, as a matrix only where that is not too large.
+
+    Args:
+        embeddings: As for :func:`pool_similarities`.
+        params: Likewise.
+        memory: How many images a matrix is made for.
+        shortlist: As for :func:`pool_similarities`.
+        calibration: Likewise.
+
+    Returns:
+        The matrix of :func:`pool_similarities`; for more images, what the same similarities are computed from.
+
+    Raises:
+        InputError: If neighbourhoods of more images count; they need all similarities at once.
+    """
+    n_images = len(embeddings)
+    if n_images <= memory.max_matrix_images:
+        return pool_similarities(embeddings, params, shortlist, calibration)
+    if params.reranking is not None:
+        raise InputError(
+            f"{n_images:,} images are to be re-ranked, which takes the similarities of all pairs at once; "
+            f"memory.max_matrix_images is {memory.max_matrix_images:,}.\n"
+            f"  Remedy: memory.max_matrix_images={n_images} where several times {4e-9 * n_images**2:.1f} GB are free, "
+            "or an experiment without similarity.reranking."
+        )
+    return large_pool(embeddings, shortlist.pairs, shortlist.inliers, calibration)
 
 
 def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFrame:
@@ -173,7 +211,7 @@ def judge_calibration(calibration: Calibration, pool: LabelledPool, params: Simi
     """
     if params.verification:
         first, second = pool.shortlist.pairs.T
-        similarity = cosine_similarities(pool.embeddings)[first, second]
+        similarity = similarities_of_pairs(pool.embeddings, pool.shortlist.pairs)
         inliers, is_positive = pool.shortlist.inliers, pool.labels[first] == pool.labels[second]
         probabilities = calibration.score(similarity, inliers)
     else:
@@ -187,19 +225,23 @@ def judge_calibration(calibration: Calibration, pool: LabelledPool, params: Simi
 def _pairs_of(pool: LabelledPool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
     n_images = len(pool.labels)
-    counts = np.zeros((n_images, n_images), dtype=np.float32)
-    counts[pool.shortlist.pairs[:, 0], pool.shortlist.pairs[:, 1]] = pool.shortlist.inliers
-    listed = np.zeros((n_images, n_images), dtype=bool)
-    listed[pool.shortlist.pairs[:, 0], pool.shortlist.pairs[:, 1]] = True
-    first, second = np.triu_indices(n_images, 1)
-    is_positive = pool.labels[first] == pool.labels[second]
-    is_certain = is_positive | listed[first, second]
-    others = np.flatnonzero(~is_certain)
-    step = max(1, -(-len(others) // _MOST_NEGATIVE))
-    kept = np.sort(np.concatenate([np.flatnonzero(is_certain), others[::step]]))
-    rows, columns = first[kept], second[kept]
-    weights = np.where(is_certain[kept], 1.0, step)
-    return cosine_similarities(pool.embeddings)[rows, columns], counts[rows, columns], is_positive[kept], weights
+    listed = pool.shortlist.pairs
+    # Every pair has a place: pairs of the first image come first, then those of the second one, …
+    starts = np.append(0, np.cumsum(np.arange(n_images - 1, 0, -1)))
+    places = [starts[pairs[:, 0]] + pairs[:, 1] - pairs[:, 0] - 1 for pairs in (positive_pairs(pool.labels), listed)]
+    certain = np.unique(np.concatenate(places))
+    n_others = n_images * (n_images - 1) // 2 - len(certain)
+    step = max(1, -(-n_others // _MOST_NEGATIVE))
+    nth = np.arange(0, n_others, step)
+    others = nth + np.searchsorted(certain - np.arange(len(certain)), nth, side="right")
+    kept = np.sort(np.concatenate([certain, others]))
+    first = np.searchsorted(starts, kept, side="right") - 1
+    pairs = np.column_stack([first, kept - starts[first] + first + 1])
+    counts = np.zeros(len(kept), dtype=np.float32)
+    counts[np.searchsorted(kept, places[1])] = pool.shortlist.inliers
+    is_positive = pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]]
+    weights = np.where(np.isin(kept, certain), 1.0, step)
+    return similarities_of_pairs(pool.embeddings, pairs), counts, is_positive, weights
 
 
 def write_calibration(calibration: Calibration) -> dict[str, Any]:
@@ -244,18 +286,22 @@ def write_matching(
 
 
 def similarities_of_model(
-    embeddings: FloatArray, matching: Mapping[str, Any], shortlist: Shortlist = NO_SHORTLIST
-) -> FloatArray:
+    embeddings: FloatArray, matching: Mapping[str, Any], memory: MemoryParams, shortlist: Shortlist = NO_SHORTLIST
+) -> Similarities:
     """Give the similarities of images as a model's cross-validation made them.
 
     Args:
         embeddings: ``(n, d)`` by the model.
         matching: From its checkpoint's header.
+        memory: How many images a matrix is made for.
         shortlist: The pairs whose keypoints were compared.
 
     Returns:
-        ``(n, n)`` float32 in [-1, 1], symmetric.
+        From :func:`similarities_in_memory`.
+
+    Raises:
+        InputError: If neighbourhoods of more images count.
     """
     calibration = None if matching["calibration"] is None else read_calibration(matching["calibration"])
     params = SimilarityParams.model_validate(matching["similarity"])
-    return pool_similarities(embeddings, params, shortlist, calibration)
+    return similarities_in_memory(embeddings, params, memory, shortlist, calibration)

@@ -7,17 +7,17 @@ was, since its distance is the larger of theirs or a mean of both: groups that n
 """
 
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from skinbit.matching.blocks import similarities_between
+from skinbit.matching.blocks import Images, similarities_between
 from skinbit.matching.clustering import MergeTree
-from skinbit.matching.linkage import DECIMALS, Linkage
+from skinbit.matching.linkage import DECIMALS, Linkage, first_of_lesion
 from skinbit.matching.neighbours import NeighbourGraph
-from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.pairs import LabelArray
 
 _Distances = NDArray[np.float64]
 
@@ -35,23 +35,31 @@ _SINGLES_AT_ONCE = 2**16
 
 
 def linkage_forest(
-    graph: NeighbourGraph, embeddings: FloatArray, max_group_size: int | None, linkage: Linkage
+    graph: NeighbourGraph,
+    images: Images,
+    max_group_size: int | None,
+    linkage: Linkage,
+    known: LabelArray | None = None,
 ) -> MergeTree:
     """Merge the two closest groups, again and again, from every image alone, as far as the near pairs reach.
 
     Args:
-        graph: All near pairs of the embeddings.
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        graph: All near pairs of the images.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         max_group_size: Groups that would be larger together do not merge; at least 1. None: groups of any size.
         linkage: How far apart two groups are: the mean (``average``) or the largest (``complete``) distance.
+        known: ``(n,)`` the known lesion of each image, -1 where it has none: images of one lesion are a group from the
+            start and do not count towards its size, and no two lesions merge. None: no image has one.
 
     Returns:
-        The merges of :func:`skinbit.matching.linkage.linkage_tree` up to the graph's reach. Of equally close groups
-        those with the lowest first rows merge first, with or without a cap.
+        The merges of :func:`skinbit.matching.linkage.linkage_tree` up to the graph's reach, beyond those of known
+        lesions. Of equally close groups those with the lowest first rows merge first, with or without a cap.
     """
     largest = graph.n_images if max_group_size is None else max_group_size
+    lesions = np.full(graph.n_images, -1) if known is None else known
     with threadpool_limits(1):  # thousands of small products: starting threads for each would take longer
-        merges = _merges(graph, _Groups(graph, embeddings, linkage == "average", largest)) if largest > 1 else []
+        groups = _Groups(graph, images, linkage == "average", largest, lesions >= 0)
+        merges = _merges(graph, groups, first_of_lesion(lesions))
     edges = np.array([merge[1:] for merge in merges], dtype=np.int64).reshape(-1, 2)
     distances = np.array([merge[0] for merge in merges], dtype=np.float64)
     if linkage == "average":
@@ -64,16 +72,20 @@ _Merge = tuple[float, int, int]
 """A distance, and the names of both groups, the lower one first."""
 
 
-def _merges(graph: NeighbourGraph, groups: "_Groups") -> list[_Merge]:
-    """Merge greedily: pairs of images wait in the graph's order, pairs of larger groups on a heap."""
+def _merges(graph: NeighbourGraph, groups: "_Groups", joined: list[tuple[int, int]]) -> list[_Merge]:
+    """Merge greedily: pairs of images wait in the graph's order, pairs of larger groups on a heap.
+
+    Some pairs are joined from the start, whatever their distance.
+    """
     merges: list[_Merge] = []
-    of_groups: list[tuple[_Merge, int, int]] = []
+    of_groups = [candidate for first, second in joined for candidate in groups.merge(first, second)]
+    heapify(of_groups)
     of_images = _pairs_of_images(graph, groups)
     next_images = next(of_images, None)
     while True:
         while of_groups and not groups.are_as_they_were(of_groups[0]):
             heappop(of_groups)
-        while next_images is not None and not groups.are_single(next_images):
+        while next_images is not None and not groups.are_open(next_images):
             next_images = next(of_images, None)
         if of_groups and (next_images is None or of_groups[0][0] < next_images):
             merge = heappop(of_groups)[0]
@@ -87,12 +99,12 @@ def _merges(graph: NeighbourGraph, groups: "_Groups") -> list[_Merge]:
 
 
 def _pairs_of_images(graph: NeighbourGraph, groups: "_Groups") -> Iterator[_Merge]:
-    """Yield the near pairs whose images are still alone, nearest first."""
+    """Yield the near pairs whose images are still alone and may merge, nearest first."""
     distances = graph.distances
     for start in range(0, len(distances), _SINGLES_AT_ONCE):
         part = slice(start, start + _SINGLES_AT_ONCE)
         pairs = graph.pairs[part]
-        is_open = (groups.sizes[pairs] == 1).all(axis=1)
+        is_open = (groups.sizes[pairs] == 1).all(axis=1) & groups.may_merge(pairs[:, 0], pairs[:, 1])
         first, second = pairs[is_open].T.tolist()
         yield from zip(distances[part][is_open].tolist(), first, second, strict=True)
 
@@ -104,19 +116,29 @@ class _Groups:
     largest of them.
     """
 
-    def __init__(self, graph: NeighbourGraph, embeddings: FloatArray, is_average: bool, max_size: int) -> None:
+    def __init__(
+        self, graph: NeighbourGraph, images: Images, is_average: bool, max_size: int, is_known: NDArray[np.bool_]
+    ) -> None:
         self.sizes = np.ones(graph.n_images, dtype=np.int64)  # 0: another group has taken this one in
-        self._graph, self._embeddings = graph, embeddings
+        self._graph, self._images = graph, images
         self._is_average, self._max_size = is_average, max_size
+        self._is_known, self._has_known = is_known.copy(), bool(is_known.any())
+        self._counted = np.where(is_known, 0, 1)  # towards the largest size: known images do not
         self._names = np.arange(graph.n_images)
         self._members: dict[int, LabelArray] = {}
         self._near: dict[int, LabelArray] = {}
         self._rows: dict[int, tuple[LabelArray, _Distances]] = {}
         self._starts, self._neighbours = _neighbour_lists(graph)
 
-    def are_single(self, merge: _Merge) -> bool:
-        """Tell whether both are images alone."""
+    def are_open(self, merge: _Merge) -> bool:
+        """Tell whether both are images that are still alone."""
         return bool(self.sizes[merge[1]] == 1 and self.sizes[merge[2]] == 1)
+
+    def may_merge(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Tell which images are together no more than a group may hold, and of one known lesion at most."""
+        is_small: NDArray[np.bool_] = self._counted[first] + self._counted[second] <= self._max_size
+        is_one: NDArray[np.bool_] = ~(self._is_known[first] & self._is_known[second])
+        return is_small & is_one
 
     def are_as_they_were(self, candidate: tuple[_Merge, int, int]) -> bool:
         """Tell whether neither group has changed since; a group changes whenever its size does."""
@@ -126,7 +148,8 @@ class _Groups:
     def merge(self, first: int, second: int) -> list[tuple[_Merge, int, int]]:
         """Let the first group take in the second; give the merges that this makes possible, with both sizes."""
         size = int(self.sizes[first] + self.sizes[second])
-        if size >= self._max_size:
+        counted = int(self._counted[first] + self._counted[second])
+        if counted >= self._max_size and not self._has_known:
             self._take_in(first, second)
             self._near[first], self._rows[first] = _NO_IMAGES, (_NO_IMAGES, _NO_DISTANCES)
             return []
@@ -135,7 +158,9 @@ class _Groups:
         near = meet(self._near_images(first), self._near_images(second))
         of_near = self._names[near]
         # What is too large for this group now stays so: groups only grow.
-        is_open = (of_near != first) & (of_near != second) & (self.sizes[of_near] + size <= self._max_size)
+        is_small = self._counted[of_near] + counted <= self._max_size
+        is_stranger = ~(self._is_known[of_near] & (self._is_known[first] | self._is_known[second]))
+        is_open = (of_near != first) & (of_near != second) & is_small & is_stranger
         near, names = near[is_open], np.unique(of_near[is_open])
         is_alone = self.sizes[names] == 1
         larger = [self._members[name] for name in names[~is_alone].tolist()]
@@ -159,6 +184,8 @@ class _Groups:
         self._names[joined] = first
         self._members[first] = joined
         self.sizes[first], self.sizes[second] = len(joined), 0
+        self._counted[first] += self._counted[second]
+        self._is_known[first] |= self._is_known[second]
         for kept in (self._members, self._near, self._rows):
             kept.pop(second, None)
 
@@ -192,7 +219,7 @@ class _Groups:
         width = max(1, _PAIRS_AT_ONCE // len(members))
         parts = [_NO_DISTANCES]
         for start in range(0, len(images), width):
-            alike = similarities_between(self._embeddings[members], self._embeddings[images[start : start + width]])
+            alike = similarities_between(self._images, members, images[start : start + width])
             parts.append(combine.reduce(1.0 - alike.astype(np.float64), axis=0))
         return np.concatenate(parts)
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinbit.matching.blocks import BLOCK_BYTES, Tile, similarities_of_pairs, similarity_tiles
+from skinbit.matching.blocks import BLOCK_BYTES, Images, Tile, similarities_of_pairs, similarity_tiles
 from skinbit.matching.clustering import components
 from skinbit.matching.metrics import chance_of_partner, precision_of_partners
 from skinbit.matching.neighbours import MOST_PAIRS, NearPairs, NeighbourGraph
 from skinbit.matching.pairs import FloatArray, LabelArray, positive_pairs
 from skinbit.matching.ranking import PairCounter, PairRanking
+from skinbit.matching.selection import pairwise_f1
 
 _FEW_PARTNERS = 8
 """An image with more partners has its similarities sorted: comparing them with each partner's would take longer."""
@@ -52,22 +53,22 @@ class PositivePairs:
     similarities: FloatArray
 
 
-def find_positives(embeddings: FloatArray, labels: LabelArray) -> PositivePairs:
+def find_positives(images: Images, labels: LabelArray) -> PositivePairs:
     """Compare the images of each lesion.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         labels: ``(n,)``, the lesion of each image.
 
     Returns:
         All positive pairs.
     """
     pairs = positive_pairs(labels)
-    return PositivePairs(pairs, similarities_of_pairs(embeddings, pairs))
+    return PositivePairs(pairs, similarities_of_pairs(images, pairs))
 
 
 def survey_pairs(
-    embeddings: FloatArray,
+    images: Images,
     positives: PositivePairs,
     floor: float,
     counted: FloatArray,
@@ -77,7 +78,7 @@ def survey_pairs(
     """Look at every pair of images once.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
         positives: From :func:`find_positives`.
         floor: Pairs with at least this similarity are kept.
         counted: ``(m,)`` float32, ascending: at these, too, pairs are counted.
@@ -87,18 +88,16 @@ def survey_pairs(
     Returns:
         What was seen.
     """
-    n_images = len(embeddings)
+    n_images = len(images)
     values, n_positives_at = np.unique(positives.similarities, return_counts=True)
     asked = np.union1d(values, counted)
     near, counter = NearPairs(floor, most_pairs), PairCounter(asked)
     ranks, mutual = PartnerRanks(n_images, positives), MutualPairs(n_images)
-    for tile in similarity_tiles(embeddings, block_bytes, "pairs"):
+    for tile in similarity_tiles(images, block_bytes, "pairs"):
         near.add(tile)
         counter.add(tile.pairs())
         mutual.add(tile)
-        ranks.add(tile.first_row, tile.similarities)
-        if not tile.is_diagonal:
-            ranks.add(tile.first_column, np.ascontiguousarray(tile.similarities.T))
+        ranks.add_tile(tile)
     n_at_least, n_above = counter.counts()
     own, others = np.searchsorted(asked, values), np.searchsorted(asked, counted)
     n_pairs = n_images * (n_images - 1) // 2
@@ -132,6 +131,12 @@ class PartnerRanks:
         self._starts = np.append(0, np.cumsum(self._n_partners))
         self._n_at_least = np.zeros(len(partners), dtype=np.int64)
         self._n_nearer = np.zeros(n_images, dtype=np.int64)  # than the most similar partner
+
+    def add_tile(self, tile: Tile) -> None:
+        """Count the similarities of a tile, for the images of its rows and of its columns."""
+        self.add(tile.first_row, tile.similarities)
+        if not tile.is_diagonal:
+            self.add(tile.first_column, np.ascontiguousarray(tile.similarities.T))
 
     def add(self, first_row: int, similarities: FloatArray) -> None:
         """Count some similarities of some images.
@@ -174,6 +179,46 @@ class PartnerRanks:
             return float("nan")
         own = [slice(self._starts[row], self._starts[row + 1]) for row in with_partner.tolist()]
         return float(np.mean([precision_of_partners(self._partners[one], self._n_at_least[one]) for one in own]))
+
+
+def recall_in_tiles(images: Images, labels: LabelArray, k: int, block_bytes: int = BLOCK_BYTES) -> float:
+    """Do as :func:`skinbit.matching.metrics.recall_at` without ever holding all pairs.
+
+    Args:
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
+        labels: ``(n,)``, the lesion of each image.
+        k: At least 1.
+        block_bytes: Memory for similarities at any moment; changes speed, never the figure.
+
+    Returns:
+        Recall@k.
+    """
+    ranks = PartnerRanks(len(images), find_positives(images, labels))
+    for tile in similarity_tiles(images, block_bytes, "nearest images"):
+        ranks.add_tile(tile)
+    return ranks.recall_at(k)
+
+
+def best_f1_and_recall(images: Images, labels: LabelArray, block_bytes: int = BLOCK_BYTES) -> tuple[float, float]:
+    """Give F1 at the best of all thresholds, and recall@1, without ever holding all pairs.
+
+    The best threshold is one at which a positive pair enters: between these only false positives are added.
+
+    Args:
+        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
+        labels: ``(n,)``, the lesion of each image.
+        block_bytes: Memory for similarities at any moment; changes speed, never a figure.
+
+    Returns:
+        Both, in [0, 1]; NaN without a positive pair.
+    """
+    nothing = np.empty(0, dtype=np.float32)
+    seen = survey_pairs(images, find_positives(images, labels), 1.0, nothing, block_bytes)
+    if seen.ranking.n_positive_pairs == 0:
+        return float("nan"), float("nan")
+    tp = np.cumsum(seen.ranking.n_positives_at)
+    f1 = pairwise_f1(tp, seen.ranking.n_at_least - tp, seen.ranking.n_positive_pairs)
+    return float(f1.max()), seen.recall_at[1]
 
 
 def _count(is_counted: np.ndarray) -> LabelArray:

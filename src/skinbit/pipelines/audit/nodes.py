@@ -8,8 +8,9 @@ import pandas as pd
 from skinbit.data.audit import Check
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.tables import Features
+from skinbit.errors import InputError
 from skinbit.matching.keypoints import KeypointTable
-from skinbit.params import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
+from skinbit.params import AuditParams, ComputeParams, DataParams, GeometryParams, MemoryParams, ReportParams
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def find_findings(
     audit: AuditParams,
     geometry: GeometryParams,
     compute: ComputeParams,
+    memory: MemoryParams,
     *,
     experiment: str,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -64,13 +66,14 @@ def find_findings(
         audit: What counts as a finding.
         geometry: How keypoints are compared.
         compute: Number of threads.
+        memory: How many images all pairs are held for.
         experiment: The baseline's name.
 
     Returns:
         The table of findings, and their summary.
 
     Raises:
-        InputError: If the split cannot be audited, or its tables are of different images.
+        InputError: If there are too many images, the split cannot be audited, or its tables are of different images.
     """
     from skinbit.data import audit as tables
     from skinbit.embedding.compute import resolve_compute
@@ -78,6 +81,13 @@ def find_findings(
     from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join, without_copies
     from skinbit.report.audit import describe_audit, summarise_audit
 
+    if len(image_index) > memory.max_matrix_images:
+        raise InputError(
+            f"{len(image_index):,} photographs are to be compared, and an audit holds the similarities of all pairs; "
+            f"memory.max_matrix_images is {memory.max_matrix_images:,}.\n"
+            f"  Remedy: memory.max_matrix_images={len(image_index)} where about "
+            f"{8e-9 * len(image_index) ** 2:.1f} GB are free."
+        )
     split = tables.read_split(split)
     lesion_of = tables.lesions_of_images(metadata, image_index)
     hashes = image_index[["image_id", "sha256"]].merge(pixel_hashes, on="image_id")

@@ -26,6 +26,8 @@ from skinbit.matching.grouping import (
     write_cut,
 )
 from skinbit.matching.keypoints import NO_TABLE
+from skinbit.matching.large_grouping import group_large_pool
+from skinbit.matching.large_pool import LargePool
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.operating_points import carry_to_pool
 from skinbit.matching.similarity import NO_SHORTLIST, read_rows, row_table, similarities_of_model
@@ -38,6 +40,7 @@ from skinbit.params import (
     ExperimentParams,
     GeometryParams,
     LoaderParams,
+    MemoryParams,
     ReportParams,
 )
 
@@ -373,6 +376,7 @@ def group_photographs(
     known_photographs: pd.DataFrame,
     cluster_cut: dict[str, Any],
     data: DataParams,
+    memory: MemoryParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Group new photographs, around known lesions where there are any, and say which groups need a look.
 
@@ -384,16 +388,23 @@ def group_photographs(
         known_photographs: The same and ``lesion_id``.
         cluster_cut: From which similarity on photographs are joined.
         data: The most images that a lesion has.
+        memory: How many images all pairs are held for; of more, those that could be joined are found in tiles.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest``, with known lesions also ``lesion_id``; and a document of the
         groups: members, known lesion, margin, doubts.
+
+    Raises:
+        InputError: If there are too many images for the model's similarities, or for the cut.
     """
     cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
     shortlist = read_rows(compared)
     matching = checkpoint.header["matching"]
-    similarities = similarities_of_model(features.values[:, 0], matching, shortlist)
-    found = group_images(similarities, lesions, cut, matching["max_group_size"])
+    similarities = similarities_of_model(features.values[:, 0], matching, memory, shortlist)
+    if isinstance(similarities, LargePool):
+        found = group_large_pool(similarities, lesions, cut, matching["max_group_size"])
+    else:
+        found = group_images(similarities, lesions, cut, matching["max_group_size"])
     table = pd.DataFrame(
         {
             "image_id": new_photographs["image_id"].tolist(),

@@ -72,6 +72,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
                 *photographs,
                 "cluster_cut",
                 "params:data",
+                "params:memory",
             ],
             ["clustered_images", "cluster_groups"],
             name="group_photographs",

@@ -12,10 +12,18 @@ from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.errors import InputError
 from skinbit.fingerprints import software_versions
-from skinbit.matching.evaluation import evaluate_similarities
-from skinbit.matching.judging import among_distractors, f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.blocked import evaluate_pool
+from skinbit.matching.judging import (
+    among_distractors,
+    f1_intervals,
+    judge_at,
+    judge_strata,
+    resample_f1,
+    transfer_figures,
+)
 from skinbit.matching.keypoints import KeypointTable, join_tables
-from skinbit.matching.methods import CUTS
+from skinbit.matching.large_pool import LargePool, Similarities
+from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.operating_points import (
     Document,
     carry_over,
@@ -25,7 +33,7 @@ from skinbit.matching.operating_points import (
     points_by_fold,
     write_points,
 )
-from skinbit.matching.pairs import FloatArray, lesion_labels
+from skinbit.matching.pairs import lesion_labels
 from skinbit.matching.pools import DISTRACTORS, fold_pools, mean_pools
 from skinbit.matching.results import (
     Fold,
@@ -37,6 +45,7 @@ from skinbit.matching.results import (
     metric_table,
     points_table,
     rank_experiments,
+    reach_metrics,
     read_points_table,
     thin_curves,
 )
@@ -44,10 +53,10 @@ from skinbit.matching.similarity import (
     LabelledPool,
     calibrate,
     judge_calibration,
-    pool_similarities,
     read_calibration,
     read_shortlist,
     shortlist_table,
+    similarities_in_memory,
     write_calibration,
     write_matching,
 )
@@ -61,6 +70,7 @@ from skinbit.params import (
     GeometryParams,
     LoaderParams,
     LossesParams,
+    MemoryParams,
     Parameters,
     ReportParams,
     SampleParams,
@@ -196,6 +206,7 @@ def evaluate_embeddings(
     evaluation: EvaluationParams,
     experiment: ExperimentParams,
     similarity: SimilarityParams,
+    memory: MemoryParams,
     checkpoint: Checkpoint | None = None,
     calibration: dict[str, Any] | None = None,
     shortlist: pd.DataFrame | None = None,
@@ -210,36 +221,44 @@ def evaluate_embeddings(
         evaluation: Searched ranges.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
+        memory: How many images all pairs are held for.
         checkpoint: What made the embeddings, where something was trained.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         shortlist: From :func:`compare_keypoints`, where keypoints are compared.
         fold: Which fold.
 
     Returns:
-        ``metric, value``, with the metric ``best_epoch`` where something was trained; the curves ``method, cut, tp, fp,
+        ``metric, value``, with the metric ``best_epoch`` where something was trained, and ``<method>_reach`` where the
+        curve of a method ends there; the curves ``method, cut, tp, fp,
         f1``; the cuts that are best for pools of some size, ``method, cut, tp, fp``; and ``image_id, lesion_id,
         cluster_id``.
+
+    Raises:
+        InputError: If there are too many images to be re-ranked.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     params = experiment.similarity_params(similarity)
-    similarities = _fold_similarities(embeddings, params, fold, calibration, shortlist)
-    found = evaluate_similarities(similarities, lesion_ids, evaluation)
+    similarities = _fold_similarities(embeddings, params, memory, fold, calibration, shortlist)
+    found = evaluate_pool(similarities, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     metrics = dict(found.metrics)
     if checkpoint is not None:
         metrics["best_epoch"] = float(checkpoint.header["epoch"])
+    metrics |= reach_metrics(found.points)
     return metric_table(metrics), curve_table(found.sweeps), points_table(found.points), clusters
 
 
 def _fold_similarities(
     embeddings: Embeddings,
     params: SimilarityParams,
+    memory: MemoryParams,
     fold: int,
     calibration: dict[str, Any] | None,
     shortlist: pd.DataFrame | None,
-) -> FloatArray:
+) -> Similarities:
     fitted = None if calibration is None else read_calibration(calibration[str(fold)])
-    return pool_similarities(embeddings.values, params, read_shortlist(shortlist, embeddings.image_ids), fitted)
+    listed = read_shortlist(shortlist, embeddings.image_ids)
+    return similarities_in_memory(embeddings.values, params, memory, listed, fitted)
 
 
 def gather_cuts(
@@ -281,6 +300,7 @@ def judge_folds(
     evaluation: EvaluationParams,
     experiment: ExperimentParams,
     similarity: SimilarityParams,
+    memory: MemoryParams,
     seed: int,
     *documents: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -294,27 +314,31 @@ def judge_folds(
         evaluation: Size of groups and of resampling, strata.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
+        memory: How many images all pairs are held for.
         seed: Of the resampling.
         documents: Embeddings of every fold, in the order of ``study.folds``; then, where keypoints are compared, its
             shortlist; then, where similarities are calibrated, the calibrations.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std`` of groups and of intervals; the mean F1 of every method under resampled
+        ``metric, fold_<k>, …, mean, std`` of groups, of intervals, and, of folds with too many images for a matrix, of
+        the transfer F1; the mean F1 of every method under resampled
         lesions; F1 by stratum; and F1 over the size of the pool.
     """
     params = experiment.similarity_params(similarity)
     *tables, calibration = documents if params.is_calibrated else (*documents, None)
     cuts, others = cuts_of_folds(operating_points, study.folds), others_of_folds(operating_points, study.folds)
-    judged, pools = {}, []
+    judged, figures, pools = {}, {}, []
     for fold, (embedded, listed) in _by_fold(study, tuple(tables)).items():
-        similarities = _fold_similarities(embedded, params, fold, calibration, listed)
+        similarities = _fold_similarities(embedded, params, memory, fold, calibration, listed)
         lesion_ids = lesions_of(embedded, split, fold)
         judged[fold] = judge_at(similarities, lesion_ids, cuts[fold], evaluation.max_group_size)
+        figures[fold] = dict(judged[fold].metrics)
+        if isinstance(similarities, LargePool) and len(study.folds) > 1:  # its curves may end before these cuts
+            figures[fold] |= transfer_figures(judged[fold])
         labels = lesion_labels(lesion_ids)
         pools.append(fold_pools(similarities, labels, others[fold], evaluation.max_group_size, seed))
     predicted = {fold: found.predicted for fold, found in judged.items()}
     resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
-    figures = {fold: found.metrics for fold, found in judged.items()}
     strata = judge_strata(predicted, split, metadata, evaluation.strata, evaluation.resamples, seed)
     return judgement_table(figures, f1_intervals(resampled)), resampled, strata, mean_pools(pools)
 
@@ -329,6 +353,7 @@ def judge_among_distractors(
     evaluation: EvaluationParams,
     experiment: ExperimentParams,
     similarity: SimilarityParams,
+    memory: MemoryParams,
     seed: int,
     *documents: Any,
     name: str,
@@ -345,6 +370,7 @@ def judge_among_distractors(
         evaluation: Size of groups and of resampling, and whether cuts are chosen for the size of the pool.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
+        memory: How many images all pairs are held for.
         seed: Of resampling and pools.
         documents: Embeddings of every fold, in the order of ``study.folds``, then of the distractors by every fold's
             model; then, where keypoints are compared, the shortlists of both together; then, where similarities are
@@ -361,7 +387,7 @@ def judge_among_distractors(
     others = others_of_folds(operating_points, study.folds)
     figures, predicted, curves = {}, [], []
     for fold, (embedded, listed) in _by_fold(study, (*together, *tables[2 * n_folds :])).items():
-        similarities = _fold_similarities(embedded, params, fold, calibration, listed)
+        similarities = _fold_similarities(embedded, params, memory, fold, calibration, listed)
         lesion_ids = [*split.loc[split["fold"] == fold, "lesion_id"], *distractors["lesion_id"]]
         n_images = len(lesion_ids)
         share = len(distractors) / n_images
@@ -396,7 +422,7 @@ def collect_results(
     Args:
         study: The folds that run.
         operating_points: What every fold would choose.
-        judgement: Figures of groups, and intervals.
+        judgement: Figures of groups, intervals, and transfer F1 that was judged pair by pair.
         tables: Metrics of every fold, then curves of every fold, in the order of ``study.folds``.
         name: Of the experiment.
 
@@ -409,7 +435,12 @@ def collect_results(
         fold: Fold(_as_mapping(metrics), curves, points[fold])
         for fold, metrics, curves in zip(study.folds, tables[:n_folds], tables[n_folds:], strict=True)
     }
-    results = pd.concat([collect_folds(folds), judgement], ignore_index=True)
+    names = {f"{method}_f1_transfer": method for method in METHODS}
+    is_transfer = judgement["metric"].isin(list(names))
+    exact = judgement[is_transfer]
+    methods = [names[name] for name in exact["metric"]]
+    judged_f1 = {fold: dict(zip(methods, exact[f"fold_{fold}"].tolist(), strict=True)) for fold in study.folds}
+    results = pd.concat([collect_folds(folds, judged_f1), judgement[~is_transfer]], ignore_index=True)
     logger.info("%s: %s", name, describe_cuts(results))
     return results
 
@@ -655,8 +686,8 @@ def write_parameters(
         experiments: All declared entries.
 
     Returns:
-        Plain values, ready for YAML; without ``audit``, ``cluster`` and ``tracking``, on which no file of the study
-        depends, and without the folders of weights files, which say where on a machine they are.
+        Plain values, ready for YAML; without ``audit``, ``cluster``, ``memory`` and ``tracking``, on which no file of
+        the study depends, and without the folders of weights files, which say where on a machine they are.
     """
     from dataclasses import asdict
 
@@ -670,7 +701,7 @@ def write_parameters(
     parameters = Parameters.model_validate(plain | {"backbones": backbones, "experiments": experiments})
     named = {name: backbone.without_folder() for name, backbone in parameters.backbones.items()}
     written = parameters.model_copy(update={"backbones": named})
-    return written.model_dump(mode="json", exclude={"audit", "cluster", "tracking"})
+    return written.model_dump(mode="json", exclude={"audit", "cluster", "memory", "tracking"})
 
 
 def list_software(lock_file: str | None) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
         "evaluation": "params:evaluation",
         "experiment": f"params:experiments.{name}",
         "similarity": "params:similarity",
+        "memory": "params:memory",
     }
     if parameters.experiments[name].is_trained:
         inputs["checkpoint"] = f"{box}.checkpoint"
@@ -171,7 +172,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
     judged = [f"{name}.{kind}" for kind in ("judgement", "resampled_f1", "strata", "pools")]
     if parameters.has_distractors:
         judged = [f"{name}.{kind}" for kind in ("fold_judgement", "resampled_f1", "strata", "fold_pools")]
-    judging = ("split", "metadata", "params:evaluation", entry, "params:similarity", "params:seed")
+    judging = ("split", "metadata", "params:evaluation", entry, "params:similarity", "params:memory", "params:seed")
     matching = ("params:evaluation", "params:similarity", "params:geometry")
     nodes = [
         Node(
@@ -235,7 +236,7 @@ def _judge_among_distractors(name: str, parameters: Parameters) -> Node:
     kinds = ["embeddings", "distractor_embeddings", *(["distractor_shortlist"] if similarity.verification else [])]
     by_fold = [f"{name}.fold_{fold}.{kind}" for kind in kinds for fold in parameters.study.folds]
     joined = [f"{name}.{kind}" for kind in ("fold_judgement", "fold_pools")]
-    settings = [f"params:{block}" for block in ("evaluation", f"experiments.{name}", "similarity", "seed")]
+    settings = [f"params:{block}" for block in ("evaluation", f"experiments.{name}", "similarity", "memory", "seed")]
     calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
     return Node(
         update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors),

@@ -20,13 +20,14 @@ from skinbit.embedding.checkpoints import (
 from skinbit.embedding.combination import combine_checkpoints
 from skinbit.embedding.embeddings import fit_to_training_lesions, lesions_of
 from skinbit.embedding.tables import Embeddings, Features, Pixels
-from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
+from skinbit.matching.blocked import evaluate_pool
+from skinbit.matching.evaluation import evaluate_at
 from skinbit.matching.judging import f1_intervals, judge_at, resample_f1
 from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.large_pool import Similarities
 from skinbit.matching.methods import CUTS, PAGED
 from skinbit.matching.mistakes import find_mistakes, mistakes_document
 from skinbit.matching.operating_points import CarriedCut, Document, carry_to_pool
-from skinbit.matching.pairs import FloatArray
 from skinbit.matching.results import interval_metrics, metric_table
 from skinbit.matching.similarity import SHORTLIST, read_shortlist, similarities_of_model
 from skinbit.params import (
@@ -37,6 +38,7 @@ from skinbit.params import (
     ExperimentParams,
     GeometryParams,
     LossesParams,
+    MemoryParams,
     ReportParams,
     TrainingBlock,
     WhiteningParams,
@@ -54,6 +56,7 @@ def evaluate_test(
     split: pd.DataFrame,
     checkpoint: Checkpoint,
     evaluation: EvaluationParams,
+    memory: MemoryParams,
     seed: int,
     shortlist: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -64,17 +67,21 @@ def evaluate_test(
         split: Tells the lesion of each image.
         checkpoint: The final model.
         evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs; resampling.
+        memory: How many images all pairs are held for.
         seed: Of the resampling.
         shortlist: Of the test images, where keypoints are compared.
 
     Returns:
         ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts.
+
+    Raises:
+        InputError: If there are too many images to be re-ranked, or too many pairs within the cuts.
     """
     carried = _carried_cuts(checkpoint, embeddings, evaluation)
     cuts = {method: cut.value for method, cut in carried.items()}
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
-    similarities = _similarities(embeddings, checkpoint, shortlist)
-    found = evaluate_similarities(similarities, lesion_ids, evaluation, thresholds=[cuts["cosine"]])
+    similarities = _similarities(embeddings, checkpoint, memory, shortlist)
+    found = evaluate_pool(similarities, lesion_ids, evaluation, cuts)
     judged = judge_at(similarities, lesion_ids, cuts, evaluation.max_group_size)
     intervals = f1_intervals(resample_f1([judged.predicted], evaluation.resamples, seed))
     logger.info(
@@ -87,9 +94,11 @@ def evaluate_test(
     return metric_table({**evaluate_at(found, cuts), **rho, **judged.metrics, **interval_metrics(intervals)})
 
 
-def _similarities(embeddings: Embeddings, checkpoint: Checkpoint, shortlist: pd.DataFrame | None) -> FloatArray:
+def _similarities(
+    embeddings: Embeddings, checkpoint: Checkpoint, memory: MemoryParams, shortlist: pd.DataFrame | None
+) -> Similarities:
     compared = read_shortlist(shortlist, embeddings.image_ids)
-    return similarities_of_model(embeddings.values, checkpoint.header["matching"], compared)
+    return similarities_of_model(embeddings.values, checkpoint.header["matching"], memory, compared)
 
 
 def _carried_cuts(
@@ -105,6 +114,7 @@ def list_mistakes(
     checkpoint: Checkpoint,
     evaluation: EvaluationParams,
     report: ReportParams,
+    memory: MemoryParams,
     shortlist: pd.DataFrame | None = None,
     *,
     name: str,
@@ -117,17 +127,21 @@ def list_mistakes(
         checkpoint: The final model.
         evaluation: Whether cuts are chosen for the size of the pool.
         report: How many pairs of each kind are listed.
+        memory: How many images all pairs are held for.
         shortlist: Of the test images, where keypoints are compared.
         name: Of the experiment.
 
     Returns:
         A document per method, by cosine threshold and by DBSCAN; see
         :func:`skinbit.matching.mistakes.mistakes_document`.
+
+    Raises:
+        InputError: If there are too many images to be re-ranked, or too many pairs within eps.
     """
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
     carried = _carried_cuts(checkpoint, embeddings, evaluation)
     cuts = {method: carried[method].value for method in PAGED}
-    similarities = _similarities(embeddings, checkpoint, shortlist)
+    similarities = _similarities(embeddings, checkpoint, memory, shortlist)
     found = find_mistakes(similarities, lesion_ids, embeddings.image_ids, cuts, report.max_pairs)
     return tuple(mistakes_document(name, found[method]) for method in PAGED)
 

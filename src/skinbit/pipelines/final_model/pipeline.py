@@ -45,9 +45,10 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
             inputs = ["embeddings", "keypoints", "params:geometry", "params:compute"]
             nodes.append(Node(compare_keypoints, inputs, "shortlist", name="compare_keypoints"))
             datasets, settings = datasets | {"keypoints"}, {*settings, "params:geometry", "params:compute"}
-        inputs = ["embeddings", "split", "checkpoint", "params:evaluation", "params:seed", *shortlist]
+        inputs = ["embeddings", "split", "checkpoint", "params:evaluation", "params:memory", "params:seed", *shortlist]
         nodes.append(Node(evaluate_test, inputs, "results", name="evaluate_test"))
-        datasets, settings = datasets | {"split"}, {*settings, "params:evaluation", "params:seed"}
+        datasets = datasets | {"split"}
+        settings = {*settings, "params:evaluation", "params:memory", "params:seed"}
     final = Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=set(settings))
     if not has_test:
         return final
@@ -62,7 +63,7 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     pages = [f"{name}.misclassifications_{method}" for method in PAGED]
     is_verified = parameters.similarity_of(name).verification
     shortlist, drawings = f"{final}.shortlist", f"{name}.match_drawings"
-    settings = ["params:evaluation", "params:report"]
+    settings = ["params:evaluation", "params:report", "params:memory"]
     nodes = [
         Node(
             update_wrapper(partial(list_mistakes, name=name), list_mistakes),
