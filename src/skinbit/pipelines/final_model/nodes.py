@@ -59,6 +59,8 @@ def evaluate_test(
     memory: MemoryParams,
     seed: int,
     shortlist: pd.DataFrame | None = None,
+    *,
+    name: str,
 ) -> pd.DataFrame:
     """Evaluate the test images at the cuts that the folds choose for a pool of this size; nothing is tuned here.
 
@@ -70,6 +72,7 @@ def evaluate_test(
         memory: How many images all pairs are held for.
         seed: Of the resampling.
         shortlist: Of the test images, where keypoints are compared.
+        name: Of the experiment, for the log.
 
     Returns:
         ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts.
@@ -85,7 +88,8 @@ def evaluate_test(
     judged = judge_at(similarities, lesion_ids, cuts, evaluation.max_group_size)
     intervals = f1_intervals(resample_f1([judged.predicted], evaluation.resamples, seed))
     logger.info(
-        "test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",
+        "%s test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",
+        name,
         len(lesion_ids),
         carried["cosine"].rho,
         cuts["cosine"],

@@ -46,7 +46,8 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
             nodes.append(Node(compare_keypoints, inputs, "shortlist", name="compare_keypoints"))
             datasets, settings = datasets | {"keypoints"}, {*settings, "params:geometry", "params:compute"}
         inputs = ["embeddings", "split", "checkpoint", "params:evaluation", "params:memory", "params:seed", *shortlist]
-        nodes.append(Node(evaluate_test, inputs, "results", name="evaluate_test"))
+        evaluate = update_wrapper(partial(evaluate_test, name=name), evaluate_test)
+        nodes.append(Node(evaluate, inputs, "results", name="evaluate_test"))
         datasets = datasets | {"split"}
         settings = {*settings, "params:evaluation", "params:memory", "params:seed"}
     final = Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=set(settings))
