@@ -175,7 +175,9 @@ def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
     }
     stale = sorted(read & changes.keys())
     if stale:
-        causes = {cause for found in changes.values() for cause in found} - study.all_outputs()
+        # What has changed elsewhere, as a study of other experiments, is not why these files are stale.
+        above = study.to_outputs(*stale).all_outputs()
+        causes = {cause for name in changes.keys() & above for cause in changes[name]} - study.all_outputs()
         logger.warning(
             "%d files that this run reads were made otherwise than the study would make them now (%s): %s; "
             "`kedro run --only-missing-outputs` makes them anew",

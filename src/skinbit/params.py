@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from skinbit.errors import SHOWN_PER_KIND
 
@@ -93,6 +102,13 @@ class DataParams(Block):
     min_side: int = Field(default=16, ge=1, description="shorter side, pixels; smaller images are no photographs")
     follow_links: bool = Field(default=False, description="whether a link may lead out of the folder of images")
     policy: PolicyParams = PolicyParams()
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _is_set_per_kind(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"a policy is set for each kind of problem, e.g. data.policy.missing={value}")
+        return value
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -3,11 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from fsspec.implementations.local import LocalFileSystem
+from PIL import Image
 
+from skinbit.data.images import find_images
 from skinbit.datasets.embeddings import EmbeddingsDataset
+from skinbit.errors import InputError
 from skinbit.matching.operating_points import carry_over, others_of_folds
 from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
-from skinbit.params import SimilarityParams
+from skinbit.params import DataParams, PolicyParams, SimilarityParams
+from skinbit.pipelines.data_split.nodes import draw_distractors
 
 EXPERIMENTS = {
     "whitened": {"backbone": "vit", "loss": "baseline", "similarity": {"whitening": {"kind": "pca", "dim": 16}}},
@@ -52,6 +57,41 @@ def table(project, path):
 def embeddings(project, experiment, fold, kind):
     path = project.root / f"data/demo/07_model_output/{experiment}/fold_{fold}/{kind}.safetensors"
     return EmbeddingsDataset(filepath=str(path)).load()
+
+
+class TestDrawing:
+    """Of six lesions of one image, two cannot be used."""
+
+    @pytest.fixture
+    def draw(self, tmp_path):
+        for number in range(6):
+            Image.new("RGB", (64, 48), (40 * number, 0, 0)).save(tmp_path / f"s{number}.jpg")
+        (tmp_path / "s1.jpg").write_bytes(b"no photograph")
+        (tmp_path / "s4.jpg").unlink()
+        ids = [f"s{number}" for number in range(6)]
+        rows = pd.DataFrame({"image_id": ids, "lesion_id": [name.upper() for name in ids], "row": range(2, 8)})
+        folder = find_images(LocalFileSystem(), str(tmp_path))
+        none = pd.DataFrame({"row": []})
+        return lambda number, **policy: draw_distractors(
+            rows, none, folder, DataParams(policy=PolicyParams(**policy)), number, 1
+        )
+
+    @pytest.mark.parametrize("number", [1, 2, 3, 4])
+    def test_others_come_in_the_place_of_those_that_cannot_be_used(self, draw, number):
+        drawn, index = draw(number, missing="skip", unreadable="skip")
+        assert len(drawn) == len(index) == number
+        assert set(drawn["image_id"]) == set(index["image_id"]) <= {"s0", "s2", "s3", "s5"}
+
+    def test_all_are_those_that_can_be_used(self, draw):
+        assert set(draw(None, missing="skip", unreadable="skip")[0]["image_id"]) == {"s0", "s2", "s3", "s5"}
+
+    def test_more_than_can_be_used_are_an_error(self, draw):
+        with pytest.raises(InputError, match="asks for 5 lesions of one image; the metadata have 4"):
+            draw(5, missing="skip", unreadable="skip")
+
+    def test_what_cannot_be_used_ends_the_run_where_nobody_allowed_to_leave_it_out(self, draw):
+        with pytest.raises(InputError, match=r"s4\.jpg \(row 6 of"):
+            draw(None, unreadable="skip")
 
 
 def test_distractors_are_lesions_of_one_image_that_no_fold_has(project):

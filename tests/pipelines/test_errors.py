@@ -143,6 +143,7 @@ class TestConfiguration:
         [
             ({"splitt": {"n_folds": 3}}, "splitt: there is no such parameter"),
             ({"split": {"n_fold": 3}}, "split.n_fold: there is no such parameter"),
+            ({"data": {"policy": "skip"}}, "a policy is set for each kind of problem, e.g. data.policy.missing=skip"),
             ({"backbones": {"vit": {"pooling": {"powr": 2}}}}, "backbones.vit.pooling.powr: there is no such"),
             ({"experiments": {"vit_baseline": {"lr": 1}}}, "experiments.vit_baseline.lr: there is no such"),
             ({"split": {"n_folds": 1}}, "split.n_folds: Input should be greater than or equal to 2, not 1"),

@@ -197,7 +197,10 @@ def check_left_out(rejected: pd.DataFrame) -> list[Check]:
     """
     if rejected.empty:
         return []
-    note = f"{len(rejected):,} images that take no part in the study; data.min_images_per_lesion=1 takes more in"
+    note = (
+        f"{len(rejected):,} images that take no part in the study; a split with data.min_images_per_lesion=1 "
+        "(and evaluation.distractors=0) takes more in"
+    )
     return [Check("images left out", False, note)]
 
 

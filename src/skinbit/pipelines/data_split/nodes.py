@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -10,9 +11,9 @@ from skinbit.data.images import ImageFolder
 from skinbit.data.lesions import lesion_fates
 from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems
 from skinbit.data.preflight import Outcome, check_photographs, check_rows_photographs
-from skinbit.data.problems import kinds_by_row, raise_errors, tabulate_problems
+from skinbit.data.problems import Problem, kinds_by_row, raise_errors, tabulate_problems
 from skinbit.data.splits import check_columns, check_pairs, choose_distractors, choose_lesions, split_lesions
-from skinbit.errors import InputError
+from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.params import DataParams, SplitParams
 from skinbit.report.console import describe_pairs
 from skinbit.report.data_summary import summarise_data
@@ -168,15 +169,27 @@ def draw_distractors(
         InputError: If there are fewer, or their photographs have problems that are errors.
     """
     sound = raw_metadata[~raw_metadata[ROW].isin(problems["row"])]
-    drawn = choose_distractors(sound, n_distractors, seed)
-    records, unusable = check_rows_photographs(sound.loc[drawn.index], images, data, _watch)
-    raise_errors(tabulate_problems(unusable), data.policy, _source(raw_metadata))
-    index = pd.DataFrame(records, columns=[*INDEX]).astype(INDEX)
-    distractors = drawn[drawn["image_id"].isin(index["image_id"])]
-    logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(distractors))
+    records: dict[int, dict[str, Any]] = {}
+    unusable: dict[int, Problem] = {}
+    while True:
+        # Others come in the place of those that cannot be used, as where data.max_lesions cuts the data.
+        drawn = choose_distractors(sound[~sound[ROW].isin(unusable)], n_distractors, seed)
+        left = sound.loc[drawn.index]
+        left = left[~left[ROW].isin(records)]
+        if left.empty:
+            break
+        found, wrong = check_rows_photographs(left, images, data, _watch)
+        raise_errors(tabulate_problems(wrong), data.policy, _source(raw_metadata))
+        records |= {record[ROW]: record for record in found}
+        unusable |= {problem.row: problem for problem in wrong}
+    kept = [records[row] for row in sorted(records)]
+    index = pd.DataFrame(kept, columns=[*INDEX]).astype(INDEX)
+    logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(drawn))
     if unusable:
-        logger.warning("%d more were drawn, but have images that cannot be used", len(unusable))
-    return distractors, index
+        names = ", ".join(problem.image_id for _, problem in sorted(unusable.items())[:SHOWN_PER_KIND])
+        more = f" and {len(unusable) - SHOWN_PER_KIND} more" if len(unusable) > SHOWN_PER_KIND else ""
+        logger.warning("not among them, as they cannot be used: %d images, %s%s", len(unusable), names, more)
+    return drawn, index
 
 
 def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
