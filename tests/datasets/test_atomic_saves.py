@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -179,12 +180,14 @@ def without_temporary(files: dict[str, bytes]) -> dict[str, bytes]:
 @contextlib.contextmanager
 def writes_end_early() -> Iterator[None]:
     """Let no file of this process grow beyond a few bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, compiles = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # else Python would keep half of what it compiles of a library, for good
     resource.setrlimit(resource.RLIMIT_FSIZE, (WRITABLE_BYTES, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = compiles
 
 
 def save_and_fail(dataset: Any, value: Any) -> None:

@@ -116,6 +116,7 @@ class Kill:
 
     def arm(self) -> None:
         """Make this process kill itself and all its children at the moment."""
+        sys.dont_write_bytecode = True  # else half of a compiled library might be kept, for good
         if self.moment == "write":
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
