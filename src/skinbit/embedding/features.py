@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from skinbit.data.images import ImageFolder, decode_image
 from skinbit.embedding.backbones import Backbone

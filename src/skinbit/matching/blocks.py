@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from skinbit.matching.large_pool import LargePool, Similarities
 from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from skinbit.matching.keypoints import Keypoints, KeypointTable
 from skinbit.matching.neighbours import nearest_neighbours

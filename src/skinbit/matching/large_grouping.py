@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from skinbit.errors import InputError
 from skinbit.matching.blocked import DEFAULT_LIMITS, Limits

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from skinbit.embedding.checkpoints import StateStore
 from skinbit.embedding.compute import Compute, deterministic

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic

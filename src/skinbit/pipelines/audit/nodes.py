@@ -29,7 +29,7 @@ def hash_photographs(images: ImageFolder, image_index: pd.DataFrame, data: DataP
     Raises:
         InputError: If a photograph is missing or cannot be read.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from skinbit.data.audit import hash_pixels
 

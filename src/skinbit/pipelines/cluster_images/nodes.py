@@ -525,7 +525,7 @@ def _draw(
     data: DataParams,
 ) -> Iterable[str]:
     """Draw pairs of the sources' photographs, counted from the first source to the last."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from skinbit.embedding.compute import resolve_compute
     from skinbit.matching.keypoints import extract_table, join_tables
@@ -716,6 +716,6 @@ def _read_listed(
 
 
 def _watched(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     return tqdm(outcomes, total=total, unit="image", desc="reading images", disable=None)

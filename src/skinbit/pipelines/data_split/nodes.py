@@ -193,7 +193,7 @@ def draw_distractors(
 
 
 def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     return tqdm(outcomes, total=total, unit="image", desc="checking images", disable=None)
 

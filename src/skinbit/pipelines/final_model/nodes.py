@@ -167,7 +167,7 @@ def make_test_thumbnails(
     Raises:
         InputError: If a photograph is missing or cannot be read.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from skinbit.report.thumbnails import make_thumbnails
 
@@ -207,7 +207,7 @@ def draw_matches(
     Raises:
         InputError: If a photograph is missing or cannot be read.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from skinbit.embedding.compute import resolve_compute
     from skinbit.report.drawings import count_points, draw_pairs, ordered

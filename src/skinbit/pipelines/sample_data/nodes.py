@@ -29,7 +29,7 @@ def make_sample(
     Raises:
         InputError: If the folder holds files that this node did not make.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from skinbit.data.synthetic import count_photographs, make_photographs
 
