@@ -922,6 +922,19 @@ class Parameters(Block):
         entry = self.experiments[experiment]
         return experiment if entry.has_overrides() else str(entry.backbone)
 
+    def trained_as(self, experiment: str) -> str:
+        """Name the first experiment whose trainings are the same, itself if there is none before it.
+
+        Experiments that differ in their similarity alone are trained once: they share the states of their trainings.
+        """
+        own = self._training_of(experiment)
+        trained = (name for name, entry in self.experiments.items() if entry.is_trained)
+        return next(name for name in trained if self._training_of(name) == own)
+
+    def _training_of(self, experiment: str) -> tuple[Block, ...]:
+        entry, backbone = self.experiments[experiment], self.backbone_of(experiment)
+        return backbone, entry.training_params(self.training, backbone.frozen), entry.loss_params(self.losses)
+
     @property
     def audited_experiment(self) -> str | None:
         """Name the baseline whose embeddings an audit compares; none where no baseline is declared."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from safetensors.numpy import load
 
 from skinbit.datasets.files import unpack_header
 from skinbit.errors import InputError
+from skinbit.params import Parameters
 
 EXPERIMENTS = ("resnet_infonce", "vit_triplet")
 FOLDS = (0, 1)
@@ -160,6 +162,49 @@ class TestSameSeedSameBytes:
         assert " epochs in " not in caplog.text
         assert "were already decoded" in caplog.text
         assert trained.outputs() == files
+
+
+class TestSharedTrainings:
+    def test_experiments_that_differ_in_their_similarity_alone_are_trained_once(
+        self, trained, project, photographs, monkeypatch, caplog
+    ):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        shutil.copytree(trained.root / "data", project.root / "data")
+        calibrated = {"backbone": "vit", "loss": "triplet", "similarity": {"calibration": "logistic"}}
+        with caplog.at_level(logging.INFO, logger="skinbit"):
+            run(project, STUDY | {"experiments": "calibrated"}, experiments={"calibrated": calibrated})
+        assert caplog.text.count("trained before") == len(FOLDS) + 1
+        assert " epochs in " not in caplog.text
+        files = project.outputs()
+        for fold in FOLDS:
+            for made in ("06_models/{}/fold_{}/best", "07_model_output/{}/fold_{}/embeddings"):
+                own, other = (made.format(name, fold) for name in ("calibrated", "vit_triplet"))
+                assert files[f"{own}.safetensors"] == files[f"{other}.safetensors"]
+
+    @pytest.mark.parametrize(
+        ("difference", "is_shared"),
+        [
+            ({}, True),
+            ({"similarity": {"verification": True}}, True),
+            ({"loss_options": {"margin": 0.1}}, True),  # the default, spelt out
+            ({"loss_options": {"margin": 0.2}}, False),
+            ({"loss": "infonce"}, False),
+            ({"training": {"epochs": 7}}, False),
+            ({"image_size": 64}, False),
+            ({"backbone": "dinov2"}, False),
+            ({"frozen": False}, False),
+        ],
+        ids=str,
+    )
+    def test_only_what_a_training_rests_on_tells_trainings_apart(self, difference, is_shared):
+        backbones = {name: {"model": f"test_{name}"} for name in ("vit", "dinov2")}
+        own = {"backbone": "vit", "loss": "triplet"}
+        experiments = {"baseline": {"backbone": "vit", "loss": "baseline"}, "first": own, "second": own | difference}
+        parameters = Parameters.model_validate(
+            {"study": {"experiments": ["second"], "folds": [0]}, "backbones": backbones, "experiments": experiments}
+        )
+        assert parameters.trained_as("first") == "first"
+        assert parameters.trained_as("second") == ("first" if is_shared else "second")
 
 
 class TestErrors:

@@ -275,6 +275,7 @@ def train_final_head(
     seed: int,
     *,
     name: str,
+    trained_as: str,
 ) -> tuple[Checkpoint, Embeddings]:
     """Train a head on all training lesions, for as many epochs as the folds' best ones on average.
 
@@ -292,6 +293,7 @@ def train_final_head(
         compute: Where to compute.
         seed: Of weights, batches, views.
         name: Of the experiment.
+        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
 
     Returns:
         All weights with the averaged cuts; embeddings of the test images.
@@ -301,7 +303,7 @@ def train_final_head(
     recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
     recipe = _with_average_epoch(recipe, cross_validation)
     roles = roles_of_fold(split, TEST_FOLD)
-    trained = train_head(recipe, features, training_views, roles, training_states(name, "final"))
+    trained = train_head(recipe, features, training_views, roles, training_states(trained_as, "final"))
     checkpoint = with_backbone(trained.checkpoint, recipe.backbone, seed)
     return _with_average_cuts(checkpoint, cross_validation, matching), trained.embeddings
 
@@ -321,6 +323,7 @@ def fine_tune_final(
     seed: int,
     *,
     name: str,
+    trained_as: str,
 ) -> tuple[Checkpoint, Embeddings]:
     """Fine-tune on all training lesions, for as many epochs as the folds' best ones on average.
 
@@ -338,6 +341,7 @@ def fine_tune_final(
         compute: Where to compute.
         seed: Of weights, batches, augmentations.
         name: Of the experiment.
+        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
 
     Returns:
         All weights with the averaged cuts; embeddings of the test images.
@@ -347,7 +351,7 @@ def fine_tune_final(
     recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
     recipe = _with_average_epoch(recipe, cross_validation)
     roles = roles_of_fold(split, TEST_FOLD)
-    trained = fine_tune(recipe, pixels, description, roles, training_states(name, "final"))
+    trained = fine_tune(recipe, pixels, description, roles, training_states(trained_as, "final"))
     return _with_average_cuts(trained.checkpoint, cross_validation, matching), trained.embeddings
 
 

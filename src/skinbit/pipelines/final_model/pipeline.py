@@ -117,7 +117,7 @@ def _training(name: str, collected: str, parameters: Parameters) -> tuple[Node, 
     settings = [block for block in settings if block != "params:evaluation"]
     chosen = [collected, f"{name}.matching"]
     node = Node(
-        update_wrapper(partial(train, name=name), train),
+        update_wrapper(partial(train, name=name, trained_as=parameters.trained_as(name)), train),
         [*datasets, *chosen, *settings],
         ["checkpoint", "embeddings"],
         name=train.__name__,

@@ -49,6 +49,7 @@ def train_head(
     seed: int,
     *,
     name: str,
+    trained_as: str,
     fold: int,
 ) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
     """Train a head on a frozen backbone, on all training lesions but one fold's.
@@ -66,6 +67,7 @@ def train_head(
         compute: Where to compute.
         seed: Of weights, batches, views.
         name: Of the experiment.
+        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
         fold: Whose lesions validate.
 
     Returns:
@@ -75,7 +77,7 @@ def train_head(
 
     recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
     roles = roles_of_fold(split, fold)
-    trained = train(recipe, features, training_views, roles, training_states(name, f"fold_{fold}"))
+    trained = train(recipe, features, training_views, roles, training_states(trained_as, f"fold_{fold}"))
     return _with_fold_cuts(trained, roles, evaluation)
 
 
@@ -93,6 +95,7 @@ def fine_tune(
     seed: int,
     *,
     name: str,
+    trained_as: str,
     fold: int,
 ) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
     """Fine-tune a backbone with its head, on all training lesions but one fold's.
@@ -110,6 +113,7 @@ def fine_tune(
         compute: Where to compute.
         seed: Of weights, batches, augmentations.
         name: Of the experiment.
+        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
         fold: Whose lesions validate.
 
     Returns:
@@ -119,7 +123,7 @@ def fine_tune(
 
     recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
     roles = roles_of_fold(split, fold)
-    trained = train(recipe, pixels, description, roles, training_states(name, f"fold_{fold}"))
+    trained = train(recipe, pixels, description, roles, training_states(trained_as, f"fold_{fold}"))
     return _with_fold_cuts(trained, roles, evaluation)
 
 

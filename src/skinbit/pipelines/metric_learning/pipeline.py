@@ -47,7 +47,7 @@ def _training(name: str, fold: int, parameters: Parameters) -> Pipeline:
     train = train_head if parameters.backbone_of(name).frozen else fine_tune
     datasets, settings = training_inputs(name, parameters)
     node = Node(
-        update_wrapper(partial(train, name=name, fold=fold), train),
+        update_wrapper(partial(train, name=name, trained_as=parameters.trained_as(name), fold=fold), train),
         [*datasets, *settings],
         ["checkpoint", "history", "embeddings"],
         name=train.__name__,
