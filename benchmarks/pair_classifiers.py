@@ -48,7 +48,7 @@ from skinbit.matching.uncertainty import (
 )
 from skinbit.params import EvaluationParams, GeometryParams, SimilarityParams
 
-SEED = 42
+SEED, DRAWS = 42, 12
 EVALUATION = EvaluationParams()
 JUDGED = ("average", "dbscan", "cosine")
 
@@ -404,12 +404,15 @@ def main() -> None:
     _print_tables(
         "each fold alone", [fold.pool for fold in folds], {name: judged for name, (judged, _) in found.items()}
     )
+    points = {name: chosen for name, (_, chosen) in found.items()}
     if given.distractors:
         lesion_of |= read_lesions(root / "02_intermediate/distractors.csv")
         larger = [_distractor_pool(folder, lesion_of, given.neighbours) for folder in folders]
-        points = {name: chosen for name, (_, chosen) in found.items()}
         shares = [1 - len(fold.labels) / len(pool.image_ids) for fold, pool in zip(folds, larger, strict=True)]
-        _print_tables("each fold among distractors", larger, _judge_larger(larger, shares, scores, points))
+        judged = _judge_elsewhere(larger, range(len(folds)), shares, scores, points)
+        _print_tables("each fold among distractors", larger, judged)
+    if given.lesions:
+        _print_small([fold.pool for fold in folds], given.lesions, scores, points)
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 
@@ -421,6 +424,7 @@ def _arguments() -> Any:
         "--neighbours", type=int, default=GeometryParams().neighbours, help="compared by keypoints, at most the study's"
     )
     parser.add_argument("--distractors", action="store_true", help="judge among lesions of one image, too")
+    parser.add_argument("--lesions", nargs="+", type=int, default=[], help="judge in pools of so few lesions, too")
     parser.add_argument("--classifiers", nargs="+", choices=CLASSIFIERS, default=list(CLASSIFIERS), help="default: all")
     return parser.parse_args()
 
@@ -487,26 +491,68 @@ def _judge_folds(
     return judged, points
 
 
-def _judge_larger(
+def _judge_elsewhere(
     pools: Sequence[Pool],
+    homes: Sequence[int],
     shares: Sequence[float],
     scores: Mapping[str, Sequence[Score]],
     points: Mapping[str, Sequence[Mapping[str, OperatingPoints]]],
 ) -> dict[str, list[Judged]]:
-    """Judge each fold with its distractors at the cuts that the other folds choose for such a pool."""
+    """Judge pools that are made of one fold each, and of distractors, at the cuts that the others choose for them."""
     judged: dict[str, list[Judged]] = {name: [] for name in scores}
-    for n, pool in enumerate(pools):
+    for pool, home, share in zip(pools, homes, shares, strict=True):
         fold = Fold(pool)  # one at a time: the features of all pairs take memory
         for name, fitted in scores.items():
-            others = [*points[name][:n], *points[name][n + 1 :]]
+            others = [*points[name][:home], *points[name][home + 1 :]]
             carried = {
-                method: carry_over(
-                    [one[method] for one in others], len(fold.labels), is_corrected=True, single_share=shares[n]
-                )
-                for method in JUDGED
+                method: carry_over([one[method] for one in others], len(fold.labels), True, share) for method in JUDGED
             }
-            judged[name].append(group(fold, fitted[n]).judge({method: cut.value for method, cut in carried.items()}))
+            found = group(fold, fitted[home]).judge({method: cut.value for method, cut in carried.items()})
+            judged[name].append(found)
     return judged
+
+
+def draw_part(pool: Pool, n_lesions: int, generator: np.random.Generator) -> Pool:
+    """Draw some lesions of a pool with all of their images.
+
+    Args:
+        pool: The pool.
+        n_lesions: How many, at most those of the pool.
+        generator: Draws them.
+
+    Returns:
+        The part. Of its pairs those are compared that were so in the pool, which may be fewer than a run on the part
+        alone would compare.
+    """
+    drawn = generator.choice(np.unique(pool.lesion_ids), n_lesions, replace=False)
+    is_drawn = np.isin(pool.lesion_ids, drawn)
+    row_of, kept = np.cumsum(is_drawn) - 1, is_drawn[pool.shortlist.pairs].all(axis=1)
+    rows = np.flatnonzero(is_drawn).tolist()
+    return Pool(
+        [pool.image_ids[row] for row in rows],
+        pool.embeddings[is_drawn],
+        [pool.lesion_ids[row] for row in rows],
+        Shortlist(row_of[pool.shortlist.pairs[kept]], pool.shortlist.inliers[kept]),
+    )
+
+
+def _print_small(
+    pools: Sequence[Pool],
+    sizes: Sequence[int],
+    scores: Mapping[str, Sequence[Score]],
+    points: Mapping[str, Sequence[Mapping[str, OperatingPoints]]],
+) -> None:
+    """Print the mean F1 in pools of fewer lesions, at the cuts that the other folds choose for such a pool."""
+    homes = np.repeat(np.arange(len(pools)), DRAWS).tolist()
+    rows = {name: [CLASSIFIERS[name][0]] for name in scores}
+    for size in sizes:
+        drawn = [draw_part(pools[home], size, np.random.default_rng([SEED, size, n])) for n, home in enumerate(homes)]
+        for name, found in _judge_elsewhere(drawn, homes, [0.0] * len(drawn), scores, points).items():
+            f1 = (mean_f1([one.predicted[method] for one in found]) for method in JUDGED)
+            rows[name].append(" / ".join(f"{value:.3f}" for value in f1))
+    titles = " / ".join(METHODS[method].title.lower() for method in JUDGED)
+    print(f"\n{DRAWS} pools of fewer lesions of each fold: F1 by {titles}, other folds' cut\n")
+    print(markdown_table(["lesions in the pool", *map(str, sizes)], list(rows.values())))
 
 
 def _print_tables(title: str, pools: Sequence[Pool], judged: Mapping[str, Sequence[Judged]]) -> None:

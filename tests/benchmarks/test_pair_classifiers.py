@@ -16,6 +16,7 @@ from benchmarks.pair_classifiers import (
     SHARE_SCALED,
     Fold,
     crowding,
+    draw_part,
     fused_by,
     nearest_part,
     neighbour_ranks,
@@ -178,6 +179,23 @@ def test_fewer_neighbours_keep_the_pairs_that_they_would_propose():
         nearest_part(pool.shortlist, pool.embeddings, 6)
 
 
+def test_a_part_keeps_lesions_whole_and_the_pairs_that_were_compared():
+    pool = fold().pool
+    part = draw_part(pool, 5, np.random.default_rng(0))
+    assert sorted(part.lesion_ids) == sorted(lesion for lesion in pool.lesion_ids if lesion in set(part.lesion_ids))
+    assert len(set(part.lesion_ids)) == 5
+    embedding_of = dict(zip(pool.image_ids, pool.embeddings.tolist(), strict=True))
+    assert [embedding_of[image_id] for image_id in part.image_ids] == part.embeddings.tolist()
+    compared = {frozenset(pool.image_ids[row] for row in pair): n for pair, n in listed(pool)}
+    kept = {frozenset(part.image_ids[row] for row in pair): n for pair, n in listed(part)}
+    assert kept == {pair: n for pair, n in compared.items() if pair <= set(part.image_ids)}
+
+
+def test_a_study_of_too_few_folds_ends_in_a_message(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"one has 0 folds. Remedy"):
+        run(tmp_path, monkeypatch)
+
+
 def test_ids_stay_text(tmp_path):
     (tmp_path / "split.csv").write_text("image_id,lesion_id,fold\n007,01,0\nNA,02,0\n")
     assert read_lesions(tmp_path / "split.csv") == {"007": "01", "NA": "02"}
@@ -212,9 +230,9 @@ def run(root, monkeypatch, *arguments):
 
 
 def test_the_table_holds_a_row_per_classifier_and_the_gains(study, monkeypatch, capsys):
-    run(study, monkeypatch, "--neighbours", "2", "--distractors", "--classifiers", "scaled", "share")
+    run(study, monkeypatch, "--neighbours=2", "--distractors", "--lesions", "8", "--classifiers", "scaled", "share")
     lines = capsys.readouterr().out.splitlines()
-    for name, n_tables in ((CONTROL, 2), ("scaled", 4), ("share", 4)):  # the control gains nothing over itself
+    for name, n_tables in ((CONTROL, 3), ("scaled", 5), ("share", 5)):  # the control gains nothing over itself
         assert sum(line.startswith(f"| {CLASSIFIERS[name][0]} |") for line in lines) == n_tables
     assert "each fold among distractors: 3 pools, 72 images each on average" in lines
 
