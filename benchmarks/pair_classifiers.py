@@ -289,7 +289,9 @@ def boosting_of(*columns: int) -> Callable[[Sequence[Fold]], Score]:
 
         sample = join_samples(others)
         model = HistGradientBoostingClassifier(
-            max_leaf_nodes=15,
+            learning_rate=0.2,
+            max_iter=50,
+            max_leaf_nodes=8,
             l2_regularization=1.0,
             monotonic_cst=[RISING[column] for column in columns],
             early_stopping=False,
@@ -398,6 +400,9 @@ def main() -> None:
         raise SystemExit(f"{root}: {given.experiment} has {len(folders)} folds. Remedy: a study of three or more.")
     lesion_of = read_lesions(root / "02_intermediate/split.csv")
     folds = [Fold(_fold_pool(folder, lesion_of, given.neighbours)) for folder in folders]
+    fewest = min(len(set(fold.pool.lesion_ids)) for fold in folds)
+    if not all(2 <= size <= fewest for size in given.lesions):
+        raise SystemExit(f"--lesions {given.lesions}: from 2 to {fewest} lesions can be drawn from every fold.")
     scores = {name: _fit_all(folds, CLASSIFIERS[name][1]) for name in dict.fromkeys([CONTROL, *given.classifiers])}
     found = {name: _judge_folds(folds, fitted) for name, fitted in scores.items()}
     print(describe_machine("numpy", "scipy", "scikit-learn"))
@@ -439,6 +444,10 @@ def _distractor_pool(folder: Path, lesion_of: Mapping[str, str], neighbours: int
 
 
 def _pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str], neighbours: int) -> Pool:
+    if not listed.exists():
+        raise SystemExit(
+            f"{listed} is missing. Remedy: an experiment whose pairs are verified; with evaluation.distractors."
+        )
     image_ids = list(embeddings.image_ids)
     stored = read_shortlist(read_table(listed), image_ids)
     try:

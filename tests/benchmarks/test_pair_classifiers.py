@@ -242,6 +242,20 @@ def test_more_neighbours_than_were_compared_end_in_a_message(study, monkeypatch)
         run(study, monkeypatch, "--neighbours", "12")
 
 
+def test_more_lesions_than_a_fold_has_end_in_a_message(study, monkeypatch):
+    with pytest.raises(SystemExit, match="from 2 to 24 lesions"):
+        run(study, monkeypatch, "--neighbours=2", "--lesions", "25")
+
+
+def test_folds_without_compared_keypoints_end_in_a_message(study, monkeypatch):
+    monkeypatch.setattr(pair_classifiers, "read_lesions", lambda _: {})
+    folders = [study / "07_model_output/one/fold_0/nowhere"] * 3
+    monkeypatch.setattr(pair_classifiers, "fold_folders", lambda *_: folders)
+    monkeypatch.setattr(pair_classifiers, "load_embeddings", lambda _: None)
+    with pytest.raises(SystemExit, match=r"shortlist.csv is missing. Remedy: an experiment whose pairs are verified"):
+        run(study, monkeypatch)
+
+
 def test_folds_are_judged_as_the_product_judges_them():
     folds = [fold(seed) for seed in range(3)]
     scores = pair_classifiers._fit_all(folds, CLASSIFIERS[CONTROL][1])
