@@ -6,14 +6,12 @@ uv run python -m benchmarks.similarities --root data --baseline gem_baseline --t
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions
 from benchmarks.timing import describe_machine, markdown_table
-from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.calibration import Calibration
@@ -28,7 +26,7 @@ from skinbit.matching.operating_points import carry_over, carry_to_folds
 from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels
 from skinbit.matching.pools import OWN, SweepOf, carried_cuts, pool_curve, summarise_pools, threshold_curve
 from skinbit.matching.selection import Sweep, choice_at
-from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, Shortlist, calibrate, pool_similarities
+from skinbit.matching.similarity import NO_SHORTLIST, calibrate, pool_similarities
 from skinbit.matching.whitening import fit_whitening
 from skinbit.params import EvaluationParams, GeometryParams, RerankingParams, SimilarityParams
 
@@ -42,20 +40,6 @@ RERANKED, VERIFIED = SimilarityParams(reranking=RerankingParams()), SimilarityPa
 BOTH = SimilarityParams(verification=True, reranking=RerankingParams())
 
 
-@dataclass(frozen=True)
-class Pool:
-    """The images of one fold, or of several."""
-
-    image_ids: list[str]
-    embeddings: FloatArray
-    lesion_ids: list[str]
-    shortlist: Shortlist
-
-    def labelled(self) -> LabelledPool:
-        """Give it as a calibration takes it."""
-        return LabelledPool(self.embeddings, lesion_labels(self.lesion_ids), self.shortlist)
-
-
 def main() -> None:
     """Print both tables for a baseline and a trained experiment."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,8 +49,7 @@ def main() -> None:
     started = time.perf_counter()
     root = Path(given.root)
     keypoints = KeypointsDataset(filepath=f"{root}/04_feature/keypoints.safetensors").load()
-    split = pd.read_csv(root / "02_intermediate/split.csv", dtype={"image_id": str, "lesion_id": str})
-    lesion_of = dict(zip(split["image_id"], split["lesion_id"], strict=True))
+    lesion_of = read_lesions(root / "02_intermediate/split.csv")
     trained = _folds(root, given.trained, lesion_of, keypoints)
     baseline = _folds(root, given.baseline, lesion_of, keypoints)
     whitened = _whitened(baseline, keypoints)
@@ -83,7 +66,7 @@ def main() -> None:
     ]
     print(describe_machine("numpy", "scipy", "scikit-learn", "opencv-python-headless"))
     print(markdown_table(["F1, own cut / other folds' cut [95 %]", *METHODS], [_row(*row) for row in rows]))
-    final = _pool([_load(root / "07_model_output" / given.trained / "final")], lesion_of, keypoints)
+    final = _pool([load_embeddings(root / "07_model_output" / given.trained / "final")], lesion_of, keypoints)
     whole = _whole(root, given.baseline, lesion_of, keypoints)
     print(
         markdown_table(
@@ -105,18 +88,12 @@ def main() -> None:
 
 
 def _folds(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> dict[int, Pool]:
-    folders = sorted((root / "07_model_output" / experiment).glob("fold_*"))
-    return {n: _pool([_load(folder)], lesion_of, keypoints) for n, folder in enumerate(folders)}
+    folders = fold_folders(root, experiment)
+    return {n: _pool([load_embeddings(folder)], lesion_of, keypoints) for n, folder in enumerate(folders)}
 
 
 def _whole(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
-    folders = sorted((root / "07_model_output" / experiment).glob("fold_*"))
-    return _pool([_load(folder) for folder in folders], lesion_of, keypoints)
-
-
-def _load(folder: Path) -> Embeddings:
-    loaded: Embeddings = EmbeddingsDataset(filepath=f"{folder}/embeddings.safetensors").load()
-    return loaded
+    return _pool([load_embeddings(folder) for folder in fold_folders(root, experiment)], lesion_of, keypoints)
 
 
 def _pool(parts: list[Embeddings], lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
