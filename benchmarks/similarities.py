@@ -5,7 +5,8 @@ uv run python -m benchmarks.similarities --root data --baseline gem_baseline --t
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def main() -> None:
     ]
     print(describe_machine("numpy", "scipy", "scikit-learn", "opencv-python-headless"))
     print(markdown_table(["F1, own cut / other folds' cut [95 %]", *METHODS], [_row(*row) for row in rows]))
-    final = _pool([load_embeddings(root / "07_model_output" / given.trained / "final")], lesion_of, keypoints)
+    final = pool_of([load_embeddings(root / "07_model_output" / given.trained / "final")], lesion_of, keypoints)
     whole = _whole(root, given.baseline, lesion_of, keypoints)
     print(
         markdown_table(
@@ -89,14 +90,24 @@ def main() -> None:
 
 def _folds(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> dict[int, Pool]:
     folders = fold_folders(root, experiment)
-    return {n: _pool([load_embeddings(folder)], lesion_of, keypoints) for n, folder in enumerate(folders)}
+    return {n: pool_of([load_embeddings(folder)], lesion_of, keypoints) for n, folder in enumerate(folders)}
 
 
 def _whole(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
-    return _pool([load_embeddings(folder) for folder in fold_folders(root, experiment)], lesion_of, keypoints)
+    return pool_of([load_embeddings(folder) for folder in fold_folders(root, experiment)], lesion_of, keypoints)
 
 
-def _pool(parts: list[Embeddings], lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
+def pool_of(parts: list[Embeddings], lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
+    """Put parts of a pool together and compare each image with its nearest by their keypoints.
+
+    Args:
+        parts: Embeddings of one model.
+        lesion_of: The lesion of each image.
+        keypoints: Of at least these images.
+
+    Returns:
+        The pool.
+    """
     image_ids = [image_id for part in parts for image_id in part.image_ids]
     embeddings = np.concatenate([part.values for part in parts])
     shortlist = shortlist_by_keypoints(embeddings, keypoints.select(image_ids), GEOMETRY, THREADS)
@@ -128,31 +139,67 @@ def _calibrations(folds: Mapping[int, Pool], params: SimilarityParams) -> dict[i
     return {fold: calibrate([other.labelled() for n, other in folds.items() if n != fold], params) for fold in folds}
 
 
-def _row(name: str, folds: Mapping[int, Pool], params: SimilarityParams) -> list[str]:
+@dataclass(frozen=True)
+class Judged:
+    """Means over the folds, by method: F1 at the fold's own cut and at that of the others, its interval; recall@1."""
+
+    own: Mapping[str, float]
+    carried: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    recall_at_1: float
+
+
+def judge_folds(folds: Mapping[int, Pool], params: SimilarityParams) -> Judged:
+    """Judge every fold at cuts, and by a calibration, that the others choose.
+
+    Args:
+        folds: Three or more.
+        params: What the similarity is.
+
+    Returns:
+        The figures.
+    """
     calibrations = _calibrations(folds, params)
     similarities = {fold: _similarities(pool, params, calibrations[fold]) for fold, pool in folds.items()}
     found = {
         fold: evaluate_similarities(similarities[fold], pool.lesion_ids, EVALUATION) for fold, pool in folds.items()
     }
     points = {fold: one.points for fold, one in found.items()}
-    carried = {method: carry_to_folds(points, method) for method in CUTS}
+    cuts = {method: carry_to_folds(points, method) for method in CUTS}
     judged = [
         judge_at(
             similarities[fold],
             pool.lesion_ids,
-            {method: cuts[fold] for method, cuts in carried.items()},
+            {method: cuts[method][fold] for method in CUTS},
             EVALUATION.max_group_size,
         ).predicted
         for fold, pool in folds.items()
     ]
-    intervals = f1_intervals(resample_f1(judged, EVALUATION.resamples, SEED))
+    carried = {
+        method: [
+            choice_at(one.sweeps[method], cuts[method][fold] if method in cuts else ALWAYS).f1
+            for fold, one in found.items()
+        ]
+        for method in METHODS
+    }
+    return Judged(
+        own={method: _mean(one.metrics[f"{method}_f1"] for one in found.values()) for method in METHODS},
+        carried={method: _mean(f1) for method, f1 in carried.items()},
+        intervals=f1_intervals(resample_f1(judged, EVALUATION.resamples, SEED)),
+        recall_at_1=_mean(one.metrics["recall_at_1"] for one in found.values()),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _row(name: str, folds: Mapping[int, Pool], params: SimilarityParams) -> list[str]:
+    judged = judge_folds(folds, params)
     cells = []
     for method in METHODS:
-        own = float(np.mean([one.metrics[f"{method}_f1"] for one in found.values()]))
-        cuts = carried.get(method, dict.fromkeys(found, ALWAYS))
-        transfer = float(np.mean([choice_at(one.sweeps[method], cuts[fold]).f1 for fold, one in found.items()]))
-        low, high = intervals[method]
-        cells.append(f"{own:.3f} / {transfer:.3f} [{low:.3f}, {high:.3f}]")
+        low, high = judged.intervals[method]
+        cells.append(f"{judged.own[method]:.3f} / {judged.carried[method]:.3f} [{low:.3f}, {high:.3f}]")
     return [name, *cells]
 
 
