@@ -26,7 +26,8 @@ from skinbit.matching.grouping import Cut, group_images
 from skinbit.matching.large_grouping import group_large_pool
 from skinbit.matching.large_pool import large_pool
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
-from skinbit.params import EvaluationParams
+from skinbit.matching.scaling import crowding
+from skinbit.params import EvaluationParams, ScalingParams
 
 SIZES = (2_500, 5_000, 10_000)
 NOISES = {"clear": 1.5, "hard": 1.9}
@@ -67,6 +68,12 @@ def product_in_blocks(embeddings: FloatArray, _: LabelArray) -> Figures:
     """Compare all pairs, and look at none."""
     for _tile in similarity_tiles(embeddings):
         pass
+    return {}
+
+
+def surroundings(embeddings: FloatArray, _: LabelArray) -> Figures:
+    """Tell how alike each image and its surroundings are, as local scaling needs."""
+    crowding(embeddings, ScalingParams())
     return {}
 
 
@@ -128,6 +135,7 @@ def fast_hdbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
 
 JOBS: dict[str, Callable[[FloatArray, LabelArray], Figures]] = {
     "product in blocks": product_in_blocks,
+    "surroundings": surroundings,
     "blocked": blocked,
     "product": dense_product,
     "dense": dense,
@@ -138,7 +146,7 @@ JOBS: dict[str, Callable[[FloatArray, LabelArray], Figures]] = {
     "fast_hdbscan, one fit": fast_hdbscan,
 }
 
-LARGE = ("product in blocks", "blocked", "groups in blocks")
+LARGE = ("product in blocks", "surroundings", "blocked", "groups in blocks")
 """What is run where no matrix fits."""
 
 

@@ -228,6 +228,25 @@ class WhiteningParams(Block):
     shrinkage: float = Field(default=0.1, gt=0, le=1, description="share of the covariance replaced by a sphere")
 
 
+class ScalingParams(Block):
+    """Takes off a cosine how alike both images are to their surroundings (local scaling)."""
+
+    share: float = Field(default=0.0125, gt=0, le=1, description="of a pool's images that are an image's surroundings")
+    least: int = Field(default=4, ge=1, description="images that they are at least")
+    most: int | None = Field(default=None, ge=1, description="images that they are at most; none: any number")
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.most is not None and self.most < self.least:
+            raise ValueError(f"most is {self.most}, but least is {self.least}: lower least, or raise most")
+        return self
+
+    def n_near(self, n_images: int) -> int:
+        """Count the images that are an image's surroundings in a pool of so many."""
+        wanted = max(self.least, round(self.share * n_images))
+        return wanted if self.most is None else min(wanted, self.most)
+
+
 class RerankingParams(Block):
     """Mixes similarities with the overlap of neighbourhoods (k-reciprocal re-ranking)."""
 
@@ -240,6 +259,7 @@ class SimilarityParams(Block):
     """What the similarity of two photographs is; the default is the cosine of their embeddings."""
 
     whitening: WhiteningParams | None = Field(default=None, description="none: embeddings as they are")
+    scaling: ScalingParams | None = Field(default=None, description="none: cosines as they are")
     reranking: RerankingParams | None = Field(default=None, description="none: no re-ranking")
     verification: bool = Field(default=False, description="compare each image with its nearest by keypoints")
     calibration: Literal["logistic", "isotonic"] | None = Field(

@@ -26,7 +26,7 @@ from skinbit.matching.selection import select
 from skinbit.matching.similarity import NO_SHORTLIST, Shortlist, pool_similarities, similarities_in_memory
 from skinbit.matching.survey import best_f1_and_recall
 from skinbit.matching.verification import sweep_thresholds
-from skinbit.params import EvaluationParams, MemoryParams, RerankingParams, SimilarityParams
+from skinbit.params import EvaluationParams, MemoryParams, RerankingParams, ScalingParams, SimilarityParams
 
 CALIBRATION = Calibration("logistic", -9.0, 11.0, (0.7, 0.5, 0.6, 1.4, 2.0))
 NONE = MemoryParams(max_matrix_images=1)
@@ -34,7 +34,7 @@ NONE = MemoryParams(max_matrix_images=1)
 
 @st.composite
 def pools(draw, least=2, most=30):
-    """Similarities as a matrix, what they are computed from, and lesions; with ties, copies, a calibration, or none."""
+    """Similarities as a matrix, what they are computed from, and lesions; with ties, copies, scaling, calibration."""
     n_images = draw(st.integers(least, most))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     labels = rng.integers(0, max(1, n_images // 2), n_images)
@@ -46,7 +46,8 @@ def pools(draw, least=2, most=30):
     if draw(st.booleans()):
         pairs = np.argwhere(np.triu(rng.random((n_images, n_images)) < 0.2, 1))
         shortlist, calibration = Shortlist(pairs, rng.integers(0, 40, len(pairs))), CALIBRATION
-    inputs = (unit_vectors(vectors), SimilarityParams())
+    scaling = draw(st.sampled_from([None, ScalingParams(share=0.1, least=2)]))
+    inputs = (unit_vectors(vectors), SimilarityParams(scaling=scaling))
     pool = similarities_in_memory(*inputs, NONE, shortlist, calibration)
     assert isinstance(pool, LargePool)
     return pool_similarities(*inputs, shortlist, calibration), pool, [f"lesion {label}" for label in labels]

@@ -24,7 +24,13 @@ from skinbit.matching.similarity import (
 from skinbit.params import EvaluationParams, MemoryParams, SimilarityParams
 
 VERIFIED = {"verification": True}
-EVERYTHING = {"verification": True, "reranking": {"k1": 4}, "whitening": {"kind": "pca"}, "calibration": "isotonic"}
+EVERYTHING = {
+    "whitening": {"kind": "pca"},
+    "scaling": {"share": 0.1, "least": 2},
+    "verification": True,
+    "calibration": "isotonic",
+    "reranking": {"k1": 4},
+}
 EXPERIMENTS = {
     "seen": {"backbone": "vit", "loss": "baseline", "similarity": VERIFIED},
     "all_in": {"backbone": "vit", "loss": "baseline", "similarity": EVERYTHING},

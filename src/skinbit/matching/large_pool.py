@@ -9,6 +9,7 @@ import numpy as np
 
 from skinbit.matching.calibration import Calibration, fuse
 from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.scaling import Crowding, scale
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,15 @@ class LargePool:
 
     Attributes:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
-        calibration: Fitted on pairs of other lesions; none: similarities are cosines.
+        calibration: Fitted on pairs of other lesions; none: similarities are cosines, scaled or not.
+        crowded: ``(n,)`` crowding of the images; none: cosines are not scaled.
         keys: ``(2 m,)`` ``row · n + other row`` of every pair whose keypoints were compared, both ways, ascending.
         inliers: ``(2 m,)`` keypoints on which they agree.
     """
 
     embeddings: FloatArray
     calibration: Calibration | None
+    crowded: Crowding | None
     keys: LabelArray
     inliers: LabelArray
 
@@ -42,11 +45,14 @@ class LargePool:
         Returns:
             ``(height, width)`` float32 in [-1, 1].
         """
+        alike = cosines
+        if self.crowded is not None:
+            alike = scale(cosines, self.crowded[rows][:, None], self.crowded[columns])
         if self.calibration is None:
-            return cosines
-        fused = fuse(cosines, None, self.calibration)
+            return alike
+        fused = fuse(alike, None, self.calibration)
         first, second, inliers = self._listed(rows, columns)
-        fused[first, second] = fuse(cosines[first, second], inliers, self.calibration)
+        fused[first, second] = fuse(alike[first, second], inliers, self.calibration)
         return fused
 
     def fuse_pairs(self, cosines: FloatArray, pairs: LabelArray) -> FloatArray:
@@ -59,28 +65,32 @@ class LargePool:
         Returns:
             ``(m,)`` float32 in [-1, 1].
         """
+        alike = cosines
+        if self.crowded is not None:
+            alike = scale(cosines, self.crowded[pairs[:, 0]], self.crowded[pairs[:, 1]])
         if self.calibration is None:
-            return cosines
+            return alike
         keys = pairs[:, 0] * len(self) + pairs[:, 1]
         places = np.searchsorted(self.keys, keys)
         is_listed = np.append(self.keys, -1)[places] == keys
-        fused = fuse(cosines, None, self.calibration)
-        fused[is_listed] = fuse(cosines[is_listed], self.inliers[places[is_listed]], self.calibration)
+        fused = fuse(alike, None, self.calibration)
+        fused[is_listed] = fuse(alike[is_listed], self.inliers[places[is_listed]], self.calibration)
         return fused
 
     def subset(self, rows: LabelArray) -> "LargePool":
-        """Give the pool of some of its images.
+        """Give some of its images, with the similarities that they have in the pool.
 
         Args:
             rows: Of these images, no one twice.
 
         Returns:
-            The pool, its images in the order of ``rows``.
+            These images in the order of ``rows``; their surroundings stay those of the pool.
         """
         first, second, inliers = self._listed(rows, rows)
         keys = first * len(rows) + second
         order = np.argsort(keys)
-        return LargePool(self.embeddings[rows], self.calibration, keys[order], inliers[order])
+        crowded = None if self.crowded is None else self.crowded[rows]
+        return LargePool(self.embeddings[rows], self.calibration, crowded, keys[order], inliers[order])
 
     def _listed(self, rows: LabelArray, columns: LabelArray) -> tuple[LabelArray, LabelArray, LabelArray]:
         """Give the compared pairs among some images: places in ``rows``, places in ``columns``, and inliers."""
@@ -104,6 +114,7 @@ def large_pool(
     pairs: LabelArray | None = None,
     inliers: LabelArray | None = None,
     calibration: Calibration | None = None,
+    crowded: Crowding | None = None,
 ) -> LargePool:
     """Prepare a pool.
 
@@ -112,12 +123,13 @@ def large_pool(
         pairs: ``(m, 2)`` rows of pairs whose keypoints were compared, each unordered pair once; none: no such pairs.
         inliers: ``(m,)`` keypoints on which these agree.
         calibration: Fitted on pairs of other lesions; none: similarities are cosines, and ``pairs`` do not count.
+        crowded: From :func:`skinbit.matching.scaling.crowding`; none: cosines are not scaled.
 
     Returns:
         The pool.
     """
     if calibration is None or pairs is None or inliers is None:
-        return LargePool(embeddings, calibration, np.empty(0, np.int64), np.empty(0, np.int64))
+        return LargePool(embeddings, calibration, crowded, np.empty(0, np.int64), np.empty(0, np.int64))
     keys = np.concatenate([pairs[:, 0] * len(embeddings) + pairs[:, 1], pairs[:, 1] * len(embeddings) + pairs[:, 0]])
     order = np.argsort(keys)
-    return LargePool(embeddings, calibration, keys[order], np.tile(inliers, 2)[order])
+    return LargePool(embeddings, calibration, crowded, keys[order], np.tile(inliers, 2)[order])

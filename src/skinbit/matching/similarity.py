@@ -1,4 +1,4 @@
-"""What the similarity of two photographs is: cosine, calibrated with what their keypoints say, re-ranked."""
+"""What the similarity of two photographs is: cosine, locally scaled, fused with what keypoints say, re-ranked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +20,8 @@ from skinbit.matching.large_pool import Similarities, large_pool
 from skinbit.matching.operating_points import Document
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, positive_pairs
 from skinbit.matching.reranking import rerank
-from skinbit.params import GeometryParams, MemoryParams, SimilarityParams
+from skinbit.matching.scaling import crowding, scale, scaled_similarities
+from skinbit.params import GeometryParams, MemoryParams, ScalingParams, SimilarityParams
 
 SHORTLIST = ["image_a", "image_b", "inliers"]
 """Columns of a shortlist."""
@@ -56,14 +57,16 @@ def pool_similarities(
 
     Args:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
-        params: Whether neighbourhoods count.
+        params: Whether surroundings and neighbourhoods count.
         shortlist: The pairs whose keypoints were compared.
-        calibration: Fitted on pairs of other lesions; none: similarities stay cosines.
+        calibration: Fitted on pairs of other lesions; none: similarities stay cosines, scaled or not.
 
     Returns:
         ``(n, n)`` float32 in [-1, 1], symmetric.
     """
     similarities = cosine_similarities(embeddings)
+    if params.scaling is not None:
+        similarities = scaled_similarities(similarities, crowding(embeddings, params.scaling))
     if calibration is not None:
         similarities = fused_similarities(similarities, shortlist.pairs, shortlist.inliers, calibration)
     if params.reranking is not None:
@@ -104,7 +107,8 @@ def similarities_in_memory(
             f"  Remedy: memory.max_matrix_images={n_images} where several times {4e-9 * n_images**2:.1f} GB are free, "
             "or an experiment without similarity.reranking."
         )
-    return large_pool(embeddings, shortlist.pairs, shortlist.inliers, calibration)
+    crowded = None if params.scaling is None else crowding(embeddings, params.scaling)
+    return large_pool(embeddings, shortlist.pairs, shortlist.inliers, calibration, crowded)
 
 
 def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFrame:
@@ -183,7 +187,7 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
 
     Args:
         pools: The subsets.
-        params: What kind of calibration, and whether keypoints were compared.
+        params: What kind of calibration, whether surroundings count, and whether keypoints were compared.
 
     Returns:
         The calibration.
@@ -191,7 +195,7 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     Raises:
         ValueError: If there is no pair of one lesion, or none of two.
     """
-    parts = [_pairs_of(pool) for pool in pools]
+    parts = [_pairs_of(pool, params.scaling) for pool in pools]
     similarity, inliers, is_positive, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     counted = inliers if params.verification else None
     return fit_calibration(similarity, counted, is_positive.astype(bool), params.calibration or "logistic", weights)
@@ -211,18 +215,29 @@ def judge_calibration(calibration: Calibration, pool: LabelledPool, params: Simi
     """
     if params.verification:
         first, second = pool.shortlist.pairs.T
-        similarity = similarities_of_pairs(pool.embeddings, pool.shortlist.pairs)
+        similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling)
         inliers, is_positive = pool.shortlist.inliers, pool.labels[first] == pool.labels[second]
         probabilities = calibration.score(similarity, inliers)
     else:
-        similarity, _, is_positive, _ = _pairs_of(pool)
+        similarity, _, is_positive, _ = _pairs_of(pool, params.scaling)
         probabilities = calibration.score(similarity)
     if len(probabilities) == 0:
         return float("nan"), float("nan")
     return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
 
 
-def _pairs_of(pool: LabelledPool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _scaled_pairs(pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None) -> FloatArray:
+    """Give the cosines of some pairs of a subset, scaled by its own images."""
+    cosines = similarities_of_pairs(pool.embeddings, pairs)
+    if scaling is None:
+        return cosines
+    first, second = crowding(pool.embeddings, scaling)[pairs].T
+    return scale(cosines, first, second)
+
+
+def _pairs_of(
+    pool: LabelledPool, scaling: ScalingParams | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
     n_images = len(pool.labels)
     listed = pool.shortlist.pairs
@@ -241,7 +256,7 @@ def _pairs_of(pool: LabelledPool) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     counts[np.searchsorted(kept, places[1])] = pool.shortlist.inliers
     is_positive = pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]]
     weights = np.where(np.isin(kept, certain), 1.0, step)
-    return similarities_of_pairs(pool.embeddings, pairs), counts, is_positive, weights
+    return _scaled_pairs(pool, pairs, scaling), counts, is_positive, weights
 
 
 def write_calibration(calibration: Calibration) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Local scaling against a loop over pairs, and what it is for."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from skinbit.matching import scaling
+from skinbit.matching.metrics import recall_at_1
+from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.scaling import crowding, scaled_similarities
+from skinbit.params import ScalingParams
+
+
+@st.composite
+def images(draw, least=1):
+    """Embeddings; some are copies of others."""
+    n_images = draw(st.integers(least, 25))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    vectors = rng.normal(size=(n_images, 4))
+    return unit_vectors(vectors[rng.integers(0, n_images, n_images)] if draw(st.booleans()) else vectors)
+
+
+def params():
+    return st.builds(ScalingParams, share=st.floats(0.01, 1), least=st.integers(1, 6))
+
+
+def slow_crowding(embeddings, n_near):
+    cosines = cosine_similarities(embeddings).astype(np.float64)
+    means = []
+    for row, alike in enumerate(cosines):
+        others = sorted((value for column, value in enumerate(alike) if column != row), reverse=True)
+        means.append(sum(others[:n_near]) / len(others[:n_near]) if others else 0.0)
+    return means
+
+
+class TestCrowding:
+    @given(images(), params())
+    def test_is_the_mean_cosine_of_an_image_with_its_nearest_others(self, embeddings, params):
+        found = crowding(embeddings, params)
+        assert found == pytest.approx(slow_crowding(embeddings, params.n_near(len(embeddings))), abs=1e-12)
+
+    @given(images(least=2), params(), st.randoms(use_true_random=False))
+    def test_depends_neither_on_the_order_of_the_images_nor_on_blocks(self, embeddings, params, random):
+        order = np.array(random.sample(range(len(embeddings)), len(embeddings)))
+        found = crowding(embeddings, params)
+        assert np.array_equal(crowding(embeddings[order], params), found[order])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scaling, "_BLOCK_VALUES", random.randint(1, 200))
+            assert np.array_equal(crowding(embeddings, params), found)
+
+    def test_an_image_alone_has_no_surroundings(self):
+        assert crowding(unit_vectors(np.ones((1, 3))), ScalingParams()).tolist() == [0.0]
+
+    @pytest.mark.parametrize(
+        ("settings", "n_images", "n_near"),
+        [
+            ({}, 10, 4),
+            ({}, 640, 8),
+            ({}, 100_000, 1250),
+            ({"share": 0.5, "least": 1}, 3, 2),
+            ({"least": 8, "most": 8}, 100_000, 8),
+        ],
+        ids=str,
+    )
+    def test_surroundings_are_a_share_of_the_pool_within_bounds(self, settings, n_images, n_near):
+        assert ScalingParams(**settings).n_near(n_images) == n_near
+
+    def test_bounds_out_of_order_are_refused(self):
+        with pytest.raises(ValidationError, match="most is 3, but least is 4: lower least, or raise most"):
+            ScalingParams(most=3)
+
+
+class TestScaledSimilarities:
+    @given(images(), params())
+    def test_are_cosines_less_the_mean_crowding_of_both_images(self, embeddings, params):
+        cosines, crowded = cosine_similarities(embeddings), crowding(embeddings, params)
+        found = scaled_similarities(cosines, crowded)
+        for a, row in enumerate(found):
+            for b, value in enumerate(row):
+                expected = 1.0 if a == b else np.clip(cosines[a, b] - (crowded[a] + crowded[b]) / 2, -1, 1)
+                assert value == np.float32(expected)
+
+    @given(images(), params())
+    def test_are_symmetric_and_in_range(self, embeddings, params):
+        found = scaled_similarities(cosine_similarities(embeddings), crowding(embeddings, params))
+        assert np.array_equal(found, found.T)
+        assert found.dtype == np.float32
+        assert np.abs(found).max() <= 1
+
+    def test_a_photograph_that_looks_like_all_others_no_longer_hides_partners(self):
+        # Ten lesions of two images, and one image in the midst of all: for each image nearer than its partner.
+        towards = np.eye(10)
+        pairs = np.concatenate([towards + 0.55 * np.roll(towards, 1, axis=1), towards - 0.55 * np.roll(towards, 1, 1)])
+        embeddings = unit_vectors(np.vstack([pairs + 0.12, np.ones(10)]))
+        labels = np.append(np.tile(np.arange(10), 2), 10)
+        cosines = cosine_similarities(embeddings)
+        scaled = scaled_similarities(cosines, crowding(embeddings, ScalingParams(share=0.2, least=1)))
+        assert recall_at_1(scaled, labels) > recall_at_1(cosines, labels)
