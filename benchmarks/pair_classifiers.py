@@ -316,7 +316,7 @@ def join_samples(folds: Sequence[Fold]) -> Sample:
 RANKS = (BEST_RANK, WORST_RANK, IS_MUTUAL)
 CONTROL = "calibration"
 CLASSIFIERS: Mapping[str, tuple[str, Callable[[Sequence[Fold]], Score]]] = {
-    CONTROL: ("**calibration** of cosine and inliers (the product's)", fit_product),
+    CONTROL: ("**calibration** of cosine and inliers (as without `similarity.scaling`)", fit_product),
     "logistic_ranks": ("logistic, and ranks", logistic_of(COSINE, *RANKS)),
     "logistic_scaled": ("logistic, and local scaling", logistic_of(COSINE, SCALED)),
     "logistic_all": ("logistic, and both", logistic_of(COSINE, SCALED, *RANKS)),
@@ -586,7 +586,7 @@ def _print_tables(title: str, pools: Sequence[Pool], judged: Mapping[str, Sequen
         gains.append(gained)
     print(markdown_table(["F1, own cut / other folds' cut [95 %]", *titles, "recall@1"], figures))
     print()
-    print(markdown_table(["F1 gained over the product's [95 %], other folds' cut", *titles], gains[1:]))
+    print(markdown_table(["F1 gained over the first [95 %], other folds' cut", *titles], gains[1:]))
 
 
 if __name__ == "__main__":

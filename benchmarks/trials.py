@@ -26,6 +26,7 @@ from benchmarks.stored import Pool, read_table
 from benchmarks.timing import describe_machine, markdown_table
 from benchmarks.training import NoStore
 from skinbit.data.images import find_images
+from skinbit.data.splits import TEST_FOLD
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.features import FeaturesDataset
 from skinbit.datasets.keypoints import KeypointsDataset
@@ -194,7 +195,7 @@ TRIALS = {
     "sub_centres": Trial("ArcFace, two sub-centres", loss=arcface(2)),
     "multi_similarity": Trial("multi-similarity loss", loss=multi_similarity),
     "circle": Trial("circle loss", loss=circle),
-    "singles": Trial("3,858 lesions of one photograph, too", learns_singles=True),
+    "singles": Trial("lesions of one photograph, too", learns_singles=True),
     "warmup": Trial("those alone first, 30 epochs", begins_with_singles=True),
 }
 
@@ -263,7 +264,7 @@ def make_distractor_views(root: Path, photographs: Path, out: Path, features: Fe
         image_size=features.description["preprocessing"]["image_size"],
         pooling=features.description["pooling"],
         test_views=features.description["test_views"],
-        weights=os.environ["SKINBIT_WEIGHTS"],
+        weights=os.environ.get("SKINBIT_WEIGHTS"),  # none: timm's hub, as in the study
     )
     folder = find_images(fsspec.filesystem("file"), str(photographs))
     training, loader = TrainingBlock(), LoaderParams()
@@ -309,7 +310,8 @@ def train_trial(material: Material, trial: Trial, fold: int) -> Embeddings:
     images = CachedViews(material.views.values[:, : TRAINING.views], material.features.values[:, 0])
     together = WithSingles(images, len(row_of), material.singles)
     in_fold = (material.split["fold"] == fold).to_numpy()
-    train, judged = (_subset(material.split[chosen], row_of) for chosen in (~in_fold, in_fold))
+    in_others = ~in_fold & (material.split["fold"] != TEST_FOLD).to_numpy()
+    train, judged = (_subset(material.split[chosen], row_of) for chosen in (in_others, in_fold))
     head = make_head(material.features.values.shape[2], TRAINING.head, SEED)
     if trial.begins_with_singles:
         head.load_state_dict(warm_weights(material))

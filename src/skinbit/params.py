@@ -6,6 +6,7 @@ misspelt key fails at any depth. Nodes receive the blocks typed.
 
 import re
 from collections.abc import Iterable, Mapping
+from math import ceil
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -241,6 +242,11 @@ class ScalingParams(Block):
             raise ValueError(f"most is {self.most}, but least is {self.least}: lower least, or raise most")
         return self
 
+    @property
+    def least_pool(self) -> int:
+        """Give the number of images from which on surroundings are a share of the pool."""
+        return ceil(self.least / self.share)
+
     def n_near(self, n_images: int) -> int:
         """Count the images that are an image's surroundings in a pool of so many."""
         wanted = max(self.least, round(self.share * n_images))
@@ -264,13 +270,18 @@ class SimilarityParams(Block):
     verification: bool = Field(default=False, description="compare each image with its nearest by keypoints")
     calibration: Literal["logistic", "isotonic"] | None = Field(
         default=None,
-        description="fitted on pairs of other folds; groups rest on log-odds either way; none: only where verified",
+        description="fitted on pairs of other folds; groups rest on log-odds either way; none: if verified or scaled",
     )
+
+    @field_validator("whitening", "scaling", "reranking", mode="before")
+    @classmethod
+    def _true_means_defaults(cls, given: object) -> object:
+        return {True: {}, False: None}[given] if isinstance(given, bool) else given
 
     @property
     def is_calibrated(self) -> bool:
         """Tell whether a calibration makes the similarity, fitted on pairs of other folds."""
-        return self.verification or self.calibration is not None
+        return self.verification or self.scaling is not None or self.calibration is not None
 
 
 _OWN_MODEL_ARGS = {

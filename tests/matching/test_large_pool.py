@@ -1,6 +1,6 @@
 """Pools without a matrix of similarities, with calibrations and keypoints, against the matrix: every figure."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -42,11 +42,13 @@ def pools(draw, least=2, most=30):
     kind = draw(st.sampled_from(["plain", "grid", "copies"]))
     vectors = rng.integers(-2, 3, size=(n_images, 5)) + 1e-3 if kind == "grid" else vectors
     vectors = vectors[rng.integers(0, n_images, n_images)] if kind == "copies" else vectors
+    scaling = draw(st.sampled_from([None, ScalingParams(share=0.1, least=2)]))
     shortlist, calibration = NO_SHORTLIST, None
     if draw(st.booleans()):
         pairs = np.argwhere(np.triu(rng.random((n_images, n_images)) < 0.2, 1))
         shortlist, calibration = Shortlist(pairs, rng.integers(0, 40, len(pairs))), CALIBRATION
-    scaling = draw(st.sampled_from([None, ScalingParams(share=0.1, least=2)]))
+        if scaling is not None:
+            calibration = replace(CALIBRATION, pool_sizes=(2, 20), crowdings=(0.1, 0.3))
     inputs = (unit_vectors(vectors), SimilarityParams(scaling=scaling))
     pool = similarities_in_memory(*inputs, NONE, shortlist, calibration)
     assert isinstance(pool, LargePool)

@@ -1,5 +1,7 @@
 """Local scaling against a loop over pairs, and what it is for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,9 @@ from pydantic import ValidationError
 from skinbit.matching import scaling
 from skinbit.matching.metrics import recall_at_1
 from skinbit.matching.pairs import cosine_similarities, unit_vectors
-from skinbit.matching.scaling import crowding, scaled_similarities
-from skinbit.params import ScalingParams
+from skinbit.matching.scaling import crowding, missing_crowding, scaled_similarities, usual_crowding
+from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, calibrate, pool_similarities
+from skinbit.params import ScalingParams, SimilarityParams
 
 
 @st.composite
@@ -70,6 +73,59 @@ class TestCrowding:
     def test_bounds_out_of_order_are_refused(self):
         with pytest.raises(ValidationError, match="most is 3, but least is 4: lower least, or raise most"):
             ScalingParams(most=3)
+
+
+def archive(n_lesions, seed, n_images=2):
+    """Embeddings of lesions that differ little from each other, and the lesion of each image."""
+    rng = np.random.default_rng(seed)
+    lesions = rng.normal(size=(n_lesions, 12)) + 0.7
+    labels = np.repeat(np.arange(n_lesions), n_images)
+    return unit_vectors(lesions[labels] + 0.35 * rng.normal(size=(len(labels), 12))), labels
+
+
+class TestFewImages:
+    PARAMS = SimilarityParams(scaling=ScalingParams(share=0.05))
+    FOLDS = tuple(archive(60, seed) for seed in (1, 2, 3))
+
+    @pytest.fixture
+    def calibration(self):
+        return calibrate([LabelledPool(*fold, NO_SHORTLIST) for fold in self.FOLDS], self.PARAMS)
+
+    def likeness_of_strangers(self, n_images, calibration):
+        """Give the mean similarity of two lesions in pools of so many images, each of a lesion of its own."""
+        strangers, _ = archive(240, seed=9, n_images=1)
+        pools = [strangers[start : start + n_images] for start in range(0, 240 - n_images + 1, n_images)]
+        found = [pool_similarities(pool, self.PARAMS, calibration=calibration) for pool in pools]
+        return np.mean([similarities[np.triu_indices(n_images, 1)].mean() for similarities in found])
+
+    @pytest.mark.parametrize("n_images", [2, 3, 5, 20])
+    def test_strangers_look_no_more_alike_among_few_images_than_among_many(self, calibration, n_images):
+        among_many = self.likeness_of_strangers(240, calibration)
+        assert self.likeness_of_strangers(n_images, calibration) < among_many + 0.05
+
+    @pytest.mark.parametrize("n_images", [2, 3, 5])
+    def test_they_would_look_alike_without_what_the_folds_tell_of_few_images(self, calibration, n_images):
+        unaware = replace(calibration, pool_sizes=(), crowdings=())
+        among_many = self.likeness_of_strangers(240, unaware)
+        assert self.likeness_of_strangers(n_images, unaware) > among_many + 0.2
+
+    def test_usual_crowding_rises_up_to_pools_of_which_surroundings_are_a_share(self):
+        sizes, means = usual_crowding(self.FOLDS, ScalingParams(share=0.1))
+        assert sizes[0] == 2
+        assert sizes[-1] == ScalingParams(share=0.1).least_pool == 40
+        assert list(sizes) == sorted(set(sizes))
+        assert means[0] < means[len(means) // 2] < means[-1]
+
+    def test_usual_crowding_ends_with_the_smallest_subset(self):
+        assert usual_crowding([*self.FOLDS, archive(7, seed=4)], ScalingParams())[0] == (2, 3, 4, 7)
+
+    @given(st.integers(2, 200))
+    def test_what_is_missing_falls_with_the_number_of_images(self, n_images):
+        known = ((2, 10, 50), (0.1, 0.3, 0.4))
+        missing = missing_crowding(n_images, *known)
+        assert missing >= missing_crowding(n_images + 1, *known) >= 0
+        assert (missing == 0) == (n_images >= 50)
+        assert missing_crowding(n_images, (), ()) == 0
 
 
 class TestScaledSimilarities:

@@ -41,6 +41,8 @@ class Calibration:
         inliers_slopes: Log-odds per unit of log(1 + inliers), from each of ``INLIER_STEPS`` to the next, 0 or more.
         log_odds: Where ``isotonic`` bends, ascending; empty for ``logistic``.
         probabilities: Probability there, ascending; straight lines between, constant beyond.
+        pool_sizes: Where similarities are locally scaled: numbers of images, ascending; else empty.
+        crowdings: The usual crowding of pools of so many; see :func:`skinbit.matching.scaling.usual_crowding`.
     """
 
     kind: Kind
@@ -49,6 +51,8 @@ class Calibration:
     inliers_slopes: tuple[float, ...]
     log_odds: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
+    pool_sizes: tuple[int, ...] = ()
+    crowdings: tuple[float, ...] = ()
 
     def score(self, similarity: NDArray[np.floating], inliers: NDArray[np.number] | None = None) -> Values:
         """Give the probability that pairs are positive.

@@ -66,6 +66,8 @@ class CalibrationDocument(Block):
     ]
     log_odds: tuple[float, ...]
     probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    pool_sizes: tuple[PositiveInt, ...] = ()
+    crowdings: tuple[Annotated[float, Field(ge=-1, le=1)], ...] = ()
 
     @model_validator(mode="after")
     def _is_a_curve(self) -> Self:
@@ -73,6 +75,8 @@ class CalibrationDocument(Block):
             raise ValueError("an isotonic calibration has a probability for each of its log_odds, a logistic one none")
         if not (_rises(self.log_odds) and _rises(self.probabilities)):
             raise ValueError("log_odds and probabilities must not fall")
+        if len(self.pool_sizes) != len(self.crowdings) or not _rises(self.pool_sizes):
+            raise ValueError("pool_sizes must rise, and each has one of crowdings")
         return self
 
 

@@ -1,7 +1,7 @@
 """What the similarity of two photographs is: cosine, locally scaled, fused with what keypoints say, re-ranked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,14 @@ from skinbit.matching.large_pool import Similarities, large_pool
 from skinbit.matching.operating_points import Document
 from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, positive_pairs
 from skinbit.matching.reranking import rerank
-from skinbit.matching.scaling import crowding, scale, scaled_similarities
+from skinbit.matching.scaling import (
+    Crowding,
+    crowding,
+    missing_crowding,
+    scale,
+    scaled_similarities,
+    usual_crowding,
+)
 from skinbit.params import GeometryParams, MemoryParams, ScalingParams, SimilarityParams
 
 SHORTLIST = ["image_a", "image_b", "inliers"]
@@ -66,7 +73,7 @@ def pool_similarities(
     """
     similarities = cosine_similarities(embeddings)
     if params.scaling is not None:
-        similarities = scaled_similarities(similarities, crowding(embeddings, params.scaling))
+        similarities = scaled_similarities(similarities, _crowding(embeddings, params.scaling, calibration))
     if calibration is not None:
         similarities = fused_similarities(similarities, shortlist.pairs, shortlist.inliers, calibration)
     if params.reranking is not None:
@@ -107,7 +114,7 @@ def similarities_in_memory(
             f"  Remedy: memory.max_matrix_images={n_images} where several times {4e-9 * n_images**2:.1f} GB are free, "
             "or an experiment without similarity.reranking."
         )
-    crowded = None if params.scaling is None else crowding(embeddings, params.scaling)
+    crowded = None if params.scaling is None else _crowding(embeddings, params.scaling, calibration)
     return large_pool(embeddings, shortlist.pairs, shortlist.inliers, calibration, crowded)
 
 
@@ -195,10 +202,15 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     Raises:
         ValueError: If there is no pair of one lesion, or none of two.
     """
-    parts = [_pairs_of(pool, params.scaling) for pool in pools]
+    usual: tuple[tuple[int, ...], tuple[float, ...]] = ((), ())
+    if params.scaling is not None:
+        usual = usual_crowding([(pool.embeddings, pool.labels) for pool in pools], params.scaling)
+    parts = [_pairs_of(pool, params.scaling, *usual) for pool in pools]
     similarity, inliers, is_positive, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     counted = inliers if params.verification else None
-    return fit_calibration(similarity, counted, is_positive.astype(bool), params.calibration or "logistic", weights)
+    kind = params.calibration or "logistic"
+    fitted = fit_calibration(similarity, counted, is_positive.astype(bool), kind, weights)
+    return replace(fitted, pool_sizes=usual[0], crowdings=usual[1])
 
 
 def judge_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
@@ -213,30 +225,46 @@ def judge_calibration(calibration: Calibration, pool: LabelledPool, params: Simi
         Brier score and expected calibration error over the pairs of the shortlist, or, without one, over all pairs; NaN
         without any.
     """
+    usual = calibration.pool_sizes, calibration.crowdings
     if params.verification:
         first, second = pool.shortlist.pairs.T
-        similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling)
+        similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling, *usual)
         inliers, is_positive = pool.shortlist.inliers, pool.labels[first] == pool.labels[second]
         probabilities = calibration.score(similarity, inliers)
     else:
-        similarity, _, is_positive, _ = _pairs_of(pool, params.scaling)
+        similarity, _, is_positive, _ = _pairs_of(pool, params.scaling, *usual)
         probabilities = calibration.score(similarity)
     if len(probabilities) == 0:
         return float("nan"), float("nan")
     return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
 
 
-def _scaled_pairs(pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None) -> FloatArray:
+def _crowding(embeddings: FloatArray, scaling: ScalingParams, calibration: Calibration | None) -> Crowding:
+    """Give the crowding of a pool's images, as it would be in a pool as large as the folds."""
+    if calibration is None:
+        return crowding(embeddings, scaling)
+    missing = missing_crowding(len(embeddings), calibration.pool_sizes, calibration.crowdings)
+    return crowding(embeddings, scaling) + missing
+
+
+def _scaled_pairs(
+    pool: LabelledPool,
+    pairs: LabelArray,
+    scaling: ScalingParams | None,
+    sizes: Sequence[int],
+    crowdings: Sequence[float],
+) -> FloatArray:
     """Give the cosines of some pairs of a subset, scaled by its own images."""
     cosines = similarities_of_pairs(pool.embeddings, pairs)
     if scaling is None:
         return cosines
-    first, second = crowding(pool.embeddings, scaling)[pairs].T
+    crowded = crowding(pool.embeddings, scaling) + missing_crowding(len(pool.embeddings), sizes, crowdings)
+    first, second = crowded[pairs].T
     return scale(cosines, first, second)
 
 
 def _pairs_of(
-    pool: LabelledPool, scaling: ScalingParams | None
+    pool: LabelledPool, scaling: ScalingParams | None, sizes: Sequence[int], crowdings: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
     n_images = len(pool.labels)
@@ -256,7 +284,7 @@ def _pairs_of(
     counts[np.searchsorted(kept, places[1])] = pool.shortlist.inliers
     is_positive = pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]]
     weights = np.where(np.isin(kept, certain), 1.0, step)
-    return _scaled_pairs(pool, pairs, scaling), counts, is_positive, weights
+    return _scaled_pairs(pool, pairs, scaling, sizes, crowdings), counts, is_positive, weights
 
 
 def write_calibration(calibration: Calibration) -> dict[str, Any]:
