@@ -70,6 +70,14 @@ class TestCrowding:
     def test_surroundings_are_a_share_of_the_pool_within_bounds(self, settings, n_images, n_near):
         assert ScalingParams(**settings).n_near(n_images) == n_near
 
+    def test_true_means_the_defaults_and_false_none(self):
+        assert SimilarityParams.model_validate({"scaling": True}).scaling == ScalingParams()
+        assert SimilarityParams.model_validate({"scaling": False}) == SimilarityParams()
+
+    def test_scaled_similarities_are_calibrated(self):
+        assert SimilarityParams(scaling=ScalingParams()).is_calibrated
+        assert not SimilarityParams().is_calibrated
+
     def test_bounds_out_of_order_are_refused(self):
         with pytest.raises(ValidationError, match="most is 3, but least is 4: lower least, or raise most"):
             ScalingParams(most=3)
