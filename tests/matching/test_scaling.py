@@ -117,6 +117,12 @@ class TestFewImages:
         among_many = self.likeness_of_strangers(240, unaware)
         assert self.likeness_of_strangers(n_images, unaware) > among_many + 0.2
 
+    @pytest.mark.parametrize("n_images", [0, 1])
+    def test_no_image_or_one_has_no_pair_to_scale(self, calibration, n_images):
+        alone = self.FOLDS[0][0][:n_images]
+        found = pool_similarities(alone, self.PARAMS, calibration=calibration)
+        assert found.shape == (n_images, n_images)
+
     def test_usual_crowding_rises_up_to_pools_of_which_surroundings_are_a_share(self):
         sizes, means = usual_crowding(self.FOLDS, ScalingParams(share=0.1))
         assert sizes[0] == 2

@@ -108,7 +108,7 @@ def missing_crowding(n_images: int, sizes: Sequence[int], means: Sequence[float]
     """
     if not sizes or n_images >= sizes[-1]:
         return 0.0
-    usual = np.interp(log(n_images), np.log(sizes), means)
+    usual = np.interp(log(max(1, n_images)), np.log(sizes), means)
     return max(0.0, float(means[-1] - usual))
 
 
