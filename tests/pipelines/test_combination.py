@@ -15,6 +15,8 @@ from skinbit.matching.pairs import cosine_similarities
 from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
 from skinbit.params import EvaluationParams, ExperimentParams, RerankingParams, SimilarityParams, WhiteningParams
 
+pytestmark = pytest.mark.long  # whole studies
+
 MEMBERS = ("head", "whitened")
 EXPERIMENTS = {
     "head": {"backbone": "vit", "loss": "contrastive"},

@@ -14,6 +14,8 @@ from skinbit.matching.similarity import pool_similarities, read_calibration, rea
 from skinbit.params import DataParams, PolicyParams, SimilarityParams
 from skinbit.pipelines.data_split.nodes import draw_distractors
 
+pytestmark = pytest.mark.long  # whole studies
+
 EXPERIMENTS = {
     "whitened": {"backbone": "vit", "loss": "baseline", "similarity": {"whitening": {"kind": "pca", "dim": 16}}},
     "head": {"backbone": "vit", "loss": "contrastive", "similarity": {"verification": True}},

@@ -8,6 +8,8 @@ import pytest
 
 from skinbit.errors import InputError
 
+pytestmark = pytest.mark.long  # whole studies
+
 EXPERIMENTS = {
     "plain": {"backbone": "vit", "loss": "baseline"},
     "seen": {"backbone": "vit", "loss": "baseline", "similarity": {"verification": True}},
