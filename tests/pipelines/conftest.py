@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -54,6 +55,18 @@ def photographs(tmp_path_factory) -> Path:
         (folder / "images" / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
         lines.append(f"{photograph.lesion_id},{photograph.image_id},{photograph.anatom_site_general},{photograph.dx}")
     (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archive(photographs, tmp_path_factory) -> Path:
+    """The photographs, but of a third of the lesions one only; never changed."""
+    folder = tmp_path_factory.mktemp("archive")
+    (folder / "images").symlink_to(photographs / "images")
+    metadata = pd.read_csv(photographs / "data.csv", dtype=str)
+    lesions = sorted(metadata["lesion_id"].unique())
+    is_later = metadata["lesion_id"].isin(lesions[::3]) & metadata["lesion_id"].duplicated()
+    metadata[~is_later].to_csv(folder / "data.csv", index=False)
     return folder
 
 

@@ -36,26 +36,14 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def archive(photographs, tmp_path_factory):
-    """The photographs, but of a third of the lesions one only."""
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "images").symlink_to(photographs / "images")
-    metadata = pd.read_csv(photographs / "data.csv", dtype=str)
-    lesions = sorted(metadata["lesion_id"].unique())
-    is_later = metadata["lesion_id"].isin(lesions[::3]) & metadata["lesion_id"].duplicated()
-    metadata[~is_later].to_csv(folder / "data.csv", index=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def study(make_project, archive):
     """A study that lists the combination alone; never changed but by cluster_images."""
     project = make_project()
-    project.run(study=STUDY, **SMALL)
-    project.first = project.outputs()
-    return project
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(archive))
+        project.run(study=STUDY, **SMALL)
+        project.first = project.outputs()
+        yield project
 
 
 def table(project, path):

@@ -34,17 +34,11 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def project(make_project, photographs, tmp_path_factory):
+def project(make_project, archive):
     """A third of the lesions were photographed once; the study has run without distractors, and then with them."""
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "images").symlink_to(photographs / "images")
-    table = pd.read_csv(photographs / "data.csv", dtype=str)
-    lesions = sorted(table["lesion_id"].unique())
-    is_later = table["lesion_id"].isin(lesions[::3]) & table["lesion_id"].duplicated()
-    table[~is_later].to_csv(folder / "data.csv", index=False)
     project = make_project()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(folder))
+        patch.setenv("SKINBIT_RAW_DIR", str(archive))
         project.run(study=STUDY, **SMALL)
         project.without = project.outputs()
         project.run(study=STUDY, evaluation={"distractors": 10}, **SMALL)

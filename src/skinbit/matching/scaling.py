@@ -23,6 +23,9 @@ from skinbit.params import ScalingParams
 Crowding = NDArray[np.float64]
 """``(n,)``: how alike each image of a pool and its surroundings are, in [-1, 1]."""
 
+UsualCrowding = tuple[tuple[int, ...], tuple[float, ...]]
+"""Numbers of images, ascending, and the mean crowding of pools of so many; both empty where nothing is known."""
+
 _BLOCK_VALUES = 2**22
 """Similarities held at once: 48 MB, in double and in single precision."""
 
@@ -63,9 +66,7 @@ def crowding(embeddings: FloatArray, params: ScalingParams) -> Crowding:
     return means
 
 
-def usual_crowding(
-    subsets: Sequence[tuple[FloatArray, LabelArray]], params: ScalingParams
-) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def usual_crowding(subsets: Sequence[tuple[FloatArray, LabelArray]], params: ScalingParams) -> UsualCrowding:
     """Tell how crowded pools of few strangers are: lesions drawn from subsets, one image of each.
 
     Args:

@@ -22,6 +22,7 @@ from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, 
 from skinbit.matching.reranking import rerank
 from skinbit.matching.scaling import (
     Crowding,
+    UsualCrowding,
     crowding,
     missing_crowding,
     scale,
@@ -50,6 +51,9 @@ class Shortlist:
     inliers: LabelArray
 
 
+_NOTHING_USUAL: UsualCrowding = ((), ())
+"""Where similarities are not scaled, or nothing is known of pools of few images."""
+
 NO_SHORTLIST = Shortlist(np.empty((0, 2), np.int64), np.empty(0, np.int64))
 """Where no keypoints were compared."""
 
@@ -73,7 +77,7 @@ def pool_similarities(
     """
     similarities = cosine_similarities(embeddings)
     if params.scaling is not None:
-        similarities = scaled_similarities(similarities, _crowding(embeddings, params.scaling, calibration))
+        similarities = scaled_similarities(similarities, _crowding(embeddings, params.scaling, _usual_of(calibration)))
     if calibration is not None:
         similarities = fused_similarities(similarities, shortlist.pairs, shortlist.inliers, calibration)
     if params.reranking is not None:
@@ -114,7 +118,7 @@ def similarities_in_memory(
             f"  Remedy: memory.max_matrix_images={n_images} where several times {4e-9 * n_images**2:.1f} GB are free, "
             "or an experiment without similarity.reranking."
         )
-    crowded = None if params.scaling is None else _crowding(embeddings, params.scaling, calibration)
+    crowded = None if params.scaling is None else _crowding(embeddings, params.scaling, _usual_of(calibration))
     return large_pool(embeddings, shortlist.pairs, shortlist.inliers, calibration, crowded)
 
 
@@ -202,10 +206,10 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     Raises:
         ValueError: If there is no pair of one lesion, or none of two.
     """
-    usual: tuple[tuple[int, ...], tuple[float, ...]] = ((), ())
+    usual = _NOTHING_USUAL
     if params.scaling is not None:
         usual = usual_crowding([(pool.embeddings, pool.labels) for pool in pools], params.scaling)
-    parts = [_pairs_of(pool, params.scaling, *usual) for pool in pools]
+    parts = [_pairs_of(pool, params.scaling, usual) for pool in pools]
     similarity, inliers, is_positive, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     counted = inliers if params.verification else None
     kind = params.calibration or "logistic"
@@ -225,46 +229,42 @@ def judge_calibration(calibration: Calibration, pool: LabelledPool, params: Simi
         Brier score and expected calibration error over the pairs of the shortlist, or, without one, over all pairs; NaN
         without any.
     """
-    usual = calibration.pool_sizes, calibration.crowdings
+    usual = _usual_of(calibration)
     if params.verification:
         first, second = pool.shortlist.pairs.T
-        similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling, *usual)
+        similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling, usual)
         inliers, is_positive = pool.shortlist.inliers, pool.labels[first] == pool.labels[second]
         probabilities = calibration.score(similarity, inliers)
     else:
-        similarity, _, is_positive, _ = _pairs_of(pool, params.scaling, *usual)
+        similarity, _, is_positive, _ = _pairs_of(pool, params.scaling, usual)
         probabilities = calibration.score(similarity)
     if len(probabilities) == 0:
         return float("nan"), float("nan")
     return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
 
 
-def _crowding(embeddings: FloatArray, scaling: ScalingParams, calibration: Calibration | None) -> Crowding:
+def _usual_of(calibration: Calibration | None) -> UsualCrowding:
+    return _NOTHING_USUAL if calibration is None else (calibration.pool_sizes, calibration.crowdings)
+
+
+def _crowding(embeddings: FloatArray, scaling: ScalingParams, usual: UsualCrowding) -> Crowding:
     """Give the crowding of a pool's images, as it would be in a pool as large as the folds."""
-    if calibration is None:
-        return crowding(embeddings, scaling)
-    missing = missing_crowding(len(embeddings), calibration.pool_sizes, calibration.crowdings)
-    return crowding(embeddings, scaling) + missing
+    return crowding(embeddings, scaling) + missing_crowding(len(embeddings), *usual)
 
 
 def _scaled_pairs(
-    pool: LabelledPool,
-    pairs: LabelArray,
-    scaling: ScalingParams | None,
-    sizes: Sequence[int],
-    crowdings: Sequence[float],
+    pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None, usual: UsualCrowding
 ) -> FloatArray:
     """Give the cosines of some pairs of a subset, scaled by its own images."""
     cosines = similarities_of_pairs(pool.embeddings, pairs)
     if scaling is None:
         return cosines
-    crowded = crowding(pool.embeddings, scaling) + missing_crowding(len(pool.embeddings), sizes, crowdings)
-    first, second = crowded[pairs].T
+    first, second = _crowding(pool.embeddings, scaling, usual)[pairs].T
     return scale(cosines, first, second)
 
 
 def _pairs_of(
-    pool: LabelledPool, scaling: ScalingParams | None, sizes: Sequence[int], crowdings: Sequence[float]
+    pool: LabelledPool, scaling: ScalingParams | None, usual: UsualCrowding
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
     n_images = len(pool.labels)
@@ -284,7 +284,7 @@ def _pairs_of(
     counts[np.searchsorted(kept, places[1])] = pool.shortlist.inliers
     is_positive = pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]]
     weights = np.where(np.isin(kept, certain), 1.0, step)
-    return _scaled_pairs(pool, pairs, scaling, sizes, crowdings), counts, is_positive, weights
+    return _scaled_pairs(pool, pairs, scaling, usual), counts, is_positive, weights
 
 
 def write_calibration(calibration: Calibration) -> dict[str, Any]:
