@@ -37,6 +37,7 @@ from skinbit.matching.pairs import (
     row_blocks,
 )
 from skinbit.matching.pools import threshold_curve
+from skinbit.matching.scaling import crowding
 from skinbit.matching.selection import Sweep, select
 from skinbit.matching.similarity import Shortlist, calibrate, read_shortlist
 from skinbit.matching.uncertainty import (
@@ -46,21 +47,18 @@ from skinbit.matching.uncertainty import (
     predicted_pairs_at_threshold,
     predicted_pairs_of_groups,
 )
-from skinbit.params import EvaluationParams, GeometryParams, SimilarityParams
+from skinbit.params import EvaluationParams, GeometryParams, ScalingParams, SimilarityParams
 
 SEED, DRAWS = 42, 12
 EVALUATION = EvaluationParams()
 JUDGED = ("average", "dbscan", "cosine")
 
-LOCAL_NEIGHBOURS = 8
-"""Images whose mean similarity tells how crowded an image's surroundings are."""
+OF_A_NUMBER = ScalingParams(least=8, most=8)
+"""The 8 nearest images, whose mean similarity tells how crowded an image's surroundings are."""
 
-LOCAL_SHARE = 1 / 80
-"""The same as a share of the pool: 8 of 640 images. In a larger pool the 8 nearest are nearer, the nearest 80th is not;
+OF_A_SHARE = ScalingParams()
+"""As many as a share of the pool: 8 of 640 images. In a larger pool the 8 nearest are nearer, the nearest 80th is not;
 only the latter tells the same of an image in a fold and among distractors, where cuts of folds are to hold."""
-
-LEAST_NEIGHBOURS = 4
-"""Of a share: with so many, in the smallest pool, not all need be photographs of the same lesion."""
 
 MOST_OTHERS = 50_000
 """Pairs of a fold, neither proposed nor positive, that a classifier is fitted on at most; each stands for several."""
@@ -102,9 +100,7 @@ class Fold:
     @cached_property
     def crowdings(self) -> tuple[Values, Values]:
         """How similar the nearest of each image are: of a number, and of a share of the pool."""
-        n_images = len(self.labels)
-        share = max(LEAST_NEIGHBOURS, round(n_images * LOCAL_SHARE))
-        return crowding(self.cosines, LOCAL_NEIGHBOURS), crowding(self.cosines, share)
+        return crowding(self.pool.embeddings, OF_A_NUMBER), crowding(self.pool.embeddings, OF_A_SHARE)
 
     @cached_property
     def inliers(self) -> NDArray[np.int32]:
@@ -172,24 +168,6 @@ def neighbour_ranks(similarities: FloatArray) -> NDArray[np.int32]:
         ranks[row] = 1 + np.searchsorted(descending, -alike, side="left")
     np.fill_diagonal(ranks, 0)
     return ranks
-
-
-def crowding(similarities: FloatArray, k: int) -> Values:
-    """Give the mean similarity of each image and the others nearest to it.
-
-    Args:
-        similarities: ``(n, n)``, symmetric, n of 2 or more.
-        k: How many, at least 1; with fewer others, all of them.
-
-    Returns:
-        ``(n,)``. The cosine of two images counts twice, less the crowding of both, in cross-domain similarity local
-        scaling (Conneau et al. 2018).
-    """
-    k = min(k, len(similarities) - 1)
-    means = np.empty(len(similarities))
-    for row, alike in enumerate(similarities):
-        means[row] = np.sort(np.delete(alike, row))[-k:].mean(dtype=np.float64)
-    return means
 
 
 def fused_by(fold: Fold, score: Score) -> FloatArray:

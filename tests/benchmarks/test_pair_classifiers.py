@@ -15,7 +15,6 @@ from benchmarks.pair_classifiers import (
     RISING,
     SHARE_SCALED,
     Fold,
-    crowding,
     draw_part,
     fused_by,
     nearest_part,
@@ -27,9 +26,10 @@ from skinbit.embedding.tables import Embeddings
 from skinbit.matching.judging import judge_at
 from skinbit.matching.operating_points import carry_to_folds
 from skinbit.matching.pairs import lesion_labels, unit_vectors
+from skinbit.matching.scaling import crowding
 from skinbit.matching.similarity import calibrate, pool_similarities, shortlist_table
 from skinbit.matching.uncertainty import mean_f1
-from skinbit.params import SimilarityParams
+from skinbit.params import ScalingParams, SimilarityParams
 
 VERIFIED = SimilarityParams(verification=True)
 
@@ -86,10 +86,15 @@ def test_a_rank_counts_the_images_that_are_nearer(similarities):
     np.testing.assert_array_equal(neighbour_ranks(similarities), expected)
 
 
-@given(symmetric, st.integers(1, 12))
-def test_crowding_is_the_mean_of_the_nearest_others(similarities, k):
-    for a, found in enumerate(crowding(similarities, k)):
-        others = sorted((float(value) for b, value in enumerate(similarities[a]) if b != a), reverse=True)[:k]
+def nearest_of_all(images, k):
+    return crowding(images.pool.embeddings, ScalingParams(least=k, most=k))
+
+
+@given(st.integers(1, 12))
+def test_crowding_is_the_mean_of_the_nearest_others(k):
+    images = fold()
+    for a, found in enumerate(nearest_of_all(images, k)):
+        others = sorted((float(value) for b, value in enumerate(images.cosines[a]) if b != a), reverse=True)[:k]
         assert found == pytest.approx(sum(others) / len(others), abs=1e-12)
 
 
@@ -164,7 +169,7 @@ def test_local_scaling_by_share_takes_more_neighbours_in_a_larger_pool():
     small, large = fold(n_lesions=24), fold(n_lesions=192)  # 60 images, fewer than four times 80, and 480
     for images, k in ((small, 4), (large, 6)):
         place = np.array([0]), np.array([1])
-        around = crowding(images.cosines, k)
+        around = nearest_of_all(images, k)
         expected = 2 * float(images.cosines[0, 1]) - around[0] - around[1]
         assert images.features(*place)[0, SHARE_SCALED] == pytest.approx(expected, abs=1e-12)
 
