@@ -464,6 +464,7 @@ class InfonceParams(Block):
 
 
 LossParams = ContrastiveParams | TripletParams | InfonceParams
+_OF_TRAINING = ("frozen", "training", "augmentation", "loss_options")  # a baseline has none of them
 
 
 class LossesParams(Block):
@@ -492,6 +493,7 @@ class ExperimentParams(Block):
     pooling: PoolingParams | None = None
     test_views: ViewParams | None = None
     training: dict[str, Any] = Field(default_factory=dict, description="overrides of training.frozen or .fine_tuned")
+    augmentation: dict[str, Any] = Field(default_factory=dict, description="overrides of training.augmentation")
     loss_options: dict[str, Any] = Field(default_factory=dict, description="overrides of losses.<loss>")
     similarity: dict[str, Any] = Field(default_factory=dict, description="overrides of similarity")
 
@@ -538,7 +540,7 @@ class ExperimentParams(Block):
 
     @model_validator(mode="after")
     def _baselines_train_nothing(self) -> Self:
-        idle = [name for name in ("frozen", "training", "loss_options") if getattr(self, name) not in (None, {})]
+        idle = [name for name in _OF_TRAINING if getattr(self, name) not in (None, {})]
         if idle and not self.is_trained:
             raise ValueError(f"a baseline trains nothing: remove {', '.join(idle)}")
         return self
@@ -555,6 +557,10 @@ class ExperimentParams(Block):
     def training_params(self, training: TrainingBlock, is_frozen: bool) -> TrainingParams:
         """Give the training settings for a frozen or a fine-tuned backbone with this experiment's in their place."""
         return _overridden(training.frozen if is_frozen else training.fine_tuned, self.training)
+
+    def augmentation_params(self, training: TrainingBlock) -> AugmentationParams:
+        """Give the ranges of training views with this experiment's in their place."""
+        return _overridden(training.augmentation, self.augmentation)
 
     def loss_params(self, losses: LossesParams) -> LossParams:
         """Give the settings of this experiment's loss with the experiment's own in their place."""
@@ -576,7 +582,7 @@ class ExperimentParams(Block):
         if self.is_trained:
             blocks |= {
                 "training": self.training_params(training, own.frozen),
-                "augmentation": training.augmentation,
+                "augmentation": self.augmentation_params(training),
                 "loss": self.loss_params(losses),
             }
         plain = {name: block.model_dump(mode="json") for name, block in blocks.items()}
@@ -879,10 +885,13 @@ class Parameters(Block):
                 is_frozen = self.backbone_of(name).frozen
                 try:
                     head = entry.training_params(self.training, is_frozen).head
+                    entry.augmentation_params(self.training)
                     entry.loss_params(self.losses)
                 except ValidationError as error:
                     problems = in_words(error)
-                    raise ValueError(f"experiments.{name}, training or loss_options: {problems}") from error
+                    raise ValueError(
+                        f"experiments.{name}, training, augmentation or loss_options: {problems}"
+                    ) from error
                 if is_frozen and head.dim is None and not head.neck:
                     raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
         return self
@@ -953,6 +962,11 @@ class Parameters(Block):
         entry = self.experiments[experiment]
         return experiment if entry.has_overrides() else str(entry.backbone)
 
+    def training_views_of(self, experiment: str) -> str:
+        """Name the training views that an experiment uses: its own where it augments otherwise, else its features'."""
+        augmentation = self.experiments[experiment].augmentation_params(self.training)
+        return self.features_of(experiment) if augmentation == self.training.augmentation else experiment
+
     def trained_as(self, experiment: str) -> str:
         """Name the first experiment whose trainings are the same, itself if there is none before it.
 
@@ -964,7 +978,8 @@ class Parameters(Block):
 
     def _training_of(self, experiment: str) -> tuple[Block, ...]:
         entry, backbone = self.experiments[experiment], self.backbone_of(experiment)
-        return backbone, entry.training_params(self.training, backbone.frozen), entry.loss_params(self.losses)
+        training = entry.training_params(self.training, backbone.frozen)
+        return backbone, training, entry.augmentation_params(self.training), entry.loss_params(self.losses)
 
     @property
     def audited_experiment(self) -> str | None:

@@ -115,6 +115,12 @@ class TestStudyIsData:
         (extracting,) = (node for node in study.nodes if "training_views" in node.name)
         assert extracting.func.keywords["n_views"] == 20
 
+    def test_an_experiment_that_augments_otherwise_has_training_views_of_its_own_and_shares_the_rest(self):
+        entries = {"vit_infonce": {"augmentation": {"zoom": [1, 3]}, "training": {"views": 20}}}
+        made = made_once(experiments="vit_triplet+vit_infonce", entries=entries)
+        shared = {"check_vit", "extract_vit_features", "decode_vit_photographs", "extract_vit_training_views"}
+        assert made == shared | {"extract_vit_infonce_training_views"}
+
     def test_a_combination_brings_its_members_wherever_it_runs(self):
         alone, listed = (
             build_pipelines(parameters(study={"experiments": names, "folds": "1+4"}, experiments=COMBINED))

@@ -188,6 +188,8 @@ class TestSharedTrainings:
             ({"similarity": {"verification": True}}, True),
             ({"loss_options": {"margin": 0.1}}, True),  # the default, spelt out
             ({"loss_options": {"margin": 0.2}}, False),
+            ({"augmentation": {"vignette": 0.2}}, True),  # the default, too
+            ({"augmentation": {"vignette": 0.5}}, False),
             ({"loss": "infonce"}, False),
             ({"training": {"epochs": 7}}, False),
             ({"image_size": 64}, False),
@@ -220,6 +222,7 @@ class TestErrors:
             ({"training": {"epoch": 3}}, "epoch: Extra inputs are not permitted"),
             ({"training": {"head": {"width": 3}}}, "head.width: Extra inputs are not permitted"),
             ({"training": {"epochs": 0}}, "epochs: Input should be greater than or equal to 1"),
+            ({"augmentation": {"zoom": [3, 1]}}, "augmentation.zoom must rise"),
             ({"loss_options": {"temperature": 0.1}}, "temperature: Extra inputs are not permitted"),
         ],
         ids=str,

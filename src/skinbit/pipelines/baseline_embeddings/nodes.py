@@ -214,7 +214,8 @@ def extract_training_views(
     from skinbit.embedding.features import feature_key
     from skinbit.training.views import ViewMaker, describe_views
 
-    described = describe_views(description, pixels, training.augmentation, seed)
+    augmentation = experiment.augmentation_params(training)
+    described = describe_views(description, pixels, augmentation, seed)
     keys = tuple(feature_key(described, sha256) for sha256 in pixels.keys)
     stored = feature_cache(name, "training_views")
     row_of = {key: row for row, key in enumerate(stored.keys)}
@@ -229,7 +230,7 @@ def extract_training_views(
     jobs = [(rows, views) for rows, views in jobs if len(rows) and len(views)]
     if jobs:
         loaded = load_described(experiment.applied_to(backbone), seed, description)
-        maker = ViewMaker(pixels, loaded, training.augmentation, resolve_compute(compute), loader.batch_size, seed)
+        maker = ViewMaker(pixels, loaded, augmentation, resolve_compute(compute), loader.batch_size, seed)
         for rows, views in jobs:
             values[rows, views.start :] = maker.extract(rows, views)
     return Features(pixels.image_ids, values, keys, described)

@@ -89,13 +89,7 @@ def _shared_nodes(name: str, experiments: list[str], parameters: Parameters, has
             nodes.append(_distractor_features(name, backbone, override))
     if trained:
         nodes.append(_pixels(name))
-    if heads:
-        n_views = max(
-            parameters.experiments[experiment].training_params(parameters.training, is_frozen=True).views
-            for experiment in heads
-        )
-        nodes.append(_training_views(name, backbone, override, n_views))
-    return nodes
+    return [*nodes, *_training_views(name, heads, parameters)]
 
 
 def _features(name: str, backbone: str, override: list[str]) -> Node:
@@ -126,18 +120,29 @@ def _pixels(name: str) -> Node:
     return Node(decode_photographs, inputs, f"{name}_pixels", name=f"decode_{name}_photographs")
 
 
-def _training_views(name: str, backbone: str, override: list[str], n_views: int) -> Node:
+def _training_views(features: str, heads: list[str], parameters: Parameters) -> list[Node]:
+    """Wire views for heads on the same features: a set per augmentation, as many as the most demanding head asks."""
+    users: dict[str, list[str]] = {}
+    for experiment in heads:
+        users.setdefault(parameters.training_views_of(experiment), []).append(experiment)
+    return [_extract_views(name, features, experiments, parameters) for name, experiments in users.items()]
+
+
+def _extract_views(name: str, features: str, experiments: list[str], parameters: Parameters) -> Node:
+    entries = [parameters.experiments[experiment] for experiment in experiments]
+    is_own = name == experiments[0]
     inputs = [
-        f"{name}_pixels",
-        f"{name}_description",
+        f"{features}_pixels",
+        f"{features}_description",
         "feature_cache",
-        backbone,
+        f"params:backbones.{entries[0].backbone}",
         "params:training",
         "params:loader",
         "params:compute",
         "params:seed",
-        *override,
+        *([f"params:experiments.{name}"] if is_own else []),
     ]
+    n_views = max(entry.training_params(parameters.training, is_frozen=True).views for entry in entries)
     extract = update_wrapper(partial(extract_training_views, name=name, n_views=n_views), extract_training_views)
     return Node(extract, inputs, f"{name}_training_views", name=f"extract_{name}_training_views")
 

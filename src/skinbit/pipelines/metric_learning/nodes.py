@@ -212,7 +212,7 @@ def make_recipe(
         loss_name=str(experiment.loss),
         loss=experiment.loss_params(losses),
         training=experiment.training_params(training, settings.frozen),
-        augmentation=training.augmentation,
+        augmentation=experiment.augmentation_params(training),
         compute=replace(resolve_compute(compute), threads=training.threads),
         seed=seed,
         save_every=training.save_every,

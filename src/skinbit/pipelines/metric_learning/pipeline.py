@@ -36,11 +36,12 @@ def training_inputs(name: str, parameters: Parameters) -> tuple[list[str], list[
         Datasets, then parameters, in the order of the nodes' arguments.
     """
     source = parameters.features_of(name)
-    kinds = ("training_views", "features") if parameters.backbone_of(name).frozen else ("pixels", "description")
+    if parameters.backbone_of(name).frozen:
+        images = [f"{parameters.training_views_of(name)}_training_views", f"{source}_features"]
+    else:
+        images = [f"{source}_pixels", f"{source}_description"]
     settings = [f"backbones.{parameters.experiments[name].backbone}", f"experiments.{name}", *PARAMETERS]
-    return [*(f"{source}_{kind}" for kind in kinds), "split", "training_states"], [
-        f"params:{block}" for block in settings
-    ]
+    return [*images, "split", "training_states"], [f"params:{block}" for block in settings]
 
 
 def _training(name: str, fold: int, parameters: Parameters) -> Pipeline:
