@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from kedro.utils import find_kedro_project
 
 from skinbit.errors import InputError
+from skinbit.matching.pairs import FloatArray
+from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
 from skinbit.params import Parameters
 
 if TYPE_CHECKING:
@@ -33,6 +35,25 @@ class Study:
     def best_experiment(self) -> str:
         """Give the name of the experiment that leads the leaderboard."""
         return str(self.catalog.load("leaderboard")["experiment"].iloc[0])
+
+    def similarities(self, experiment: str, part: str) -> FloatArray:
+        """Give the similarities that the figures of an experiment rest on, keypoints and surroundings included.
+
+        Args:
+            experiment: Its name.
+            part: ``final``: of the test images; ``fold_0``, …: of the images of a fold.
+
+        Returns:
+            ``(n, n)`` float32 in [-1, 1], in the order of the part's embeddings.
+        """
+        params = self.parameters.similarity_of(experiment)
+        embeddings = self.catalog.load(f"{experiment}.{part}.embeddings")
+        listed = self.catalog.load(f"{experiment}.{part}.shortlist") if params.verification else None
+        fitted = None
+        if params.is_calibrated:
+            subset = "all" if part == "final" else part.removeprefix("fold_")
+            fitted = read_calibration(self.catalog.load(f"{experiment}.calibration")[subset])
+        return pool_similarities(embeddings.values, params, read_shortlist(listed, embeddings.image_ids), fitted)
 
 
 def open_study(environment: str | None = None) -> Study:

@@ -15,16 +15,15 @@ from skinbit.matching.ranking import nearest_images
 
 @st.composite
 def subsets(draw):
-    """Embeddings, lesions and ids in any order; few directions give many ties."""
+    """Similarities, lesions and ids in any order; few directions give many ties."""
     n_images = draw(st.integers(2, 14))
     rows = draw(st.lists(st.tuples(*[st.integers(-2, 2)] * 2), min_size=n_images, max_size=n_images))
     lesions = draw(st.lists(st.sampled_from("abcd"), min_size=n_images, max_size=n_images))
     image_ids = draw(st.permutations([f"image{n:02}" for n in range(n_images)]))
-    return unit_vectors(np.array(rows) + 1e-3), lesions, image_ids
+    return cosine_similarities(unit_vectors(np.array(rows) + 1e-3)), lesions, image_ids
 
 
-def pairs_by_hand(embeddings, lesions, image_ids):
-    similarities = cosine_similarities(embeddings)
+def pairs_by_hand(similarities, lesions, image_ids):
     for a, b in itertools.combinations(sorted(range(len(image_ids)), key=image_ids.__getitem__), 2):
         yield lesions[a], lesions[b], image_ids[a], image_ids[b], float(similarities[a, b])
 
@@ -58,9 +57,8 @@ class TestPositivePairs:
         assert (by_size[["all_found", "some_found", "none_found"]].sum(axis=1) == by_size["n_lesions"]).all()
 
     def test_a_lesion_of_three_that_loses_one_pair_is_found_in_part(self):
-        judged = judge_lesions(
-            tabulate_positive_pairs(unit_vectors(np.array([[1, 0], [1, 1], [0, 1]])), ["a"] * 3, "xyz"), 0.5
-        )
+        similarities = cosine_similarities(unit_vectors(np.array([[1, 0], [1, 1], [0, 1]])))
+        judged = judge_lesions(tabulate_positive_pairs(similarities, ["a"] * 3, "xyz"), 0.5)
         assert judged[["n_pairs", "n_missed"]].to_numpy().tolist() == [[3, 1]]
         assert summarise_by_size(judged)["some_found"].tolist() == [1]
 
@@ -68,8 +66,8 @@ class TestPositivePairs:
 class TestMixedGroups:
     @given(subsets(), st.floats(0, 2))
     def test_make_the_false_positives_of_dbscan(self, subset, eps):
-        embeddings, lesions, image_ids = subset
-        groups = clusters_at(spanning_tree(cosine_similarities(embeddings)), eps)
+        similarities, lesions, image_ids = subset
+        groups = clusters_at(spanning_tree(similarities), eps)
         mixed = find_mixed_groups(pd.DataFrame({"image_id": image_ids, "lesion_id": lesions, "cluster_id": groups}))
         false_pairs = [
             groups[a]
@@ -84,7 +82,7 @@ class TestMixedGroups:
 class TestNearest:
     @given(subsets(), st.integers(1, 20))
     def test_are_the_most_similar_others_in_order(self, subset, n_images):
-        similarities = cosine_similarities(subset[0])
+        similarities, *_ = subset
         for row in range(len(similarities)):
             others = [other for other in range(len(similarities)) if other != row]
             expected = sorted(others, key=lambda other: (-similarities[row, other], other))[:n_images]
@@ -94,11 +92,11 @@ class TestNearest:
 class TestCounts:
     @given(subsets(), st.integers(1, 8))
     def test_put_every_pair_into_its_range(self, subset, n_ranges):
-        embeddings, lesions, image_ids = subset
+        similarities, lesions, image_ids = subset
         edges = np.linspace(-1.0, 1.0, n_ranges + 1)
-        positive, negative = count_by_similarity(cosine_similarities(embeddings), lesion_labels(lesions), edges)
+        positive, negative = count_by_similarity(similarities, lesion_labels(lesions), edges)
         expected = {True: [0] * n_ranges, False: [0] * n_ranges}
-        for lesion_a, lesion_b, _, _, similarity in pairs_by_hand(embeddings, lesions, image_ids):
+        for lesion_a, lesion_b, _, _, similarity in pairs_by_hand(similarities, lesions, image_ids):
             place = max(n for n in range(n_ranges) if similarity >= edges[n])
             expected[lesion_a == lesion_b][place] += 1
         assert (positive.tolist(), negative.tolist()) == (expected[True], expected[False])

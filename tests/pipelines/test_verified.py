@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.framework.startup import bootstrap_project
 
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.files import unpack_header
@@ -21,7 +22,10 @@ from skinbit.matching.similarity import (
     read_shortlist,
     similarities_of_model,
 )
+from skinbit.notebook import Study
 from skinbit.params import EvaluationParams, MemoryParams, SimilarityParams
+from skinbit.session import StudySession
+from skinbit.study import active_parameters
 
 VERIFIED = {"verification": True}
 EVERYTHING = {
@@ -110,6 +114,21 @@ class TestVerified:
         reported = figures(study, "08_reporting/seen/results.csv")["test"]
         assert {name: reported[name] for name in expected} == pytest.approx(expected, nan_ok=True)
         assert reported["rho"] == carried["cosine"].rho
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_notebooks_show_the_similarities_that_figures_rest_on(self, study, photographs, monkeypatch, experiment):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        bootstrap_project(study.root)
+        session = StudySession.create(project_path=study.root, env="demo", runtime_params={"study": STUDY, **SMALL})
+        opened = Study(session.load_context().catalog, active_parameters())
+        lesion_of = table(study, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
+        reported = figures(study, f"08_reporting/{experiment}/results.csv")
+        for part, column, figure in (("fold_1", "fold_1", "cosine_f1"), ("final", "test", "cosine_f1_oracle")):
+            embeddings = opened.catalog.load(f"{experiment}.{part}.embeddings")
+            lesion_ids = lesion_of[list(embeddings.image_ids)].tolist()
+            found = evaluate_similarities(opened.similarities(experiment, part), lesion_ids, EvaluationParams())
+            assert found.metrics["cosine_f1"] == pytest.approx(reported.loc[figure, column])
+            assert found.metrics["recall_at_1"] == pytest.approx(reported.loc["recall_at_1", column])
 
     def test_keypoints_are_found_once_for_all_experiments(self, study):
         assert (study.root / "data/demo/04_feature/keypoints.safetensors").exists()

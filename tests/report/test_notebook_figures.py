@@ -108,7 +108,7 @@ class TestMatches:
         assert "nan" in figure.axes[0].get_legend().get_texts()[0].get_text()
 
     def test_lesions_are_drawn_by_outcome_and_pair_by_pair(self):
-        pairs = tabulate_positive_pairs(self.embeddings, self.lesions, SPLIT["image_id"].tolist())
+        pairs = tabulate_positive_pairs(cosine_similarities(self.embeddings), self.lesions, SPLIT["image_id"].tolist())
         threshold = pairs["similarity"].median()
         bars = drawn(match_figures.lesion_outcomes(summarise_by_size(judge_lesions(pairs, threshold))))
         assert sum(bar.get_width() for bar in bars.axes[0].patches) == pytest.approx(2 * 100)

@@ -6,17 +6,16 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from skinbit.matching.blocks import similarities_of_pairs
 from skinbit.matching.pairs import FloatArray
 
 
 def tabulate_positive_pairs(
-    embeddings: FloatArray, lesion_ids: Sequence[str], image_ids: Sequence[str]
+    similarities: FloatArray, lesion_ids: Sequence[str], image_ids: Sequence[str]
 ) -> pd.DataFrame:
     """List every pair of images of one lesion.
 
     Args:
-        embeddings: ``(n_images, embedding_dim)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        similarities: ``(n_images, n_images)`` float32 in [-1, 1], symmetric.
         lesion_ids: ``n_images`` true lesions.
         image_ids: ``n_images`` distinct ids.
 
@@ -29,10 +28,9 @@ def tabulate_positive_pairs(
     pairs = np.array(
         [pair for _, rows in sorted(rows_of.items()) for pair in combinations(rows, 2)], dtype=np.int64
     ).reshape(-1, 2)
-    similarities = similarities_of_pairs(embeddings, pairs).tolist()
     described = [
         (lesion_ids[a], image_ids[a], image_ids[b], similarity)
-        for (a, b), similarity in zip(pairs.tolist(), similarities, strict=True)
+        for (a, b), similarity in zip(pairs.tolist(), similarities[*pairs.T].tolist(), strict=True)
     ]
     table = pd.DataFrame(described, columns=["lesion_id", "image_a", "image_b", "similarity"])
     return table.sort_values("similarity", kind="stable", ignore_index=True)
