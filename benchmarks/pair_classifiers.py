@@ -8,7 +8,7 @@ Every classifier gives log-odds, is fitted on pairs of the other folds, and is j
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions, read_table
+from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions, read_pool
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.matching.calibration import INLIER_STEPS, Calibration, fit_calibration, fuse
@@ -39,7 +39,7 @@ from skinbit.matching.pairs import (
 from skinbit.matching.pools import threshold_curve
 from skinbit.matching.scaling import crowding
 from skinbit.matching.selection import Sweep, select
-from skinbit.matching.similarity import Shortlist, calibrate, read_shortlist
+from skinbit.matching.similarity import Shortlist, calibrate
 from skinbit.matching.uncertainty import (
     PredictedPairs,
     interval,
@@ -373,9 +373,7 @@ def main() -> None:
     given = _arguments()
     started = time.perf_counter()
     root = Path(given.root)
-    folders = fold_folders(root, given.experiment)
-    if len(folders) < 3:  # a fold is judged at cuts of others, whose classifiers were fitted on others again
-        raise SystemExit(f"{root}: {given.experiment} has {len(folders)} folds. Remedy: a study of three or more.")
+    folders = fold_folders(root, given.experiment, at_least=3)  # others' cuts rest on classifiers of others again
     lesion_of = read_lesions(root / "02_intermediate/split.csv")
     folds = [Fold(_fold_pool(folder, lesion_of, given.neighbours)) for folder in folders]
     fewest = min(len(set(fold.pool.lesion_ids)) for fold in folds)
@@ -422,17 +420,12 @@ def _distractor_pool(folder: Path, lesion_of: Mapping[str, str], neighbours: int
 
 
 def _pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str], neighbours: int) -> Pool:
-    if not listed.exists():
-        raise SystemExit(
-            f"{listed} is missing. Remedy: an experiment whose pairs are verified; with evaluation.distractors."
-        )
-    image_ids = list(embeddings.image_ids)
-    stored = read_shortlist(read_table(listed), image_ids)
+    pool = read_pool(embeddings, listed, lesion_of)
     try:
-        shortlist = nearest_part(stored, embeddings.values, neighbours)
+        shortlist = nearest_part(pool.shortlist, pool.embeddings, neighbours)
     except LookupError as error:
         raise SystemExit(f"{listed}: {error}") from None
-    return Pool(image_ids, embeddings.values, [lesion_of[image_id] for image_id in image_ids], shortlist)
+    return replace(pool, shortlist=shortlist)
 
 
 def nearest_part(stored: Shortlist, embeddings: FloatArray, k: int) -> Shortlist:

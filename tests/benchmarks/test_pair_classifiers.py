@@ -255,7 +255,7 @@ def test_more_lesions_than_a_fold_has_end_in_a_message(study, monkeypatch):
 def test_folds_without_compared_keypoints_end_in_a_message(study, monkeypatch):
     monkeypatch.setattr(pair_classifiers, "read_lesions", lambda _: {})
     folders = [study / "07_model_output/one/fold_0/nowhere"] * 3
-    monkeypatch.setattr(pair_classifiers, "fold_folders", lambda *_: folders)
+    monkeypatch.setattr(pair_classifiers, "fold_folders", lambda *_, **__: folders)
     monkeypatch.setattr(pair_classifiers, "load_embeddings", lambda _: None)
     with pytest.raises(SystemExit, match=r"shortlist.csv is missing. Remedy: an experiment whose pairs are verified"):
         run(study, monkeypatch)

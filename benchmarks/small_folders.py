@@ -1,0 +1,177 @@
+"""Do strangers stay apart in folders of few photographs? On the stored files of a finished study.
+
+uv run python -m benchmarks.small_folders --root data/ham10000 --experiment zooms_verified
+
+Cuts come from pools of hundreds of images. Folders of a few are drawn here, from lesions that no cut or calibration has
+seen: lesions of one photograph, or pairs of one lesion, or both; and grouped by average linkage as cluster_images does.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.similarities import pool_of
+from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions, read_pool
+from benchmarks.timing import describe_machine, markdown_table
+from skinbit.embedding.tables import Embeddings, join_embeddings
+from skinbit.matching.calibration import Calibration
+from skinbit.matching.evaluation import evaluate_similarities
+from skinbit.matching.grouping import Cut, group_images
+from skinbit.matching.operating_points import OperatingPoints, carry_over
+from skinbit.matching.pairs import LabelArray, lesion_labels
+from skinbit.matching.similarity import calibrate, pool_similarities
+from skinbit.params import EvaluationParams, ScalingParams, SimilarityParams
+
+SEED, DRAWS = 42, 40
+METHOD = "average"
+EVALUATION = EvaluationParams()
+SIMILARITIES = {
+    "scaled": SimilarityParams(verification=True, scaling=ScalingParams()),
+    "unscaled": SimilarityParams(verification=True),
+}
+FOLDERS = ((2, 0), (8, 0), (30, 0), (100, 0), (8, 4), (40, 20), (40, 10), (200, 50))
+"""Photographs of a folder, and lesions that have two of them; the rest are alone."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A fold to draw from: lesions of several photographs, and lesions of one, by the same model."""
+
+    several: Embeddings
+    alone: Embeddings
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """What the other folds say about similarities and cuts."""
+
+    params: SimilarityParams
+    calibration: Calibration
+    points: Sequence[OperatingPoints]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pairs of one folder, by average linkage."""
+
+    found: int
+    positive: int
+    wrong: int
+
+
+def draw_folder(source: Source, lesion_of: Mapping[str, str], shape: tuple[int, int], seed: int) -> Embeddings:
+    """Draw the photographs of a folder.
+
+    Args:
+        source: Where from.
+        lesion_of: The lesion of each image.
+        shape: How many photographs, and how many lesions have two of them; the rest are alone.
+        seed: Draws them.
+
+    Returns:
+        Their embeddings, those of pairs first.
+    """
+    n_images, n_pairs = shape
+    rng = np.random.default_rng([seed, *shape])
+    lesions = np.asarray([lesion_of[image_id] for image_id in source.several.image_ids])
+    paired = rng.choice(np.unique(lesions), n_pairs, replace=False)
+    rows = [row for lesion in paired for row in rng.choice(np.flatnonzero(lesions == lesion), 2, replace=False)]
+    single = rng.choice(len(source.alone.image_ids), n_images - 2 * n_pairs, replace=False)
+    return join_embeddings(_rows_of(source.several, rows), _rows_of(source.alone, single))
+
+
+def _rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embeddings:
+    image_ids = tuple(embeddings.image_ids[row] for row in rows)
+    return Embeddings(image_ids, embeddings.values[np.asarray(rows, dtype=np.int64)], embeddings.description)
+
+
+def count_pairs(folder: Pool, matcher: Matcher) -> Counts:
+    """Group a folder and count its pairs.
+
+    Args:
+        folder: Its photographs, and those whose keypoints were compared.
+        matcher: Of other lesions.
+
+    Returns:
+        Pairs in one group, right and wrong, and pairs that there are.
+    """
+    similarities = pool_similarities(folder.embeddings, matcher.params, folder.shortlist, matcher.calibration)
+    cut = carry_over(matcher.points, len(folder.image_ids), is_corrected=True).value
+    groups = group_images(similarities, (), Cut(METHOD, cut, 1 - cut, 1 - cut), EVALUATION.max_group_size).cluster_ids
+    labels = lesion_labels(folder.lesion_ids)
+    joined, positive = (np.triu(of[:, None] == of, 1) for of in (groups, labels))
+    return Counts(int((joined & positive).sum()), int(positive.sum()), int((joined & ~positive).sum()))
+
+
+def learn(pools: Sequence[Pool], params: SimilarityParams) -> list[Matcher]:
+    """Learn from every fold's other folds.
+
+    Args:
+        pools: The folds, three or more.
+        params: What makes similarities.
+
+    Returns:
+        By fold what the others say; their cuts rest on calibrations by the folds that are others to them.
+    """
+    calibrations = [
+        calibrate([other.labelled() for other in (*pools[:n], *pools[n + 1 :])], params) for n in range(len(pools))
+    ]
+    points = [
+        evaluate_similarities(
+            pool_similarities(pool.embeddings, params, pool.shortlist, calibration), pool.lesion_ids, EVALUATION
+        ).points[METHOD]
+        for pool, calibration in zip(pools, calibrations, strict=True)
+    ]
+    return [Matcher(params, calibrations[n], [*points[:n], *points[n + 1 :]]) for n in range(len(pools))]
+
+
+def main() -> None:
+    """Print, per kind of folder, how many pairs are found and how many strangers are joined."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, help="of a study with evaluation.distractors")
+    parser.add_argument("--experiment", required=True, help="one with similarity.verification")
+    given = parser.parse_args()
+    started = time.perf_counter()
+    root = Path(given.root)
+    folders = fold_folders(root, given.experiment, at_least=3)  # others' cuts rest on calibrations of others again
+    tables = ("split", "distractors")
+    lesion_of = {key: lesion for name in tables for key, lesion in _lesions(root, name).items()}
+    keypoints = read_keypoints(root)
+    sources = [Source(load_embeddings(folder), load_embeddings(folder, "distractor_embeddings")) for folder in folders]
+    pools = [
+        read_pool(source.several, folder / "shortlist.csv", lesion_of)
+        for source, folder in zip(sources, folders, strict=True)
+    ]
+    matchers = {name: learn(pools, params) for name, params in SIMILARITIES.items()}
+    rows = []
+    for shape in FOLDERS:
+        drawn = [draw_folder(sources[n % len(sources)], lesion_of, shape, SEED + n) for n in range(DRAWS)]
+        compared = [pool_of([folder], lesion_of, keypoints) for folder in drawn]
+        row = [str(number) for number in shape]
+        for learned in matchers.values():
+            row += _figures([count_pairs(folder, learned[n % len(learned)]) for n, folder in enumerate(compared)])
+        rows.append(row)
+    print(describe_machine("numpy", "scipy", "opencv-python-headless"))
+    titles = [title for name in SIMILARITIES for title in (f"{name}: pairs found", "wrong pairs", "folders with any")]
+    print(f"{DRAWS} folders each\n")
+    print(markdown_table(["photographs", "lesions with two", *titles], rows))
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+def _lesions(root: Path, name: str) -> dict[str, str]:
+    return read_lesions(root / f"02_intermediate/{name}.csv")
+
+
+def _figures(counts: Sequence[Counts]) -> list[str]:
+    """Give the pairs found of those that there are, wrong ones per folder, and folders with any."""
+    found, positive, wrong = (sum(getattr(one, name) for one in counts) for name in ("found", "positive", "wrong"))
+    n_spoilt = sum(one.wrong > 0 for one in counts)
+    return [f"{found} of {positive}" if positive else "", f"{wrong / len(counts):.2f}", f"{n_spoilt} of {len(counts)}"]
+
+
+if __name__ == "__main__":
+    main()
