@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.keypoints import KeypointsDataset
+from skinbit.datasets.stock import JSONDataset
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.keypoints import KeypointTable, join_tables
 from skinbit.matching.pairs import FloatArray, lesion_labels
@@ -139,6 +141,24 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise SystemExit(f"{path} is missing. Remedy: --root of a finished study; with evaluation.distractors.")
     return pd.read_csv(path, dtype=_TEXT, keep_default_na=False)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a JSON document.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        SystemExit: If there is no such file.
+    """
+    if not path.exists():
+        raise SystemExit(f"{path} is missing. Remedy: --root of a finished study; with evaluation.distractors.")
+    document: dict[str, Any] = JSONDataset(filepath=str(path)).load()
+    return document
 
 
 def read_lesions(path: Path) -> dict[str, str]:

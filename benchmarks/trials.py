@@ -10,10 +10,11 @@ is only judged.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -34,7 +35,7 @@ from skinbit.datasets.pixels import PixelsDataset
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.heads import Head, make_head
-from skinbit.embedding.tables import Embeddings, Features
+from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.params import (
     BackboneParams,
@@ -258,31 +259,51 @@ def load_material(root: Path, photographs: Path, out: Path) -> Material:
 
 def make_distractor_views(root: Path, photographs: Path, out: Path, features: Features) -> Features:
     """Make training views of lesions of one photograph as the study makes them of its own."""
-    index = read_table(root / "02_intermediate/distractor_index.csv")
-    backbone = BackboneParams(
-        model=features.description["model"],
-        image_size=features.description["preprocessing"]["image_size"],
-        pooling=features.description["pooling"],
-        test_views=features.description["test_views"],
-        weights=os.environ.get("SKINBIT_WEIGHTS"),  # none: timm's hub, as in the study
-    )
-    folder = find_images(fsspec.filesystem("file"), str(photographs))
-    training, loader = TrainingBlock(), LoaderParams()
-    pixels = PixelsDataset(filepath=f"{out}/distractors.pixels")
-    pixels.save(decode_photographs(folder, index, features.description, training, loader, DataParams()))
+    pixels = decode_distractors(root, photographs, out, features.description)
     made = extract_training_views(
-        pixels.load(),
+        pixels,
         features.description,
         lambda *_: Features((), np.empty((0, 0, 0), np.float32), (), {}),
-        backbone,
-        training,
-        loader,
+        backbone_of(features.description),
+        TrainingBlock(),
+        LoaderParams(),
         ComputeParams(threads=COMPUTE.threads),
         SEED,
         name="distractors",
         n_views=N_SINGLE_VIEWS,
     )
     return made
+
+
+def decode_distractors(root: Path, photographs: Path, out: Path, description: Mapping[str, Any]) -> Pixels:
+    """Decode lesions of one photograph as the study decodes its own.
+
+    Args:
+        root: Of the study, with distractors.
+        photographs: The folder of all photographs.
+        out: Where the pixels are kept.
+        description: Of the study's backbone.
+
+    Returns:
+        The pixels, images in the order of ``distractor_index.csv``.
+    """
+    index = read_table(root / "02_intermediate/distractor_index.csv")
+    folder = find_images(fsspec.filesystem("file"), str(photographs))
+    dataset = PixelsDataset(filepath=f"{out}/distractors.pixels")
+    dataset.save(decode_photographs(folder, index, dict(description), TrainingBlock(), LoaderParams(), DataParams()))
+    pixels: Pixels = dataset.load()
+    return pixels
+
+
+def backbone_of(description: Mapping[str, Any]) -> BackboneParams:
+    """Give the settings of a study's backbone; ``SKINBIT_WEIGHTS`` names its weights, none: timm's hub, as there."""
+    return BackboneParams(
+        model=description["model"],
+        image_size=description["preprocessing"]["image_size"],
+        pooling=description["pooling"],
+        test_views=description["test_views"],
+        weights=os.environ.get("SKINBIT_WEIGHTS"),
+    )
 
 
 def kept_embeddings(material: Material, trial: Trial, fold: int, folder: Path) -> Embeddings:
@@ -316,7 +337,7 @@ def train_trial(material: Material, trial: Trial, fold: int) -> Embeddings:
     if trial.begins_with_singles:
         head.load_state_dict(warm_weights(material))
     if trial.learns_singles:
-        further = _singles(len(row_of), len(material.singles), first_label=int(train.labels.max()) + 1)
+        further = seen_twice(len(material.singles), len(row_of), int(train.labels.max()) + 1)
         train = Subset(np.concatenate([train.rows, further.rows]), np.concatenate([train.labels, further.labels]))
     module = Averaged(head) if trial.averages else head
     params = WITH_SINGLES if trial.learns_singles else TRAINING
@@ -331,7 +352,7 @@ def warm_weights(material: Material) -> dict[str, torch.Tensor]:
     """Train a head on lesions of one photograph alone, in two views each; once, as they are in no fold."""
     images = CachedViews(material.singles, material.singles[:, 0])
     head = make_head(material.singles.shape[2], TRAINING.head, SEED)
-    _fit(head, Trial("warm-up"), "all folds", images, (_singles(0, len(material.singles), 0), None), WARMUP)
+    _fit(head, Trial("warm-up"), "all folds", images, (seen_twice(len(material.singles)), None), WARMUP)
     return head.state_dict()
 
 
@@ -340,10 +361,19 @@ def _subset(split: pd.DataFrame, row_of: dict[str, int]) -> Subset:
     return Subset(rows, lesion_labels(split["lesion_id"].tolist()))
 
 
-def _singles(n_images: int, n_singles: int, first_label: int) -> Subset:
-    """Name each photograph twice, so that a batch holds two views of it."""
-    twice = np.repeat(np.arange(n_singles, dtype=np.int64), 2)
-    return Subset(n_images + twice, first_label + twice)
+def seen_twice(n_images: int, first_row: int = 0, first_label: int = 0) -> Subset:
+    """Name each photograph twice, so that a batch holds two views of it.
+
+    Args:
+        n_images: How many; each is a lesion of its own.
+        first_row: Of the first photograph.
+        first_label: Of its lesion.
+
+    Returns:
+        The subset.
+    """
+    twice = np.repeat(np.arange(n_images, dtype=np.int64), 2)
+    return Subset(first_row + twice, first_label + twice)
 
 
 def _fit(

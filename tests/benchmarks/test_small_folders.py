@@ -1,0 +1,70 @@
+"""Folders are drawn as asked for, their pairs are counted as plain loops count them, the table has a row per kind."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from benchmarks import small_folders
+from benchmarks.small_folders import SIMILARITIES, Matcher, Source, count_pairs, draw_folder
+from benchmarks.stored import Pool, load_embeddings, read_lesions
+from skinbit.matching.similarity import NO_SHORTLIST
+
+
+@pytest.fixture(scope="module")
+def lesion_of(archive):
+    tables = (archive.root / f"02_intermediate/{name}.csv" for name in ("split", "distractors"))
+    return {image_id: lesion for table in tables for image_id, lesion in read_lesions(table).items()}
+
+
+@pytest.fixture(scope="module")
+def source(archive):
+    folder = archive.root / "07_model_output/one/fold_0"
+    return Source(load_embeddings(folder), load_embeddings(folder, "distractor_embeddings"))
+
+
+@pytest.mark.parametrize(("n_images", "n_pairs"), [(2, 0), (8, 0), (8, 4), (10, 3)])
+def test_a_folder_has_as_many_photographs_and_pairs_as_it_should(source, lesion_of, n_images, n_pairs):
+    for seed in range(5):
+        drawn = draw_folder(source, lesion_of, (n_images, n_pairs), seed)
+        lesions = [lesion_of[image_id] for image_id in drawn.image_ids]
+        assert len(set(drawn.image_ids)) == len(drawn.values) == n_images
+        assert (
+            sorted(lesions.count(lesion) for lesion in set(lesions)) == [1] * (n_images - 2 * n_pairs) + [2] * n_pairs
+        )
+        again = draw_folder(source, lesion_of, (n_images, n_pairs), seed)
+        assert again.image_ids == drawn.image_ids
+        np.testing.assert_array_equal(again.values, drawn.values)
+
+
+def test_pairs_of_a_folder_are_those_of_plain_loops(monkeypatch):
+    groups, lesions = [0, 0, 0, 1, 1, 2], list("aabbcc")
+    joined = [pair for pair in combinations(range(6), 2) if groups[pair[0]] == groups[pair[1]]]
+    right = sum(lesions[a] == lesions[b] for a, b in joined)
+    monkeypatch.setattr(small_folders, "pool_similarities", lambda *_: np.eye(6))
+    monkeypatch.setattr(small_folders, "carry_over", lambda *_, **__: type("Cut", (), {"value": 0.5}))
+    monkeypatch.setattr(small_folders, "group_images", lambda *_: type("Groups", (), {"cluster_ids": np.array(groups)}))
+    counts = count_pairs(Pool(lesions, np.eye(6), lesions, NO_SHORTLIST), Matcher(SIMILARITIES["scaled"], None, []))
+    assert (counts.found, counts.positive, counts.wrong) == (right, 3, len(joined) - right)
+
+
+def run(root, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["", "--root", str(root), "--experiment", "one"])
+    small_folders.main()
+
+
+def test_the_table_has_a_row_per_kind_of_folder(archive, monkeypatch, capsys):
+    monkeypatch.setattr(small_folders, "FOLDERS", ((2, 0), (6, 3)))
+    monkeypatch.setattr(small_folders, "DRAWS", 4)
+    run(archive.root, monkeypatch)
+    rows = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2 |") or line.startswith("| 6 |")
+    ]
+    assert len(rows) == 2
+    assert "of 12" in rows[1]
+    assert "of 12" not in rows[0]
+
+
+def test_a_study_without_distractors_ends_in_a_message(archive, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"one has 0 folds. Remedy"):
+        run(tmp_path, monkeypatch)
