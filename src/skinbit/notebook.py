@@ -11,7 +11,7 @@ from kedro.utils import find_kedro_project
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray
 from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
-from skinbit.params import Parameters
+from skinbit.params import Parameters, SimilarityParams
 
 if TYPE_CHECKING:
     from skinbit.catalog import StudyCatalog
@@ -46,7 +46,8 @@ class Study:
         Returns:
             ``(n, n)`` float32 in [-1, 1], in the order of the part's embeddings.
         """
-        params = self.parameters.similarity_of(experiment)
+        made_with = self.catalog.load(f"{experiment}.resolved_config")  # the environment may say something else by now
+        params = SimilarityParams.model_validate(made_with["similarity"])
         embeddings = self.catalog.load(f"{experiment}.{part}.embeddings")
         listed = self.catalog.load(f"{experiment}.{part}.shortlist") if params.verification else None
         fitted = None

@@ -5,7 +5,8 @@ misspelt key fails at any depth. Nodes receive the blocks typed.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import ceil
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -426,7 +427,10 @@ class AugmentationParams(Block):
 
 
 class TrainingBlock(Block):
-    """Training of frozen backbones' heads and of whole backbones; an experiment's `training` overrides any of it."""
+    """Training of heads on frozen backbones, and of whole backbones.
+
+    An experiment's `training` overrides `frozen` or `fine_tuned`, its `augmentation` the block of that name.
+    """
 
     threads: int = Field(default=1, ge=1, le=1024, description="CPU threads per training; figures depend on it")
     save_every: float = Field(default=2.0, ge=0, description="seconds between two saved states; 0: after every epoch")
@@ -883,15 +887,12 @@ class Parameters(Block):
         for name, entry in self.experiments.items():
             if entry.is_trained:
                 is_frozen = self.backbone_of(name).frozen
-                try:
+                with _named(f"experiments.{name}.training"):
                     head = entry.training_params(self.training, is_frozen).head
+                with _named(f"experiments.{name}.augmentation"):
                     entry.augmentation_params(self.training)
+                with _named(f"experiments.{name}.loss_options"):
                     entry.loss_params(self.losses)
-                except ValidationError as error:
-                    problems = in_words(error)
-                    raise ValueError(
-                        f"experiments.{name}, training, augmentation or loss_options: {problems}"
-                    ) from error
                 if is_frozen and head.dim is None and not head.neck:
                     raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
         return self
@@ -925,10 +926,8 @@ class Parameters(Block):
     @model_validator(mode="after")
     def _similarities_are_known(self) -> Self:
         for name in self.experiments:
-            try:
+            with _named(f"experiments.{name}.similarity"):
                 self.similarity_of(name)
-            except ValidationError as error:
-                raise ValueError(f"experiments.{name}.similarity: {in_words(error)}") from error
         trained = [name for name in self.running if self.experiments[name].is_trained]
         whitened = [name for name in trained if self.similarity_of(name).whitening is not None]
         if whitened:
@@ -963,9 +962,21 @@ class Parameters(Block):
         return experiment if entry.has_overrides() else str(entry.backbone)
 
     def training_views_of(self, experiment: str) -> str:
-        """Name the training views that an experiment uses: its own where it augments otherwise, else its features'."""
-        augmentation = self.experiments[experiment].augmentation_params(self.training)
-        return self.features_of(experiment) if augmentation == self.training.augmentation else experiment
+        """Name the training views that an experiment uses: those of its features, unless it augments otherwise.
+
+        Then they have the name of the first experiment that makes the same ones.
+        """
+        wanted = self._augmented_features(experiment)
+        if wanted[1] == self.training.augmentation:
+            return wanted[0]
+        return next(name for name in self.experiments if self._augmented_features(name) == wanted)
+
+    def _augmented_features(self, experiment: str) -> tuple[str, AugmentationParams | None]:
+        """Give what training views depend on; no augmentation where nothing is trained."""
+        entry = self.experiments[experiment]
+        if not entry.is_trained:
+            return experiment, None
+        return self.features_of(experiment), entry.augmentation_params(self.training)
 
     def trained_as(self, experiment: str) -> str:
         """Name the first experiment whose trainings are the same, itself if there is none before it.
@@ -992,6 +1003,15 @@ class Parameters(Block):
     def only(self, experiment: str) -> "Parameters":
         """Give the same parameters for a study of one experiment, and of its members where it is a combination."""
         return self.model_copy(update={"study": self.study.model_copy(update={"experiments": (experiment,)})})
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Say where values that are merged from several places are wrong."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ValueError(f"{place}: {in_words(error)}") from error
 
 
 def in_words(error: ValidationError) -> str:

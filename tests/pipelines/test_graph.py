@@ -121,6 +121,25 @@ class TestStudyIsData:
         shared = {"check_vit", "extract_vit_features", "decode_vit_photographs", "extract_vit_training_views"}
         assert made == shared | {"extract_vit_infonce_training_views"}
 
+    def test_its_views_are_made_with_its_own_ranges_and_reach_its_folds_and_its_final_model(self):
+        entries = {"vit_infonce": {"augmentation": {"zoom": [1, 3]}}}
+        inputs = {node.name: set(node.inputs) for node in small_study("vit_triplet+vit_infonce", entries=entries).nodes}
+        extracting = "baseline_embeddings.extract_{}_training_views".format
+        assert "params:experiments.vit_infonce" in inputs[extracting("vit_infonce")]
+        assert "params:experiments.vit_infonce" not in inputs[extracting("vit")]
+        for experiment, own, other in (("vit_infonce", "vit_infonce", "vit"), ("vit_triplet", "vit", "vit_infonce")):
+            for training in (f"{experiment}.fold_1.train_head", f"{experiment}.final.train_final_head"):
+                assert f"{own}_training_views" in inputs[training]
+                assert f"{other}_training_views" not in inputs[training]
+
+    def test_experiments_that_augment_alike_share_their_views_whichever_of_them_runs(self):
+        far = {"augmentation": {"zoom": [1, 3]}}
+        entries = {"vit_triplet": far, "vit_infonce": far, "vit_contrastive": {"augmentation": {"blur": 0.9}}}
+        first = next(name for name in parameters().experiments if name in ("vit_triplet", "vit_infonce"))
+        for running in ("vit_triplet+vit_infonce", "vit_infonce", "vit_triplet"):
+            made = made_once(experiments=running, entries=entries)
+            assert {name for name in made if "views" in name} == {f"extract_{first}_training_views"}
+
     def test_a_combination_brings_its_members_wherever_it_runs(self):
         alone, listed = (
             build_pipelines(parameters(study={"experiments": names, "folds": "1+4"}, experiments=COMBINED))

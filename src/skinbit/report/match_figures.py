@@ -47,7 +47,7 @@ def similarity_histograms(similarities: FloatArray, labels: LabelArray, threshol
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.4f}")
         tidy(axes)
     shares.set(ylabel="share of its kind, %")
-    counts.set(ylabel="pairs", xlabel="cosine similarity", yscale="log", ylim=(0.7, None))
+    counts.set(ylabel="pairs", xlabel="similarity", yscale="log", ylim=(0.7, None))
     shares.legend(frameon=False, loc="upper left")
     return figure
 
@@ -164,7 +164,7 @@ def lesion_similarities(positive_pairs: pd.DataFrame, threshold: float, n_lesion
     for chosen, colour, label in ((is_missed, BAD, "missed pair"), (~is_missed, GOOD, "found pair")):
         axes.plot(similarities[chosen], heights[chosen], "o", color=colour, markersize=5, label=label)
     axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.4f}")
-    axes.set(xlabel="cosine similarity of pairs of the lesion", yticks=range(len(lesions)), yticklabels=lesions)
+    axes.set(xlabel="similarity of pairs of the lesion", yticks=range(len(lesions)), yticklabels=lesions)
     axes.set_ylim(len(lesions) - 0.4, -0.6)
     tidy(axes)
     axes.grid(visible=False, axis="y")

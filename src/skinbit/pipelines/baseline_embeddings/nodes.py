@@ -195,11 +195,11 @@ def extract_training_views(
         description: Of the backbone, from :func:`check_backbone`.
         feature_cache: Looks up views of earlier runs.
         backbone: Its settings.
-        training: Augmentation.
+        training: Augmentation, before the experiment's overrides.
         loader: Batch size.
         compute: Where to compute.
         seed: Draws the augmentations.
-        experiment: What overrides the settings, if anything does.
+        experiment: What overrides backbone and augmentation, if anything does.
         name: Of these views in the cache.
         n_views: Per image, at least.
 

@@ -2,7 +2,7 @@
 
 Features are shared by every fold and experiment of a backbone; an experiment that overrides settings of its
 backbone has features of its own. Experiments that train ask for more: decoded photographs, and training views of
-a frozen backbone.
+a frozen backbone, which those share that augment alike.
 """
 
 from functools import partial, update_wrapper
@@ -130,7 +130,6 @@ def _training_views(features: str, heads: list[str], parameters: Parameters) -> 
 
 def _extract_views(name: str, features: str, experiments: list[str], parameters: Parameters) -> Node:
     entries = [parameters.experiments[experiment] for experiment in experiments]
-    is_own = name == experiments[0]
     inputs = [
         f"{features}_pixels",
         f"{features}_description",
@@ -140,7 +139,7 @@ def _extract_views(name: str, features: str, experiments: list[str], parameters:
         "params:loader",
         "params:compute",
         "params:seed",
-        *([f"params:experiments.{name}"] if is_own else []),
+        *([f"params:experiments.{name}"] if name in parameters.experiments else []),
     ]
     n_views = max(entry.training_params(parameters.training, is_frozen=True).views for entry in entries)
     extract = update_wrapper(partial(extract_training_views, name=name, n_views=n_views), extract_training_views)
