@@ -4,15 +4,16 @@ uv run python -m benchmarks.learned_descriptors --root data/ham10000 --photograp
     --experiments frozen_contrastive four_zooms --out data/descriptors
 
 Published keypoint networks bring weights from hubs. This one learns here, without a label: a place of a photograph is
-cut out several times, a little turned, shifted, zoomed and blurred, and must be told from all other places of the batch
-(HardNet's task and a narrow form of its network, Mishchuk et al. 2017). It learns from the lesions of one photograph,
-which are in no fold, so one network serves them all. Places, their sizes and directions stay SIFT's.
+cut out several times, a little turned, shifted, zoomed, blurred and relit, and must be told from all other places of a
+batch (HardNet's task and a narrow form of its network, Mishchuk et al. 2017). It learns from the lesions of one
+photograph, which are in no fold, so one network serves them all. Places, their sizes and directions stay SIFT's.
 """
 
 import argparse
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,10 +30,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from benchmarks.similarities import THREADS, VERIFIED, judge_folds
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions
+from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.data.images import ImageFolder, decode_image, find_images
-from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.tables import Embeddings
 from skinbit.embedding.weights import drawn_from
@@ -88,7 +88,7 @@ def plain_cut(keypoints: Keypoints) -> Cut:
 
 
 def shaken(cut: Cut, rng: np.random.Generator) -> Cut:
-    """Move a cut by what SIFT may be wrong about, and blur every other one: the other photograph may be unsharp.
+    """Move a cut by half of what SIFT may be wrong about, as both of a pair are moved; blur every other patch.
 
     Args:
         cut: Where the keypoints are.
@@ -137,6 +137,23 @@ def cut_out(photograph: NDArray[np.uint8], cut: Cut) -> Patches:
     return patches
 
 
+def relit(patches: Patches, rng: np.random.Generator) -> Patches:
+    """Give patches another gamma, and noise: light and camera differ between photographs, gain and offset do not count.
+
+    Args:
+        patches: Any number.
+        rng: Draws a gamma per patch (and colour), noise per pixel.
+
+    Returns:
+        As many.
+    """
+    colours = patches.shape[3:]
+    gammas = np.exp(rng.uniform(-0.4, 0.4, (len(patches), 1, 1, *colours)))
+    noise = rng.normal(0, 3, patches.shape)
+    changed: Patches = np.clip(255 * (patches / 255) ** gammas + noise, 0, 255).astype(np.uint8)
+    return changed
+
+
 class PatchNetwork(nn.Module):
     """Patches to descriptors of unit length; HardNet's layers, fewer and narrower, as they run on a processor."""
 
@@ -149,10 +166,10 @@ class PatchNetwork(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(64, dim, SIDE // 4, bias=False), nn.BatchNorm2d(dim))
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Map ``(n, c, SIDE, SIDE)`` patches, each brought to mean 0 and deviation 1, to ``(n, dim)``."""
-        mean = patches.mean(dim=(2, 3), keepdim=True)
-        spread = patches.std(dim=(1, 2, 3), keepdim=True)
-        return F.normalize(self.layers((patches - mean) / (spread + 1)).flatten(1), dim=1)
+        """Map ``(n, c, SIDE, SIDE)`` patches to ``(n, dim)``; first to mean 0 per colour and a deviation below 1."""
+        centred = patches - patches.mean(dim=(2, 3), keepdim=True)
+        standard = centred / (centred.std(dim=(1, 2, 3), keepdim=True) + 1)  # a nearly flat patch stays so
+        return F.normalize(self.layers(standard).flatten(1), dim=1)
 
 
 def as_input(patches: Patches) -> torch.Tensor:
@@ -212,14 +229,19 @@ def describe(network: PatchNetwork, patches: Patches) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Photographs:
-    """Photographs as their keypoints were found: grey or in colour, scaled."""
+    """Photographs as their keypoints were found: scaled, grey or in colour."""
 
     folder: ImageFolder
     is_grey: bool
     max_pixels: int = DataParams().max_pixels
 
+    @property
+    def colours(self) -> str:
+        """Name their colours."""
+        return "grey" if self.is_grey else "rgb"
+
     def read(self, image_id: str, size: tuple[int, int], side: int) -> NDArray[np.uint8]:
-        """Read and scale one."""
+        """Read one as uint8, decoded for a longer side of ``side`` pixels and scaled to ``size``."""
         image = decode_image(self.folder.read(image_id), self.max_pixels, side)
         pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
         return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if self.is_grey else pixels
@@ -242,7 +264,7 @@ def cut_places(table: KeypointTable, photographs: Photographs) -> Patches:
         chosen = rng.permutation(len(keypoints))[:PLACES_PER_PHOTOGRAPH]
         plain = plain_cut(_part(keypoints, chosen))
         pixels = photographs.read(table.image_ids[row], keypoints.size, table.description["image_side"])
-        return np.stack([cut_out(pixels, shaken(plain, rng)) for _ in range(N_CUTS)], axis=1)
+        return np.stack([relit(cut_out(pixels, shaken(plain, rng)), rng) for _ in range(N_CUTS)], axis=1)
 
     return np.concatenate(list(_for_each(cut, range(len(table.image_ids)), "places")))
 
@@ -298,29 +320,40 @@ def compared(folds: Sequence[Embeddings], table: KeypointTable, params: Geometry
     return [shortlist_by_keypoints(one.values, table.select(one.image_ids), params, THREADS) for one in folds]
 
 
-def table_row(title: str, folds: Sequence[Embeddings], shortlists: Sequence[Shortlist], lesion_of: dict) -> list[str]:
+def table_row(
+    title: str, folds: Sequence[Embeddings], shortlists: Sequence[Shortlist], lesion_of: Mapping[str, str]
+) -> list[str]:
     """Give F1 at the other folds' cut with its interval, and recall@1."""
     pools = {
         n: Pool(list(one.image_ids), one.values, [lesion_of[image_id] for image_id in one.image_ids], shortlist)
         for n, (one, shortlist) in enumerate(zip(folds, shortlists, strict=True))
     }
     found = judge_folds(pools, VERIFIED)
-    cells = []
-    for method in ("average", "cosine"):
-        low, high = found.intervals[method]
-        cells.append(f"{found.carried[method]:.3f} [{low:.3f}, {high:.3f}]")
-    return [title, *cells, f"{found.recall_at_1:.3f}"]
+    return [title, found.cell("average"), found.cell("cosine"), f"{found.recall_at_1:.3f}"]
 
 
-def kept_network(table: KeypointTable, photographs: Photographs, path: Path) -> PatchNetwork:
-    """Learn, unless that has been done before."""
-    network = PatchNetwork(1 if photographs.is_grey else 3).eval()
+def kept_network(table: KeypointTable, photographs: Photographs, folder: Path) -> PatchNetwork:
+    """Learn, unless that has been done before with the same photographs and settings.
+
+    Args:
+        table: Keypoints of the photographs to learn from.
+        photographs: These.
+        folder: Where networks are kept.
+
+    Returns:
+        The network.
+    """
+    settings = (REACH, SIDE, PLACES_PER_PHOTOGRAPH, N_CUTS, EPOCHS, BATCH, RATE, TEMPERATURE, SEED)
+    digest = hashlib.sha256(repr((settings, photographs.is_grey, table.keys)).encode()).hexdigest()
+    path = folder / f"{photographs.colours}_{digest[:12]}.safetensors"
+    network = PatchNetwork(1 if photographs.is_grey else 3)
     if not path.exists():
-        learned = learn(cut_places(table, photographs), path.stem)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(learned.state_dict(), path)
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        save_file(learn(cut_places(table, photographs), photographs.colours).state_dict(), unfinished)
+        unfinished.rename(path)
     network.load_state_dict(load_file(path))
-    return network
+    return network.eval()
 
 
 HEADER = ["descriptors", "average linkage", "threshold", "recall@1"]
@@ -331,7 +364,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, type=Path, help="of a study with evaluation.distractors")
     parser.add_argument("--photographs", required=True, help="the folder of all its photographs")
-    parser.add_argument("--experiments", required=True, nargs="+", help="those whose pairs are verified")
+    parser.add_argument("--experiments", required=True, nargs="+", help="of that study")
     parser.add_argument("--out", required=True, type=Path, help="where networks are kept")
     parser.add_argument("--colours", nargs="+", choices=("grey", "rgb"), default=["grey", "rgb"])
     given = parser.parse_args()
@@ -339,37 +372,48 @@ def main() -> None:
         name: [load_embeddings(folder) for folder in fold_folders(given.root, name, at_least=3)]
         for name in given.experiments
     }
-    sift, alone = (_stored_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints"))
+    sift, alone = (read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints"))
     folder = find_images(fsspec.filesystem("file"), given.photographs)
+    missing = [image_id for image_id in (*sift.image_ids, *alone.image_ids) if image_id not in folder.files]
+    if missing or not alone.image_ids:
+        raise SystemExit(
+            f"{given.photographs} lacks {len(missing)} photographs of the study, {len(alone.image_ids)} are there to "
+            "learn from. Remedy: --photographs of the study of --root; evaluation.distractors."
+        )
     lesion_of = read_lesions(given.root / "02_intermediate/split.csv")
-    plain = {name: compared(embedded, sift, GeometryParams()) for name, embedded in folds.items()}
-    rows = [[f"{name}: SIFT", *table_row("", folds[name], plain[name], lesion_of)[1:]] for name in folds]
-    for colour in given.colours:
+    by_sift = {
+        (name, ratio): compared(embedded, sift, GeometryParams(ratio=ratio))
+        for name, embedded in folds.items()
+        for ratio in RATIOS
+    }
+    rows = [
+        table_row(f"{name}: SIFT, ratio {ratio}", folds[name], shortlists, lesion_of)
+        for (name, ratio), shortlists in by_sift.items()
+    ]
+    print(markdown_table(HEADER, rows), flush=True)
+    for colours in given.colours:
         started = time.perf_counter()
-        photographs = Photographs(folder, is_grey=colour == "grey")
-        learned = redescribe(sift, photographs, kept_network(alone, photographs, given.out / f"{colour}.safetensors"))
-        print(f"{colour}: learned and described in {time.perf_counter() - started:.0f} s", flush=True)
-        for ratio in RATIOS:
-            for name, embedded in folds.items():
-                found = compared(embedded, learned, GeometryParams(ratio=ratio))
-                title = f"{name}: learned, {colour}, ratio {ratio}"
-                rows.append(table_row(title, embedded, found, lesion_of))
-                both = [
-                    Shortlist(one.pairs, one.inliers + other.inliers)
-                    for one, other in zip(plain[name], found, strict=True)
-                ]
-                rows.append(table_row(f"{title}, and SIFT", embedded, both, lesion_of))
-                print(markdown_table(HEADER, rows[-2:]), flush=True)
+        photographs = Photographs(folder, is_grey=colours == "grey")
+        learned = redescribe(sift, photographs, kept_network(alone, photographs, given.out))
+        print(f"{colours}: learned and described in {time.perf_counter() - started:.0f} s", flush=True)
+        for (name, ratio), plain in by_sift.items():
+            found = compared(folds[name], learned, GeometryParams(ratio=ratio))
+            both = [_added(one, other) for one, other in zip(plain, found, strict=True)]
+            title = f"{name}: learned, {colours}, ratio {ratio}"
+            rows += [
+                table_row(title, folds[name], found, lesion_of),
+                table_row(f"{title}, and SIFT", folds[name], both, lesion_of),
+            ]
+            print(markdown_table(HEADER, rows[-2:]), flush=True)
     print(describe_machine("torch", "opencv-python-headless", "numpy"))
     print(markdown_table(HEADER, rows))
 
 
-def _stored_keypoints(root: Path, name: str) -> KeypointTable:
-    path = root / f"04_feature/{name}.safetensors"
-    if not path.exists():
-        raise SystemExit(f"{path} is missing. Remedy: a study that verifies pairs, with evaluation.distractors.")
-    table: KeypointTable = KeypointsDataset(filepath=str(path)).load()
-    return table
+def _added(one: Shortlist, other: Shortlist) -> Shortlist:
+    """Add up the inliers of the same pairs."""
+    if not np.array_equal(one.pairs, other.pairs):
+        raise ValueError("the shortlists are of other pairs")
+    return Shortlist(one.pairs, one.inliers + other.inliers)
 
 
 if __name__ == "__main__":

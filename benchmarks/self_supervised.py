@@ -5,7 +5,8 @@ SKINBIT_WEIGHTS=../weights/resnet18_layers1to3.safetensors uv run python -m benc
 
 The whole ResNet-18 learns to bring two augmentations of one photograph together (SimCLR, Chen et al. 2020), on the
 lesions of one photograph of a finished study, which are in none of its folds. ``SKINBIT_WEIGHTS`` of another study
-names the file that this writes.
+names the file that this writes. Judge that one by its folds alone: the network has learned to tell the distractors
+apart, so figures among them would be too good.
 """
 
 import argparse
@@ -14,12 +15,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from benchmarks.stored import read_document
+from benchmarks.stored import read_backbone
 from benchmarks.timing import describe_machine
 from benchmarks.training import NoStore
 from benchmarks.trials import BACKBONE_NAME, COMPUTE, SEED, backbone_of, decode_distractors, seen_twice
 from skinbit.embedding.backbones import load_described
 from skinbit.embedding.heads import EmbeddingModel, make_head
+from skinbit.errors import InputError
 from skinbit.params import AugmentationParams, HeadParams, InfonceParams, TrainingParams
 from skinbit.training.fit import Training, fit
 from skinbit.training.images import DecodedPhotographs
@@ -42,15 +44,25 @@ BACKBONE = "backbone.levels."
 def main() -> None:
     """Learn, and write the backbone's weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, type=Path, help="of a study with evaluation.distractors")
+    parser.add_argument(
+        "--root",
+        required=True,
+        type=Path,
+        help=f"of a study with a backbone {BACKBONE_NAME}, pooled by levels, and evaluation.distractors",
+    )
     parser.add_argument("--photographs", required=True, type=Path, help="the folder of all its photographs")
     parser.add_argument("--out", required=True, type=Path, help="where pixels and weights are kept")
     parser.add_argument("--epochs", type=int, default=SHORT.epochs)
     given = parser.parse_args()
     started = time.perf_counter()
-    description = read_document(given.root / f"04_feature/{BACKBONE_NAME}/backbone.json")
+    description = read_backbone(given.root, BACKBONE_NAME)
+    if not description["pooling"]["levels"]:
+        raise SystemExit(f"{given.root}: {BACKBONE_NAME} is not pooled by levels. Remedy: backbones.<name>.pooling.")
     params = SHORT.model_copy(update={"epochs": given.epochs})
-    loaded = load_described(backbone_of(description), SEED, description)
+    try:
+        loaded = load_described(backbone_of(description), SEED, description)
+    except InputError as error:
+        raise SystemExit(f"{error}\n  Remedy: SKINBIT_WEIGHTS as in the study of --root.") from None
     pixels = decode_distractors(given.root, given.photographs, given.out, description)
     images = DecodedPhotographs(pixels.canvases, pixels.crops[:, 0], loaded.preprocessing, AugmentationParams())
     head = make_head(loaded.feature_dim, params.head, SEED)
@@ -68,7 +80,7 @@ def main() -> None:
     )
     weights = fit(training, images, seen_twice(len(pixels.image_ids)), None, NoStore()).weights
     path = given.out / "weights.safetensors"
-    of_backbone = {name.removeprefix(BACKBONE): tensor for name, tensor in weights.items() if BACKBONE in name}
+    of_backbone = {name.removeprefix(BACKBONE): tensor for name, tensor in weights.items() if name.startswith(BACKBONE)}
     save_file({name: tensor.contiguous() for name, tensor in of_backbone.items()}, path)
     print(describe_machine("torch", "pytorch-metric-learning", "numpy"))
     print(f"{len(pixels.image_ids)} photographs, {params.epochs} epochs, {time.perf_counter() - started:.0f} s: {path}")

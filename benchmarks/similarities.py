@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions
+from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions
 from benchmarks.timing import describe_machine, markdown_table
-from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.calibration import Calibration
 from skinbit.matching.clustering import sweep_merges
@@ -49,7 +48,7 @@ def main() -> None:
     given = parser.parse_args()
     started = time.perf_counter()
     root = Path(given.root)
-    keypoints = KeypointsDataset(filepath=f"{root}/04_feature/keypoints.safetensors").load()
+    keypoints = read_keypoints(root)
     lesion_of = read_lesions(root / "02_intermediate/split.csv")
     trained = _folds(root, given.trained, lesion_of, keypoints)
     baseline = _folds(root, given.baseline, lesion_of, keypoints)
@@ -148,6 +147,11 @@ class Judged:
     intervals: Mapping[str, tuple[float, float]]
     recall_at_1: float
 
+    def cell(self, method: str) -> str:
+        """Give F1 at the other folds' cut with its interval, for a table."""
+        low, high = self.intervals[method]
+        return f"{self.carried[method]:.3f} [{low:.3f}, {high:.3f}]"
+
 
 def judge_folds(folds: Mapping[int, Pool], params: SimilarityParams) -> Judged:
     """Judge every fold at cuts, and by a calibration, that the others choose.
@@ -196,11 +200,7 @@ def _mean(values: Iterable[float]) -> float:
 
 def _row(name: str, folds: Mapping[int, Pool], params: SimilarityParams) -> list[str]:
     judged = judge_folds(folds, params)
-    cells = []
-    for method in METHODS:
-        low, high = judged.intervals[method]
-        cells.append(f"{judged.own[method]:.3f} / {judged.carried[method]:.3f} [{low:.3f}, {high:.3f}]")
-    return [name, *cells]
+    return [name, *(f"{judged.own[method]:.3f} / {judged.cell(method)}" for method in METHODS)]
 
 
 def _parts(whole: Pool, seed: int, n_parts: int = 5) -> list[Pool]:

@@ -2,8 +2,9 @@
 
 uv run python -m benchmarks.small_folders --root data/ham10000 --experiment zooms_verified
 
-Cuts come from pools of hundreds of images. Folders of a few are drawn here, from lesions that no cut or calibration has
-seen: lesions of one photograph, or pairs of one lesion, or both; and grouped by average linkage as cluster_images does.
+Cuts come from pools of hundreds of images. Folders of a few are drawn here, of lesions of one photograph, which nothing
+has learned from, and of pairs of a fold, judged as the study judges its folds: by what the others say. They are grouped
+by average linkage, as cluster_images does. The study compares keypoints by the default ``geometry``.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.matching.calibration import Calibration
 from skinbit.matching.evaluation import evaluate_similarities
 from skinbit.matching.grouping import Cut, group_images
+from skinbit.matching.keypoints import join_tables
 from skinbit.matching.operating_points import OperatingPoints, carry_over
 from skinbit.matching.pairs import LabelArray, lesion_labels
 from skinbit.matching.similarity import calibrate, pool_similarities
@@ -43,6 +45,12 @@ class Source:
 
     several: Embeddings
     alone: Embeddings
+
+    def suffices(self, lesion_of: Mapping[str, str], shape: tuple[int, int]) -> bool:
+        """Tell whether a folder of this shape can be drawn, see :func:`draw_folder`."""
+        n_images, n_pairs = shape
+        n_several = len({lesion_of[image_id] for image_id in self.several.image_ids})
+        return n_pairs <= n_several and n_images - 2 * n_pairs <= len(self.alone.image_ids)
 
 
 @dataclass(frozen=True)
@@ -89,20 +97,20 @@ def _rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embedd
     return Embeddings(image_ids, embeddings.values[np.asarray(rows, dtype=np.int64)], embeddings.description)
 
 
-def count_pairs(folder: Pool, matcher: Matcher) -> Counts:
-    """Group a folder and count its pairs.
+def count_pairs(pool: Pool, matcher: Matcher) -> Counts:
+    """Group the photographs of a folder and count their pairs.
 
     Args:
-        folder: Its photographs, and those whose keypoints were compared.
+        pool: The photographs, with the pairs whose keypoints were compared.
         matcher: Of other lesions.
 
     Returns:
         Pairs in one group, right and wrong, and pairs that there are.
     """
-    similarities = pool_similarities(folder.embeddings, matcher.params, folder.shortlist, matcher.calibration)
-    cut = carry_over(matcher.points, len(folder.image_ids), is_corrected=True).value
+    similarities = pool_similarities(pool.embeddings, matcher.params, pool.shortlist, matcher.calibration)
+    cut = carry_over(matcher.points, len(pool.image_ids), is_corrected=True).value
     groups = group_images(similarities, (), Cut(METHOD, cut, 1 - cut, 1 - cut), EVALUATION.max_group_size).cluster_ids
-    labels = lesion_labels(folder.lesion_ids)
+    labels = lesion_labels(pool.lesion_ids)
     joined, positive = (np.triu(of[:, None] == of, 1) for of in (groups, labels))
     return Counts(int((joined & positive).sum()), int(positive.sum()), int((joined & ~positive).sum()))
 
@@ -132,28 +140,29 @@ def learn(pools: Sequence[Pool], params: SimilarityParams) -> list[Matcher]:
 def main() -> None:
     """Print, per kind of folder, how many pairs are found and how many strangers are joined."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, help="of a study with evaluation.distractors")
+    parser.add_argument("--root", required=True, type=Path, help="of a study with evaluation.distractors")
     parser.add_argument("--experiment", required=True, help="one with similarity.verification")
     given = parser.parse_args()
     started = time.perf_counter()
-    root = Path(given.root)
-    folders = fold_folders(root, given.experiment, at_least=3)  # others' cuts rest on calibrations of others again
-    tables = ("split", "distractors")
-    lesion_of = {key: lesion for name in tables for key, lesion in _lesions(root, name).items()}
-    keypoints = read_keypoints(root)
-    sources = [Source(load_embeddings(folder), load_embeddings(folder, "distractor_embeddings")) for folder in folders]
+    fold_dirs = fold_folders(given.root, given.experiment, at_least=3)  # others' calibrations rest on others again
+    lesion_of = _lesions(given.root, "split") | _lesions(given.root, "distractors")
+    keypoints = join_tables([read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")])
+    sources = [Source(load_embeddings(fold), load_embeddings(fold, "distractor_embeddings")) for fold in fold_dirs]
+    shapes = [shape for shape in FOLDERS if all(source.suffices(lesion_of, shape) for source in sources)]
+    if not shapes:
+        raise SystemExit(f"{given.root}: too few lesions to draw from. Remedy: a study of more.")
     pools = [
-        read_pool(source.several, folder / "shortlist.csv", lesion_of)
-        for source, folder in zip(sources, folders, strict=True)
+        read_pool(source.several, fold / "shortlist.csv", lesion_of)
+        for source, fold in zip(sources, fold_dirs, strict=True)
     ]
     matchers = {name: learn(pools, params) for name, params in SIMILARITIES.items()}
     rows = []
-    for shape in FOLDERS:
+    for shape in shapes:
         drawn = [draw_folder(sources[n % len(sources)], lesion_of, shape, SEED + n) for n in range(DRAWS)]
-        compared = [pool_of([folder], lesion_of, keypoints) for folder in drawn]
+        compared = [pool_of([embeddings], lesion_of, keypoints) for embeddings in drawn]
         row = [str(number) for number in shape]
         for learned in matchers.values():
-            row += _figures([count_pairs(folder, learned[n % len(learned)]) for n, folder in enumerate(compared)])
+            row += _figures([count_pairs(pool, learned[n % len(learned)]) for n, pool in enumerate(compared)])
         rows.append(row)
     print(describe_machine("numpy", "scipy", "opencv-python-headless"))
     titles = [title for name in SIMILARITIES for title in (f"{name}: pairs found", "wrong pairs", "folders with any")]

@@ -11,7 +11,7 @@ from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.datasets.stock import JSONDataset
 from skinbit.embedding.tables import Embeddings
-from skinbit.matching.keypoints import KeypointTable, join_tables
+from skinbit.matching.keypoints import KeypointTable
 from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.matching.similarity import LabelledPool, Shortlist, read_shortlist
 
@@ -39,6 +39,24 @@ class Pool:
         return LabelledPool(self.embeddings, lesion_labels(self.lesion_ids), self.shortlist)
 
 
+def required(path: Path, remedy: str) -> Path:
+    """Give a path at which there is something.
+
+    Args:
+        path: Of a file that a finished study has.
+        remedy: What to do where it is missing.
+
+    Returns:
+        The path.
+
+    Raises:
+        SystemExit: If there is nothing.
+    """
+    if not path.exists():
+        raise SystemExit(f"{path} is missing. Remedy: {remedy}.")
+    return path
+
+
 def fold_folders(root: Path, experiment: str, at_least: int = 2) -> list[Path]:
     """Give the folders with what an experiment made of each fold, in the order of the folds.
 
@@ -53,13 +71,14 @@ def fold_folders(root: Path, experiment: str, at_least: int = 2) -> list[Path]:
     Raises:
         SystemExit: If the experiment has fewer folds, or is none of this study.
     """
-    folders = sorted((root / "07_model_output" / experiment).glob("fold_*"))
-    if len(folders) < at_least:
+    folders = (root / "07_model_output" / experiment).glob("fold_*")
+    in_order = sorted(folders, key=lambda folder: int(folder.name.removeprefix("fold_")))
+    if len(in_order) < at_least:
         raise SystemExit(
-            f"{root}: {experiment} has {len(folders)} folds. Remedy: the root of a study of {at_least} folds or more "
+            f"{root}: {experiment} has {len(in_order)} folds. Remedy: the root of a study of {at_least} folds or more "
             "that has run this experiment."
         )
-    return folders
+    return in_order
 
 
 def read_pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str]) -> Pool:
@@ -76,32 +95,30 @@ def read_pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str]
     Raises:
         SystemExit: If no keypoints were compared.
     """
-    if not listed.exists():
-        raise SystemExit(
-            f"{listed} is missing. Remedy: an experiment whose pairs are verified; with evaluation.distractors."
-        )
+    remedy = "an experiment whose pairs are verified; with evaluation.distractors for those of distractors"
+    table = read_table(required(listed, remedy))
     image_ids = list(embeddings.image_ids)
-    shortlist = read_shortlist(read_table(listed), image_ids)
+    shortlist = read_shortlist(table, image_ids)
     return Pool(image_ids, embeddings.values, [lesion_of[image_id] for image_id in image_ids], shortlist)
 
 
-def read_keypoints(root: Path) -> KeypointTable:
-    """Read the keypoints of all photographs of a study, those of distractors included.
+def read_keypoints(root: Path, name: str = "keypoints") -> KeypointTable:
+    """Read the keypoints of photographs of a study.
 
     Args:
         root: Of the study.
+        name: ``keypoints``, of its folds and test subset, or ``distractor_keypoints``.
 
     Returns:
         The keypoints.
 
     Raises:
-        SystemExit: If the study has none of either.
+        SystemExit: If the study has none.
     """
-    files = [root / "04_feature" / f"{name}.safetensors" for name in ("keypoints", "distractor_keypoints")]
-    missing = next((path for path in files if not path.exists()), None)
-    if missing is not None:
-        raise SystemExit(f"{missing} is missing. Remedy: a study that verifies pairs, with evaluation.distractors.")
-    return join_tables([KeypointsDataset(filepath=str(path)).load() for path in files])
+    remedy = "a study that verifies pairs" + _with_distractors(name)
+    path = required(root / f"04_feature/{name}.safetensors", remedy)
+    table: KeypointTable = KeypointsDataset(filepath=str(path)).load()
+    return table
 
 
 def load_embeddings(folder: Path, name: str = "embeddings") -> Embeddings:
@@ -117,12 +134,9 @@ def load_embeddings(folder: Path, name: str = "embeddings") -> Embeddings:
     Raises:
         SystemExit: If there is no such file.
     """
-    if not (folder / f"{name}.safetensors").exists():
-        raise SystemExit(
-            f"{folder / name}.safetensors is missing. Remedy: a study that has run this experiment"
-            + (", with evaluation.distractors." if name.startswith("distractor") else ".")
-        )
-    loaded: Embeddings = EmbeddingsDataset(filepath=f"{folder}/{name}.safetensors").load()
+    remedy = "a study that has run this experiment" + _with_distractors(name)
+    path = required(folder / f"{name}.safetensors", remedy)
+    loaded: Embeddings = EmbeddingsDataset(filepath=str(path)).load()
     return loaded
 
 
@@ -138,27 +152,30 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         SystemExit: If there is no such file.
     """
-    if not path.exists():
-        raise SystemExit(f"{path} is missing. Remedy: --root of a finished study; with evaluation.distractors.")
-    return pd.read_csv(path, dtype=_TEXT, keep_default_na=False)
+    remedy = "--root of a finished study" + _with_distractors(path.name)
+    return pd.read_csv(required(path, remedy), dtype=_TEXT, keep_default_na=False)
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """Read a JSON document.
+def read_backbone(root: Path, name: str) -> dict[str, Any]:
+    """Read the description of a backbone.
 
     Args:
-        path: Of the file.
+        root: Of the study.
+        name: Of the backbone.
 
     Returns:
-        Its content.
+        Model, preprocessing, pooling and more; plain values.
 
     Raises:
-        SystemExit: If there is no such file.
+        SystemExit: If the study has no such backbone.
     """
-    if not path.exists():
-        raise SystemExit(f"{path} is missing. Remedy: --root of a finished study; with evaluation.distractors.")
-    document: dict[str, Any] = JSONDataset(filepath=str(path)).load()
-    return document
+    path = required(root / f"04_feature/{name}/backbone.json", f"--root of a study with a backbone named {name}")
+    description: dict[str, Any] = JSONDataset(filepath=str(path)).load()
+    return description
+
+
+def _with_distractors(name: str) -> str:
+    return ", with evaluation.distractors" if name.startswith("distractor") else ""
 
 
 def read_lesions(path: Path) -> dict[str, str]:

@@ -23,14 +23,13 @@ import torch
 from torch import nn
 
 from benchmarks.similarities import COSINE, VERIFIED, judge_folds, pool_of
-from benchmarks.stored import Pool, read_table
+from benchmarks.stored import Pool, read_keypoints, read_table, required
 from benchmarks.timing import describe_machine, markdown_table
 from benchmarks.training import NoStore
 from skinbit.data.images import find_images
 from skinbit.data.splits import TEST_FOLD
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.features import FeaturesDataset
-from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.datasets.pixels import PixelsDataset
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_views
@@ -212,7 +211,7 @@ def main() -> None:
     parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS), help="default: all")
     given = parser.parse_args()
     material = load_material(given.root, given.photographs, given.out)
-    keypoints = KeypointsDataset(filepath=f"{given.root}/04_feature/keypoints.safetensors").load()
+    keypoints = read_keypoints(given.root)
     lesion_of = dict(zip(material.split["image_id"], material.split["lesion_id"], strict=True))
     rows = []
     for name in given.trials:
@@ -231,8 +230,7 @@ def table_row(title: str, folds: dict[int, Pool], minutes: float) -> list[str]:
     cells = []
     for params in (COSINE, VERIFIED):
         found = judge_folds(folds, params)
-        low, high = found.intervals["average"]
-        cells += [f"{found.carried['average']:.3f} [{low:.3f}, {high:.3f}]", f"{found.recall_at_1:.3f}"]
+        cells += [found.cell("average"), f"{found.recall_at_1:.3f}"]
     return [title, *cells, f"{minutes:.1f}"]
 
 
@@ -247,8 +245,9 @@ def load_material(root: Path, photographs: Path, out: Path) -> Material:
     Returns:
         What trainings read.
     """
+    folder, remedy = root / "04_feature" / BACKBONE_NAME, f"--root of a study that trains heads on {BACKBONE_NAME}"
     features, views = (
-        FeaturesDataset(filepath=f"{root}/04_feature/{BACKBONE_NAME}/{file}.safetensors").load()
+        FeaturesDataset(filepath=str(required(folder / f"{file}.safetensors", remedy))).load()
         for file in ("features", "training_views")
     )
     kept = FeaturesDataset(filepath=f"{out}/distractor_views.safetensors", optional=True)

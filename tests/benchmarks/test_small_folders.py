@@ -1,13 +1,15 @@
 """Folders are drawn as asked for, their pairs are counted as plain loops count them, the table has a row per kind."""
 
+import shutil
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from benchmarks import small_folders
-from benchmarks.small_folders import SIMILARITIES, Matcher, Source, count_pairs, draw_folder
-from benchmarks.stored import Pool, load_embeddings, read_lesions
+from benchmarks.small_folders import SIMILARITIES, Matcher, Source, count_pairs, draw_folder, learn
+from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions, read_pool
 from skinbit.matching.similarity import NO_SHORTLIST
 
 
@@ -61,10 +63,42 @@ def test_the_table_has_a_row_per_kind_of_folder(archive, monkeypatch, capsys):
         line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2 |") or line.startswith("| 6 |")
     ]
     assert len(rows) == 2
-    assert "of 12" in rows[1]
-    assert "of 12" not in rows[0]
+    cells = [[cell.strip() for cell in row.split("|")[3:-1]] for row in rows]
+    for found, wrong, spoilt in (cells[1][:3], cells[1][3:]):  # scaled, unscaled
+        assert int(found.removesuffix(" of 12")) >= 6  # lesions of the archive are easy to tell apart
+        assert (wrong, spoilt) == ("0.00", "0 of 4")
+    assert cells[0] == ["", "0.00", "0 of 4"] * 2
+
+
+def test_what_is_said_of_a_fold_does_not_rest_on_its_own_calibration_or_cuts(archive, lesion_of):
+    folders = fold_folders(archive.root, "one")
+    pools = [read_pool(load_embeddings(folder), folder / "shortlist.csv", lesion_of) for folder in folders]
+    mixed = replace(pools[1], lesion_ids=[str(n % 4) for n in range(len(pools[1].lesion_ids))])
+    plain, changed = (learn([pools[0], second, pools[2]], SIMILARITIES["scaled"]) for second in (pools[1], mixed))
+    assert plain[1].calibration == changed[1].calibration
+    assert plain[0].calibration != changed[0].calibration
+    assert [len(matcher.points) for matcher in plain] == [2, 2, 2]
+    assert plain[0].points[0] == plain[2].points[1]  # of fold 1
+
+
+def test_kinds_that_need_more_lesions_than_there_are_are_left_out(archive, monkeypatch, capsys):
+    monkeypatch.setattr(small_folders, "FOLDERS", ((2, 0), (8, 4), (9, 0), (10, 5)))
+    monkeypatch.setattr(small_folders, "DRAWS", 1)
+    run(archive.root, monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:8] for line in lines if line.startswith("| ") and line[2].isdigit()] == ["| 2 | 0 ", "| 8 | 4 "]
+    monkeypatch.setattr(small_folders, "FOLDERS", ((100, 50),))
+    with pytest.raises(SystemExit, match=r"too few lesions to draw from\. Remedy"):
+        run(archive.root, monkeypatch)
+
+
+def test_a_folder_that_is_no_study_ends_in_a_message(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"one has 0 folds. Remedy"):
+        run(tmp_path, monkeypatch)
 
 
 def test_a_study_without_distractors_ends_in_a_message(archive, tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match=r"one has 0 folds. Remedy"):
-        run(tmp_path, monkeypatch)
+    shutil.copytree(archive.root, tmp_path / "study")
+    (tmp_path / "study/02_intermediate/distractors.csv").unlink()
+    with pytest.raises(SystemExit, match=r"distractors.csv is missing. Remedy: .*, with evaluation.distractors"):
+        run(tmp_path / "study", monkeypatch)
