@@ -468,7 +468,6 @@ class InfonceParams(Block):
 
 
 LossParams = ContrastiveParams | TripletParams | InfonceParams
-_OF_TRAINING = ("frozen", "training", "augmentation", "loss_options")  # a baseline has none of them
 
 
 class LossesParams(Block):
@@ -477,6 +476,9 @@ class LossesParams(Block):
     contrastive: ContrastiveParams = ContrastiveParams()
     triplet: TripletParams = TripletParams()
     infonce: InfonceParams = InfonceParams()
+
+
+_OF_TRAINING = ("frozen", "training", "augmentation", "loss_options")  # a baseline has none of them
 
 
 class ExperimentParams(Block):

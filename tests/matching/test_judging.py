@@ -7,9 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinbit.matching.judging import among_distractors, f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.judging import (
+    among_distractors,
+    f1_intervals,
+    judge_at,
+    judge_strata,
+    pooled_figures,
+    resample_f1,
+)
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.uncertainty import mean_f1
 
 LESIONS = [f"lesion {n // 2}" for n in range(20)]
 ALL_CUTS = {"cosine": 0.8, "dbscan": 0.1, "average": 0.2, "complete": 0.3}
@@ -42,6 +50,29 @@ def test_without_a_cut_nothing_is_told_rather_than_0():
 def test_a_fold_without_a_cut_is_left_out_of_the_mean():
     good, bad = (judge_at(similarities(), LESIONS, ALL_CUTS | {"cosine": cut}, 4).predicted for cut in (0.8, np.nan))
     assert resample_f1([good, bad], 100, 0)["cosine"].tolist() == resample_f1([good], 100, 0)["cosine"].tolist()
+
+
+class TestPooled:
+    FOLDS: ClassVar = [(similarities(0), LESIONS), (similarities(1)[:6, :6], LESIONS[:6]), (similarities(2), LESIONS)]
+
+    def test_f1_is_that_of_all_counted_pairs_added_up(self):
+        judged = [judge_at(alike, lesions, ALL_CUTS, 4).predicted for alike, lesions in self.FOLDS]
+        tp = fp = positive = 0
+        for alike, lesions in self.FOLDS:
+            for a, b in combinations(range(len(lesions)), 2):
+                same, joined = lesions[a] == lesions[b], alike[a, b] >= np.float64(ALL_CUTS["cosine"])
+                tp, fp, positive = tp + (same and joined), fp + (joined and not same), positive + same
+        found = pooled_figures(judged)
+        assert list(found) == [f"{method}_f1_pooled" for method in METHODS]
+        assert found["cosine_f1_pooled"] == pytest.approx(2 * tp / (tp + fp + positive))
+        assert found["cosine_f1_pooled"] != pytest.approx(mean_f1([fold["cosine"] for fold in judged]))
+
+    def test_a_fold_without_a_cut_leaves_it_undefined(self):
+        cuts = (ALL_CUTS, ALL_CUTS | {"average": np.nan})
+        judged = [judge_at(similarities(), LESIONS, each, 4).predicted for each in cuts]
+        found = pooled_figures(judged)
+        assert np.isnan(found["average_f1_pooled"])
+        assert found["dbscan_f1_pooled"] == mean_f1([judged[0]["dbscan"]])  # of two equal folds
 
 
 def test_strata_add_up_and_blank_values_are_one_of_them():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from skinbit.data.audit import Check, Finding, hash_split, places_of, tabulate_findings
 from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
-from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, resample_f1
+from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, pooled_figures, resample_f1
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
 from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
@@ -112,7 +112,8 @@ class Study:
         figures = {fold: each.metrics for fold, each in judged.items()}
         others = others_of_folds(points, self.params.folds)
         pools = [fold_pools(matched[fold][0], lesion_labels(matched[fold][1]), others[fold], 4, 42) for fold in matched]
-        return judgement_table(figures, f1_intervals(resampled)), resampled, strata, mean_pools(pools)
+        of_all = interval_metrics(f1_intervals(resampled)) | pooled_figures(list(predicted.values()))
+        return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
 
     def _test(self, matched, points):
         similarities, lesions, found = matched

@@ -203,22 +203,18 @@ def interval_metrics(intervals: Mapping[str, tuple[float, float]], of: str = "tr
     }
 
 
-def judgement_table(
-    metrics: Mapping[int, Mapping[str, float]], intervals: Mapping[str, tuple[float, float]], of: str = "transfer"
-) -> pd.DataFrame:
-    """Put figures of every fold side by side, with mean and standard deviation, and the intervals of the mean F1.
+def judgement_table(metrics: Mapping[int, Mapping[str, float]], of_all: Mapping[str, float]) -> pd.DataFrame:
+    """Put figures of every fold side by side, with mean and standard deviation, and those of all folds together.
 
     Args:
         metrics: Figures of each fold.
-        intervals: Low and high, by method.
-        of: Which F1: see :func:`interval_metrics`.
+        of_all: Figures of all folds, as those of :func:`interval_metrics`; they stand in the column of the mean.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std``; an interval is that of the mean, ``<method>_f1_<of>_low`` and ``_high``.
+        ``metric, fold_<k>, …, mean, std``.
     """
     figures = _side_by_side({f"fold_{fold}": found for fold, found in metrics.items()})
-    bounds = interval_metrics(intervals, of)
-    rows = pd.DataFrame({"metric": list(bounds), "mean": list(bounds.values())})
+    rows = pd.DataFrame({"metric": list(of_all), "mean": list(of_all.values())})
     return pd.concat([figures, rows], ignore_index=True)
 
 

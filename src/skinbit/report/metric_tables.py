@@ -32,6 +32,7 @@ def _own_figures(method: str, precision_and_recall: str) -> tuple[tuple[str, str
         (f"{method}_{precision_and_recall}precision", f"precision {there}", _F1),
         (f"{method}_{precision_and_recall}recall", f"recall {there}", _F1),
         (f"{method}_f1_transfer", elsewhere, _F1),
+        (f"{method}_f1_pooled", "the same over the pairs of all folds together", _F1),
         *oracle,
         *(((f"{method}_{name}", label, decimals) for name, label, decimals in _GROUPS) if is_group else ()),
     )

@@ -18,6 +18,7 @@ from skinbit.matching.judging import (
     f1_intervals,
     judge_at,
     judge_strata,
+    pooled_figures,
     resample_f1,
     transfer_figures,
 )
@@ -41,6 +42,7 @@ from skinbit.matching.results import (
     collect_folds,
     curve_table,
     group_sizes,
+    interval_metrics,
     judgement_table,
     metric_table,
     points_table,
@@ -320,9 +322,9 @@ def judge_folds(
             shortlist; then, where similarities are calibrated, the calibrations.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std`` of groups, of intervals, and, of folds with too many images for a matrix, of
-        the transfer F1; the mean F1 of every method under resampled
-        lesions; F1 by stratum; and F1 over the size of the pool.
+        ``metric, fold_<k>, …, mean, std`` of groups, of intervals, of the pairs of all folds together, and, of folds
+        with too many images for a matrix, of the transfer F1; the mean F1 of every method under resampled lesions; F1
+        by stratum; and F1 over the size of the pool.
     """
     params = experiment.similarity_params(similarity)
     *tables, calibration = documents if params.is_calibrated else (*documents, None)
@@ -339,8 +341,11 @@ def judge_folds(
         pools.append(fold_pools(similarities, labels, others[fold], evaluation.max_group_size, seed))
     predicted = {fold: found.predicted for fold, found in judged.items()}
     resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
+    of_all = interval_metrics(f1_intervals(resampled))
+    if len(study.folds) > 1:  # a single fold is judged at its own cuts
+        of_all |= pooled_figures(list(predicted.values()))
     strata = judge_strata(predicted, split, metadata, evaluation.strata, evaluation.resamples, seed)
-    return judgement_table(figures, f1_intervals(resampled)), resampled, strata, mean_pools(pools)
+    return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
 
 
 def judge_among_distractors(
@@ -406,7 +411,7 @@ def judge_among_distractors(
         "%s: folds among %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)
     )
     intervals = f1_intervals(resample_f1(predicted, evaluation.resamples, seed))
-    found = judgement_table(figures, intervals, of="distractors")
+    found = judgement_table(figures, interval_metrics(intervals, of="distractors"))
     return pd.concat([judgement, found], ignore_index=True), pd.concat([pools, mean_pools(curves)], ignore_index=True)
 
 
