@@ -35,6 +35,16 @@ SIMILARITIES = {
     "scaled": SimilarityParams(verification=True, scaling=ScalingParams()),
     "unscaled": SimilarityParams(verification=True),
 }
+KINDS = {
+    "scaled": ("scaled", False),
+    "scaled, share told": ("scaled", True),
+    "unscaled": ("unscaled", False),
+}
+"""What is compared: similarities, and whether the share of photographs without a partner is told."""
+
+MOST_ALONE = 0.9
+"""What is told of a folder in which no photograph has a partner."""
+
 FOLDERS = ((2, 0), (8, 0), (30, 0), (100, 0), (8, 4), (40, 20), (40, 10), (200, 50))
 """Photographs of a folder, and lesions that have two of them; the rest are alone."""
 
@@ -97,18 +107,19 @@ def _rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embedd
     return Embeddings(image_ids, embeddings.values[np.asarray(rows, dtype=np.int64)], embeddings.description)
 
 
-def count_pairs(pool: Pool, matcher: Matcher) -> Counts:
+def count_pairs(pool: Pool, matcher: Matcher, single_share: float) -> Counts:
     """Group the photographs of a folder and count their pairs.
 
     Args:
         pool: The photographs, with the pairs whose keypoints were compared.
         matcher: Of other lesions.
+        single_share: As ``cluster.single_share``: share of photographs that are said to have no partner.
 
     Returns:
         Pairs in one group, right and wrong, and pairs that there are.
     """
     similarities = pool_similarities(pool.embeddings, matcher.params, pool.shortlist, matcher.calibration)
-    cut = carry_over(matcher.points, len(pool.image_ids), is_corrected=True).value
+    cut = carry_over(matcher.points, len(pool.image_ids), is_corrected=True, single_share=single_share).value
     groups = group_images(similarities, (), Cut(METHOD, cut, 1 - cut, 1 - cut), EVALUATION.max_group_size).cluster_ids
     labels = lesion_labels(pool.lesion_ids)
     joined, positive = (np.triu(of[:, None] == of, 1) for of in (groups, labels))
@@ -161,11 +172,15 @@ def main() -> None:
         drawn = [draw_folder(sources[n % len(sources)], lesion_of, shape, SEED + n) for n in range(DRAWS)]
         compared = [pool_of([embeddings], lesion_of, keypoints) for embeddings in drawn]
         row = [str(number) for number in shape]
-        for learned in matchers.values():
-            row += _figures([count_pairs(pool, learned[n % len(learned)]) for n, pool in enumerate(compared)])
+        share = min(MOST_ALONE, 1 - 2 * shape[1] / shape[0])
+        for similarity, is_share_told in KINDS.values():
+            learned = matchers[similarity]
+            single_share = share if is_share_told else 0.0
+            counts = [count_pairs(pool, learned[n % len(learned)], single_share) for n, pool in enumerate(compared)]
+            row += _figures(counts)
         rows.append(row)
     print(describe_machine("numpy", "scipy", "opencv-python-headless"))
-    titles = [title for name in SIMILARITIES for title in (f"{name}: pairs found", "wrong pairs", "folders with any")]
+    titles = [title for name in KINDS for title in (f"{name}: pairs found", "wrong pairs", "folders with any")]
     print(f"{DRAWS} folders each\n")
     print(markdown_table(["photographs", "lesions with two", *titles], rows))
     print(f"{time.perf_counter() - started:.0f} s")

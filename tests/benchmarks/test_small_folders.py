@@ -46,7 +46,9 @@ def test_pairs_of_a_folder_are_those_of_plain_loops(monkeypatch):
     monkeypatch.setattr(small_folders, "pool_similarities", lambda *_: np.eye(6))
     monkeypatch.setattr(small_folders, "carry_over", lambda *_, **__: type("Cut", (), {"value": 0.5}))
     monkeypatch.setattr(small_folders, "group_images", lambda *_: type("Groups", (), {"cluster_ids": np.array(groups)}))
-    counts = count_pairs(Pool(lesions, np.eye(6), lesions, NO_SHORTLIST), Matcher(SIMILARITIES["scaled"], None, []))
+    counts = count_pairs(
+        Pool(lesions, np.eye(6), lesions, NO_SHORTLIST), Matcher(SIMILARITIES["scaled"], None, []), 0.5
+    )
     assert (counts.found, counts.positive, counts.wrong) == (right, 3, len(joined) - right)
 
 
@@ -64,10 +66,10 @@ def test_the_table_has_a_row_per_kind_of_folder(archive, monkeypatch, capsys):
     ]
     assert len(rows) == 2
     cells = [[cell.strip() for cell in row.split("|")[3:-1]] for row in rows]
-    for found, wrong, spoilt in (cells[1][:3], cells[1][3:]):  # scaled, unscaled
+    for found, wrong, spoilt in (cells[1][:3], cells[1][3:6], cells[1][6:]):  # scaled, with the share, unscaled
         assert int(found.removesuffix(" of 12")) >= 6  # lesions of the archive are easy to tell apart
         assert (wrong, spoilt) == ("0.00", "0 of 4")
-    assert cells[0] == ["", "0.00", "0 of 4"] * 2
+    assert cells[0] == ["", "0.00", "0 of 4"] * 3
 
 
 def test_what_is_said_of_a_fold_does_not_rest_on_its_own_calibration_or_cuts(archive, lesion_of):
