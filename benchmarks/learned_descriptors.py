@@ -29,14 +29,14 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from benchmarks.similarities import THREADS, VERIFIED, judge_folds
+from benchmarks.similarities import THREADS, VERIFIED, judge_folds, pool_of
 from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.data.images import ImageFolder, decode_image, find_images
+from skinbit.datasets.files import atomic_target
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.tables import Embeddings
 from skinbit.embedding.weights import drawn_from
-from skinbit.matching.geometry import shortlist_by_keypoints
 from skinbit.matching.keypoints import Keypoints, KeypointTable
 from skinbit.matching.similarity import Shortlist
 from skinbit.params import DataParams, GeometryParams, InfonceParams
@@ -306,29 +306,26 @@ def _for_each(work: Callable[[int], Patches], rows: Sequence[int], name: str) ->
         yield from tqdm(pool.map(work, rows), total=len(rows), unit="image", desc=name, disable=None)
 
 
-def compared(folds: Sequence[Embeddings], table: KeypointTable, params: GeometryParams) -> list[Shortlist]:
+def compared(
+    folds: Sequence[Embeddings], lesion_of: Mapping[str, str], table: KeypointTable, ratio: float
+) -> dict[int, Pool]:
     """Compare each image of each fold with its nearest by their keypoints.
 
     Args:
         folds: Embeddings of one experiment.
+        lesion_of: The lesion of each image.
         table: Keypoints of at least these images.
-        params: How many are compared, and how.
+        ratio: Of the ratio test.
 
     Returns:
-        The compared pairs of each fold.
+        The folds with their compared pairs.
     """
-    return [shortlist_by_keypoints(one.values, table.select(one.image_ids), params, THREADS) for one in folds]
+    return {n: pool_of([fold], lesion_of, table, GeometryParams(ratio=ratio)) for n, fold in enumerate(folds)}
 
 
-def table_row(
-    title: str, folds: Sequence[Embeddings], shortlists: Sequence[Shortlist], lesion_of: Mapping[str, str]
-) -> list[str]:
+def table_row(title: str, folds: Mapping[int, Pool]) -> list[str]:
     """Give F1 at the other folds' cut with its interval, and recall@1."""
-    pools = {
-        n: Pool(list(one.image_ids), one.values, [lesion_of[image_id] for image_id in one.image_ids], shortlist)
-        for n, (one, shortlist) in enumerate(zip(folds, shortlists, strict=True))
-    }
-    found = judge_folds(pools, VERIFIED)
+    found = judge_folds(folds, VERIFIED)
     return [title, found.cell("average"), found.cell("cosine"), f"{found.recall_at_1:.3f}"]
 
 
@@ -348,10 +345,9 @@ def kept_network(table: KeypointTable, photographs: Photographs, folder: Path) -
     path = folder / f"{photographs.colours}_{digest[:12]}.safetensors"
     network = PatchNetwork(1 if photographs.is_grey else 3)
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        save_file(learn(cut_places(table, photographs), photographs.colours).state_dict(), unfinished)
-        unfinished.rename(path)
+        learned = learn(cut_places(table, photographs), photographs.colours)
+        with atomic_target(fsspec.filesystem("file"), str(path)) as target:
+            save_file(learned.state_dict(), target)
     network.load_state_dict(load_file(path))
     return network.eval()
 
@@ -382,14 +378,11 @@ def main() -> None:
         )
     lesion_of = read_lesions(given.root / "02_intermediate/split.csv")
     by_sift = {
-        (name, ratio): compared(embedded, sift, GeometryParams(ratio=ratio))
+        (name, ratio): compared(embedded, lesion_of, sift, ratio)
         for name, embedded in folds.items()
         for ratio in RATIOS
     }
-    rows = [
-        table_row(f"{name}: SIFT, ratio {ratio}", folds[name], shortlists, lesion_of)
-        for (name, ratio), shortlists in by_sift.items()
-    ]
+    rows = [table_row(f"{name}: SIFT, ratio {ratio}", plain) for (name, ratio), plain in by_sift.items()]
     print(markdown_table(HEADER, rows), flush=True)
     for colours in given.colours:
         started = time.perf_counter()
@@ -397,13 +390,10 @@ def main() -> None:
         learned = redescribe(sift, photographs, kept_network(alone, photographs, given.out))
         print(f"{colours}: learned and described in {time.perf_counter() - started:.0f} s", flush=True)
         for (name, ratio), plain in by_sift.items():
-            found = compared(folds[name], learned, GeometryParams(ratio=ratio))
-            both = [_added(one, other) for one, other in zip(plain, found, strict=True)]
+            found = compared(folds[name], lesion_of, learned, ratio)
+            both = {n: replace(pool, shortlist=_added(plain[n].shortlist, pool.shortlist)) for n, pool in found.items()}
             title = f"{name}: learned, {colours}, ratio {ratio}"
-            rows += [
-                table_row(title, folds[name], found, lesion_of),
-                table_row(f"{title}, and SIFT", folds[name], both, lesion_of),
-            ]
+            rows += [table_row(title, found), table_row(f"{title}, and SIFT", both)]
             print(markdown_table(HEADER, rows[-2:]), flush=True)
     print(describe_machine("torch", "opencv-python-headless", "numpy"))
     print(markdown_table(HEADER, rows))

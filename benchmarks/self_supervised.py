@@ -13,12 +13,14 @@ import argparse
 import time
 from pathlib import Path
 
+import fsspec
 from safetensors.torch import save_file
 
 from benchmarks.stored import read_backbone
 from benchmarks.timing import describe_machine
 from benchmarks.training import NoStore
 from benchmarks.trials import BACKBONE_NAME, COMPUTE, SEED, backbone_of, decode_distractors, seen_twice
+from skinbit.datasets.files import atomic_target
 from skinbit.embedding.backbones import load_described
 from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.errors import InputError
@@ -81,7 +83,8 @@ def main() -> None:
     weights = fit(training, images, seen_twice(len(pixels.image_ids)), None, NoStore()).weights
     path = given.out / "weights.safetensors"
     of_backbone = {name.removeprefix(BACKBONE): tensor for name, tensor in weights.items() if name.startswith(BACKBONE)}
-    save_file({name: tensor.contiguous() for name, tensor in of_backbone.items()}, path)
+    with atomic_target(fsspec.filesystem("file"), str(path)) as target:
+        save_file({name: tensor.contiguous() for name, tensor in of_backbone.items()}, target)
     print(describe_machine("torch", "pytorch-metric-learning", "numpy"))
     print(f"{len(pixels.image_ids)} photographs, {params.epochs} epochs, {time.perf_counter() - started:.0f} s: {path}")
 

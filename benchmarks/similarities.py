@@ -96,20 +96,26 @@ def _whole(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints:
     return pool_of([load_embeddings(folder) for folder in fold_folders(root, experiment)], lesion_of, keypoints)
 
 
-def pool_of(parts: list[Embeddings], lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
+def pool_of(
+    parts: list[Embeddings],
+    lesion_of: Mapping[str, str],
+    keypoints: KeypointTable,
+    geometry: GeometryParams = GEOMETRY,
+) -> Pool:
     """Put parts of a pool together and compare each image with its nearest by their keypoints.
 
     Args:
         parts: Embeddings of one model.
         lesion_of: The lesion of each image.
         keypoints: Of at least these images.
+        geometry: How many are compared, and how.
 
     Returns:
         The pool.
     """
     image_ids = [image_id for part in parts for image_id in part.image_ids]
     embeddings = np.concatenate([part.values for part in parts])
-    shortlist = shortlist_by_keypoints(embeddings, keypoints.select(image_ids), GEOMETRY, THREADS)
+    shortlist = shortlist_by_keypoints(embeddings, keypoints.select(image_ids), geometry, THREADS)
     return Pool(image_ids, embeddings, [lesion_of[image_id] for image_id in image_ids], shortlist)
 
 
@@ -132,7 +138,8 @@ def _similarities(pool: Pool, params: SimilarityParams, calibration: Calibration
     )
 
 
-def _calibrations(folds: Mapping[int, Pool], params: SimilarityParams) -> dict[int, Calibration | None]:
+def calibrations_by_others(folds: Mapping[int, Pool], params: SimilarityParams) -> dict[int, Calibration | None]:
+    """Calibrate every fold by the pairs of the others; with none where the similarity is not calibrated."""
     if not params.is_calibrated:
         return dict.fromkeys(folds)
     return {fold: calibrate([other.labelled() for n, other in folds.items() if n != fold], params) for fold in folds}
@@ -163,7 +170,7 @@ def judge_folds(folds: Mapping[int, Pool], params: SimilarityParams) -> Judged:
     Returns:
         The figures.
     """
-    calibrations = _calibrations(folds, params)
+    calibrations = calibrations_by_others(folds, params)
     similarities = {fold: _similarities(pool, params, calibrations[fold]) for fold, pool in folds.items()}
     found = {
         fold: evaluate_similarities(similarities[fold], pool.lesion_ids, EVALUATION) for fold, pool in folds.items()

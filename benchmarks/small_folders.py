@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.similarities import pool_of
+from benchmarks.similarities import calibrations_by_others, pool_of
 from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions, read_pool
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.tables import Embeddings, join_embeddings
@@ -25,7 +25,8 @@ from skinbit.matching.grouping import Cut, group_images
 from skinbit.matching.keypoints import join_tables
 from skinbit.matching.operating_points import OperatingPoints, carry_over
 from skinbit.matching.pairs import LabelArray, lesion_labels
-from skinbit.matching.similarity import calibrate, pool_similarities
+from skinbit.matching.similarity import pool_similarities
+from skinbit.matching.uncertainty import predicted_pairs_of_groups
 from skinbit.params import EvaluationParams, ScalingParams, SimilarityParams
 
 SEED, DRAWS = 42, 40
@@ -68,7 +69,7 @@ class Matcher:
     """What the other folds say about similarities and cuts."""
 
     params: SimilarityParams
-    calibration: Calibration
+    calibration: Calibration | None
     points: Sequence[OperatingPoints]
 
 
@@ -121,9 +122,8 @@ def count_pairs(pool: Pool, matcher: Matcher, single_share: float) -> Counts:
     similarities = pool_similarities(pool.embeddings, matcher.params, pool.shortlist, matcher.calibration)
     cut = carry_over(matcher.points, len(pool.image_ids), is_corrected=True, single_share=single_share).value
     groups = group_images(similarities, (), Cut(METHOD, cut, 1 - cut, 1 - cut), EVALUATION.max_group_size).cluster_ids
-    labels = lesion_labels(pool.lesion_ids)
-    joined, positive = (np.triu(of[:, None] == of, 1) for of in (groups, labels))
-    return Counts(int((joined & positive).sum()), int(positive.sum()), int((joined & ~positive).sum()))
+    pairs = predicted_pairs_of_groups(groups, lesion_labels(pool.lesion_ids))
+    return Counts(int(pairs.true_pairs.sum()), int(pairs.positive_pairs.sum()), int(pairs.false_count.sum()))
 
 
 def learn(pools: Sequence[Pool], params: SimilarityParams) -> list[Matcher]:
@@ -136,14 +136,12 @@ def learn(pools: Sequence[Pool], params: SimilarityParams) -> list[Matcher]:
     Returns:
         By fold what the others say; their cuts rest on calibrations by the folds that are others to them.
     """
-    calibrations = [
-        calibrate([other.labelled() for other in (*pools[:n], *pools[n + 1 :])], params) for n in range(len(pools))
-    ]
+    calibrations = calibrations_by_others(dict(enumerate(pools)), params)
     points = [
         evaluate_similarities(
-            pool_similarities(pool.embeddings, params, pool.shortlist, calibration), pool.lesion_ids, EVALUATION
+            pool_similarities(pool.embeddings, params, pool.shortlist, calibrations[n]), pool.lesion_ids, EVALUATION
         ).points[METHOD]
-        for pool, calibration in zip(pools, calibrations, strict=True)
+        for n, pool in enumerate(pools)
     ]
     return [Matcher(params, calibrations[n], [*points[:n], *points[n + 1 :]]) for n in range(len(pools))]
 
