@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
+from skinbit.matching.documents import OperatingPointsDocument
 from skinbit.matching.operating_points import (
     OperatingPoints,
     carry_over,
@@ -106,6 +108,10 @@ def test_a_cut_for_a_pool_lies_where_the_counts_of_all_subsets_are_known():
     document = json.loads(json.dumps(write_points([{"dbscan": whole}, {"dbscan": short}])))
     assert [points.reach for points in read_points(document, "dbscan")] == [np.inf, 0.3]
     assert ["reach" in plain for plain in document["dbscan"]] == [False, True]
+    TypeAdapter(OperatingPointsDocument).validate_python(document)
+    document["dbscan"][1]["reach"] = -0.5
+    with pytest.raises(ValidationError, match="reach"):
+        TypeAdapter(OperatingPointsDocument).validate_python(document)
 
 
 def test_a_curve_that_ends_reaches_as_far_as_the_last_pair_that_enters_before_its_end():

@@ -24,6 +24,7 @@ class PointsDocument(Block):
     fp: tuple[NonNegativeInt, ...]
     n_positive_pairs: NonNegativeInt
     n_images: PositiveInt
+    reach: Annotated[float, Field(ge=0, le=2)] = 2.0
 
     @model_validator(mode="after")
     def _is_a_curve(self) -> Self:
