@@ -2,7 +2,9 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from skinbit.params import (
     TripletParams,
 )
 from skinbit.training.fit import Subset, Training, fit
-from skinbit.training.images import DecodedPhotographs
+from skinbit.training.images import CachedViews, DecodedPhotographs
 from skinbit.training.losses import make_loss
 from skinbit.training.optimisation import parameter_groups
 
@@ -69,6 +71,17 @@ def assert_same(one, other):
     assert one.best_epoch == other.best_epoch
 
 
+def by_hand(embeddings, labels):
+    """Return the best F1 of all thresholds, and the share of images whose most similar one is of their lesion."""
+    similarities = np.float32(np.float64(embeddings) @ np.float64(embeddings).T)
+    pairs = list(combinations(range(len(labels)), 2))
+    is_positive = np.array([labels[a] == labels[b] for a, b in pairs])
+    alike = np.array([similarities[pair] for pair in pairs])
+    f1 = [2 * (is_positive & joined).sum() / (joined.sum() + is_positive.sum()) for joined in alike >= alike[:, None]]
+    np.fill_diagonal(similarities, -np.inf)
+    return max(f1), float(np.mean(labels[similarities.argmax(axis=1)] == labels))
+
+
 class TestLearning:
     @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
     def test_f1_of_lesions_that_were_not_trained_on_rises(self, lesions, store, loss):
@@ -88,10 +101,30 @@ class TestLearning:
         fitted = fit_head(lesions, store, changed(epochs=30))
         assert fitted.best_epoch == int(np.argmax(column(fitted, "f1"))) + 1 < 30
 
-    def test_figures_are_the_same_without_a_matrix_of_similarities(self, lesions, store, monkeypatch):
-        fitted = fit_head(lesions, store)
-        monkeypatch.setattr("skinbit.training.fit._MOST_IN_A_MATRIX", 1)
-        assert_same(fit_head(lesions, type(store)()), fitted)
+    @pytest.mark.parametrize("epoch", [1, 5, 12])
+    def test_figures_are_those_of_every_threshold_tried_one_by_one(self, lesions, store, epoch):
+        row = fit_head(lesions, store).history[epoch - 1]
+        stopped = fit_head(lesions, type(store)(), last_epoch=epoch, validates=False)
+        head = head_of(lesions).eval()
+        head.load_state_dict(stopped.weights)
+        with torch.inference_mode():
+            embeddings = head(torch.from_numpy(lesions.images.plain_views[lesions.validation.rows])).numpy()
+        assert (row["f1"], row["recall_at_1"]) == by_hand(unit_vectors(embeddings), lesions.validation.labels)
+
+    def test_validation_never_holds_the_similarities_of_all_pairs(self, store):
+        labels = np.repeat(np.arange(3000), 2)
+        views = np.random.default_rng(0).normal(size=(len(labels), 4)).astype(np.float32)
+        images, rows = CachedViews(views[:, None], views), np.arange(len(labels))
+        params = changed(epochs=1, warmup=0, lesions_per_batch=500)
+        training = training_of(make_head(4, params.head, 0), params)
+        everything = Subset(rows, labels)
+        tracemalloc.start()
+        try:
+            fit(training, images, everything, everything, store)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 100e6 < 4 * len(labels) ** 2
 
     def test_weights_are_those_of_the_best_epoch(self, lesions, store):
         fitted = fit_head(lesions, store)

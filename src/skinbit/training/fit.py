@@ -15,12 +15,9 @@ from tqdm import tqdm
 from skinbit.embedding.checkpoints import StateStore
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.errors import InputError
-from skinbit.matching.metrics import recall_at_1
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
-from skinbit.matching.selection import select
+from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
 from skinbit.matching.survey import best_f1_and_recall
-from skinbit.matching.verification import sweep_thresholds
-from skinbit.params import MemoryParams, TrainingParams
+from skinbit.params import TrainingParams
 from skinbit.training.images import TrainingImages
 from skinbit.training.losses import Loss
 from skinbit.training.sampling import Rows, hard_order, lesion_batches
@@ -30,9 +27,6 @@ logger = logging.getLogger(__name__)
 
 _PLAIN_BATCH = 256
 """Images per forward pass of the validation."""
-
-_MOST_IN_A_MATRIX = MemoryParams().max_matrix_images
-"""Validation images, in which all pairs of a matrix are compared; of more the same figures come from tiles."""
 
 _LEAST_RATE = 0.01
 """The cosine schedule ends at this share of the learning rate."""
@@ -257,16 +251,12 @@ def _centroids(embeddings: torch.Tensor, labels: LabelArray) -> torch.Tensor:
 
 
 def _validate(training: Training, images: TrainingImages, validation: Subset | None) -> dict[str, float]:
-    """Give pairwise F1 at its best threshold and recall@1 of the plain views; NaN without validation."""
+    """Return pairwise F1 at its best threshold and recall@1 of the plain views; NaN without validation."""
     if validation is None:
         return {"f1": math.nan, "recall_at_1": math.nan}
     embeddings = unit_vectors(_embed_plain(training, images, validation.rows))
-    if len(embeddings) > _MOST_IN_A_MATRIX:
-        f1, recall = best_f1_and_recall(embeddings, validation.labels)
-        return {"f1": f1, "recall_at_1": recall}
-    similarities = cosine_similarities(embeddings)
-    f1 = select(sweep_thresholds(similarities, validation.labels)).f1
-    return {"f1": f1, "recall_at_1": recall_at_1(similarities, validation.labels)}
+    f1, recall = best_f1_and_recall(embeddings, validation.labels)
+    return {"f1": f1, "recall_at_1": recall}
 
 
 @torch.inference_mode()
