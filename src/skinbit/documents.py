@@ -18,6 +18,7 @@ from skinbit.matching.documents import (
 
 __all__ = [
     "AuditSummary",
+    "Averages",
     "CalibrationsDocument",
     "ClusterCut",
     "ClusterGroups",
@@ -61,6 +62,16 @@ class Description(Document):
     test_views: dict[str, Any]
     compute: dict[str, Any]
     versions: dict[str, str]
+
+
+class Averages(Document):
+    """Means over the folds of an experiment; None where no fold has one."""
+
+    cosine_threshold: CutValue | None
+    dbscan_eps: CutValue | None
+    average_cut: CutValue | None
+    complete_cut: CutValue | None
+    best_epoch: Annotated[float, Field(ge=1)] | None = None
 
 
 class Mistake(Document):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
@@ -48,7 +47,7 @@ def make_checkpoint() -> Checkpoint:
     backbone = BackboneParams(
         model="test_resnet", image_size=32, pretrained=False, pooling=PoolingParams(method="gem", levels=(1, 2))
     )
-    averages = pd.DataFrame({"metric": ["cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"], "mean": 0.5})
+    averages = dict.fromkeys(("cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"), 0.5)
     experiment = ExperimentParams(backbone="resnet", loss="baseline")
     packed = package_model(backbone, experiment, averages, MATCHING, seed=3)
     width = WIDTH

@@ -164,10 +164,11 @@ class TestDocuments:
             ({"groups": [{}]}, "ClusterGroups", "groups.0.image_ids: Field required"),
             ([{"cluster_id": 0, "image_ids": ["a"], "inliers": 1, "drawing": None}], "ClusterLinks", "0.image_ids"),
             ({}, "MatchingDocument", "similarity: Field required"),
+            ({"dbscan_eps": 3.0}, "Averages", "dbscan_eps"),
             ({"pairs": [{"similarity": 7}]}, "Mistakes", "pairs.0.similarity"),
             ({"figures": {"f1": {"mean": "high"}}}, "Summary", "figures.f1.mean"),
         ],
-        ids=range(16),
+        ids=range(17),
     )
     def test_what_breaks_a_contract_is_named(self, tmp_path, content, contract, said):
         message = refusal(self.dataset(tmp_path / "a.json", content, contract))

@@ -4,7 +4,6 @@ import copy
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -31,7 +30,7 @@ from skinbit.pipelines.cluster_images.nodes import open_checkpoint
 from skinbit.pipelines.final_model.nodes import package_combination, package_model
 
 MATCHING = write_matching({"cosine": []}, 4, SimilarityParams(), GeometryParams(), None)
-AVERAGES = pd.DataFrame({"metric": ["cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"], "mean": 0.5})
+AVERAGES = dict.fromkeys(("cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"), 0.5)
 
 
 @st.composite

@@ -52,7 +52,7 @@ POOLED = BackboneParams(
 )
 ROLES = Roles(tuple("abcde"), tuple("vvwww"), tuple("gf"), tuple("xx"), chooses_epoch=True)
 
-RESULTS = pd.DataFrame({"metric": list(CUTS.values()), "mean": [0.5, 0.25, 0.3, 0.4]})
+AVERAGES = dict(zip(CUTS.values(), [0.5, 0.25, 0.3, 0.4], strict=True))
 MATCHING: dict[str, Any] = write_matching({}, 4, SimilarityParams(), GeometryParams(), None)
 
 
@@ -248,7 +248,7 @@ class TestHeadOnFrozenBackbone:
 class TestBaseline:
     def test_the_rebuilt_model_gives_features_of_unit_length(self, pixels, tmp_path):
         experiment = ExperimentParams(backbone="resnet", loss="baseline")
-        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, RESULTS, MATCHING, SEED), tmp_path))
+        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, AVERAGES, MATCHING, SEED), tmp_path))
         backbone = load_backbone(POOLED, SEED)
         assert model.feature_dim == backbone.feature_dim
         images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -266,7 +266,7 @@ class TestBaseline:
         experiment = ExperimentParams(backbone="resnet", loss="baseline", similarity={"whitening": {"dim": 5}})
         similarity = experiment.similarity_params(SimilarityParams())
         matching = MATCHING | {"similarity": similarity.model_dump(mode="json")}
-        packed = package_model(POOLED, experiment, RESULTS, matching, SEED, features, split)
+        packed = package_model(POOLED, experiment, AVERAGES, matching, SEED, features, split)
         checkpoint = saved_and_loaded(packed, tmp_path)
         rebuild_model(checkpoint)  # the whitening is none of the network's weights
         expected = embed_subset(features, split, experiment, SimilarityParams(), fold=-1).values
@@ -275,6 +275,6 @@ class TestBaseline:
 
     def test_an_experiment_that_overrides_its_backbone_is_rebuilt_with_its_own_settings(self, tmp_path):
         experiment = ExperimentParams(backbone="resnet", loss="baseline", image_size=48)
-        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, RESULTS, MATCHING, SEED), tmp_path))
+        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, AVERAGES, MATCHING, SEED), tmp_path))
         assert model.preprocessing.image_size == 48
         assert model.preprocessing.mean == (0.4, 0.5, 0.6)

@@ -1,5 +1,6 @@
 """`cluster_images`: photographs that nobody has labelled, grouped by a model of the study."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from skinbit.datasets.files import unpack_header
 from skinbit.errors import InputError
 
 EXPERIMENTS = ("resnet_triplet", "vit_infonce", "vit_baseline")
@@ -83,6 +85,35 @@ class TestGroups:
     def test_a_fold_groups_too(self, studied, test_photographs):
         for experiment in ("resnet_triplet", "vit_infonce"):
             assert len(cluster(studied, test_photographs[0], experiment=experiment, fold=1)) == len(test_photographs[1])
+
+    @pytest.mark.parametrize("place", ["experiment", "checkpoint"])
+    def test_a_fold_of_a_calibrated_experiment_groups_as_it_was_scored(
+        self, studied, project, photographs, monkeypatch, tmp_path, place
+    ):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        shutil.copytree(studied.root / "data", project.root / "data")
+        similarity = {"calibration": "logistic", "scaling": {"share": 0.3, "least": 2}}
+        own = {"backbone": "resnet", "loss": "triplet", "similarity": similarity}
+        given = {"study": STUDY | {"experiments": "own"}, "experiments": {"own": own}}
+        project.run(pipelines=("own",), **given, **SMALL)
+        root = project.root / "data/demo"
+        model = root / "06_models/own/fold_1/best.safetensors"
+        matching = unpack_header(model.read_bytes())["matching"]
+        calibrations = json.loads((root / "08_reporting/own/calibration.json").read_text())
+        assert matching["calibration"] == calibrations["1"] != calibrations["all"]
+        assert matching["similarity"]["scaling"].items() >= similarity["scaling"].items()
+        split = table(root / "02_intermediate/split.csv")
+        lesions = split[split["fold"] == 1].set_index("image_id")["lesion_id"]
+        (tmp_path / "fold").mkdir()
+        for image_id in lesions.index:
+            shutil.copy(photographs / "images" / f"{image_id}.jpg", tmp_path / "fold")
+        chosen = {"experiment": "own", "fold": 1} if place == "experiment" else {"checkpoint": str(model)}
+        cluster = {"images": str(tmp_path / "fold"), **chosen}
+        project.run(pipelines=("cluster_images",), cluster=cluster, **given, **SMALL)
+        found = table(project.root / CLUSTERS / "clustered_images.csv")
+        reported = table(root / "08_reporting/own/fold_1/results.csv").set_index("metric")["value"]
+        f1 = pairwise_f1(found["cluster_id"], found["image_id"].map(lesions))
+        assert f1 == pytest.approx(float(reported["average_f1"]), abs=1e-12)
 
     @pytest.mark.long
     def test_a_checkpoint_that_was_moved_gives_the_same_bytes_in_another_process(

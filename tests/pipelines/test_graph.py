@@ -222,7 +222,7 @@ class TestGraph:
             datasets = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
             assert not [dataset for dataset in datasets if dataset not in catalog], name
 
-    def test_only_results_summary_and_pages_leave_an_experiments_box(self):
+    def test_only_results_summary_pages_and_models_of_folds_leave_an_experiments_box(self):
         study = build_pipelines(parameters())["__default__"]
         for experiment in parameters().study.experiments:
             inside = study.filter(node_namespaces=[experiment])
@@ -230,7 +230,9 @@ class TestGraph:
             crossing = {f"{experiment}.results", f"{experiment}.summary"}
             assert inside.all_outputs() & outside.all_inputs() == crossing
             pages = {f"{experiment}.misclassifications_{method}" for method in ("cosine", "dbscan")}
-            assert inside.outputs() - crossing == pages, "Kedro-Viz draws every unused output outside the box"
+            is_trained = parameters().experiments[experiment].is_trained
+            models = {f"{experiment}.fold_{fold}.checkpoint" for fold in parameters().study.folds if is_trained}
+            assert inside.outputs() - crossing == pages | models, "Kedro-Viz draws every unused output outside the box"
 
     @pytest.mark.parametrize("env", ENVIRONMENTS)
     @pytest.mark.parametrize("changes", [{}, COMBINED_AND_VERIFIED], ids=["as it is", "with a combination"])
@@ -291,7 +293,8 @@ class TestGraph:
             study = build_pipelines(parameters())["__default__"]
             blocks = {name for name in study.inputs() if name.startswith("params:")}
             plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
-        assert plain == {"params:seed", "params:backbones", "params:experiments"}
+        cuts = {f"params:evaluation.{name}" for name in ("threshold_range", "eps_range", "max_group_size")}
+        assert plain == {"params:seed", "params:backbones", "params:experiments"} | cuts
 
 
 class TestCommandsAgree:

@@ -12,6 +12,7 @@ from safetensors.numpy import load
 
 from skinbit.datasets.files import unpack_header
 from skinbit.errors import InputError
+from skinbit.matching.methods import CUTS
 from skinbit.params import Parameters
 
 EXPERIMENTS = ("resnet_infonce", "vit_triplet")
@@ -51,6 +52,7 @@ def table(project, path):
 class TestFiles:
     def test_every_file_of_the_contract_is_there(self, files):
         per_fold = (
+            "06_models/{experiment}/fold_{fold}/weights.safetensors",
             "06_models/{experiment}/fold_{fold}/best.safetensors",
             "07_model_output/{experiment}/fold_{fold}/embeddings.safetensors",
             "07_model_output/{experiment}/fold_{fold}/clustered_images.csv",
@@ -61,6 +63,7 @@ class TestFiles:
         per_experiment = (
             "06_models/{experiment}/final/best.safetensors",
             "07_model_output/{experiment}/final/embeddings.safetensors",
+            "08_reporting/{experiment}/averages.json",
             "08_reporting/{experiment}/results.csv",
             "08_reporting/{experiment}/training_curves.png",
             "08_reporting/{experiment}/f1_curves.png",
@@ -96,6 +99,26 @@ class TestFiles:
             assert header["versions"].keys() == {"skinbit", "timm", "torch"}
             for cut in ("cosine_threshold", "dbscan_eps"):
                 assert header[cut] == figures[cut]
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_the_weights_of_a_fold_are_those_of_its_checkpoint_and_know_of_no_cut(self, files, experiment):
+        for fold in FOLDS:
+            weights, checkpoint = (
+                files[f"06_models/{experiment}/fold_{fold}/{name}.safetensors"] for name in ("weights", "best")
+            )
+            tensors, others = load(weights), load(checkpoint)
+            assert tensors.keys() == others.keys()
+            assert all(np.array_equal(tensor, others[name]) for name, tensor in tensors.items())
+            added = unpack_header(checkpoint).keys() - unpack_header(weights).keys()
+            assert added == {*CUTS.values(), "matching"}
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_the_final_model_takes_the_means_that_the_results_show(self, trained, files, experiment):
+        averages = json.loads(files[f"08_reporting/{experiment}/averages.json"])
+        means = table(trained, f"08_reporting/{experiment}/results.csv").set_index("metric")["mean"]
+        assert averages == {name: means[name] for name in (*CUTS.values(), "best_epoch")}
+        final = unpack_header(files[f"06_models/{experiment}/final/best.safetensors"])
+        assert {cut: final[cut] for cut in CUTS.values()} == {cut: averages[cut] for cut in CUTS.values()}
 
     def test_only_a_fine_tuned_fold_holds_a_backbone_and_every_final_model_does(self, files):
         held = {
@@ -164,6 +187,53 @@ class TestSameSeedSameBytes:
         assert trained.outputs() == files
 
 
+@pytest.fixture
+def done(trained, project, photographs, monkeypatch):
+    """A copy of the trained study."""
+    monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+    shutil.copytree(trained.root / "data", project.root / "data")
+    return project
+
+
+def rewritten(project, **options):
+    """Run what is missing or stale, and return the files that were written."""
+
+    def times():
+        return {name: (project.root / "data/demo" / name).stat().st_mtime_ns for name in project.outputs()}
+
+    before = times()
+    run(project, only_missing=True, **options)
+    return {name for name, time in times().items() if before.get(name) != time}
+
+
+class TestWhatTheEvaluationReaches:
+    def test_strata_and_resamples_reach_no_model_and_nothing_that_a_training_gives(self, done):
+        written = rewritten(done, evaluation={"strata": ["dx"], "resamples": 100})
+        assert "08_reporting/vit_triplet/strata.csv" in written
+        made = ("06_models/", "07_model_output/", "08_reporting/{}/averages", "08_reporting/{}/matching")
+        unchanged = tuple(start.format(experiment) for start in made for experiment in EXPERIMENTS)
+        assert [name for name in written if name.startswith(unchanged)] == []
+
+    def test_how_cuts_are_chosen_reaches_the_models_and_trains_none_of_them_again(self, done, trained, caplog):
+        choice = {"threshold_range": [0.2, 0.9], "max_group_size": None}
+        with caplog.at_level(logging.INFO, logger="skinbit"):
+            written = rewritten(done, evaluation=choice)
+        assert " epochs in " not in caplog.text
+        parts = {
+            f"06_models/{experiment}/{part}" for experiment in EXPERIMENTS for part in ("fold_0", "fold_1", "final")
+        }
+        assert {f"{part}/best.safetensors" for part in parts} <= written
+        assert not [
+            name for name in written if "fold_" in name and name.endswith(("weights.safetensors", "history.csv"))
+        ]
+        for part in parts:
+            header = unpack_header((done.root / "data/demo" / part / "best.safetensors").read_bytes())
+            assert 0.2 <= header["cosine_threshold"] <= 0.9
+            assert header["matching"]["max_group_size"] is None
+        run(done, only_missing=True)
+        assert done.outputs() == trained.outputs()
+
+
 class TestSharedTrainings:
     def test_experiments_that_differ_in_their_similarity_alone_are_trained_once(
         self, trained, project, photographs, monkeypatch, caplog
@@ -177,7 +247,7 @@ class TestSharedTrainings:
         assert " epochs in " not in caplog.text
         files = project.outputs()
         for fold in FOLDS:
-            for made in ("06_models/{}/fold_{}/best", "07_model_output/{}/fold_{}/embeddings"):
+            for made in ("06_models/{}/fold_{}/weights", "07_model_output/{}/fold_{}/embeddings"):
                 own, other = (made.format(name, fold) for name in ("calibrated", "vit_triplet"))
                 assert files[f"{own}.safetensors"] == files[f"{other}.safetensors"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from skinbit.embedding import combination
-from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.checkpoints import Checkpoint, with_cuts
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.errors import InputError
@@ -205,11 +205,13 @@ def _by_fold(study: StudyParams, documents: tuple[Any, ...]) -> dict[int, tuple[
 def evaluate_embeddings(
     embeddings: Embeddings,
     split: pd.DataFrame,
-    evaluation: EvaluationParams,
+    threshold_range: tuple[float, float],
+    eps_range: tuple[float, float],
+    max_group_size: int | None,
     experiment: ExperimentParams,
     similarity: SimilarityParams,
     memory: MemoryParams,
-    checkpoint: Checkpoint | None = None,
+    weights: Checkpoint | None = None,
     calibration: dict[str, Any] | None = None,
     shortlist: pd.DataFrame | None = None,
     *,
@@ -220,11 +222,14 @@ def evaluate_embeddings(
     Args:
         embeddings: Of the images.
         split: Tells the lesion of each image.
-        evaluation: Searched ranges.
+        threshold_range: Similarities that are searched. The nodes that choose cuts take these three settings alone:
+            models depend on cuts, and must not on anything else of the evaluation.
+        eps_range: Distances that are searched.
+        max_group_size: Of average and complete linkage.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
         memory: How many images all pairs are held for.
-        checkpoint: What made the embeddings, where something was trained.
+        weights: What made the embeddings, where something was trained.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         shortlist: From :func:`compare_keypoints`, where keypoints are compared.
         fold: Which fold.
@@ -241,11 +246,12 @@ def evaluate_embeddings(
     lesion_ids = lesions_of(embeddings, split, fold)
     params = experiment.similarity_params(similarity)
     similarities = _fold_similarities(embeddings, params, memory, fold, calibration, shortlist)
+    evaluation = EvaluationParams(threshold_range=threshold_range, eps_range=eps_range, max_group_size=max_group_size)
     found = evaluate_pool(similarities, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     metrics = dict(found.metrics)
-    if checkpoint is not None:
-        metrics["best_epoch"] = float(checkpoint.header["epoch"])
+    if weights is not None:
+        metrics["best_epoch"] = float(weights.header["epoch"])
     metrics |= reach_metrics(found.points)
     return metric_table(metrics), curve_table(found.sweeps), points_table(found.points), clusters
 
@@ -263,35 +269,79 @@ def _fold_similarities(
     return similarities_in_memory(embeddings.values, params, memory, listed, fitted)
 
 
+def package_fold(
+    weights: Checkpoint,
+    results: pd.DataFrame,
+    operating_points: pd.DataFrame,
+    max_group_size: int | None,
+    experiment: ExperimentParams,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    calibration: dict[str, Any] | None = None,
+    *,
+    fold: int,
+) -> Checkpoint:
+    """Put a fold's weights, its cuts, and how its images were matched, into one checkpoint.
+
+    Args:
+        weights: Of the fold's training.
+        results: ``metric, value`` of the fold.
+        operating_points: What it would choose for a pool of any size.
+        max_group_size: Of average and complete linkage.
+        experiment: Its entry.
+        similarity: What makes similarities, before the experiment's overrides.
+        geometry: How keypoints are compared.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated; the fold's own is fitted
+            on the other folds.
+        fold: Which fold.
+
+    Returns:
+        The weights, with a header that says how to group with them.
+    """
+    metrics = _as_mapping(results)
+    points = write_points([read_points_table(operating_points, metrics)])
+    fitted = None if calibration is None else calibration[str(fold)]
+    matching = write_matching(points, max_group_size, experiment.similarity_params(similarity), geometry, fitted)
+    return with_cuts(weights, {cut: metrics[cut] for cut in CUTS.values()}, matching)
+
+
 def gather_cuts(
     study: StudyParams,
     experiment: ExperimentParams,
-    evaluation: EvaluationParams,
+    max_group_size: int | None,
     similarity: SimilarityParams,
     geometry: GeometryParams,
     *documents: Any,
-) -> tuple[Document, dict[str, Any]]:
+) -> tuple[Document, dict[str, Any], dict[str, float | None]]:
     """Put down what every fold of an experiment would choose for a pool of any size, and how to match with its model.
 
     Args:
         study: The folds that run.
         experiment: Its entry.
-        evaluation: Size of groups.
+        max_group_size: Of average and complete linkage.
         similarity: What makes similarities, before the experiment's overrides.
         geometry: How keypoints are compared.
         documents: Metrics of every fold, then operating points of every fold, in the order of ``study.folds``; then,
             where similarities are calibrated, the calibrations.
 
     Returns:
-        Operating points by method and fold; and the same with all that makes similarities of embeddings.
+        Operating points by method and fold; the same with all that makes similarities of embeddings; and the means of
+        the folds' own cuts and best epochs, None where no fold has one.
     """
     n_folds = len(study.folds)
     metrics, points, calibrations = documents[:n_folds], documents[n_folds : 2 * n_folds], documents[2 * n_folds :]
-    folds = [read_points_table(kept, _as_mapping(table)) for table, kept in zip(metrics, points, strict=True)]
-    cuts = write_points(folds)
+    figures = [_as_mapping(table) for table in metrics]
+    cuts = write_points([read_points_table(kept, found) for found, kept in zip(figures, points, strict=True)])
     calibration = calibrations[0]["all"] if calibrations else None
     own = experiment.similarity_params(similarity)
-    return cuts, write_matching(cuts, evaluation.max_group_size, own, geometry, calibration)
+    return cuts, write_matching(cuts, max_group_size, own, geometry, calibration), _averages(figures)
+
+
+def _averages(figures: list[dict[str, float]]) -> dict[str, float | None]:
+    """Average over the folds what a final model takes from them, as :func:`collect_results` averages all figures."""
+    means = pd.DataFrame(dict(enumerate(figures))).mean(axis=1)
+    taken = means[means.index.isin([*CUTS.values(), "best_epoch"])].astype(object)
+    return {str(name): value for name, value in taken.where(taken.notna(), None).items()}
 
 
 def judge_folds(

@@ -20,6 +20,7 @@ from skinbit.pipelines.evaluation.nodes import (
     judge_folds,
     list_software,
     make_leaderboard,
+    package_fold,
     plot_f1,
     plot_training,
     resolve_combination,
@@ -34,6 +35,9 @@ _BLOCKS = (
     *("similarity", "geometry", "backbones", "experiments"),
 )
 """Of the parameters that the files of a study depend on."""
+
+_CHOICE = {name: f"params:evaluation.{name}" for name in ("threshold_range", "eps_range", "max_group_size")}
+"""The settings by which cuts are chosen, each for itself: strata and resamples must not make a model stale."""
 
 
 def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pipeline:
@@ -135,13 +139,14 @@ def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
     inputs = {
         "embeddings": f"{box}.embeddings",
         "split": "split",
-        "evaluation": "params:evaluation",
+        **_CHOICE,
         "experiment": f"params:experiments.{name}",
         "similarity": "params:similarity",
         "memory": "params:memory",
     }
-    if parameters.experiments[name].is_trained:
-        inputs["checkpoint"] = f"{box}.checkpoint"
+    is_trained = parameters.experiments[name].is_trained
+    if is_trained:
+        inputs["weights"] = f"{box}.weights"
     if settings.is_calibrated:
         inputs["calibration"] = f"{name}.calibration"
     if settings.verification:
@@ -149,8 +154,26 @@ def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
     outputs = [f"{box}.{kind}" for kind in ("results", "sweep", "operating_points", "clustered_images")]
     evaluate = update_wrapper(partial(evaluate_embeddings, fold=fold), evaluate_embeddings)
     if settings.is_calibrated:
-        return Pipeline([Node(evaluate, inputs, outputs, name=f"evaluate_fold_{fold}", namespace=name)])
-    return Pipeline([Node(evaluate, inputs, outputs, name="evaluate_embeddings", namespace=box)])
+        nodes = [Node(evaluate, inputs, outputs, name=f"evaluate_fold_{fold}", namespace=name)]
+    else:
+        nodes = [Node(evaluate, inputs, outputs, name="evaluate_embeddings", namespace=box)]
+    return Pipeline([*nodes, *([_package(name, fold, settings.is_calibrated)] if is_trained else [])])
+
+
+def _package(name: str, fold: int, is_calibrated: bool) -> Node:
+    box = f"{name}.fold_{fold}"
+    inputs = {kind: f"{box}.{kind}" for kind in ("weights", "results", "operating_points")}
+    inputs |= {
+        "max_group_size": _CHOICE["max_group_size"],
+        "experiment": f"params:experiments.{name}",
+        "similarity": "params:similarity",
+        "geometry": "params:geometry",
+    }
+    package, output = update_wrapper(partial(package_fold, fold=fold), package_fold), f"{box}.checkpoint"
+    if is_calibrated:
+        inputs["calibration"] = f"{name}.calibration"
+        return Node(package, inputs, output, name=f"package_fold_{fold}", namespace=name)
+    return Node(package, inputs, output, name="package_fold", namespace=box)
 
 
 def _collection(name: str, parameters: Parameters) -> Pipeline:
@@ -173,12 +196,12 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
     if parameters.has_distractors:
         judged = [f"{name}.{kind}" for kind in ("fold_judgement", "resampled_f1", "strata", "fold_pools")]
     judging = ("split", "metadata", "params:evaluation", entry, "params:similarity", "params:memory", "params:seed")
-    matching = ("params:evaluation", "params:similarity", "params:geometry")
+    matching = (_CHOICE["max_group_size"], "params:similarity", "params:geometry")
     nodes = [
         Node(
             gather_cuts,
             ["params:study", entry, *matching, *metrics, *points, *calibration],
-            [f"{name}.operating_points", f"{name}.matching"],
+            [f"{name}.operating_points", f"{name}.matching", f"{name}.averages"],
             name="gather_cuts",
             namespace=name,
         ),

@@ -1,6 +1,7 @@
 """Nodes: the model that a user keeps, and what it is worth on lesions that no choice has seen."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -265,7 +266,7 @@ def train_final_head(
     features: Features,
     split: pd.DataFrame,
     training_states: Callable[[str, str], StateStore],
-    cross_validation: pd.DataFrame,
+    averages: dict[str, Any],
     matching: dict[str, Any],
     backbone: BackboneParams,
     experiment: ExperimentParams,
@@ -284,7 +285,7 @@ def train_final_head(
         features: Cached features of the test views.
         split: ``image_id, lesion_id, subset, fold``.
         training_states: Where an interrupted training goes on, by experiment and fold.
-        cross_validation: ``metric, …, mean`` of the experiment.
+        averages: Of its folds' cuts and best epochs.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
@@ -301,11 +302,11 @@ def train_final_head(
     from skinbit.training.experiment import train_head
 
     recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
-    recipe = _with_average_epoch(recipe, cross_validation)
+    recipe = _with_average_epoch(recipe, averages)
     roles = roles_of_fold(split, TEST_FOLD)
     trained = train_head(recipe, features, training_views, roles, training_states(trained_as, "final"))
     checkpoint = with_backbone(trained.checkpoint, recipe.backbone, seed)
-    return _with_average_cuts(checkpoint, cross_validation, matching), trained.embeddings
+    return _with_average_cuts(checkpoint, averages, matching), trained.embeddings
 
 
 def fine_tune_final(
@@ -313,7 +314,7 @@ def fine_tune_final(
     description: dict[str, Any],
     split: pd.DataFrame,
     training_states: Callable[[str, str], StateStore],
-    cross_validation: pd.DataFrame,
+    averages: dict[str, Any],
     matching: dict[str, Any],
     backbone: BackboneParams,
     experiment: ExperimentParams,
@@ -332,7 +333,7 @@ def fine_tune_final(
         description: Of the pretrained backbone.
         split: ``image_id, lesion_id, subset, fold``.
         training_states: Where an interrupted training goes on, by experiment and fold.
-        cross_validation: ``metric, …, mean`` of the experiment.
+        averages: Of its folds' cuts and best epochs.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
@@ -349,25 +350,25 @@ def fine_tune_final(
     from skinbit.training.experiment import fine_tune
 
     recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
-    recipe = _with_average_epoch(recipe, cross_validation)
+    recipe = _with_average_epoch(recipe, averages)
     roles = roles_of_fold(split, TEST_FOLD)
     trained = fine_tune(recipe, pixels, description, roles, training_states(trained_as, "final"))
-    return _with_average_cuts(trained.checkpoint, cross_validation, matching), trained.embeddings
+    return _with_average_cuts(trained.checkpoint, averages, matching), trained.embeddings
 
 
-def _with_average_epoch(recipe: "Recipe", cross_validation: pd.DataFrame) -> "Recipe":
+def _with_average_epoch(recipe: "Recipe", averages: dict[str, Any]) -> "Recipe":
     """Stop where the folds were best on average; the schedule stays theirs, so an epoch means the same."""
-    average = cross_validation.set_index("metric")["mean"]
-    return replace(recipe, last_epoch=max(1, round(float(average["best_epoch"]))))
+    return replace(recipe, last_epoch=max(1, round(averages["best_epoch"])))
 
 
-def _with_average_cuts(checkpoint: Checkpoint, cross_validation: pd.DataFrame, matching: dict[str, Any]) -> Checkpoint:
-    average = cross_validation.set_index("metric")["mean"]
-    return with_cuts(checkpoint, {cut: float(average[cut]) for cut in CUTS.values()}, matching)
+def _with_average_cuts(checkpoint: Checkpoint, averages: dict[str, Any], matching: dict[str, Any]) -> Checkpoint:
+    means = {cut: averages[cut] for cut in CUTS.values()}
+    cuts = {cut: math.nan if mean is None else mean for cut, mean in means.items()}
+    return with_cuts(checkpoint, cuts, matching)
 
 
 def package_combination(
-    cross_validation: pd.DataFrame,
+    averages: dict[str, Any],
     matching: dict[str, Any],
     *checkpoints: Checkpoint,
     names: tuple[str, ...],
@@ -376,7 +377,7 @@ def package_combination(
     """Put the final models of a combination's members and the averaged cuts into one checkpoint.
 
     Args:
-        cross_validation: ``metric, …, mean`` of the combination.
+        averages: Of its folds' cuts.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
         checkpoints: Of the members.
         names: Of the members.
@@ -386,13 +387,13 @@ def package_combination(
         All weights; the header rebuilds every model without any other file.
     """
     combined = combine_checkpoints(dict(zip(names, checkpoints, strict=True)), shares)
-    return _with_average_cuts(combined, cross_validation, matching)
+    return _with_average_cuts(combined, averages, matching)
 
 
 def package_model(
     backbone: BackboneParams,
     experiment: ExperimentParams,
-    cross_validation: pd.DataFrame,
+    averages: dict[str, Any],
     matching: dict[str, Any],
     seed: int,
     features: Features | None = None,
@@ -403,7 +404,7 @@ def package_model(
     Args:
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
-        cross_validation: ``metric, …, mean`` of the experiment.
+        averages: Of its folds' cuts and best epochs.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
         seed: Draws the weights where they are not pretrained.
         features: Of all images used, where embeddings are whitened.
@@ -437,4 +438,4 @@ def package_model(
     if features is not None and split is not None:
         params = WhiteningParams.model_validate(matching["similarity"]["whitening"])
         weights |= whitening_tensors(fit_to_training_lesions(features, split, TEST_FOLD, params))
-    return _with_average_cuts(Checkpoint(weights, header), cross_validation, matching)
+    return _with_average_cuts(Checkpoint(weights, header), averages, matching)

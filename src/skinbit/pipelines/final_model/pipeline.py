@@ -33,10 +33,9 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
 def _final(name: str, parameters: Parameters) -> Pipeline:
     has_test = parameters.split.use_train_test_split
-    collected = f"{name}.cross_validation" if has_test else f"{name}.results"
     entry = parameters.experiments[name]
     make = _training if entry.is_trained else _combination if entry.is_combination else _baseline
-    node, datasets, settings = make(name, collected, parameters)
+    node, datasets, settings = make(name, parameters)
     nodes = [node]
     if has_test:
         is_verified = parameters.similarity_of(name).verification
@@ -88,9 +87,9 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     return Pipeline(nodes)
 
 
-def _baseline(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
+def _baseline(name: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
     settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
-    chosen = [collected, f"{name}.matching"]
+    chosen = [f"{name}.averages", f"{name}.matching"]
     if parameters.similarity_of(name).whitening is not None:
         fitted_on = [f"{parameters.features_of(name)}_features", "split"]
     else:
@@ -100,9 +99,9 @@ def _baseline(name: str, collected: str, parameters: Parameters) -> tuple[Node, 
     return node, {*chosen, *fitted_on}, {*settings, "params:seed"}
 
 
-def _combination(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
+def _combination(name: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
     entry = parameters.experiments[name]
-    inputs = [collected, f"{name}.matching", *(f"{member}.final.checkpoint" for member in entry.combine)]
+    inputs = [f"{name}.averages", f"{name}.matching", *(f"{member}.final.checkpoint" for member in entry.combine)]
     package = partial(package_combination, names=entry.combine, shares=entry.member_shares)
     return (
         Node(update_wrapper(package, package_combination), inputs, "checkpoint", name="package_combination"),
@@ -111,11 +110,10 @@ def _combination(name: str, collected: str, parameters: Parameters) -> tuple[Nod
     )
 
 
-def _training(name: str, collected: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
+def _training(name: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
     train = train_final_head if parameters.backbone_of(name).frozen else fine_tune_final
     datasets, settings = training_inputs(name, parameters)
-    settings = [block for block in settings if block != "params:evaluation"]
-    chosen = [collected, f"{name}.matching"]
+    chosen = [f"{name}.averages", f"{name}.matching"]
     node = Node(
         update_wrapper(partial(train, name=name, trained_as=parameters.trained_as(name)), train),
         [*datasets, *chosen, *settings],

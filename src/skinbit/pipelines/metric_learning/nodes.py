@@ -10,27 +10,20 @@ import pandas as pd
 
 from skinbit.data.images import ImageFolder
 from skinbit.data.splits import TEST_FOLD
-from skinbit.embedding.checkpoints import Checkpoint, StateStore, with_cuts
+from skinbit.embedding.checkpoints import Checkpoint, StateStore
 from skinbit.embedding.tables import Embeddings, Features, Pixels
-from skinbit.matching.evaluation import evaluate_subset
-from skinbit.matching.methods import CUTS
-from skinbit.matching.operating_points import write_points
-from skinbit.matching.similarity import write_matching
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
     DataParams,
-    EvaluationParams,
     ExperimentParams,
-    GeometryParams,
     LoaderParams,
     LossesParams,
-    SimilarityParams,
     TrainingBlock,
 )
 
 if TYPE_CHECKING:
-    from skinbit.training.experiment import Recipe, Roles, Trained
+    from skinbit.training.experiment import Recipe, Roles
 
 HISTORY = ["epoch", "loss", "f1", "recall_at_1", "learning_rate"]
 
@@ -44,7 +37,6 @@ def train_head(
     experiment: ExperimentParams,
     training: TrainingBlock,
     losses: LossesParams,
-    evaluation: EvaluationParams,
     compute: ComputeParams,
     seed: int,
     *,
@@ -63,7 +55,6 @@ def train_head(
         experiment: Its entry.
         training: Settings of trainings.
         losses: Settings of losses.
-        evaluation: Searched ranges of threshold and eps.
         compute: Where to compute.
         seed: Of weights, batches, views.
         name: Of the experiment.
@@ -71,14 +62,14 @@ def train_head(
         fold: Whose lesions validate.
 
     Returns:
-        The head with threshold and eps of the fold; its history; embeddings of the fold's images.
+        The head; its history; embeddings of the fold's images.
     """
     from skinbit.training.experiment import train_head as train
 
     recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
     roles = roles_of_fold(split, fold)
     trained = train(recipe, features, training_views, roles, training_states(trained_as, f"fold_{fold}"))
-    return _with_fold_cuts(trained, roles, evaluation)
+    return trained.checkpoint, history_table(trained.history), trained.embeddings
 
 
 def fine_tune(
@@ -90,7 +81,6 @@ def fine_tune(
     experiment: ExperimentParams,
     training: TrainingBlock,
     losses: LossesParams,
-    evaluation: EvaluationParams,
     compute: ComputeParams,
     seed: int,
     *,
@@ -109,7 +99,6 @@ def fine_tune(
         experiment: Its entry.
         training: Settings of trainings.
         losses: Settings of losses.
-        evaluation: Searched ranges of threshold and eps.
         compute: Where to compute.
         seed: Of weights, batches, augmentations.
         name: Of the experiment.
@@ -117,23 +106,23 @@ def fine_tune(
         fold: Whose lesions validate.
 
     Returns:
-        All weights with threshold and eps of the fold; their history; embeddings of the fold's images.
+        All weights; their history; embeddings of the fold's images.
     """
     from skinbit.training.experiment import fine_tune as train
 
     recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
     roles = roles_of_fold(split, fold)
     trained = train(recipe, pixels, description, roles, training_states(trained_as, f"fold_{fold}"))
-    return _with_fold_cuts(trained, roles, evaluation)
+    return trained.checkpoint, history_table(trained.history), trained.embeddings
 
 
 def embed_distractors_by_head(
-    checkpoint: Checkpoint, distractor_features: Features, training: TrainingBlock, compute: ComputeParams
+    weights: Checkpoint, distractor_features: Features, training: TrainingBlock, compute: ComputeParams
 ) -> Embeddings:
     """Embed the distractors with the head of one fold.
 
     Args:
-        checkpoint: Of the fold.
+        weights: Of the fold.
         distractor_features: Of all distractors.
         training: Number of threads, as in the training.
         compute: Where to compute.
@@ -144,11 +133,11 @@ def embed_distractors_by_head(
     from skinbit.embedding.compute import resolve_compute
     from skinbit.training.experiment import embed_by_head
 
-    return embed_by_head(checkpoint, distractor_features, replace(resolve_compute(compute), threads=training.threads))
+    return embed_by_head(weights, distractor_features, replace(resolve_compute(compute), threads=training.threads))
 
 
 def embed_distractors_by_network(
-    checkpoint: Checkpoint,
+    weights: Checkpoint,
     distractor_index: pd.DataFrame,
     images: ImageFolder,
     loader: LoaderParams,
@@ -158,7 +147,7 @@ def embed_distractors_by_network(
     """Embed the distractors with the fine-tuned network of one fold.
 
     Args:
-        checkpoint: Of the fold.
+        weights: Of the fold.
         distractor_index: ``image_id, file, sha256, width, height``.
         images: The folder of photographs.
         loader: Worker processes and batch size.
@@ -175,8 +164,8 @@ def embed_distractors_by_network(
     from skinbit.embedding.inference import embed_photographs
 
     image_ids = distractor_index["image_id"].tolist()
-    values = embed_photographs(checkpoint, images, image_ids, loader, resolve_compute(compute), data.max_pixels)
-    return Embeddings(tuple(image_ids), values, {"epoch": checkpoint.header["epoch"]})
+    values = embed_photographs(weights, images, image_ids, loader, resolve_compute(compute), data.max_pixels)
+    return Embeddings(tuple(image_ids), values, {"epoch": weights.header["epoch"]})
 
 
 def make_recipe(
@@ -243,7 +232,7 @@ def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:
 
 
 def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
-    """Give a training's history as a table.
+    """Return a training's history as a table.
 
     Args:
         history: One row per epoch.
@@ -252,19 +241,3 @@ def history_table(history: list[dict[str, float]]) -> pd.DataFrame:
         ``epoch, loss, f1, recall_at_1, learning_rate``.
     """
     return pd.DataFrame(history, columns=HISTORY).astype({"epoch": "int64"})
-
-
-def _with_fold_cuts(
-    trained: Trained, roles: Roles, evaluation: EvaluationParams
-) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
-    found = evaluate_subset(trained.embeddings.values, list(roles.judged_lesions), evaluation)
-    cuts = {cut: found.metrics[cut] for cut in CUTS.values()}
-    # A fold's own model is matched by cosine: calibrations need other folds, and those are not trained yet.
-    checkpoint = with_cuts(
-        trained.checkpoint,
-        cuts,
-        write_matching(
-            write_points([found.points]), evaluation.max_group_size, SimilarityParams(), GeometryParams(), None
-        ),
-    )
-    return checkpoint, history_table(trained.history), trained.embeddings

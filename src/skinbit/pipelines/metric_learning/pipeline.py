@@ -1,4 +1,4 @@
-"""metric_learning: per trained experiment and fold, training -> checkpoint, history, embeddings."""
+"""metric_learning: per trained experiment and fold, training -> weights, history, embeddings."""
 
 from functools import partial, update_wrapper
 
@@ -12,7 +12,7 @@ from skinbit.pipelines.metric_learning.nodes import (
     train_head,
 )
 
-PARAMETERS = ("training", "losses", "evaluation", "compute", "seed")
+PARAMETERS = ("training", "losses", "compute", "seed")
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
@@ -50,7 +50,7 @@ def _training(name: str, fold: int, parameters: Parameters) -> Pipeline:
     node = Node(
         update_wrapper(partial(train, name=name, trained_as=parameters.trained_as(name), fold=fold), train),
         [*datasets, *settings],
-        ["checkpoint", "history", "embeddings"],
+        ["weights", "history", "embeddings"],
         name=train.__name__,
     )
     return Pipeline([node], namespace=f"{name}.fold_{fold}", inputs=set(datasets), parameters=set(settings))
@@ -62,5 +62,5 @@ def _distractor_embeddings(name: str, fold: int, parameters: Parameters) -> Pipe
     datasets = [f"{parameters.features_of(name)}_distractor_features"] if is_frozen else ["distractor_index", "images"]
     settings = ["training", "compute"] if is_frozen else ["loader", "compute", "data"]
     blocks = [f"params:{block}" for block in settings]
-    node = Node(embed, ["checkpoint", *datasets, *blocks], "distractor_embeddings", name="embed_distractors")
+    node = Node(embed, ["weights", *datasets, *blocks], "distractor_embeddings", name="embed_distractors")
     return Pipeline([node], namespace=f"{name}.fold_{fold}", inputs=set(datasets), parameters=set(blocks))
