@@ -49,7 +49,7 @@ def make_checkpoint() -> Checkpoint:
     )
     averages = dict.fromkeys(("cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"), 0.5)
     experiment = ExperimentParams(backbone="resnet", loss="baseline")
-    packed = package_model(backbone, experiment, averages, MATCHING, seed=3)
+    packed = package_model(averages, MATCHING, backbone, experiment, seed=3)
     width = WIDTH
     whitening = Whitening(np.zeros(width), np.eye(width)[:, :5])
     return Checkpoint({**packed.tensors, **whitening_tensors(whitening)}, packed.header)

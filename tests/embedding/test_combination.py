@@ -73,7 +73,7 @@ class TestVectors:
 
 def member(model: str, size: int) -> Checkpoint:
     backbone = BackboneParams(model=model, image_size=size, pretrained=False)
-    return package_model(backbone, ExperimentParams(backbone="any", loss="baseline"), AVERAGES, MATCHING, seed=3)
+    return package_model(AVERAGES, MATCHING, backbone, ExperimentParams(backbone="any", loss="baseline"), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,8 @@ def parts() -> dict[str, Checkpoint]:
 
 @pytest.fixture(scope="module")
 def combined(parts) -> Checkpoint:
-    return package_combination(AVERAGES, MATCHING, *parts.values(), names=tuple(parts), shares=(2.0, 1.0))
+    checkpoints = {f"checkpoint_{name}": part for name, part in parts.items()}
+    return package_combination(AVERAGES, MATCHING, shares={"first": 2.0, "second": 1.0}, **checkpoints)
 
 
 def load(path):

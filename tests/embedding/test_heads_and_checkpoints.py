@@ -35,7 +35,7 @@ from skinbit.params import (
 )
 from skinbit.pipelines.baseline_embeddings.nodes import embed_subset
 from skinbit.pipelines.final_model.nodes import package_model
-from skinbit.training.experiment import Recipe, Roles, fine_tune, train_head
+from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
 
 CPU = Compute("cpu", "fp32", 1)
 SEED = 3
@@ -138,7 +138,7 @@ def saved_and_loaded(checkpoint, folder):
 @pytest.fixture(scope="module")
 def tuned(pixels):
     description = describe_backbone(load_backbone(POOLED, SEED), POOLED, CPU, 3)
-    return fine_tune(recipe_of(POOLED, HeadParams(dim=5)), pixels, description, ROLES, NoStore())
+    return train(NetworkTask(pixels, description), ROLES, recipe_of(POOLED, HeadParams(dim=5)), NoStore())
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def vit_features(pixels):
 @pytest.fixture(scope="module")
 def headed(vit_features):
     recipe = recipe_of(VIT, HeadParams(hidden=(9,), dim=5))
-    return recipe, train_head(recipe, *vit_features, ROLES, NoStore())
+    return recipe, train(HeadTask(*vit_features), ROLES, recipe, NoStore())
 
 
 class TestFineTuned:
@@ -248,7 +248,7 @@ class TestHeadOnFrozenBackbone:
 class TestBaseline:
     def test_the_rebuilt_model_gives_features_of_unit_length(self, pixels, tmp_path):
         experiment = ExperimentParams(backbone="resnet", loss="baseline")
-        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, AVERAGES, MATCHING, SEED), tmp_path))
+        model = rebuild_model(saved_and_loaded(package_model(AVERAGES, MATCHING, POOLED, experiment, SEED), tmp_path))
         backbone = load_backbone(POOLED, SEED)
         assert model.feature_dim == backbone.feature_dim
         images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -266,7 +266,7 @@ class TestBaseline:
         experiment = ExperimentParams(backbone="resnet", loss="baseline", similarity={"whitening": {"dim": 5}})
         similarity = experiment.similarity_params(SimilarityParams())
         matching = MATCHING | {"similarity": similarity.model_dump(mode="json")}
-        packed = package_model(POOLED, experiment, AVERAGES, matching, SEED, features, split)
+        packed = package_model(AVERAGES, matching, POOLED, experiment, SEED, features, split)
         checkpoint = saved_and_loaded(packed, tmp_path)
         rebuild_model(checkpoint)  # the whitening is none of the network's weights
         expected = embed_subset(features, split, experiment, SimilarityParams(), fold=-1).values
@@ -275,6 +275,6 @@ class TestBaseline:
 
     def test_an_experiment_that_overrides_its_backbone_is_rebuilt_with_its_own_settings(self, tmp_path):
         experiment = ExperimentParams(backbone="resnet", loss="baseline", image_size=48)
-        model = rebuild_model(saved_and_loaded(package_model(POOLED, experiment, AVERAGES, MATCHING, SEED), tmp_path))
+        model = rebuild_model(saved_and_loaded(package_model(AVERAGES, MATCHING, POOLED, experiment, SEED), tmp_path))
         assert model.preprocessing.image_size == 48
         assert model.preprocessing.mean == (0.4, 0.5, 0.6)

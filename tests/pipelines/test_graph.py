@@ -47,7 +47,13 @@ def small_study(experiments, entries=None):
 
 
 def trainings(**options):
-    return {node.name for node in small_study(**options).nodes if node.name.endswith(("train_head", "fine_tune"))}
+    """Return what each training of a fold looks at, by experiment."""
+    found = {}
+    for node in small_study(**options).nodes:
+        if node.name.endswith(".fold_1.train_model"):
+            seen = {name.partition("_")[2] for name in node.inputs if not name.startswith("params:")}
+            found[node.name.partition(".")[0]] = seen - {"states", ""}
+    return found
 
 
 def made_once(**options):
@@ -91,12 +97,22 @@ class TestStudyIsData:
             assert sorted(parameters(env).study.experiments) == sorted(twelve)
 
     def test_a_frozen_backbone_gets_a_head_and_another_is_fine_tuned(self):
+        photographs, cached = {"pixels", "description"}, {"features", "training_views"}
         assert trainings(experiments="resnet_infonce+vit_infonce+vit_baseline") == {
-            "resnet_infonce.fold_1.fine_tune",
-            "vit_infonce.fold_1.train_head",
+            "resnet_infonce": photographs,
+            "vit_infonce": cached,
         }
         thawed = {"vit_infonce": {"frozen": False}}
-        assert trainings(experiments="vit_infonce", entries=thawed) == {"vit_infonce.fold_1.fine_tune"}
+        assert trainings(experiments="vit_infonce", entries=thawed) == {"vit_infonce": photographs}
+
+    def test_no_training_reads_a_setting_of_the_evaluation(self):
+        nodes = small_study(experiments="resnet_infonce+vit_infonce").nodes
+        read = {name for node in nodes if node.name.endswith("train_model") for name in node.inputs}
+        assert {name for name in read if name.startswith("params:")} == {
+            *(f"params:backbones.{backbone}" for backbone in ("resnet", "vit")),
+            *(f"params:experiments.{backbone}_infonce" for backbone in ("resnet", "vit")),
+            *(f"params:{block}" for block in ("training", "losses", "compute", "seed")),
+        }
 
     def test_only_what_is_trained_asks_for_pixels_and_training_views(self):
         asked = {
@@ -128,7 +144,7 @@ class TestStudyIsData:
         assert "params:experiments.vit_infonce" in inputs[extracting("vit_infonce")]
         assert "params:experiments.vit_infonce" not in inputs[extracting("vit")]
         for experiment, own, other in (("vit_infonce", "vit_infonce", "vit"), ("vit_triplet", "vit", "vit_infonce")):
-            for training in (f"{experiment}.fold_1.train_head", f"{experiment}.final.train_final_head"):
+            for training in (f"{experiment}.fold_1.train_model", f"{experiment}.final.train_model"):
                 assert f"{own}_training_views" in inputs[training]
                 assert f"{other}_training_views" not in inputs[training]
 
@@ -222,7 +238,7 @@ class TestGraph:
             datasets = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
             assert not [dataset for dataset in datasets if dataset not in catalog], name
 
-    def test_only_results_summary_pages_and_models_of_folds_leave_an_experiments_box(self):
+    def test_only_results_pages_models_of_folds_and_the_history_of_the_final_one_leave_a_box(self):
         study = build_pipelines(parameters())["__default__"]
         for experiment in parameters().study.experiments:
             inside = study.filter(node_namespaces=[experiment])
@@ -231,8 +247,9 @@ class TestGraph:
             assert inside.all_outputs() & outside.all_inputs() == crossing
             pages = {f"{experiment}.misclassifications_{method}" for method in ("cosine", "dbscan")}
             is_trained = parameters().experiments[experiment].is_trained
-            models = {f"{experiment}.fold_{fold}.checkpoint" for fold in parameters().study.folds if is_trained}
-            assert inside.outputs() - crossing == pages | models, "Kedro-Viz draws every unused output outside the box"
+            folds = {f"{experiment}.fold_{fold}.checkpoint" for fold in parameters().study.folds}
+            made = {*folds, f"{experiment}.final.history"} if is_trained else set()
+            assert inside.outputs() - crossing == pages | made, "Kedro-Viz draws every unused output outside the box"
 
     @pytest.mark.parametrize("env", ENVIRONMENTS)
     @pytest.mark.parametrize("changes", [{}, COMBINED_AND_VERIFIED], ids=["as it is", "with a combination"])

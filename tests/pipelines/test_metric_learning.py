@@ -61,7 +61,9 @@ class TestFiles:
             "08_reporting/{experiment}/fold_{fold}/results.csv",
         )
         per_experiment = (
+            "06_models/{experiment}/final/weights.safetensors",
             "06_models/{experiment}/final/best.safetensors",
+            "07_model_output/{experiment}/final/history.csv",
             "07_model_output/{experiment}/final/embeddings.safetensors",
             "08_reporting/{experiment}/averages.json",
             "08_reporting/{experiment}/results.csv",
@@ -84,6 +86,14 @@ class TestFiles:
             assert history.columns.tolist() == ["epoch", "loss", "f1", "recall_at_1", "learning_rate"]
             assert history["epoch"].tolist() == list(range(1, EPOCHS[experiment] + 1))
             assert history.notna().all(axis=None)
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_the_final_training_ends_at_the_average_epoch_and_validates_nothing(self, trained, files, experiment):
+        history = table(trained, f"07_model_output/{experiment}/final/history.csv")
+        average = json.loads(files[f"08_reporting/{experiment}/averages.json"])["best_epoch"]
+        assert history["epoch"].tolist() == list(range(1, max(1, round(average)) + 1))
+        assert history["loss"].notna().all()
+        assert history[["f1", "recall_at_1"]].isna().all(axis=None)
 
     @pytest.mark.parametrize("experiment", EXPERIMENTS)
     def test_a_checkpoint_tells_how_its_model_was_made_and_is_used(self, trained, files, experiment):

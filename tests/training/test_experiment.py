@@ -21,7 +21,7 @@ from skinbit.params import (
     ViewParams,
 )
 from skinbit.pipelines.metric_learning.nodes import roles_of_fold
-from skinbit.training.experiment import Recipe, Roles, fine_tune, train_head
+from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
 
 CPU = Compute("cpu", "fp32", 1)
 TURNED = ViewParams(rotations=(0, 180))
@@ -46,12 +46,12 @@ def pixels():
 
 
 def run_head(store, recipe=RECIPE, plain=None, views=None, roles=ROLES):
-    return train_head(recipe, plain or features(), views or features(3, seed=1), roles, store)
+    return train(HeadTask(plain or features(), views or features(3, seed=1)), roles, recipe, store)
 
 
 def run_fine_tuning(store, recipe=RECIPE, roles=ROLES):
     description = describe_backbone(load_backbone(RESNET, 5), RESNET, CPU, 4)
-    return fine_tune(recipe, pixels(), description, roles, store)
+    return train(NetworkTask(pixels(), description), roles, recipe, store)
 
 
 RUNS = pytest.mark.parametrize("run", [run_head, run_fine_tuning])

@@ -27,7 +27,7 @@ from skinbit.params import (
     TrainingParams,
     TripletParams,
 )
-from skinbit.training.experiment import Recipe, Roles, fine_tune, train_head
+from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
 
 CPU = Compute("cpu", "fp32", 1)
 POOLING = PoolingParams(method="gem", levels=(1, 2))
@@ -95,9 +95,11 @@ def main(folder: Path) -> None:
     def store(name: str) -> Told:
         return Told(states(name, "fold_0"), name)
 
-    head = train_head(recipe("head", HEAD_EPOCHS), features(1, 1), features(3, 2), roles(), store("head"))
+    task = HeadTask(features(1, 1), features(3, 2))
+    head = train(task, roles(), recipe("head", HEAD_EPOCHS), store("head"))
     description = describe_backbone(load_backbone(RESNET, 5), RESNET, CPU, 4)
-    backbone = fine_tune(recipe("backbone", BACKBONE_EPOCHS), pixels(), description, roles(), store("backbone"))
+    whole = NetworkTask(pixels(), description)
+    backbone = train(whole, roles(), recipe("backbone", BACKBONE_EPOCHS), store("backbone"))
     for name, trained in (("head", head), ("backbone", backbone)):
         CheckpointDataset(filepath=(folder / f"{name}.safetensors").as_posix()).save(trained.checkpoint)
         EmbeddingsDataset(filepath=(folder / f"{name}_embeddings.safetensors").as_posix()).save(trained.embeddings)

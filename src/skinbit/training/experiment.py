@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.params import AugmentationParams, BackboneParams, HeadParams, LossParams, TrainingParams
-from skinbit.training.fit import Fitted, Subset, Training, check_directions, fit
+from skinbit.training.fit import Subset, Training, check_directions, fit
 from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
 from skinbit.training.losses import make_loss
 from skinbit.training.optimisation import parameter_groups
 from skinbit.training.sampling import Rows
+from skinbit.training.state import Tensors
 
 _EMBED_BATCH = 32
 """Images per forward pass of the final embeddings, per view."""
@@ -84,7 +85,7 @@ class Trained:
     """What one training gives.
 
     Attributes:
-        checkpoint: Weights and how to rebuild the model; without cuts.
+        checkpoint: Weights and how to rebuild the model; without cuts, and without a backbone that stayed frozen.
         history: One row per epoch.
         embeddings: Of the judged images, test views averaged.
     """
@@ -94,104 +95,196 @@ class Trained:
     embeddings: Embeddings
 
 
-def train_head(recipe: Recipe, features: Features, views: Features, roles: Roles, store: StateStore) -> Trained:
-    """Train a projection head on cached views of a frozen backbone.
+@dataclass(frozen=True)
+class Prepared:
+    """A module that is ready to learn.
 
-    Args:
-        recipe: Settings.
+    Attributes:
+        module: On the device that trains.
+        images: Its input, by row.
+        embed: Returns ``(n, n_views, embedding_dim)`` of rows, by the module as it is then.
+    """
+
+    module: nn.Module
+    images: TrainingImages
+    embed: Callable[[Rows], FloatArray]
+
+
+class Task(Protocol):
+    """What is trained, and on what."""
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """All images, in the order of their rows."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Fingerprints of the images and of what they are seen by."""
+        ...
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """The pretrained backbone."""
+        ...
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        """Make the module that learns, as it is before the first step."""
+        ...
+
+    def tensors(self, weights: Tensors) -> Tensors:
+        """Name the module's weights as a checkpoint names them."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeadTask:
+    """A projection head on cached views of a frozen backbone.
+
+    Attributes:
         features: ``(n_images, n_test_views, feature_dim)`` of all images; view 0 validates, all of them embed.
         views: ``(n_images, n_training_views, feature_dim)`` of the same images.
-        roles: Which images train and which are judged.
-        store: Keeps the training's state.
-
-    Returns:
-        The head, its history, embeddings of the judged images.
-
-    Raises:
-        InputError: If images lack features, there is only one lesion, the loss diverges or memory does not suffice.
     """
-    row_of = _rows_by_id(features.image_ids)
-    if views.image_ids != features.image_ids:
-        raise InputError(
-            "Features and training views are of different images.\n  Remedy: run baseline_embeddings again."
-        )
-    used = views.values[:, : recipe.training.views]
-    images = CachedViews(used, features.values[:, 0])
-    head = make_head(features.values.shape[2], recipe.training.head, recipe.seed).to(recipe.compute.device)
-    key = _training_key(recipe, roles, (*features.keys, *views.keys))
-    fitted = _fit(recipe, head, images, row_of, roles, key, store)
-    values = features.values[_rows(row_of, roles.judged_ids)]
-    projected = _project(head, values, recipe.compute)
-    check_directions(projected, recipe.name)
-    embedded = average_views(projected)
-    tensors = {f"head.{name}": tensor for name, tensor in fitted.weights.items()}
-    return _trained(recipe, fitted, tensors, features.description, roles, embedded, key)
+
+    features: Features
+    views: Features
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """All images, in the order of their rows."""
+        return self.features.image_ids
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of features and views."""
+        return (*self.features.keys, *self.views.keys)
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """The backbone that made the features."""
+        return self.features.description
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        """Draw the head's weights.
+
+        Args:
+            recipe: Settings.
+
+        Returns:
+            The head.
+
+        Raises:
+            InputError: If features and views are not of the same images.
+        """
+        if self.views.image_ids != self.image_ids:
+            raise InputError(
+                "Features and training views are of different images.\n  Remedy: run baseline_embeddings again."
+            )
+        values = self.features.values
+        head = make_head(values.shape[2], recipe.training.head, recipe.seed).to(recipe.compute.device)
+        images = CachedViews(self.views.values[:, : recipe.training.views], values[:, 0])
+        return Prepared(head, images, lambda rows: _project(head, values[rows], recipe.compute))
+
+    def tensors(self, weights: Tensors) -> Tensors:
+        """Name the head's weights as a checkpoint names them; the backbone's stay as they were."""
+        return {f"head.{name}": tensor for name, tensor in weights.items()}
 
 
-def fine_tune(
-    recipe: Recipe, pixels: Pixels, description: Mapping[str, Any], roles: Roles, store: StateStore
-) -> Trained:
-    """Train a backbone with its head on augmented photographs.
+@dataclass(frozen=True)
+class NetworkTask:
+    """A backbone with its head, on augmented photographs.
 
-    Args:
-        recipe: Settings.
+    Attributes:
         pixels: Of all images.
         description: Of the pretrained backbone.
+    """
+
+    pixels: Pixels
+    description: Mapping[str, Any]
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """All images, in the order of their rows."""
+        return self.pixels.image_ids
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of pixels, of the pretrained weights, and of how pixels were decoded."""
+        return (*self.pixels.keys, self.description["weights_sha256"], json.dumps(self.pixels.description))
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        """Load the backbone and draw the head's weights.
+
+        Args:
+            recipe: Settings.
+
+        Returns:
+            Both as one module.
+
+        Raises:
+            InputError: If the weights are not those of the description.
+        """
+        loaded = load_described(recipe.backbone, recipe.seed, self.description)
+        head = make_head(loaded.feature_dim, recipe.training.head, recipe.seed)
+        keeps_statistics = recipe.training.batch_norm == "frozen"
+        model = EmbeddingModel(loaded.module.requires_grad_(True), head, keeps_statistics).to(recipe.compute.device)
+        crops = self.pixels.crops
+        images = DecodedPhotographs(self.pixels.canvases, crops[:, 0], loaded.preprocessing, recipe.augmentation)
+        return Prepared(model, images, lambda rows: _embed_crops(model, crops[rows], loaded, recipe))
+
+    def tensors(self, weights: Tensors) -> Tensors:
+        """Return the weights, which are named as a checkpoint names them."""
+        return weights
+
+
+def train(task: Task, roles: Roles, recipe: Recipe, store: StateStore) -> Trained:
+    """Train an experiment once, and embed the judged images with what has been learnt.
+
+    Args:
+        task: A head, or a whole network, with its images.
         roles: Which images train and which are judged.
+        recipe: Settings.
         store: Keeps the training's state.
 
     Returns:
-        Backbone and head, their history, embeddings of the judged images.
+        Weights, their history, embeddings of the judged images.
 
     Raises:
-        InputError: If images are missing, there is only one lesion, the weights are not those of the description, the
-            loss diverges or memory does not suffice.
+        InputError: If images are missing, there is only one lesion, the backbone's weights are not those of the
+            description, the loss diverges, memory does not suffice, or an image is mapped to nothing.
     """
-    row_of = _rows_by_id(pixels.image_ids)
-    loaded = load_described(recipe.backbone, recipe.seed, description)
-    params = recipe.training
-    head = make_head(loaded.feature_dim, params.head, recipe.seed)
-    model = EmbeddingModel(loaded.module.requires_grad_(True), head, params.batch_norm == "frozen")
-    model = model.to(recipe.compute.device)
-    images = DecodedPhotographs(pixels.canvases, pixels.crops[:, 0], loaded.preprocessing, recipe.augmentation)
-    key = _training_key(recipe, roles, (*pixels.keys, description["weights_sha256"], json.dumps(pixels.description)))
-    fitted = _fit(recipe, model, images, row_of, roles, key, store)
-    crops = pixels.crops[_rows(row_of, roles.judged_ids)]
-    embedded = average_views(_embed_crops(model, crops, loaded, recipe))
-    return _trained(recipe, fitted, fitted.weights, description, roles, embedded, key)
-
-
-def _fit(
-    recipe: Recipe,
-    module: nn.Module,
-    images: TrainingImages,
-    row_of: dict[str, int],
-    roles: Roles,
-    key: str,
-    store: StateStore,
-) -> Fitted:
-    train = Subset(_rows(row_of, roles.train_ids), lesion_labels(list(roles.train_lesions)))
-    if len(np.unique(train.labels)) < 2:
+    row_of = {image_id: row for row, image_id in enumerate(task.image_ids)}
+    prepared = task.prepare(recipe)
+    learned = Subset(_rows(row_of, roles.train_ids), lesion_labels(list(roles.train_lesions)))
+    if len(np.unique(learned.labels)) < 2:
         raise InputError(
             f"{recipe.name}: there is one lesion to learn from. Remedy: give more lesions, or fewer folds."
         )
     judged = Subset(_rows(row_of, roles.judged_ids), lesion_labels(list(roles.judged_lesions)))
     training = Training(
         name=recipe.name,
-        module=module,
-        groups=parameter_groups(module, recipe.training),
+        module=prepared.module,
+        groups=parameter_groups(prepared.module, recipe.training),
         loss=make_loss(recipe.loss),
         params=recipe.training,
         compute=recipe.compute,
         seed=recipe.seed,
-        key=key,
+        key=_training_key(task, roles, recipe),
         save_every=recipe.save_every,
         last_epoch=recipe.last_epoch,
     )
-    fitted = fit(training, images, train, judged if roles.chooses_epoch else None, store)
-    module.load_state_dict(fitted.weights)
-    module.eval()
-    return fitted
+    fitted = fit(training, prepared.images, learned, judged if roles.chooses_epoch else None, store)
+    prepared.module.load_state_dict(fitted.weights)
+    prepared.module.eval()
+    views = prepared.embed(judged.rows)
+    check_directions(views, recipe.name)
+    tensors = task.tensors(fitted.weights)
+    origin = {"loss": recipe.loss_name, "epoch": fitted.best_epoch, "training": training.key}
+    return Trained(
+        Checkpoint(tensors, _header(task, recipe, tensors, fitted.best_epoch)),
+        fitted.history,
+        Embeddings(roles.judged_ids, average_views(views), origin),
+    )
 
 
 def embed_by_head(checkpoint: Checkpoint, features: Features, compute: Compute) -> Embeddings:
@@ -243,37 +336,27 @@ def _embed_crops(model: nn.Module, crops: Bytes, loaded: Backbone, recipe: Recip
     return values
 
 
-def _trained(
-    recipe: Recipe,
-    fitted: Fitted,
-    tensors: Mapping[str, torch.Tensor],
-    description: Mapping[str, Any],
-    roles: Roles,
-    embedded: FloatArray,
-    key: str,
-) -> Trained:
+def _header(task: Task, recipe: Recipe, tensors: Tensors, epoch: int) -> dict[str, Any]:
     import timm
 
     from skinbit import __version__
 
-    header = {
+    return {
         "backbone": recipe.backbone.model_dump(mode="json", exclude={"weights"}),
-        "preprocessing": description["preprocessing"],
-        "weights_sha256": description["weights_sha256"],
+        "preprocessing": task.description["preprocessing"],
+        "weights_sha256": task.description["weights_sha256"],
         "holds_backbone": any(name.startswith("backbone.") for name in tensors),
         "head": recipe.training.head.model_dump(mode="json"),
         "loss": recipe.loss_name,
         "loss_params": recipe.loss.model_dump(mode="json"),
         "training": recipe.training.model_dump(mode="json", exclude={"head"}),
-        "epoch": fitted.best_epoch,
+        "epoch": epoch,
         "seed": recipe.seed,
         "versions": {"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
     }
-    origin = {"loss": recipe.loss_name, "epoch": fitted.best_epoch, "training": key}
-    return Trained(Checkpoint(tensors, header), fitted.history, Embeddings(roles.judged_ids, embedded, origin))
 
 
-def _training_key(recipe: Recipe, roles: Roles, inputs: tuple[str, ...]) -> str:
+def _training_key(task: Task, roles: Roles, recipe: Recipe) -> str:
     """Fingerprint everything that a training's result depends on."""
     import pytorch_metric_learning
     import timm
@@ -289,14 +372,10 @@ def _training_key(recipe: Recipe, roles: Roles, inputs: tuple[str, ...]) -> str:
         "seed": recipe.seed,
         "last_epoch": recipe.last_epoch,
         "roles": asdict(roles),
-        "inputs": inputs,
+        "inputs": task.keys,
         "versions": [torch.__version__, timm.__version__, pytorch_metric_learning.__version__, np.__version__],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _rows_by_id(image_ids: tuple[str, ...]) -> dict[str, int]:
-    return {image_id: row for row, image_id in enumerate(image_ids)}
 
 
 def _rows(row_of: dict[str, int], image_ids: tuple[str, ...]) -> Rows:

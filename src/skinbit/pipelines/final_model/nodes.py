@@ -2,9 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,14 +11,13 @@ from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import (
     NO_HEAD,
     Checkpoint,
-    StateStore,
     whitening_tensors,
     with_backbone,
     with_cuts,
 )
 from skinbit.embedding.combination import combine_checkpoints
 from skinbit.embedding.embeddings import fit_to_training_lesions, lesions_of
-from skinbit.embedding.tables import Embeddings, Features, Pixels
+from skinbit.embedding.tables import Embeddings, Features
 from skinbit.matching.blocked import evaluate_pool
 from skinbit.matching.evaluation import evaluate_at
 from skinbit.matching.judging import f1_intervals, judge_at, resample_f1
@@ -38,16 +35,10 @@ from skinbit.params import (
     EvaluationParams,
     ExperimentParams,
     GeometryParams,
-    LossesParams,
     MemoryParams,
     ReportParams,
-    TrainingBlock,
     WhiteningParams,
 )
-from skinbit.pipelines.metric_learning.nodes import make_recipe, roles_of_fold
-
-if TYPE_CHECKING:
-    from skinbit.training.experiment import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -261,104 +252,30 @@ def show_mistakes(
     return shown_by_cosine, shown_by_dbscan
 
 
-def train_final_head(
-    training_views: Features,
-    features: Features,
-    split: pd.DataFrame,
-    training_states: Callable[[str, str], StateStore],
+def package_trained(
+    weights: Checkpoint,
     averages: dict[str, Any],
     matching: dict[str, Any],
     backbone: BackboneParams,
     experiment: ExperimentParams,
-    training: TrainingBlock,
-    losses: LossesParams,
-    compute: ComputeParams,
     seed: int,
-    *,
-    name: str,
-    trained_as: str,
-) -> tuple[Checkpoint, Embeddings]:
-    """Train a head on all training lesions, for as many epochs as the folds' best ones on average.
+) -> Checkpoint:
+    """Put the trained weights, those of a frozen backbone, and the averaged cuts into one checkpoint.
 
     Args:
-        training_views: Cached features of random augmentations.
-        features: Cached features of the test views.
-        split: ``image_id, lesion_id, subset, fold``.
-        training_states: Where an interrupted training goes on, by experiment and fold.
-        averages: Of its folds' cuts and best epochs.
+        weights: Of the final training.
+        averages: Of the folds' cuts.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
-        training: Settings of trainings.
-        losses: Settings of losses.
-        compute: Where to compute.
-        seed: Of weights, batches, views.
-        name: Of the experiment.
-        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
+        seed: Draws the backbone's weights where they are not pretrained.
 
     Returns:
-        All weights with the averaged cuts; embeddings of the test images.
+        All weights; the header rebuilds the model without any other file.
     """
-    from skinbit.training.experiment import train_head
-
-    recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
-    recipe = _with_average_epoch(recipe, averages)
-    roles = roles_of_fold(split, TEST_FOLD)
-    trained = train_head(recipe, features, training_views, roles, training_states(trained_as, "final"))
-    checkpoint = with_backbone(trained.checkpoint, recipe.backbone, seed)
-    return _with_average_cuts(checkpoint, averages, matching), trained.embeddings
-
-
-def fine_tune_final(
-    pixels: Pixels,
-    description: dict[str, Any],
-    split: pd.DataFrame,
-    training_states: Callable[[str, str], StateStore],
-    averages: dict[str, Any],
-    matching: dict[str, Any],
-    backbone: BackboneParams,
-    experiment: ExperimentParams,
-    training: TrainingBlock,
-    losses: LossesParams,
-    compute: ComputeParams,
-    seed: int,
-    *,
-    name: str,
-    trained_as: str,
-) -> tuple[Checkpoint, Embeddings]:
-    """Fine-tune on all training lesions, for as many epochs as the folds' best ones on average.
-
-    Args:
-        pixels: Decoded photographs.
-        description: Of the pretrained backbone.
-        split: ``image_id, lesion_id, subset, fold``.
-        training_states: Where an interrupted training goes on, by experiment and fold.
-        averages: Of its folds' cuts and best epochs.
-        matching: What its folds would choose for a pool of any size, and what makes similarities.
-        backbone: Its settings, before the experiment's overrides.
-        experiment: Its entry.
-        training: Settings of trainings.
-        losses: Settings of losses.
-        compute: Where to compute.
-        seed: Of weights, batches, augmentations.
-        name: Of the experiment.
-        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
-
-    Returns:
-        All weights with the averaged cuts; embeddings of the test images.
-    """
-    from skinbit.training.experiment import fine_tune
-
-    recipe = make_recipe(f"{name} final", backbone, experiment, training, losses, compute, seed)
-    recipe = _with_average_epoch(recipe, averages)
-    roles = roles_of_fold(split, TEST_FOLD)
-    trained = fine_tune(recipe, pixels, description, roles, training_states(trained_as, "final"))
-    return _with_average_cuts(trained.checkpoint, averages, matching), trained.embeddings
-
-
-def _with_average_epoch(recipe: "Recipe", averages: dict[str, Any]) -> "Recipe":
-    """Stop where the folds were best on average; the schedule stays theirs, so an epoch means the same."""
-    return replace(recipe, last_epoch=max(1, round(averages["best_epoch"])))
+    is_whole = weights.header["holds_backbone"]
+    whole = weights if is_whole else with_backbone(weights, experiment.applied_to(backbone), seed)
+    return _with_average_cuts(whole, averages, matching)
 
 
 def _with_average_cuts(checkpoint: Checkpoint, averages: dict[str, Any], matching: dict[str, Any]) -> Checkpoint:
@@ -368,33 +285,28 @@ def _with_average_cuts(checkpoint: Checkpoint, averages: dict[str, Any], matchin
 
 
 def package_combination(
-    averages: dict[str, Any],
-    matching: dict[str, Any],
-    *checkpoints: Checkpoint,
-    names: tuple[str, ...],
-    shares: tuple[float, ...],
+    averages: dict[str, Any], matching: dict[str, Any], *, shares: dict[str, float], **checkpoints: Checkpoint
 ) -> Checkpoint:
     """Put the final models of a combination's members and the averaged cuts into one checkpoint.
 
     Args:
         averages: Of its folds' cuts.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
-        checkpoints: Of the members.
-        names: Of the members.
-        shares: Of each in the mean of the cosines.
+        shares: Of each member in the mean of the cosines, by name.
+        checkpoints: Of the members, under ``checkpoint_<name>``: no member's name is then that of another argument.
 
     Returns:
         All weights; the header rebuilds every model without any other file.
     """
-    combined = combine_checkpoints(dict(zip(names, checkpoints, strict=True)), shares)
-    return _with_average_cuts(combined, averages, matching)
+    members = {member: checkpoints[f"checkpoint_{member}"] for member in shares}
+    return _with_average_cuts(combine_checkpoints(members, tuple(shares.values())), averages, matching)
 
 
 def package_model(
-    backbone: BackboneParams,
-    experiment: ExperimentParams,
     averages: dict[str, Any],
     matching: dict[str, Any],
+    backbone: BackboneParams,
+    experiment: ExperimentParams,
     seed: int,
     features: Features | None = None,
     split: pd.DataFrame | None = None,
@@ -402,10 +314,10 @@ def package_model(
     """Put a baseline's backbone and the averaged cuts into one checkpoint.
 
     Args:
+        averages: Of its folds' cuts.
+        matching: What its folds would choose for a pool of any size, and what makes similarities.
         backbone: Its settings, before the experiment's overrides.
         experiment: Its entry.
-        averages: Of its folds' cuts and best epochs.
-        matching: What its folds would choose for a pool of any size, and what makes similarities.
         seed: Draws the weights where they are not pretrained.
         features: Of all images used, where embeddings are whitened.
         split: Tells the training lesions, where embeddings are whitened.

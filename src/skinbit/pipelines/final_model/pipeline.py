@@ -1,9 +1,12 @@
 """final_model: cuts and best epoch averaged over the folds -> the model to keep, its test figures and mistakes."""
 
+from collections.abc import Callable
 from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from skinbit.data.splits import TEST_FOLD
+from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.matching.methods import PAGED
 from skinbit.params import Parameters
 from skinbit.pipelines.evaluation.nodes import compare_keypoints
@@ -11,15 +14,14 @@ from skinbit.pipelines.evaluation.pipeline import combination
 from skinbit.pipelines.final_model.nodes import (
     draw_matches,
     evaluate_test,
-    fine_tune_final,
     list_mistakes,
     make_test_thumbnails,
     package_combination,
     package_model,
+    package_trained,
     show_mistakes,
-    train_final_head,
 )
-from skinbit.pipelines.metric_learning.pipeline import training_inputs
+from skinbit.pipelines.metric_learning.pipeline import training
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
@@ -32,28 +34,24 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
 
 def _final(name: str, parameters: Parameters) -> Pipeline:
-    has_test = parameters.split.use_train_test_split
-    entry = parameters.experiments[name]
+    entry, box = parameters.experiments[name], f"{name}.final"
     make = _training if entry.is_trained else _combination if entry.is_combination else _baseline
-    node, datasets, settings = make(name, parameters)
-    nodes = [node]
-    if has_test:
-        is_verified = parameters.similarity_of(name).verification
-        shortlist = ["shortlist"] if is_verified else []
-        if is_verified:
-            inputs = ["embeddings", "keypoints", "params:geometry", "params:compute"]
-            nodes.append(Node(compare_keypoints, inputs, "shortlist", name="compare_keypoints"))
-            datasets, settings = datasets | {"keypoints"}, {*settings, "params:geometry", "params:compute"}
-        inputs = ["embeddings", "split", "checkpoint", "params:evaluation", "params:memory", "params:seed", *shortlist]
-        evaluate = update_wrapper(partial(evaluate_test, name=name), evaluate_test)
-        nodes.append(Node(evaluate, inputs, "results", name="evaluate_test"))
-        datasets = datasets | {"split"}
-        settings = {*settings, "params:evaluation", "params:memory", "params:seed"}
-    final = Pipeline(nodes, namespace=f"{name}.final", inputs=datasets, parameters=set(settings))
-    if not has_test:
-        return final
+    nodes = make(name, parameters)
+    if not parameters.split.use_train_test_split:
+        return Pipeline(nodes)
+    inputs = {
+        **{kind: f"{box}.{kind}" for kind in ("embeddings", "checkpoint")},
+        "split": "split",
+        **{block: f"params:{block}" for block in ("evaluation", "memory", "seed")},
+    }
+    if parameters.similarity_of(name).verification:
+        compared = [f"{box}.embeddings", "keypoints", "params:geometry", "params:compute"]
+        nodes.append(Node(compare_keypoints, compared, f"{box}.shortlist", name="compare_keypoints", namespace=box))
+        inputs["shortlist"] = f"{box}.shortlist"
+    evaluate = update_wrapper(partial(evaluate_test, name=name), evaluate_test)
+    nodes.append(Node(evaluate, inputs, f"{box}.results", name="evaluate_test", namespace=box))
     combined = combination(name, "final", "embeddings", parameters) if entry.is_combination else Pipeline([])
-    return combined + final + _mistakes(name, parameters)
+    return combined + Pipeline(nodes) + _mistakes(name, parameters)
 
 
 def _mistakes(name: str, parameters: Parameters) -> Pipeline:
@@ -87,37 +85,39 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     return Pipeline(nodes)
 
 
-def _baseline(name: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
-    settings = [f"params:backbones.{parameters.experiments[name].backbone}", f"params:experiments.{name}"]
-    chosen = [f"{name}.averages", f"{name}.matching"]
+def _baseline(name: str, parameters: Parameters) -> list[Node]:
+    inputs = _taken(name) | _settings(name, parameters)
     if parameters.similarity_of(name).whitening is not None:
-        fitted_on = [f"{parameters.features_of(name)}_features", "split"]
-    else:
-        fitted_on = []
-    inputs = [*settings, *chosen, "params:seed", *fitted_on]
-    node = Node(package_model, inputs, "checkpoint", name="package_model")
-    return node, {*chosen, *fitted_on}, {*settings, "params:seed"}
+        inputs |= {"features": f"{parameters.features_of(name)}_features", "split": "split"}
+    return [_packaging(name, package_model, inputs)]
 
 
-def _combination(name: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
+def _combination(name: str, parameters: Parameters) -> list[Node]:
     entry = parameters.experiments[name]
-    inputs = [f"{name}.averages", f"{name}.matching", *(f"{member}.final.checkpoint" for member in entry.combine)]
-    package = partial(package_combination, names=entry.combine, shares=entry.member_shares)
-    return (
-        Node(update_wrapper(package, package_combination), inputs, "checkpoint", name="package_combination"),
-        set(inputs),
-        set(),
-    )
+    checkpoints = {f"checkpoint_{member}": f"{member}.final.checkpoint" for member in entry.combine}
+    shares = dict(zip(entry.combine, entry.member_shares, strict=True))
+    package = update_wrapper(partial(package_combination, shares=shares), package_combination)
+    return [_packaging(name, package, _taken(name) | checkpoints)]
 
 
-def _training(name: str, parameters: Parameters) -> tuple[Node, set[str], set[str]]:
-    train = train_final_head if parameters.backbone_of(name).frozen else fine_tune_final
-    datasets, settings = training_inputs(name, parameters)
-    chosen = [f"{name}.averages", f"{name}.matching"]
-    node = Node(
-        update_wrapper(partial(train, name=name, trained_as=parameters.trained_as(name)), train),
-        [*datasets, *chosen, *settings],
-        ["checkpoint", "embeddings"],
-        name=train.__name__,
-    )
-    return node, {*datasets, *chosen}, set(settings)
+def _training(name: str, parameters: Parameters) -> list[Node]:
+    inputs = {"weights": f"{name}.final.weights"} | _taken(name) | _settings(name, parameters)
+    return [training(name, TEST_FOLD, parameters), _packaging(name, package_trained, inputs)]
+
+
+def _taken(name: str) -> dict[str, str]:
+    """Name what a final model takes from the folds."""
+    return {kind: f"{name}.{kind}" for kind in ("averages", "matching")}
+
+
+def _settings(name: str, parameters: Parameters) -> dict[str, str]:
+    return {
+        "backbone": f"params:backbones.{parameters.experiments[name].backbone}",
+        "experiment": f"params:experiments.{name}",
+        "seed": "params:seed",
+    }
+
+
+def _packaging(name: str, package: Callable[..., Checkpoint], inputs: dict[str, str]) -> Node:
+    box = f"{name}.final"
+    return Node(package, inputs, f"{box}.checkpoint", name=package.__name__, namespace=box)

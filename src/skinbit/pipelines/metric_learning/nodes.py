@@ -1,4 +1,4 @@
-"""Nodes: one training of one experiment, on a fold's training lesions or on all of them."""
+"""Nodes: one training of one experiment, on the training lesions of the other folds or on all of them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,12 @@ from skinbit.params import (
 )
 
 if TYPE_CHECKING:
-    from skinbit.training.experiment import Recipe, Roles
+    from skinbit.training.experiment import Recipe, Roles, Task
 
 HISTORY = ["epoch", "loss", "f1", "recall_at_1", "learning_rate"]
 
 
-def train_head(
-    training_views: Features,
-    features: Features,
+def train_model(
     split: pd.DataFrame,
     training_states: Callable[[str, str], StateStore],
     backbone: BackboneParams,
@@ -39,16 +37,19 @@ def train_head(
     losses: LossesParams,
     compute: ComputeParams,
     seed: int,
+    features: Features | None = None,
+    training_views: Features | None = None,
+    pixels: Pixels | None = None,
+    description: dict[str, Any] | None = None,
+    averages: dict[str, Any] | None = None,
     *,
     name: str,
     trained_as: str,
     fold: int,
 ) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
-    """Train a head on a frozen backbone, on all training lesions but one fold's.
+    """Train an experiment on all training lesions but one fold's, or on all of them for its final model.
 
     Args:
-        training_views: Cached features of random augmentations.
-        features: Cached features of the test views.
         split: ``image_id, lesion_id, subset, fold``.
         training_states: Where an interrupted training goes on, by experiment and fold.
         backbone: Its settings, before the experiment's overrides.
@@ -56,64 +57,45 @@ def train_head(
         training: Settings of trainings.
         losses: Settings of losses.
         compute: Where to compute.
-        seed: Of weights, batches, views.
+        seed: Of weights, batches, views and augmentations.
+        features: Cached features of the test views, where the backbone stays frozen.
+        training_views: Cached features of random augmentations, likewise.
+        pixels: Decoded photographs, where the backbone is trained.
+        description: Of the pretrained backbone, likewise.
+        averages: Of the folds, for the final model, which stops where they were best on average.
         name: Of the experiment.
         trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
-        fold: Whose lesions validate.
+        fold: Whose lesions validate; -1: none, and the test images are embedded.
 
     Returns:
-        The head; its history; embeddings of the fold's images.
+        The trained weights: the head, and the backbone unless it stayed frozen; their history; embeddings of the fold's
+        or the test images.
     """
-    from skinbit.training.experiment import train_head as train
+    from skinbit.training.experiment import train
 
-    recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
-    roles = roles_of_fold(split, fold)
-    trained = train(recipe, features, training_views, roles, training_states(trained_as, f"fold_{fold}"))
+    place = "final" if fold == TEST_FOLD else f"fold_{fold}"
+    title = f"{name} {place.replace('_', ' ')}"
+    recipe = make_recipe(title, backbone, experiment, training, losses, compute, seed)
+    if averages is not None:  # the schedule stays the folds', so an epoch means the same
+        recipe = replace(recipe, last_epoch=max(1, round(averages["best_epoch"])))
+    task = _task(features, training_views, pixels, description)
+    trained = train(task, roles_of_fold(split, fold), recipe, training_states(trained_as, place))
     return trained.checkpoint, history_table(trained.history), trained.embeddings
 
 
-def fine_tune(
-    pixels: Pixels,
-    description: dict[str, Any],
-    split: pd.DataFrame,
-    training_states: Callable[[str, str], StateStore],
-    backbone: BackboneParams,
-    experiment: ExperimentParams,
-    training: TrainingBlock,
-    losses: LossesParams,
-    compute: ComputeParams,
-    seed: int,
-    *,
-    name: str,
-    trained_as: str,
-    fold: int,
-) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
-    """Fine-tune a backbone with its head, on all training lesions but one fold's.
+def _task(
+    features: Features | None,
+    training_views: Features | None,
+    pixels: Pixels | None,
+    description: dict[str, Any] | None,
+) -> Task:
+    from skinbit.training.experiment import HeadTask, NetworkTask
 
-    Args:
-        pixels: Decoded photographs.
-        description: Of the pretrained backbone.
-        split: ``image_id, lesion_id, subset, fold``.
-        training_states: Where an interrupted training goes on, by experiment and fold.
-        backbone: Its settings, before the experiment's overrides.
-        experiment: Its entry.
-        training: Settings of trainings.
-        losses: Settings of losses.
-        compute: Where to compute.
-        seed: Of weights, batches, augmentations.
-        name: Of the experiment.
-        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
-        fold: Whose lesions validate.
-
-    Returns:
-        All weights; their history; embeddings of the fold's images.
-    """
-    from skinbit.training.experiment import fine_tune as train
-
-    recipe = make_recipe(f"{name} fold {fold}", backbone, experiment, training, losses, compute, seed)
-    roles = roles_of_fold(split, fold)
-    trained = train(recipe, pixels, description, roles, training_states(trained_as, f"fold_{fold}"))
-    return trained.checkpoint, history_table(trained.history), trained.embeddings
+    if features is not None and training_views is not None:
+        return HeadTask(features, training_views)
+    if pixels is not None and description is not None:
+        return NetworkTask(pixels, description)
+    raise TypeError("a training needs features and training views, or pixels and the description of a backbone")
 
 
 def embed_distractors_by_head(

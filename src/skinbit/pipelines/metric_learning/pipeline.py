@@ -4,63 +4,63 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from skinbit.data.splits import TEST_FOLD
 from skinbit.params import Parameters
 from skinbit.pipelines.metric_learning.nodes import (
     embed_distractors_by_head,
     embed_distractors_by_network,
-    fine_tune,
-    train_head,
+    train_model,
 )
-
-PARAMETERS = ("training", "losses", "compute", "seed")
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the trainings of every trained experiment; baselines have none."""
     trained = [name for name in parameters.running if parameters.experiments[name].is_trained]
-    folds = parameters.study.folds
-    trainings = sum((_training(name, fold, parameters) for name in trained for fold in folds), Pipeline([]))
-    if not parameters.has_distractors:
-        return trainings
-    return sum((_distractor_embeddings(name, fold, parameters) for name in trained for fold in folds), trainings)
+    folds = [(name, fold) for name in trained for fold in parameters.study.folds]
+    nodes = [training(name, fold, parameters) for name, fold in folds]
+    if parameters.has_distractors:
+        nodes += [_distractor_embeddings(name, fold, parameters) for name, fold in folds]
+    return Pipeline(nodes)
 
 
-def training_inputs(name: str, parameters: Parameters) -> tuple[list[str], list[str]]:
-    """Name what a training reads.
+def training(name: str, fold: int, parameters: Parameters) -> Node:
+    """Wire a training.
 
     Args:
         name: Of the experiment.
+        fold: Whose lesions validate; -1: the final model.
         parameters: Tell whether its backbone is frozen.
 
     Returns:
-        Datasets, then parameters, in the order of the nodes' arguments.
+        The node, in the box of the fold or of the final model.
     """
     source = parameters.features_of(name)
+    inputs = {dataset: dataset for dataset in ("split", "training_states")}
+    inputs |= {
+        "backbone": f"params:backbones.{parameters.experiments[name].backbone}",
+        "experiment": f"params:experiments.{name}",
+    }
+    inputs |= {block: f"params:{block}" for block in ("training", "losses", "compute", "seed")}
     if parameters.backbone_of(name).frozen:
-        images = [f"{parameters.training_views_of(name)}_training_views", f"{source}_features"]
+        views = f"{parameters.training_views_of(name)}_training_views"
+        inputs |= {"features": f"{source}_features", "training_views": views}
     else:
-        images = [f"{source}_pixels", f"{source}_description"]
-    settings = [f"backbones.{parameters.experiments[name].backbone}", f"experiments.{name}", *PARAMETERS]
-    return [*images, "split", "training_states"], [f"params:{block}" for block in settings]
+        inputs |= {"pixels": f"{source}_pixels", "description": f"{source}_description"}
+    if fold == TEST_FOLD:
+        box = f"{name}.final"
+        inputs["averages"] = f"{name}.averages"
+    else:
+        box = f"{name}.fold_{fold}"
+    train = partial(train_model, name=name, trained_as=parameters.trained_as(name), fold=fold)
+    outputs = [f"{box}.{kind}" for kind in ("weights", "history", "embeddings")]
+    return Node(update_wrapper(train, train_model), inputs, outputs, name=train_model.__name__, namespace=box)
 
 
-def _training(name: str, fold: int, parameters: Parameters) -> Pipeline:
-    train = train_head if parameters.backbone_of(name).frozen else fine_tune
-    datasets, settings = training_inputs(name, parameters)
-    node = Node(
-        update_wrapper(partial(train, name=name, trained_as=parameters.trained_as(name), fold=fold), train),
-        [*datasets, *settings],
-        ["weights", "history", "embeddings"],
-        name=train.__name__,
-    )
-    return Pipeline([node], namespace=f"{name}.fold_{fold}", inputs=set(datasets), parameters=set(settings))
-
-
-def _distractor_embeddings(name: str, fold: int, parameters: Parameters) -> Pipeline:
+def _distractor_embeddings(name: str, fold: int, parameters: Parameters) -> Node:
+    box = f"{name}.fold_{fold}"
     is_frozen = parameters.backbone_of(name).frozen
     embed = embed_distractors_by_head if is_frozen else embed_distractors_by_network
     datasets = [f"{parameters.features_of(name)}_distractor_features"] if is_frozen else ["distractor_index", "images"]
     settings = ["training", "compute"] if is_frozen else ["loader", "compute", "data"]
-    blocks = [f"params:{block}" for block in settings]
-    node = Node(embed, ["weights", *datasets, *blocks], "distractor_embeddings", name="embed_distractors")
-    return Pipeline([node], namespace=f"{name}.fold_{fold}", inputs=set(datasets), parameters=set(blocks))
+    inputs = [f"{box}.weights", *datasets, *(f"params:{block}" for block in settings)]
+    return Node(embed, inputs, f"{box}.distractor_embeddings", name="embed_distractors", namespace=box)
