@@ -29,8 +29,8 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from benchmarks.similarities import THREADS, VERIFIED, judge_folds, pool_of
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions
+from benchmarks.similarities import THREADS, VERIFIED, join_parts, judge_folds
+from benchmarks.stored import Images, fold_folders, load_embeddings, read_keypoints, read_lesions
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.data.images import ImageFolder, decode_image, find_images
 from skinbit.datasets.files import atomic_target
@@ -308,7 +308,7 @@ def _for_each(work: Callable[[int], Patches], rows: Sequence[int], name: str) ->
 
 def compared(
     folds: Sequence[Embeddings], lesion_of: Mapping[str, str], table: KeypointTable, ratio: float
-) -> dict[int, Pool]:
+) -> dict[int, Images]:
     """Compare each image of each fold with its nearest by their keypoints.
 
     Args:
@@ -320,10 +320,10 @@ def compared(
     Returns:
         The folds with their compared pairs.
     """
-    return {n: pool_of([fold], lesion_of, table, GeometryParams(ratio=ratio)) for n, fold in enumerate(folds)}
+    return {n: join_parts([fold], lesion_of, table, GeometryParams(ratio=ratio)) for n, fold in enumerate(folds)}
 
 
-def table_row(title: str, folds: Mapping[int, Pool]) -> list[str]:
+def table_row(title: str, folds: Mapping[int, Images]) -> list[str]:
     """Give F1 at the other folds' cut with its interval, and recall@1."""
     found = judge_folds(folds, VERIFIED)
     return [title, found.cell("average"), found.cell("cosine"), f"{found.recall_at_1:.3f}"]

@@ -1,10 +1,15 @@
-"""The exact sweeps against the usual way: 49 thresholds over all pairs, 17 DBSCAN fits, SciPy's linkage cut 17 times.
+"""What users run against the usual way: 49 thresholds over all pairs, 17 DBSCAN fits, SciPy's linkage cut 17 times.
 
-Both sides start from the same float32 similarity matrix, whose product is timed apart; scikit-learn's fits start
-from the ready distance matrix. The usual threshold loop is given twice: *plain* asks of every pair whether it is
-predicted and positive, *tight* sets the positive pairs apart once and reuses one mask. Negative pairs of the
-synthetic embeddings are nearly orthogonal, so few are DBSCAN neighbours: that is scikit-learn's good case. SciPy knows
-no cap on groups: a capped linkage stands beside its uncapped one.
+Both sides start from the same unit embeddings, and all they do from there is in their time. The usual way makes the
+whole matrix of similarities by one product in single precision; that product is given in a column of its own, too.
+Skinbit looks for near pairs in tiles, in double precision, and makes the exact curve of a method of them: of as many as
+prove that no cut is better. The last row is all of it: the usual ways by one product, against all curves and figures of
+``score``.
+
+The usual threshold loop is given twice: *plain* asks of every pair whether it is predicted and positive, *tight* sets
+the positive pairs apart once and reuses one mask. Negative pairs of the synthetic embeddings are nearly orthogonal, so
+few are DBSCAN neighbours: that is scikit-learn's good case. SciPy knows no cap on groups: a capped linkage stands
+beside its uncapped one.
 """
 
 from collections.abc import Callable
@@ -19,30 +24,40 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import DBSCAN
 
 from benchmarks.timing import best_times, describe_machine, markdown_table, peak_megabytes
-from skinbit.matching.clustering import spanning_tree, sweep_merges
-from skinbit.matching.evaluation import evaluate_subset
-from skinbit.matching.linkage import Linkage, linkage_tree
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
+from skinbit.matching.forests import Linkage
+from skinbit.matching.neighbours import NeighbourGraph, neighbours_above
+from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
+from skinbit.matching.pool import Pool
+from skinbit.matching.scoring import score
+from skinbit.matching.search import Vicinity, first_floor, search_cut, search_threshold
 from skinbit.matching.selection import select
-from skinbit.matching.verification import sweep_thresholds
+from skinbit.matching.survey import PositivePairs, find_positives
 from skinbit.params import EvaluationParams
 
-SIZES = {1_000: (1.95, 30, 5), 4_500: (1.85, 9, 3), 10_000: (1.8, 5, 1)}
+SIZES = {1_000: (1.95, 20, 5), 4_500: (1.85, 7, 3), 10_000: (1.8, 3, 1)}
 """Per number of images: the noise that puts the best F1 near 0.8, repetitions of the threshold and the other sweeps."""
 
 THRESHOLDS = np.linspace(0.02, 0.98, 49, dtype=np.float32)
 EPSES = np.linspace(0.1, 0.9, 17)
 LARGEST_GROUP = 4
+LINKAGES: tuple[Linkage, ...] = ("average", "complete")
 EMBEDDING_DIM = 384
 SEED = 0
 
-_HEADER = ["images", "sweep", "usual way (s)", "Skinbit (s)", "times faster"]
-_HEADER += ["F1 usual", "F1 Skinbit", "peak MB usual", "peak MB Skinbit"]
+_HEADER = ["images", "sweep", "usual way, with its product (s)", "of which the product (s)"]
+_HEADER += [
+    "Skinbit, from embeddings (s)",
+    "times faster",
+    "F1 usual",
+    "F1 Skinbit",
+    "peak MB usual",
+    "peak MB Skinbit",
+]
 
 
 @dataclass(frozen=True)
 class Contest:
-    """The usual way and Skinbit's on the same input; both give the best F1."""
+    """The usual way and Skinbit's, both from embeddings; both give the best F1."""
 
     name: str
     usual: Callable[[], float]
@@ -71,6 +86,19 @@ def make_embeddings(n_images: int, noise: float) -> tuple[FloatArray, LabelArray
     labels = np.repeat(np.arange(n_images), rng.integers(2, 4, size=n_images, endpoint=True))[:n_images]
     centres = rng.standard_normal((int(labels[-1]) + 1, EMBEDDING_DIM))
     return unit_vectors(centres[labels] + noise * rng.standard_normal((n_images, EMBEDDING_DIM))), labels
+
+
+def usual_product(embeddings: FloatArray) -> FloatArray:
+    """Make the matrix of similarities as users do."""
+    similarities: FloatArray = embeddings @ embeddings.T
+    return similarities
+
+
+def usual_distances(similarities: FloatArray) -> FloatArray:
+    """Make the matrix of distances as users do."""
+    distances: FloatArray = np.maximum(np.float32(1) - similarities, np.float32(0))
+    np.fill_diagonal(distances, 0)
+    return distances
 
 
 def extract_pairs(similarities: FloatArray, labels: LabelArray) -> Pairs:
@@ -111,11 +139,6 @@ def tight_threshold_loop(pairs: Pairs) -> float:
     return best
 
 
-def exact_threshold_sweep(similarities: FloatArray, labels: LabelArray) -> float:
-    """Give the best F1 of all thresholds."""
-    return select(sweep_thresholds(similarities, labels)).f1
-
-
 def dbscan_loop(distances: FloatArray, labels: LabelArray) -> float:
     """Give the best F1 of 17 DBSCAN fits."""
     fits = (DBSCAN(eps=eps, min_samples=2, metric="precomputed").fit_predict(distances) for eps in EPSES)
@@ -135,11 +158,6 @@ def _count_pairs(sizes: NDArray[np.int64]) -> int:
     return int((sizes * (sizes - 1) // 2).sum())
 
 
-def exact_eps_sweep(similarities: FloatArray, labels: LabelArray) -> float:
-    """Give the best F1 of DBSCAN over all eps."""
-    return select(sweep_merges(spanning_tree(similarities), labels, "dbscan")).f1
-
-
 def linkage_loop(distances: FloatArray, labels: LabelArray, linkage: Linkage) -> float:
     """Give the best F1 of SciPy's linkage at 17 cuts."""
     merges = hierarchy.linkage(squareform(distances, checks=False), linkage)
@@ -147,107 +165,144 @@ def linkage_loop(distances: FloatArray, labels: LabelArray, linkage: Linkage) ->
     return max(cluster_f1(found, labels) for found in groups)
 
 
-def exact_linkage_sweep(
-    similarities: FloatArray, labels: LabelArray, linkage: Linkage, max_group_size: int | None
-) -> float:
-    """Give the best F1 of a linkage over all cuts."""
-    return select(sweep_merges(linkage_tree(similarities, linkage, max_group_size), labels, linkage)).f1
+def everything_usual(embeddings: FloatArray, labels: LabelArray) -> float:
+    """Do all of it the usual way, by one product; give the best F1 by threshold."""
+    similarities = usual_product(embeddings)
+    f1 = tight_threshold_loop(extract_pairs(similarities, labels))
+    distances = usual_distances(similarities)
+    dbscan_loop(distances, labels)
+    for linkage in LINKAGES:
+        linkage_loop(distances, labels, linkage)
+    return f1
 
 
-def compare(n_images: int) -> tuple[list[list[str]], str]:
+def everything(embeddings: FloatArray, labels: LabelArray) -> float:
+    """Give all curves and figures; of these the best F1 by threshold."""
+    return score(Pool(embeddings), labels.astype(str).tolist(), EvaluationParams()).metrics["cosine_f1"]
+
+
+Look = Callable[[NeighbourGraph, Pool, PositivePairs], float | None]
+"""Gives the best F1 that near pairs tell; None: pairs beyond might give a better one."""
+
+
+def search(embeddings: FloatArray, labels: LabelArray, look: Look) -> float:
+    """Look at near pairs, as many as it takes.
+
+    Args:
+        embeddings: ``(n, d)``.
+        labels: ``(n,)``, the lesion of each image.
+        look: What looks at them.
+
+    Returns:
+        The best F1.
+
+    Raises:
+        LookupError: If that takes more pairs than may be held.
+    """
+    pool = Pool(embeddings)
+    positives = find_positives(pool, labels)
+    vicinity = Vicinity(pool, neighbours_above(pool, first_floor(pool, len(positives.pairs))))
+    while (f1 := look(vicinity.graph, pool, positives)) is None:
+        if not vicinity.widen():
+            raise LookupError(f"{len(vicinity.graph.pairs)} near pairs do not tell the best cut")
+    return f1
+
+
+def exact_thresholds(embeddings: FloatArray, labels: LabelArray) -> float:
+    """Give the best F1 of all thresholds."""
+
+    def look(graph: NeighbourGraph, _: Pool, positives: PositivePairs) -> float | None:
+        curve = search_threshold(graph, positives)
+        return None if curve is None else select(curve).f1
+
+    return search(embeddings, labels, look)
+
+
+def exact_cuts(embeddings: FloatArray, labels: LabelArray, method: str, max_group_size: int | None = None) -> float:
+    """Give the best F1 of DBSCAN or of a linkage over all cuts."""
+    params = EvaluationParams(max_group_size=max_group_size)
+
+    def look(graph: NeighbourGraph, pool: Pool, positives: PositivePairs) -> float | None:
+        found = search_cut(method, graph, pool, labels, positives, params)
+        return found.choice.f1 if found.is_certain else None
+
+    return search(embeddings, labels, look)
+
+
+def compare(n_images: int) -> list[list[str]]:
     """Run all contests at one size.
 
     Args:
         n_images: A key of ``SIZES``.
 
     Returns:
-        Rows of the table, and the seconds of the similarity product and of a whole evaluation, in words.
+        Rows of the table.
     """
     noise, threshold_repetitions, other_repetitions = SIZES[n_images]
     embeddings, labels = make_embeddings(n_images, noise)
-    lesion_ids = labels.astype(str).tolist()
-    apart = {
-        "product": lambda: cosine_similarities(embeddings),
-        "whole": lambda: evaluate_subset(embeddings, lesion_ids, EvaluationParams()),
-    }
-    seconds = best_times(apart, 1)
-    similarities = cosine_similarities(embeddings)
-    rows = _compare_thresholds(similarities, labels, threshold_repetitions)
-    distances = np.maximum(np.float32(1) - similarities, np.float32(0))
-    contest = Contest(
-        "DBSCAN, ready distance matrix",
-        lambda: dbscan_loop(distances, labels),
-        lambda: exact_eps_sweep(similarities, labels),
-    )
-    rows += _run([contest], other_repetitions)
-    rows += _compare_linkages(similarities, distances, labels, other_repetitions)
-    words = f"{n_images:,} images {seconds['product']:.3f} s and {seconds['whole']:.3f} s"
-    return [[f"{n_images:,}", *row] for row in rows], words
-
-
-def _compare_thresholds(similarities: FloatArray, labels: LabelArray, repetitions: int) -> list[list[str]]:
-    pairs = extract_pairs(similarities, labels)
-    loops = {"plain": plain_threshold_loop, "tight": tight_threshold_loop}
-    contests = []
-    for name, loop in loops.items():
-        contests += [
-            Contest(
-                f"threshold, {name} loop with extraction",
-                lambda loop=loop: loop(extract_pairs(similarities, labels)),  # type: ignore[misc]
-                lambda: exact_threshold_sweep(similarities, labels),
-            ),
-            Contest(
-                f"threshold, {name} loop without extraction",
-                lambda loop=loop: loop(pairs),  # type: ignore[misc]
-                lambda: exact_threshold_sweep(similarities, labels),
-            ),
-        ]
-    return _run(contests, repetitions)
-
-
-def _compare_linkages(
-    similarities: FloatArray, distances: FloatArray, labels: LabelArray, repetitions: int
-) -> list[list[str]]:
+    product_seconds = best_times({"product": lambda: usual_product(embeddings)}, 3)["product"]
     rows = []
-    linkages: tuple[Linkage, ...] = ("average", "complete")
-    for linkage, cap in product(linkages, (None, LARGEST_GROUP)):
-        contest = Contest(
-            f"{linkage} linkage" + (f", groups of at most {cap}" if cap else ""),
-            partial(linkage_loop, distances, labels, linkage),
-            partial(exact_linkage_sweep, similarities, labels, linkage, cap),
-        )
-        rows += _run([contest], repetitions)
+    for contest in _contests(embeddings, labels):
+        repetitions = threshold_repetitions if contest.name.startswith("threshold") else other_repetitions
+        rows.append([f"{n_images:,}", *_run(contest, repetitions, product_seconds)])
     return rows
 
 
-def _run(contests: list[Contest], repetitions: int) -> list[list[str]]:
-    """Time all contests in turn, then measure memory apart; one row each."""
-    calls = {f"usual {contest.name}": contest.usual for contest in contests} | {"ours": contests[0].ours}
-    times = best_times(calls, repetitions)
-    peak = peak_megabytes(contests[0].ours)
-    return [_row(contest, times[f"usual {contest.name}"], times["ours"], peak) for contest in contests]
+def _contests(embeddings: FloatArray, labels: LabelArray) -> list[Contest]:
+    loops = {"plain": plain_threshold_loop, "tight": tight_threshold_loop}
+    contests = [
+        Contest(
+            f"threshold, {name} loop",
+            lambda loop=loop: loop(extract_pairs(usual_product(embeddings), labels)),  # type: ignore[misc]
+            partial(exact_thresholds, embeddings, labels),
+        )
+        for name, loop in loops.items()
+    ]
+    contests.append(
+        Contest(
+            "DBSCAN",
+            lambda: dbscan_loop(usual_distances(usual_product(embeddings)), labels),
+            partial(exact_cuts, embeddings, labels, "dbscan"),
+        )
+    )
+    contests += [
+        Contest(
+            f"{linkage} linkage" + (f", groups of at most {cap}" if cap else ""),
+            lambda linkage=linkage: linkage_loop(usual_distances(usual_product(embeddings)), labels, linkage),  # type: ignore[misc]
+            partial(exact_cuts, embeddings, labels, linkage, cap),
+        )
+        for linkage, cap in product(LINKAGES, (None, LARGEST_GROUP))
+    ]
+    contests.append(
+        Contest("all of it", partial(everything_usual, embeddings, labels), partial(everything, embeddings, labels))
+    )
+    return contests
 
 
-def _row(contest: Contest, usual: float, ours: float, peak: float) -> list[str]:
+def _run(contest: Contest, repetitions: int, product_seconds: float) -> list[str]:
+    """Time both sides in turn, then measure memory apart."""
+    times = best_times({"usual": contest.usual, "ours": contest.ours}, repetitions)
     f1_usual, f1_ours = contest.usual(), contest.ours()
     if f1_ours < f1_usual:
         raise ValueError(f"{contest.name}: the exact sweep found {f1_ours}, the grid {f1_usual}")
-    cells = [contest.name, f"{usual:.4f}", f"{ours:.4f}", f"{usual / ours:.1f}", f"{f1_usual:.4f}", f"{f1_ours:.4f}"]
-    return [*cells, f"{peak_megabytes(contest.usual):.1f}", f"{peak:.1f}"]
+    peaks = (f"{peak_megabytes(call):.1f}" for call in (contest.usual, contest.ours))
+    seconds = (f"{taken:.3f}" for taken in (times["usual"], product_seconds, times["ours"]))
+    return [
+        contest.name,
+        *seconds,
+        f"{times['usual'] / times['ours']:.1f}",
+        f"{f1_usual:.4f}",
+        f"{f1_ours:.4f}",
+        *peaks,
+    ]
 
 
 def main() -> None:
     """Print the table."""
-    print(describe_machine("numpy", "scikit-learn"), end="\n\n")
-    rows, apart = [], []
-    for n_images in SIZES:
-        found, words = compare(n_images)
-        rows += found
-        apart.append(words)
-    print(markdown_table(_HEADER, rows))
-    print("\nTimes are the best of several repetitions, side by side; peak memory is what a call allocates above the")
-    print("ready matrix or pairs. The similarity product, in none of these times, and a whole evaluation with it, all")
-    print(f"curves and all figures: {'; '.join(apart)}.")
+    print(describe_machine("numpy", "scikit-learn", "scipy"), end="\n\n")
+    print(markdown_table(_HEADER, [row for n_images in SIZES for row in compare(n_images)]))
+    print("\nTimes are the best of several repetitions, side by side; peak memory is what a call allocates beside the")
+    print("embeddings, from which both sides start.")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from selenium import webdriver
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.matching.grouping import Cut, explain_doubts, group_images
 from skinbit.matching.mistakes import find_mistakes, mistakes_document
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool
 from skinbit.params import ReportParams
 from skinbit.report.gallery import Gallery, Group, Photograph, render_gallery
 from skinbit.report.mistakes import render_mistakes
@@ -64,7 +65,7 @@ def _thumbnails(rng: np.random.Generator) -> list[str]:
 
 
 def _gallery(embeddings: np.ndarray, ids: tuple[str, ...], thumbnails: dict[str, str]) -> str:
-    found = group_images(cosine_similarities(embeddings), (), CUT, max_group_size=4)
+    found = group_images(Pool(embeddings), (), CUT, max_group_size=4)
     groups = []
     for number, group in enumerate(found.groups):
         doubts = explain_doubts(group, CUT, 0, 4)
@@ -78,8 +79,8 @@ def _gallery(embeddings: np.ndarray, ids: tuple[str, ...], thumbnails: dict[str,
 
 
 def _mistakes(embeddings: np.ndarray, lesions: np.ndarray, ids: tuple[str, ...], thumbnails: dict[str, str]) -> str:
-    similarities = cosine_similarities(embeddings)
-    found = find_mistakes(similarities, [str(lesion) for lesion in lesions], ids, {"cosine": 0.8}, REPORT.max_pairs)
+    lesion_ids = [str(lesion) for lesion in lesions]
+    found = find_mistakes(Pool(embeddings), lesion_ids, ids, {"cosine": 0.8}, {}, REPORT.max_pairs)
     return render_mistakes(mistakes_document("benchmark", found["cosine"]), thumbnails, REPORT)
 
 

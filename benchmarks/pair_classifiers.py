@@ -17,35 +17,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions, read_pool
+from benchmarks.stored import Images, fold_folders, load_embeddings, read_lesions, read_pool
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.matching.calibration import INLIER_STEPS, Calibration, fit_calibration, fuse
-from skinbit.matching.clustering import MergeTree, clusters_at, spanning_tree, sweep_merges
 from skinbit.matching.judging import resample_f1
-from skinbit.matching.linkage import linkage_tree
 from skinbit.matching.methods import METHODS
-from skinbit.matching.metrics import recall_at_1
-from skinbit.matching.neighbours import nearest_neighbours
-from skinbit.matching.operating_points import OperatingPoints, carry_over, carry_to_folds, operating_points
+from skinbit.matching.neighbours import nearest_images
+from skinbit.matching.operating_points import OperatingPoints, carry_over, carry_to_folds
 from skinbit.matching.pairs import (
     FloatArray,
     LabelArray,
-    cosine_similarities,
     lesion_labels,
     positive_pairs,
-    row_blocks,
 )
-from skinbit.matching.pools import threshold_curve
+from skinbit.matching.pool import Pool, similarity_matrix
 from skinbit.matching.scaling import crowding
-from skinbit.matching.selection import Sweep, select
+from skinbit.matching.scoring import AtCuts, Score, score, score_at
 from skinbit.matching.similarity import Shortlist, calibrate
 from skinbit.matching.uncertainty import (
     PredictedPairs,
     interval,
     mean_f1,
-    predicted_pairs_at_threshold,
-    predicted_pairs_of_groups,
 )
 from skinbit.params import EvaluationParams, GeometryParams, ScalingParams, SimilarityParams
 
@@ -60,6 +53,9 @@ OF_A_SHARE = ScalingParams()
 """As many as a share of the pool: 8 of 640 images. In a larger pool the 8 nearest are nearer, the nearest 80th is not;
 only the latter tells the same of an image in a fold and among distractors, where cuts of folds are to hold."""
 
+PAIRS_AT_ONCE = 2**20
+"""Pairs whose features are held at once: some 60 MB."""
+
 MOST_OTHERS = 50_000
 """Pairs of a fold, neither proposed nor positive, that a classifier is fitted on at most; each stands for several."""
 
@@ -72,7 +68,7 @@ LOG_ODDS = Calibration("logistic", intercept=0.0, similarity_slope=1.0, inliers_
 """Leaves log-odds as they are, so that they become similarities as those of the product do."""
 
 Values = NDArray[np.float64]
-Score = Callable[[Values], Values]
+Classifier = Callable[[Values], Values]
 """Gives the log-odds of pairs, ``(m,)``, by their features ``(m, 7)``; see :data:`FEATURES`."""
 
 
@@ -80,7 +76,7 @@ Score = Callable[[Values], Values]
 class Fold:
     """A fold, or a fold among distractors, and what a classifier may look at."""
 
-    pool: Pool
+    pool: Images
 
     @cached_property
     def labels(self) -> LabelArray:
@@ -90,7 +86,7 @@ class Fold:
     @cached_property
     def cosines(self) -> FloatArray:
         """The cosine of all pairs."""
-        return cosine_similarities(self.pool.embeddings)
+        return similarity_matrix(Pool(self.pool.embeddings))
 
     @cached_property
     def ranks(self) -> NDArray[np.int32]:
@@ -170,27 +166,29 @@ def neighbour_ranks(similarities: FloatArray) -> NDArray[np.int32]:
     return ranks
 
 
-def fused_by(fold: Fold, score: Score) -> FloatArray:
+def fused_by(fold: Fold, classifier: Classifier) -> FloatArray:
     """Give the similarities of all pairs by a classifier, tanh of log-odds over 8 as the product's.
 
     Args:
         fold: The images.
-        score: A classifier fitted on others.
+        classifier: Fitted on others.
 
     Returns:
         ``(n, n)`` float32 in [-1, 1], symmetric, 1 on the diagonal.
     """
     n_images = len(fold.labels)
     fused = np.ones((n_images, n_images), dtype=np.float32)
-    for start, stop in row_blocks(n_images):
+    height = max(1, PAIRS_AT_ONCE // n_images)
+    for start in range(0, n_images, height):
+        stop = min(n_images, start + height)
         rows, second = np.nonzero(np.arange(n_images) > np.arange(start, stop)[:, None])
         first = rows + start
-        fused[first, second] = fuse(score(fold.features(first, second)), None, LOG_ODDS)
+        fused[first, second] = fuse(classifier(fold.features(first, second)), None, LOG_ODDS)
         fused[second, first] = fused[first, second]
     return fused
 
 
-def fit_product(others: Sequence[Fold]) -> Score:
+def fit_product(others: Sequence[Fold]) -> Classifier:
     """Fit the product's calibration of cosine and inliers on all pairs.
 
     Args:
@@ -203,7 +201,7 @@ def fit_product(others: Sequence[Fold]) -> Score:
     return lambda features: fitted.evidence(features[:, COSINE], features[:, INLIERS])
 
 
-def calibration_of(column: int, *, with_inliers: bool) -> Callable[[Sequence[Fold]], Score]:
+def calibration_of(column: int, *, with_inliers: bool) -> Callable[[Sequence[Fold]], Classifier]:
     """Give what fits the same kind of calibration on another similarity than the cosine.
 
     Args:
@@ -214,7 +212,7 @@ def calibration_of(column: int, *, with_inliers: bool) -> Callable[[Sequence[Fol
         What fits the classifier.
     """
 
-    def fit(others: Sequence[Fold]) -> Score:
+    def fit(others: Sequence[Fold]) -> Classifier:
         sample = join_samples(others)
         inliers = sample.features[:, INLIERS] if with_inliers else None
         fitted = fit_calibration(sample.features[:, column], inliers, sample.is_positive, weights=sample.weights)
@@ -223,7 +221,7 @@ def calibration_of(column: int, *, with_inliers: bool) -> Callable[[Sequence[Fol
     return fit
 
 
-def logistic_of(*columns: int) -> Callable[[Sequence[Fold]], Score]:
+def logistic_of(*columns: int) -> Callable[[Sequence[Fold]], Classifier]:
     """Give what fits a logistic regression to the steps of log(1 + inliers) and some other features.
 
     Args:
@@ -238,7 +236,7 @@ def logistic_of(*columns: int) -> Callable[[Sequence[Fold]], Score]:
         climbs = [np.clip(logs, low, high) - low for low, high in pairwise([*np.log1p(INLIER_STEPS), np.inf])]
         return np.column_stack([features[:, columns], *climbs])
 
-    def fit(others: Sequence[Fold]) -> Score:
+    def fit(others: Sequence[Fold]) -> Classifier:
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
@@ -252,7 +250,7 @@ def logistic_of(*columns: int) -> Callable[[Sequence[Fold]], Score]:
     return fit
 
 
-def boosting_of(*columns: int) -> Callable[[Sequence[Fold]], Score]:
+def boosting_of(*columns: int) -> Callable[[Sequence[Fold]], Classifier]:
     """Give what fits gradient-boosted trees, monotone in every feature.
 
     Args:
@@ -262,7 +260,7 @@ def boosting_of(*columns: int) -> Callable[[Sequence[Fold]], Score]:
         What fits the classifier.
     """
 
-    def fit(others: Sequence[Fold]) -> Score:
+    def fit(others: Sequence[Fold]) -> Classifier:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         sample = join_samples(others)
@@ -293,7 +291,7 @@ def join_samples(folds: Sequence[Fold]) -> Sample:
 
 RANKS = (BEST_RANK, WORST_RANK, IS_MUTUAL)
 CONTROL = "calibration"
-CLASSIFIERS: Mapping[str, tuple[str, Callable[[Sequence[Fold]], Score]]] = {
+CLASSIFIERS: Mapping[str, tuple[str, Callable[[Sequence[Fold]], Classifier]]] = {
     CONTROL: ("**calibration** of cosine and inliers (as without `similarity.scaling`)", fit_product),
     "logistic_ranks": ("logistic, and ranks", logistic_of(COSINE, *RANKS)),
     "logistic_scaled": ("logistic, and local scaling", logistic_of(COSINE, SCALED)),
@@ -311,32 +309,25 @@ CLASSIFIERS: Mapping[str, tuple[str, Callable[[Sequence[Fold]], Score]]] = {
 """By the name on the command line: the name in the table, and what fits it."""
 
 
-@dataclass(frozen=True)
-class Grouped:
-    """All ways to cut the similarities of one pool."""
+@dataclass(frozen=True, kw_only=True)
+class ScoredPool(Pool):
+    """Images whose similarities are those of a matrix.
+
+    Attributes:
+        similarities: ``(n, n)`` float32 in [-1, 1], symmetric.
+    """
 
     similarities: FloatArray
-    labels: LabelArray
-    trees: Mapping[str, MergeTree]
-    sweeps: Mapping[str, Sweep]
 
-    @property
-    def points(self) -> dict[str, OperatingPoints]:
-        """What the pool would choose for another one, by method."""
-        ranges = {
-            method: EVALUATION.threshold_range if method == "cosine" else EVALUATION.eps_range for method in JUDGED
-        }
-        return {
-            method: operating_points(sweep, *ranges[method], len(self.labels)) for method, sweep in self.sweeps.items()
-        }
+    def between(self, rows: LabelArray, columns: LabelArray) -> FloatArray:
+        """Return the similarity of each of some images with each of others."""
+        return self.similarities[np.ix_(rows, columns)]
 
-    def judge(self, cuts: Mapping[str, float]) -> "Judged":
-        """Judge the pool at cuts that were chosen elsewhere, by method."""
-        predicted = {"cosine": predicted_pairs_at_threshold(self.similarities, self.labels, cuts["cosine"])}
-        for method, tree in self.trees.items():
-            predicted[method] = predicted_pairs_of_groups(clusters_at(tree, cuts[method]), self.labels)
-        own = {method: select(sweep).f1 for method, sweep in self.sweeps.items()}
-        return Judged(own, predicted, recall_at_1(self.similarities, self.labels))
+    def of_pairs(self, pairs: LabelArray) -> FloatArray:
+        """Return the similarity of single pairs of images."""
+        first, second = pairs.T
+        alike: FloatArray = self.similarities[first, second]
+        return alike
 
 
 @dataclass(frozen=True)
@@ -348,24 +339,24 @@ class Judged:
     recall_at_1: float
 
 
-def group(fold: Fold, score: Score) -> Grouped:
-    """Group a pool's images by a classifier in every way.
+def evaluate(fold: Fold, classifier: Classifier, cuts: Mapping[str, float] | None = None) -> Score:
+    """Predict the pairs of a pool by a classifier in every way.
 
     Args:
         fold: The images.
-        score: The classifier.
+        classifier: Fitted on others.
+        cuts: Chosen elsewhere, by method.
 
     Returns:
-        Groups at all cuts.
+        What the pool is worth at its own best cuts and at the given ones.
     """
-    similarities = fused_by(fold, score)
-    trees = {
-        "dbscan": spanning_tree(similarities),
-        "average": linkage_tree(similarities, "average", EVALUATION.max_group_size),
-    }
-    sweeps = {"cosine": threshold_curve(similarities, fold.labels, ())}
-    sweeps |= {method: sweep_merges(tree, fold.labels, method) for method, tree in trees.items()}
-    return Grouped(similarities, fold.labels, trees, sweeps)
+    pool = ScoredPool(fold.pool.embeddings, similarities=fused_by(fold, classifier))
+    return score(pool, fold.pool.lesion_ids, EVALUATION, cuts)
+
+
+def _judged(found: Score, at: AtCuts) -> Judged:
+    own = {method: found.metrics[f"{method}_f1"] for method in JUDGED}
+    return Judged(own, at.predicted, at.recall_at_1)
 
 
 def main() -> None:
@@ -379,8 +370,8 @@ def main() -> None:
     fewest = min(len(set(fold.pool.lesion_ids)) for fold in folds)
     if not all(2 <= size <= fewest for size in given.lesions):
         raise SystemExit(f"--lesions {given.lesions}: from 2 to {fewest} lesions can be drawn from every fold.")
-    scores = {name: _fit_all(folds, CLASSIFIERS[name][1]) for name in dict.fromkeys([CONTROL, *given.classifiers])}
-    found = {name: _judge_folds(folds, fitted) for name, fitted in scores.items()}
+    classifiers = {name: _fit_all(folds, CLASSIFIERS[name][1]) for name in dict.fromkeys([CONTROL, *given.classifiers])}
+    found = {name: _judge_folds(folds, fitted) for name, fitted in classifiers.items()}
     print(describe_machine("numpy", "scipy", "scikit-learn"))
     _print_tables(
         "each fold alone", [fold.pool for fold in folds], {name: judged for name, (judged, _) in found.items()}
@@ -390,10 +381,10 @@ def main() -> None:
         lesion_of |= read_lesions(root / "02_intermediate/distractors.csv")
         larger = [_distractor_pool(folder, lesion_of, given.neighbours) for folder in folders]
         shares = [1 - len(fold.labels) / len(pool.image_ids) for fold, pool in zip(folds, larger, strict=True)]
-        judged = _judge_elsewhere(larger, range(len(folds)), shares, scores, points)
+        judged = _judge_elsewhere(larger, range(len(folds)), shares, classifiers, points)
         _print_tables("each fold among distractors", larger, judged)
     if given.lesions:
-        _print_small([fold.pool for fold in folds], given.lesions, scores, points)
+        _print_small([fold.pool for fold in folds], given.lesions, classifiers, points)
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 
@@ -410,16 +401,16 @@ def _arguments() -> Any:
     return parser.parse_args()
 
 
-def _fold_pool(folder: Path, lesion_of: Mapping[str, str], neighbours: int) -> Pool:
+def _fold_pool(folder: Path, lesion_of: Mapping[str, str], neighbours: int) -> Images:
     return _pool(load_embeddings(folder), folder / "shortlist.csv", lesion_of, neighbours)
 
 
-def _distractor_pool(folder: Path, lesion_of: Mapping[str, str], neighbours: int) -> Pool:
+def _distractor_pool(folder: Path, lesion_of: Mapping[str, str], neighbours: int) -> Images:
     together = join_embeddings(load_embeddings(folder), load_embeddings(folder, "distractor_embeddings"))
     return _pool(together, folder / "distractor_shortlist.csv", lesion_of, neighbours)
 
 
-def _pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str], neighbours: int) -> Pool:
+def _pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str], neighbours: int) -> Images:
     pool = read_pool(embeddings, listed, lesion_of)
     try:
         shortlist = nearest_part(pool.shortlist, pool.embeddings, neighbours)
@@ -442,7 +433,7 @@ def nearest_part(stored: Shortlist, embeddings: FloatArray, k: int) -> Shortlist
     Raises:
         LookupError: If a pair was not compared; with the remedy.
     """
-    nearest = nearest_neighbours(embeddings, k).rows
+    nearest = nearest_images(Pool(embeddings), k).rows
     pairs = np.stack([np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()], axis=1)
     wanted = np.unique(np.sort(pairs, axis=1) @ [len(embeddings), 1])
     held = stored.pairs @ [len(embeddings), 1]
@@ -455,44 +446,48 @@ def nearest_part(stored: Shortlist, embeddings: FloatArray, k: int) -> Shortlist
     return Shortlist(stored.pairs[is_wanted], stored.inliers[is_wanted])
 
 
-def _fit_all(folds: Sequence[Fold], fit: Callable[[Sequence[Fold]], Score]) -> list[Score]:
+def _fit_all(folds: Sequence[Fold], fit: Callable[[Sequence[Fold]], Classifier]) -> list[Classifier]:
     """Fit a classifier for each fold on the others."""
     return [fit([*folds[:n], *folds[n + 1 :]]) for n in range(len(folds))]
 
 
 def _judge_folds(
-    folds: Sequence[Fold], scores: Sequence[Score]
-) -> tuple[list[Judged], list[dict[str, OperatingPoints]]]:
+    folds: Sequence[Fold], classifiers: Sequence[Classifier]
+) -> tuple[list[Judged], list[Mapping[str, OperatingPoints]]]:
     """Judge each fold at the cuts of the others, and give what each would choose for other pools."""
-    grouped = [group(fold, score) for fold, score in zip(folds, scores, strict=True)]
-    points = [one.points for one in grouped]
+    found = [evaluate(fold, classifier) for fold, classifier in zip(folds, classifiers, strict=True)]
+    points = [one.points for one in found]
     carried = {method: carry_to_folds(dict(enumerate(points)), method) for method in JUDGED}
-    judged = [one.judge({method: cuts[n] for method, cuts in carried.items()}) for n, one in enumerate(grouped)]
+    judged = []
+    for n, (fold, one) in enumerate(zip(folds, found, strict=True)):
+        cuts = {method: of_folds[n] for method, of_folds in carried.items()}
+        at = score_at(one.given.vicinity.pool, fold.labels, cuts, EVALUATION.max_group_size)
+        judged.append(_judged(one, at))
     return judged, points
 
 
 def _judge_elsewhere(
-    pools: Sequence[Pool],
+    pools: Sequence[Images],
     homes: Sequence[int],
     shares: Sequence[float],
-    scores: Mapping[str, Sequence[Score]],
+    classifiers: Mapping[str, Sequence[Classifier]],
     points: Mapping[str, Sequence[Mapping[str, OperatingPoints]]],
 ) -> dict[str, list[Judged]]:
     """Judge pools that are made of one fold each, and of distractors, at the cuts that the others choose for them."""
-    judged: dict[str, list[Judged]] = {name: [] for name in scores}
+    judged: dict[str, list[Judged]] = {name: [] for name in classifiers}
     for pool, home, share in zip(pools, homes, shares, strict=True):
         fold = Fold(pool)  # one at a time: the features of all pairs take memory
-        for name, fitted in scores.items():
+        for name, fitted in classifiers.items():
             others = [*points[name][:home], *points[name][home + 1 :]]
             carried = {
                 method: carry_over([one[method] for one in others], len(fold.labels), True, share) for method in JUDGED
             }
-            found = group(fold, fitted[home]).judge({method: cut.value for method, cut in carried.items()})
-            judged[name].append(found)
+            found = evaluate(fold, fitted[home], {method: cut.value for method, cut in carried.items()})
+            judged[name].append(_judged(found, found.given))
     return judged
 
 
-def draw_part(pool: Pool, n_lesions: int, generator: np.random.Generator) -> Pool:
+def draw_part(pool: Images, n_lesions: int, generator: np.random.Generator) -> Images:
     """Draw some lesions of a pool with all of their images.
 
     Args:
@@ -508,7 +503,7 @@ def draw_part(pool: Pool, n_lesions: int, generator: np.random.Generator) -> Poo
     is_drawn = np.isin(pool.lesion_ids, drawn)
     row_of, kept = np.cumsum(is_drawn) - 1, is_drawn[pool.shortlist.pairs].all(axis=1)
     rows = np.flatnonzero(is_drawn).tolist()
-    return Pool(
+    return Images(
         [pool.image_ids[row] for row in rows],
         pool.embeddings[is_drawn],
         [pool.lesion_ids[row] for row in rows],
@@ -517,17 +512,17 @@ def draw_part(pool: Pool, n_lesions: int, generator: np.random.Generator) -> Poo
 
 
 def _print_small(
-    pools: Sequence[Pool],
+    pools: Sequence[Images],
     sizes: Sequence[int],
-    scores: Mapping[str, Sequence[Score]],
+    classifiers: Mapping[str, Sequence[Classifier]],
     points: Mapping[str, Sequence[Mapping[str, OperatingPoints]]],
 ) -> None:
     """Print the mean F1 in pools of fewer lesions, at the cuts that the other folds choose for such a pool."""
     homes = np.repeat(np.arange(len(pools)), DRAWS).tolist()
-    rows = {name: [CLASSIFIERS[name][0]] for name in scores}
+    rows = {name: [CLASSIFIERS[name][0]] for name in classifiers}
     for size in sizes:
         drawn = [draw_part(pools[home], size, np.random.default_rng([SEED, size, n])) for n, home in enumerate(homes)]
-        for name, found in _judge_elsewhere(drawn, homes, [0.0] * len(drawn), scores, points).items():
+        for name, found in _judge_elsewhere(drawn, homes, [0.0] * len(drawn), classifiers, points).items():
             f1 = (mean_f1([one.predicted[method] for one in found]) for method in JUDGED)
             rows[name].append(" / ".join(f"{value:.3f}" for value in f1))
     titles = " / ".join(METHODS[method].title.lower() for method in JUDGED)
@@ -535,7 +530,7 @@ def _print_small(
     print(markdown_table(["lesions in the pool", *map(str, sizes)], list(rows.values())))
 
 
-def _print_tables(title: str, pools: Sequence[Pool], judged: Mapping[str, Sequence[Judged]]) -> None:
+def _print_tables(title: str, pools: Sequence[Images], judged: Mapping[str, Sequence[Judged]]) -> None:
     n_images = np.mean([len(pool.image_ids) for pool in pools])
     print(f"\n{title}: {len(pools)} pools, {n_images:.0f} images each on average\n")
     titles = [METHODS[method].title for method in JUDGED]

@@ -1,13 +1,13 @@
-"""Evaluation and groups without the matrix of similarities: time, processor time and peak memory of one run each.
+"""All figures and groups of larger and larger pools: time, processor time and peak memory of one run each.
 
 ``python -m benchmarks.scale`` compares at 2,500 to 10,000 images, ``python -m benchmarks.scale 100000`` runs the large
 pool. Every job is a process of its own, so that its peak memory is its own; making the embeddings and importing is in
-none of the times. A rival that is not installed is left out.
+none of the times. A rival that is not installed is left out. The best F1 by threshold of the smallest pools is checked
+against one of all pairs sorted.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.matching import cluster_f1
-from benchmarks.timing import describe_machine, markdown_table
-from skinbit.matching.blocked import evaluate_embeddings_in_blocks
-from skinbit.matching.blocks import similarity_tiles
-from skinbit.matching.evaluation import evaluate_subset
+from benchmarks.timing import describe_machine, markdown_table, peak_resident_megabytes
 from skinbit.matching.grouping import Cut, group_images
-from skinbit.matching.large_grouping import group_large_pool
-from skinbit.matching.large_pool import large_pool
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, unit_vectors
+from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
+from skinbit.matching.pool import Pool
 from skinbit.matching.scaling import crowding
+from skinbit.matching.scoring import score
+from skinbit.matching.tiles import similarity_tiles
 from skinbit.params import EvaluationParams, ScalingParams
 
 SIZES = (2_500, 5_000, 10_000)
@@ -64,9 +62,9 @@ def make_pool(n_images: int, noise: float) -> tuple[FloatArray, LabelArray]:
     return unit_vectors(vectors), labels
 
 
-def product_in_blocks(embeddings: FloatArray, _: LabelArray) -> Figures:
+def product_in_tiles(embeddings: FloatArray, _: LabelArray) -> Figures:
     """Compare all pairs, and look at none."""
-    for _tile in similarity_tiles(embeddings):
+    for _tile in similarity_tiles(Pool(embeddings)):
         pass
     return {}
 
@@ -77,33 +75,16 @@ def surroundings(embeddings: FloatArray, _: LabelArray) -> Figures:
     return {}
 
 
-def dense_product(embeddings: FloatArray, _: LabelArray) -> Figures:
-    """Make the whole matrix."""
-    cosine_similarities(embeddings)
-    return {}
-
-
-def blocked(embeddings: FloatArray, labels: LabelArray) -> Figures:
-    """Give all figures without the matrix."""
-    found = evaluate_embeddings_in_blocks(embeddings, labels.astype(str).tolist(), EvaluationParams())
+def all_figures(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Give all figures, as a study does for a fold."""
+    found = score(Pool(embeddings), labels.astype(str).tolist(), EvaluationParams())
     return {**found.metrics, "reach": dict(found.reach), "uncertain": list(found.uncertain)}
 
 
-def grouped(embeddings: FloatArray, labels: LabelArray) -> Figures:
-    """Put images into groups, with margins and nearest images, without the matrix: what `cluster_images` does."""
-    found = group_large_pool(large_pool(embeddings), (), CUT, MAX_GROUP_SIZE)
+def groups(embeddings: FloatArray, labels: LabelArray) -> Figures:
+    """Put images into groups, with margins and nearest images: what `cluster_images` does."""
+    found = group_images(Pool(embeddings), (), CUT, MAX_GROUP_SIZE)
     return {"cosine_f1": cluster_f1(found.cluster_ids, labels)}
-
-
-def grouped_by_matrix(embeddings: FloatArray, labels: LabelArray) -> Figures:
-    """Do the same with the matrix."""
-    found = group_images(cosine_similarities(embeddings), (), CUT, MAX_GROUP_SIZE)
-    return {"cosine_f1": cluster_f1(found.cluster_ids, labels)}
-
-
-def dense(embeddings: FloatArray, labels: LabelArray) -> Figures:
-    """Give all figures from the matrix."""
-    return dict(evaluate_subset(embeddings, labels.astype(str).tolist(), EvaluationParams()).metrics)
 
 
 def sklearn_dbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
@@ -134,20 +115,17 @@ def fast_hdbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
 
 
 JOBS: dict[str, Callable[[FloatArray, LabelArray], Figures]] = {
-    "product in blocks": product_in_blocks,
+    "product in tiles": product_in_tiles,
     "surroundings": surroundings,
-    "blocked": blocked,
-    "product": dense_product,
-    "dense": dense,
-    "groups in blocks": grouped,
-    "groups from the matrix": grouped_by_matrix,
+    "all figures": all_figures,
+    "groups": groups,
     "scikit-learn DBSCAN, one eps": sklearn_dbscan,
     "SciPy average linkage, the tree": scipy_linkage,
     "fast_hdbscan, one fit": fast_hdbscan,
 }
 
-LARGE = ("product in blocks", "surroundings", "blocked", "groups in blocks")
-"""What is run where no matrix fits."""
+LARGE = ("product in tiles", "surroundings", "all figures", "groups")
+"""What is run where rivals would take too long."""
 
 
 def run_job(name: str, n_images: int, pool: str) -> Figures:
@@ -165,8 +143,7 @@ def run_job(name: str, n_images: int, pool: str) -> Figures:
     started, started_cpu = time.perf_counter(), time.process_time()
     figures = JOBS[name](embeddings, labels)
     took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - started_cpu}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {**took, **figures, "peak_megabytes": peak}
+    return {**took, **figures, "peak_megabytes": peak_resident_megabytes()}
 
 
 def compare(n_images: int, pool: str, names: tuple[str, ...]) -> list[list[str]]:
@@ -176,16 +153,24 @@ def compare(n_images: int, pool: str, names: tuple[str, ...]) -> list[list[str]]
         command = [sys.executable, "-m", "benchmarks.scale", str(n_images), "--job", name, "--pool", pool]
         found[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         print(f"{n_images} {pool} {name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
-    if "dense" in found:
-        _check_equal(found["dense"], found["blocked"])
-    product = found["product in blocks"]["processor_seconds"]
+    if n_images <= SIZES[0]:
+        _check_best_f1(found["all figures"]["cosine_f1"], *make_pool(n_images, NOISES[pool]))
+    product = found["product in tiles"]["processor_seconds"]
     return [_row(f"{n_images:,}, {pool}", name, figures, product) for name, figures in found.items()]
 
 
-def _check_equal(dense: Figures, blocked: Figures) -> None:
-    for name, value in dense.items():
-        if not name.startswith(("seconds", "processor", "peak")) and blocked[name] != value:
-            raise ValueError(f"{name} is {blocked[name]} in blocks, {value} from the matrix")
+def _check_best_f1(f1: float, embeddings: FloatArray, labels: LabelArray) -> None:
+    """Find the best F1 by threshold the plain way, of all pairs sorted."""
+    first, second = np.triu_indices(len(labels), 1)
+    wide = embeddings.astype(np.float64)
+    similarities = (wide @ wide.T)[first, second].astype(np.float32)
+    order = np.argsort(-similarities)
+    is_positive = (labels[first] == labels[second])[order]
+    is_last_of_tie = np.append(np.diff(similarities[order]) != 0, True)
+    n_predicted = np.arange(1, len(order) + 1)
+    best = (2 * np.cumsum(is_positive) / (n_predicted + is_positive.sum()))[is_last_of_tie].max()
+    if f1 != best:
+        raise ValueError(f"the best F1 by threshold is {f1}, of all pairs sorted {best}")
 
 
 def _row(pool: str, name: str, figures: Figures, product: float) -> list[str]:
@@ -198,7 +183,7 @@ def _row(pool: str, name: str, figures: Figures, product: float) -> list[str]:
 def main() -> None:
     """Print the table; with a job, that job's figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", type=int, nargs="?", help="size of a pool for which no matrix fits")
+    parser.add_argument("images", type=int, nargs="?", help="size of a pool that is measured without rivals")
     parser.add_argument("--job", choices=JOBS, help="run this one alone, in this process")
     parser.add_argument("--pool", choices=NOISES, default="clear")
     given = parser.parse_args()

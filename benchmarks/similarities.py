@@ -11,22 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions
+from benchmarks.stored import Images, fold_folders, load_embeddings, read_keypoints, read_lesions
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.calibration import Calibration
-from skinbit.matching.clustering import sweep_merges
-from skinbit.matching.evaluation import ALWAYS, Evaluation, evaluate_similarities
 from skinbit.matching.geometry import shortlist_by_keypoints
-from skinbit.matching.judging import f1_intervals, judge_at, resample_f1
+from skinbit.matching.judging import f1_intervals, resample_f1, transfer_figures
 from skinbit.matching.keypoints import KeypointTable
-from skinbit.matching.linkage import linkage_tree
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import carry_over, carry_to_folds
-from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels
-from skinbit.matching.pools import OWN, SweepOf, carried_cuts, pool_curve, summarise_pools, threshold_curve
-from skinbit.matching.selection import Sweep, choice_at
-from skinbit.matching.similarity import NO_SHORTLIST, calibrate, pool_similarities
+from skinbit.matching.operating_points import OperatingPoints, carry_over, carry_to_folds
+from skinbit.matching.pairs import lesion_labels
+from skinbit.matching.pool import Pool
+from skinbit.matching.pools import FOLLOWED, OWN, carried_cuts, draw_pools, follow_pools, summarise_pools
+from skinbit.matching.scoring import AtCuts, Score, score, score_at
+from skinbit.matching.search import Vicinity
+from skinbit.matching.similarity import NO_SHORTLIST, calibrate
 from skinbit.matching.whitening import fit_whitening
 from skinbit.params import EvaluationParams, GeometryParams, RerankingParams, SimilarityParams
 
@@ -53,7 +52,7 @@ def main() -> None:
     trained = _folds(root, given.trained, lesion_of, keypoints)
     baseline = _folds(root, given.baseline, lesion_of, keypoints)
     whitened = _whitened(baseline, keypoints)
-    rows: list[tuple[str, dict[int, Pool], SimilarityParams]] = [
+    rows: list[tuple[str, dict[int, Images], SimilarityParams]] = [
         (f"{given.trained}: cosine", trained, COSINE),
         ("re-ranked", trained, RERANKED),
         ("calibrated", trained, CALIBRATED),
@@ -66,7 +65,7 @@ def main() -> None:
     ]
     print(describe_machine("numpy", "scipy", "scikit-learn", "opencv-python-headless"))
     print(markdown_table(["F1, own cut / other folds' cut [95 %]", *METHODS], [_row(*row) for row in rows]))
-    final = pool_of([load_embeddings(root / "07_model_output" / given.trained / "final")], lesion_of, keypoints)
+    final = join_parts([load_embeddings(root / "07_model_output" / given.trained / "final")], lesion_of, keypoints)
     whole = _whole(root, given.baseline, lesion_of, keypoints)
     print(
         markdown_table(
@@ -87,21 +86,21 @@ def main() -> None:
     print(f"{time.perf_counter() - started:.0f} s")
 
 
-def _folds(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> dict[int, Pool]:
+def _folds(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> dict[int, Images]:
     folders = fold_folders(root, experiment)
-    return {n: pool_of([load_embeddings(folder)], lesion_of, keypoints) for n, folder in enumerate(folders)}
+    return {n: join_parts([load_embeddings(folder)], lesion_of, keypoints) for n, folder in enumerate(folders)}
 
 
-def _whole(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Pool:
-    return pool_of([load_embeddings(folder) for folder in fold_folders(root, experiment)], lesion_of, keypoints)
+def _whole(root: Path, experiment: str, lesion_of: Mapping[str, str], keypoints: KeypointTable) -> Images:
+    return join_parts([load_embeddings(folder) for folder in fold_folders(root, experiment)], lesion_of, keypoints)
 
 
-def pool_of(
+def join_parts(
     parts: list[Embeddings],
     lesion_of: Mapping[str, str],
     keypoints: KeypointTable,
     geometry: GeometryParams = GEOMETRY,
-) -> Pool:
+) -> Images:
     """Put parts of a pool together and compare each image with its nearest by their keypoints.
 
     Args:
@@ -115,11 +114,11 @@ def pool_of(
     """
     image_ids = [image_id for part in parts for image_id in part.image_ids]
     embeddings = np.concatenate([part.values for part in parts])
-    shortlist = shortlist_by_keypoints(embeddings, keypoints.select(image_ids), geometry, THREADS)
-    return Pool(image_ids, embeddings, [lesion_of[image_id] for image_id in image_ids], shortlist)
+    shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints.select(image_ids), geometry, THREADS)
+    return Images(image_ids, embeddings, [lesion_of[image_id] for image_id in image_ids], shortlist)
 
 
-def _whitened(folds: Mapping[int, Pool], keypoints: KeypointTable) -> dict[int, Pool]:
+def _whitened(folds: Mapping[int, Images], keypoints: KeypointTable) -> dict[int, Images]:
     """Whiten each fold by what differs within lesions of the others; all folds must have embeddings of one model."""
     whitened = {}
     for fold, pool in folds.items():
@@ -127,18 +126,12 @@ def _whitened(folds: Mapping[int, Pool], keypoints: KeypointTable) -> dict[int, 
         labels = lesion_labels([lesion for other in others for lesion in other.lesion_ids])
         fitted = fit_whitening(np.concatenate([other.embeddings for other in others]), labels, kind="learned")
         embeddings = fitted.apply(pool.embeddings)
-        shortlist = shortlist_by_keypoints(embeddings, keypoints.select(pool.image_ids), GEOMETRY, THREADS)
-        whitened[fold] = Pool(pool.image_ids, embeddings, pool.lesion_ids, shortlist)
+        shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints.select(pool.image_ids), GEOMETRY, THREADS)
+        whitened[fold] = Images(pool.image_ids, embeddings, pool.lesion_ids, shortlist)
     return whitened
 
 
-def _similarities(pool: Pool, params: SimilarityParams, calibration: Calibration | None) -> FloatArray:
-    return pool_similarities(
-        pool.embeddings, params, pool.shortlist if params.verification else NO_SHORTLIST, calibration
-    )
-
-
-def calibrations_by_others(folds: Mapping[int, Pool], params: SimilarityParams) -> dict[int, Calibration | None]:
+def calibrations_by_others(folds: Mapping[int, Images], params: SimilarityParams) -> dict[int, Calibration | None]:
     """Calibrate every fold by the pairs of the others; with none where the similarity is not calibrated."""
     if not params.is_calibrated:
         return dict.fromkeys(folds)
@@ -160,7 +153,7 @@ class Judged:
         return f"{self.carried[method]:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def judge_folds(folds: Mapping[int, Pool], params: SimilarityParams) -> Judged:
+def judge_folds(folds: Mapping[int, Images], params: SimilarityParams) -> Judged:
     """Judge every fold at cuts, and by a calibration, that the others choose.
 
     Args:
@@ -171,109 +164,94 @@ def judge_folds(folds: Mapping[int, Pool], params: SimilarityParams) -> Judged:
         The figures.
     """
     calibrations = calibrations_by_others(folds, params)
-    similarities = {fold: _similarities(pool, params, calibrations[fold]) for fold, pool in folds.items()}
-    found = {
-        fold: evaluate_similarities(similarities[fold], pool.lesion_ids, EVALUATION) for fold, pool in folds.items()
-    }
+    found = {fold: _score(pool, params, calibrations[fold]) for fold, pool in folds.items()}
     points = {fold: one.points for fold, one in found.items()}
     cuts = {method: carry_to_folds(points, method) for method in CUTS}
     judged = [
-        judge_at(
-            similarities[fold],
-            pool.lesion_ids,
-            {method: cuts[method][fold] for method in CUTS},
-            EVALUATION.max_group_size,
-        ).predicted
-        for fold, pool in folds.items()
+        _at_cuts(found[fold], pool, {method: cuts[method][fold] for method in CUTS}) for fold, pool in folds.items()
     ]
-    carried = {
-        method: [
-            choice_at(one.sweeps[method], cuts[method][fold] if method in cuts else ALWAYS).f1
-            for fold, one in found.items()
-        ]
-        for method in METHODS
-    }
+    carried = [transfer_figures(one) for one in judged]
     return Judged(
         own={method: _mean(one.metrics[f"{method}_f1"] for one in found.values()) for method in METHODS},
-        carried={method: _mean(f1) for method, f1 in carried.items()},
-        intervals=f1_intervals(resample_f1(judged, EVALUATION.resamples, SEED)),
+        carried={method: _mean(one[f"{method}_f1_transfer"] for one in carried) for method in METHODS},
+        intervals=f1_intervals(resample_f1([one.predicted for one in judged], EVALUATION.resamples, SEED)),
         recall_at_1=_mean(one.metrics["recall_at_1"] for one in found.values()),
     )
+
+
+def _score(pool: Images, params: SimilarityParams, calibration: Calibration | None) -> Score:
+    return score(pool.with_similarities(params, calibration), pool.lesion_ids, EVALUATION)
+
+
+def _at_cuts(found: Score, pool: Images, cuts: Mapping[str, float]) -> AtCuts:
+    """Tell what a pool that has been scored is worth at cuts that were chosen elsewhere."""
+    return score_at(found.given.vicinity.pool, lesion_labels(pool.lesion_ids), cuts, EVALUATION.max_group_size)
 
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _row(name: str, folds: Mapping[int, Pool], params: SimilarityParams) -> list[str]:
+def _row(name: str, folds: Mapping[int, Images], params: SimilarityParams) -> list[str]:
     judged = judge_folds(folds, params)
     return [name, *(f"{judged.own[method]:.3f} / {judged.cell(method)}" for method in METHODS)]
 
 
-def _parts(whole: Pool, seed: int, n_parts: int = 5) -> list[Pool]:
+def _parts(whole: Images, seed: int, n_parts: int = 5) -> list[Images]:
     """Deal a pool's lesions into small pools."""
     lesions = np.array(whole.lesion_ids)
     names = np.unique(lesions)
     dealt = dict(zip(names, np.random.default_rng(seed).permutation(np.arange(len(names)) % n_parts), strict=True))
     part_of = np.array([dealt[lesion] for lesion in lesions])
     return [
-        Pool([], whole.embeddings[part_of == part], lesions[part_of == part].tolist(), NO_SHORTLIST)
+        Images([], whole.embeddings[part_of == part], lesions[part_of == part].tolist(), NO_SHORTLIST)
         for part in range(n_parts)
     ]
 
 
-def _carried_rows(name: str, cases: list[tuple[list[Pool], Pool]], params: SimilarityParams) -> list[list[str]]:
+def _carried_rows(name: str, cases: list[tuple[list[Images], Images]], params: SimilarityParams) -> list[list[str]]:
     """Carry cuts from small pools to a large one, with and without regard to its size; mean over the cases."""
     f1: dict[str, list[tuple[float, float, float]]] = {method: [] for method in CUTS}
     for small, large in cases:
-        parts = [_evaluate(pool, params) for pool in small]
-        whole = _evaluate(large, params)
+        points = [_score(pool, params, None).points for pool in small]
+        whole = _score(large, params, None)
+        corrected, plain = (
+            transfer_figures(_at_cuts(whole, large, _carried(points, len(large.lesion_ids), is_corrected)))
+            for is_corrected in (True, False)
+        )
         for method, found in f1.items():
-            cuts = [
-                carry_over([part.points[method] for part in parts], len(large.lesion_ids), is_corrected).value
-                for is_corrected in (True, False)
-            ]
-            corrected, plain = (choice_at(whole.sweeps[method], cut).f1 for cut in cuts)
-            found.append((whole.metrics[f"{method}_f1"], corrected, plain))
+            transfer = f"{method}_f1_transfer"
+            found.append((whole.metrics[f"{method}_f1"], corrected[transfer], plain[transfer]))
     rows = []
     for method, found in f1.items():
-        own, corrected, plain = np.mean(found, axis=0)
-        figures = [f"{value:.3f}" for value in (own, corrected, plain)]
-        rows.append([f"{name}: {method}", *figures, f"{(corrected - plain) / (own - plain):.0%}"])
+        of_own, of_corrected, of_plain = np.mean(found, axis=0)
+        figures = [f"{value:.3f}" for value in (of_own, of_corrected, of_plain)]
+        rows.append([f"{name}: {method}", *figures, f"{(of_corrected - of_plain) / (of_own - of_plain):.0%}"])
     return rows
 
 
-def _evaluate(pool: Pool, params: SimilarityParams) -> Evaluation:
-    return evaluate_similarities(_similarities(pool, params, None), pool.lesion_ids, EVALUATION)
+def _carried(subsets: Sequence[Mapping[str, OperatingPoints]], n_images: int, is_corrected: bool) -> dict[str, float]:
+    """Return, by method, the cut of small pools carried over to one of so many images."""
+    return {method: carry_over([points[method] for points in subsets], n_images, is_corrected).value for method in CUTS}
 
 
-def _size_rows(whole: Pool, folds: Mapping[int, Pool]) -> list[list[str]]:
+def _size_rows(whole: Images, folds: Mapping[int, Images]) -> list[list[str]]:
     """Tell how F1 falls as the pool grows: at its own best cut, and at those that the folds choose."""
     rows = []
-    curves: dict[str, SweepOf] = {"cosine": threshold_curve, "average": _average_curve}
+    labels = lesion_labels(whole.lesion_ids)
+    pools = draw_pools(labels, POOL_SIZES, 10, SEED)
     for name, params in (("cosine", COSINE), ("verified", VERIFIED)):
         calibration = calibrate([pool.labelled() for pool in folds.values()], params) if params.is_calibrated else None
-        similarities = _similarities(whole, params, calibration)
-        points = [
-            evaluate_similarities(_similarities(pool, params, calibration), pool.lesion_ids, EVALUATION).points
-            for pool in folds.values()
-        ]
-        for method, curve in curves.items():
-            cuts = carried_cuts([fold[method] for fold in points])
-            pools = pool_curve(similarities, lesion_labels(whole.lesion_ids), curve, cuts, POOL_SIZES, 10, SEED)
-            f1 = summarise_pools(pools).pivot(index="rule", columns="size", values="f1")
+        points = [_score(pool, params, calibration).points for pool in folds.values()]
+        rules = {method: carried_cuts([fold[method] for fold in points]) for method in FOLLOWED}
+        vicinity = Vicinity(whole.with_similarities(params, calibration))
+        found = summarise_pools(follow_pools(vicinity, labels, rules, pools, EVALUATION.max_group_size))
+        f1 = found.set_index(["method", "rule", "size"])["f1"]
+        for method, cuts in rules.items():
             for rule in (OWN, *cuts):
-                rows.append(
-                    [
-                        f"{name}, {METHODS[method].title.lower()}, {rule}",
-                        *(f"{f1.loc[rule, size]:.3f}" for size in POOL_SIZES),
-                    ]
-                )
+                title = f"{name}, {METHODS[method].title.lower()}, {rule}"
+                rows.append([title, *(f"{f1[method, rule, size]:.3f}" for size in POOL_SIZES)])
     return rows
-
-
-def _average_curve(similarities: FloatArray, labels: LabelArray, _: Sequence[float]) -> Sweep:
-    return sweep_merges(linkage_tree(similarities, "average", EVALUATION.max_group_size), labels, "average")
 
 
 if __name__ == "__main__":

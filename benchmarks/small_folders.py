@@ -15,17 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.similarities import calibrations_by_others, pool_of
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_keypoints, read_lesions, read_pool
+from benchmarks.similarities import calibrations_by_others, join_parts
+from benchmarks.stored import Images, fold_folders, load_embeddings, read_keypoints, read_lesions, read_pool
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.matching.calibration import Calibration
-from skinbit.matching.evaluation import evaluate_similarities
 from skinbit.matching.grouping import Cut, group_images
 from skinbit.matching.keypoints import join_tables
 from skinbit.matching.operating_points import OperatingPoints, carry_over
 from skinbit.matching.pairs import LabelArray, lesion_labels
-from skinbit.matching.similarity import pool_similarities
+from skinbit.matching.scoring import score
 from skinbit.matching.uncertainty import predicted_pairs_of_groups
 from skinbit.params import EvaluationParams, ScalingParams, SimilarityParams
 
@@ -108,7 +107,7 @@ def _rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embedd
     return Embeddings(image_ids, embeddings.values[np.asarray(rows, dtype=np.int64)], embeddings.description)
 
 
-def count_pairs(pool: Pool, matcher: Matcher, single_share: float) -> Counts:
+def count_pairs(pool: Images, matcher: Matcher, single_share: float) -> Counts:
     """Group the photographs of a folder and count their pairs.
 
     Args:
@@ -119,14 +118,14 @@ def count_pairs(pool: Pool, matcher: Matcher, single_share: float) -> Counts:
     Returns:
         Pairs in one group, right and wrong, and pairs that there are.
     """
-    similarities = pool_similarities(pool.embeddings, matcher.params, pool.shortlist, matcher.calibration)
     cut = carry_over(matcher.points, len(pool.image_ids), is_corrected=True, single_share=single_share).value
-    groups = group_images(similarities, (), Cut(METHOD, cut, 1 - cut, 1 - cut), EVALUATION.max_group_size).cluster_ids
-    pairs = predicted_pairs_of_groups(groups, lesion_labels(pool.lesion_ids))
+    compared = pool.with_similarities(matcher.params, matcher.calibration)
+    found = group_images(compared, (), Cut(METHOD, cut, 1 - cut, 1 - cut), EVALUATION.max_group_size)
+    pairs = predicted_pairs_of_groups(found.cluster_ids, lesion_labels(pool.lesion_ids))
     return Counts(int(pairs.true_pairs.sum()), int(pairs.positive_pairs.sum()), int(pairs.false_count.sum()))
 
 
-def learn(pools: Sequence[Pool], params: SimilarityParams) -> list[Matcher]:
+def learn(pools: Sequence[Images], params: SimilarityParams) -> list[Matcher]:
     """Learn from every fold's other folds.
 
     Args:
@@ -138,9 +137,7 @@ def learn(pools: Sequence[Pool], params: SimilarityParams) -> list[Matcher]:
     """
     calibrations = calibrations_by_others(dict(enumerate(pools)), params)
     points = [
-        evaluate_similarities(
-            pool_similarities(pool.embeddings, params, pool.shortlist, calibrations[n]), pool.lesion_ids, EVALUATION
-        ).points[METHOD]
+        score(pool.with_similarities(params, calibrations[n]), pool.lesion_ids, EVALUATION).points[METHOD]
         for n, pool in enumerate(pools)
     ]
     return [Matcher(params, calibrations[n], [*points[:n], *points[n + 1 :]]) for n in range(len(pools))]
@@ -168,7 +165,7 @@ def main() -> None:
     rows = []
     for shape in shapes:
         drawn = [draw_folder(sources[n % len(sources)], lesion_of, shape, SEED + n) for n in range(DRAWS)]
-        compared = [pool_of([embeddings], lesion_of, keypoints) for embeddings in drawn]
+        compared = [join_parts([embeddings], lesion_of, keypoints) for embeddings in drawn]
         row = [str(number) for number in shape]
         share = min(MOST_ALONE, 1 - 2 * shape[1] / shape[0])
         for similarity, is_share_told in KINDS.values():

@@ -11,15 +11,18 @@ from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.datasets.stock import JSONDataset
 from skinbit.embedding.tables import Embeddings
+from skinbit.matching.calibration import Calibration
 from skinbit.matching.keypoints import KeypointTable
 from skinbit.matching.pairs import FloatArray, lesion_labels
-from skinbit.matching.similarity import LabelledPool, Shortlist, read_shortlist
+from skinbit.matching.pool import Pool
+from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, Shortlist, pool_of, read_shortlist
+from skinbit.params import SimilarityParams
 
 _TEXT = {"image_id": str, "lesion_id": str, "image_a": str, "image_b": str}
 
 
 @dataclass(frozen=True)
-class Pool:
+class Images:
     """The images of one fold, or of several.
 
     Attributes:
@@ -37,6 +40,19 @@ class Pool:
     def labelled(self) -> LabelledPool:
         """Give it as a calibration takes it."""
         return LabelledPool(self.embeddings, lesion_labels(self.lesion_ids), self.shortlist)
+
+    def with_similarities(self, params: SimilarityParams, calibration: Calibration | None) -> Pool:
+        """Return the images with what makes similarities of them.
+
+        Args:
+            params: What the similarity is.
+            calibration: Fitted on pairs of other lesions; None where it is not calibrated.
+
+        Returns:
+            The pool.
+        """
+        compared = self.shortlist if params.verification else NO_SHORTLIST
+        return pool_of(self.embeddings, params, compared, calibration)
 
 
 def required(path: Path, remedy: str) -> Path:
@@ -81,7 +97,7 @@ def fold_folders(root: Path, experiment: str, at_least: int = 2) -> list[Path]:
     return in_order
 
 
-def read_pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str]) -> Pool:
+def read_pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str]) -> Images:
     """Put together what a study has stored of a pool.
 
     Args:
@@ -99,7 +115,7 @@ def read_pool(embeddings: Embeddings, listed: Path, lesion_of: Mapping[str, str]
     table = read_table(required(listed, remedy))
     image_ids = list(embeddings.image_ids)
     shortlist = read_shortlist(table, image_ids)
-    return Pool(image_ids, embeddings.values, [lesion_of[image_id] for image_id in image_ids], shortlist)
+    return Images(image_ids, embeddings.values, [lesion_of[image_id] for image_id in image_ids], shortlist)
 
 
 def read_keypoints(root: Path, name: str = "keypoints") -> KeypointTable:

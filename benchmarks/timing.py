@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping
@@ -39,6 +40,14 @@ def peak_megabytes(call: Call) -> float:
         return tracemalloc.get_traced_memory()[1] / 1e6
     finally:
         tracemalloc.stop()
+
+
+def peak_resident_megabytes() -> float:
+    """Return the largest resident set of this process so far; ru_maxrss would count that of its parent, too."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return (peaks[0] if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e3
 
 
 def describe_machine(*packages: str) -> str:

@@ -46,7 +46,7 @@ from skinbit.params import (
     TripletParams,
     ViewParams,
 )
-from skinbit.training.experiment import Recipe, Roles, train_head
+from skinbit.training.experiment import HeadTask, Recipe, Roles, train
 from skinbit.training.fit import Subset, Training, fit, take_step
 from skinbit.training.images import DecodedPhotographs, TrainingImages
 from skinbit.training.losses import make_loss
@@ -171,7 +171,7 @@ def cached_study(folder: ImageFolder, table: pd.DataFrame, path: Path, compute: 
     for name, loss in LOSSES.items():
         for fold in range(N_FOLDS):
             recipe = Recipe(name, FROZEN, name, loss, HEAD, AugmentationParams(), compute, SEED, 1e9)
-            train_head(recipe, tables[0], tables[1], roles(table, fold), NoStore())
+            train(HeadTask(*tables), roles(table, fold), recipe, NoStore())
     seconds["15 trainings of 60 epochs"] = time.perf_counter() - before
     return seconds
 

@@ -22,8 +22,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmarks.similarities import COSINE, VERIFIED, judge_folds, pool_of
-from benchmarks.stored import Pool, read_keypoints, read_table, required
+from benchmarks.similarities import COSINE, VERIFIED, join_parts, judge_folds
+from benchmarks.stored import Images, read_keypoints, read_table, required
 from benchmarks.timing import describe_machine, markdown_table
 from benchmarks.training import NoStore
 from skinbit.data.images import find_images
@@ -218,14 +218,14 @@ def main() -> None:
         started = time.process_time()
         embedded = [kept_embeddings(material, TRIALS[name], fold, given.out / name) for fold in range(N_FOLDS)]
         minutes = (time.process_time() - started) / 60
-        folds = {fold: pool_of([one], lesion_of, keypoints) for fold, one in enumerate(embedded)}
+        folds = {fold: join_parts([one], lesion_of, keypoints) for fold, one in enumerate(embedded)}
         rows.append(table_row(TRIALS[name].title, folds, minutes))
         print(markdown_table(HEADER, rows[-1:]), flush=True)
     print(describe_machine("torch", "pytorch-metric-learning", "numpy"))
     print(markdown_table(HEADER, rows))
 
 
-def table_row(title: str, folds: dict[int, Pool], minutes: float) -> list[str]:
+def table_row(title: str, folds: dict[int, Images], minutes: float) -> list[str]:
     """Give F1 at the other folds' cut with its interval, and recall@1, of cosines and of verified pairs."""
     cells = []
     for params in (COSINE, VERIFIED):

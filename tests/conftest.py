@@ -1,10 +1,14 @@
-"""What every test relies on: no network, no window, one thread, the same examples on every run."""
+"""What every test relies on: no network, no window, one thread, the same examples on every run, and Ctrl-C."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks and tables are fastest on one thread
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background of a shell: processes would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings
 

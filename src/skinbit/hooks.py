@@ -29,8 +29,8 @@ _SHOWN = 3
 _CLUSTERS, _CLUSTER_FOLDER = "cluster_images", "clusters"
 """A box of the graph, and the folder that everything it writes is in; it reads models of any study, stale or not."""
 
-_MEMORY = "params:memory"
-"""The parameters on which no result depends."""
+_MEMORY, _TILES = "memory", "tile_megabytes"
+"""A block of parameters, and the one among them on which no result depends."""
 
 _BEST = 5
 """So many experiments are shown at the end of a run."""
@@ -150,13 +150,14 @@ def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
     if not is_parameter(name):
         return catalog.fingerprint(name)
     value = active_parameters().model_dump(mode="json")
+    del value[_MEMORY][_TILES]
     keys = name.split(":")[1].split(".") if ":" in name else []
     return hash_value(reduce(getitem, keys, value))
 
 
 def _counts(catalog: StudyCatalog, name: str) -> bool:
     """Tell whether results depend on an input: a dataset that only makes a run faster says so."""
-    return name != _MEMORY and bool(getattr(catalog.get(name), "affects_results", True))
+    return name != f"params:{_MEMORY}.{_TILES}" and bool(getattr(catalog.get(name), "affects_results", True))
 
 
 def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:

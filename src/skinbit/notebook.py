@@ -10,7 +10,8 @@ from kedro.utils import find_kedro_project
 
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray
-from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
+from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.similarity import pool_of, read_calibration, read_shortlist
 from skinbit.params import Parameters, SimilarityParams
 
 if TYPE_CHECKING:
@@ -36,15 +37,15 @@ class Study:
         """Give the name of the experiment that leads the leaderboard."""
         return str(self.catalog.load("leaderboard")["experiment"].iloc[0])
 
-    def similarities(self, experiment: str, part: str) -> FloatArray:
-        """Give the similarities that the figures of an experiment rest on, keypoints and surroundings included.
+    def pool(self, experiment: str, part: str) -> Pool:
+        """Return images with the similarities that the figures of an experiment rest on.
 
         Args:
             experiment: Its name.
             part: ``final``: of the test images; ``fold_0``, …: of the images of a fold.
 
         Returns:
-            ``(n, n)`` float32 in [-1, 1], in the order of the part's embeddings.
+            The images in the order of the part's embeddings; their similarities include keypoints and surroundings.
         """
         made_with = self.catalog.load(f"{experiment}.resolved_config")  # the environment may say something else by now
         params = SimilarityParams.model_validate(made_with["similarity"])
@@ -54,7 +55,19 @@ class Study:
         if params.is_calibrated:
             subset = "all" if part == "final" else part.removeprefix("fold_")
             fitted = read_calibration(self.catalog.load(f"{experiment}.calibration")[subset])
-        return pool_similarities(embeddings.values, params, read_shortlist(listed, embeddings.image_ids), fitted)
+        return pool_of(embeddings.values, params, read_shortlist(listed, embeddings.image_ids), fitted)
+
+    def similarities(self, experiment: str, part: str) -> FloatArray:
+        """Return the similarities of all pairs of images of :meth:`pool`.
+
+        Args:
+            experiment: Its name.
+            part: ``final``: of the test images; ``fold_0``, …: of the images of a fold.
+
+        Returns:
+            ``(n, n)`` float32 in [-1, 1], in the order of the part's embeddings.
+        """
+        return similarity_matrix(self.pool(experiment, part))
 
 
 def open_study(environment: str | None = None) -> Study:

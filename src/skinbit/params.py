@@ -149,12 +149,18 @@ class ComputeParams(Block):
 
 
 class MemoryParams(Block):
-    """How much is held at once; changes the speed, never a figure."""
+    """How many pairs of images are held at once, whatever looks at all of them."""
 
-    max_matrix_images: int = Field(
-        default=15_000,
-        ge=1,
-        description="up to so many, the similarities of all pairs stand in one matrix (4 bytes each); beyond, in tiles",
+    tile_megabytes: float = Field(
+        default=64.0,
+        ge=0.001,
+        le=65536,
+        description="for similarities, which are computed tile by tile; changes speed only",
+    )
+    max_pairs: int = Field(
+        default=30_000_000,
+        ge=2,
+        description="near pairs that are held; where certainty about a cut takes more, a warning says so",
     )
 
 

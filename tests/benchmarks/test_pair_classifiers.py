@@ -20,14 +20,15 @@ from benchmarks.pair_classifiers import (
     nearest_part,
     neighbour_ranks,
 )
-from benchmarks.stored import Pool, read_lesions
+from benchmarks.stored import Images, read_lesions
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.embedding.tables import Embeddings
-from skinbit.matching.judging import judge_at
 from skinbit.matching.operating_points import carry_to_folds
 from skinbit.matching.pairs import lesion_labels, unit_vectors
+from skinbit.matching.pool import similarity_matrix
 from skinbit.matching.scaling import crowding
-from skinbit.matching.similarity import calibrate, pool_similarities, shortlist_table
+from skinbit.matching.scoring import score_at
+from skinbit.matching.similarity import calibrate, shortlist_table
 from skinbit.matching.uncertainty import mean_f1
 from skinbit.params import ScalingParams, SimilarityParams
 
@@ -57,7 +58,7 @@ def fold(seed=0, n_lesions=24, n_single=0, k=4):
     inliers = generator.poisson(np.where(same, generator.choice([4, 30], len(pairs)), 3))
     image_ids = [f"{seed}{row:03}" for row in range(len(lesions))]
     names = [f"{seed}_{lesion:03}" for lesion in lesions]
-    return Fold(Pool(image_ids, embeddings, names, pair_classifiers.Shortlist(pairs, inliers)))
+    return Fold(Images(image_ids, embeddings, names, pair_classifiers.Shortlist(pairs, inliers)))
 
 
 def nearest_pairs(embeddings, k):
@@ -137,7 +138,7 @@ def test_a_sample_stands_for_all_pairs_and_holds_all_that_count(monkeypatch):
 def test_the_control_makes_the_similarities_of_the_product():
     images, others = fold(), [fold(seed) for seed in (1, 2)]
     fitted = calibrate([one.pool.labelled() for one in others], VERIFIED)
-    expected = pool_similarities(images.pool.embeddings, VERIFIED, images.pool.shortlist, fitted)
+    expected = similarity_matrix(images.pool.with_similarities(VERIFIED, fitted))
     found = fused_by(images, CLASSIFIERS[CONTROL][1](others))
     np.testing.assert_array_equal(found, expected)
 
@@ -268,9 +269,8 @@ def test_folds_are_judged_as_the_product_judges_them():
     cuts = {method: carry_to_folds(dict(enumerate(points)), method) for method in pair_classifiers.JUDGED}
     for n, images in enumerate(folds):
         fitted = calibrate([other.pool.labelled() for m, other in enumerate(folds) if m != n], VERIFIED)
-        similarities = pool_similarities(images.pool.embeddings, VERIFIED, images.pool.shortlist, fitted)
-        chosen = {method: of[n] for method, of in cuts.items()} | {"complete": float("nan")}
-        expected = judge_at(similarities, images.pool.lesion_ids, chosen, 4).predicted
+        chosen = {method: of[n] for method, of in cuts.items()}
+        expected = score_at(images.pool.with_similarities(VERIFIED, fitted), images.labels, chosen, 4).predicted
         for method in pair_classifiers.JUDGED:
             assert mean_f1([judged[n].predicted[method]]) == mean_f1([expected[method]])
     assert (lesion_labels(folds[0].pool.lesion_ids) == folds[0].labels).all()

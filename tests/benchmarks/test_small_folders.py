@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import small_folders
 from benchmarks.small_folders import SIMILARITIES, Matcher, Source, count_pairs, draw_folder, learn
-from benchmarks.stored import Pool, fold_folders, load_embeddings, read_lesions, read_pool
+from benchmarks.stored import Images, fold_folders, load_embeddings, read_lesions, read_pool
 from skinbit.matching.similarity import NO_SHORTLIST
 
 
@@ -43,11 +43,10 @@ def test_pairs_of_a_folder_are_those_of_plain_loops(monkeypatch):
     groups, lesions = [0, 0, 0, 1, 1, 2], list("aabbcc")
     joined = [pair for pair in combinations(range(6), 2) if groups[pair[0]] == groups[pair[1]]]
     right = sum(lesions[a] == lesions[b] for a, b in joined)
-    monkeypatch.setattr(small_folders, "pool_similarities", lambda *_: np.eye(6))
     monkeypatch.setattr(small_folders, "carry_over", lambda *_, **__: type("Cut", (), {"value": 0.5}))
     monkeypatch.setattr(small_folders, "group_images", lambda *_: type("Groups", (), {"cluster_ids": np.array(groups)}))
     counts = count_pairs(
-        Pool(lesions, np.eye(6), lesions, NO_SHORTLIST), Matcher(SIMILARITIES["scaled"], None, []), 0.5
+        Images(lesions, np.eye(6), lesions, NO_SHORTLIST), Matcher(SIMILARITIES["unscaled"], None, []), 0.5
     )
     assert (counts.found, counts.positive, counts.wrong) == (right, 3, len(joined) - right)
 

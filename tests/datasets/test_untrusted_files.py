@@ -182,11 +182,11 @@ class TestDocuments:
 
 class TestTables:
     @pytest.fixture
-    def catalog(self, tmp_path):
+    def catalog(self, tmp_path, monkeypatch):
         """The project's catalog, its files below a folder of the test."""
+        monkeypatch.chdir(tmp_path)  # paths of the catalog start at the project
         conf = Path(__file__).parents[2] / "conf"
         loader = OmegaConfigLoader(str(conf), env="demo", base_env="base", **_without_envs(CONFIG_LOADER_ARGS))
-        loader["globals"]["root"] = tmp_path.as_posix()
         return DataCatalog.from_config(loader["catalog"])
 
     @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ EXECUTED = {
     "uv run python -c \"import timm; print(*timm.list_models('convnext_tiny*', pretrained=True), sep='\\n')\"": (
         "convnext_tiny.fb_in22k_ft_in1k"
     ),
-    "grep -rlw mutual src/skinbit --include=*.py": "src/skinbit/matching/evaluation.py",
+    "grep -rlw mutual src/skinbit --include=*.py": "src/skinbit/matching/scoring.py",
 }
 """Commands that are run as they stand, each with a file that it must make or a line that it must print."""
 

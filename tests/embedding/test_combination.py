@@ -16,7 +16,8 @@ from skinbit.embedding.checkpoints import Checkpoint, rebuild_model
 from skinbit.embedding.combination import combine_checkpoints, combine_embeddings, combine_vectors, members_of
 from skinbit.embedding.tables import Embeddings
 from skinbit.errors import InputError
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
 from skinbit.matching.similarity import write_matching
 from skinbit.params import (
     MAX_MEMBERS,
@@ -46,7 +47,7 @@ def members(draw):
 class TestVectors:
     @given(members(), st.lists(st.floats(0.001, 1000), min_size=3, max_size=3))
     def test_cosines_are_the_weighted_mean_of_the_members_cosines(self, vectors, shares):
-        combined = cosine_similarities(combine_vectors(vectors, shares))
+        combined = similarity_matrix(Pool(combine_vectors(vectors, shares)))
         for a in range(len(combined)):
             for b in range(len(combined)):
                 cosines = [sum(float(x) * float(y) for x, y in zip(each[a], each[b], strict=True)) for each in vectors]

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from skinbit.data.audit import Finding
 from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join, without_copies
 from skinbit.matching.keypoints import NO_KEYPOINTS, Keypoints, tabulate_keypoints
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
 from skinbit.params import AuditParams, GeometryParams
+from tests.matching.samples import limited, pools, tile_sizes
 
 GEOMETRY = GeometryParams(neighbours=2)
 
@@ -33,7 +35,7 @@ def make_images(vectors, lesion_ids, skins=None):
     ids = tuple(f"I{row:03}" for row in range(len(vectors)))
     keypoints = [NO_KEYPOINTS if skin is None else make_keypoints(skin) for skin in skins or [None] * len(ids)]
     table = tabulate_keypoints(ids, ids, keypoints, {})
-    return AuditedImages(ids, lesion_ids, unit_vectors(np.asarray(vectors, dtype=float)), table)
+    return AuditedImages(ids, lesion_ids, Pool(unit_vectors(np.asarray(vectors, dtype=float))), table)
 
 
 def at_angles(*degrees):
@@ -130,7 +132,7 @@ def labelled_images(draw):
 def test_every_finding_is_what_it_says(images):
     """Against a plain loop over all pairs; each image is compared with all others."""
     comparison = compare_images(images, AuditParams(), replace_neighbours(10), 1)
-    similarities = cosine_similarities(images.embeddings)
+    similarities = similarity_matrix(images.pool)
     expected = {"near_duplicate": set(), "look_alike": set(), "unlike_pair": set()}
     for a, b in combinations(range(len(images.image_ids)), 2):
         agree = images.keypoints.at(a).positions.tobytes() == images.keypoints.at(b).positions.tobytes() != b""
@@ -146,6 +148,26 @@ def test_every_finding_is_what_it_says(images):
     assert {kind: comparison.counts[kind] for kind in expected} == {
         kind: len(pairs) for kind, pairs in expected.items()
     }
+
+    negatives = [
+        float(similarities[a, b])
+        for a, b in combinations(range(len(images.image_ids)), 2)
+        if images.lesion_ids[a] != images.lesion_ids[b]
+    ]
+    assert comparison.unlike_below == (pytest.approx(np.quantile(negatives, 0.5)) if negatives else None)
+
+
+@given(pools(least=2), st.integers(1, 5), tile_sizes)
+def test_the_size_of_tiles_changes_nothing(pool, max_pairs, tile_bytes):
+    pool, labels = pool
+    skins = [row % 5 if row % 3 else None for row in range(len(labels))]
+    images = make_images(np.eye(len(labels)), [f"L{label}" for label in labels], skins)
+    audit = AuditParams(max_pairs=max_pairs)
+    one, other = (
+        compare_images(replace(images, pool=each), audit, GEOMETRY, 1)
+        for each in (pool, limited(pool, tile_bytes=tile_bytes))
+    )
+    assert other == one
 
 
 @pytest.mark.parametrize("n_images", [1, 2])

@@ -17,7 +17,13 @@ from scipy.ndimage import gaussian_filter
 from skinbit.data.images import find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
-from skinbit.matching.geometry import count_inliers, match_descriptors, match_pair, shortlist_pairs
+from skinbit.matching.geometry import (
+    count_inliers,
+    match_descriptors,
+    match_pair,
+    shortlist_by_keypoints,
+    shortlist_pairs,
+)
 from skinbit.matching.keypoints import (
     Keypoints,
     describe_keypoints,
@@ -26,7 +32,9 @@ from skinbit.matching.keypoints import (
     keypoint_key,
     tabulate_keypoints,
 )
+from skinbit.matching.neighbours import nearest_images
 from skinbit.params import GeometryParams
+from tests.matching.samples import given_pool, limited, tile_sizes
 
 SIZE = (240, 180)
 PARAMS = GeometryParams(image_side=240, n_keypoints=300)
@@ -316,25 +324,34 @@ def symmetric(seed: int, n: int, n_values: int) -> np.ndarray:
     return np.triu(values) + np.triu(values, 1).T
 
 
+def shortlist_of(similarities: np.ndarray, k: int, **limits) -> np.ndarray:
+    return shortlist_pairs(nearest_images(limited(given_pool(similarities), **limits), k).rows)
+
+
 class TestShortlist:
-    @given(st.integers(0, 1000), st.integers(1, 12), st.sampled_from([2, 5, 10**6]), st.integers(1, 14))
-    def test_each_image_with_its_nearest_of_equals_the_first(self, seed, n, n_values, k):
+    @given(st.integers(0, 1000), st.integers(1, 12), st.sampled_from([2, 5, 10**6]), st.integers(1, 14), tile_sizes)
+    def test_each_image_with_its_nearest_of_equals_the_first(self, seed, n, n_values, k, tile_bytes):
         similarities = symmetric(seed, n, n_values)
-        assert shortlist_pairs(similarities, k).tolist() == slow_shortlist(similarities, k)
+        assert shortlist_of(similarities, k, tile_bytes=tile_bytes).tolist() == slow_shortlist(similarities, k)
 
     def test_order_of_images_decides_nothing_where_no_two_are_equal(self):
         similarities = symmetric(0, 40, 10**7)
         order = np.random.default_rng(1).permutation(40)
-        moved = order[shortlist_pairs(similarities[np.ix_(order, order)], 3)]
-        expected = shortlist_pairs(similarities, 3)
+        moved = order[shortlist_of(similarities[np.ix_(order, order)], 3)]
+        expected = shortlist_of(similarities, 3)
         assert {frozenset(pair) for pair in moved.tolist()} == {frozenset(pair) for pair in expected.tolist()}
 
-    def test_similarities_stay_as_they_are(self):
-        similarities = symmetric(0, 10, 100)
-        before = similarities.copy()
-        shortlist_pairs(similarities, 2)
-        assert np.array_equal(similarities, before)
+    def test_keypoints_of_the_shortlist_are_compared(self):
+        images = [texture(1), texture(2), photographed(texture(1), shift=(12, -7))[0], texture(3)]
+        table, pool = table_of(images), given_pool(symmetric(0, 4, 100))
+        params = PARAMS.model_copy(update={"neighbours": 3})
+        found = shortlist_by_keypoints(pool, table, params, 2)
+        assert found.pairs.tolist() == [list(pair) for pair in itertools.combinations(range(4), 2)]
+        assert found.inliers.tolist() == count_inliers(table, found.pairs, params, 1).tolist()
+        assert found.pairs[found.inliers.argmax()].tolist() == [0, 2]
+        few = shortlist_by_keypoints(pool, table, PARAMS.model_copy(update={"neighbours": 1}), 1)
+        assert few.pairs.tolist() == shortlist_of(pool.matrix, 1).tolist()
 
     @pytest.mark.parametrize("n", [0, 1])
     def test_without_two_images_there_is_no_pair(self, n):
-        assert shortlist_pairs(np.ones((n, n), np.float32), 8).shape == (0, 2)
+        assert shortlist_of(np.ones((n, n), np.float32), 8).shape == (0, 2)

@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.clustering import clusters_at, spanning_tree
+from skinbit.errors import InputError
+from skinbit.matching.clustering import number_by_appearance
 from skinbit.matching.grouping import NO_CUT, Cut, Group, explain_doubts, group_images, plan_cut, read_cut, write_cut
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
+from tests.matching.oracle import greedy_merges, groups_at, groups_within, mutual_links
+from tests.matching.samples import any_matrix, given_pool, limited, pools, tile_sizes, untied
 
 ANYTHING = Cut("cosine", 0.5, 0.4, 0.6)
 
@@ -21,7 +25,11 @@ def random_embeddings(seed: int, n_images: int, dim: int = 3) -> np.ndarray:
 
 
 def group(embeddings, known: tuple[str, ...], cut: Cut, max_group_size: int | None = None):
-    return group_images(cosine_similarities(embeddings), known, cut, max_group_size)
+    return group_images(Pool(embeddings), known, cut, max_group_size)
+
+
+def cosine_similarities(embeddings):
+    return similarity_matrix(Pool(embeddings))
 
 
 def partition(labels) -> set[frozenset[int]]:
@@ -65,8 +73,8 @@ class TestGroups:
     def test_the_dbscan_groups_are_those_that_the_evaluation_judges(self, seed, n_images, eps):
         embeddings = random_embeddings(seed, n_images)
         found = group(embeddings, (), Cut("dbscan", eps, 0, 1))
-        judged = clusters_at(spanning_tree(cosine_similarities(embeddings)), eps)
-        assert found.cluster_ids.tolist() == judged.tolist()
+        judged = groups_within(cosine_similarities(embeddings), eps)
+        assert found.cluster_ids.tolist() == number_by_appearance(judged).tolist()
 
     @given(
         st.integers(0, 10_000), st.integers(1, 8), st.lists(st.sampled_from("abc"), max_size=6), st.floats(-0.9, 0.99)
@@ -98,41 +106,115 @@ class TestGroups:
         assert math.isnan(found.similarities[0])
 
 
-def linked_by_hand(embeddings, known: tuple[str, ...], linkage: str, cut: float, cap: int) -> set[frozenset[int]]:
-    """Merge the closest two groups that may merge, again and again."""
-    n_new, distances = len(embeddings) - len(known), 1.0 - cosine_similarities(embeddings).astype(np.float64)
-    groups = [{row} for row in range(n_new)]
-    groups += [{n_new + row for row, name in enumerate(known) if name == lesion} for lesion in sorted(set(known))]
-    distance_of = {"average": np.mean, "complete": np.max}[linkage]
-    while True:
-        allowed = [
-            (distance_of([distances[a, b] for a in first for b in second]), first, second)
-            for first, second in combinations(groups, 2)
-            if sum(row < n_new for row in first | second) <= cap and not (max(first) >= n_new and max(second) >= n_new)
-        ]
-        closest = min(allowed, key=lambda found: found[0], default=(np.inf, None, None))
-        if closest[0] > cut:
-            return {frozenset(row for row in found if row < n_new) for found in groups} - {frozenset()}
-        groups.remove(closest[1])
-        groups.remove(closest[2])
-        groups.append(closest[1] | closest[2])
+METHODS = ("cosine", "dbscan", "average", "complete", "mutual")
+
+
+@st.composite
+def cuts(draw, methods=METHODS):
+    method = draw(st.sampled_from(methods))
+    if method == "mutual":
+        return NO_CUT
+    similarity = draw(st.floats(-1, 1))
+    return Cut(method, similarity if method == "cosine" else 1.0 - similarity, similarity, similarity)
+
+
+def links_by_hand(matrix, known, cut, cap):
+    """Return the links that hold groups together, and their similarities; known lesions hold by themselves."""
+    n_new = len(matrix) - len(known)
+    if cut.method == "mutual":
+        return [(a, b, float(matrix[a, b])) for a, b in mutual_links(matrix, n_new)]
+    lesions = [-1] * n_new + [sorted({*known}).index(lesion) for lesion in known]
+    linkage = cut.method if cut.method in ("average", "complete") else "single"
+    merges = greedy_merges(matrix, linkage, None if linkage == "single" else cap, lesions)
+    links = [(a, b, 1.0 - distance) for a, b, distance in merges]
+    return [(a, b, s) for a, b, s in links if (s >= cut.value if cut.method == "cosine" else 1.0 - s <= cut.value)]
+
+
+def described_by_hand(matrix, known, cut, cap):
+    """Return members, lesion, weakest link and strongest link to outside of every group with a new image."""
+    n_images, n_new = len(matrix), len(matrix) - len(known)
+    links = links_by_hand(matrix, known, cut, cap)
+    same = [(n_new + known.index(lesion), n_new + row, 0.0) for row, lesion in enumerate(known)]
+    numbers = groups_at([*same, *((a, b, 0.0) for a, b, _ in links)], n_images, 0.0)
+    found = []
+    for number in dict.fromkeys(numbers[:n_new].tolist()):
+        inside = np.flatnonzero(numbers == number)
+        outside = []
+        for other in {*numbers.tolist()} - {number}:
+            between = matrix[np.ix_(inside, numbers == other)].astype(float)
+            if cut.method in ("average", "complete"):
+                outside.append({"average": np.mean, "complete": np.min}[cut.method](between))
+            else:
+                is_known = np.outer(inside >= n_new, np.flatnonzero(numbers == other) >= n_new)
+                outside += between[~is_known].tolist()
+        lesions = {known[row - n_new] for row in inside if row >= n_new}
+        weakest = min((s for a, _, s in links if numbers[a] == number), default=math.inf)
+        members = tuple(row for row in inside.tolist() if row < n_new)
+        found.append((members, "".join(lesions), weakest, max(outside, default=-math.inf)))
+    return found
+
+
+def assert_described(found, wanted):
+    assert [(each.members, each.lesion_id) for each in found.groups] == [each[:2] for each in wanted]
+    for each, (_, _, weakest, outside) in zip(found.groups, wanted, strict=True):
+        assert each.weakest_link == pytest.approx(weakest, rel=0, abs=2e-12)
+        assert each.strongest_outside == pytest.approx(outside, rel=0, abs=2e-12)
+
+
+def assert_same(one, other):
+    assert np.array_equal(one.cluster_ids, other.cluster_ids)
+    assert one.groups == other.groups
+    assert np.array_equal(one.nearest, other.nearest)
+    assert one.similarities.dtype == other.similarities.dtype == np.float32
+    assert np.array_equal(one.similarities, other.similarities, equal_nan=True)
+
+
+class TestAgainstPlainLoops:
+    @given(any_matrix(1, 11), cuts(), st.sampled_from([2, 3, 5, None]))
+    def test_groups_and_their_links_are_those_of_a_greedy_search(self, matrix, cut, cap):
+        assert_described(group_images(given_pool(matrix), (), cut, cap), described_by_hand(matrix, (), cut, cap))
+
+    @given(pools(most=12), cuts(), st.sampled_from([2, 3, 5, None]))
+    def test_so_are_they_among_copies_and_whatever_similarities_are_made_of(self, pool, cut, cap):
+        wanted = described_by_hand(similarity_matrix(pool[0]), (), cut, cap)
+        assert_described(group_images(pool[0], (), cut, cap), wanted)
+
+    @given(untied(1, 11), cuts(), st.sampled_from([2, 3, None]), st.lists(st.sampled_from("abcd"), max_size=11))
+    def test_so_are_they_around_known_lesions(self, matrix, cut, cap, known):
+        known = tuple(known[: len(matrix)])
+        assert_described(group_images(given_pool(matrix), known, cut, cap), described_by_hand(matrix, known, cut, cap))
+
+    @given(any_matrix(1, 11), cuts(["average", "complete"]), st.lists(st.sampled_from("abcd"), max_size=11))
+    def test_linkages_around_known_lesions_know_ties_too(self, matrix, cut, known):
+        known = tuple(known[: len(matrix)])
+        assert_described(group_images(given_pool(matrix), known, cut, 3), described_by_hand(matrix, known, cut, 3))
+
+
+class TestLimits:
+    @given(pools(), cuts(), st.sampled_from([2, 4, None]), tile_sizes, st.lists(st.sampled_from("abcde"), max_size=30))
+    def test_the_size_of_tiles_changes_no_group_and_no_digit(self, pool, cut, cap, tile_bytes, known):
+        pool, known = pool[0], tuple(known[: len(pool[0])])
+        small = limited(pool, tile_bytes=tile_bytes)
+        assert_same(group_images(small, known, cut, cap), group_images(pool, known, cut, cap))
+
+    @given(pools(least=2), cuts(METHODS[:-1]), st.integers(2, 100))
+    def test_as_many_pairs_as_the_cut_asks_for_suffice(self, pool, cut, most_pairs):
+        pool, _ = pool
+        alike = similarity_matrix(pool)[np.triu_indices(len(pool), 1)]
+        few = limited(pool, most_pairs=most_pairs, first_pairs=2)
+        if (alike >= cut.similarity - 2e-7).sum() > most_pairs:
+            with pytest.raises(InputError, match=rf"More than {most_pairs} pairs of the {len(pool)} photographs"):
+                group_images(few, (), cut, 4)
+        else:
+            assert_same(group_images(few, (), cut, 4), group_images(pool, (), cut, 4))
+
+    def test_a_cut_that_joins_too_many_pairs_is_refused_with_the_remedy(self):
+        pool = limited(Pool(unit_vectors(np.ones((20, 3)))), most_pairs=50)
+        with pytest.raises(InputError, match=r"More than 50 pairs of the 20 photographs(.|\n)*raise memory\.max_pairs"):
+            group_images(pool, (), Cut("average", 0.1, 0.8, 1.0), 4)
 
 
 class TestLinkage:
-    @given(
-        st.integers(0, 10_000),
-        st.integers(1, 8),
-        st.lists(st.sampled_from("abc"), max_size=6),
-        st.sampled_from(["average", "complete"]),
-        st.floats(0, 2),
-        st.integers(2, 5),
-    )
-    def test_closest_groups_merge_first_known_lesions_never(self, seed, n_new, known, linkage, at, cap):
-        embeddings = random_embeddings(seed, n_new + len(known), dim=6)
-        found = group(embeddings, tuple(known), Cut(linkage, at, 0, 1), cap)
-        by_hand = linked_by_hand(embeddings, tuple(known), linkage, at, cap)
-        assert partition(found.cluster_ids) == by_hand
-
     @given(st.integers(0, 10_000), st.integers(2, 9), st.sampled_from(["average", "complete"]), st.floats(0, 2))
     def test_a_group_stays_the_same_at_every_cut_within_its_margin(self, seed, n_images, linkage, at):
         embeddings = random_embeddings(seed, n_images, dim=6)

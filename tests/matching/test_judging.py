@@ -8,37 +8,41 @@ import pandas as pd
 import pytest
 
 from skinbit.matching.judging import (
-    among_distractors,
+    distractor_figures,
     f1_intervals,
-    judge_at,
     judge_strata,
     pooled_figures,
     resample_f1,
+    transfer_figures,
 )
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.pairs import lesion_labels, unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.scoring import score_at
 from skinbit.matching.uncertainty import mean_f1
 
 LESIONS = [f"lesion {n // 2}" for n in range(20)]
 ALL_CUTS = {"cosine": 0.8, "dbscan": 0.1, "average": 0.2, "complete": 0.3}
 
 
-def similarities(seed: int = 0):
+def photographs(seed: int = 0):
     rng = np.random.default_rng(seed)
-    return cosine_similarities(
-        unit_vectors(np.repeat(rng.normal(size=(10, 4)), 2, axis=0) + 0.2 * rng.normal(size=(20, 4)))
-    )
+    return Pool(unit_vectors(np.repeat(rng.normal(size=(10, 4)), 2, axis=0) + 0.2 * rng.normal(size=(20, 4))))
+
+
+def judge_at(pool, lesions, cuts, max_group_size):
+    return score_at(pool, lesion_labels(lesions), cuts, max_group_size)
 
 
 def test_every_method_is_judged_at_its_cut():
-    judged = judge_at(similarities(), LESIONS, ALL_CUTS, 4)
+    judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
     assert list(judged.predicted) == list(METHODS)
     assert 0 < judged.metrics["average_bcubed_f1"] <= 1
     assert len(judged.metrics) == 4 * 4
 
 
 def test_without_a_cut_nothing_is_told_rather_than_0():
-    judged = judge_at(similarities(), LESIONS, dict.fromkeys(CUTS, np.nan), 4)
+    judged = judge_at(photographs(), LESIONS, dict.fromkeys(CUTS, np.nan), 4)
     assert list(judged.predicted) == ["mutual"]
     assert np.isnan(judged.metrics["average_ari"])
     resampled = resample_f1([judged.predicted], 100, 0)
@@ -47,18 +51,31 @@ def test_without_a_cut_nothing_is_told_rather_than_0():
     assert np.isnan(f1_intervals(resampled)["cosine"]).all()
 
 
+def test_transfer_figures_are_the_f1_of_each_method_and_undefined_without_a_cut():
+    judged = judge_at(photographs(), LESIONS, ALL_CUTS | {"average": np.nan}, 4)
+    found = transfer_figures(judged)
+    assert list(found) == [f"{method}_f1_transfer" for method in METHODS]
+    assert np.isnan(found["average_f1_transfer"])
+    assert found["dbscan_f1_transfer"] == mean_f1([judged.predicted["dbscan"]]) > 0
+
+
 def test_a_fold_without_a_cut_is_left_out_of_the_mean():
-    good, bad = (judge_at(similarities(), LESIONS, ALL_CUTS | {"cosine": cut}, 4).predicted for cut in (0.8, np.nan))
+    good, bad = (judge_at(photographs(), LESIONS, ALL_CUTS | {"cosine": cut}, 4).predicted for cut in (0.8, np.nan))
     assert resample_f1([good, bad], 100, 0)["cosine"].tolist() == resample_f1([good], 100, 0)["cosine"].tolist()
 
 
 class TestPooled:
-    FOLDS: ClassVar = [(similarities(0), LESIONS), (similarities(1)[:6, :6], LESIONS[:6]), (similarities(2), LESIONS)]
+    FOLDS: ClassVar = [
+        (photographs(0), LESIONS),
+        (photographs(1).subset(np.arange(6)), LESIONS[:6]),
+        (photographs(2), LESIONS),
+    ]
 
     def test_f1_is_that_of_all_counted_pairs_added_up(self):
-        judged = [judge_at(alike, lesions, ALL_CUTS, 4).predicted for alike, lesions in self.FOLDS]
+        judged = [judge_at(pool, lesions, ALL_CUTS, 4).predicted for pool, lesions in self.FOLDS]
         tp = fp = positive = 0
-        for alike, lesions in self.FOLDS:
+        for pool, lesions in self.FOLDS:
+            alike = similarity_matrix(pool)
             for a, b in combinations(range(len(lesions)), 2):
                 same, joined = lesions[a] == lesions[b], alike[a, b] >= np.float64(ALL_CUTS["cosine"])
                 tp, fp, positive = tp + (same and joined), fp + (joined and not same), positive + same
@@ -69,7 +86,7 @@ class TestPooled:
 
     def test_a_fold_without_a_cut_leaves_it_undefined(self):
         cuts = (ALL_CUTS, ALL_CUTS | {"average": np.nan})
-        judged = [judge_at(similarities(), LESIONS, each, 4).predicted for each in cuts]
+        judged = [judge_at(photographs(), LESIONS, each, 4).predicted for each in cuts]
         found = pooled_figures(judged)
         assert np.isnan(found["average_f1_pooled"])
         assert found["dbscan_f1_pooled"] == mean_f1([judged[0]["dbscan"]])  # of two equal folds
@@ -79,7 +96,7 @@ def test_strata_add_up_and_blank_values_are_one_of_them():
     split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
     sites = np.where(np.arange(20) < 8, "arm", np.where(np.arange(20) < 12, "", "leg"))
     metadata = split[["image_id", "lesion_id"]].assign(site=sites)
-    judged = judge_at(similarities(), LESIONS, ALL_CUTS, 4)
+    judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
     found = judge_strata({0: judged.predicted}, split, metadata, ["site", "nowhere"], 100, 0)
     by_threshold = found[found["method"] == "cosine"].set_index("stratum")
     assert by_threshold["n_lesions"].to_dict() == {"(blank)": 2, "arm": 4, "leg": 4}
@@ -91,7 +108,7 @@ def test_strata_add_up_and_blank_values_are_one_of_them():
 @pytest.mark.parametrize("columns", [[], ["nowhere"]])
 def test_without_a_column_there_is_no_stratum(columns):
     split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
-    judged = judge_at(similarities(), LESIONS, ALL_CUTS, 4)
+    judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
     assert judge_strata({0: judged.predicted}, split, split, columns, 100, 0).empty
 
 
@@ -106,29 +123,28 @@ class TestAmongDistractors:
         values = np.concatenate(
             [np.repeat(centres, 2, axis=0) + 0.3 * rng.normal(size=(20, 4)), rng.normal(size=(15, 4))]
         )
-        return cosine_similarities(unit_vectors(values)), [*LESIONS, *self.SINGLES]
+        return Pool(unit_vectors(values)), [*LESIONS, *self.SINGLES]
 
     def test_f1_counts_every_pair_of_the_pool(self):
-        similar, lesions = self.pool()
-        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, 1.75, 0.4)
+        pool, lesions = self.pool()
+        similar = similarity_matrix(pool)
+        found = distractor_figures(judge_at(pool, lesions, ALL_CUTS, 4), 1.75, 0.4)
         pairs = list(combinations(range(len(lesions)), 2))
         tp = sum(similar[a, b] >= 0.8 and lesions[a] == lesions[b] for a, b in pairs)
         fp = sum(similar[a, b] >= 0.8 and lesions[a] != lesions[b] for a, b in pairs)
         assert fp > 0
         assert found["cosine_f1_distractors"] == pytest.approx(2 * tp / (tp + fp + 10))
-        assert found["rho_distractors"] == 1.75
+        assert (found["rho_distractors"], found["share_distractors"]) == (1.75, 0.4)
 
     def test_a_nearest_image_may_be_a_distractor(self):
-        similar, lesions = self.pool()
-        found = among_distractors(judge_at(similar, lesions, ALL_CUTS, 4), similar, lesions, 1.75, 0.4)
+        pool, lesions = self.pool()
+        similar = similarity_matrix(pool)
+        found = distractor_figures(judge_at(pool, lesions, ALL_CUTS, 4), 1.75, 0.4)
         nearest = np.argmax(np.where(np.eye(len(lesions), dtype=bool), -2, similar), axis=1)
         expected = np.mean([lesions[nearest[row]] == lesions[row] for row in range(20)])
         assert found["recall_at_1_distractors"] == pytest.approx(expected)
 
     def test_a_method_without_a_cut_has_no_figure(self):
-        similar, lesions = self.pool()
-        found = among_distractors(
-            judge_at(similar, lesions, dict.fromkeys(CUTS, np.nan), 4), similar, lesions, 1.0, 0.4
-        )
+        found = distractor_figures(judge_at(*self.pool(), dict.fromkeys(CUTS, np.nan), 4), 1.0, 0.4)
         assert np.isnan([found[f"{method}_f1_distractors"] for method in CUTS]).all()
         assert found["mutual_f1_distractors"] > 0

@@ -7,10 +7,10 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.clustering import clusters_at, spanning_tree
 from skinbit.matching.lesions import find_mixed_groups, judge_lesions, summarise_by_size, tabulate_positive_pairs
-from skinbit.matching.pairs import cosine_similarities, count_by_similarity, lesion_labels, unit_vectors
-from skinbit.matching.ranking import nearest_images
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
+from tests.matching.oracle import groups_within
 
 
 @st.composite
@@ -20,7 +20,7 @@ def subsets(draw):
     rows = draw(st.lists(st.tuples(*[st.integers(-2, 2)] * 2), min_size=n_images, max_size=n_images))
     lesions = draw(st.lists(st.sampled_from("abcd"), min_size=n_images, max_size=n_images))
     image_ids = draw(st.permutations([f"image{n:02}" for n in range(n_images)]))
-    return cosine_similarities(unit_vectors(np.array(rows) + 1e-3)), lesions, image_ids
+    return similarity_matrix(Pool(unit_vectors(np.array(rows) + 1e-3))), lesions, image_ids
 
 
 def pairs_by_hand(similarities, lesions, image_ids):
@@ -57,7 +57,7 @@ class TestPositivePairs:
         assert (by_size[["all_found", "some_found", "none_found"]].sum(axis=1) == by_size["n_lesions"]).all()
 
     def test_a_lesion_of_three_that_loses_one_pair_is_found_in_part(self):
-        similarities = cosine_similarities(unit_vectors(np.array([[1, 0], [1, 1], [0, 1]])))
+        similarities = similarity_matrix(Pool(unit_vectors(np.array([[1, 0], [1, 1], [0, 1]]))))
         judged = judge_lesions(tabulate_positive_pairs(similarities, ["a"] * 3, "xyz"), 0.5)
         assert judged[["n_pairs", "n_missed"]].to_numpy().tolist() == [[3, 1]]
         assert summarise_by_size(judged)["some_found"].tolist() == [1]
@@ -67,7 +67,7 @@ class TestMixedGroups:
     @given(subsets(), st.floats(0, 2))
     def test_make_the_false_positives_of_dbscan(self, subset, eps):
         similarities, lesions, image_ids = subset
-        groups = clusters_at(spanning_tree(similarities), eps)
+        groups = groups_within(similarities, eps)
         mixed = find_mixed_groups(pd.DataFrame({"image_id": image_ids, "lesion_id": lesions, "cluster_id": groups}))
         false_pairs = [
             groups[a]
@@ -77,26 +77,3 @@ class TestMixedGroups:
         by_group = dict(zip(mixed["cluster_id"], mixed["n_false_pairs"], strict=True))
         assert by_group == {group: false_pairs.count(group) for group in set(false_pairs)}
         assert mixed["n_false_pairs"].is_monotonic_decreasing
-
-
-class TestNearest:
-    @given(subsets(), st.integers(1, 20))
-    def test_are_the_most_similar_others_in_order(self, subset, n_images):
-        similarities, *_ = subset
-        for row in range(len(similarities)):
-            others = [other for other in range(len(similarities)) if other != row]
-            expected = sorted(others, key=lambda other: (-similarities[row, other], other))[:n_images]
-            assert nearest_images(similarities, row, n_images).tolist() == expected
-
-
-class TestCounts:
-    @given(subsets(), st.integers(1, 8))
-    def test_put_every_pair_into_its_range(self, subset, n_ranges):
-        similarities, lesions, image_ids = subset
-        edges = np.linspace(-1.0, 1.0, n_ranges + 1)
-        positive, negative = count_by_similarity(similarities, lesion_labels(lesions), edges)
-        expected = {True: [0] * n_ranges, False: [0] * n_ranges}
-        for lesion_a, lesion_b, _, _, similarity in pairs_by_hand(similarities, lesions, image_ids):
-            place = max(n for n in range(n_ranges) if similarity >= edges[n])
-            expected[lesion_a == lesion_b][place] += 1
-        assert (positive.tolist(), negative.tolist()) == (expected[True], expected[False])

@@ -8,9 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from skinbit.matching import metrics
-from skinbit.matching.metrics import mean_average_precision, recall_at, recall_at_1
-from skinbit.matching.pairs import row_blocks
+from skinbit.matching.pool import similarity_matrix
+from skinbit.matching.survey import PartnerRanks, best_f1_and_recall, find_positives
+from skinbit.matching.tiles import look_at
+from tests.matching.oracle import best_threshold, together
+from tests.matching.samples import given_pool, limited, pools
+
+
+def ranks_of(similarities, labels, **limits):
+    pool = limited(given_pool(similarities), **limits)
+    ranks = PartnerRanks(len(pool), find_positives(pool, labels))
+    look_at(pool, [ranks])
+    return ranks
+
+
+def recall_at(similarities, labels, k):
+    return ranks_of(similarities, labels).recall_at(k)
+
+
+def mean_average_precision(similarities, labels):
+    return ranks_of(similarities, labels).mean_average_precision()
 
 
 @st.composite
@@ -61,7 +78,7 @@ class TestRecall:
         hits = (nearest & (labels[:, None] == labels)).sum(axis=1) / nearest.sum(axis=1)
         with_partner = [row for row in range(len(labels)) if partners_of(row, labels)]
         expected = hits[with_partner].mean() if with_partner else np.nan
-        assert recall_at_1(similarities, labels) == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+        assert recall_at(similarities, labels, 1) == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
 
     @settings(max_examples=30)
     @given(ranked_images(max_images=12))
@@ -90,13 +107,44 @@ class TestMeanAveragePrecision:
         assert mean_average_precision(similarities, labels) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-@given(ranked_images(max_images=20), st.integers(1, 60))
-def test_no_figure_depends_on_the_size_of_blocks(images, block_values):
+@given(ranked_images(max_images=20), st.integers(1, 24 * 22**2), st.booleans())
+def test_no_figure_depends_on_the_size_of_tiles(images, tile_bytes, is_one_lesion):
     similarities, labels = images
-    whole = recall_at(similarities, labels, 3)
+    labels = np.zeros_like(labels) if is_one_lesion else labels  # many partners are counted in another way
+    whole, in_tiles = (ranks_of(similarities, labels, **limits) for limits in ({}, {"tile_bytes": tile_bytes}))
+    for k in (1, 3, 5):
+        assert in_tiles.recall_at(k) == pytest.approx(whole.recall_at(k), rel=0, abs=0, nan_ok=True)
+    wanted = whole.mean_average_precision()
+    assert in_tiles.mean_average_precision() == pytest.approx(wanted, rel=0, abs=0, nan_ok=True)
+
+
+@settings(max_examples=20)
+@given(ranked_images(max_images=20))
+def test_lesions_of_many_images_are_ranked_as_those_of_few(images):
+    similarities, _ = images
+    labels = np.zeros(len(similarities), dtype=np.int64)
+    expected = 1.0 if len(labels) > 1 else np.nan
+    assert recall_at(similarities, labels, 1) == pytest.approx(expected, nan_ok=True)
+    assert mean_average_precision(similarities, labels) == pytest.approx(expected, nan_ok=True)
+    half = np.arange(len(labels)) % 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "row_blocks", lambda n_images: row_blocks(n_images, block_values))
-        assert recall_at(similarities, labels, 3) == pytest.approx(whole, rel=0, abs=0, nan_ok=True)
+        patch.setattr("skinbit.matching.survey._FEW_PARTNERS", 1)
+        many = ranks_of(similarities, half)
+    few = ranks_of(similarities, half)
+    for k in (1, 5):
+        assert many.recall_at(k) == pytest.approx(few.recall_at(k), rel=0, abs=0, nan_ok=True)
+
+
+@given(pools())
+def test_of_a_training_f1_is_the_best_of_all_thresholds_and_recall_that_of_the_nearest(pool):
+    pool, labels = pool
+    matrix, positive = similarity_matrix(pool), together(labels)
+    f1, recall = best_f1_and_recall(pool, labels)
+    if not positive.any():
+        assert np.isnan([f1, recall]).all()
+        return
+    assert f1 == best_threshold(matrix[np.triu_indices(len(pool), 1)], positive)[1]
+    assert recall == recall_at(matrix, labels, 1)
 
 
 def test_a_lesion_of_one_image_does_not_count_but_stands_in_the_way():

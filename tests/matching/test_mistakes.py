@@ -8,23 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching import blocks, mistakes, verification
-from skinbit.matching.evaluation import evaluate_at, evaluate_subset
+from skinbit.matching import mistakes
 from skinbit.matching.mistakes import UNDEFINED, Outcomes, mistakes_document
-from skinbit.matching.pairs import cosine_similarities, row_blocks, unit_vectors
+from skinbit.matching.pairs import lesion_labels, unit_vectors
+from skinbit.matching.pool import Limits, Pool
+from skinbit.matching.scoring import metrics_at_cuts, score, score_at
 from skinbit.params import EvaluationParams
+from tests.matching.samples import limited, on_circle, pools, tile_sizes
 
 ALL = 10_000
 METHODS = ("cosine", "dbscan")
 
 
-def find_mistakes(embeddings, *judged):
-    return mistakes.find_mistakes(cosine_similarities(embeddings), *judged)
+def find_mistakes(embeddings, lesions, image_ids, cuts, max_pairs, **limits):
+    return mistakes_of(limited(Pool(embeddings), **limits), lesions, image_ids, cuts, max_pairs)
 
 
-def on_circle(*degrees):
-    angles = np.radians(degrees)
-    return unit_vectors(np.c_[np.cos(angles), np.sin(angles)])
+def mistakes_of(pool, lesions, image_ids, cuts, max_pairs):
+    groups = score_at(pool, lesion_labels(list(lesions)), cuts, 4).groups
+    return mistakes.find_mistakes(pool, lesions, image_ids, cuts, groups, max_pairs)
 
 
 @st.composite
@@ -130,26 +132,30 @@ class TestAgainstPlainLoops:
             assert [pair for pair in whole[method].pairs if pair in found.pairs] == list(found.pairs)
             assert found.outcomes == whole[method].outcomes
 
-    @given(judged_subsets(), st.integers(1, 4), st.randoms(use_true_random=False))
-    def test_neither_the_order_of_images_nor_the_size_of_blocks_matters(self, judged, max_pairs, random):
+    @given(judged_subsets(), st.integers(1, 4), st.randoms(use_true_random=False), tile_sizes)
+    def test_neither_the_order_of_images_nor_the_size_of_tiles_matters(self, judged, max_pairs, random, tile_bytes):
         embeddings, lesions, image_ids, cuts = judged
         reference = documents(find_mistakes(embeddings, lesions, image_ids, cuts, max_pairs))
         order = random.sample(range(len(lesions)), len(lesions))
         shuffled = embeddings[order], [lesions[n] for n in order], [image_ids[n] for n in order]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(blocks, "row_blocks", lambda n_images, *_: row_blocks(n_images, 1))
-            assert documents(find_mistakes(*shuffled, cuts, max_pairs)) == reference
+        assert documents(find_mistakes(*shuffled, cuts, max_pairs, tile_bytes=tile_bytes)) == reference
+
+    @given(pools(least=2), st.floats(0, 1), st.integers(1, 6), tile_sizes)
+    def test_nor_does_it_whatever_similarities_are_made_of(self, pool, cut, max_pairs, tile_bytes):
+        pool, labels = pool
+        image_ids, lesions = [f"{97 * row % 89}" for row in range(len(pool))], [f"lesion {label}" for label in labels]
+        cuts = {"cosine": cut, "dbscan": 1.0 - cut}
+        one, other = (
+            mistakes_of(each, lesions, image_ids, cuts, max_pairs)
+            for each in (pool, limited(pool, tile_bytes=tile_bytes))
+        )
+        assert repr(other) == repr(one)
 
 
 class TestAgreesWithTheReportedFigures:
-    @pytest.mark.parametrize("head", [1, 1_000])
     @given(judged_subsets())
-    def test_counts_give_f1_precision_and_recall_exactly(self, head, judged):
-        embeddings, lesions, image_ids, cuts = judged
-        with pytest.MonkeyPatch.context() as patch:  # beyond a curve's head only some rows are stored
-            patch.setattr(verification, "_HEAD_AT_LEAST", head)
-            patch.setattr(verification, "_HEAD_PER_POSITIVE", 1)
-            self.check(embeddings, lesions, image_ids, cuts)
+    def test_counts_give_f1_precision_and_recall_exactly(self, judged):
+        self.check(*judged)
 
     def test_so_do_those_of_thousands_of_pairs_at_a_threshold_far_below_the_best(self):
         rng = np.random.default_rng(0)
@@ -162,8 +168,8 @@ class TestAgreesWithTheReportedFigures:
 
     @staticmethod
     def check(embeddings, lesions, image_ids, cuts):
-        evaluation = evaluate_subset(embeddings, lesions, EvaluationParams(), thresholds=[cuts["cosine"]])
-        reported = evaluate_at(evaluation, cuts)
+        pool = Pool(embeddings, limits=Limits(first_pairs=1))
+        reported = metrics_at_cuts(score(pool, list(lesions), EvaluationParams(), cuts), cuts)
         for method, found in find_mistakes(embeddings, lesions, image_ids, cuts, ALL).items():
             outcomes = found.outcomes
             if outcomes == UNDEFINED:

@@ -1,216 +1,164 @@
-"""Near pairs found in blocks against the whole matrix; a certificate that is never given wrongly."""
+"""Near pairs against a plain look at the whole matrix."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.blocks import similarities_of_pairs, similarity_tiles
-from skinbit.matching.clustering import clusters_at, components, spanning_tree
-from skinbit.matching.linkage import linkage_tree, mutual_groups
 from skinbit.matching.neighbours import (
-    certified_graph,
     estimate_floor,
-    nearest_neighbours,
+    graph_of,
+    nearest_images,
     neighbours_above,
-    spanning_forest,
+    singles_at_least,
 )
-from skinbit.matching.pairs import cosine_similarities, positive_pairs, unit_vectors
-from skinbit.matching.ranking import PairCounter, most_similar_pairs
-from skinbit.matching.sparse_linkage import linkage_forest
-from skinbit.matching.survey import MutualPairs
+from skinbit.matching.pairs import ascending_bits, from_ascending_bits, unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
+from tests.matching.samples import any_matrix, given_pool, limited, pools
 
-
-@st.composite
-def pools(draw):
-    """Embeddings: at random, on a coarse grid (ties), drawn twice (duplicates), or half of them around one (a hub)."""
-    n_images, n_dims = draw(st.integers(1, 45)), draw(st.integers(1, 6))
-    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    kind = draw(st.sampled_from(["random", "tied", "duplicated", "hub"]))
-    vectors = rng.normal(size=(n_images, n_dims))
-    if kind == "tied":
-        vectors = rng.integers(-2, 3, size=(n_images, n_dims)) + 1e-3
-    if kind == "duplicated":
-        vectors = vectors[rng.integers(0, n_images, n_images)]
-    if kind == "hub":
-        vectors[: n_images // 2] = vectors[0] + 1e-3 * vectors[: n_images // 2]
-    return unit_vectors(vectors)
-
-
-some_bytes = st.integers(1, 24 * 50**2)
+some_bytes = st.integers(1, 24 * 35**2)
 floors = st.one_of(st.floats(-1, 1), st.sampled_from([-1.0, 0.0, 0.5, 1.0]))
 
 
-def pairs_of(embeddings, floor):
-    """By a plain look at the whole matrix."""
-    first, second = np.triu_indices(len(embeddings), 1)
-    near = cosine_similarities(embeddings)[first, second] >= np.float64(floor)
-    return set(zip(first[near].tolist(), second[near].tolist(), strict=True))
+def pairs_of(pool, floor):
+    """Return all pairs with at least a similarity, nearest first, then by rows."""
+    matrix = similarity_matrix(pool)
+    found = [(i, j) for i in range(len(pool)) for j in range(i + 1, len(pool)) if float(matrix[i, j]) >= floor]
+    return sorted(found, key=lambda pair: (-matrix[pair], pair))
 
 
 def held(graph):
-    return set(map(tuple, graph.pairs.tolist()))
+    return list(map(tuple, graph.pairs.tolist()))
 
 
-def partition(groups):
-    return {tuple(np.flatnonzero(groups == group)) for group in np.unique(groups)}
-
-
-@given(pools(), some_bytes)
-def test_tiles_show_every_pair_once_and_bit_for_bit(embeddings, block_bytes):
-    matrix, n_seen = cosine_similarities(embeddings), 0
-    for tile in similarity_tiles(embeddings, block_bytes):
-        height, width = tile.similarities.shape
-        wanted = matrix[tile.first_row :, tile.first_column :][:height, :width].copy()
-        if tile.is_diagonal:
-            np.fill_diagonal(wanted, -np.inf)
-        assert np.array_equal(tile.similarities, wanted)
-        n_seen += len(tile.pairs())
-    assert n_seen == len(embeddings) * (len(embeddings) - 1) // 2
-
-
-@given(pools())
-def test_single_pairs_are_compared_bit_for_bit(embeddings):
-    pairs = positive_pairs(np.zeros(len(embeddings), dtype=np.int64))
-    assert np.array_equal(similarities_of_pairs(embeddings, pairs), cosine_similarities(embeddings)[tuple(pairs.T)])
+def assert_holds_all(graph, pool):
+    assert held(graph) == pairs_of(pool, graph.floor)
+    assert np.array_equal(graph.similarities, similarity_matrix(pool)[tuple(graph.pairs.T)])
 
 
 @given(pools(), floors, some_bytes)
-def test_a_graph_holds_all_pairs_above_its_floor_nearest_first(embeddings, floor, block_bytes):
-    graph = neighbours_above(embeddings, floor, block_bytes)
-    assert held(graph) == pairs_of(embeddings, floor)
-    assert (np.diff(graph.distances) >= 0).all()
+def test_a_graph_holds_all_pairs_above_its_floor_nearest_first(pool, floor, tile_bytes):
+    pool = limited(pool[0], tile_bytes=tile_bytes)
+    graph = neighbours_above(pool, floor)
+    assert held(graph) == pairs_of(pool, floor)
+    assert_holds_all(graph, pool)
+    assert np.array_equal(graph.distances, 1.0 - graph.similarities.astype(np.float64))
 
 
 @given(pools(), st.integers(2, 60), some_bytes)
-def test_where_too_many_pairs_are_near_the_floor_rises_and_still_holds(embeddings, most_pairs, block_bytes):
-    graph = neighbours_above(embeddings, -1.0, block_bytes, most_pairs)
+def test_where_too_many_pairs_are_near_the_floor_rises_and_still_all_above_are_held(pool, most_pairs, tile_bytes):
+    pool = limited(pool[0], tile_bytes=tile_bytes, most_pairs=most_pairs)
+    graph = neighbours_above(pool, -1.0)
     assert len(graph.pairs) <= most_pairs
-    assert held(graph) == pairs_of(embeddings, graph.floor)
+    assert_holds_all(graph, pool)
+    assert graph.is_complete == (pool.n_pairs <= most_pairs)
 
 
-@given(pools(), st.integers(0, 60))
-def test_a_part_of_a_graph_holds_all_pairs_above_its_own_floor(embeddings, n_pairs):
-    part = neighbours_above(embeddings, -1.0).nearest_part(n_pairs)
-    assert held(part) == pairs_of(embeddings, part.floor)
+@given(any_matrix(most=9), floors)
+def test_pairs_are_put_in_the_same_order_whether_or_not_they_fit_into_64_bits(matrix, floor):
+    pairs = np.argwhere(np.triu(matrix >= floor, 1))
+    similarities = matrix[tuple(pairs.T)]
+    few, many = (graph_of(n_images, floor, pairs, similarities) for n_images in (9, 2**16 + 1))
+    assert np.array_equal(few.pairs, many.pairs)
+    assert np.array_equal(few.similarities, many.similarities)
+
+
+@given(pools(), floors, floors)
+def test_pairs_above_a_higher_floor_are_counted(pool, floor, higher):
+    pool, floor, higher = pool[0], min(floor, higher), max(floor, higher)
+    graph = neighbours_above(pool, floor)
+    assert graph.n_at_least(higher) == len(pairs_of(pool, higher))
+
+
+@given(pools(), floors, st.randoms(use_true_random=False))
+def test_the_graph_of_some_images_is_that_of_their_pool(pool, floor, random):
+    pool, _ = pool
+    rows = np.array(sorted(random.sample(range(len(pool)), random.randint(1, len(pool)))))
+    part, alone = neighbours_above(pool, floor).subset(rows), neighbours_above(pool.subset(rows), floor)
+    assert held(part) == held(alone)
+    assert np.array_equal(part.similarities, alone.similarities)
+    assert (part.floor, part.n_images) == (alone.floor, len(rows))
 
 
 @given(pools(), st.integers(1, 30), floors)
-def test_the_most_similar_pairs_are_those_of_the_matrix_or_refused(embeddings, n_pairs, floor):
-    graph = neighbours_above(embeddings, floor)
+def test_the_most_similar_pairs_are_those_of_a_full_sort_up_to_a_whole_tie_or_refused(pool, n_pairs, floor):
+    pool, _ = pool
+    graph = neighbours_above(pool, floor)
     if len(graph.pairs) <= n_pairs and not graph.is_complete:
         with pytest.raises(LookupError):
             graph.most_similar(n_pairs)
         return
-    wanted, wanted_below = most_similar_pairs(cosine_similarities(embeddings), n_pairs)
-    found, below = graph.most_similar(n_pairs)
-    assert np.array_equal(found, wanted)
-    assert below == wanted_below
+    descending = np.sort(similarity_matrix(pool)[np.triu_indices(len(pool), 1)])[::-1]
+    nearest, below = graph.most_similar(n_pairs)
+    assert len(nearest) <= n_pairs
+    assert nearest.tolist() == descending[: len(nearest)].tolist()
+    if len(descending) <= n_pairs:
+        assert (len(nearest), below) == (len(descending), -1.0)
+    else:
+        assert below == descending[len(nearest)]
+        assert len(nearest) == 0 or below < nearest[-1]
+        assert (descending >= below).sum() > n_pairs
 
 
-def nearest_by_sorting(similarities, k):
+def nearest_by_sorting(matrix, k):
     """Most similar first, of equally similar ones the first rows."""
     rows = []
-    for i in range(len(similarities)):
-        others = sorted((j for j in range(len(similarities)) if j != i), key=lambda j: (-similarities[i, j], j))
+    for i in range(len(matrix)):
+        others = sorted((j for j in range(len(matrix)) if j != i), key=lambda j, i=i: (-matrix[i, j], j))
         rows.append(others[:k])
-    return np.array(rows, dtype=np.int64).reshape(len(similarities), -1)
+    return np.array(rows, dtype=np.int64).reshape(len(matrix), -1)
 
 
 @given(pools(), st.integers(1, 8), some_bytes)
-def test_nearest_neighbours_are_those_of_a_plain_sort(embeddings, k, block_bytes):
-    similarities = cosine_similarities(embeddings)
-    wanted = nearest_by_sorting(similarities, k)
-    found = nearest_neighbours(embeddings, k, block_bytes)
+def test_nearest_images_are_those_of_a_plain_sort(pool, k, tile_bytes):
+    matrix = similarity_matrix(pool[0])
+    wanted = nearest_by_sorting(matrix, k)
+    found = nearest_images(limited(pool[0], tile_bytes=tile_bytes), k)
     assert np.array_equal(found.rows, wanted)
-    assert np.array_equal(found.similarities, np.take_along_axis(similarities, wanted, axis=1))
+    assert np.array_equal(found.similarities, np.take_along_axis(matrix, wanted, axis=1))
 
 
-@given(pools(), st.integers(1, 8))
-def test_down_to_the_certified_floor_neighbours_show_all_pairs(embeddings, k):
-    found = nearest_neighbours(embeddings, k)
-    floor = found.certified_floor
-    rows, places = np.nonzero(found.similarities >= np.float32(floor))
-    shown = {tuple(sorted((row, found.rows[row, place]))) for row, place in zip(rows, places, strict=True)}
-    assert shown == pairs_of(embeddings, floor)
+@given(any_matrix(least=1), st.integers(1, 8), some_bytes)
+def test_so_are_they_where_many_are_equally_near(matrix, k, tile_bytes):
+    found = nearest_images(limited(given_pool(matrix), tile_bytes=tile_bytes), k)
+    assert np.array_equal(found.rows, nearest_by_sorting(matrix, k))
 
 
-def test_equal_images_beyond_k_leave_no_certificate():
-    neighbours = nearest_neighbours(unit_vectors(np.ones((5, 2))), 3)
-    assert neighbours.certified_floor > 1
-
-
-@given(pools(), st.integers(1, 8), floors, some_bytes)
-def test_images_that_show_too_few_neighbours_are_looked_at_again(embeddings, k, floor, block_bytes):
-    graph = certified_graph(embeddings, nearest_neighbours(embeddings, k), floor, block_bytes)
-    plain = neighbours_above(embeddings, floor)
-    assert np.array_equal(graph.pairs, plain.pairs)
-    assert np.array_equal(graph.similarities, plain.similarities)
+@pytest.mark.parametrize("n_images", [0, 1])
+def test_without_others_there_is_no_nearest(n_images):
+    assert nearest_images(given_pool(np.eye(n_images)), 3).rows.shape == (n_images, 0)
 
 
 def test_less_than_one_neighbour_is_refused():
     with pytest.raises(ValueError, match="at least one"):
-        nearest_neighbours(unit_vectors(np.eye(3)), 0)
+        nearest_images(Pool(unit_vectors(np.eye(3))), 0)
 
 
 def test_an_estimated_floor_leaves_about_so_many_pairs():
-    embeddings = unit_vectors(np.random.default_rng(0).normal(size=(1500, 16)))
-    graph = neighbours_above(embeddings, estimate_floor(embeddings, 30_000))
+    pool = Pool(unit_vectors(np.random.default_rng(0).normal(size=(1500, 16))))
+    graph = neighbours_above(pool, estimate_floor(pool, 30_000))
     assert 20_000 < len(graph.pairs) < 40_000
-    assert estimate_floor(embeddings, 10**6) == -1
 
 
-@given(pools(), floors)
-def test_single_linkage_within_reach_is_that_of_the_matrix(embeddings, floor):
-    graph = neighbours_above(embeddings, floor)
-    whole, forest = spanning_tree(cosine_similarities(embeddings)), spanning_forest(graph)
-    assert np.array_equal(forest.distances, whole.distances[whole.distances <= graph.reach])
-    for cut in np.append(forest.distances, max(0.0, graph.reach)):
-        if cut <= graph.reach:
-            assert partition(clusters_at(forest, cut)) == partition(clusters_at(whole, cut))
+@given(pools(), st.integers(1, 500))
+def test_an_estimated_floor_is_that_of_all_pairs_where_so_many_are_wanted(pool, n_pairs):
+    floor = estimate_floor(pool[0], n_pairs)
+    assert -1 <= floor <= 1
+    assert floor == -1 or n_pairs < pool[0].n_pairs
+    assert n_pairs < pool[0].n_pairs or floor == -1
 
 
-@pytest.mark.parametrize("linkage", ["average", "complete"])
-@given(pools(), floors, st.sampled_from([1, 2, 3, 4, 7]))
-def test_capped_linkage_within_reach_is_that_of_the_matrix_ties_included(linkage, embeddings, floor, cap):
-    graph = neighbours_above(embeddings, floor)
-    if cap >= len(embeddings):
-        return  # without a cap SciPy chooses among equally close groups
-    whole = linkage_tree(cosine_similarities(embeddings), linkage, cap)
-    forest = linkage_forest(graph, embeddings, cap, linkage)
-    within = whole.distances <= graph.reach
-    assert np.array_equal(forest.edges, whole.edges[within])
-    assert np.array_equal(forest.distances, whole.distances[within])
+@given(st.lists(st.floats(-1, 1)))
+def test_thresholds_rounded_up_to_single_precision_have_the_same_similarities_above(thresholds):
+    singles = singles_at_least(thresholds)
+    assert singles.dtype == np.float32
+    for threshold, single in zip(thresholds, singles, strict=True):
+        assert float(single) >= threshold > float(np.nextafter(single, np.float32(-np.inf)))
 
 
-@pytest.mark.parametrize("linkage", ["average", "complete"])
-@pytest.mark.parametrize("floor", [-1.0, -0.3, 0.2, 0.6])
-def test_uncapped_linkage_within_reach_is_that_of_the_matrix(linkage, floor):
-    embeddings = unit_vectors(np.random.default_rng(5).normal(size=(80, 5)))
-    graph = neighbours_above(embeddings, floor)
-    whole = linkage_tree(cosine_similarities(embeddings), linkage, None)
-    forest = linkage_forest(graph, embeddings, None, linkage)
-    within = whole.distances <= graph.reach
-    assert np.array_equal(forest.edges, whole.edges[within])
-    assert np.allclose(forest.distances, whole.distances[within], rtol=0, atol=2e-12)
-
-
-@given(pools(), some_bytes)
-def test_mutual_nearest_neighbours_in_blocks_are_those_of_the_matrix(embeddings, block_bytes):
-    mutual = MutualPairs(len(embeddings))
-    for tile in similarity_tiles(embeddings, block_bytes):
-        mutual.add(tile)
-    found = components(len(embeddings), mutual.pairs())
-    assert np.array_equal(found, mutual_groups(cosine_similarities(embeddings)))
-
-
-@given(st.lists(st.integers(-8, 8), max_size=60), st.lists(st.integers(-8, 8), max_size=20, unique=True))
-def test_pairs_are_counted_at_and_above_each_value(pairs, values):
-    similarities = np.array(pairs, dtype=np.float32) / 8
-    ascending = np.sort(np.array(values, dtype=np.float32)) / 8
-    counter = PairCounter(ascending)
-    for block in np.array_split(similarities, 3):
-        counter.add(block)
-    at_least, above = counter.counts()
-    assert at_least.tolist() == [(similarities >= value).sum() for value in ascending]
-    assert above.tolist() == [(similarities > value).sum() for value in ascending]
+@given(st.lists(st.floats(-1, 1, width=32)))
+def test_bits_rise_as_singles_do_and_lead_back(values):
+    singles = np.array(values, dtype=np.float32)
+    bits = ascending_bits(singles)
+    assert np.array_equal(from_ascending_bits(bits), singles)
+    assert np.array_equal(bits[:, None] < bits, singles[:, None] < singles)

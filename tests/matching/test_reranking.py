@@ -1,15 +1,21 @@
 """Re-ranking against plain loops over sets of images, ties and duplicates included."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching import reranking
-from skinbit.matching.pairs import cosine_similarities, row_blocks, unit_vectors
-from skinbit.matching.reranking import rerank
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
+from tests.matching.samples import given_pool, limited, on_circle, reranked, reranked_pool, tile_sizes
+
+
+def rerank(similarities, k1, k2, weight):
+    return reranked(given_pool(similarities), k1, k2, weight)
+
+
+def cosine_similarities(embeddings):
+    return similarity_matrix(Pool(embeddings))
 
 
 @st.composite
@@ -54,9 +60,9 @@ def brute_force(similarities, k1, k2, weight):
         weights[image] /= weights[image].sum()
     mean = [weights[[image, *nearest(similarities, image, k2 - 1)]].mean(axis=0) for image in range(n_images)]
     overlap = [[np.minimum(a, b).sum() / np.maximum(a, b).sum() for a in mean] for b in mean]
-    reranked = (1 - weight) * np.array(overlap) + weight * similarities
-    np.fill_diagonal(reranked, 1.0)
-    return reranked
+    mixed = (1 - weight) * np.array(overlap) + weight * similarities
+    np.fill_diagonal(mixed, 1.0)
+    return mixed
 
 
 @given(similarities=pools(), **SIZES)
@@ -67,12 +73,12 @@ def test_it_gives_what_loops_over_sets_give(similarities, k1, k2, weight):
 
 @given(similarities=pools(), **SIZES)
 def test_it_is_symmetric_and_stays_in_range(similarities, k1, k2, weight):
-    reranked = rerank(similarities, k1, k2, weight)
-    assert reranked.dtype == np.float32
-    assert (reranked == reranked.T).all()
-    assert (np.diag(reranked) == 1).all()
-    assert reranked.min() >= -1
-    assert reranked.max() <= 1
+    mixed = rerank(similarities, k1, k2, weight)
+    assert mixed.dtype == np.float32
+    assert (mixed == mixed.T).all()
+    assert (np.diag(mixed) == 1).all()
+    assert mixed.min() >= -1
+    assert mixed.max() <= 1
 
 
 @given(similarities=pools(), random=st.randoms(use_true_random=False), **SIZES)
@@ -85,36 +91,44 @@ def test_the_order_of_images_changes_no_value_not_even_where_similarities_tie(si
 
 def test_the_order_of_images_changes_nothing_that_rounding_to_single_precision_would_hide():
     generator = np.random.default_rng(0)
-    similarities = cosine_similarities(unit_vectors(generator.normal(size=(200, 8)))).astype(np.float64)
+    similarities = cosine_similarities(unit_vectors(generator.normal(size=(200, 8))))
     order = generator.permutation(200)
-    shuffled = rerank(similarities[np.ix_(order, order)], 8, 4, 0.3)
-    np.testing.assert_array_equal(shuffled, rerank(similarities, 8, 4, 0.3)[np.ix_(order, order)])
+    plain, shuffled = (
+        reranked_pool(given_pool(alike), 8, 4, 0.3).neighbourhoods.weights.toarray()
+        for alike in (similarities, similarities[np.ix_(order, order)])
+    )
+    np.testing.assert_array_equal(shuffled, plain[np.ix_(order, order)])
 
 
-@given(similarities=pools(), **SIZES)
-def test_blocks_change_no_value(similarities, k1, k2, weight):
+@given(similarities=pools(), tile_bytes=tile_sizes, random=st.randoms(use_true_random=False), **SIZES)
+def test_tiles_single_pairs_and_parts_change_no_value(similarities, tile_bytes, random, k1, k2, weight):
     whole = rerank(similarities, k1, k2, weight)
+    pool = reranked_pool(limited(given_pool(similarities), tile_bytes=tile_bytes), k1, k2, weight)
+    np.testing.assert_array_equal(similarity_matrix(pool), whole)
+    pairs = np.argwhere(~np.eye(len(pool), dtype=bool))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reranking, "row_blocks", partial(row_blocks, block_values=1))
-        np.testing.assert_array_equal(rerank(similarities, k1, k2, weight), whole)
+        patch.setattr("skinbit.matching.reranking._PAIRS_AT_ONCE", 3)
+        np.testing.assert_array_equal(pool.of_pairs(pairs), whole[tuple(pairs.T)])
+    rows = np.array(random.sample(range(len(pool)), random.randint(1, len(pool))))
+    np.testing.assert_array_equal(similarity_matrix(pool.subset(rows)), whole[np.ix_(rows, rows)])
 
 
 @given(pools(has_ties=False))
 def test_full_weight_leaves_similarities_as_they_are(similarities):
-    reranked = rerank(similarities, 6, 2, 1.0)
+    mixed = rerank(similarities, 6, 2, 1.0)
     off_diagonal = ~np.eye(len(similarities), dtype=bool)
-    np.testing.assert_array_equal(reranked[off_diagonal], similarities[off_diagonal])
+    np.testing.assert_array_equal(mixed[off_diagonal], similarities[off_diagonal])
 
 
 def at_angles(*degrees):
-    return cosine_similarities(unit_vectors(np.array([[np.cos(a), np.sin(a)] for a in np.radians(degrees)])))
+    return cosine_similarities(on_circle(*degrees))
 
 
 def test_a_look_alike_whose_neighbours_are_others_falls_behind_a_partner():
     similarities = at_angles(0, 10, 19, 21, 24)  # image 1 is a little nearer to the lesion of images 2 to 4
     assert similarities[1, 2] > similarities[0, 1]
-    reranked = rerank(similarities, 2, 1, 0.3)
-    assert reranked[1, 2] < reranked[0, 1]
+    mixed = rerank(similarities, 2, 1, 0.3)
+    assert mixed[1, 2] < mixed[0, 1]
 
 
 def test_two_images_that_are_each_other_s_nearest_overlap_wholly_with_k2_of_2():

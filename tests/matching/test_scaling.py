@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from skinbit.matching import scaling
-from skinbit.matching.metrics import recall_at_1
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
-from skinbit.matching.scaling import crowding, missing_crowding, scaled_similarities, usual_crowding
-from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, calibrate, pool_similarities
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.scaling import crowding, missing_crowding, usual_crowding
+from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, calibrate, pool_of
+from skinbit.matching.survey import best_f1_and_recall
 from skinbit.params import ScalingParams, SimilarityParams
 
 
@@ -30,7 +31,7 @@ def params():
 
 
 def slow_crowding(embeddings, n_near):
-    cosines = cosine_similarities(embeddings).astype(np.float64)
+    cosines = similarity_matrix(Pool(embeddings)).astype(np.float64)
     means = []
     for row, alike in enumerate(cosines):
         others = sorted((value for column, value in enumerate(alike) if column != row), reverse=True)
@@ -103,7 +104,7 @@ class TestFewImages:
         """Give the mean similarity of two lesions in pools of so many images, each of a lesion of its own."""
         strangers, _ = archive(240, seed=9, n_images=1)
         pools = [strangers[start : start + n_images] for start in range(0, 240 - n_images + 1, n_images)]
-        found = [pool_similarities(pool, self.PARAMS, calibration=calibration) for pool in pools]
+        found = [similarity_matrix(pool_of(pool, self.PARAMS, calibration=calibration)) for pool in pools]
         return np.mean([similarities[np.triu_indices(n_images, 1)].mean() for similarities in found])
 
     @pytest.mark.parametrize("n_images", [2, 3, 5, 20])
@@ -120,8 +121,8 @@ class TestFewImages:
     @pytest.mark.parametrize("n_images", [0, 1])
     def test_no_image_or_one_has_no_pair_to_scale(self, calibration, n_images):
         alone = self.FOLDS[0][0][:n_images]
-        found = pool_similarities(alone, self.PARAMS, calibration=calibration)
-        assert found.shape == (n_images, n_images)
+        found = pool_of(alone, self.PARAMS, calibration=calibration)
+        assert similarity_matrix(found).shape == (n_images, n_images)
 
     def test_usual_crowding_rises_up_to_pools_of_which_surroundings_are_a_share(self):
         sizes, means = usual_crowding(self.FOLDS, ScalingParams(share=0.1))
@@ -145,8 +146,8 @@ class TestFewImages:
 class TestScaledSimilarities:
     @given(images(), params())
     def test_are_cosines_less_the_mean_crowding_of_both_images(self, embeddings, params):
-        cosines, crowded = cosine_similarities(embeddings), crowding(embeddings, params)
-        found = scaled_similarities(cosines, crowded)
+        cosines, crowded = similarity_matrix(Pool(embeddings)), crowding(embeddings, params)
+        found = similarity_matrix(pool_of(embeddings, SimilarityParams(scaling=params)))
         for a, row in enumerate(found):
             for b, value in enumerate(row):
                 expected = 1.0 if a == b else np.clip(cosines[a, b] - (crowded[a] + crowded[b]) / 2, -1, 1)
@@ -154,7 +155,7 @@ class TestScaledSimilarities:
 
     @given(images(), params())
     def test_are_symmetric_and_in_range(self, embeddings, params):
-        found = scaled_similarities(cosine_similarities(embeddings), crowding(embeddings, params))
+        found = similarity_matrix(pool_of(embeddings, SimilarityParams(scaling=params)))
         assert np.array_equal(found, found.T)
         assert found.dtype == np.float32
         assert np.abs(found).max() <= 1
@@ -165,6 +166,5 @@ class TestScaledSimilarities:
         pairs = np.concatenate([towards + 0.55 * np.roll(towards, 1, axis=1), towards - 0.55 * np.roll(towards, 1, 1)])
         embeddings = unit_vectors(np.vstack([pairs + 0.12, np.ones(10)]))
         labels = np.append(np.tile(np.arange(10), 2), 10)
-        cosines = cosine_similarities(embeddings)
-        scaled = scaled_similarities(cosines, crowding(embeddings, ScalingParams(share=0.2, least=1)))
-        assert recall_at_1(scaled, labels) > recall_at_1(cosines, labels)
+        scaled = pool_of(embeddings, SimilarityParams(scaling=ScalingParams(share=0.2, least=1)))
+        assert best_f1_and_recall(scaled, labels)[1] > best_f1_and_recall(Pool(embeddings), labels)[1]

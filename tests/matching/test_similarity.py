@@ -6,25 +6,26 @@ import numpy as np
 import pytest
 
 from skinbit.matching.operating_points import write_points
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
-from skinbit.matching.reranking import rerank
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Limits, Pool, similarity_matrix
 from skinbit.matching.similarity import (
     NO_SHORTLIST,
     LabelledPool,
     Shortlist,
     calibrate,
     judge_calibration,
-    pool_similarities,
+    pool_of,
+    pool_of_model,
     read_calibration,
     read_rows,
     read_shortlist,
     row_table,
     shortlist_table,
-    similarities_of_model,
     write_calibration,
     write_matching,
 )
-from skinbit.params import GeometryParams, MemoryParams, RerankingParams, SimilarityParams
+from skinbit.params import GeometryParams, RerankingParams, SimilarityParams
+from tests.matching.samples import given_pool, reranked
 
 COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
 
@@ -34,9 +35,17 @@ def photographs(seed: int, n_lesions: int = 30) -> LabelledPool:
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(n_lesions), 2)
     embeddings = unit_vectors(np.repeat(rng.normal(size=(n_lesions, 6)), 2, axis=0) + rng.normal(size=(len(labels), 6)))
-    pairs = np.argwhere(np.triu(cosine_similarities(embeddings) > 0.5, 1))
+    pairs = np.argwhere(np.triu(cosines_of(embeddings) > 0.5, 1))
     is_positive = labels[pairs[:, 0]] == labels[pairs[:, 1]]
     return LabelledPool(embeddings, labels, Shortlist(pairs, np.where(is_positive, 40, rng.integers(0, 4, len(pairs)))))
+
+
+def similarities_of(*pool, **settings):
+    return similarity_matrix(pool_of(*pool, **settings))
+
+
+def cosines_of(embeddings):
+    return similarity_matrix(Pool(embeddings))
 
 
 def ranks_positives_first(pool: LabelledPool, similarities) -> float:
@@ -48,13 +57,13 @@ def ranks_positives_first(pool: LabelledPool, similarities) -> float:
 class TestSimilarities:
     def test_without_any_setting_they_are_cosines(self):
         pool = photographs(0)
-        assert (pool_similarities(pool.embeddings, COSINE) == cosine_similarities(pool.embeddings)).all()
+        assert (similarities_of(pool.embeddings, COSINE) == cosines_of(pool.embeddings)).all()
 
     def test_keypoints_tell_apart_what_embeddings_do_not(self):
         pool, other = photographs(0), photographs(1)
         calibration = calibrate([other], VERIFIED)
-        fused = pool_similarities(pool.embeddings, VERIFIED, pool.shortlist, calibration)
-        before = ranks_positives_first(pool, cosine_similarities(pool.embeddings))
+        fused = similarities_of(pool.embeddings, VERIFIED, pool.shortlist, calibration)
+        before = ranks_positives_first(pool, cosines_of(pool.embeddings))
         assert ranks_positives_first(pool, fused) > before + 0.1
         assert (fused == fused.T).all()
         assert np.abs(fused).max() <= 1
@@ -63,8 +72,9 @@ class TestSimilarities:
         pool = photographs(0)
         calibration = calibrate([photographs(1)], VERIFIED)
         both = VERIFIED.model_copy(update={"reranking": RerankingParams(k1=4, k2=1, weight=0.5)})
-        fused = pool_similarities(pool.embeddings, VERIFIED, pool.shortlist, calibration)
-        assert (pool_similarities(pool.embeddings, both, pool.shortlist, calibration) == rerank(fused, 4, 1, 0.5)).all()
+        fused = similarities_of(pool.embeddings, VERIFIED, pool.shortlist, calibration)
+        mixed = similarities_of(pool.embeddings, both, pool.shortlist, calibration)
+        assert (mixed == reranked(given_pool(fused), 4, 1, 0.5)).all()
 
 
 class TestCalibration:
@@ -72,8 +82,8 @@ class TestCalibration:
         logistic = SimilarityParams(calibration="logistic")
         calibration = calibrate([photographs(1)], logistic)
         pool = photographs(0)
-        order = cosine_similarities(pool.embeddings).ravel().argsort(kind="stable")
-        calibrated = pool_similarities(pool.embeddings, logistic, calibration=calibration).ravel()[order]
+        order = cosines_of(pool.embeddings).ravel().argsort(kind="stable")
+        calibrated = similarities_of(pool.embeddings, logistic, calibration=calibration).ravel()[order]
         off_diagonal = calibrated[calibrated < 1]
         assert (np.diff(off_diagonal) >= 0).all()
         assert calibration.inliers_slopes == (0.0,) * len(calibration.inliers_slopes)
@@ -142,5 +152,7 @@ class TestFiles:
             "calibration": write_calibration(calibration),
         }
         plain = json.loads(json.dumps(matching))
-        expected = pool_similarities(pool.embeddings, VERIFIED, pool.shortlist, calibration)
-        assert (similarities_of_model(pool.embeddings, plain, MemoryParams(), pool.shortlist) == expected).all()
+        expected = similarities_of(pool.embeddings, VERIFIED, pool.shortlist, calibration)
+        found = pool_of_model(pool.embeddings, plain, pool.shortlist, Limits(100, 7))
+        assert (similarity_matrix(found) == expected).all()
+        assert found.limits == Limits(100, 7)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinbit.matching import uncertainty
-from skinbit.matching.pairs import row_blocks
+from skinbit.matching.pool import similarity_matrix
+from skinbit.matching.scoring import score_at
 from skinbit.matching.selection import pairwise_f1
 from skinbit.matching.uncertainty import (
     PredictedPairs,
@@ -17,10 +18,10 @@ from skinbit.matching.uncertainty import (
     join_folds,
     mean_f1,
     predicted_pairs,
-    predicted_pairs_at_threshold,
     predicted_pairs_of_groups,
     weighted_f1,
 )
+from tests.matching.samples import given_pool, pools, symmetric
 
 SINGLES = predicted_pairs(np.array([[0, 1]]), np.arange(3))
 """Three lesions of one image, two of them predicted to be one."""
@@ -93,23 +94,20 @@ class TestCounts:
         expected = predicted_pairs(np.array(pairs, dtype=np.int64).reshape(-1, 2), labels)
         assert same(predicted_pairs_of_groups(groups, labels), expected)
 
-    @given(predictions(), st.sampled_from([-1.0, 0.25, 0.4, 1.0]), st.integers(1, 40))
-    def test_a_threshold_predicts_every_pair_at_least_as_similar(self, prediction, threshold, block_values):
-        _, labels = prediction
-        upper = np.triu(np.random.default_rng(len(labels)).integers(-4, 5, size=(len(labels),) * 2) / 4, 1)
-        similarities = (upper + upper.T + np.eye(len(labels))).astype(np.float32)
-        pairs = [pair for pair in combinations(range(len(labels)), 2) if similarities[pair] >= threshold]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(uncertainty, "row_blocks", lambda n_images: row_blocks(n_images, block_values))
-            found = predicted_pairs_at_threshold(similarities, labels, threshold)
+    @given(pools(), st.floats(-1, 1))
+    def test_a_threshold_predicts_every_pair_at_least_as_similar(self, pool, threshold):
+        pool, labels = pool
+        matrix = similarity_matrix(pool)
+        pairs = [pair for pair in combinations(range(len(labels)), 2) if float(matrix[pair]) >= threshold]
+        found = score_at(pool, labels, {"cosine": threshold}, 4).predicted["cosine"]
         assert same(found, predicted_pairs(np.array(pairs, dtype=np.int64).reshape(-1, 2), labels))
 
     def test_a_threshold_is_not_rounded_to_single_precision(self):
-        similarity = np.float32(0.1)
-        similarities = np.array([[1, similarity], [similarity, 1]], dtype=np.float32)
-        just_above = float(np.nextafter(float(similarity), 1))
-        for threshold, n_found in ((float(similarity), 1), (just_above, 0), (float("nan"), 0)):
-            assert predicted_pairs_at_threshold(similarities, np.array([3, 3]), threshold).true_pairs.sum() == n_found
+        pool = given_pool(symmetric(np.full((2, 2), 0.1)))
+        similarity = float(np.float32(0.1))
+        for threshold, n_found in ((similarity, 1), (float(np.nextafter(similarity, 1)), 0)):
+            found = score_at(pool, np.array([3, 3]), {"cosine": threshold}, 4).predicted["cosine"]
+            assert found.true_pairs.sum() == n_found
 
     @pytest.mark.parametrize("pairs", [[[0, 0]], [[0, 1], [1, 0]]])
     def test_an_image_with_itself_or_a_pair_twice_is_refused(self, pairs):
@@ -121,7 +119,6 @@ class TestCounts:
         for predicted in (
             predicted_pairs(empty.reshape(0, 2), empty),
             predicted_pairs_of_groups(empty, empty),
-            predicted_pairs_at_threshold(np.empty((0, 0), np.float32), empty, 0.5),
         ):
             assert predicted.n_lesions == 0
             assert np.isnan(bootstrap_f1([predicted], 3, 0)).all()

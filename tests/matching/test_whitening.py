@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
 from skinbit.matching.whitening import Whitening, fit_whitening
 
 KINDS = pytest.mark.parametrize("kind", ["pca", "learned"])
@@ -24,8 +25,12 @@ def lesions(n_lesions=40, dim=6, seed=0):
     return unit_vectors(generator.normal(size=(n_lesions, dim))[labels] + noise + 1.0), labels
 
 
+def cosines_of(embeddings):
+    return similarity_matrix(Pool(embeddings))
+
+
 def share_with_partner_nearest(embeddings, labels):
-    similarities = cosine_similarities(embeddings)
+    similarities = similarity_matrix(Pool(embeddings))
     np.fill_diagonal(similarities, -2)
     return float(np.mean(labels[similarities.argmax(axis=1)] == labels))
 
@@ -49,9 +54,7 @@ def test_pca_is_that_of_scikit_learn():
     embeddings, _ = lesions()
     whitening = fit_whitening(embeddings, kind="pca", dim=4, shrinkage=0)
     expected = PCA(4, whiten=True).fit_transform(embeddings.astype(np.float64))
-    np.testing.assert_allclose(
-        cosine_similarities(whitening.apply(embeddings)), cosine_similarities(unit_vectors(expected)), atol=1e-5
-    )
+    np.testing.assert_allclose(cosines_of(whitening.apply(embeddings)), cosines_of(unit_vectors(expected)), atol=1e-5)
 
 
 def test_learned_makes_a_sphere_of_the_differences_of_positive_pairs():
@@ -94,9 +97,7 @@ def test_full_shrinkage_only_centres():
     embeddings, _ = lesions()
     whitening = fit_whitening(embeddings, kind="pca", shrinkage=1)
     centred = unit_vectors(embeddings.astype(np.float64) - embeddings.mean(axis=0, dtype=np.float64))
-    np.testing.assert_allclose(
-        cosine_similarities(whitening.apply(embeddings)), cosine_similarities(centred), atol=1e-5
-    )
+    np.testing.assert_allclose(cosines_of(whitening.apply(embeddings)), cosines_of(centred), atol=1e-5)
 
 
 @KINDS

@@ -10,9 +10,9 @@ import yaml
 
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.files import unpack_header
-from skinbit.matching.evaluation import evaluate_similarities
-from skinbit.matching.pairs import cosine_similarities
-from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
+from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.scoring import score
+from skinbit.matching.similarity import pool_of, read_calibration, read_shortlist
 from skinbit.params import EvaluationParams, ExperimentParams, RerankingParams, SimilarityParams, WhiteningParams
 
 pytestmark = pytest.mark.long  # whole studies
@@ -67,8 +67,8 @@ class TestStudy:
     def test_cosines_are_the_weighted_mean_of_the_members_cosines(self, study, subset, kind):
         combined, *members = (embeddings(study, name, subset, kind) for name in ("both", *MEMBERS))
         assert {member.image_ids for member in members} == {combined.image_ids}
-        expected = np.average([cosine_similarities(member.values) for member in members], axis=0, weights=[2, 1])
-        np.testing.assert_allclose(cosine_similarities(combined.values), expected, atol=2e-6)
+        expected = np.average([similarity_matrix(Pool(member.values)) for member in members], axis=0, weights=[2, 1])
+        np.testing.assert_allclose(similarity_matrix(Pool(combined.values)), expected, atol=2e-6)
 
     def test_a_fold_is_judged_on_calibrated_similarities_of_the_combined_embeddings(self, study):
         split = table(study, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
@@ -76,14 +76,14 @@ class TestStudy:
         for fold in FOLDS:
             embedded = embeddings(study, "both", f"fold_{fold}")
             listed = table(study, f"07_model_output/both/fold_{fold}/shortlist.csv")
-            similarities = pool_similarities(
+            pool = pool_of(
                 embedded.values,
                 SimilarityParams(verification=True),
                 read_shortlist(listed, embedded.image_ids),
                 read_calibration(calibrations[str(fold)]),
             )
             lesions = split[list(embedded.image_ids)].tolist()
-            expected = evaluate_similarities(similarities, lesions, EvaluationParams()).metrics
+            expected = score(pool, lesions, EvaluationParams()).metrics
             reported = pd.read_csv(study.root / f"data/demo/08_reporting/both/fold_{fold}/results.csv")
             found = reported.set_index("metric")["value"]
             assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)

@@ -10,7 +10,8 @@ from skinbit.data.images import find_images
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.errors import InputError
 from skinbit.matching.operating_points import carry_over, others_of_folds
-from skinbit.matching.similarity import pool_similarities, read_calibration, read_shortlist
+from skinbit.matching.pool import similarity_matrix
+from skinbit.matching.similarity import pool_of, read_calibration, read_shortlist
 from skinbit.params import DataParams, PolicyParams, SimilarityParams
 from skinbit.pipelines.data_split.nodes import draw_distractors
 
@@ -134,12 +135,8 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
             calibration = read_calibration(loads((folder / "calibration.json").read_text())[str(fold)])
             shortlist = table(project, f"07_model_output/{experiment}/fold_{fold}/distractor_shortlist.csv")
             assert shortlist["image_b"].isin(distractors.index).any()
-        similarities = pool_similarities(
-            np.concatenate([own.values, others.values]),
-            SimilarityParams(),
-            read_shortlist(shortlist, image_ids),
-            calibration,
-        )
+        values, listed = np.concatenate([own.values, others.values]), read_shortlist(shortlist, image_ids)
+        similarities = similarity_matrix(pool_of(values, SimilarityParams(), listed, calibration))
         cut = carry_over(points[fold]["cosine"], len(lesions), is_corrected=True, single_share=10 / len(lesions))
         once = np.triu(np.ones_like(similarities, dtype=bool), 1)
         is_joined, is_positive = (similarities >= cut.value) & once, (lesions[:, None] == lesions) & once

@@ -111,7 +111,7 @@ class TestStudyIsData:
         assert {name for name in read if name.startswith("params:")} == {
             *(f"params:backbones.{backbone}" for backbone in ("resnet", "vit")),
             *(f"params:experiments.{backbone}_infonce" for backbone in ("resnet", "vit")),
-            *(f"params:{block}" for block in ("training", "losses", "compute", "seed")),
+            *(f"params:{block}" for block in ("training", "losses", "compute", "seed", "memory.tile_megabytes")),
         }
 
     def test_only_what_is_trained_asks_for_pixels_and_training_views(self):
@@ -311,7 +311,8 @@ class TestGraph:
             blocks = {name for name in study.inputs() if name.startswith("params:")}
             plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
         cuts = {f"params:evaluation.{name}" for name in ("threshold_range", "eps_range", "max_group_size")}
-        assert plain == {"params:seed", "params:backbones", "params:experiments"} | cuts
+        tiles = "params:memory.tile_megabytes"
+        assert plain == {"params:seed", "params:backbones", "params:experiments", tiles} | cuts
 
 
 class TestCommandsAgree:

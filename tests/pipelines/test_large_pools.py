@@ -1,11 +1,14 @@
-"""A study and groups of new photographs without a matrix of similarities: the same files as with it."""
+"""Pools of which neither all pairs, nor all near pairs, are held: from raw data to the report and to new groups."""
 
 import io
+import json
+import logging
 import shutil
 
 import pandas as pd
 import pytest
 
+from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
 
 pytestmark = pytest.mark.long  # whole studies
@@ -13,71 +16,58 @@ pytestmark = pytest.mark.long  # whole studies
 EXPERIMENTS = {
     "plain": {"backbone": "vit", "loss": "baseline"},
     "seen": {"backbone": "vit", "loss": "baseline", "similarity": {"verification": True}},
+    "reranked": {"backbone": "vit", "loss": "baseline", "similarity": {"reranking": {"k1": 2}}},
+    "trained": {"backbone": "vit", "loss": "contrastive", "training": {"epochs": 1, "views": 1}},
 }
-STUDY = {"sample_data": False, "experiments": "plain+seen", "folds": "0+1+2"}
 SMALL = {
     "split": {"n_folds": 3, "test_fraction": 0.4},
     "loader": {"workers": 0},
     "compute": {"threads": 1},
     "evaluation": {"distractors": 5, "resamples": 100},
+    "audit": {"fail_on": "none"},
     "experiments": EXPERIMENTS,
-    "study": STUDY,
+    "study": {"sample_data": False, "experiments": "+".join(EXPERIMENTS), "folds": "0+1+2"},
 }
-TINY = {"memory": {"max_matrix_images": 10}}
-MODELS = ("evaluation", "final_model")
+MANY_TILES = {"memory": {"tile_megabytes": 0.002}}
+"""Tiles of nine by nine images."""
+
+LOOKING = ("metric_learning", "evaluation", "final_model")
+"""Pipelines that look at all pairs of images."""
 
 
 @pytest.fixture(scope="module")
-def studied(make_project, photographs, tmp_path_factory):
-    """A study whose folds, test subset and distractors were compared in a matrix, and then without."""
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "images").symlink_to(photographs / "images")
-    table = pd.read_csv(photographs / "data.csv", dtype=str)
-    is_later = table["lesion_id"].isin(sorted(table["lesion_id"].unique())[::4]) & table["lesion_id"].duplicated()
-    table[~is_later].to_csv(folder / "data.csv", index=False)
+def studied(make_project, archive):
+    """A study whose pools are one tile each, and then many."""
     project = make_project()
-    project.archive = folder
+    project.archive = archive
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(folder))
+        patch.setenv("SKINBIT_RAW_DIR", str(archive))
         project.run(**SMALL)
-        project.by_matrix = project.outputs()
-        project.run(pipelines=MODELS, **SMALL, **TINY)
-        project.by_tiles = project.outputs()
+        project.run(pipelines=("audit",), **SMALL)
+        project.run(only_missing=True, **SMALL)  # the report, now with its audit
+        project.in_one_tile = project.outputs()
+        shutil.rmtree(project.root / "data/demo/06_models")  # else trainings are found finished
+        project.run(pipelines=LOOKING, **SMALL, **MANY_TILES)
+        project.run(pipelines=("audit",), **SMALL, **MANY_TILES)
+        project.in_many_tiles = project.outputs()
     return project
 
 
-def table(content):
-    return pd.read_csv(io.BytesIO(content), keep_default_na=False, dtype=str)
+def test_every_file_of_a_study_is_the_same_in_one_tile_and_in_many(studied):
+    assert studied.in_many_tiles.keys() == studied.in_one_tile.keys()
+    differing = [path for path, content in studied.in_one_tile.items() if studied.in_many_tiles[path] != content]
+    assert differing == []
 
 
-def test_all_files_of_the_study_are_the_same_but_for_what_is_judged_beside(studied):
-    assert studied.by_tiles.keys() == studied.by_matrix.keys()
-    differing = {path for path, content in studied.by_matrix.items() if studied.by_tiles[path] != content}
-    judgements = {f"08_reporting/{name}/{kind}.csv" for name in EXPERIMENTS for kind in ("fold_judgement", "judgement")}
-    assert differing == judgements
-    for path in differing:
-        found, wanted = table(studied.by_tiles[path]), table(studied.by_matrix[path])
-        is_added = ~found["metric"].isin(wanted["metric"])
-        assert found["metric"][is_added].str.endswith("_f1_transfer").all()
-        pd.testing.assert_frame_equal(found[~is_added].reset_index(drop=True), wanted)
-
-
-def test_another_limit_makes_no_file_anew(studied, monkeypatch):
+def test_another_size_of_tiles_makes_no_file_anew(studied, monkeypatch):
     monkeypatch.setenv("SKINBIT_RAW_DIR", str(studied.archive))
+    times = {path: (studied.root / "data/demo" / path).stat().st_mtime_ns for path in studied.outputs()}
     studied.run(only_missing=True, **SMALL)
-    assert studied.outputs() == studied.by_tiles  # judgements made by the matrix would differ
-
-
-def test_the_transfer_f1_that_is_judged_is_that_of_the_curves(studied):
-    for name in EXPERIMENTS:
-        judged = table(studied.by_tiles[f"08_reporting/{name}/judgement.csv"]).set_index("metric")
-        by_curves = table(studied.by_matrix[f"08_reporting/{name}/results.csv"]).set_index("metric")
-        for metric in judged.index[judged.index.str.endswith("_f1_transfer")]:
-            assert judged.loc[metric, "fold_0"] == by_curves.loc[metric, "fold_0"] != ""
+    assert {path: (studied.root / "data/demo" / path).stat().st_mtime_ns for path in studied.outputs()} == times
 
 
 @pytest.fixture(scope="module")
-def archive(photographs, tmp_path_factory):
+def to_group(photographs, tmp_path_factory):
     """A third of the photographs have known lesions; the others are new."""
     folder = tmp_path_factory.mktemp("archive")
     metadata = pd.read_csv(photographs / "data.csv", dtype=str)
@@ -90,22 +80,106 @@ def archive(photographs, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("method", "known"), [("average", True), ("dbscan", False)])
-def test_new_photographs_are_grouped_as_with_the_matrix(studied, archive, method, known):
-    cluster = {"images": str(archive / "new"), "experiment": "seen", "method": method}
-    cluster |= {"known": str(archive / "known/data.csv")} if known else {}
+@pytest.mark.parametrize(
+    ("experiment", "method", "known"),
+    [("seen", "average", True), ("seen", "dbscan", True), ("reranked", "complete", False), ("plain", "mutual", True)],
+)
+def test_new_photographs_are_grouped_alike_in_one_tile_and_in_many(studied, to_group, experiment, method, known):
+    cluster = {"images": str(to_group / "new"), "experiment": experiment, "method": method}
+    cluster |= {"known": str(to_group / "known/data.csv")} if known else {}
     found = []
-    for memory in ({}, TINY):
+    for memory in ({}, MANY_TILES):
         studied.run(pipelines=("cluster_images",), cluster=cluster, **SMALL, **memory)
         found.append({path: file for path, file in studied.outputs().items() if "/clusters/" in path})
     assert "07_model_output/clusters/groups.json" in found[0]
     assert found[0] == found[1]
 
 
-def test_what_needs_all_pairs_at_once_ends_with_the_parameter_to_raise(studied, monkeypatch):
-    monkeypatch.setenv("SKINBIT_RAW_DIR", str(studied.archive))
-    reranked = {"plain": {**EXPERIMENTS["plain"], "similarity": {"reranking": {"k1": 2}}}, "seen": EXPERIMENTS["seen"]}
-    with pytest.raises(InputError, match=r"images are to be re-ranked(.|\n)*Remedy: memory\.max_matrix_images=\d+"):
-        studied.run(pipelines=("evaluation",), **SMALL | {"experiments": reranked}, **TINY)
-    with pytest.raises(InputError, match=r"photographs are to be compared(.|\n)*Remedy: memory\.max_matrix_images=\d+"):
-        studied.run(pipelines=("audit",), **SMALL, **TINY)
+N_LESIONS = 150
+FEW_PAIRS = {"memory": {"max_pairs": 600}}
+LARGE = SMALL | {
+    "split": {"n_folds": 2, "test_fraction": 0.2},
+    "evaluation": {"distractors": 0, "resamples": 100},
+    "study": {"sample_data": False, "experiments": "plain+reranked+trained", "folds": "0+1"},
+    **FEW_PAIRS,
+}
+"""Folds of some 160 images, of whose 13,000 pairs one in twenty is held."""
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """Some 400 photographs."""
+    folder = tmp_path_factory.mktemp("crowd")
+    (folder / "images").mkdir()
+    lines = ["lesion_id,image_id"]
+    for photograph in sorted(make_photographs(N_LESIONS, seed=3, width=64, height=48), key=lambda each: each.image_id):
+        (folder / "images" / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
+        lines.append(f"{photograph.lesion_id},{photograph.image_id}")
+    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    assert len(lines) > 380
+    return folder
+
+
+@pytest.fixture(scope="module")
+def crowded(make_project, crowd):
+    """A study of them whose pools have far more pairs than are held."""
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(crowd))
+        project.run(**LARGE)
+        project.run(pipelines=("audit",), **LARGE)
+    return project
+
+
+class TestFewPairsHeld:
+    def test_a_study_reaches_its_report(self, crowded):
+        outputs = crowded.outputs()
+        assert b"<html" in outputs["08_reporting/report.html"]
+        for name in ("plain", "reranked", "trained"):
+            results = pd.read_csv(io.BytesIO(outputs[f"08_reporting/{name}/results.csv"])).set_index("metric")
+            transfer = results.loc[["cosine_f1_transfer", "average_f1_transfer"], ["fold_0", "fold_1"]]
+            assert ((transfer >= 0) & (transfer <= 1)).all(axis=None)
+
+    def test_curves_end_and_say_where(self, crowded):
+        for name in ("plain", "reranked", "trained"):
+            points = json.loads(crowded.outputs()[f"08_reporting/{name}/operating_points.json"])
+            for method in ("dbscan", "average", "complete"):
+                reach = [subset.get("reach", 2.0) for subset in points[method]]
+                assert max(reach) < 2
+                cuts = [max(subset["cuts"], default=0.0) for subset in points[method]]
+                assert all(cut <= end for cut, end in zip(cuts, reach, strict=True))
+
+    def test_ranks_are_those_of_all_pairs(self, crowded, make_project, crowd, monkeypatch):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(crowd))
+        whole = make_project()
+        unlimited = {name: value for name, value in LARGE.items() if name != "memory"}
+        study = LARGE["study"] | {"experiments": "plain"}
+        whole.run(pipelines=("data_split", "baseline_embeddings", "evaluation"), **unlimited | {"study": study})
+        ranks = ["roc_auc", "average_precision", "recall_at_1", "recall_at_5", "mean_average_precision"]
+        path = "08_reporting/plain/fold_0/results.csv"
+        few, all_pairs = (
+            pd.read_csv(io.BytesIO(each.outputs()[path])).set_index("metric") for each in (crowded, whole)
+        )
+        pd.testing.assert_series_equal(few["value"][ranks], all_pairs["value"][ranks], check_exact=True)
+
+    def test_its_models_group_new_photographs(self, crowded, photographs):
+        for name in ("plain", "trained"):
+            cluster = {"images": str(photographs / "images"), "experiment": name}
+            crowded.run(pipelines=("cluster_images",), cluster=cluster, **LARGE)
+            groups = pd.read_csv(crowded.root / "data/demo/07_model_output/clusters/clustered_images.csv")
+            assert len(groups) == len(list((photographs / "images").iterdir()))
+
+    def test_the_audit_compares_all_photographs(self, crowded):
+        summary = json.loads(crowded.outputs()["08_reporting/audit.json"])
+        assert summary["n_images"] > 380
+
+    def test_methods_whose_best_cut_is_not_proven_are_named(self, crowded, crowd, monkeypatch, caplog):
+        monkeypatch.setenv("SKINBIT_RAW_DIR", str(crowd))
+        with caplog.at_level(logging.WARNING, logger="skinbit"):
+            crowded.run(pipelines=("evaluation",), **LARGE)
+        assert any("memory.max_pairs is 600" in record.getMessage() for record in caplog.records)
+
+    def test_a_cut_that_asks_for_more_pairs_than_are_held_ends_with_the_parameter_to_raise(self, crowded, photographs):
+        cluster = {"images": str(photographs / "images"), "experiment": "plain", "method": "dbscan", "eps": 1.5}
+        with pytest.raises(InputError, match=r"More than 20 pairs of the (.|\n)*raise memory\.max_pairs"):
+            crowded.run(pipelines=("cluster_images",), cluster=cluster, **LARGE | {"memory": {"max_pairs": 20}})

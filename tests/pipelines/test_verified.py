@@ -11,19 +11,19 @@ from kedro.framework.startup import bootstrap_project
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.files import unpack_header
 from skinbit.errors import InputError
-from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
 from skinbit.matching.operating_points import carry_to_pool
 from skinbit.matching.pairs import lesion_labels
+from skinbit.matching.scoring import metrics_at_cuts, score
 from skinbit.matching.similarity import (
     LabelledPool,
     calibrate,
-    pool_similarities,
+    pool_of,
+    pool_of_model,
     read_calibration,
     read_shortlist,
-    similarities_of_model,
 )
 from skinbit.notebook import Study
-from skinbit.params import EvaluationParams, MemoryParams, SimilarityParams
+from skinbit.params import EvaluationParams, SimilarityParams
 from skinbit.session import StudySession
 from skinbit.study import active_parameters
 
@@ -85,8 +85,8 @@ class TestVerified:
         for fold in FOLDS:
             lesion_ids, pool = found[fold]
             calibration = calibrate([other for n, (_, other) in found.items() if n != fold], params)
-            similarities = pool_similarities(pool.embeddings, params, pool.shortlist, calibration)
-            expected = evaluate_similarities(similarities, lesion_ids, EvaluationParams()).metrics
+            matched = pool_of(pool.embeddings, params, pool.shortlist, calibration)
+            expected = score(matched, lesion_ids, EvaluationParams()).metrics
             reported = figures(study, f"08_reporting/seen/fold_{fold}/results.csv")["value"]
             assert {name: reported[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
@@ -104,13 +104,12 @@ class TestVerified:
         matching = unpack_header((root / "06_models/seen/final/best.safetensors").read_bytes())["matching"]
         embeddings = EmbeddingsDataset(filepath=str(root / "07_model_output/seen/final/embeddings.safetensors")).load()
         shortlist = read_shortlist(table(study, "07_model_output/seen/final/shortlist.csv"), embeddings.image_ids)
-        similarities = similarities_of_model(embeddings.values, matching, MemoryParams(), shortlist)
+        pool = pool_of_model(embeddings.values, matching, shortlist)
         split = table(study, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
         carried = carry_to_pool(matching["operating_points"], len(embeddings.image_ids), is_corrected=True)
         cuts = {method: cut.value for method, cut in carried.items()}
         lesion_ids = split[list(embeddings.image_ids)].tolist()
-        found = evaluate_similarities(similarities, lesion_ids, EvaluationParams(), [cuts["cosine"]])
-        expected = evaluate_at(found, cuts)
+        expected = metrics_at_cuts(score(pool, lesion_ids, EvaluationParams(), cuts), cuts)
         reported = figures(study, "08_reporting/seen/results.csv")["test"]
         assert {name: reported[name] for name in expected} == pytest.approx(expected, nan_ok=True)
         assert reported["rho"] == carried["cosine"].rho
@@ -126,7 +125,7 @@ class TestVerified:
         for part, column, figure in (("fold_1", "fold_1", "cosine_f1"), ("final", "test", "cosine_f1_oracle")):
             embeddings = opened.catalog.load(f"{experiment}.{part}.embeddings")
             lesion_ids = lesion_of[list(embeddings.image_ids)].tolist()
-            found = evaluate_similarities(opened.similarities(experiment, part), lesion_ids, EvaluationParams())
+            found = score(opened.pool(experiment, part), lesion_ids, EvaluationParams())
             assert found.metrics["cosine_f1"] == pytest.approx(reported.loc[figure, column])
             assert found.metrics["recall_at_1"] == pytest.approx(reported.loc["recall_at_1", column])
 

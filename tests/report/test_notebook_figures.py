@@ -11,9 +11,10 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from skinbit.data.images import find_images
-from skinbit.matching.evaluation import evaluate_subset
 from skinbit.matching.lesions import judge_lesions, summarise_by_size, tabulate_positive_pairs
-from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
+from skinbit.matching.pairs import lesion_labels, unit_vectors
+from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.scoring import score
 from skinbit.params import EvaluationParams
 from skinbit.report import data_figures, match_figures, pictures
 from skinbit.report.data_summary import summarise_data
@@ -79,19 +80,18 @@ class TestData:
 
 
 class TestMatches:
-    embeddings = unit_vectors(np.random.default_rng(3).normal(size=(9, 4)))
+    pool = Pool(unit_vectors(np.random.default_rng(3).normal(size=(9, 4))))
+    similarities = similarity_matrix(pool)
     lesions: ClassVar[list[str]] = SPLIT["lesion_id"].tolist()
 
     def test_histograms_hold_every_pair(self):
-        figure = drawn(
-            match_figures.similarity_histograms(cosine_similarities(self.embeddings), lesion_labels(self.lesions), 0.5)
-        )
+        figure = drawn(match_figures.similarity_histograms(self.similarities, lesion_labels(self.lesions), 0.5))
         labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         assert labels == ["30 negative pairs", "6 positive pairs", "threshold 0.5000"]
 
     def test_curves_name_the_chosen_cut_and_the_best_one(self):
-        found = evaluate_subset(self.embeddings, self.lesions, EvaluationParams(), thresholds=[0.5])
         cuts = {"cosine": 0.5, "dbscan": 0.3, "average": 0.3}
+        found = score(self.pool, self.lesions, EvaluationParams(), cuts)
         figure = drawn(match_figures.cut_curves(found.sweeps, cuts, {method: [0.4, 0.6] for method in cuts}))
         oracle = figure.axes[0].get_legend().get_texts()[1].get_text()
         assert oracle.startswith(f"oracle: F1 {found.metrics['cosine_f1']:.3f}")
@@ -102,13 +102,13 @@ class TestMatches:
         ]
 
     def test_a_subset_without_positive_pair_has_an_empty_curve(self):
-        found = evaluate_subset(self.embeddings[:3], ["a", "b", "c"], EvaluationParams())
+        found = score(self.pool.subset(np.arange(3)), ["a", "b", "c"], EvaluationParams())
         cuts = {"cosine": float("nan"), "dbscan": float("nan")}
         figure = drawn(match_figures.cut_curves(found.sweeps, cuts, {method: [] for method in cuts}))
         assert "nan" in figure.axes[0].get_legend().get_texts()[0].get_text()
 
     def test_lesions_are_drawn_by_outcome_and_pair_by_pair(self):
-        pairs = tabulate_positive_pairs(cosine_similarities(self.embeddings), self.lesions, SPLIT["image_id"].tolist())
+        pairs = tabulate_positive_pairs(self.similarities, self.lesions, SPLIT["image_id"].tolist())
         threshold = pairs["similarity"].median()
         bars = drawn(match_figures.lesion_outcomes(summarise_by_size(judge_lesions(pairs, threshold))))
         assert sum(bar.get_width() for bar in bars.axes[0].patches) == pytest.approx(2 * 100)

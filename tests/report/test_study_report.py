@@ -13,11 +13,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from skinbit.data.audit import Check, Finding, hash_split, places_of, tabulate_findings
-from skinbit.matching.evaluation import evaluate_at, evaluate_similarities
-from skinbit.matching.judging import f1_intervals, judge_at, judge_strata, pooled_figures, resample_f1
+from skinbit.matching.judging import f1_intervals, judge_strata, pooled_figures, resample_f1, transfer_figures
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
-from skinbit.matching.pairs import cosine_similarities, lesion_labels, unit_vectors
+from skinbit.matching.pairs import lesion_labels, unit_vectors
+from skinbit.matching.pool import Pool
 from skinbit.matching.pools import fold_pools, mean_pools
 from skinbit.matching.results import (
     add_gaps,
@@ -27,6 +27,7 @@ from skinbit.matching.results import (
     metric_table,
     rank_experiments,
 )
+from skinbit.matching.scoring import metrics_at_cuts, score, score_at
 from skinbit.params import EvaluationParams, StudyParams
 from skinbit.pipelines.evaluation.nodes import add_test_results, collect_results, summarise_experiment, write_report
 from skinbit.report.audit import prepare_audit, summarise_audit
@@ -81,57 +82,66 @@ class Study:
             lesions = self.split.loc[self.split["fold"] == fold, "lesion_id"]
             centres = {lesion: generator.normal(size=dim) for lesion in sorted(set(lesions))}
             values = np.array([centres[lesion] + noise * generator.normal(size=dim) for lesion in lesions])
-            similarities = cosine_similarities(unit_vectors(values.astype(np.float32)))
-            return similarities, lesions.tolist(), evaluate_similarities(similarities, lesions.tolist(), EVALUATION)
+            pool = Pool(unit_vectors(values.astype(np.float32)))
+            return pool, lesions.tolist(), score(pool, lesions.tolist(), EVALUATION)
 
         folds = self.params.folds
         matched = {fold: evaluate(fold) for fold in folds}
         found = [each for _, _, each in matched.values()]
-        curves = [curve_table(each.sweeps) for each in found]
+        by_fold = {f"fold_{fold}_sweep": curve_table(each.sweeps) for fold, (_, _, each) in matched.items()}
         points = write_points([each.points for each in found])
         judgement, *details = self._judge(matched, points)
-        metrics = [metric_table(each.metrics) for each in found]
-        results = collect_results(self.params, points, judgement, *metrics, *curves, name=name)
+        metrics = {f"fold_{fold}_results": metric_table(each.metrics) for fold, (_, _, each) in matched.items()}
+        results = collect_results(judgement, name=name, **metrics)
         if has_test:
             results = add_test_results(results, points, self._test(evaluate(-1), points), EVALUATION)
-        groups = [pd.DataFrame({"cluster_id": each.clusters}) for each in found]
-        histories = []
-        if not name.endswith("baseline"):
-            histories = [pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.2], "f1": [np.nan, 0.3]}) for _ in found]
+        for fold, (_, _, each) in matched.items():
+            by_fold[f"fold_{fold}_clustered_images"] = pd.DataFrame({"cluster_id": each.clusters})
+            if not name.endswith("baseline"):
+                history = {"epoch": [1, 2], "loss": [0.5, 0.2], "f1": [np.nan, 0.3]}
+                by_fold[f"fold_{fold}_history"] = pd.DataFrame(history)
         self.results[name] = results
-        summary = summarise_experiment(self.params, results, *details, SETTINGS, *curves, *groups, *histories)
+        summary = summarise_experiment(results, *details, SETTINGS, **by_fold)
         self.summaries[name] = json.loads(json.dumps(summary))
 
     def _judge(self, matched, points):
         cuts = cuts_of_folds(points, self.params.folds)
-        judged = {fold: judge_at(*matched[fold][:2], cuts[fold], max_group_size=4) for fold in matched}
+        judged = {
+            fold: score_at(pool, lesion_labels(lesions), cuts[fold], max_group_size=4)
+            for fold, (pool, lesions, _) in matched.items()
+        }
         predicted = {fold: each.predicted for fold, each in judged.items()}
         resampled = resample_f1(list(predicted.values()), EVALUATION.resamples, 42)
         sites = self.split.assign(site=np.where(self.split["lesion_id"].str[-1] < "3", "<b>back", "arm"))
         strata = judge_strata(predicted, self.split, sites, ["site"], EVALUATION.resamples, 42)
-        figures = {fold: each.metrics for fold, each in judged.items()}
+        is_transferred = len(self.params.folds) > 1
+        figures = {
+            fold: (transfer_figures(each) if is_transferred else {}) | dict(each.metrics)
+            for fold, each in judged.items()
+        }
         others = others_of_folds(points, self.params.folds)
-        pools = [fold_pools(matched[fold][0], lesion_labels(matched[fold][1]), others[fold], 4, 42) for fold in matched]
+        pools = [
+            fold_pools(judged[fold].vicinity, lesion_labels(lesions), others[fold], 4, 42)
+            for fold, (_, lesions, _) in matched.items()
+        ]
         of_all = interval_metrics(f1_intervals(resampled)) | pooled_figures(list(predicted.values()))
         return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
 
     def _test(self, matched, points):
-        similarities, lesions, found = matched
+        pool, lesions, _ = matched
         carried = carry_to_pool(points, len(lesions), is_corrected=True)
         cuts = {method: cut.value for method, cut in carried.items()}
-        judged = judge_at(similarities, lesions, cuts, max_group_size=4)
-        intervals = interval_metrics(f1_intervals(resample_f1([judged.predicted], EVALUATION.resamples, 42)))
+        found = score(pool, lesions, EVALUATION, cuts)
+        intervals = interval_metrics(f1_intervals(resample_f1([found.given.predicted], EVALUATION.resamples, 42)))
         rho = {"rho": carried["cosine"].rho}
-        return metric_table({**evaluate_at(found, cuts), **rho, **judged.metrics, **intervals})
+        return metric_table({**metrics_at_cuts(found, cuts), **rho, **found.given.metrics, **intervals})
 
     def prepare(self):
         return prepare_report(self.leaderboard, self.split, self.rejected, self.summaries, self.params.folds)
 
     def page(self, audit=None):
-        summaries = (self.summaries[name] for name in self.params.experiments)
-        names = self.params.experiments
-        documents = (self.leaderboard, self.split, self.rejected, audit or {}, *summaries)
-        return write_report(self.params, *documents, names=names)
+        summaries = {f"summary_{name}": self.summaries[name] for name in self.params.experiments}
+        return write_report(self.params, self.leaderboard, self.split, self.rejected, audit or {}, **summaries)
 
 
 @pytest.fixture(scope="module")

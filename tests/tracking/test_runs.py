@@ -131,11 +131,13 @@ class TestParameters:
         given = parameters(study={"experiments": "both", "folds": 0}, experiments=BOTH)
         shared = ("data", "split", "evaluation", "similarity", "geometry", "loader", "compute", "study", "seed")
         blocks = [getattr(given, name) for name in shared]
-        members = [
-            resolve_config(given.backbone_of(name), given.experiments[name], given.training, given.losses, *blocks)
+        members = {
+            f"member_{name}": resolve_config(
+                given.backbone_of(name), given.experiments[name], given.training, given.losses, *blocks
+            )
             for name in BOTH["both"]["combine"]
-        ]
-        resolved = yaml.safe_load(yaml.safe_dump(resolve_combination(given.experiments["both"], *blocks, *members)))
+        }
+        resolved = yaml.safe_load(yaml.safe_dump(resolve_combination(given.experiments["both"], *blocks, **members)))
         added = contents_of("both.resolved_config", resolved, None)["both"].parameters
         flat = experiment_parameters("both", given)
         assert flat | added == flatten(resolved)

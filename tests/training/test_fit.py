@@ -14,9 +14,9 @@ from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.errors import InputError
-from skinbit.matching.pairs import cosine_similarities, unit_vectors
-from skinbit.matching.selection import select
-from skinbit.matching.verification import sweep_thresholds
+from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.pool import Pool
+from skinbit.matching.survey import best_f1_and_recall
 from skinbit.params import (
     AugmentationParams,
     BackboneParams,
@@ -85,8 +85,8 @@ def by_hand(embeddings, labels):
 class TestLearning:
     @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
     def test_f1_of_lesions_that_were_not_trained_on_rises(self, lesions, store, loss):
-        plain = cosine_similarities(unit_vectors(lesions.images.plain_views[lesions.validation.rows]))
-        before = select(sweep_thresholds(plain, lesions.validation.labels)).f1
+        plain = Pool(unit_vectors(lesions.images.plain_views[lesions.validation.rows]))
+        before, _ = best_f1_and_recall(plain, lesions.validation.labels)
         fitted = fit_head(lesions, store, loss=loss)
         assert max(column(fitted, "f1")) > before + 0.2
         assert column(fitted, "recall_at_1")[-1] > 0.5

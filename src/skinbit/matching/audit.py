@@ -9,24 +9,17 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skinbit.data.audit import KINDS, Check, Finding, Severity
 from skinbit.matching.clustering import components
 from skinbit.matching.geometry import count_inliers, shortlist_pairs
 from skinbit.matching.keypoints import KeypointTable
-from skinbit.matching.pairs import (
-    FloatArray,
-    LabelArray,
-    cosine_similarities,
-    lesion_labels,
-    positive_similarities,
-    row_blocks,
-)
-from skinbit.matching.ranking import nearest_images
+from skinbit.matching.neighbours import NearestImages
+from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels, positive_pairs
+from skinbit.matching.pool import Pool
+from skinbit.matching.ranking import quantile_of_pairs
+from skinbit.matching.tiles import Tile, look_at
 from skinbit.params import AuditParams, GeometryParams
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -36,13 +29,13 @@ class AuditedImages:
     Attributes:
         image_ids: ``n_images`` distinct ids, ascending: of equal pairs the first ids come first.
         lesion_ids: Their lesions.
-        embeddings: ``(n_images, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
-        keypoints: Of the same images, in the same order.
+        pool: The images, in the same order.
+        keypoints: Likewise.
     """
 
     image_ids: Sequence[str]
     lesion_ids: Sequence[str]
-    embeddings: FloatArray
+    pool: Pool
     keypoints: KeypointTable
 
 
@@ -93,20 +86,25 @@ def compare_images(images: AuditedImages, audit: AuditParams, geometry: Geometry
     Returns:
         What was found.
     """
-    similarities = cosine_similarities(images.embeddings)
-    labels = lesion_labels(list(images.lesion_ids))
-    alike_from = _alike_from(similarities, labels, audit)
-    unlike_below = _unlike_below(similarities, labels, audit)
-    alike, n_alike = _alike_pairs(similarities, labels, alike_from, audit.max_pairs)
-    unlike = _unlike_pairs(similarities, labels, unlike_below)
-    foreign = _foreign_pairs(similarities, labels, audit.nearest)
-    nearest = shortlist_pairs(similarities, geometry.neighbours)
-    pairs = np.unique(np.concatenate([nearest, alike, unlike, np.sort(foreign, axis=1)]), axis=0)
+    pool, labels = images.pool, lesion_labels(list(images.lesion_ids))
+    positives = _in_order(positive_pairs(labels))
+    of_positives = pool.of_pairs(positives)
+    alike_from = _alike_from(of_positives, audit)
+    unlike_below = quantile_of_pairs(pool, audit.unlike_quantile, labels)
+    nearest, alike = (
+        NearestImages(len(pool), max(geometry.neighbours, audit.nearest)),
+        _AlikePairs(labels, alike_from, audit),
+    )
+    look_at(pool, [nearest, alike], "look-alikes")
+    unlike = positives[of_positives < np.float64(-np.inf if unlike_below is None else unlike_below)]
+    foreign = _foreign_pairs(nearest.rows, labels, audit.nearest)
+    near = shortlist_pairs(nearest.rows[:, : geometry.neighbours])
+    pairs = np.unique(np.concatenate([near, alike.pairs, unlike, np.sort(foreign, axis=1)]), axis=0)
     counted = count_inliers(images.keypoints, pairs, geometry, n_workers)
-    evidence = _Evidence(images, similarities, dict(zip(map(tuple, pairs.tolist()), counted.tolist(), strict=True)))
+    evidence = _Evidence(images, pairs, counted)
     is_foreign = labels[pairs[:, 0]] != labels[pairs[:, 1]]
     copies = pairs[is_foreign & (counted >= audit.min_points)]
-    undecided = {"look_alike": alike, "unlike_pair": unlike, "foreign_neighbours": foreign}
+    undecided = {"look_alike": alike.pairs, "unlike_pair": unlike, "foreign_neighbours": foreign}
     found = {
         "near_duplicate": list(evidence.findings("near_duplicate", copies)),
         **{
@@ -116,7 +114,7 @@ def compare_images(images: AuditedImages, audit: AuditParams, geometry: Geometry
     }
     counts = {kind: len(findings) for kind, findings in found.items()}
     if alike_from is not None:  # not all of them are compared
-        counts["look_alike"] = n_alike - int((similarities[tuple(copies.T)] >= np.float64(alike_from)).sum())
+        counts["look_alike"] = alike.n_pairs - int((pool.of_pairs(copies) >= np.float64(alike_from)).sum())
     listed = (finding for findings in found.values() for finding in _strongest(findings, audit.max_pairs))
     return Comparison(tuple(listed), counts, alike_from, unlike_below, len(pairs))
 
@@ -124,11 +122,12 @@ def compare_images(images: AuditedImages, audit: AuditParams, geometry: Geometry
 class _Evidence:
     """What is known of the pairs whose keypoints were compared."""
 
-    def __init__(self, images: AuditedImages, similarities: FloatArray, points: dict[tuple[int, ...], int]) -> None:
-        self._images, self._similarities, self._points = images, similarities, points
+    def __init__(self, images: AuditedImages, pairs: LabelArray, points: LabelArray) -> None:
+        self._images = images
+        self._points: dict[tuple[int, ...], int] = dict(zip(map(tuple, pairs.tolist()), points.tolist(), strict=True))
 
     def points(self, a: int, b: int) -> int:
-        """Give on how many points two images agree."""
+        """Return on how many points two images agree."""
         return self._points[min(a, b), max(a, b)]
 
     def without_agreement(self, pairs: LabelArray, min_points: int) -> LabelArray:
@@ -136,10 +135,11 @@ class _Evidence:
         return pairs[[self.points(a, b) < min_points for a, b in pairs.tolist()]]
 
     def findings(self, kind: str, pairs: LabelArray) -> Iterator[Finding]:
-        """Give a finding for each pair, in any order."""
+        """Yield a finding for each pair."""
         ids, lesions = self._images.image_ids, self._images.lesion_ids
-        for a, b in pairs.tolist():
-            points, similarity = self.points(a, b), float(self._similarities[a, b])
+        similarities = self._images.pool.of_pairs(pairs).tolist()
+        for (a, b), similarity in zip(pairs.tolist(), similarities, strict=True):
+            points = self.points(a, b)
             detail = f"{points} points agree" if points else "no point agrees"
             severity: Severity = "warning" if KINDS[kind].is_label_error else "error"
             weight = {"near_duplicate": points + similarity, "unlike_pair": -similarity}.get(kind, similarity)
@@ -152,61 +152,48 @@ def _strongest(findings: Sequence[Finding], max_pairs: int) -> Iterable[Finding]
     return islice(ranked, None if ranked and ranked[0].severity == "error" else max_pairs)
 
 
-def _alike_from(similarities: FloatArray, labels: LabelArray, audit: AuditParams) -> float | None:
-    positives = positive_similarities(similarities, labels)
+def _alike_from(of_positives: FloatArray, audit: AuditParams) -> float | None:
     if audit.similarity is not None:
         return audit.similarity
-    return float(np.quantile(positives, audit.alike_quantile)) if len(positives) else None
+    return float(np.quantile(of_positives, audit.alike_quantile)) if len(of_positives) else None
 
 
-def _unlike_below(similarities: FloatArray, labels: LabelArray, audit: AuditParams) -> float | None:
-    blocks = [block[is_foreign] for _, block, is_foreign in _foreign_blocks(similarities, labels)]
-    negatives = np.concatenate(blocks) if blocks else np.empty(0)
-    return float(np.quantile(negatives, audit.unlike_quantile)) if len(negatives) else None
+def _in_order(pairs: LabelArray) -> LabelArray:
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
-def _foreign_blocks(similarities: FloatArray, labels: LabelArray) -> Iterator[tuple[int, FloatArray, Flags]]:
-    """Walk all pairs once: first row and column of a block, its similarities, and which are pairs of two lesions."""
-    rows = np.arange(len(labels))
-    for start, stop in row_blocks(len(labels)):
-        is_foreign = (rows[start:stop, None] < rows[start:]) & (labels[start:stop, None] != labels[start:])
-        yield start, similarities[start:stop, start:], is_foreign
+class _AlikePairs:
+    """Keeps the most similar pairs of two lesions from a similarity on, and counts them all.
 
+    Attributes:
+        pairs: ``(m, 2)`` rows, the lower one first, most similar first; of equals those of the first rows.
+        n_pairs: How many there are in all.
+    """
 
-def _alike_pairs(
-    similarities: FloatArray, labels: LabelArray, alike_from: float | None, max_pairs: int
-) -> tuple[LabelArray, int]:
-    """Give the most similar pairs of two lesions from a similarity on, and how many there are in all."""
-    kept, values, n_alike = np.empty((0, 2), np.int64), np.empty(0, np.float32), 0
-    for start, block, is_foreign in _foreign_blocks(similarities, labels) if alike_from is not None else ():
+    def __init__(self, labels: LabelArray, alike_from: float | None, audit: AuditParams) -> None:
+        self.pairs, self.n_pairs = np.empty((0, 2), np.int64), 0
+        self._values = np.empty(0, np.float32)
+        self._labels, self._max_pairs = labels, audit.max_pairs
         # A Python float would be rounded to single precision first.
-        is_alike = is_foreign & (block >= np.float64(alike_from))
-        n_alike += int(np.count_nonzero(is_alike))
-        kept = np.concatenate([kept, np.argwhere(is_alike) + start])
-        values = np.concatenate([values, block[is_alike]])
-        strongest = np.argsort(-values, kind="stable")[:max_pairs]
-        kept, values = kept[strongest], values[strongest]
-    return kept, n_alike
+        self._from = np.float64(np.inf if alike_from is None else alike_from)
+
+    def add(self, tile: Tile) -> None:
+        """Look at the pairs of a tile."""
+        is_foreign = self._labels[tile.rows, None] != self._labels[tile.columns]
+        pairs, values = tile.pairs_where(is_foreign & (tile.similarities >= self._from))
+        self.n_pairs += len(pairs)
+        kept, alike = np.concatenate([self.pairs, pairs]), np.concatenate([self._values, values])
+        strongest = np.lexsort((kept[:, 1], kept[:, 0], -alike))[: self._max_pairs]
+        self.pairs, self._values = kept[strongest], alike[strongest]
 
 
-def _unlike_pairs(similarities: FloatArray, labels: LabelArray, unlike_below: float | None) -> LabelArray:
-    rows = np.arange(len(labels))
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for start, stop in row_blocks(len(labels)) if unlike_below is not None else ():
-        same = (rows[start:stop, None] < rows) & (labels[start:stop, None] == labels)
-        found.append(np.argwhere(same & (similarities[start:stop] < np.float64(unlike_below))) + np.array([start, 0]))
-    return np.concatenate(found)
-
-
-def _foreign_pairs(similarities: FloatArray, labels: LabelArray, n_nearest: int) -> LabelArray:
-    """Give each image whose nearest are all of one other lesion, with the nearest of them."""
-    pairs = [np.empty((0, 2), dtype=np.int64)]
-    for row, label in enumerate(labels.tolist()):
-        nearest = nearest_images(similarities, row, n_nearest)
-        owners = set(labels[nearest].tolist())
-        if len(nearest) == n_nearest and len(owners) == 1 and label not in owners:
-            pairs.append(np.array([[row, nearest[0]]]))
-    return np.concatenate(pairs)
+def _foreign_pairs(nearest: LabelArray, labels: LabelArray, n_nearest: int) -> LabelArray:
+    """Return each image whose nearest are all of one other lesion, with the nearest of them."""
+    if nearest.shape[1] < n_nearest:
+        return np.empty((0, 2), dtype=np.int64)
+    owners = labels[nearest[:, :n_nearest]]
+    rows = np.flatnonzero((owners == owners[:, :1]).all(axis=1) & (owners[:, 0] != labels))
+    return np.column_stack([rows, nearest[rows, 0]])
 
 
 def without_copies(findings: Iterable[Finding], copies: Iterable[Finding]) -> list[Finding]:

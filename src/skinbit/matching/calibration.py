@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks
+from skinbit.matching.pairs import FloatArray
 
 Kind = Literal["logistic", "isotonic"]
 Values = NDArray[np.float64]
@@ -124,36 +124,12 @@ def fit_calibration(
     return _with_isotonic(logistic, logistic.evidence(alike, counted), is_positive, weight)
 
 
-def fused_similarities(
-    similarities: FloatArray, pairs: LabelArray, inliers: NDArray[np.number], calibration: Calibration
-) -> FloatArray:
-    """Turn similarities and the inliers of a shortlist into one similarity, for any grouper.
+def fuse(similarities: FloatArray, inliers: NDArray[np.number] | None, calibration: Calibration) -> FloatArray:
+    """Turn similarities and inliers of some pairs into one similarity, for any grouper.
 
     It is tanh of the logistic log-odds over 8, for either kind of calibration: 0 where a pair is as probably positive
     as not. Probabilities themselves would crowd at 0 and 1, where averages no longer tell an unlikely pair from an
     impossible one, and isotonic ones have steps, on which pairs that differ would be equal.
-
-    Args:
-        similarities: ``(n, n)`` float32, symmetric.
-        pairs: ``(m, 2)`` rows of the images of each pair of the shortlist, each unordered pair once.
-        inliers: ``(m,)``, 0 or more; pairs outside the shortlist count as 0.
-        calibration: Fitted on pairs of the same kind of similarities.
-
-    Returns:
-        ``(n, n)`` float32 in [-1, 1], symmetric, 1 on the diagonal.
-    """
-    fused = np.empty_like(similarities)
-    for start, stop in row_blocks(len(similarities)):
-        fused[start:stop] = fuse(similarities[start:stop], None, calibration)
-    first, second = pairs[:, 0], pairs[:, 1]
-    fused[first, second] = fuse(similarities[first, second], inliers, calibration)
-    fused[second, first] = fused[first, second]
-    np.fill_diagonal(fused, 1.0)
-    return fused
-
-
-def fuse(similarities: FloatArray, inliers: NDArray[np.number] | None, calibration: Calibration) -> FloatArray:
-    """Turn similarities and inliers of some pairs into one similarity; see :func:`fused_similarities`.
 
     Args:
         similarities: Of each pair, any shape.

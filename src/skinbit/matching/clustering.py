@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.pairs import LabelArray
 from skinbit.matching.selection import Choice, Sweep, select
 
 _LARGEST_DISTANCE = 2.0
@@ -34,35 +34,6 @@ class MergeTree:
     n_images: int
 
 
-def spanning_tree(similarities: FloatArray) -> MergeTree:
-    """Grow a minimum spanning tree over all images (Prim 1957), one matrix row per step.
-
-    Args:
-        similarities: ``(n, n)`` float32, symmetric, finite.
-
-    Returns:
-        Its n - 1 edges as merges, at 1 - similarity; where equal similarities allow several trees, any of them gives
-        the same groups at every eps.
-    """
-    n_images = len(similarities)
-    edges = np.empty((max(0, n_images - 1), 2), dtype=np.int64)
-    weights = np.empty(len(edges), dtype=np.float32)
-    nearest = np.full(n_images, -np.inf, dtype=np.float32)  # similarity of the best link into the tree; -inf inside
-    to_beat = nearest.copy()  # the same outside; inf inside, where nothing is to be linked any more
-    link = np.zeros(n_images, dtype=np.int64)
-    newest = 0
-    for step in range(len(edges)):
-        nearest[newest], to_beat[newest] = -np.inf, np.inf
-        closer = np.flatnonzero(similarities[newest] > to_beat)
-        nearest[closer] = to_beat[closer] = similarities[newest, closer]
-        link[closer] = newest
-        newest = int(np.argmax(nearest))
-        edges[step] = link[newest], newest
-        weights[step] = nearest[newest]
-    order = np.argsort(-weights, kind="stable")
-    return MergeTree(edges[order], np.maximum(1.0 - weights[order].astype(np.float64), 0.0), n_images)
-
-
 def sweep_merges(tree: MergeTree, labels: LabelArray, method: str) -> Sweep:
     """Evaluate pairwise F1 of the groups at every cut exactly; equal distances merge together.
 
@@ -71,7 +42,7 @@ def sweep_merges(tree: MergeTree, labels: LabelArray, method: str) -> Sweep:
     Args:
         tree: The merges.
         labels: ``(n,)``, the lesion of each image.
-        method: Name of what made the merges; ``dbscan`` for :func:`spanning_tree`.
+        method: Name of what made the merges.
 
     Returns:
         The curve. A reported cut lies midway between two neighbouring merge distances; the neighbour of the last one is

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.matching.keypoints import Keypoints, KeypointTable
-from skinbit.matching.neighbours import nearest_neighbours
-from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks
+from skinbit.matching.neighbours import nearest_images
+from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.pool import Pool
 from skinbit.matching.similarity import Shortlist
 from skinbit.params import GeometryParams
 
@@ -64,33 +65,17 @@ class PairMatch:
     points_b: FloatArray
 
 
-def shortlist_pairs(similarities: FloatArray, k: int) -> LabelArray:
+def shortlist_pairs(nearest: LabelArray) -> LabelArray:
     """Choose the pairs worth a look: each image with those most similar to it.
 
     Args:
-        similarities: ``(n, n)`` float32, symmetric.
-        k: How many of each image, at least 1; of equally similar ones the first rows.
+        nearest: ``(n, k)`` rows of the most similar other images of each image.
 
     Returns:
         ``(m, 2)`` int64, rows i < j, each pair once, ascending.
     """
-    n_images = len(similarities)
-    k = min(k, n_images - 1)
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for start, stop in row_blocks(n_images) if k > 0 else ():
-        block = similarities[start:stop].copy()
-        block[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-        found.append(np.argwhere(_is_among_highest(block, k)) + np.array([start, 0]))
-    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-
-
-def _is_among_highest(block: FloatArray, k: int) -> Flags:
-    """Mark the k highest values of each row, of equals the first."""
-    lowest = np.partition(block, -k, axis=1)[:, -k, None]
-    is_above, is_equal = block > lowest, block == lowest
-    n_left = k - is_above.sum(axis=1, keepdims=True)
-    marked: Flags = is_above | (is_equal & (np.cumsum(is_equal, axis=1) <= n_left))
-    return marked
+    both = np.stack([np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()], axis=1)
+    return np.unique(np.sort(both, axis=1), axis=0)
 
 
 def match_pair(a: Keypoints, b: Keypoints, params: GeometryParams) -> PairMatch:
@@ -289,13 +274,11 @@ def count_inliers(table: KeypointTable, pairs: LabelArray, params: GeometryParam
     return np.array(counts, dtype=np.int64)
 
 
-def shortlist_by_keypoints(
-    embeddings: FloatArray, table: KeypointTable, params: GeometryParams, n_workers: int
-) -> Shortlist:
+def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryParams, n_workers: int) -> Shortlist:
     """Compare each image with its nearest by their keypoints.
 
     Args:
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        pool: The images, with plain cosines.
         table: Keypoints of the same images, in the same order.
         params: How many are compared, and how.
         n_workers: Threads; changes the speed, never a figure.
@@ -303,7 +286,5 @@ def shortlist_by_keypoints(
     Returns:
         The compared pairs with their inliers.
     """
-    nearest = nearest_neighbours(embeddings, params.neighbours).rows
-    both = np.stack([np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()], axis=1)
-    pairs = np.unique(np.sort(both, axis=1), axis=0)
+    pairs = shortlist_pairs(nearest_images(pool, params.neighbours).rows)
     return Shortlist(pairs, count_inliers(table, pairs, params, n_workers))

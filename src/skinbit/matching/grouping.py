@@ -1,18 +1,21 @@
 """Groups of photographs that nobody has labelled, around known lesions where there are any, and how sure they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from skinbit.matching.clustering import MergeTree, components, number_by_appearance, spanning_tree
-from skinbit.matching.linkage import Linkage, linkage_tree, mutual_nearest_pairs
-from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels, row_blocks
-
-_ABOVE_ANY = np.float32(2.0)
-"""Stands for "joined already": no cosine similarity is as large."""
+from skinbit.errors import InputError
+from skinbit.matching.clustering import MergeTree, components, number_by_appearance
+from skinbit.matching.forests import LINKAGES, Linkage, MutualPairs, linkage_forest, spanning_forest, without_known
+from skinbit.matching.neighbours import NearestImages, NearPairs, graph_of
+from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels
+from skinbit.matching.pool import Pool
+from skinbit.matching.search import Vicinity, floor_of
+from skinbit.matching.tiles import look_at, side_of, similarity_tiles
 
 _NEAREST_RANGE = 0.1
 """Without folds to compare, a cut is taken as known to within this share of its distance."""
@@ -134,28 +137,61 @@ def read_cut(document: Mapping[str, Any]) -> Cut:
     return Cut(document["method"], document["cut"], document["unsure_from"], document["unsure_to"])
 
 
-def group_images(
-    similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
-) -> Grouping:
+def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> Grouping:
     """Join images that are similar enough; known lesions stay apart, and their images together.
 
+    Two looks at all pairs: one finds the pairs up to the cut, of which groups are made, and the nearest of every image;
+    the other, once groups are known, the strongest link of each group to another one.
+
+    Without known lesions, ``cosine`` and ``dbscan`` join the connected components at the threshold or eps
+    (:mod:`skinbit.matching.clustering`). With them, the known lesions are roots of a maximum spanning forest: an image
+    joins the lesion to which the chain with the strongest weakest link leads.
+
     Args:
-        similarities: ``(n_new + n_known, n_new + n_known)`` float32 in [-1, 1], symmetric, new images first.
+        pool: ``n_new`` new images, then ``n_known`` known ones.
         known_lesions: ``n_known`` lesion ids.
         cut: From which similarity on images are joined, and how.
-        max_group_size: Average and complete linkage make no larger groups; none: of any size.
+        max_group_size: Average and complete linkage make no larger groups; None: of any size.
 
     Returns:
         The groups of the new images.
+
+    Raises:
+        InputError: If more pairs are within the cut than may be held.
     """
-    n_new = len(similarities) - len(known_lesions)
-    join = {"average": _join_by_linkage, "complete": _join_by_linkage, "mutual": _join_mutual}.get(cut.method, _join)
-    joined = join(similarities, known_lesions, cut, max_group_size)
-    return grouping_of(joined, known_lesions, *_nearest(similarities, n_new))
+    n_images, n_new = len(pool), len(pool) - len(known_lesions)
+    if n_new == 0:
+        return Grouping(np.empty(0, np.int64), (), np.empty(0, np.int64), np.empty(0, np.float32))
+    nearest = NearestImages(n_images, 1)
+    if cut.method == "mutual":
+        mutual = MutualPairs(n_images, n_new)
+        look_at(pool, [nearest, mutual], "nearest photographs")
+        # A forest, because a tie may lead to several known lesions: the image joins one of them.
+        tree = spanning_forest(graph_of(n_images, -1.0, *mutual.links()), n_new)
+        links, strengths = tree.edges, 1.0 - tree.distances
+    else:
+        near = NearPairs(floor_of(cut.method, cut.value), pool.limits.most_pairs)
+        look_at(pool, [nearest, near], "nearest photographs")
+        vicinity = Vicinity(pool, near.graph(n_images))
+        if vicinity.graph.floor > floor_of(cut.method, cut.value):
+            raise InputError(
+                f"More than {pool.limits.most_pairs:,} pairs of the {n_images:,} photographs are as similar as the cut "
+                f"of {cut.method} asks for, {cut.similarity:.4f}.\n"
+                "  Remedy: remove duplicate photographs; or a stricter cut (cluster.threshold, cluster.eps, "
+                "cluster.cut); or raise memory.max_pairs."
+            )
+        links, strengths = _links_within(_merges(vicinity, known_lesions, cut, max_group_size), cut, n_new)
+    same = _same_lesion(known_lesions, n_new)
+    numbers = components(n_images, np.concatenate([links, same]))
+    if cut.method in LINKAGES:
+        outside = _strongest_links(pool, numbers, n_new, LINKAGES[cut.method])
+    else:
+        outside = _strongest_pairs(pool, numbers, n_new)
+    return _grouping_of(_Joined(numbers, _weakest(numbers, links, strengths), outside), known_lesions, nearest)
 
 
 @dataclass(frozen=True)
-class Joined:
+class _Joined:
     """New and known images in groups.
 
     Attributes:
@@ -169,20 +205,8 @@ class Joined:
     outside: NDArray[np.float64]
 
 
-def grouping_of(
-    joined: Joined, known_lesions: tuple[str, ...], nearest: LabelArray, nearest_similarities: FloatArray
-) -> Grouping:
-    """Describe the groups that hold new images.
-
-    Args:
-        joined: New and known images in groups.
-        known_lesions: ``n_known`` lesion ids.
-        nearest: As in :class:`Grouping`.
-        nearest_similarities: Likewise.
-
-    Returns:
-        The groups of the new images.
-    """
+def _grouping_of(joined: _Joined, known_lesions: tuple[str, ...], nearest: NearestImages) -> Grouping:
+    """Describe the groups that hold new images."""
     numbers, n_new = joined.numbers, len(joined.numbers) - len(known_lesions)
     lesion_of = dict(zip(numbers[n_new:].tolist(), known_lesions, strict=True))
     cluster_ids = number_by_appearance(numbers[:n_new])
@@ -191,122 +215,26 @@ def grouping_of(
         number = int(numbers[members[0]])
         weakest, outside = float(joined.weakest[number]), float(joined.outside[number])
         groups.append(Group(members, lesion_of.get(number, ""), weakest, outside))
-    return Grouping(cluster_ids, tuple(groups), nearest, nearest_similarities)
+    has_others = nearest.rows.shape[1] > 0
+    rows = nearest.rows[:n_new, 0] if has_others else np.full(n_new, -1)
+    similarities = nearest.similarities[:n_new, 0] if has_others else np.full(n_new, np.nan, dtype=np.float32)
+    return Grouping(cluster_ids, tuple(groups), rows, similarities)
 
 
-def _join(similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> Joined:
-    """Join by pairs, through others where need be.
-
-    Without known lesions these are the connected components at the threshold, or DBSCAN's groups at eps
-    (:mod:`skinbit.matching.clustering`). With them, the known lesions are roots of a maximum spanning forest: an image
-    joins the lesion to which the chain with the strongest weakest link leads.
-    """
-    n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
-    rooted = similarities.copy()
-    rooted[n_new:, n_new:] = _ABOVE_ANY  # as one root, so that the tree joins no two known images
-    links, strengths = links_within(spanning_tree(rooted), cut, n_new)
-    numbers, weakest = groups_of_links(links, strengths, known_lesions, n_images)
-    return Joined(numbers, weakest, _strongest_outside(similarities, numbers, n_new))
+def _merges(vicinity: Vicinity, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> MergeTree:
+    pool, n_new = vicinity.pool, len(vicinity.pool) - len(known_lesions)
+    if cut.method in LINKAGES:
+        known = np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
+        return linkage_forest(vicinity.graph, pool, max_group_size, LINKAGES[cut.method], known)
+    return spanning_forest(vicinity.graph, n_new)
 
 
-def links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, NDArray[np.float64]]:
-    """Give the merges up to a cut that join a new image.
-
-    Args:
-        tree: Merges, at least up to the cut.
-        cut: A similarity for ``cosine``, else a distance.
-        n_new: Images before the first known one.
-
-    Returns:
-        Pairs of rows ``(m, 2)``, and the similarity of each merge ``(m,)``.
-    """
+def _links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, NDArray[np.float64]]:
+    """Return the merges up to a cut that join a new image, ``(m, 2)``, and the similarity of each, ``(m,)``."""
     strengths = 1.0 - tree.distances
     is_near = strengths >= cut.value if cut.method == "cosine" else tree.distances <= cut.value
     is_joined = is_near & (tree.edges < n_new).any(axis=1)
     return tree.edges[is_joined], strengths[is_joined]
-
-
-def groups_of_links(
-    links: LabelArray, strengths: NDArray[np.float64], known_lesions: tuple[str, ...], n_images: int
-) -> tuple[LabelArray, NDArray[np.float64]]:
-    """Give the groups that links make, together with what is known.
-
-    Args:
-        links: ``(m, 2)`` rows of images that are joined.
-        strengths: ``(m,)`` their similarities.
-        known_lesions: ``n_known`` lesion ids, of the last images.
-        n_images: Number of images.
-
-    Returns:
-        ``numbers`` and ``weakest`` of :class:`Joined`.
-    """
-    same = _same_lesion(known_lesions, n_images - len(known_lesions))
-    numbers = components(n_images, np.concatenate([links, same]))
-    return numbers, _weakest(numbers, links, strengths)
-
-
-def _join_by_linkage(
-    similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
-) -> Joined:
-    """Merge the closest groups up to the cut; the images of each known lesion are a group from the start."""
-    n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
-    linkage: Linkage = "average" if cut.method == "average" else "complete"
-    tree = linkage_tree(similarities, linkage, max_group_size, label_known(known_lesions, n_new))
-    numbers, weakest = groups_of_links(*links_within(tree, cut, n_new), known_lesions, n_images)
-    return Joined(numbers, weakest, _strongest_link_outside(similarities, numbers, n_new, linkage))
-
-
-def label_known(known_lesions: tuple[str, ...], n_new: int) -> LabelArray:
-    """Number the known lesions.
-
-    Args:
-        known_lesions: ``n_known`` lesion ids.
-        n_new: Images before the first known one.
-
-    Returns:
-        ``(n_new + n_known,)`` the number of each image's lesion, -1 for new images.
-    """
-    return np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
-
-
-def _join_mutual(
-    similarities: FloatArray, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
-) -> Joined:
-    """Join mutual nearest neighbours; for known images only new ones count."""
-    n_images, n_new = len(similarities), len(similarities) - len(known_lesions)
-    apart = similarities.copy()
-    apart[n_new:, n_new:] = -_ABOVE_ANY
-    links = mutual_nearest_pairs(apart)
-    links = links[links[:, 0] < n_new]  # without new images, known ones would be each other's nearest
-    strengths = similarities[links[:, 0], links[:, 1]].astype(np.float64)
-    numbers, weakest = groups_of_links(links, strengths, known_lesions, n_images)
-    return Joined(numbers, weakest, _strongest_outside(similarities, numbers, n_new))
-
-
-def _strongest_link_outside(
-    similarities: FloatArray, numbers: LabelArray, n_new: int, linkage: Linkage
-) -> NDArray[np.float64]:
-    """Give, per group, the largest similarity to another one, also to one that it may not merge with.
-
-    A group that is full, or a second known lesion, may be just as near: a person should know. Two known lesions do not
-    count.
-    """
-    n_groups = numbers.max(initial=-1) + 1
-    order = np.argsort(numbers, kind="stable")
-    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-    sizes = np.bincount(numbers, minlength=n_groups)
-    combine = np.add if linkage == "average" else np.minimum
-    links = np.empty((n_groups, n_groups))
-    for group, rows in enumerate(np.split(order, starts[1:]) if n_groups else []):
-        of_images = combine.reduce(similarities[rows].astype(np.float64), axis=0)
-        links[group] = combine.reduceat(of_images[order], starts)
-    if linkage == "average":
-        links /= sizes[:, None] * sizes[None, :]
-    has_new = np.zeros(n_groups, dtype=bool)
-    has_new[numbers[:n_new]] = True
-    links[~(has_new[:, None] | has_new[None, :]) | np.eye(n_groups, dtype=bool)] = -np.inf
-    strongest: NDArray[np.float64] = links.max(axis=1, initial=-np.inf)
-    return strongest
 
 
 def _weakest(numbers: LabelArray, links: LabelArray, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -358,27 +286,65 @@ def _members(cluster_ids: LabelArray) -> list[tuple[int, ...]]:
     return [tuple(rows.tolist()) for rows in np.split(order, starts) if len(rows)]
 
 
-def _strongest_outside(similarities: FloatArray, numbers: LabelArray, n_new: int) -> NDArray[np.float64]:
-    """Give, per group, the largest similarity to an image of another one; two known images do not count."""
+def _strongest_pairs(pool: Pool, numbers: LabelArray, n_new: int) -> NDArray[np.float64]:
+    """Return, per group, the largest similarity to an image of another one; two known images do not count."""
+    of_images = np.full(len(pool), -np.inf, dtype=np.float32)
+    for tile in similarity_tiles(pool, "photographs outside of groups"):
+        rows, columns = tile.rows, tile.columns
+        others = without_known(tile, n_new).similarities.copy()
+        others[numbers[rows, None] == numbers[columns]] = -np.inf
+        of_images[rows] = np.maximum(of_images[rows], others.max(axis=1))
+        of_images[columns] = np.maximum(of_images[columns], others.max(axis=0))
     strongest = np.full(numbers.max(initial=-1) + 1, -np.inf)
-    for start, stop in row_blocks(n_new):
-        is_inside = numbers[start:stop, None] == numbers[None, :]
-        outside = np.where(is_inside, -np.inf, similarities[start:stop])
-        np.maximum.at(strongest, numbers[start:stop], outside.max(axis=1, initial=-np.inf))
-        # A known image's nearest outsider is a new one, so it is seen from there.
-        np.maximum.at(strongest, numbers[n_new:], outside[:, n_new:].max(axis=0, initial=-np.inf))
+    np.maximum.at(strongest, numbers, of_images)
     return strongest
 
 
-def _nearest(similarities: FloatArray, n_new: int) -> tuple[LabelArray, FloatArray]:
-    nearest = np.full(n_new, -1, dtype=np.int64)
-    strongest = np.full(n_new, np.nan, dtype=np.float32)
-    if len(similarities) < 2:
-        return nearest, strongest
-    for start, stop in row_blocks(n_new):
-        others = similarities[start:stop].copy()
-        rows = np.arange(stop - start)
-        others[rows, np.arange(start, stop)] = -np.inf
-        nearest[start:stop] = others.argmax(axis=1)
-        strongest[start:stop] = others[rows, nearest[start:stop]]
-    return nearest, strongest
+def _strongest_links(pool: Pool, numbers: LabelArray, n_new: int, linkage: Linkage) -> NDArray[np.float64]:
+    """Return, per group, the largest link to another one: the mean or the smallest similarity of their images.
+
+    Also to one that it may not merge with: a group that is full, or a second known lesion, may be just as near, and a
+    person should know. Two known lesions do not count.
+    """
+    combine = np.add if linkage == "average" else np.minimum
+    sizes, has_new = np.bincount(numbers), np.zeros(numbers.max(initial=-1) + 1, dtype=bool)
+    has_new[numbers[:n_new]] = True
+    strongest = np.full(len(sizes), -np.inf)
+    for above, left, links in _links_of_groups(pool, numbers, sizes, combine):
+        if linkage == "average":
+            np.divide(links, sizes[above, None] * sizes[left], out=links)
+        links[(above[:, None] == left) | ~(has_new[above, None] | has_new[left])] = -np.inf
+        strongest[above] = np.maximum(strongest[above], links.max(axis=1))
+        strongest[left] = np.maximum(strongest[left], links.max(axis=0))
+    return strongest
+
+
+def _links_of_groups(
+    pool: Pool, numbers: LabelArray, sizes: LabelArray, combine: np.ufunc
+) -> Iterator[tuple[LabelArray, LabelArray, NDArray[np.float64]]]:
+    """Yield groups, other groups, and the combined similarities of their images, of any two groups once.
+
+    Tiles end where groups end: a group that is larger than a tile's side has one of its own.
+    """
+    order, ends = np.argsort(numbers, kind="stable"), np.cumsum(sizes)
+    blocks = _blocks_of_groups(ends, side_of(pool.limits.tile_bytes))
+    images_of = [order[ends[first] - sizes[first] : ends[last]] for first, last in blocks]
+    starts_of = [np.cumsum(sizes[first : last + 1]) - sizes[first : last + 1] for first, last in blocks]
+    with tqdm(total=pool.n_pairs, unit="pair", unit_scale=True, desc="links between groups", disable=None) as bar:
+        for row, above in enumerate(blocks):
+            for column in range(row, len(blocks)):
+                alike = pool.between(images_of[row], images_of[column]).astype(np.float64)
+                of_images = combine.reduceat(alike, starts_of[row], axis=0)
+                links = combine.reduceat(of_images, starts_of[column], axis=1)
+                yield np.arange(above[0], above[1] + 1), np.arange(blocks[column][0], blocks[column][1] + 1), links
+                bar.update(alike.size if row < column else len(alike) * (len(alike) - 1) // 2)
+
+
+def _blocks_of_groups(ends: LabelArray, side: int) -> list[tuple[int, int]]:
+    """Return first and last group of blocks of about so many images, at least one group each."""
+    blocks, first, start = [], 0, 0
+    while first < len(ends):
+        last = max(first, int(np.searchsorted(ends, start + side, side="right")) - 1)
+        blocks.append((first, last))
+        first, start = last + 1, int(ends[last])
+    return blocks

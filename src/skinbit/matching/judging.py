@@ -1,109 +1,36 @@
-"""What cuts that were chosen elsewhere are worth: groups as a whole, and how sure the F1 of pairs is."""
+"""How sure the F1 of pairs is at cuts that were chosen elsewhere: its intervals, its strata, and all folds together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from skinbit.matching.clustering import clusters_at
-from skinbit.matching.evaluation import ALWAYS, merge_trees
-from skinbit.matching.group_metrics import judge_groups
-from skinbit.matching.large_grouping import groups_at
-from skinbit.matching.large_pool import LargePool, Similarities
 from skinbit.matching.methods import METHODS
-from skinbit.matching.metrics import recall_at_1
-from skinbit.matching.pairs import lesion_labels
+from skinbit.matching.scoring import AtCuts
 from skinbit.matching.strata import STRATUM_COLUMNS, f1_by_stratum
-from skinbit.matching.survey import recall_in_tiles
-from skinbit.matching.uncertainty import (
-    PredictedPairs,
-    bootstrap_f1,
-    interval,
-    join_folds,
-    mean_f1,
-    predicted_pairs,
-    predicted_pairs_at_threshold,
-    predicted_pairs_of_groups,
-)
-
-GROUP_FIGURES = ("bcubed_f1", "ari", "ami", "n_groups_error")
-"""Of the figures of groups, those that are reported."""
+from skinbit.matching.uncertainty import PredictedPairs, bootstrap_f1, interval, join_folds, mean_f1
 
 STRATIFIED = ("cosine", "average")
 """Methods whose F1 is told apart by stratum."""
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What one subset is worth at given cuts.
-
-    Attributes:
-        metrics: ``<method>_bcubed_f1`` and so on, of every method that makes groups; NaN where it has no cut.
-        predicted: Per method that has a cut, or needs none, the predicted pairs, by lesion.
-    """
-
-    metrics: Mapping[str, float]
-    predicted: Mapping[str, PredictedPairs]
-
-
-def judge_at(
-    similarities: Similarities, lesion_ids: list[str], cuts: Mapping[str, float], max_group_size: int | None
-) -> Judgement:
-    """Group a subset's images at cuts that were chosen elsewhere, and judge groups and pairs.
-
-    Args:
-        similarities: Of all pairs, or what they are computed from.
-        lesion_ids: ``n`` true lesions.
-        cuts: Of every method that has one; NaN where none could be chosen.
-        max_group_size: Average and complete linkage make no larger groups; none: of any size.
-
-    Returns:
-        The judgement.
-
-    Raises:
-        InputError: If similarities are computed, and more pairs are within the loosest cut than are held.
-    """
-    labels = lesion_labels(lesion_ids)
-    if isinstance(similarities, LargePool):
-        groups, pairs = groups_at(similarities, cuts, max_group_size)
-        predicted = {"cosine": predicted_pairs(pairs, labels)}
-    else:
-        trees = merge_trees(similarities, max_group_size)
-        groups = {method: clusters_at(tree, cuts.get(method, ALWAYS)) for method, tree in trees.items()}
-        predicted = {"cosine": predicted_pairs_at_threshold(similarities, labels, cuts["cosine"])}
-    predicted |= {method: predicted_pairs_of_groups(ids, labels) for method, ids in groups.items()}
-    figures = {method: judge_groups(ids, labels) for method, ids in groups.items()}
-    is_cut = {method: not np.isnan(cuts.get(method, ALWAYS)) for method in METHODS}
-    metrics = {
-        f"{method}_{name}": figures[method][name] if is_cut[method] else float("nan")
-        for method in groups
-        for name in GROUP_FIGURES
-    }
-    return Judgement(metrics, {method: predicted[method] for method in METHODS if is_cut[method]})
-
-
-def transfer_figures(judged: Judgement) -> dict[str, float]:
+def transfer_figures(judged: AtCuts) -> dict[str, float]:
     """Name the F1 of pairs at cuts that other subsets chose.
 
     Args:
         judged: Of a subset, at these cuts.
 
     Returns:
-        ``<method>_f1_transfer`` of every method that has a cut, or needs none.
+        ``<method>_f1_transfer`` of every method, NaN where it has no cut.
     """
-    return {f"{method}_f1_transfer": mean_f1([predicted]) for method, predicted in judged.predicted.items()}
+    return {f"{method}_f1_transfer": f1 for method, f1 in _f1_of(judged).items()}
 
 
-def among_distractors(
-    judged: Judgement, similarities: Similarities, lesion_ids: list[str], rho: float, single_share: float
-) -> dict[str, float]:
+def distractor_figures(judged: AtCuts, rho: float, single_share: float) -> dict[str, float]:
     """Name what a subset is worth among lesions of one image.
 
     Args:
         judged: Of the subset with the distractors, at cuts that were chosen elsewhere.
-        similarities: Of all pairs of the same images, or what they are computed from.
-        lesion_ids: ``n`` true lesions.
         rho: Images of the pool / images of the subsets that chose the cuts.
         single_share: Share of distractors.
 
@@ -111,18 +38,17 @@ def among_distractors(
         ``<method>_f1_distractors``, NaN where a method has no cut; ``recall_at_1_distractors``; ``rho_distractors``,
         ``share_distractors``.
     """
-    f1 = {method: mean_f1([judged.predicted[method]]) if method in judged.predicted else np.nan for method in METHODS}
-    labels = lesion_labels(lesion_ids)
-    if isinstance(similarities, LargePool):
-        recall = recall_in_tiles(similarities, labels, 1)
-    else:
-        recall = recall_at_1(similarities, labels)
     return {
-        **{f"{method}_f1_distractors": value for method, value in f1.items()},
-        "recall_at_1_distractors": recall,
+        **{f"{method}_f1_distractors": f1 for method, f1 in _f1_of(judged).items()},
+        "recall_at_1_distractors": judged.recall_at_1,
         "rho_distractors": rho,
         "share_distractors": single_share,
     }
+
+
+def _f1_of(judged: AtCuts) -> dict[str, float]:
+    predicted = judged.predicted
+    return {method: mean_f1([predicted[method]]) if method in predicted else float("nan") for method in METHODS}
 
 
 def resample_f1(judged: Sequence[Mapping[str, PredictedPairs]], n_resamples: int, seed: int) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks
+from skinbit.matching.pairs import FloatArray, LabelArray
 from skinbit.matching.ranking import PairRanking
 
 
@@ -11,7 +11,7 @@ def roc_auc(ranking: PairRanking) -> float:
     """Give the chance that a positive pair is more similar than a negative one, ties counting half.
 
     Args:
-        ranking: From :func:`skinbit.matching.ranking.rank_pairs`.
+        ranking: Of all pairs of a pool.
 
     Returns:
         Area under the ROC curve in [0, 1] (Mann-Whitney form); NaN without positive or without negative pairs.
@@ -31,7 +31,7 @@ def average_precision(ranking: PairRanking) -> float:
     """Give the mean of precision over the positive pairs, equal similarities entering together.
 
     Args:
-        ranking: From :func:`skinbit.matching.ranking.rank_pairs`.
+        ranking: Of all pairs of a pool.
 
     Returns:
         Average precision in (0, 1], as scikit-learn defines it (no interpolation); NaN without a positive pair.
@@ -40,53 +40,6 @@ def average_precision(ranking: PairRanking) -> float:
         return float("nan")
     precision = np.cumsum(ranking.n_positives_at) / ranking.n_at_least
     return float((ranking.n_positives_at * precision).sum() / ranking.n_positive_pairs)
-
-
-def recall_at_1(similarities: FloatArray, labels: LabelArray) -> float:
-    """Give the share of images whose most similar other image shows the same lesion.
-
-    Args:
-        similarities: ``(n, n)`` float32.
-        labels: ``(n,)``, the lesion of each image.
-
-    Returns:
-        Recall@1 in [0, 1] over images that have a partner; of several equally near images the share that shows
-        the same lesion counts; NaN where no image has a partner.
-    """
-    return recall_at(similarities, labels, 1)
-
-
-def recall_at(similarities: FloatArray, labels: LabelArray, k: int) -> float:
-    """Give the share of images with an image of the same lesion among their k most similar other images.
-
-    Args:
-        similarities: ``(n, n)`` float32.
-        labels: ``(n,)``, the lesion of each image.
-        k: At least 1; with more images than there are others, all of them count.
-
-    Returns:
-        Recall@k in [0, 1] over images that have a partner. Where only some of several equally similar images are
-        among the k, an image counts by the chance that one of them shows its lesion, any of them being equally
-        likely to come first. NaN where no image has a partner.
-
-    Raises:
-        ValueError: If ``k`` is below 1.
-    """
-    if k < 1:
-        raise ValueError(f"recall at {k}: at least one image must be looked at")
-    has_partner = _has_partner(labels)
-    if not has_partner.any():
-        return float("nan")
-    hits = np.empty(len(labels))
-    for start, stop in row_blocks(len(labels)):
-        others = similarities[start:stop].copy()
-        others[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-        same = labels[start:stop, None] == labels[None, :]
-        best = np.where(same, others, -np.inf).max(axis=1, keepdims=True)  # most similar partner
-        tied = others == best
-        n_tied = tied.sum(axis=1)
-        hits[start:stop] = chance_of_partner((others > best).sum(axis=1), n_tied, (tied & same).sum(axis=1), k)
-    return float(hits[has_partner].mean())
 
 
 def chance_of_partner(n_nearer: LabelArray, n_tied: LabelArray, n_partners: LabelArray, k: int) -> NDArray[np.float64]:
@@ -105,11 +58,6 @@ def chance_of_partner(n_nearer: LabelArray, n_tied: LabelArray, n_partners: Labe
     return _chance_of_one(n_drawn, n_partners, n_tied)
 
 
-def _has_partner(labels: LabelArray) -> NDArray[np.bool_]:
-    is_shared: NDArray[np.bool_] = np.bincount(labels)[labels] > 1
-    return is_shared
-
-
 def _chance_of_one(n_drawn: LabelArray, n_wanted: LabelArray, n_all: LabelArray) -> NDArray[np.float64]:
     """Give the chance that at least one of some images drawn without replacement is a wanted one, elementwise.
 
@@ -124,35 +72,6 @@ def _chance_of_one(n_drawn: LabelArray, n_wanted: LabelArray, n_all: LabelArray)
         chance_of_none *= np.maximum(n_left - n_wanted, 0) / n_left
     is_certain = n_drawn > n_all - n_wanted
     return np.where(is_certain, 1.0, np.minimum(chance, 1.0))  # free of rounding errors at the end
-
-
-def mean_average_precision(similarities: FloatArray, labels: LabelArray) -> float:
-    """Give the mean, over images, of how far up the images of their lesion stand among all others.
-
-    Args:
-        similarities: ``(n, n)`` float32.
-        labels: ``(n,)``, the lesion of each image.
-
-    Returns:
-        Mean over images that have a partner of the average precision of their other images, in (0, 1]; equally similar
-        images enter together, as in :func:`average_precision`. NaN where no image has a partner.
-    """
-    has_partner = _has_partner(labels)
-    if not has_partner.any():
-        return float("nan")
-    precisions = [_average_precision_of(similarities[row], labels, row) for row in np.flatnonzero(has_partner).tolist()]
-    return float(np.mean(precisions))
-
-
-def _average_precision_of(similarities: FloatArray, labels: LabelArray, row: int) -> float:
-    """Give the average precision of one image's partners among its others, by its similarities to all."""
-    is_partner = labels == labels[row]
-    is_partner[row] = False
-    positives = np.sort(similarities[is_partner])
-    # Below the last partner nothing counts; as a rule that leaves few images to sort.
-    ranked = np.sort(similarities[similarities >= positives[0]])
-    n_at_least = len(ranked) - np.searchsorted(ranked, positives) - (similarities[row] >= positives)
-    return precision_of_partners(positives, n_at_least)
 
 
 def precision_of_partners(partners: FloatArray, n_at_least: LabelArray) -> float:

@@ -1,26 +1,18 @@
 """Misclassified pairs at a given cut: all are counted, the worst are listed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skinbit.matching.blocks import pairs_of, part_of, upper_rows
-from skinbit.matching.clustering import clusters_at, spanning_tree
-from skinbit.matching.large_grouping import joined_within
-from skinbit.matching.large_pool import LargePool, Similarities
 from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels, positive_pairs
+from skinbit.matching.pool import Pool
+from skinbit.matching.tiles import Tile, look_at
 
 Error = Literal["false_positive", "false_negative"]
-BoolArray = NDArray[np.bool_]
 
 _CUT_NAMES = {"cosine": "threshold", "dbscan": "eps"}
-
-_Rule = Callable[[FloatArray, int, int], BoolArray]
-"""Predicts, for every pair of an image from ``start`` to ``stop`` with an image from ``start`` on, their similarities
-given first."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +82,11 @@ class Mistakes:
 
 
 def find_mistakes(
-    similarities: Similarities,
+    pool: Pool,
     lesion_ids: Sequence[str],
     image_ids: Sequence[str],
     cuts: Mapping[str, float],
+    groups: Mapping[str, LabelArray],
     max_pairs: int,
 ) -> dict[str, Mistakes]:
     """Find the misclassified pairs of a subset; their counts give the F1 that the subset has at these cuts.
@@ -102,62 +95,94 @@ def find_mistakes(
     ``1 - eps``. Equally bad pairs are ordered by image ids. Memory does not grow with the number of mistakes.
 
     Args:
-        similarities: Of all pairs, or what they are computed from.
+        pool: The images.
         lesion_ids: ``n_images`` true lesions.
         image_ids: ``n_images`` distinct ids.
         cuts: The threshold for ``cosine``, the eps for ``dbscan``, or both.
+        groups: ``(n_images,)`` groups at the cut, of every method among ``cuts`` but ``cosine``.
         max_pairs: So many pairs of each kind are listed, at most.
 
     Returns:
         By method.
     """
-    # Once images are ordered by id, walking the pairs row by row is walking them in the order of their ids.
-    order = sorted(range(len(image_ids)), key=image_ids.__getitem__)
+    # Once images are ordered by id, ordering pairs by rows is ordering them by ids.
+    order = np.array(sorted(range(len(image_ids)), key=image_ids.__getitem__), dtype=np.int64)
     images = _Images(
         image_ids=tuple(image_ids[row] for row in order),
         lesion_ids=tuple(lesion_ids[row] for row in order),
-        similarities=part_of(similarities, np.array(order, dtype=np.int64)),
+        pool=pool.subset(order),
     )
-    return {method: _find(images, method, cut, max_pairs) for method, cut in cuts.items()}
+    labels = lesion_labels(list(images.lesion_ids))
+    positives = images.pool.of_pairs(positive_pairs(labels)).astype(np.float64)
+    label_error_from = float(np.median(positives)) if len(positives) else float("nan")
+    observers = {
+        method: _Observer(labels, cut, groups[method][order] if method in groups else None, label_error_from, max_pairs)
+        for method, cut in cuts.items()
+        if len(positives) and not np.isnan(cut)
+    }
+    look_at(images.pool, observers.values(), "misclassified pairs")
+    n_images, n_lesions = len(labels), len(np.unique(labels))
+    return {
+        method: Mistakes(
+            method,
+            cut,
+            n_images,
+            n_lesions,
+            len(positives),
+            label_error_from,
+            observers[method].outcomes() if method in observers else UNDEFINED,
+            _merge(images, observers[method].worst) if method in observers else (),
+        )
+        for method, cut in cuts.items()
+    }
 
 
 @dataclass(frozen=True)
 class _Images:
-    """The images of a subset, ordered by id, with the similarities of all pairs."""
+    """The images of a subset, ordered by id."""
 
     image_ids: tuple[str, ...]
     lesion_ids: tuple[str, ...]
-    similarities: Similarities
+    pool: Pool
 
 
-def _find(images: _Images, method: str, cut: float, max_pairs: int) -> Mistakes:
-    labels = lesion_labels(list(images.lesion_ids))
-    positives = pairs_of(images.similarities, positive_pairs(labels)).astype(np.float64)
-    label_error_from = float(np.median(positives)) if len(positives) else float("nan")
-    outcomes, pairs = UNDEFINED, tuple[Mistake, ...]()
-    if len(positives) and not np.isnan(cut):
-        rule, limit = _rule(images.similarities, method, cut)
-        worst = [_Worst("false_positive", 1.0, limit, max_pairs), _Worst("false_negative", -1.0, limit, max_pairs)]
-        outcomes = _judge(images.similarities, labels, rule, label_error_from, worst)
-        pairs = _merge(images, worst)
-    n_lesions = len(np.unique(labels))
-    return Mistakes(method, cut, len(labels), n_lesions, len(positives), label_error_from, outcomes, pairs)
+class _Observer:
+    """Counts what becomes of all pairs by one method, and keeps the worst of the misclassified ones."""
 
+    def __init__(
+        self, labels: LabelArray, cut: float, groups: LabelArray | None, label_error_from: float, max_pairs: int
+    ) -> None:
+        self._labels, self._groups, self._label_error_from = labels, groups, label_error_from
+        self._limit = cut if groups is None else 1.0 - cut
+        self._counts = np.zeros(4, dtype=np.int64)
+        self.worst = [
+            _Worst("false_positive", 1.0, self._limit, max_pairs),
+            _Worst("false_negative", -1.0, self._limit, max_pairs),
+        ]
 
-def _rule(similarities: Similarities, method: str, cut: float) -> tuple[_Rule, float]:
-    """Give what predicts pairs, and the similarity at which it cuts."""
-    if method == "cosine":
-        # A Python float would be rounded to single precision first.
-        return lambda block, _start, _stop: block >= np.float64(cut), cut
-    if isinstance(similarities, LargePool):
-        groups = joined_within(similarities, cut)
-    else:
-        groups = clusters_at(spanning_tree(similarities), cut)
-    return lambda _, start, stop: groups[start:stop, None] == groups[None, start:], 1.0 - cut
+    def add(self, tile: Tile) -> None:
+        """Look at the pairs of a tile."""
+        alike, rows, columns = tile.similarities, tile.rows, tile.columns
+        once = rows[:, None] < columns
+        same = (self._labels[rows, None] == self._labels[columns]) & once
+        if self._groups is None:
+            # A Python float would be rounded to single precision first.
+            predicted = (alike >= np.float64(self._limit)) & once
+        else:
+            predicted = (self._groups[rows, None] == self._groups[columns]) & once
+        mistakes = {"false_positive": predicted & ~same, "false_negative": same & ~predicted}
+        label_errors = mistakes["false_positive"] & (alike >= np.float64(self._label_error_from))
+        self._counts += [np.count_nonzero(kind) for kind in (predicted & same, *mistakes.values(), label_errors)]
+        for kept in self.worst:
+            kept.add(*tile.pairs_where(mistakes[kept.error]))
+
+    def outcomes(self) -> Outcomes:
+        """Return the counts."""
+        return Outcomes(*self._counts.tolist())
 
 
 class _Worst:
-    """Keeps the worst pairs of one kind; of equally bad ones those that it is shown first."""
+    """Keeps the worst pairs of one kind; of equally bad ones those of the first rows."""
 
     def __init__(self, error: Error, direction: float, limit: float, max_pairs: int) -> None:
         self.error = error
@@ -168,34 +193,16 @@ class _Worst:
         self._max_pairs = max_pairs
         self._least = -np.inf
 
-    def add(self, block: FloatArray, chosen: BoolArray, start: int) -> None:
-        """Look at the chosen pairs of a block whose first row and column are image ``start``."""
-        excess = self._direction * (block[chosen].astype(np.float64) - self._limit)
-        is_worse = excess > self._least
-        rows = np.argwhere(chosen)[is_worse] + start
-        self.rows = np.concatenate([self.rows, rows])
+    def add(self, pairs: LabelArray, similarities: FloatArray) -> None:
+        """Look at pairs of this kind, rows ``(m, 2)``."""
+        excess = self._direction * (similarities.astype(np.float64) - self._limit)
+        is_worse = excess >= self._least
+        self.rows = np.concatenate([self.rows, pairs[is_worse]])
         self.excess = np.concatenate([self.excess, excess[is_worse]])
         if len(self.excess) > self._max_pairs:
-            kept = np.argsort(-self.excess, kind="stable")[: self._max_pairs]
+            kept = np.lexsort((self.rows[:, 1], self.rows[:, 0], -self.excess))[: self._max_pairs]
             self.rows, self.excess = self.rows[kept], self.excess[kept]
             self._least = float(self.excess[-1])
-
-
-def _judge(
-    similarities: Similarities, labels: LabelArray, rule: _Rule, label_error_from: float, worst: Sequence[_Worst]
-) -> Outcomes:
-    """Walk all pairs once, block by block: count them, and show the misclassified ones to those that keep the worst."""
-    counts, rows = np.zeros(4, dtype=np.int64), np.arange(len(labels))
-    for start, stop, block in upper_rows(similarities, "misclassified pairs"):
-        once = rows[start:stop, None] < rows[start:]
-        same = (labels[start:stop, None] == labels[None, start:]) & once
-        predicted = rule(block, start, stop) & once
-        mistakes = {"false_positive": predicted & ~same, "false_negative": same & ~predicted}
-        label_errors = mistakes["false_positive"] & (block >= np.float64(label_error_from))
-        counts += [np.count_nonzero(kind) for kind in (predicted & same, *mistakes.values(), label_errors)]
-        for kept in worst:
-            kept.add(block, mistakes[kept.error], start)
-    return Outcomes(*counts.tolist())
 
 
 def _merge(images: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
@@ -204,7 +211,7 @@ def _merge(images: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
     rows = np.concatenate([kept.rows for kept in worst])
     excess = np.concatenate([kept.excess for kept in worst])
     order = np.lexsort((rows[:, 1], rows[:, 0], -excess))
-    similarities = pairs_of(images.similarities, rows).tolist()
+    similarities = images.pool.of_pairs(rows).tolist()
     ids, lesions = images.image_ids, images.lesion_ids
     return tuple(
         Mistake(ids[a], ids[b], lesions[a], lesions[b], similarities[n], errors[n])

@@ -204,8 +204,8 @@ def read_points(document: Document, method: str) -> tuple[OperatingPoints, ...]:
     )
 
 
-def points_by_fold(document: Document, folds: Sequence[int]) -> dict[int, dict[str, OperatingPoints]]:
-    """Read the operating points of folds.
+def others_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[str, list[OperatingPoints]]]:
+    """Return what chooses the cuts of folds: the other folds, or a single fold itself.
 
     Args:
         document: From :func:`write_points`, one entry per fold.
@@ -214,44 +214,29 @@ def points_by_fold(document: Document, folds: Sequence[int]) -> dict[int, dict[s
     Returns:
         By fold and method.
     """
-    by_method = {method: read_points(document, method) for method in document}
-    return {fold: {method: points[n] for method, points in by_method.items()} for n, fold in enumerate(folds)}
+    points = {method: dict(zip(folds, read_points(document, method), strict=True)) for method in document}
+    return {
+        fold: {
+            method: [found for other, found in of_folds.items() if other != fold] or [of_folds[fold]]
+            for method, of_folds in points.items()
+        }
+        for fold in folds
+    }
 
 
 def cuts_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[str, float]]:
-    """Give the cuts at which folds are judged: what the other folds choose, or a single fold's own.
+    """Return the cuts at which folds are judged: the mean of what the other folds choose, or a single fold's own.
 
     Args:
         document: From :func:`write_points`, one entry per fold.
         folds: Their numbers, in that order.
 
     Returns:
-        By fold and method.
+        By fold and method; NaN where no other fold has a cut.
     """
-    points = points_by_fold(document, folds)
-    if len(folds) == 1:
-        return {fold: {method: own.best_cut(1.0) for method, own in found.items()} for fold, found in points.items()}
-    carried = {method: carry_to_folds(points, method) for method in document}
-    return {fold: {method: cuts[fold] for method, cuts in carried.items()} for fold in folds}
-
-
-def others_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[str, list[OperatingPoints]]]:
-    """Give what chooses the cuts of folds: the other folds, or a single fold itself.
-
-    Args:
-        document: From :func:`write_points`, one entry per fold.
-        folds: Their numbers, in that order.
-
-    Returns:
-        By fold and method.
-    """
-    points = points_by_fold(document, folds)
     return {
-        fold: {
-            method: [points[other][method] for other in folds if other != fold] or [points[fold][method]]
-            for method in document
-        }
-        for fold in folds
+        fold: {method: mean_cut(points).value for method, points in others.items()}
+        for fold, others in others_of_folds(document, folds).items()
     }
 
 

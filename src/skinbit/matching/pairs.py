@@ -1,6 +1,4 @@
-"""Similarities of all pairs of images."""
-
-from collections.abc import Iterator
+"""Unit vectors, lesions as numbers, and the pairs of one lesion."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +10,6 @@ GRID_BITS = 22
 _GRID = 2.0**GRID_BITS
 """Embeddings live on multiples of 2⁻²²: their products then have at most 44 fractional bits, so sums over any
 dimension are exact in float64, whatever the order. That is what makes similarities independent of block size."""
-
-BLOCK_VALUES = 2**20
-"""Pairs handled at once: 4 MB of float32, near the processor's cache."""
 
 
 def unit_vectors(vectors: NDArray[np.floating]) -> FloatArray:
@@ -38,49 +33,9 @@ def unit_vectors(vectors: NDArray[np.floating]) -> FloatArray:
     return on_grid
 
 
-def cosine_similarities(embeddings: FloatArray) -> FloatArray:
-    """Give the cosine similarity of every pair of embeddings.
-
-    Args:
-        embeddings: ``(n, d)`` from :func:`unit_vectors`.
-
-    Returns:
-        ``(n, n)`` float32 in [-1, 1], symmetric; computed in float64 and rounded once, so that no value depends
-        on the block size.
-    """
-    wide = embeddings.astype(np.float64)
-    n_images = len(wide)
-    similarities = np.empty((n_images, n_images), dtype=np.float32)
-    for start, stop in row_blocks(n_images):
-        np.clip(wide[start:stop] @ wide.T, -1.0, 1.0, out=similarities[start:stop], casting="same_kind")
-    return similarities
-
-
-def row_blocks(n_images: int, block_values: int = BLOCK_VALUES) -> Iterator[tuple[int, int]]:
-    """Cut the rows of an ``(n, n)`` matrix into ranges of at most ``block_values`` values, at least one row."""
-    height = max(1, block_values // max(1, n_images))
-    for start in range(0, n_images, height):
-        yield start, min(start + height, n_images)
-
-
 def lesion_labels(lesion_ids: list[str]) -> LabelArray:
     """Number the lesions 0, 1, … in sorted order of their ids, one label per image."""
     return np.unique(np.asarray(lesion_ids, dtype=str), return_inverse=True)[1].astype(np.int64)
-
-
-def positive_similarities(similarities: FloatArray, labels: LabelArray) -> FloatArray:
-    """Give the similarities of all positive pairs, each unordered pair once.
-
-    Args:
-        similarities: ``(n, n)``, symmetric.
-        labels: ``(n,)``, the lesion of each image.
-
-    Returns:
-        ``(n_positive_pairs,)`` float32, in no particular order.
-    """
-    first, second = positive_pairs(labels).T
-    alike: FloatArray = similarities[first, second]
-    return alike
 
 
 def positive_pairs(labels: LabelArray) -> LabelArray:
@@ -103,28 +58,20 @@ def positive_pairs(labels: LabelArray) -> LabelArray:
     return np.concatenate(found)
 
 
-def pair_blocks(similarities: FloatArray, block_values: int = BLOCK_VALUES) -> Iterator[FloatArray]:
-    """Yield the similarities of all unordered pairs, row by row, in flat blocks of about ``block_values``."""
-    n_images = len(similarities)
-    for start, stop in row_blocks(n_images, block_values):
-        yield np.concatenate([similarities[row, row + 1 :] for row in range(start, stop)])
-
-
-def count_by_similarity(
-    similarities: FloatArray, labels: LabelArray, edges: NDArray[np.float64]
-) -> tuple[LabelArray, LabelArray]:
-    """Count positive and negative pairs in ranges of similarity.
+def ascending_bits(singles: FloatArray) -> NDArray[np.uint32]:
+    """Write singles as whole numbers that rise as they do.
 
     Args:
-        similarities: ``(n, n)``, symmetric.
-        labels: ``(n,)``, the lesion of each image.
-        edges: ``(m + 1,)`` ascending; a range holds its lower edge, the last one both. Pairs beyond are not counted.
+        singles: Any shape, not NaN; 0 and -0 are equal.
 
     Returns:
-        Positive pairs and negative pairs of each range, ``(m,)`` each.
+        Same shape.
     """
-    positive = np.histogram(positive_similarities(similarities, labels), edges)[0]
-    both = np.zeros(len(edges) - 1, dtype=np.int64)
-    for pairs in pair_blocks(similarities):
-        both += np.histogram(pairs, edges)[0]
-    return positive, both - positive
+    bits = (singles + np.float32(0)).view(np.uint32)  # +0 where it was -0
+    return np.where(bits >> 31, ~bits, bits | np.uint32(2**31))
+
+
+def from_ascending_bits(numbers: NDArray[np.uint32]) -> FloatArray:
+    """Return the singles that :func:`ascending_bits` wrote."""
+    singles: FloatArray = np.where(numbers >> 31, numbers & np.uint32(2**31 - 1), ~numbers).view(np.float32)
+    return singles

@@ -5,56 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import BLOCK_VALUES, FloatArray, LabelArray, pair_blocks, positive_similarities, row_blocks
-
-_HEAD_BLOCK_VALUES = 2**16
-"""Values compared at once in search of the most similar pairs: 256 kB, within the processor's cache."""
-
-
-def most_similar_pairs(
-    similarities: FloatArray, n_pairs: int, block_values: int = _HEAD_BLOCK_VALUES
-) -> tuple[FloatArray, float]:
-    """Give the similarities of the most similar pairs of any kind.
-
-    Args:
-        similarities: ``(n, n)`` float32, symmetric; only the upper triangle is read.
-        n_pairs: How many at most; fewer where the last tie would be cut in two.
-        block_values: Values compared at once; changes memory and speed, never a figure.
-
-    Returns:
-        Their similarities, descending, and the next similarity below them (-1 where there are no more pairs).
-    """
-    n_kept = n_pairs + 1  # one more shows where the last tie goes on
-    kept, floor = np.empty(0, dtype=np.float32), np.float32(-np.inf)
-    for start, stop in row_blocks(len(similarities), block_values):
-        block = similarities[start:stop, start:]
-        is_near = block >= floor
-        is_near[:, : stop - start] &= ~np.tri(stop - start, dtype=bool)  # each pair once, and no image with itself
-        kept = np.concatenate([kept, block[is_near]])
-        if len(kept) > 2 * n_kept:
-            kept = np.partition(kept, len(kept) - n_kept)[-n_kept:]
-            floor = kept[0]
-    descending = np.sort(kept)[::-1][:n_kept]
-    if len(descending) < n_kept:
-        return descending, -1.0
-    last = descending[-1]
-    return descending[: np.searchsorted(-descending, -last, side="left")], float(last)
-
-
-def nearest_images(similarities: FloatArray, row: int, n_images: int) -> LabelArray:
-    """Give the images most similar to one image.
-
-    Args:
-        similarities: ``(n, n)`` float32, symmetric.
-        row: The image.
-        n_images: How many others at most.
-
-    Returns:
-        Rows of other images, most similar first, of equally similar ones the first rows.
-    """
-    order = np.argsort(-similarities[row], kind="stable")
-    nearest: LabelArray = order[order != row][:n_images]
-    return nearest
+from skinbit.matching.pairs import FloatArray, LabelArray, ascending_bits, from_ascending_bits
+from skinbit.matching.pool import Pool
+from skinbit.matching.tiles import Tile, look_at
 
 
 @dataclass(frozen=True)
@@ -79,41 +32,6 @@ class PairRanking:
     def n_positive_pairs(self) -> int:
         """All pairs of one lesion."""
         return int(self.n_positives_at.sum())
-
-
-def rank_pairs(similarities: FloatArray, labels: LabelArray) -> PairRanking:
-    """Rank the positive pairs among all pairs.
-
-    Args:
-        similarities: ``(n, n)`` float32, symmetric; only the upper triangle is read.
-        labels: ``(n,)``, the lesion of each image.
-
-    Returns:
-        The ranking.
-    """
-    positives, n_positives_at = np.unique(positive_similarities(similarities, labels), return_counts=True)
-    n_at_least, n_above = count_pairs(similarities, positives)
-    n_pairs = len(labels) * (len(labels) - 1) // 2
-    return PairRanking(positives[::-1], n_positives_at[::-1], n_at_least[::-1], n_above[::-1], n_pairs)
-
-
-def count_pairs(
-    similarities: FloatArray, values: FloatArray, block_values: int = BLOCK_VALUES
-) -> tuple[LabelArray, LabelArray]:
-    """Count the pairs at and above each of a few similarities, exactly, in one pass of bounded memory.
-
-    Args:
-        similarities: ``(n, n)`` float32, symmetric; only the upper triangle is read.
-        values: ``(m,)`` float32, ascending.
-        block_values: Pairs handled at once; changes memory and speed, never a figure.
-
-    Returns:
-        Pairs at least as similar as each value, and pairs more similar, ``(m,)`` each.
-    """
-    counter = PairCounter(values)
-    for pairs in pair_blocks(similarities, block_values):
-        counter.add(pairs)
-    return counter.counts()
 
 
 class PairCounter:
@@ -152,10 +70,12 @@ class PairCounter:
         bins: NDArray[np.int32] = scaled.astype(np.int32)
         return bins
 
-    def add(self, pairs: FloatArray) -> None:
-        """Count a block of pairs."""
-        if len(self._values) == 0:
-            return
+    def add(self, tile: Tile) -> None:
+        """Count the pairs of a tile."""
+        if len(self._values):
+            self._count(tile.pairs())
+
+    def _count(self, pairs: FloatArray) -> None:
         reaching = pairs[pairs >= self._low]  # what lies below all values counts for none
         bins = self._bin(reaching)
         self._histogram += np.bincount(bins, minlength=self._n_bins)
@@ -170,3 +90,63 @@ class PairCounter:
         in_higher_bins = (np.cumsum(in_plain_bins[::-1])[::-1])[self._bins]
         at_least, above = (np.cumsum(counts[::-1])[::-1][1:] for counts in (self._n_from, self._n_beyond))
         return in_higher_bins + at_least, in_higher_bins + above
+
+
+def quantile_of_pairs(pool: Pool, share: float, labels: LabelArray) -> float | None:
+    """Return a quantile of the similarities of all pairs of two lesions, exactly, in bounded memory.
+
+    Two looks at all pairs: singles are whole numbers of 32 bits that rise as they do, so counts of the upper 16 bits
+    tell which of these the quantile has, and counts of the lower 16 bits of these tell the rest.
+
+    Args:
+        pool: The images.
+        share: Of the pairs that are less similar, in [0, 1]; between two of them on a straight line.
+        labels: ``(n,)``, the lesion of each image.
+
+    Returns:
+        The similarity; None where there is no pair of two lesions.
+    """
+    sizes = np.unique(labels, return_counts=True)[1]
+    n_pairs = pool.n_pairs - int((sizes * (sizes - 1) // 2).sum())
+    if n_pairs == 0:
+        return None
+    rank = share * (n_pairs - 1)
+    below = int(rank)
+    ranks = np.array([below, min(below + 1, n_pairs - 1)])
+    upper = _HalfCounter(labels, None)
+    look_at(pool, [upper], "similarities of two lesions")
+    halves, ranks = _places_of(upper.counts, ranks)
+    lower = {half: _HalfCounter(labels, half) for half in set(halves.tolist())}
+    look_at(pool, lower.values(), "similarities of two lesions")
+    found = [
+        _places_of(lower[half].counts, np.array([rank]))[0][0]
+        for half, rank in zip(halves.tolist(), ranks, strict=True)
+    ]
+    singles = from_ascending_bits(np.array(halves, dtype=np.uint32) << np.uint32(16) | np.array(found, dtype=np.uint32))
+    low, high = float(singles[0]), float(singles[1])
+    return low + (high - low) * (rank - below)
+
+
+def _places_of(counts: LabelArray, ranks: LabelArray) -> tuple[LabelArray, LabelArray]:
+    """Return the bins that hold given ranks, and the ranks within these bins."""
+    ends = np.cumsum(counts)
+    bins = np.searchsorted(ends, ranks, side="right")
+    return bins, ranks - (ends - counts)[bins]
+
+
+class _HalfCounter:
+    """Counts pairs of two lesions by the upper half of their similarity's bits, or by the lower one within an upper."""
+
+    def __init__(self, labels: LabelArray, upper: int | None) -> None:
+        self.counts = np.zeros(2**16, dtype=np.int64)
+        self._labels, self._upper = labels, upper
+
+    def add(self, tile: Tile) -> None:
+        """Count the pairs of a tile."""
+        is_foreign = self._labels[tile.rows, None] != self._labels[tile.columns]
+        numbers = ascending_bits(tile.pairs_where(is_foreign)[1])
+        if self._upper is None:
+            halves = numbers >> np.uint32(16)
+        else:
+            halves = numbers[numbers >> np.uint32(16) == self._upper] & np.uint32(2**16 - 1)
+        self.counts += np.bincount(halves, minlength=2**16)

@@ -3,15 +3,13 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from skinbit.matching.evaluation import ALWAYS
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import OperatingPoints, carry_to_folds
-from skinbit.matching.selection import Sweep, choice_at
+from skinbit.matching.operating_points import OperatingPoints
+from skinbit.matching.selection import Sweep
 from skinbit.matching.uncertainty import interval
 
 logger = logging.getLogger(__name__)
@@ -39,22 +37,6 @@ def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
         for method, sweep in sweeps.items()
     ]
     return pd.concat(tables, ignore_index=True)[_CURVE_COLUMNS]
-
-
-def read_curve(table: pd.DataFrame, method: str, n_positive_pairs: int) -> Sweep:
-    """Rebuild a sweep from its table.
-
-    Args:
-        table: From :func:`curve_table`.
-        method: One of :data:`skinbit.matching.methods.METHODS`.
-        n_positive_pairs: Of the subset it was made on.
-
-    Returns:
-        The sweep; its reported cuts are not stored, the cuts stand for them.
-    """
-    rows = table[table["method"] == method]
-    cuts = rows["cut"].to_numpy(np.float64)
-    return Sweep(method, cuts, cuts, rows["tp"].to_numpy(), rows["fp"].to_numpy(), n_positive_pairs)
 
 
 def points_table(points: Mapping[str, OperatingPoints]) -> pd.DataFrame:
@@ -111,72 +93,35 @@ def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict
     }
 
 
-@dataclass(frozen=True)
-class Fold:
-    """What one fold found.
-
-    Attributes:
-        metrics: Its figures.
-        curves: From :func:`curve_table`.
-        points: Per method that has a cut, what it would choose for a pool of any size.
-    """
-
-    metrics: Mapping[str, float]
-    curves: pd.DataFrame
-    points: Mapping[str, OperatingPoints]
-
-
 def collect_folds(
-    folds: Mapping[int, Fold], judged_f1: Mapping[int, Mapping[str, float]] | None = None
+    metrics: Mapping[int, Mapping[str, float]], transfer_f1: Mapping[int, Mapping[str, float]]
 ) -> pd.DataFrame:
-    """Put the folds side by side, with mean and standard deviation, and add the transfer F1.
+    """Put the folds side by side, with mean and standard deviation, and insert the transfer F1.
 
     The transfer F1 of a fold is its F1 at the mean of the other folds' cuts: what a cut chosen elsewhere is worth.
 
     Args:
-        folds: What each of them found.
-        judged_f1: By fold and method, the transfer F1 where it was judged pair by pair; elsewhere, or where NaN, it is
-            read off the fold's curve.
+        metrics: What each fold found at its own best cuts.
+        transfer_f1: By fold, ``<method>_f1_transfer``; NaN, or missing, where there is none.
 
     Returns:
         ``metric, fold_<k>, …, mean, std``; the standard deviation is the sample's (n - 1), over the folds in which
         the metric is defined.
     """
-    points = {fold: found.points for fold, found in folds.items()}
-    carried = {method: carry_to_folds(points, method) for method in CUTS}
-    transfers = {method: _transfer_f1(folds, method, carried.get(method), judged_f1 or {}) for method in METHODS}
-    columns = {f"fold_{fold}": _with_transfer(folds[fold].metrics, fold, transfers) for fold in folds}
+    columns = {f"fold_{fold}": _with_transfer(found, transfer_f1.get(fold, {})) for fold, found in metrics.items()}
     _warn_undefined({column: figures["cosine_f1"] for column, figures in columns.items()})
     return _side_by_side(columns)
 
 
-def _transfer_f1(
-    folds: Mapping[int, Fold],
-    method: str,
-    cuts: Mapping[int, float] | None,
-    judged_f1: Mapping[int, Mapping[str, float]],
-) -> dict[int, float]:
-    if cuts is None:  # nothing is chosen, but a single fold has no transfer figures
-        cuts = dict.fromkeys(folds, ALWAYS if len(folds) > 1 else float("nan"))
-    transfers = {}
-    for fold, found in folds.items():
-        transfers[fold] = judged_f1.get(fold, {}).get(method, float("nan"))
-        if np.isnan(transfers[fold]):
-            curve = read_curve(found.curves, method, int(found.metrics["n_positive_pairs"]))
-            transfers[fold] = choice_at(curve, cuts[fold]).f1
-    return transfers
-
-
-def _with_transfer(
-    metrics: Mapping[str, float], fold: int, transfers: Mapping[str, Mapping[int, float]]
-) -> dict[str, float]:
+def _with_transfer(metrics: Mapping[str, float], transfer_f1: Mapping[str, float]) -> dict[str, float]:
     """Insert the transfer F1 of each method behind its recall."""
     extended: dict[str, float] = {}
     for name, value in metrics.items():
         extended[name] = value
         method = name.removesuffix("_recall").removesuffix("_pair")
-        if method in transfers:
-            extended[f"{method}_f1_transfer"] = transfers[method][fold]
+        if method in METHODS:
+            transfer = f"{method}_f1_transfer"
+            extended[transfer] = transfer_f1.get(transfer, float("nan"))
     return extended
 
 

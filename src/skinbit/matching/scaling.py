@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks
+from skinbit.matching.pairs import FloatArray, LabelArray
 from skinbit.params import ScalingParams
 
 Crowding = NDArray[np.float64]
@@ -55,8 +55,10 @@ def crowding(embeddings: FloatArray, params: ScalingParams) -> Crowding:
     if n_near < 1:
         return means
     wide = embeddings.astype(np.float64)
-    blocks = list(row_blocks(n_images, _BLOCK_VALUES))
-    for start, stop in tqdm(blocks, unit="block", desc="surroundings", delay=_PATIENCE, disable=None):
+    height = max(1, _BLOCK_VALUES // n_images)  # whole rows: what is nearest to an image is known only from all others
+    starts = range(0, n_images, height)
+    for start in tqdm(starts, unit="block", desc="surroundings", delay=_PATIENCE, disable=None):
+        stop = min(n_images, start + height)
         products = wide[start:stop] @ wide.T
         alike = np.clip(products, -1.0, 1.0, out=products).astype(np.float32)
         alike[np.arange(stop - start), np.arange(start, stop)] = -np.inf  # no image is its own surroundings
@@ -126,20 +128,3 @@ def scale(cosines: FloatArray, first: Crowding, second: Crowding) -> FloatArray:
     """
     scaled: FloatArray = np.clip(cosines - (first + second) / 2, -1.0, 1.0).astype(np.float32)
     return scaled
-
-
-def scaled_similarities(cosines: FloatArray, crowded: Crowding) -> FloatArray:
-    """Scale the cosines of all pairs of a pool.
-
-    Args:
-        cosines: ``(n, n)`` float32, symmetric.
-        crowded: Crowding of its images.
-
-    Returns:
-        ``(n, n)`` float32 in [-1, 1], symmetric, 1 on the diagonal.
-    """
-    similarities = np.empty_like(cosines)
-    for start, stop in row_blocks(len(cosines)):
-        similarities[start:stop] = scale(cosines[start:stop], crowded[start:stop, None], crowded)
-    np.fill_diagonal(similarities, 1.0)
-    return similarities

@@ -7,29 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinbit.errors import InputError
-from skinbit.matching.blocks import similarities_of_pairs
 from skinbit.matching.calibration import (
     Calibration,
     brier_score,
     calibration_error,
     fit_calibration,
-    fused_similarities,
 )
-from skinbit.matching.large_pool import Similarities, large_pool
+from skinbit.matching.neighbours import nearest_images
 from skinbit.matching.operating_points import Document
-from skinbit.matching.pairs import FloatArray, LabelArray, cosine_similarities, positive_pairs
-from skinbit.matching.reranking import rerank
+from skinbit.matching.pairs import FloatArray, LabelArray, positive_pairs
+from skinbit.matching.pool import DEFAULT_LIMITS, Limits, Pool
+from skinbit.matching.reranking import find_neighbourhoods, n_nearest
 from skinbit.matching.scaling import (
     Crowding,
     UsualCrowding,
     crowding,
     missing_crowding,
     scale,
-    scaled_similarities,
     usual_crowding,
 )
-from skinbit.params import GeometryParams, MemoryParams, ScalingParams, SimilarityParams
+from skinbit.params import GeometryParams, ScalingParams, SimilarityParams
 
 SHORTLIST = ["image_a", "image_b", "inliers"]
 """Columns of a shortlist."""
@@ -58,68 +55,40 @@ NO_SHORTLIST = Shortlist(np.empty((0, 2), np.int64), np.empty(0, np.int64))
 """Where no keypoints were compared."""
 
 
-def pool_similarities(
+def pool_of(
     embeddings: FloatArray,
     params: SimilarityParams,
     shortlist: Shortlist = NO_SHORTLIST,
     calibration: Calibration | None = None,
-) -> FloatArray:
-    """Give the similarities of all images of a pool.
+    limits: Limits = DEFAULT_LIMITS,
+) -> Pool:
+    """Return images with what makes similarities of their embeddings.
 
     Args:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
         params: Whether surroundings and neighbourhoods count.
         shortlist: The pairs whose keypoints were compared.
-        calibration: Fitted on pairs of other lesions; none: similarities stay cosines, scaled or not.
+        calibration: Fitted on pairs of other lesions; None: similarities stay cosines, scaled or not.
+        limits: How much is held of its pairs at once.
 
     Returns:
-        ``(n, n)`` float32 in [-1, 1], symmetric.
+        The pool.
     """
-    similarities = cosine_similarities(embeddings)
-    if params.scaling is not None:
-        similarities = scaled_similarities(similarities, _crowding(embeddings, params.scaling, _usual_of(calibration)))
-    if calibration is not None:
-        similarities = fused_similarities(similarities, shortlist.pairs, shortlist.inliers, calibration)
-    if params.reranking is not None:
-        settings = params.reranking
-        similarities = rerank(similarities, settings.k1, settings.k2, settings.weight)
-    return similarities
-
-
-def similarities_in_memory(
-    embeddings: FloatArray,
-    params: SimilarityParams,
-    memory: MemoryParams,
-    shortlist: Shortlist = NO_SHORTLIST,
-    calibration: Calibration | None = None,
-) -> Similarities:
-    """Give the similarities of all images of a pool, as a matrix only where that is not too large.
-
-    Args:
-        embeddings: As for :func:`pool_similarities`.
-        params: Likewise.
-        memory: How many images a matrix is made for.
-        shortlist: As for :func:`pool_similarities`.
-        calibration: Likewise.
-
-    Returns:
-        The matrix of :func:`pool_similarities`; for more images, what the same similarities are computed from.
-
-    Raises:
-        InputError: If neighbourhoods of more images count; they need all similarities at once.
-    """
-    n_images = len(embeddings)
-    if n_images <= memory.max_matrix_images:
-        return pool_similarities(embeddings, params, shortlist, calibration)
-    if params.reranking is not None:
-        raise InputError(
-            f"{n_images:,} images are to be re-ranked, which takes the similarities of all pairs at once; "
-            f"memory.max_matrix_images is {memory.max_matrix_images:,}.\n"
-            f"  Remedy: memory.max_matrix_images={n_images} where several times {4e-9 * n_images**2:.1f} GB are free, "
-            "or an experiment without similarity.reranking."
-        )
     crowded = None if params.scaling is None else _crowding(embeddings, params.scaling, _usual_of(calibration))
-    return large_pool(embeddings, shortlist.pairs, shortlist.inliers, calibration, crowded)
+    pool = Pool(embeddings, calibration, crowded, limits=limits)
+    if calibration is not None:
+        first, second = shortlist.pairs.T
+        keys = np.concatenate([first * len(pool) + second, second * len(pool) + first])
+        order = np.argsort(keys)
+        pool = replace(pool, keys=keys[order], inliers=np.tile(shortlist.inliers, 2)[order])
+    if params.reranking is not None:
+        k1, k2 = params.reranking.k1, params.reranking.k2
+        nearest = nearest_images(pool, n_nearest(k1, k2))
+        neighbourhoods = find_neighbourhoods(
+            nearest.rows, nearest.similarities, pool.of_pairs, (k1, k2), params.reranking.weight
+        )
+        pool = replace(pool, neighbourhoods=neighbourhoods)
+    return pool
 
 
 def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFrame:
@@ -256,7 +225,7 @@ def _scaled_pairs(
     pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None, usual: UsualCrowding
 ) -> FloatArray:
     """Give the cosines of some pairs of a subset, scaled by its own images."""
-    cosines = similarities_of_pairs(pool.embeddings, pairs)
+    cosines = Pool(pool.embeddings).of_pairs(pairs)
     if scaling is None:
         return cosines
     first, second = _crowding(pool.embeddings, scaling, usual)[pairs].T
@@ -328,23 +297,23 @@ def write_matching(
     }
 
 
-def similarities_of_model(
-    embeddings: FloatArray, matching: Mapping[str, Any], memory: MemoryParams, shortlist: Shortlist = NO_SHORTLIST
-) -> Similarities:
-    """Give the similarities of images as a model's cross-validation made them.
+def pool_of_model(
+    embeddings: FloatArray,
+    matching: Mapping[str, Any],
+    shortlist: Shortlist = NO_SHORTLIST,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Pool:
+    """Return images with the similarities that a model's cross-validation would make of them.
 
     Args:
         embeddings: ``(n, d)`` by the model.
         matching: From its checkpoint's header.
-        memory: How many images a matrix is made for.
         shortlist: The pairs whose keypoints were compared.
+        limits: How much is held of its pairs at once.
 
     Returns:
-        From :func:`similarities_in_memory`.
-
-    Raises:
-        InputError: If neighbourhoods of more images count.
+        From :func:`pool_of`.
     """
     calibration = None if matching["calibration"] is None else read_calibration(matching["calibration"])
     params = SimilarityParams.model_validate(matching["similarity"])
-    return similarities_in_memory(embeddings, params, memory, shortlist, calibration)
+    return pool_of(embeddings, params, shortlist, calibration, limits)

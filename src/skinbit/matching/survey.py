@@ -1,16 +1,18 @@
-"""One look at all pairs of a large pool: what its figures need of them, without holding them."""
+"""One look at all pairs of a pool: what its figures need of them, without holding them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from skinbit.matching.blocks import BLOCK_BYTES, Images, Tile, similarities_of_pairs, similarity_tiles
 from skinbit.matching.clustering import components
+from skinbit.matching.forests import MutualPairs
 from skinbit.matching.metrics import chance_of_partner, precision_of_partners
-from skinbit.matching.neighbours import MOST_PAIRS, NearPairs, NeighbourGraph
+from skinbit.matching.neighbours import NearPairs, NeighbourGraph
 from skinbit.matching.pairs import FloatArray, LabelArray, positive_pairs
+from skinbit.matching.pool import Pool
 from skinbit.matching.ranking import PairCounter, PairRanking
 from skinbit.matching.selection import pairwise_f1
+from skinbit.matching.tiles import Tile, look_at
 
 _FEW_PARTNERS = 8
 """An image with more partners has its similarities sorted: comparing them with each partner's would take longer."""
@@ -23,18 +25,19 @@ class Survey:
     Attributes:
         graph: The near pairs.
         ranking: Where positive pairs stand among all pairs.
-        counted: Similarities at which pairs were counted beside, ``(m,)`` float32, ascending.
+        counted: Further similarities at which all pairs were counted, ``(m,)`` float32, ascending.
         n_at_least: Pairs of any kind with at least each of them, ``(m,)``.
+        lowest: The least similarity of a pair; infinite without any.
         recall_at: Recall@k, by k.
         mean_average_precision: Over images that have a partner.
-        mutual: ``(n,)`` groups of mutual nearest neighbours, as :func:`skinbit.matching.linkage.mutual_groups` numbers
-            them.
+        mutual: ``(n,)`` groups of mutual nearest neighbours, numbered in the order in which rows first show them.
     """
 
     graph: NeighbourGraph
     ranking: PairRanking
     counted: FloatArray
     n_at_least: LabelArray
+    lowest: float
     recall_at: dict[int, float]
     mean_average_precision: float
     mutual: LabelArray
@@ -52,65 +55,81 @@ class PositivePairs:
     pairs: LabelArray
     similarities: FloatArray
 
+    def subset(self, rows: LabelArray, n_images: int) -> "PositivePairs":
+        """Return those among some images.
 
-def find_positives(images: Images, labels: LabelArray) -> PositivePairs:
+        Args:
+            rows: Of these images, ascending.
+            n_images: Of all images.
+
+        Returns:
+            The pairs, by their places in ``rows``.
+        """
+        places = np.full(n_images, -1, dtype=np.int64)
+        places[rows] = np.arange(len(rows))
+        inside = places[self.pairs]
+        is_inside = (inside >= 0).all(axis=1)
+        return PositivePairs(inside[is_inside], self.similarities[is_inside])
+
+
+def find_positives(pool: Pool, labels: LabelArray) -> PositivePairs:
     """Compare the images of each lesion.
 
     Args:
-        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
+        pool: The images.
         labels: ``(n,)``, the lesion of each image.
 
     Returns:
         All positive pairs.
     """
     pairs = positive_pairs(labels)
-    return PositivePairs(pairs, similarities_of_pairs(images, pairs))
+    return PositivePairs(pairs, pool.of_pairs(pairs))
 
 
-def survey_pairs(
-    images: Images,
-    positives: PositivePairs,
-    floor: float,
-    counted: FloatArray,
-    block_bytes: int = BLOCK_BYTES,
-    most_pairs: int = MOST_PAIRS,
-) -> Survey:
+def survey_pairs(pool: Pool, positives: PositivePairs, floor: float, counted: FloatArray) -> Survey:
     """Look at every pair of images once.
 
     Args:
-        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
+        pool: The images.
         positives: From :func:`find_positives`.
-        floor: Pairs with at least this similarity are kept.
+        floor: Pairs with at least this similarity are kept; the floor rises where there are more than may be held.
         counted: ``(m,)`` float32, ascending: at these, too, pairs are counted.
-        block_bytes: Memory for similarities at any moment; changes speed, never a figure.
-        most_pairs: How many pairs are kept at most; where more are so near, the floor rises.
 
     Returns:
         What was seen.
     """
-    n_images = len(images)
+    n_images = len(pool)
     values, n_positives_at = np.unique(positives.similarities, return_counts=True)
     asked = np.union1d(values, counted)
-    near, counter = NearPairs(floor, most_pairs), PairCounter(asked)
+    near, counter, lowest = NearPairs(floor, pool.limits.most_pairs), PairCounter(asked), _Lowest()
     ranks, mutual = PartnerRanks(n_images, positives), MutualPairs(n_images)
-    for tile in similarity_tiles(images, block_bytes, "pairs"):
-        near.add(tile)
-        counter.add(tile.pairs())
-        mutual.add(tile)
-        ranks.add_tile(tile)
+    look_at(pool, [near, counter, lowest, ranks, mutual])
     n_at_least, n_above = counter.counts()
     own, others = np.searchsorted(asked, values), np.searchsorted(asked, counted)
-    n_pairs = n_images * (n_images - 1) // 2
-    ranking = PairRanking(values[::-1], n_positives_at[::-1], n_at_least[own][::-1], n_above[own][::-1], n_pairs)
+    ranking = PairRanking(values[::-1], n_positives_at[::-1], n_at_least[own][::-1], n_above[own][::-1], pool.n_pairs)
     return Survey(
         graph=near.graph(n_images),
         ranking=ranking,
         counted=counted,
         n_at_least=n_at_least[others],
+        lowest=lowest.similarity,
         recall_at={k: ranks.recall_at(k) for k in (1, 5)},
         mean_average_precision=ranks.mean_average_precision(),
-        mutual=components(n_images, mutual.pairs()),
+        mutual=components(n_images, mutual.links()[0]),
     )
+
+
+class _Lowest:
+    """Finds the least similarity of a pair; infinite without any."""
+
+    def __init__(self) -> None:
+        self.similarity = float("inf")
+
+    def add(self, tile: Tile) -> None:
+        """Look at the pairs of a tile."""
+        alike = tile.similarities
+        shown = alike if not tile.is_diagonal else np.where(np.isneginf(alike), np.inf, alike)
+        self.similarity = min(self.similarity, float(shown.min(initial=np.inf)))
 
 
 class PartnerRanks:
@@ -132,19 +151,12 @@ class PartnerRanks:
         self._n_at_least = np.zeros(len(partners), dtype=np.int64)
         self._n_nearer = np.zeros(n_images, dtype=np.int64)  # than the most similar partner
 
-    def add_tile(self, tile: Tile) -> None:
+    def add(self, tile: Tile) -> None:
         """Count the similarities of a tile, for the images of its rows and of its columns."""
-        self.add(tile.first_row, tile.similarities)
-        if not tile.is_diagonal:
-            self.add(tile.first_column, np.ascontiguousarray(tile.similarities.T))
+        for first_row, _, similarities in tile.sides():
+            self._count(first_row, similarities)
 
-    def add(self, first_row: int, similarities: FloatArray) -> None:
-        """Count some similarities of some images.
-
-        Args:
-            first_row: Of the images, which stand in a row.
-            similarities: ``(height, width)``, no other image twice; -inf where there is none.
-        """
+    def _count(self, first_row: int, similarities: FloatArray) -> None:
         n_partners = self._n_partners[first_row : first_row + len(similarities)]
         starts = self._starts[first_row : first_row + len(similarities)]
         with_few = np.flatnonzero((n_partners > 0) & (n_partners <= _FEW_PARTNERS))
@@ -162,7 +174,21 @@ class PartnerRanks:
             self._n_nearer[first_row + row] += len(ranked) - np.searchsorted(ranked, most_similar, side="right")
 
     def recall_at(self, k: int) -> float:
-        """Give what :func:`skinbit.matching.metrics.recall_at` gives."""
+        """Return the share of images with an image of the same lesion among their k most similar other images.
+
+        Args:
+            k: At least 1; with more images than there are others, all of them count.
+
+        Returns:
+            Recall@k in [0, 1] over images that have a partner. Where only some of several equally similar images are
+            among the k, an image counts by the chance that one of them shows its lesion, any of them being equally
+            likely to come first. NaN where no image has a partner.
+
+        Raises:
+            ValueError: If ``k`` is below 1.
+        """
+        if k < 1:
+            raise ValueError(f"recall at {k}: at least one image must be looked at")
         with_partner = np.flatnonzero(self._n_partners)
         if len(with_partner) == 0:
             return float("nan")
@@ -173,7 +199,12 @@ class PartnerRanks:
         return float(chance_of_partner(n_nearer, self._n_at_least[best] - n_nearer, n_best, k).mean())
 
     def mean_average_precision(self) -> float:
-        """Give what :func:`skinbit.matching.metrics.mean_average_precision` gives."""
+        """Return the mean, over images, of how far up the images of their lesion stand among all others.
+
+        Returns:
+            Mean over images that have a partner of the average precision of their other images, in (0, 1]; equally
+            similar images enter together. NaN where no image has a partner.
+        """
         with_partner = np.flatnonzero(self._n_partners)
         if len(with_partner) == 0:
             return float("nan")
@@ -181,95 +212,29 @@ class PartnerRanks:
         return float(np.mean([precision_of_partners(self._partners[one], self._n_at_least[one]) for one in own]))
 
 
-def recall_in_tiles(images: Images, labels: LabelArray, k: int, block_bytes: int = BLOCK_BYTES) -> float:
-    """Do as :func:`skinbit.matching.metrics.recall_at` without ever holding all pairs.
-
-    Args:
-        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
-        labels: ``(n,)``, the lesion of each image.
-        k: At least 1.
-        block_bytes: Memory for similarities at any moment; changes speed, never the figure.
-
-    Returns:
-        Recall@k.
-    """
-    ranks = PartnerRanks(len(images), find_positives(images, labels))
-    for tile in similarity_tiles(images, block_bytes, "nearest images"):
-        ranks.add_tile(tile)
-    return ranks.recall_at(k)
-
-
-def best_f1_and_recall(images: Images, labels: LabelArray, block_bytes: int = BLOCK_BYTES) -> tuple[float, float]:
-    """Give F1 at the best of all thresholds, and recall@1, without ever holding all pairs.
+def best_f1_and_recall(pool: Pool, labels: LabelArray) -> tuple[float, float]:
+    """Return pairwise F1 at the best of all thresholds, and recall@1.
 
     The best threshold is one at which a positive pair enters: between these only false positives are added.
 
     Args:
-        images: As for :func:`skinbit.matching.blocks.similarity_tiles`.
+        pool: The images.
         labels: ``(n,)``, the lesion of each image.
-        block_bytes: Memory for similarities at any moment; changes speed, never a figure.
 
     Returns:
         Both, in [0, 1]; NaN without a positive pair.
     """
-    nothing = np.empty(0, dtype=np.float32)
-    seen = survey_pairs(images, find_positives(images, labels), 1.0, nothing, block_bytes)
-    if seen.ranking.n_positive_pairs == 0:
+    positives = find_positives(pool, labels)
+    if len(positives.pairs) == 0:
         return float("nan"), float("nan")
-    tp = np.cumsum(seen.ranking.n_positives_at)
-    f1 = pairwise_f1(tp, seen.ranking.n_at_least - tp, seen.ranking.n_positive_pairs)
-    return float(f1.max()), seen.recall_at[1]
+    values, n_positives_at = np.unique(positives.similarities, return_counts=True)
+    counter, ranks = PairCounter(values), PartnerRanks(len(pool), positives)
+    look_at(pool, [counter, ranks])
+    tp = np.cumsum(n_positives_at[::-1])
+    f1 = pairwise_f1(tp, counter.counts()[0][::-1] - tp, len(positives.pairs))
+    return float(f1.max()), ranks.recall_at(1)
 
 
 def _count(is_counted: np.ndarray) -> LabelArray:
     # Row by row NumPy counts with vector instructions, along an axis it does not.
     return np.array([np.count_nonzero(row) for row in is_counted], dtype=np.int64)
-
-
-class MutualPairs:
-    """Collects the pairs in which either image is the other's most similar one.
-
-    A pair that is so in the end is so among the tiles up to its own, too: only such pairs are kept, and fewer and fewer
-    enter.
-    """
-
-    _MANY = 2**20
-
-    def __init__(self, n_images: int) -> None:
-        """Prepare to collect.
-
-        Args:
-            n_images: Number of images.
-        """
-        self._highest = np.full(n_images, -np.inf, dtype=np.float32)
-        self._kept = [(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))]
-        self._n_kept = 0
-        self._n_to_tidy = self._MANY
-
-    def add(self, tile: Tile) -> None:
-        """Take the pairs of a tile that are mutual so far."""
-        alike = tile.similarities
-        rows = slice(tile.first_row, tile.first_row + alike.shape[0])
-        columns = slice(tile.first_column, tile.first_column + alike.shape[1])
-        self._highest[rows] = np.maximum(self._highest[rows], alike.max(axis=1, initial=-np.inf))
-        self._highest[columns] = np.maximum(self._highest[columns], alike.max(axis=0, initial=-np.inf))
-        is_mutual = (alike == self._highest[rows, None]) & (alike == self._highest[None, columns])
-        if tile.is_diagonal:
-            is_mutual = np.triu(is_mutual, 1)
-        first, second = np.nonzero(is_mutual)
-        self._kept.append((np.column_stack([first + tile.first_row, second + tile.first_column]), alike[first, second]))
-        self._n_kept += len(first)
-        if self._n_kept > self._n_to_tidy:
-            self._tidy()
-
-    def _tidy(self) -> None:
-        pairs, alike = (np.concatenate(part) for part in zip(*self._kept, strict=True))
-        is_kept = (alike == self._highest[pairs[:, 0]]) & (alike == self._highest[pairs[:, 1]])
-        self._kept = [(pairs[is_kept], alike[is_kept])]
-        self._n_kept = int(is_kept.sum())
-        self._n_to_tidy = max(self._MANY, 2 * self._n_kept)
-
-    def pairs(self) -> LabelArray:
-        """Give the pairs that are mutual among all tiles, in no particular order."""
-        self._tidy()
-        return self._kept[0][0]

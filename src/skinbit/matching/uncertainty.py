@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinbit.matching.group_metrics import count_overlaps
-from skinbit.matching.pairs import FloatArray, LabelArray, row_blocks
+from skinbit.matching.pairs import LabelArray
 
 _WEIGHTS_AT_ONCE = 2**22
 """Weights of lesions handled at once: 32 MB."""
@@ -59,30 +59,6 @@ def predicted_pairs(pairs: LabelArray, labels: LabelArray) -> PredictedPairs:
     lesions, sizes = _number_lesions(labels)
     keys = _keys(lesions[pairs[:, 0]], lesions[pairs[:, 1]], len(sizes))
     return _from_counts(keys, np.ones(len(keys)), sizes)
-
-
-def predicted_pairs_at_threshold(similarities: FloatArray, labels: LabelArray, threshold: float) -> PredictedPairs:
-    """Count, by lesion, the pairs that a threshold predicts.
-
-    Args:
-        similarities: ``(n, n)`` float32, symmetric; only the upper triangle is read.
-        labels: ``(n,)`` the lesion of each image, any numbers.
-        threshold: Similarity from which on a pair is predicted; NaN (none could be chosen) predicts nothing.
-
-    Returns:
-        The counts.
-    """
-    lesions, sizes = _number_lesions(labels)
-    keys, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for start, stop in row_blocks(len(labels)):
-        # A Python float would be rounded to single precision first.
-        is_predicted = similarities[start:stop, start:] >= np.float64(threshold)
-        is_predicted[:, : stop - start] &= ~np.tri(stop - start, dtype=bool)  # each pair once, no image with itself
-        rows, others = np.nonzero(is_predicted)
-        found = np.unique(_keys(lesions[rows + start], lesions[others + start], len(sizes)), return_counts=True)
-        keys.append(found[0])
-        counts.append(found[1])
-    return _from_counts(np.concatenate(keys), np.concatenate(counts), sizes)
 
 
 def predicted_pairs_of_groups(cluster_ids: LabelArray, labels: LabelArray) -> PredictedPairs:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from skinbit.matching.methods import METHODS
-from skinbit.matching.pairs import FloatArray, LabelArray, count_by_similarity, pair_blocks
+from skinbit.matching.pairs import FloatArray, LabelArray
 from skinbit.matching.selection import Sweep, choice_at, select
 from skinbit.report.charts import cut_label
 from skinbit.report.palette import ACCENT, BAD, GOOD, INK, LINE, SOFT, SOME, WARN, tidy
@@ -30,10 +30,11 @@ def similarity_histograms(similarities: FloatArray, labels: LabelArray, threshol
     Returns:
         A figure of two panels: the share of each kind, then counts on a logarithmic scale.
     """
-    lowest = min(float(pairs.min()) for pairs in pair_blocks(similarities) if pairs.size)
-    highest = max(float(pairs.max()) for pairs in pair_blocks(similarities) if pairs.size)
+    first, second = np.triu_indices(len(labels), 1)
+    pairs, is_positive = similarities[first, second], labels[first] == labels[second]
+    lowest, highest = float(pairs.min()), float(pairs.max())
     edges = np.linspace(lowest, max(highest, lowest + 1e-6), _N_RANGES + 1)
-    positive, negative = count_by_similarity(similarities, labels, edges)
+    positive, negative = (np.histogram(pairs[kind], edges)[0] for kind in (is_positive, ~is_positive))
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     shares, counts = figure.subplots(2, 1, sharex=True)
     for heights, colour, kind in ((negative, WARN, "negative"), (positive, ACCENT, "positive")):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from skinbit.matching.judging import GROUP_FIGURES, STRATIFIED
+from skinbit.matching.judging import STRATIFIED
 from skinbit.matching.methods import CUTS, METHODS, Method
+from skinbit.matching.scoring import GROUP_FIGURES
 from skinbit.report.findings import Figures, Row, main_figure
 
 Ends = tuple[float | None, float | None]

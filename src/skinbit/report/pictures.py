@@ -14,7 +14,6 @@ from PIL import Image
 
 from skinbit.data.images import ImageFolder, decode_image
 from skinbit.matching.pairs import FloatArray
-from skinbit.matching.ranking import nearest_images
 from skinbit.report.palette import BAD, GOOD, INK, LESIONS, LINE, SOFT
 
 Photographs = Mapping[str, Image.Image]
@@ -141,7 +140,8 @@ def neighbour_strip(
     ids, lesions = images["image_id"].tolist(), images["lesion_id"].tolist()
     row = ids.index(image_id)
     pictures = [Picture(image_id, "", INK)]
-    for other in nearest_images(similarities, row, n_images).tolist():
+    by_similarity = np.argsort(-similarities[row], kind="stable")
+    for other in by_similarity[by_similarity != row][:n_images].tolist():
         similarity = float(similarities[row, other])
         verdict = "matched" if similarity >= threshold else "not matched"
         colour = GOOD if lesions[other] == lesions[row] else BAD

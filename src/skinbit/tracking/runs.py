@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.matching.judging import GROUP_FIGURES
+from skinbit.matching.scoring import GROUP_FIGURES
 from skinbit.params import ArtifactKind, Parameters, setup_of
 from skinbit.tracking.messages import STUDY, Artifact, Content, Metric, PlannedRun
 

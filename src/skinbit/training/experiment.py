@@ -20,6 +20,7 @@ from skinbit.embedding.pixels import as_tensor
 from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray, lesion_labels
+from skinbit.matching.pool import tiles_of
 from skinbit.params import AugmentationParams, BackboneParams, HeadParams, LossParams, TrainingParams
 from skinbit.training.fit import Subset, Training, check_directions, fit
 from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
@@ -46,6 +47,7 @@ class Recipe:
         compute: Device, precision, threads.
         seed: Of weights, batches and augmentations.
         save_every: Seconds between two saved states.
+        tile_megabytes: For similarities at any moment of the validation; changes no figure.
         last_epoch: Where a training without validation stops.
     """
 
@@ -58,6 +60,7 @@ class Recipe:
     compute: Compute
     seed: int
     save_every: float
+    tile_megabytes: float = 64.0
     last_epoch: int | None = None
 
 
@@ -271,6 +274,7 @@ def train(task: Task, roles: Roles, recipe: Recipe, store: StateStore) -> Traine
         seed=recipe.seed,
         key=_training_key(task, roles, recipe),
         save_every=recipe.save_every,
+        limits=tiles_of(recipe.tile_megabytes),
         last_epoch=recipe.last_epoch,
     )
     fitted = fit(training, prepared.images, learned, judged if roles.chooses_epoch else None, store)

@@ -16,6 +16,7 @@ from skinbit.embedding.checkpoints import StateStore
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.errors import InputError
 from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
+from skinbit.matching.pool import DEFAULT_LIMITS, Limits, Pool
 from skinbit.matching.survey import best_f1_and_recall
 from skinbit.params import TrainingParams
 from skinbit.training.images import TrainingImages
@@ -74,6 +75,7 @@ class Training:
         seed: Of batches and augmentations.
         key: Fingerprint of everything that the result depends on.
         save_every: Seconds between two saved states.
+        limits: How many similarities are held at once by the validation.
         last_epoch: Stop here, before the schedule ends; none: run all epochs of ``params``.
     """
 
@@ -86,6 +88,7 @@ class Training:
     seed: int
     key: str
     save_every: float
+    limits: Limits = DEFAULT_LIMITS
     last_epoch: int | None = None
 
 
@@ -255,7 +258,7 @@ def _validate(training: Training, images: TrainingImages, validation: Subset | N
     if validation is None:
         return {"f1": math.nan, "recall_at_1": math.nan}
     embeddings = unit_vectors(_embed_plain(training, images, validation.rows))
-    f1, recall = best_f1_and_recall(embeddings, validation.labels)
+    f1, recall = best_f1_and_recall(Pool(embeddings, limits=training.limits), validation.labels)
     return {"f1": f1, "recall_at_1": recall}
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 from skinbit.data.audit import Check
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.tables import Features
-from skinbit.errors import InputError
 from skinbit.matching.keypoints import KeypointTable
-from skinbit.params import AuditParams, ComputeParams, DataParams, GeometryParams, MemoryParams, ReportParams
+from skinbit.matching.pool import Pool, tiles_of
+from skinbit.params import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def find_findings(
     audit: AuditParams,
     geometry: GeometryParams,
     compute: ComputeParams,
-    memory: MemoryParams,
+    tile_megabytes: float,
     *,
     experiment: str,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -66,14 +66,14 @@ def find_findings(
         audit: What counts as a finding.
         geometry: How keypoints are compared.
         compute: Number of threads.
-        memory: How many images all pairs are held for.
+        tile_megabytes: For similarities at any moment.
         experiment: The baseline's name.
 
     Returns:
         The table of findings, and their summary.
 
     Raises:
-        InputError: If there are too many images, the split cannot be audited, or its tables are of different images.
+        InputError: If the split cannot be audited, or its tables are of different images.
     """
     from skinbit.data import audit as tables
     from skinbit.embedding.compute import resolve_compute
@@ -81,13 +81,6 @@ def find_findings(
     from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join, without_copies
     from skinbit.report.audit import describe_audit, summarise_audit
 
-    if len(image_index) > memory.max_matrix_images:
-        raise InputError(
-            f"{len(image_index):,} photographs are to be compared, and an audit holds the similarities of all pairs; "
-            f"memory.max_matrix_images is {memory.max_matrix_images:,}.\n"
-            f"  Remedy: memory.max_matrix_images={len(image_index)} where about "
-            f"{8e-9 * len(image_index) ** 2:.1f} GB are free."
-        )
     split = tables.read_split(split)
     lesion_of = tables.lesions_of_images(metadata, image_index)
     hashes = image_index[["image_id", "sha256"]].merge(pixel_hashes, on="image_id")
@@ -95,8 +88,8 @@ def find_findings(
     others, checks = tables.check_tables(metadata, split, lesion_of, audit)
     image_ids = sorted(lesion_of)
     lesion_ids = [lesion_of[image_id] for image_id in image_ids]
-    embeddings = baseline_embeddings(features, image_ids).values
-    audited = AuditedImages(image_ids, lesion_ids, embeddings, keypoints.select(image_ids))
+    pool = Pool(baseline_embeddings(features, image_ids).values, limits=tiles_of(tile_megabytes))
+    audited = AuditedImages(image_ids, lesion_ids, pool, keypoints.select(image_ids))
     compared = compare_images(audited, audit, geometry, resolve_compute(compute).threads)
     findings = [*copies, *others, *without_copies(compared.findings, copies)]
     table = tables.tabulate_findings(findings, tables.places_of(split))

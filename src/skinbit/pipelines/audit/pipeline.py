@@ -7,6 +7,7 @@ from kedro.pipeline import Node, Pipeline
 from skinbit.params import Parameters
 from skinbit.pipelines.audit.nodes import find_findings, hash_photographs, show_findings
 from skinbit.pipelines.baseline_embeddings.pipeline import create_comparison
+from skinbit.pipelines.evaluation.pipeline import TILES
 
 
 def create_pipeline(parameters: Parameters, experiment: str) -> Pipeline:
@@ -21,7 +22,7 @@ def create_pipeline(parameters: Parameters, experiment: str) -> Pipeline:
     """
     features = f"{parameters.features_of(experiment)}_features"
     tables = ["metadata", "rejected", "image_index", "pixel_hashes", "split_on_disk"]
-    settings = ["params:audit", "params:geometry", "params:compute", "params:memory"]
+    settings = ["params:audit", "params:geometry", "params:compute", TILES]
     find = update_wrapper(partial(find_findings, experiment=experiment), find_findings)
     nodes = [
         Node(hash_photographs, ["images", "image_index", "params:data"], "pixel_hashes", name="hash_photographs"),

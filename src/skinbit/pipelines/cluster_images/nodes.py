@@ -26,11 +26,10 @@ from skinbit.matching.grouping import (
     write_cut,
 )
 from skinbit.matching.keypoints import NO_TABLE
-from skinbit.matching.large_grouping import group_large_pool
-from skinbit.matching.large_pool import LargePool
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.operating_points import carry_to_pool
-from skinbit.matching.similarity import NO_SHORTLIST, read_rows, row_table, similarities_of_model
+from skinbit.matching.pool import Pool, limits_of, tiles_of
+from skinbit.matching.similarity import NO_SHORTLIST, pool_of_model, read_rows, row_table
 from skinbit.params import (
     BackboneParams,
     ClusterParams,
@@ -126,8 +125,10 @@ def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]
         raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
     if "matching" not in checkpoint.header:
         raise InputError(
-            "The model does not say how its embeddings are matched: an earlier version of Skinbit made it.\n"
-            "  Remedy: run the pipeline of its experiment again; trainings that are finished are not repeated."
+            "The model does not say how its embeddings are matched: it holds trained weights alone, as "
+            "weights.safetensors does, or an earlier version of Skinbit made it.\n"
+            "  Remedy: best.safetensors in the same folder; if that is missing or old, run the pipeline of its "
+            "experiment again: trainings that are finished are not repeated."
         )
     name = CUTS.get(cluster.method, "")
     value = float(checkpoint.header.get(name, math.nan))
@@ -336,6 +337,7 @@ def compare_photographs(
     cluster: ClusterParams,
     compute: ComputeParams,
     data: DataParams,
+    tile_megabytes: float,
 ) -> pd.DataFrame:
     """Compare each photograph with its nearest by their keypoints, where the model was evaluated so.
 
@@ -348,6 +350,7 @@ def compare_photographs(
         cluster: Names the folders.
         compute: Number of threads.
         data: Pixel limit.
+        tile_megabytes: For similarities at any moment.
 
     Returns:
         ``row_a, row_b, inliers``, rows of the embeddings; none where no keypoints count.
@@ -365,7 +368,8 @@ def compare_photographs(
         extract_table(files, photographs, NO_TABLE, geometry, data.max_pixels, threads)
         for files, photographs in _sources(photograph_folders, new_photographs, known_photographs, cluster)
     ]
-    return row_table(shortlist_by_keypoints(features.values[:, 0], join_tables(tables), geometry, threads))
+    pool = Pool(features.values[:, 0], limits=tiles_of(tile_megabytes))
+    return row_table(shortlist_by_keypoints(pool, join_tables(tables), geometry, threads))
 
 
 def group_photographs(
@@ -388,23 +392,19 @@ def group_photographs(
         known_photographs: The same and ``lesion_id``.
         cluster_cut: From which similarity on photographs are joined.
         data: The most images that a lesion has.
-        memory: How many images all pairs are held for; of more, those that could be joined are found in tiles.
+        memory: How many pairs are held at once.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest``, with known lesions also ``lesion_id``; and a document of the
         groups: members, known lesion, margin, doubts.
 
     Raises:
-        InputError: If there are too many images for the model's similarities, or for the cut.
+        InputError: If the cut asks for more pairs than may be held.
     """
     cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
-    shortlist = read_rows(compared)
     matching = checkpoint.header["matching"]
-    similarities = similarities_of_model(features.values[:, 0], matching, memory, shortlist)
-    if isinstance(similarities, LargePool):
-        found = group_large_pool(similarities, lesions, cut, matching["max_group_size"])
-    else:
-        found = group_images(similarities, lesions, cut, matching["max_group_size"])
+    pool = pool_of_model(features.values[:, 0], matching, read_rows(compared), limits_of(memory))
+    found = group_images(pool, lesions, cut, matching["max_group_size"])
     table = pd.DataFrame(
         {
             "image_id": new_photographs["image_id"].tolist(),

@@ -16,6 +16,7 @@ from skinbit.pipelines.cluster_images.nodes import (
     read_photographs,
     write_gallery,
 )
+from skinbit.pipelines.evaluation.pipeline import TILES
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
@@ -58,7 +59,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
             compare_photographs,
             [
                 *(checkpoint, "clusters_features", folders, *photographs),
-                *("params:cluster", "params:compute", "params:data"),
+                *("params:cluster", "params:compute", "params:data", TILES),
             ],
             "cluster_shortlist",
             name="compare_photographs",

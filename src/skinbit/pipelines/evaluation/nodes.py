@@ -1,6 +1,7 @@
 """Nodes: embeddings -> figures of a fold -> results of an experiment -> leaderboard."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,15 @@ from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.errors import InputError
 from skinbit.fingerprints import software_versions
-from skinbit.matching.blocked import evaluate_pool
 from skinbit.matching.judging import (
-    among_distractors,
+    distractor_figures,
     f1_intervals,
-    judge_at,
     judge_strata,
     pooled_figures,
     resample_f1,
     transfer_figures,
 )
 from skinbit.matching.keypoints import KeypointTable, join_tables
-from skinbit.matching.large_pool import LargePool, Similarities
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.operating_points import (
     Document,
@@ -31,13 +29,12 @@ from skinbit.matching.operating_points import (
     carry_to_pool,
     cuts_of_folds,
     others_of_folds,
-    points_by_fold,
     write_points,
 )
 from skinbit.matching.pairs import lesion_labels
+from skinbit.matching.pool import Pool, limits_of, tiles_of
 from skinbit.matching.pools import DISTRACTORS, fold_pools, mean_pools
 from skinbit.matching.results import (
-    Fold,
     add_gaps,
     collect_folds,
     curve_table,
@@ -51,14 +48,15 @@ from skinbit.matching.results import (
     read_points_table,
     thin_curves,
 )
+from skinbit.matching.scoring import score, score_at
 from skinbit.matching.similarity import (
     LabelledPool,
     calibrate,
     judge_calibration,
+    pool_of,
     read_calibration,
     read_shortlist,
     shortlist_table,
-    similarities_in_memory,
     write_calibration,
     write_matching,
 )
@@ -90,12 +88,12 @@ CURVE_POINTS = 400
 """Points per fold and method in a summary: more than a screen shows."""
 
 
-def combine_embeddings(*members: Embeddings, shares: tuple[float, ...]) -> Embeddings:
+def combine_embeddings(*, shares: Mapping[str, float], **members: Embeddings) -> Embeddings:
     """Combine the embeddings of several experiments: cosines become the mean of theirs.
 
     Args:
-        members: Of the same images.
-        shares: Of each in that mean.
+        shares: Of each in that mean, by name.
+        members: ``member_<experiment>`` of every member, of the same images.
 
     Returns:
         One embedding per image.
@@ -103,11 +101,15 @@ def combine_embeddings(*members: Embeddings, shares: tuple[float, ...]) -> Embed
     Raises:
         InputError: If the members are not of the same images.
     """
-    return combination.combine_embeddings(members, shares)
+    return combination.combine_embeddings([members[f"member_{name}"] for name in shares], tuple(shares.values()))
 
 
 def compare_keypoints(
-    embeddings: Embeddings, keypoints: KeypointTable, geometry: GeometryParams, compute: ComputeParams
+    embeddings: Embeddings,
+    keypoints: KeypointTable,
+    geometry: GeometryParams,
+    compute: ComputeParams,
+    tile_megabytes: float,
 ) -> pd.DataFrame:
     """Compare each image with its nearest by their keypoints.
 
@@ -116,6 +118,7 @@ def compare_keypoints(
         keypoints: Of at least these images.
         geometry: How many are compared, and how.
         compute: Number of threads.
+        tile_megabytes: For similarities at any moment.
 
     Returns:
         ``image_a, image_b, inliers``.
@@ -124,7 +127,8 @@ def compare_keypoints(
     from skinbit.matching.geometry import shortlist_by_keypoints
 
     threads = resolve_compute(compute).threads
-    found = shortlist_by_keypoints(embeddings.values, keypoints.select(embeddings.image_ids), geometry, threads)
+    pool = Pool(embeddings.values, limits=tiles_of(tile_megabytes))
+    found = shortlist_by_keypoints(pool, keypoints.select(embeddings.image_ids), geometry, threads)
     return shortlist_table(found, embeddings.image_ids)
 
 
@@ -135,6 +139,7 @@ def compare_keypoints_among(
     distractor_keypoints: KeypointTable,
     geometry: GeometryParams,
     compute: ComputeParams,
+    tile_megabytes: float,
 ) -> pd.DataFrame:
     """Compare each image of a fold, and each distractor, with its nearest among all of them by their keypoints.
 
@@ -145,30 +150,31 @@ def compare_keypoints_among(
         distractor_keypoints: Of the distractors.
         geometry: How many are compared, and how.
         compute: Number of threads.
+        tile_megabytes: For similarities at any moment.
 
     Returns:
         ``image_a, image_b, inliers``.
     """
     together = join_tables([keypoints.select(embeddings.image_ids), distractor_keypoints])
-    return compare_keypoints(join_embeddings(embeddings, distractor_embeddings), together, geometry, compute)
+    return compare_keypoints(
+        join_embeddings(embeddings, distractor_embeddings), together, geometry, compute, tile_megabytes
+    )
 
 
 def calibrate_similarities(
-    study: StudyParams,
     split: pd.DataFrame,
     experiment: ExperimentParams,
     similarity: SimilarityParams,
-    *documents: Any,
+    **by_fold: Any,
 ) -> dict[str, Any]:
     """Fit, for every fold, a calibration on the pairs of the other folds, and one on those of all folds.
 
     Args:
-        study: The folds that run; a single one is calibrated on its own pairs.
         split: Tells the lesion of each image.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
-        documents: Embeddings of every fold, then, where keypoints are compared, its shortlist, in the order of
-            ``study.folds``.
+        by_fold: ``fold_<k>_embeddings`` of every fold and, where keypoints are compared, ``fold_<k>_shortlist``; a
+            single fold is calibrated on its own pairs.
 
     Returns:
         Calibrations by fold, and that of all folds under ``all``.
@@ -178,28 +184,31 @@ def calibrate_similarities(
     """
     params = experiment.similarity_params(similarity)
     pools = {}
-    for fold, (embedded, listed) in _by_fold(study, documents).items():
+    for fold, found in _by_fold(by_fold).items():
+        embedded = found["embeddings"]
         labels = lesion_labels(lesions_of(embedded, split, fold))
-        pools[fold] = LabelledPool(embedded.values, labels, read_shortlist(listed, embedded.image_ids))
+        pools[fold] = LabelledPool(embedded.values, labels, read_shortlist(found.get("shortlist"), embedded.image_ids))
     if len(pools) == 1:
         logger.warning("one fold runs, so its similarities are calibrated on its own pairs: figures are optimistic")
     others = {fold: [pool for n, pool in pools.items() if n != fold] or [pools[fold]] for fold in pools}
     try:
-        found = {str(fold): calibrate(rest, params) for fold, rest in others.items()}
-        found["all"] = calibrate(list(pools.values()), params)
+        fitted = {str(fold): calibrate(rest, params) for fold, rest in others.items()}
+        fitted["all"] = calibrate(list(pools.values()), params)
     except ValueError as error:
         raise InputError(f"Similarities cannot be calibrated: {error}") from error
-    judged = [judge_calibration(found[str(fold)], pool, params) for fold, pool in pools.items()]
+    judged = [judge_calibration(fitted[str(fold)], pool, params) for fold, pool in pools.items()]
     brier, off = np.mean(judged, axis=0)
     logger.info("calibration: Brier score %.4f, calibration error %.4f on near pairs of unseen folds", brier, off)
-    return {fold: write_calibration(calibration) for fold, calibration in found.items()}
+    return {fold: write_calibration(calibration) for fold, calibration in fitted.items()}
 
 
-def _by_fold(study: StudyParams, documents: tuple[Any, ...]) -> dict[int, tuple[Embeddings, pd.DataFrame | None]]:
-    """Take embeddings of every fold, then shortlists of every fold, if there are any."""
-    n_folds = len(study.folds)
-    shortlists = documents[n_folds : 2 * n_folds] or (None,) * n_folds
-    return dict(zip(study.folds, zip(documents[:n_folds], shortlists, strict=True), strict=True))
+def _by_fold(named: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Sort inputs that are named ``fold_<k>_<kind>`` by fold and kind."""
+    by_fold: dict[int, dict[str, Any]] = {}
+    for name, value in named.items():
+        fold, kind = name.removeprefix("fold_").split("_", 1)
+        by_fold.setdefault(int(fold), {})[kind] = value
+    return by_fold
 
 
 def evaluate_embeddings(
@@ -228,7 +237,7 @@ def evaluate_embeddings(
         max_group_size: Of average and complete linkage.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
-        memory: How many images all pairs are held for.
+        memory: How many pairs are held at once.
         weights: What made the embeddings, where something was trained.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         shortlist: From :func:`compare_keypoints`, where keypoints are compared.
@@ -239,15 +248,12 @@ def evaluate_embeddings(
         curve of a method ends there; the curves ``method, cut, tp, fp,
         f1``; the cuts that are best for pools of some size, ``method, cut, tp, fp``; and ``image_id, lesion_id,
         cluster_id``.
-
-    Raises:
-        InputError: If there are too many images to be re-ranked.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     params = experiment.similarity_params(similarity)
-    similarities = _fold_similarities(embeddings, params, memory, fold, calibration, shortlist)
+    pool = _fold_pool(embeddings, params, memory, fold, calibration, shortlist)
     evaluation = EvaluationParams(threshold_range=threshold_range, eps_range=eps_range, max_group_size=max_group_size)
-    found = evaluate_pool(similarities, lesion_ids, evaluation)
+    found = score(pool, lesion_ids, evaluation)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     metrics = dict(found.metrics)
     if weights is not None:
@@ -256,17 +262,17 @@ def evaluate_embeddings(
     return metric_table(metrics), curve_table(found.sweeps), points_table(found.points), clusters
 
 
-def _fold_similarities(
+def _fold_pool(
     embeddings: Embeddings,
     params: SimilarityParams,
     memory: MemoryParams,
     fold: int,
     calibration: dict[str, Any] | None,
     shortlist: pd.DataFrame | None,
-) -> Similarities:
+) -> Pool:
     fitted = None if calibration is None else read_calibration(calibration[str(fold)])
     listed = read_shortlist(shortlist, embeddings.image_ids)
-    return similarities_in_memory(embeddings.values, params, memory, listed, fitted)
+    return pool_of(embeddings.values, params, listed, fitted, limits_of(memory))
 
 
 def package_fold(
@@ -306,35 +312,34 @@ def package_fold(
 
 
 def gather_cuts(
-    study: StudyParams,
     experiment: ExperimentParams,
     max_group_size: int | None,
     similarity: SimilarityParams,
     geometry: GeometryParams,
-    *documents: Any,
+    calibration: dict[str, Any] | None = None,
+    **by_fold: pd.DataFrame,
 ) -> tuple[Document, dict[str, Any], dict[str, float | None]]:
     """Put down what every fold of an experiment would choose for a pool of any size, and how to match with its model.
 
     Args:
-        study: The folds that run.
         experiment: Its entry.
         max_group_size: Of average and complete linkage.
         similarity: What makes similarities, before the experiment's overrides.
         geometry: How keypoints are compared.
-        documents: Metrics of every fold, then operating points of every fold, in the order of ``study.folds``; then,
-            where similarities are calibrated, the calibrations.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        by_fold: ``fold_<k>_results`` and ``fold_<k>_operating_points`` of every fold.
 
     Returns:
         Operating points by method and fold; the same with all that makes similarities of embeddings; and the means of
         the folds' own cuts and best epochs, None where no fold has one.
     """
-    n_folds = len(study.folds)
-    metrics, points, calibrations = documents[:n_folds], documents[n_folds : 2 * n_folds], documents[2 * n_folds :]
-    figures = [_as_mapping(table) for table in metrics]
+    folds = _by_fold(by_fold).values()
+    figures = [_as_mapping(fold["results"]) for fold in folds]
+    points = [fold["operating_points"] for fold in folds]
     cuts = write_points([read_points_table(kept, found) for found, kept in zip(figures, points, strict=True)])
-    calibration = calibrations[0]["all"] if calibrations else None
+    fitted = None if calibration is None else calibration["all"]
     own = experiment.similarity_params(similarity)
-    return cuts, write_matching(cuts, max_group_size, own, geometry, calibration), _averages(figures)
+    return cuts, write_matching(cuts, max_group_size, own, geometry, fitted), _averages(figures)
 
 
 def _averages(figures: list[dict[str, float]]) -> dict[str, float | None]:
@@ -345,7 +350,6 @@ def _averages(figures: list[dict[str, float]]) -> dict[str, float | None]:
 
 
 def judge_folds(
-    study: StudyParams,
     operating_points: Document,
     split: pd.DataFrame,
     metadata: pd.DataFrame,
@@ -354,52 +358,48 @@ def judge_folds(
     similarity: SimilarityParams,
     memory: MemoryParams,
     seed: int,
-    *documents: Any,
+    calibration: dict[str, Any] | None = None,
+    **by_fold: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Group every fold's images at the cuts that the other folds choose for it; where one fold ran, at its own.
 
     Args:
-        study: The folds that run.
         operating_points: What every fold would choose.
         split: Tells the lesion of each image.
         metadata: Tells sites, diagnoses and the like.
         evaluation: Size of groups and of resampling, strata.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
-        memory: How many images all pairs are held for.
+        memory: How many pairs are held at once.
         seed: Of the resampling.
-        documents: Embeddings of every fold, in the order of ``study.folds``; then, where keypoints are compared, its
-            shortlist; then, where similarities are calibrated, the calibrations.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        by_fold: ``fold_<k>_embeddings`` of every fold and, where keypoints are compared, ``fold_<k>_shortlist``.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std`` of groups, of intervals, of the pairs of all folds together, and, of folds
-        with too many images for a matrix, of the transfer F1; the mean F1 of every method under resampled lesions; F1
-        by stratum; and F1 over the size of the pool.
+        ``metric, fold_<k>, …, mean, std`` of the transfer F1, of groups, of intervals, and of the pairs of all folds
+        together; the mean F1 of every method under resampled lesions; F1 by stratum; and F1 over the size of the pool.
     """
-    params = experiment.similarity_params(similarity)
-    *tables, calibration = documents if params.is_calibrated else (*documents, None)
-    cuts, others = cuts_of_folds(operating_points, study.folds), others_of_folds(operating_points, study.folds)
-    judged, figures, pools = {}, {}, []
-    for fold, (embedded, listed) in _by_fold(study, tuple(tables)).items():
-        similarities = _fold_similarities(embedded, params, memory, fold, calibration, listed)
-        lesion_ids = lesions_of(embedded, split, fold)
-        judged[fold] = judge_at(similarities, lesion_ids, cuts[fold], evaluation.max_group_size)
-        figures[fold] = dict(judged[fold].metrics)
-        if isinstance(similarities, LargePool) and len(study.folds) > 1:  # its curves may end before these cuts
-            figures[fold] |= transfer_figures(judged[fold])
-        labels = lesion_labels(lesion_ids)
-        pools.append(fold_pools(similarities, labels, others[fold], evaluation.max_group_size, seed))
-    predicted = {fold: found.predicted for fold, found in judged.items()}
+    params, folds = experiment.similarity_params(similarity), _by_fold(by_fold)
+    cuts, others = cuts_of_folds(operating_points, list(folds)), others_of_folds(operating_points, list(folds))
+    predicted, figures, pools = {}, {}, []
+    for fold, found in folds.items():
+        embedded = found["embeddings"]
+        pool = _fold_pool(embedded, params, memory, fold, calibration, found.get("shortlist"))
+        labels = lesion_labels(lesions_of(embedded, split, fold))
+        judged = score_at(pool, labels, cuts[fold], evaluation.max_group_size)
+        predicted[fold] = judged.predicted
+        # A single fold is judged at its own cuts: nothing is transferred.
+        figures[fold] = (transfer_figures(judged) if len(folds) > 1 else {}) | dict(judged.metrics)
+        pools.append(fold_pools(judged.vicinity, labels, others[fold], evaluation.max_group_size, seed))
     resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
     of_all = interval_metrics(f1_intervals(resampled))
-    if len(study.folds) > 1:  # a single fold is judged at its own cuts
+    if len(folds) > 1:
         of_all |= pooled_figures(list(predicted.values()))
     strata = judge_strata(predicted, split, metadata, evaluation.strata, evaluation.resamples, seed)
     return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
 
 
 def judge_among_distractors(
-    study: StudyParams,
     operating_points: Document,
     split: pd.DataFrame,
     distractors: pd.DataFrame,
@@ -410,13 +410,14 @@ def judge_among_distractors(
     similarity: SimilarityParams,
     memory: MemoryParams,
     seed: int,
-    *documents: Any,
+    calibration: dict[str, Any] | None = None,
+    *,
     name: str,
+    **by_fold: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Judge every fold's images among lesions of one image, at the cuts that the other folds choose for such a pool.
 
     Args:
-        study: The folds that run.
         operating_points: What every fold would choose.
         split: Tells the lesion of each image.
         distractors: ``image_id, lesion_id``.
@@ -425,77 +426,58 @@ def judge_among_distractors(
         evaluation: Size of groups and of resampling, and whether cuts are chosen for the size of the pool.
         experiment: Its entry.
         similarity: What makes similarities, before the experiment's overrides.
-        memory: How many images all pairs are held for.
+        memory: How many pairs are held at once.
         seed: Of resampling and pools.
-        documents: Embeddings of every fold, in the order of ``study.folds``, then of the distractors by every fold's
-            model; then, where keypoints are compared, the shortlists of both together; then, where similarities are
-            calibrated, the calibrations.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         name: Of the experiment.
+        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_distractor_embeddings`` by every fold's model and, where
+            keypoints are compared, ``fold_<k>_distractor_shortlist`` of both together.
 
     Returns:
         Judgement and pools with those among distractors.
     """
-    params = experiment.similarity_params(similarity)
-    *tables, calibration = documents if params.is_calibrated else (*documents, None)
-    n_folds = len(study.folds)
-    together = tuple(map(join_embeddings, tables[:n_folds], tables[n_folds : 2 * n_folds]))
-    others = others_of_folds(operating_points, study.folds)
+    params, folds = experiment.similarity_params(similarity), _by_fold(by_fold)
+    others = others_of_folds(operating_points, list(folds))
     figures, predicted, curves = {}, [], []
-    for fold, (embedded, listed) in _by_fold(study, (*together, *tables[2 * n_folds :])).items():
-        similarities = _fold_similarities(embedded, params, memory, fold, calibration, listed)
-        lesion_ids = [*split.loc[split["fold"] == fold, "lesion_id"], *distractors["lesion_id"]]
-        n_images = len(lesion_ids)
-        share = len(distractors) / n_images
+    for fold, found in folds.items():
+        together = join_embeddings(found["embeddings"], found["distractor_embeddings"])
+        pool = _fold_pool(together, params, memory, fold, calibration, found.get("distractor_shortlist"))
+        labels = lesion_labels([*split.loc[split["fold"] == fold, "lesion_id"], *distractors["lesion_id"]])
+        share, of_others = len(distractors) / len(pool), others[fold]
         carried = {
-            method: carry_over(points, n_images, evaluation.pool_correction, share)
-            for method, points in others[fold].items()
+            method: carry_over(points, len(pool), evaluation.pool_correction, share)
+            for method, points in of_others.items()
         }
         cuts = {method: cut.value for method, cut in carried.items()}
-        judged = judge_at(similarities, lesion_ids, cuts, evaluation.max_group_size)
-        figures[fold] = among_distractors(judged, similarities, lesion_ids, carried["cosine"].rho, share)
+        judged = score_at(pool, labels, cuts, evaluation.max_group_size)
+        figures[fold] = distractor_figures(judged, carried["cosine"].rho, share)
         predicted.append(judged.predicted)
-        labels = lesion_labels(lesion_ids)
-        curves.append(fold_pools(similarities, labels, others[fold], evaluation.max_group_size, seed, DISTRACTORS))
+        curves.append(fold_pools(judged.vicinity, labels, of_others, evaluation.max_group_size, seed, DISTRACTORS))
     rho = [found["rho_distractors"] for found in figures.values()]
     logger.info(
         "%s: folds among %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)
     )
     intervals = f1_intervals(resample_f1(predicted, evaluation.resamples, seed))
-    found = judgement_table(figures, interval_metrics(intervals, of="distractors"))
-    return pd.concat([judgement, found], ignore_index=True), pd.concat([pools, mean_pools(curves)], ignore_index=True)
+    added = judgement_table(figures, interval_metrics(intervals, of="distractors"))
+    return pd.concat([judgement, added], ignore_index=True), pd.concat([pools, mean_pools(curves)], ignore_index=True)
 
 
-def collect_results(
-    study: StudyParams,
-    operating_points: Document,
-    judgement: pd.DataFrame,
-    *tables: pd.DataFrame,
-    name: str,
-) -> pd.DataFrame:
+def collect_results(judgement: pd.DataFrame, *, name: str, **by_fold: pd.DataFrame) -> pd.DataFrame:
     """Put an experiment's folds side by side and add the transfer F1.
 
     Args:
-        study: The folds that run.
-        operating_points: What every fold would choose.
-        judgement: Figures of groups, intervals, and transfer F1 that was judged pair by pair.
-        tables: Metrics of every fold, then curves of every fold, in the order of ``study.folds``.
+        judgement: Figures at the cuts of the other folds, of groups, intervals.
         name: Of the experiment.
+        by_fold: ``fold_<k>_results`` of every fold.
 
     Returns:
         ``metric, fold_<k>, …, mean, std``.
     """
-    n_folds = len(study.folds)
-    points = points_by_fold(operating_points, study.folds)
-    folds = {
-        fold: Fold(_as_mapping(metrics), curves, points[fold])
-        for fold, metrics, curves in zip(study.folds, tables[:n_folds], tables[n_folds:], strict=True)
-    }
-    names = {f"{method}_f1_transfer": method for method in METHODS}
-    is_transfer = judgement["metric"].isin(list(names))
-    exact = judgement[is_transfer]
-    methods = [names[name] for name in exact["metric"]]
-    judged_f1 = {fold: dict(zip(methods, exact[f"fold_{fold}"].tolist(), strict=True)) for fold in study.folds}
-    results = pd.concat([collect_folds(folds, judged_f1), judgement[~is_transfer]], ignore_index=True)
+    metrics = {fold: _as_mapping(found["results"]) for fold, found in _by_fold(by_fold).items()}
+    is_transfer = judgement["metric"].isin([f"{method}_f1_transfer" for method in METHODS])
+    transfers = judgement[is_transfer].set_index("metric")
+    transfer_f1 = {fold: {str(row): value for row, value in transfers[f"fold_{fold}"].items()} for fold in metrics}
+    results: pd.DataFrame = pd.concat([collect_folds(metrics, transfer_f1), judgement[~is_transfer]], ignore_index=True)
     logger.info("%s: %s", name, describe_cuts(results))
     return results
 
@@ -533,32 +515,28 @@ def add_test_results(
 
 
 def summarise_experiment(
-    study: StudyParams,
     results: pd.DataFrame,
     resampled_f1: pd.DataFrame,
     strata: pd.DataFrame,
     pools: pd.DataFrame,
     resolved_config: dict[str, Any],
-    *tables: pd.DataFrame,
+    **by_fold: pd.DataFrame,
 ) -> dict[str, Any]:
     """Put all that a report shows of an experiment into one document.
 
     Args:
-        study: The folds that run.
         results: Of the experiment.
         resampled_f1: Mean F1 of every method under resampled lesions.
         strata: F1 by stratum.
         pools: F1 over the size of the pool.
         resolved_config: Its settings.
-        tables: Curves of every fold, then groups of every fold, then, where something was trained, histories of every
-            fold, in the order of ``study.folds``.
+        by_fold: ``fold_<k>_sweep`` and ``fold_<k>_clustered_images`` of every fold and, where something was trained,
+            ``fold_<k>_history``.
 
     Returns:
         Settings, figures, thinned curves, groups by size, histories; plain values, undefined ones None.
     """
-    folds = [f"fold_{fold}" for fold in study.folds]
-    kinds = [tables[start : start + len(folds)] for start in range(0, len(tables), len(folds))]
-    curves, clusters, *histories = (dict(zip(folds, kind, strict=True)) for kind in kinds)
+    folds = {f"fold_{fold}": found for fold, found in _by_fold(by_fold).items()}
     figures = results.set_index("metric").astype(object)
     return {
         # The loader changes no figure, so it must not change this file.
@@ -567,12 +545,14 @@ def summarise_experiment(
         "strata": strata.astype(object).where(strata.notna(), None).to_dict(orient="records"),
         "pools": pools.astype(object).where(pools.notna(), None).to_dict(orient="records"),
         "resampled_f1": resampled_f1.astype(object).where(resampled_f1.notna(), None).to_dict(orient="list"),
-        "curves": {fold: thin_curves(table, CURVE_POINTS) for fold, table in curves.items()},
-        "groups_by_size": {fold: group_sizes(table["cluster_id"].tolist()) for fold, table in clusters.items()},
+        "curves": {fold: thin_curves(found["sweep"], CURVE_POINTS) for fold, found in folds.items()},
+        "groups_by_size": {
+            fold: group_sizes(found["clustered_images"]["cluster_id"].tolist()) for fold, found in folds.items()
+        },
         "histories": {
-            fold: table.astype(object).where(table.notna(), None).to_dict(orient="list")
-            for by_fold in histories
-            for fold, table in by_fold.items()
+            fold: found["history"].astype(object).where(found["history"].notna(), None).to_dict(orient="list")
+            for fold, found in folds.items()
+            if "history" in found
         },
     }
 
@@ -658,7 +638,7 @@ def resolve_combination(
     compute: ComputeParams,
     study: StudyParams,
     seed: int,
-    *members: dict[str, Any],
+    **members: dict[str, Any],
 ) -> dict[str, Any]:
     """Write down every value that a combination runs with, those of its members included.
 
@@ -673,14 +653,14 @@ def resolve_combination(
         compute: Device, precision, threads; ``auto`` and 0 are resolved.
         study: The folds that run.
         seed: The seed.
-        members: What :func:`resolve_config` gives for each, in the order of the entry.
+        members: ``member_<experiment>`` of every member, from :func:`resolve_config`.
 
     Returns:
         Plain values, ready for YAML.
     """
     own = experiment.similarity_params(similarity)
     shared = _shared_settings(own, data, split, evaluation, geometry, loader, compute, study, seed)
-    return shared | experiment.combined_settings(dict(zip(experiment.combine, members, strict=True)))
+    return shared | experiment.combined_settings({name: members[f"member_{name}"] for name in experiment.combine})
 
 
 def _shared_settings(
@@ -712,6 +692,7 @@ def write_parameters(
     loader: LoaderParams,
     compute: ComputeParams,
     evaluation: EvaluationParams,
+    memory: MemoryParams,
     sample: SampleParams,
     report: ReportParams,
     training: TrainingBlock,
@@ -731,6 +712,7 @@ def write_parameters(
         loader: Batch size and workers.
         compute: Device, precision, threads; ``auto`` and 0 are resolved, so that another machine does the same.
         evaluation: Searched ranges.
+        memory: How many near pairs are held.
         sample: Synthetic photographs.
         report: What pages show.
         training: Settings of trainings.
@@ -741,8 +723,8 @@ def write_parameters(
         experiments: All declared entries.
 
     Returns:
-        Plain values, ready for YAML; without ``audit``, ``cluster``, ``memory`` and ``tracking``, on which no file of
-        the study depends, and without the folders of weights files, which say where on a machine they are.
+        Plain values, ready for YAML; without ``audit``, ``cluster``, ``tracking`` and the size of tiles, on which no
+        file of the study depends, and without the folders of weights files, which say where on a machine they are.
     """
     from dataclasses import asdict
 
@@ -750,13 +732,14 @@ def write_parameters(
 
     shared: dict[str, Block] = {"study": study, "data": data, "split": split, "loader": loader, "sample": sample}
     shared |= {"evaluation": evaluation, "report": report, "training": training, "losses": losses}
-    shared |= {"similarity": similarity, "geometry": geometry}
+    shared |= {"similarity": similarity, "geometry": geometry, "memory": memory}
     plain: dict[str, Any] = {name: block.model_dump(mode="json") for name, block in shared.items()}
     plain |= {"seed": seed, "compute": asdict(resolve_compute(compute))}
     parameters = Parameters.model_validate(plain | {"backbones": backbones, "experiments": experiments})
     named = {name: backbone.without_folder() for name, backbone in parameters.backbones.items()}
     written = parameters.model_copy(update={"backbones": named})
-    return written.model_dump(mode="json", exclude={"audit", "cluster", "memory", "tracking"})
+    tiles = {"memory": {"tile_megabytes"}}
+    return written.model_dump(mode="json", exclude={"audit": True, "cluster": True, "tracking": True, **tiles})
 
 
 def list_software(lock_file: str | None) -> dict[str, Any]:
@@ -771,23 +754,26 @@ def list_software(lock_file: str | None) -> dict[str, Any]:
     return {"versions": software_versions(), "uv_lock_sha256": lock_file}
 
 
-def make_leaderboard(experiments: dict[str, Any], *documents: Any, names: tuple[str, ...]) -> pd.DataFrame:
+def make_leaderboard(experiments: dict[str, Any], **of_experiments: Any) -> pd.DataFrame:
     """Order the experiments of the study, and say how sure their order is.
 
     Args:
         experiments: All declared entries.
-        documents: Results of every experiment, then its summary, in the order of their names.
-        names: Of the experiments that run.
+        of_experiments: ``results_<experiment>`` and ``summary_<experiment>`` of every experiment that runs.
 
     Returns:
         The leaderboard.
     """
-    results = dict(zip(names, documents[: len(names)], strict=True))
-    summaries = dict(zip(names, documents[len(names) :], strict=True))
+    results, summaries = _named(of_experiments, "results_"), _named(of_experiments, "summary_")
     entries = {name: ExperimentParams.model_validate(entry) for name, entry in experiments.items()}
-    settings = {name: setup_of(name, entries) for name in names}
+    settings = {name: setup_of(name, entries) for name in results}
     resampled = {name: summary["resampled_f1"]["cosine"] for name, summary in summaries.items()}
     return add_gaps(rank_experiments(results, settings), resampled)
+
+
+def _named(inputs: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the inputs of one kind by what follows the prefix of their names."""
+    return {name.removeprefix(prefix): value for name, value in inputs.items() if name.startswith(prefix)}
 
 
 def write_report(
@@ -796,8 +782,7 @@ def write_report(
     split: pd.DataFrame,
     rejected: pd.DataFrame,
     audit: dict[str, Any],
-    *summaries: dict[str, Any],
-    names: tuple[str, ...],
+    **of_experiments: dict[str, Any],
 ) -> str:
     """Put the whole study on one page.
 
@@ -807,8 +792,7 @@ def write_report(
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
         audit: Summary of an audit; empty where none was made.
-        summaries: Of every experiment, in the order of their names.
-        names: Of the experiments that run.
+        of_experiments: ``summary_<experiment>`` of every experiment that runs.
 
     Returns:
         An HTML page.
@@ -818,6 +802,5 @@ def write_report(
     from skinbit.report.pages import render_page
     from skinbit.report.study import prepare_report
 
-    by_name = dict(zip(names, summaries, strict=True))
-    report = prepare_report(leaderboard, split, rejected, by_name, study.folds)
+    report = prepare_report(leaderboard, split, rejected, _named(of_experiments, "summary_"), study.folds)
     return render_page("report.html.j2", report=report, audit=prepare_audit(audit, hash_split(split)))

@@ -1,6 +1,6 @@
 """evaluation: embeddings of every fold -> figures; per experiment its results; over all the leaderboard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -31,13 +31,19 @@ from skinbit.pipelines.evaluation.nodes import (
 )
 
 _BLOCKS = (
-    *("seed", "study", "data", "split", "loader", "compute", "evaluation", "sample", "report", "training", "losses"),
-    *("similarity", "geometry", "backbones", "experiments"),
+    *("seed", "study", "data", "split", "loader", "compute", "evaluation", "memory", "sample", "report", "training"),
+    *("losses", "similarity", "geometry", "backbones", "experiments"),
 )
 """Of the parameters that the files of a study depend on."""
 
 _CHOICE = {name: f"params:evaluation.{name}" for name in ("threshold_range", "eps_range", "max_group_size")}
 """The settings by which cuts are chosen, each for itself: strata and resamples must not make a model stale."""
+
+_JUDGING = {"split": "split", **{block: f"params:{block}" for block in ("evaluation", "memory", "seed")}}
+"""What judging folds takes beside what makes similarities."""
+
+TILES = "params:memory.tile_megabytes"
+"""For nodes that look at all pairs and hold none; no result depends on it."""
 
 
 def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pipeline:
@@ -54,13 +60,14 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
     evaluated = sum((_experiment(name, parameters) for name in experiments), Pipeline([]))
     reports = [node for name in experiments for node in _plots(name, parameters)]
     if with_leaderboard:
-        results, summaries = ([f"{name}.{kind}" for name in experiments] for kind in ("results", "summary"))
-        make = update_wrapper(partial(make_leaderboard, names=experiments), make_leaderboard)
-        inputs = ["params:experiments", *results, *summaries]
-        reports.append(Node(make, inputs, "leaderboard", name="make_leaderboard"))
-        pages = ["params:study", "leaderboard", "split", "rejected", "audit_summary", *summaries]
-        write = update_wrapper(partial(write_report, names=experiments), write_report)
-        reports.append(Node(write, pages, "report", name="write_report"))
+        results, summaries = (
+            {f"{kind}_{name}": f"{name}.{kind}" for name in experiments} for kind in ("results", "summary")
+        )
+        ranked = {"experiments": "params:experiments", **results, **summaries}
+        reports.append(Node(make_leaderboard, ranked, "leaderboard", name="make_leaderboard"))
+        shown = {"study": "params:study", "audit": "audit_summary", **summaries}
+        shown |= {table: table for table in ("leaderboard", "split", "rejected")}
+        reports.append(Node(write_report, shown, "report", name="write_report"))
         blocks = [f"params:{block}" for block in _BLOCKS]
         reports.append(Node(write_parameters, blocks, "study_parameters", name="write_parameters"))
         reports.append(Node(list_software, "lock_file", "study_software", name="list_software"))
@@ -111,21 +118,22 @@ def combination(name: str, subset: str, kind: str, parameters: Parameters) -> Pi
         One node.
     """
     entry = parameters.experiments[name]
-    members = [f"{member}.{subset}.{kind}" for member in entry.combine]
-    combine = update_wrapper(partial(combine_embeddings, shares=entry.member_shares), combine_embeddings)
+    members = {f"member_{member}": f"{member}.{subset}.{kind}" for member in entry.combine}
+    shares = dict(zip(entry.combine, entry.member_shares, strict=True))
+    combine = update_wrapper(partial(combine_embeddings, shares=shares), combine_embeddings)
     node = Node(combine, members, kind, name=f"combine_{kind}")
-    return Pipeline([node], namespace=f"{name}.{subset}", inputs=set(members))
+    return Pipeline([node], namespace=f"{name}.{subset}", inputs=set(members.values()))
 
 
 def _verify(experiment: str, fold: int) -> Pipeline:
-    settings = ["params:geometry", "params:compute"]
+    settings = ["params:geometry", "params:compute", TILES]
     node = Node(compare_keypoints, ["embeddings", "keypoints", *settings], "shortlist", name="compare_keypoints")
     namespace = f"{experiment}.fold_{fold}"
     return Pipeline([node], namespace=namespace, inputs={"keypoints"}, parameters=set(settings))
 
 
 def _verify_among(experiment: str, fold: int) -> Pipeline:
-    settings, keypoints = ["params:geometry", "params:compute"], ["keypoints", "distractor_keypoints"]
+    settings, keypoints = ["params:geometry", "params:compute", TILES], ["keypoints", "distractor_keypoints"]
     inputs = ["embeddings", "distractor_embeddings", *keypoints, *settings]
     node = Node(compare_keypoints_among, inputs, "distractor_shortlist", name="compare_keypoints_among")
     namespace = f"{experiment}.fold_{fold}"
@@ -178,102 +186,105 @@ def _package(name: str, fold: int, is_calibrated: bool) -> Node:
 
 def _collection(name: str, parameters: Parameters) -> Pipeline:
     """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
-    folds = [f"{name}.fold_{fold}" for fold in parameters.study.folds]
-    metrics, sweeps, points, clusters, embeddings, histories = (
-        [f"{fold}.{kind}" for fold in folds]
-        for kind in ("results", "sweep", "operating_points", "clustered_images", "embeddings", "history")
-    )
-    if not parameters.experiments[name].is_trained:
-        histories = []
-    has_test = parameters.split.use_train_test_split
-    collected = f"{name}.cross_validation" if has_test else f"{name}.results"
-    entry = f"params:experiments.{name}"
-    similarity = parameters.similarity_of(name)
-    shortlists = [f"{fold}.shortlist" for fold in folds if similarity.verification]
-    calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
-    summarised = [f"{name}.{kind}" for kind in ("results", "resampled_f1", "strata", "pools", "resolved_config")]
-    judged = [f"{name}.{kind}" for kind in ("judgement", "resampled_f1", "strata", "pools")]
-    if parameters.has_distractors:
-        judged = [f"{name}.{kind}" for kind in ("fold_judgement", "resampled_f1", "strata", "fold_pools")]
-    judging = ("split", "metadata", "params:evaluation", entry, "params:similarity", "params:memory", "params:seed")
-    matching = (_CHOICE["max_group_size"], "params:similarity", "params:geometry")
+    has_test, similarity = parameters.split.use_train_test_split, parameters.similarity_of(name)
+    is_trained, has_distractors = parameters.experiments[name].is_trained, parameters.has_distractors
+    collected = "cross_validation" if has_test else "results"
+    judged, pools = ("fold_judgement", "fold_pools") if has_distractors else ("judgement", "pools")
+    matched = {
+        "experiment": f"params:experiments.{name}",
+        "similarity": "params:similarity",
+        **({"calibration": f"{name}.calibration"} if similarity.is_calibrated else {}),
+    }
+    shortlist = ["shortlist"] if similarity.verification else []
+    of_folds = partial(_of_folds, name, parameters.study.folds)
     nodes = [
         Node(
             gather_cuts,
-            ["params:study", entry, *matching, *metrics, *points, *calibration],
+            {
+                **matched,
+                "max_group_size": _CHOICE["max_group_size"],
+                "geometry": "params:geometry",
+                **of_folds("results", "operating_points"),
+            },
             [f"{name}.operating_points", f"{name}.matching", f"{name}.averages"],
             name="gather_cuts",
             namespace=name,
         ),
         Node(
             judge_folds,
-            ["params:study", f"{name}.operating_points", *judging, *embeddings, *shortlists, *calibration],
-            judged,
+            {
+                **matched,
+                **_JUDGING,
+                "operating_points": f"{name}.operating_points",
+                "metadata": "metadata",
+                **of_folds("embeddings", *shortlist),
+            },
+            [f"{name}.{kind}" for kind in (judged, "resampled_f1", "strata", pools)],
             name="judge_folds",
             namespace=name,
         ),
         Node(
             update_wrapper(partial(collect_results, name=name), collect_results),
-            ["params:study", f"{name}.operating_points", f"{name}.judgement", *metrics, *sweeps],
-            collected,
+            {"judgement": f"{name}.judgement", **of_folds("results")},
+            f"{name}.{collected}",
             name="collect_results",
             namespace=name,
         ),
         Node(
             summarise_experiment,
-            ["params:study", *summarised, *sweeps, *clusters, *histories],
+            {
+                **{
+                    kind: f"{name}.{kind}" for kind in ("results", "resampled_f1", "strata", "pools", "resolved_config")
+                },
+                **of_folds("sweep", "clustered_images", *(["history"] if is_trained else [])),
+            },
             f"{name}.summary",
             name="summarise_experiment",
             namespace=name,
         ),
         _resolution(name, parameters),
     ]
-    if parameters.has_distractors:
-        nodes.append(_judge_among_distractors(name, parameters))
-    if calibration:
-        inputs = ["params:study", "split", entry, "params:similarity", *embeddings, *shortlists]
-        nodes.append(
-            Node(calibrate_similarities, inputs, f"{name}.calibration", name="calibrate_similarities", namespace=name)
-        )
+    if has_distractors:
+        shortlists = [f"distractor_{kind}" for kind in shortlist]
+        inputs = {
+            **matched,
+            **_JUDGING,
+            "operating_points": f"{name}.operating_points",
+            "distractors": "distractors",
+            "judgement": f"{name}.fold_judgement",
+            "pools": f"{name}.fold_pools",
+            **of_folds("embeddings", "distractor_embeddings", *shortlists),
+        }
+        judge = update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors)
+        outputs = [f"{name}.judgement", f"{name}.pools"]
+        nodes.append(Node(judge, inputs, outputs, name="judge_among_distractors", namespace=name))
+    if similarity.is_calibrated:
+        inputs = {kind: dataset for kind, dataset in matched.items() if kind != "calibration"}
+        inputs |= {"split": "split", **of_folds("embeddings", *shortlist)}
+        output = f"{name}.calibration"
+        nodes.append(Node(calibrate_similarities, inputs, output, name="calibrate_similarities", namespace=name))
     if has_test:
-        inputs = [collected, f"{name}.operating_points", f"{name}.final.results", "params:evaluation"]
-        nodes.append(Node(add_test_results, inputs, f"{name}.results", name="add_test_results", namespace=name))
+        tables = [f"{name}.{kind}" for kind in (collected, "operating_points", "final.results")]
+        output = f"{name}.results"
+        nodes.append(
+            Node(add_test_results, [*tables, "params:evaluation"], output, name="add_test_results", namespace=name)
+        )
     return Pipeline(nodes)
+
+
+def _of_folds(name: str, folds: Sequence[int], *kinds: str) -> dict[str, str]:
+    """Name datasets of every fold as nodes that join folds take them: ``fold_<k>_<kind>``."""
+    return {f"fold_{fold}_{kind}": f"{name}.fold_{fold}.{kind}" for fold in folds for kind in kinds}
 
 
 def _resolution(name: str, parameters: Parameters) -> Node:
     entry = parameters.experiments[name]
-    shared = ["data", "split", "evaluation", "similarity", "geometry", "loader", "compute", "study", "seed"]
+    blocks = ("data", "split", "evaluation", "similarity", "geometry", "loader", "compute", "study", "seed")
+    inputs = {"experiment": f"params:experiments.{name}", **{block: f"params:{block}" for block in blocks}}
+    resolve: Callable[..., Any] = resolve_combination if entry.is_combination else resolve_config
     if entry.is_combination:
-        blocks, members = [f"experiments.{name}", *shared], [f"{member}.resolved_config" for member in entry.combine]
-        resolve: Callable[..., Any] = resolve_combination
+        inputs |= {f"member_{member}": f"{member}.resolved_config" for member in entry.combine}
     else:
-        blocks, members = [f"backbones.{entry.backbone}", f"experiments.{name}", "training", "losses", *shared], []
-        resolve = resolve_config
-    inputs = [*(f"params:{block}" for block in blocks), *members]
+        inputs |= {"backbone": f"params:backbones.{entry.backbone}"}
+        inputs |= {block: f"params:{block}" for block in ("training", "losses")}
     return Node(resolve, inputs, f"{name}.resolved_config", name=resolve.__name__, namespace=name)
-
-
-def _judge_among_distractors(name: str, parameters: Parameters) -> Node:
-    similarity = parameters.similarity_of(name)
-    kinds = ["embeddings", "distractor_embeddings", *(["distractor_shortlist"] if similarity.verification else [])]
-    by_fold = [f"{name}.fold_{fold}.{kind}" for kind in kinds for fold in parameters.study.folds]
-    joined = [f"{name}.{kind}" for kind in ("fold_judgement", "fold_pools")]
-    settings = [f"params:{block}" for block in ("evaluation", f"experiments.{name}", "similarity", "memory", "seed")]
-    calibration = [f"{name}.calibration"] if similarity.is_calibrated else []
-    return Node(
-        update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors),
-        [
-            "params:study",
-            f"{name}.operating_points",
-            "split",
-            "distractors",
-            *joined,
-            *settings,
-            *by_fold,
-            *calibration,
-        ],
-        [f"{name}.judgement", f"{name}.pools"],
-        name="judge_among_distractors",
-        namespace=name,
-    )

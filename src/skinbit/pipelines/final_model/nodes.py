@@ -18,16 +18,15 @@ from skinbit.embedding.checkpoints import (
 from skinbit.embedding.combination import combine_checkpoints
 from skinbit.embedding.embeddings import fit_to_training_lesions, lesions_of
 from skinbit.embedding.tables import Embeddings, Features
-from skinbit.matching.blocked import evaluate_pool
-from skinbit.matching.evaluation import evaluate_at
-from skinbit.matching.judging import f1_intervals, judge_at, resample_f1
+from skinbit.matching.judging import f1_intervals, resample_f1
 from skinbit.matching.keypoints import KeypointTable
-from skinbit.matching.large_pool import Similarities
 from skinbit.matching.methods import CUTS, PAGED
 from skinbit.matching.mistakes import find_mistakes, mistakes_document
-from skinbit.matching.operating_points import CarriedCut, Document, carry_to_pool
+from skinbit.matching.operating_points import Document, carry_to_pool
+from skinbit.matching.pool import limits_of
 from skinbit.matching.results import interval_metrics, metric_table
-from skinbit.matching.similarity import SHORTLIST, read_shortlist, similarities_of_model
+from skinbit.matching.scoring import metrics_at_cuts, score
+from skinbit.matching.similarity import SHORTLIST, pool_of_model, read_shortlist
 from skinbit.params import (
     BackboneParams,
     ComputeParams,
@@ -43,42 +42,44 @@ from skinbit.params import (
 logger = logging.getLogger(__name__)
 
 
-def evaluate_test(
+def score_test(
     embeddings: Embeddings,
     split: pd.DataFrame,
     checkpoint: Checkpoint,
     evaluation: EvaluationParams,
+    report: ReportParams,
     memory: MemoryParams,
     seed: int,
     shortlist: pd.DataFrame | None = None,
     *,
     name: str,
-) -> pd.DataFrame:
-    """Evaluate the test images at the cuts that the folds choose for a pool of this size; nothing is tuned here.
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """Score the test images at the cuts that the folds choose for a pool of this size; nothing is tuned here.
 
     Args:
         embeddings: Of the test images.
         split: Tells the lesion of each image.
         checkpoint: The final model.
         evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs; resampling.
-        memory: How many images all pairs are held for.
+        report: How many misclassified pairs of each kind are listed.
+        memory: How many pairs are held at once.
         seed: Of the resampling.
         shortlist: Of the test images, where keypoints are compared.
-        name: Of the experiment, for the log.
+        name: Of the experiment.
 
     Returns:
-        ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts.
-
-    Raises:
-        InputError: If there are too many images to be re-ranked, or too many pairs within the cuts.
+        ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts;
+        and the misclassified pairs by cosine threshold and by DBSCAN, see
+        :func:`skinbit.matching.mistakes.mistakes_document`.
     """
-    carried = _carried_cuts(checkpoint, embeddings, evaluation)
+    matching = checkpoint.header["matching"]
+    points: Document = matching["operating_points"]
+    carried = carry_to_pool(points, len(embeddings.image_ids), evaluation.pool_correction)
     cuts = {method: cut.value for method, cut in carried.items()}
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
-    similarities = _similarities(embeddings, checkpoint, memory, shortlist)
-    found = evaluate_pool(similarities, lesion_ids, evaluation, cuts)
-    judged = judge_at(similarities, lesion_ids, cuts, evaluation.max_group_size)
-    intervals = f1_intervals(resample_f1([judged.predicted], evaluation.resamples, seed))
+    compared = read_shortlist(shortlist, embeddings.image_ids)
+    pool = pool_of_model(embeddings.values, matching, compared, limits_of(memory))
+    found = score(pool, lesion_ids, evaluation, cuts)
     logger.info(
         "%s test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",
         name,
@@ -86,60 +87,12 @@ def evaluate_test(
         carried["cosine"].rho,
         cuts["cosine"],
     )
-    rho = {"rho": carried["cosine"].rho}
-    return metric_table({**evaluate_at(found, cuts), **rho, **judged.metrics, **interval_metrics(intervals)})
-
-
-def _similarities(
-    embeddings: Embeddings, checkpoint: Checkpoint, memory: MemoryParams, shortlist: pd.DataFrame | None
-) -> Similarities:
-    compared = read_shortlist(shortlist, embeddings.image_ids)
-    return similarities_of_model(embeddings.values, checkpoint.header["matching"], memory, compared)
-
-
-def _carried_cuts(
-    checkpoint: Checkpoint, embeddings: Embeddings, evaluation: EvaluationParams
-) -> dict[str, CarriedCut]:
-    document: Document = checkpoint.header["matching"]["operating_points"]
-    return carry_to_pool(document, len(embeddings.image_ids), evaluation.pool_correction)
-
-
-def list_mistakes(
-    embeddings: Embeddings,
-    split: pd.DataFrame,
-    checkpoint: Checkpoint,
-    evaluation: EvaluationParams,
-    report: ReportParams,
-    memory: MemoryParams,
-    shortlist: pd.DataFrame | None = None,
-    *,
-    name: str,
-) -> tuple[dict[str, Any], ...]:
-    """List the misclassified pairs of the test images at the cuts at which they are evaluated.
-
-    Args:
-        embeddings: Of the test images.
-        split: Tells the lesion of each image.
-        checkpoint: The final model.
-        evaluation: Whether cuts are chosen for the size of the pool.
-        report: How many pairs of each kind are listed.
-        memory: How many images all pairs are held for.
-        shortlist: Of the test images, where keypoints are compared.
-        name: Of the experiment.
-
-    Returns:
-        A document per method, by cosine threshold and by DBSCAN; see
-        :func:`skinbit.matching.mistakes.mistakes_document`.
-
-    Raises:
-        InputError: If there are too many images to be re-ranked, or too many pairs within eps.
-    """
-    lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
-    carried = _carried_cuts(checkpoint, embeddings, evaluation)
-    cuts = {method: carried[method].value for method in PAGED}
-    similarities = _similarities(embeddings, checkpoint, memory, shortlist)
-    found = find_mistakes(similarities, lesion_ids, embeddings.image_ids, cuts, report.max_pairs)
-    return tuple(mistakes_document(name, found[method]) for method in PAGED)
+    intervals = f1_intervals(resample_f1([found.given.predicted], evaluation.resamples, seed))
+    metrics = metrics_at_cuts(found, cuts) | {"rho": carried["cosine"].rho} | dict(found.given.metrics)
+    paged = {method: cuts[method] for method in PAGED}
+    mistakes = find_mistakes(pool, lesion_ids, embeddings.image_ids, paged, found.given.groups, report.max_pairs)
+    by_cosine, by_dbscan = (mistakes_document(name, mistakes[method]) for method in PAGED)
+    return metric_table(metrics | interval_metrics(intervals)), by_cosine, by_dbscan
 
 
 def make_test_thumbnails(

@@ -10,15 +10,14 @@ from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.matching.methods import PAGED
 from skinbit.params import Parameters
 from skinbit.pipelines.evaluation.nodes import compare_keypoints
-from skinbit.pipelines.evaluation.pipeline import combination
+from skinbit.pipelines.evaluation.pipeline import TILES, combination
 from skinbit.pipelines.final_model.nodes import (
     draw_matches,
-    evaluate_test,
-    list_mistakes,
     make_test_thumbnails,
     package_combination,
     package_model,
     package_trained,
+    score_test,
     show_mistakes,
 )
 from skinbit.pipelines.metric_learning.pipeline import training
@@ -39,35 +38,27 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
     nodes = make(name, parameters)
     if not parameters.split.use_train_test_split:
         return Pipeline(nodes)
-    inputs = {
-        **{kind: f"{box}.{kind}" for kind in ("embeddings", "checkpoint")},
-        "split": "split",
-        **{block: f"params:{block}" for block in ("evaluation", "memory", "seed")},
-    }
     if parameters.similarity_of(name).verification:
-        compared = [f"{box}.embeddings", "keypoints", "params:geometry", "params:compute"]
+        compared = [f"{box}.embeddings", "keypoints", "params:geometry", "params:compute", TILES]
         nodes.append(Node(compare_keypoints, compared, f"{box}.shortlist", name="compare_keypoints", namespace=box))
-        inputs["shortlist"] = f"{box}.shortlist"
-    evaluate = update_wrapper(partial(evaluate_test, name=name), evaluate_test)
-    nodes.append(Node(evaluate, inputs, f"{box}.results", name="evaluate_test", namespace=box))
     combined = combination(name, "final", "embeddings", parameters) if entry.is_combination else Pipeline([])
     return combined + Pipeline(nodes) + _mistakes(name, parameters)
 
 
 def _mistakes(name: str, parameters: Parameters) -> Pipeline:
-    """Wire what shows an experiment's misclassified pairs; its pages leave the experiment's box."""
+    """Wire the test figures of an experiment and its misclassified pairs; its pages leave the experiment's box."""
     final = f"{name}.final"
     documents = [f"{name}.test_misclassifications_{method}" for method in PAGED]
     pages = [f"{name}.misclassifications_{method}" for method in PAGED]
     is_verified = parameters.similarity_of(name).verification
     shortlist, drawings = f"{final}.shortlist", f"{name}.match_drawings"
-    settings = ["params:evaluation", "params:report", "params:memory"]
+    settings = [f"params:{block}" for block in ("evaluation", "report", "memory", "seed")]
     nodes = [
         Node(
-            update_wrapper(partial(list_mistakes, name=name), list_mistakes),
+            update_wrapper(partial(score_test, name=name), score_test),
             [f"{final}.embeddings", "split", f"{final}.checkpoint", *settings, *([shortlist] if is_verified else [])],
-            documents,
-            name="list_mistakes",
+            [f"{final}.results", *documents],
+            name="score_test",
             namespace=final,
         ),
         Node(

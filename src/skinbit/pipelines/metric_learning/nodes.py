@@ -37,6 +37,7 @@ def train_model(
     losses: LossesParams,
     compute: ComputeParams,
     seed: int,
+    tile_megabytes: float,
     features: Features | None = None,
     training_views: Features | None = None,
     pixels: Pixels | None = None,
@@ -58,6 +59,7 @@ def train_model(
         losses: Settings of losses.
         compute: Where to compute.
         seed: Of weights, batches, views and augmentations.
+        tile_megabytes: For similarities at any moment of the validation.
         features: Cached features of the test views, where the backbone stays frozen.
         training_views: Cached features of random augmentations, likewise.
         pixels: Decoded photographs, where the backbone is trained.
@@ -76,6 +78,7 @@ def train_model(
     place = "final" if fold == TEST_FOLD else f"fold_{fold}"
     title = f"{name} {place.replace('_', ' ')}"
     recipe = make_recipe(title, backbone, experiment, training, losses, compute, seed)
+    recipe = replace(recipe, tile_megabytes=tile_megabytes)
     if averages is not None:  # the schedule stays the folds', so an epoch means the same
         recipe = replace(recipe, last_epoch=max(1, round(averages["best_epoch"])))
     task = _task(features, training_views, pixels, description)

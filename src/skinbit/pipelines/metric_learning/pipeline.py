@@ -41,6 +41,7 @@ def training(name: str, fold: int, parameters: Parameters) -> Node:
         "experiment": f"params:experiments.{name}",
     }
     inputs |= {block: f"params:{block}" for block in ("training", "losses", "compute", "seed")}
+    inputs["tile_megabytes"] = "params:memory.tile_megabytes"
     if parameters.backbone_of(name).frozen:
         views = f"{parameters.training_views_of(name)}_training_views"
         inputs |= {"features": f"{source}_features", "training_views": views}
