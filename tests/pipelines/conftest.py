@@ -10,8 +10,8 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from skinbit.data.synthetic import make_photographs
 from skinbit.session import StudySession
+from tests.pipelines.raw_data import write_photographs
 
 REPOSITORY = Path(__file__).parents[2]
 N_LESIONS = 36
@@ -49,12 +49,7 @@ class Project:
 def photographs(tmp_path_factory) -> Path:
     """A user's folder: data.csv and images/, synthetic, as `sample_data` would write it; never changed."""
     folder = tmp_path_factory.mktemp("photographs")
-    (folder / "images").mkdir()
-    lines = ["lesion_id,image_id,anatom_site_general,dx"]
-    for photograph in sorted(make_photographs(N_LESIONS, seed=7, width=96, height=72), key=lambda p: p.image_id):
-        (folder / "images" / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
-        lines.append(f"{photograph.lesion_id},{photograph.image_id},{photograph.anatom_site_general},{photograph.dx}")
-    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    write_photographs(folder, N_LESIONS, seed=7, width=96, height=72)
     return folder
 
 

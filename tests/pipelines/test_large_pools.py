@@ -8,8 +8,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
+from tests.pipelines.raw_data import write_photographs
 
 pytestmark = pytest.mark.long  # whole studies
 
@@ -110,13 +110,8 @@ LARGE = SMALL | {
 def crowd(tmp_path_factory):
     """Some 400 photographs."""
     folder = tmp_path_factory.mktemp("crowd")
-    (folder / "images").mkdir()
-    lines = ["lesion_id,image_id"]
-    for photograph in sorted(make_photographs(N_LESIONS, seed=3, width=64, height=48), key=lambda each: each.image_id):
-        (folder / "images" / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
-        lines.append(f"{photograph.lesion_id},{photograph.image_id}")
-    (folder / "data.csv").write_text("\n".join(lines) + "\n")
-    assert len(lines) > 380
+    write_photographs(folder, N_LESIONS, seed=3, width=64, height=48)
+    assert len(list((folder / "images").iterdir())) >= 380
     return folder
 
 

@@ -190,7 +190,7 @@ def search_cut(
     low, high = params.eps_range
     choice = select_cut(sweep, low, min(high, reach)) if low <= reach else UNDEFINED
     is_certain = graph.is_complete or _is_certain(tree, sweep, choice, graph.reach, positives, params)
-    return Found(tree, sweep, choice, graph.reach, is_certain, graph.is_complete or params.eps_range[1] <= graph.reach)
+    return Found(tree, sweep, choice, graph.reach, is_certain, graph.is_complete or high <= graph.reach)
 
 
 def search_threshold(graph: NeighbourGraph, positives: PositivePairs) -> Sweep | None:
