@@ -15,8 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.similarities import calibrations_by_others, join_parts
-from benchmarks.stored import Images, fold_folders, load_embeddings, read_keypoints, read_lesions, read_pool
+from benchmarks.stored import (
+    Images,
+    calibrations_by_others,
+    fold_folders,
+    join_parts,
+    load_embeddings,
+    read_keypoints,
+    read_lesions,
+    read_pool,
+)
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.matching.calibration import Calibration

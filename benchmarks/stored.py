@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.datasets.keypoints import KeypointsDataset
-from skinbit.datasets.stock import JSONDataset
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.calibration import Calibration
+from skinbit.matching.geometry import shortlist_by_keypoints
 from skinbit.matching.keypoints import KeypointTable
 from skinbit.matching.pairs import FloatArray, lesion_labels
 from skinbit.matching.pool import Pool
-from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, Shortlist, pool_of, read_shortlist
-from skinbit.params import SimilarityParams
+from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, Shortlist, calibrate, pool_of, read_shortlist
+from skinbit.params import GeometryParams, SimilarityParams
+
+THREADS = 2
 
 _TEXT = {"image_id": str, "lesion_id": str, "image_a": str, "image_b": str}
 
@@ -172,24 +174,6 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(required(path, remedy), dtype=_TEXT, keep_default_na=False)
 
 
-def read_backbone(root: Path, name: str) -> dict[str, Any]:
-    """Read the description of a backbone.
-
-    Args:
-        root: Of the study.
-        name: Of the backbone.
-
-    Returns:
-        Model, preprocessing, pooling and more; plain values.
-
-    Raises:
-        SystemExit: If the study has no such backbone.
-    """
-    path = required(root / f"04_feature/{name}/backbone.json", f"--root of a study with a backbone named {name}")
-    description: dict[str, Any] = JSONDataset(filepath=str(path)).load()
-    return description
-
-
 def _with_distractors(name: str) -> str:
     return ", with evaluation.distractors" if name.startswith("distractor") else ""
 
@@ -205,3 +189,33 @@ def read_lesions(path: Path) -> dict[str, str]:
     """
     table = read_table(path)
     return dict(zip(table["image_id"], table["lesion_id"], strict=True))
+
+
+def calibrations_by_others(folds: Mapping[int, Images], params: SimilarityParams) -> dict[int, Calibration | None]:
+    """Calibrate every fold by the pairs of the others; with none where the similarity is not calibrated."""
+    if not params.is_calibrated:
+        return dict.fromkeys(folds)
+    return {fold: calibrate([other.labelled() for n, other in folds.items() if n != fold], params) for fold in folds}
+
+
+def join_parts(
+    parts: list[Embeddings],
+    lesion_of: Mapping[str, str],
+    keypoints: KeypointTable,
+    geometry: GeometryParams = GeometryParams(),
+) -> Images:
+    """Put parts of a pool together and compare each image with its nearest by their keypoints.
+
+    Args:
+        parts: Embeddings of one model.
+        lesion_of: The lesion of each image.
+        keypoints: Of at least these images.
+        geometry: How many are compared, and how.
+
+    Returns:
+        The pool.
+    """
+    image_ids = [image_id for part in parts for image_id in part.image_ids]
+    embeddings = np.concatenate([part.values for part in parts])
+    shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints.select(image_ids), geometry, THREADS)
+    return Images(image_ids, embeddings, [lesion_of[image_id] for image_id in image_ids], shortlist)
