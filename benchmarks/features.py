@@ -15,12 +15,12 @@ import fsspec
 import torch
 
 from benchmarks.timing import describe_machine, markdown_table
+from skinbit.config import BackboneParams, ComputeParams, DataParams, LoaderParams, ViewParams
 from skinbit.data.images import ImageFolder, find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic, resolve_compute
 from skinbit.embedding.features import extract_features
-from skinbit.params import BackboneParams, ComputeParams, DataParams, LoaderParams, ViewParams
 
 N_IMAGES = 96
 N_LESIONS = 48  # two to four photographs each

@@ -36,7 +36,7 @@ def judge(project: Path, env: str) -> int:
     from kedro.framework.project import pipelines
     from kedro.framework.startup import bootstrap_project
 
-    from skinbit.session import StudySession
+    from skinbit.runtime.session import StudySession
 
     bootstrap_project(project)
     parameters = {"tracking": {"enabled": False}}

@@ -24,15 +24,15 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import DBSCAN
 
 from benchmarks.timing import best_times, describe_machine, markdown_table, peak_megabytes
-from skinbit.matching.forests import Linkage
-from skinbit.matching.neighbours import NeighbourGraph, neighbours_above
-from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
-from skinbit.matching.pool import Pool
-from skinbit.matching.scoring import score
-from skinbit.matching.search import Vicinity, first_floor, search_cut, search_threshold
-from skinbit.matching.selection import select
-from skinbit.matching.survey import PositivePairs, find_positives
-from skinbit.params import EvaluationParams
+from skinbit.config import EvaluationParams
+from skinbit.matching.clustering.forests import Linkage
+from skinbit.matching.curves import select
+from skinbit.matching.cuts.search import Vicinity, first_floor, search_cut, search_threshold
+from skinbit.matching.cuts.survey import PositivePairs, find_positives
+from skinbit.matching.labels import FloatArray, LabelArray, unit_vectors
+from skinbit.matching.pairs.neighbours import NeighbourGraph, neighbours_above
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.scoring.score import score
 
 SIZES = {1_000: (1.95, 20, 5), 4_500: (1.85, 7, 3), 10_000: (1.8, 3, 1)}
 """Per number of images: the noise that puts the best F1 near 0.8, repetitions of the threshold and the other sweeps."""

@@ -16,11 +16,11 @@ from PIL import Image
 from selenium import webdriver
 
 from benchmarks.timing import describe_machine, markdown_table
+from skinbit.config import ReportParams
 from skinbit.matching.grouping import Cut, explain_doubts, group_images
-from skinbit.matching.mistakes import find_mistakes, mistakes_document
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool
-from skinbit.params import ReportParams
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.scoring.mistakes import find_mistakes, mistakes_document
 from skinbit.report.gallery import Gallery, Group, Photograph, render_gallery
 from skinbit.report.mistakes import render_mistakes
 from skinbit.report.thumbnails import make_thumbnail, within_size

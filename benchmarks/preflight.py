@@ -21,9 +21,9 @@ from kedro.runner import SequentialRunner
 from PIL import Image
 
 from benchmarks.timing import describe_machine, markdown_table
+from skinbit.config import DataParams, SplitParams
 from skinbit.data.synthetic import make_photographs
 from skinbit.data.threads import available_cores
-from skinbit.params import DataParams, SplitParams
 from skinbit.pipelines.data_split import create_pipeline
 from skinbit.settings import CONFIG_LOADER_ARGS
 

@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks.matching import cluster_f1
 from benchmarks.timing import describe_machine, markdown_table, peak_resident_megabytes
+from skinbit.config import EvaluationParams, ScalingParams
 from skinbit.matching.grouping import Cut, group_images
-from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
-from skinbit.matching.pool import Pool
-from skinbit.matching.scaling import crowding
-from skinbit.matching.scoring import score
-from skinbit.matching.tiles import similarity_tiles
-from skinbit.params import EvaluationParams, ScalingParams
+from skinbit.matching.labels import FloatArray, LabelArray, unit_vectors
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.pairs.tiles import similarity_tiles
+from skinbit.matching.scoring.score import score
+from skinbit.matching.similarity.hubness import crowding
 
 SIZES = (2_500, 5_000, 10_000)
 NOISES = {"clear": 1.5, "hard": 1.9}

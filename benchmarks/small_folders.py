@@ -26,15 +26,15 @@ from benchmarks.stored import (
     read_pool,
 )
 from benchmarks.timing import describe_machine, markdown_table
+from skinbit.config import EvaluationParams, ScalingParams, SimilarityParams
 from skinbit.embedding.tables import Embeddings, join_embeddings
-from skinbit.matching.calibration import Calibration
+from skinbit.matching.cuts.operating_points import OperatingPoints, carry_over
 from skinbit.matching.grouping import Cut, group_images
-from skinbit.matching.keypoints import join_tables
-from skinbit.matching.operating_points import OperatingPoints, carry_over
-from skinbit.matching.pairs import LabelArray, lesion_labels
-from skinbit.matching.scoring import score
-from skinbit.matching.uncertainty import predicted_pairs_of_groups
-from skinbit.params import EvaluationParams, ScalingParams, SimilarityParams
+from skinbit.matching.keypoints.sift import join_tables
+from skinbit.matching.labels import LabelArray, lesion_labels
+from skinbit.matching.scoring.score import score
+from skinbit.matching.scoring.uncertainty import predicted_pairs_of_groups
+from skinbit.matching.similarity.calibration import Calibration
 
 SEED, DRAWS = 42, 40
 METHOD = "average"

@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.keypoints import KeypointsDataset
+from skinbit.config import GeometryParams, SimilarityParams
 from skinbit.embedding.tables import Embeddings
-from skinbit.matching.calibration import Calibration
-from skinbit.matching.geometry import shortlist_by_keypoints
-from skinbit.matching.keypoints import KeypointTable
-from skinbit.matching.pairs import FloatArray, lesion_labels
-from skinbit.matching.pool import Pool
-from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, Shortlist, calibrate, pool_of, read_shortlist
-from skinbit.params import GeometryParams, SimilarityParams
+from skinbit.matching.assembly import LabelledPool, calibrate, pool_of
+from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
+from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist, read_shortlist
+from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.labels import FloatArray, lesion_labels
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.similarity.calibration import Calibration
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.keypoints import KeypointsDataset
 
-THREADS = 2
+THREADS, GEOMETRY = 2, GeometryParams()
 
 _TEXT = {"image_id": str, "lesion_id": str, "image_a": str, "image_b": str}
 
@@ -29,7 +30,7 @@ class Images:
 
     Attributes:
         image_ids: One per row.
-        embeddings: ``(n, d)`` from :func:`skinbit.matching.pairs.unit_vectors`.
+        embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
         lesion_ids: The true lesion of each image.
         shortlist: The pairs whose keypoints were compared.
     """
@@ -202,7 +203,7 @@ def join_parts(
     parts: list[Embeddings],
     lesion_of: Mapping[str, str],
     keypoints: KeypointTable,
-    geometry: GeometryParams = GeometryParams(),
+    geometry: GeometryParams = GEOMETRY,
 ) -> Images:
     """Put parts of a pool together and compare each image with its nearest by their keypoints.
 

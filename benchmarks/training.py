@@ -23,16 +23,7 @@ import torch
 
 from benchmarks.features import HEIGHT, SEED, WIDTH
 from benchmarks.timing import describe_machine, markdown_table
-from skinbit.data.images import ImageFolder, find_images
-from skinbit.data.synthetic import make_photographs
-from skinbit.datasets.pixels import PixelsDataset
-from skinbit.embedding.backbones import Backbone, load_backbone
-from skinbit.embedding.compute import Compute, deterministic, resolve_compute
-from skinbit.embedding.features import describe_backbone, extract_features
-from skinbit.embedding.heads import EmbeddingModel, make_head
-from skinbit.embedding.pixels import Decoding
-from skinbit.embedding.tables import Features, Pixels
-from skinbit.params import (
+from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ComputeParams,
@@ -46,6 +37,15 @@ from skinbit.params import (
     TripletParams,
     ViewParams,
 )
+from skinbit.data.images import ImageFolder, find_images
+from skinbit.data.synthetic import make_photographs
+from skinbit.embedding.backbones import Backbone, load_backbone
+from skinbit.embedding.compute import Compute, deterministic, resolve_compute
+from skinbit.embedding.features import describe_backbone, extract_features
+from skinbit.embedding.heads import EmbeddingModel, make_head
+from skinbit.embedding.pixels import Decoding
+from skinbit.embedding.tables import Features, Pixels
+from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.training.experiment import HeadTask, Recipe, Roles, train
 from skinbit.training.fit import Subset, Training, fit, take_step
 from skinbit.training.images import DecodedPhotographs, TrainingImages

@@ -38,7 +38,14 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
 
     Ends with 0 where all files are equal, byte for byte or within the tolerance, with 1 where they are not.
     """
-    from skinbit.comparison import EQUAL, ONLY_FIRST, WITHIN_TOLERANCE, compare_folders, count_states, explain_records
+    from skinbit.runtime.comparison import (
+        EQUAL,
+        ONLY_FIRST,
+        WITHIN_TOLERANCE,
+        compare_folders,
+        count_states,
+        explain_records,
+    )
 
     comparisons = compare_folders(first, second, tolerance)
     if not comparisons:
@@ -57,7 +64,7 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
 
 
 def _tabulate(counts: dict[str, Counter[str]], has_tolerance: bool) -> str:
-    from skinbit.comparison import STATES, WITHIN_TOLERANCE
+    from skinbit.runtime.comparison import STATES, WITHIN_TOLERANCE
 
     states = [state for state in STATES if has_tolerance or state != WITHIN_TOLERANCE]
     total = sum(counts.values(), Counter[str]())

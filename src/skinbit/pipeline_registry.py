@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipelines import (
     audit,
     baseline_embeddings,
@@ -13,7 +13,7 @@ from skinbit.pipelines import (
     metric_learning,
     sample_data,
 )
-from skinbit.study import active_parameters
+from skinbit.runtime.context import active_parameters
 
 
 def register_pipelines() -> dict[str, Pipeline]:

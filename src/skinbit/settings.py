@@ -5,10 +5,10 @@ import warnings
 
 from omegaconf.resolvers import oc
 
-from skinbit.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
-from skinbit.session import StudySession
-from skinbit.study import StudyContext
-from skinbit.tracking.hooks import TrackingHooks
+from skinbit.runtime.context import StudyContext
+from skinbit.runtime.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
+from skinbit.runtime.session import StudySession
+from skinbit.runtime.tracking.hooks import TrackingHooks
 
 # Kedro 1.7 calls a function that omegaconf 2.4 has renamed; nothing that a user could act on.
 warnings.filterwarnings("ignore", message="register_new_resolver", category=UserWarning)

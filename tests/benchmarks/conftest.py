@@ -13,18 +13,18 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from skinbit.config import BackboneParams, GeometryParams, PoolingParams
 from skinbit.data.images import ImageFolder, find_images
 from skinbit.data.synthetic import make_photographs
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.keypoints import KeypointsDataset
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.features import describe_backbone
 from skinbit.embedding.tables import Embeddings
-from skinbit.matching.keypoints import NO_TABLE, extract_table
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.similarity import Shortlist, shortlist_table
-from skinbit.params import BackboneParams, GeometryParams, PoolingParams
+from skinbit.matching.keypoints.shortlist import Shortlist, shortlist_table
+from skinbit.matching.keypoints.sift import NO_TABLE, extract_table
+from skinbit.matching.labels import unit_vectors
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.keypoints import KeypointsDataset
 
 N_FOLDS, N_LESIONS, N_ALONE = 3, 12, 8
 

@@ -7,7 +7,7 @@ from scipy.spatial.distance import squareform
 
 from benchmarks import matching, scale
 from benchmarks.matching import LINKAGES, cluster_f1, exact_cuts, exact_thresholds, make_embeddings
-from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import small_folders
 from benchmarks.small_folders import SIMILARITIES, Matcher, Source, count_pairs, draw_folder, learn
 from benchmarks.stored import Images, fold_folders, load_embeddings, read_lesions, read_pool
-from skinbit.matching.similarity import NO_SHORTLIST
+from skinbit.matching.keypoints.shortlist import NO_SHORTLIST
 
 
 @pytest.fixture(scope="module")

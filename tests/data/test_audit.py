@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from skinbit.data.audit import (
+from skinbit.audit.tables import (
     NOWHERE,
     Finding,
     check_agreement,
@@ -27,11 +27,11 @@ from skinbit.data.audit import (
     read_split,
     tabulate_findings,
 )
+from skinbit.config import SplitParams
 from skinbit.data.images import find_images
 from skinbit.data.splits import split_lesions
 from skinbit.errors import InputError
-from skinbit.params import SplitParams
-from skinbit.schemas import AuditFindings
+from skinbit.runtime.schemas import AuditFindings
 
 
 def make_split(*rows):

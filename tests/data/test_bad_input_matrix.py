@@ -21,14 +21,14 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 from PIL import Image
 
+from skinbit.config import ClusterParams, DataParams, Parameters, PolicyParams, ReportParams, SplitParams
 from skinbit.data.problems import KINDS
-from skinbit.datasets.image_folder import ImageFolderDataset
-from skinbit.datasets.metadata_table import MetadataDataset
 from skinbit.errors import InputError
-from skinbit.params import ClusterParams, DataParams, Parameters, PolicyParams, ReportParams, SplitParams
 from skinbit.pipelines.cluster_images.nodes import read_known, read_photographs
 from skinbit.pipelines.data_split import create_pipeline
-from skinbit.session import _mendable
+from skinbit.runtime.datasets.image_folder import ImageFolderDataset
+from skinbit.runtime.datasets.metadata_table import MetadataDataset
+from skinbit.runtime.session import _mendable
 from skinbit.settings import CONFIG_LOADER_ARGS
 
 REPOSITORY = Path(__file__).parents[2]

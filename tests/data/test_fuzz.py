@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from skinbit.config import PolicyParams
 from skinbit.data.ids import explain_id, explain_name, printable
 from skinbit.data.images import UnusableError, decode_image
 from skinbit.data.lesions import lesion_fates
 from skinbit.data.metadata import ROW, find_row_problems, read_metadata
 from skinbit.data.problems import kinds_by_row, raise_errors, tabulate_problems
 from skinbit.errors import InputError
-from skinbit.params import PolicyParams
 
 MANY = int(os.environ.get("SKINBIT_FUZZ", "0"))
 fuzz = settings(max_examples=MANY or 150, derandomize=not MANY)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from skinbit.config import DataParams
 from skinbit.data.images import (
     Checked,
     ImageFolder,
@@ -24,7 +25,6 @@ from skinbit.data.images import (
     with_unique_ids,
 )
 from skinbit.data.problems import Problem
-from skinbit.params import DataParams
 
 MAX_PIXELS = 1_000_000
 LIMITS = DataParams(max_pixels=MAX_PIXELS, min_side=1)

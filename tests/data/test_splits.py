@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from skinbit.config import SplitParams
 from skinbit.data.splits import (
     TEST,
     TEST_FOLD,
@@ -20,8 +21,7 @@ from skinbit.data.splits import (
     split_lesions,
 )
 from skinbit.errors import InputError
-from skinbit.params import SplitParams
-from skinbit.schemas import Split
+from skinbit.runtime.schemas import Split
 
 VALUES = ["", "nv", "mel", "back", "(other)", "NA"]
 

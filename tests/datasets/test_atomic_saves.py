@@ -30,21 +30,21 @@ from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.text import TextDataset
 from kedro_datasets.yaml import YAMLDataset
 
-from skinbit.catalog import StudyCatalog
-from skinbit.datasets.checkpoint import CheckpointDataset
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.features import FeaturesDataset
-from skinbit.datasets.fingerprints import FingerprintsDataset
-from skinbit.datasets.image_folder import ImageFolderDataset
-from skinbit.datasets.keypoints import KeypointsDataset
-from skinbit.datasets.metadata_table import MetadataDataset
-from skinbit.datasets.pixels import PixelsDataset
-from skinbit.datasets.training_state import TrainingStatesDataset
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
-from skinbit.fingerprints import Recipe, Record
-from skinbit.matching.keypoints import tabulate_keypoints
+from skinbit.matching.keypoints.sift import tabulate_keypoints
+from skinbit.runtime.catalog import StudyCatalog
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.features import FeaturesDataset
+from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
+from skinbit.runtime.datasets.image_folder import ImageFolderDataset
+from skinbit.runtime.datasets.keypoints import KeypointsDataset
+from skinbit.runtime.datasets.metadata_table import MetadataDataset
+from skinbit.runtime.datasets.pixels import PixelsDataset
+from skinbit.runtime.datasets.training_state import TrainingStatesDataset
+from skinbit.runtime.provenance import Recipe, Record
 from skinbit.settings import CONFIG_LOADER_ARGS
 
 resource = pytest.importorskip("resource", reason="needs a kernel that limits the size of files")
@@ -99,11 +99,11 @@ EXAMPLES = {
     ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
 }
 READ_ONLY = (
-    "skinbit.datasets.supplied_table.SuppliedTableDataset",
-    "skinbit.datasets.folder_listing.FolderListingDataset",
-    "skinbit.datasets.feature_cache.FeatureCacheDataset",
-    "skinbit.datasets.lookup.LookupDataset",
-    "skinbit.datasets.lock_file.LockFileDataset",
+    "skinbit.runtime.datasets.supplied_table.SuppliedTableDataset",
+    "skinbit.runtime.datasets.folder_listing.FolderListingDataset",
+    "skinbit.runtime.datasets.feature_cache.FeatureCacheDataset",
+    "skinbit.runtime.datasets.lookup.LookupDataset",
+    "skinbit.runtime.datasets.lock_file.LockFileDataset",
 )
 
 

@@ -20,26 +20,26 @@ import torch
 from kedro.io import DatasetError
 from PIL import Image
 
-from skinbit.datasets.checkpoint import CheckpointDataset
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.feature_cache import FeatureCacheDataset
-from skinbit.datasets.features import FeaturesDataset
-from skinbit.datasets.files import hash_file, pack, unpack, unpack_header
-from skinbit.datasets.folder_listing import FolderListingDataset
-from skinbit.datasets.image_folder import ImageFolderDataset
-from skinbit.datasets.keypoints import KeypointsDataset
-from skinbit.datasets.lookup import LookupDataset
-from skinbit.datasets.metadata_table import MetadataDataset
-from skinbit.datasets.stock import CSVDataset, FigureDataset, JSONDataset, YAMLDataset
-from skinbit.datasets.training_state import TrainingStatesDataset
+from skinbit.config import BackboneParams
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
-from skinbit.fingerprints import StoredFile
-from skinbit.matching.keypoints import Keypoints, KeypointTable, tabulate_keypoints
-from skinbit.matching.pairs import unit_vectors
-from skinbit.params import BackboneParams
+from skinbit.matching.keypoints.sift import Keypoints, KeypointTable, tabulate_keypoints
+from skinbit.matching.labels import unit_vectors
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.feature_cache import FeatureCacheDataset
+from skinbit.runtime.datasets.features import FeaturesDataset
+from skinbit.runtime.datasets.files import hash_file, pack, unpack, unpack_header
+from skinbit.runtime.datasets.folder_listing import FolderListingDataset
+from skinbit.runtime.datasets.image_folder import ImageFolderDataset
+from skinbit.runtime.datasets.keypoints import KeypointsDataset
+from skinbit.runtime.datasets.lookup import LookupDataset
+from skinbit.runtime.datasets.metadata_table import MetadataDataset
+from skinbit.runtime.datasets.stock import CSVDataset, FigureDataset, JSONDataset, YAMLDataset
+from skinbit.runtime.datasets.training_state import TrainingStatesDataset
+from skinbit.runtime.provenance import StoredFile
 
 IDS = ("b", "007", "a", "NA", "ä")  # neither sorted nor plain: order and text must survive
 RNG = np.random.default_rng(0)
@@ -470,7 +470,7 @@ def test_training_states_are_not_saved_by_kedro(tmp_path: Path) -> None:
         TrainingStatesDataset(path=tmp_path.as_posix()).save(CHECKPOINT)
 
 
-TABLES = {"type": "skinbit.datasets.metadata_table.MetadataDataset"}
+TABLES = {"type": "skinbit.runtime.datasets.metadata_table.MetadataDataset"}
 
 
 class TestLookup:

@@ -12,14 +12,14 @@ from kedro.io import DatasetError
 from PIL import Image
 from safetensors.numpy import load as load_tensors
 
+from skinbit.config import LoaderParams, ViewParams
 from skinbit.data.images import ImageFolder, decode_image, find_images
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.pixels import PixelsDataset
 from skinbit.embedding import pixels as decoding_module
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms
 from skinbit.embedding.tables import Embeddings
-from skinbit.params import LoaderParams, ViewParams
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.pixels import PixelsDataset
 
 PREPROCESSING = Preprocessing(12, 0.8, "bicubic", (0.5,) * 3, (0.5,) * 3)
 ZOOMS = (1.0, 2.0)

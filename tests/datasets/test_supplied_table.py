@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from skinbit.datasets.stock import JSONDataset
-from skinbit.datasets.supplied_table import SuppliedTableDataset
+from skinbit.runtime.datasets.stock import JSONDataset
+from skinbit.runtime.datasets.supplied_table import SuppliedTableDataset
 
 
 def test_a_supplied_table_is_known_by_its_content(tmp_path):

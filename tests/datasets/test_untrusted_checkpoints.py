@@ -16,13 +16,7 @@ from hypothesis import strategies as st
 from kedro.io import DatasetError
 from safetensors.torch import save as save_tensors
 
-from skinbit.datasets.checkpoint import CheckpointDataset, pack_checkpoint
-from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_tensors
-from skinbit.errors import InputError
-from skinbit.matching.calibration import INLIER_STEPS
-from skinbit.matching.similarity import write_matching
-from skinbit.matching.whitening import Whitening
-from skinbit.params import (
+from skinbit.config import (
     BackboneParams,
     ClusterParams,
     ExperimentParams,
@@ -31,8 +25,14 @@ from skinbit.params import (
     RerankingParams,
     SimilarityParams,
 )
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_tensors
+from skinbit.errors import InputError
+from skinbit.matching.assembly import write_matching
+from skinbit.matching.similarity.calibration import INLIER_STEPS
+from skinbit.matching.similarity.whitening import Whitening
 from skinbit.pipelines.cluster_images.nodes import open_checkpoint
 from skinbit.pipelines.final_model.nodes import package_model
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_checkpoint
 
 WIDTH = 48 + 32  # features of both levels
 POINTS = {"cuts": [0.9, 0.5], "tp": [1, 2], "fp": [0, 3], "n_positive_pairs": 4, "n_images": 9}

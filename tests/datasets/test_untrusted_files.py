@@ -17,14 +17,14 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.utils import load_obj
 from pydantic import TypeAdapter
 
-from skinbit import schemas
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.features import FeaturesDataset
-from skinbit.datasets.files import pack
-from skinbit.datasets.keypoints import KeypointsDataset
-from skinbit.datasets.pixels import PixelsDataset
-from skinbit.datasets.stock import JSONDataset
 from skinbit.errors import InputError
+from skinbit.runtime import schemas
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.features import FeaturesDataset
+from skinbit.runtime.datasets.files import pack
+from skinbit.runtime.datasets.keypoints import KeypointsDataset
+from skinbit.runtime.datasets.pixels import PixelsDataset
+from skinbit.runtime.datasets.stock import JSONDataset
 from skinbit.settings import CONFIG_LOADER_ARGS
 from skinbit.training.state import TrainingState, pack_state, unpack_state
 
@@ -124,7 +124,7 @@ def read_by_nodes(kind: str, key: str) -> list[str]:
     return [
         name
         for name, entry in CATALOG.items()
-        if not name.startswith("_") and entry["type"] == f"skinbit.datasets.stock.{kind}" and key not in entry
+        if not name.startswith("_") and entry["type"] == f"skinbit.runtime.datasets.stock.{kind}" and key not in entry
     ]
 
 
@@ -145,7 +145,7 @@ class TestDocuments:
 
     def dataset(self, path: Path, content: Any, contract: str) -> JSONDataset:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return JSONDataset(filepath=path.as_posix(), contract=f"skinbit.documents.{contract}")
+        return JSONDataset(filepath=path.as_posix(), contract=f"skinbit.runtime.documents.{contract}")
 
     @pytest.mark.parametrize(
         ("content", "contract", "said"),
@@ -207,7 +207,7 @@ class TestTables:
         ids=range(11),
     )
     def test_what_breaks_a_contract_is_named_with_the_remedy(self, catalog, name, content, said):
-        from skinbit.session import _mendable
+        from skinbit.runtime.session import _mendable
 
         path = Path(catalog[name]._describe()["filepath"])
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,11 +23,11 @@ from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipeline_registry import build_pipelines
-from skinbit.session import StudySession
+from skinbit.runtime.context import read_parameters
+from skinbit.runtime.session import StudySession
 from skinbit.settings import CONFIG_LOADER_ARGS
-from skinbit.study import read_parameters
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = {
@@ -69,7 +69,7 @@ EXECUTED = {
     "uv run python -c \"import timm; print(*timm.list_models('convnext_tiny*', pretrained=True), sep='\\n')\"": (
         "convnext_tiny.fb_in22k_ft_in1k"
     ),
-    "grep -rlw mutual src/skinbit --include=*.py": "src/skinbit/matching/scoring.py",
+    "grep -rlw mutual src/skinbit --include=*.py": "src/skinbit/matching/scoring/score.py",
 }
 """Commands that are run as they stand, each with a file that it must make or a line that it must print."""
 
@@ -253,7 +253,7 @@ class TestExamples:
         use = f"""
 from pathlib import Path
 import yaml
-import skinbit.params as params
+import skinbit.config as params
 assert Path(params.__file__).is_relative_to({str(tmp_path)!r})
 base = [yaml.safe_load(path.read_text()) for path in Path("conf/base").glob("parameters*.yml")]
 tree = {{name: block for file in base for name, block in file.items()}}

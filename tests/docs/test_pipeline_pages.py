@@ -10,7 +10,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipeline_registry import build_pipelines
 from skinbit.settings import CONFIG_LOADER_ARGS
 

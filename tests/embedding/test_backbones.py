@@ -11,10 +11,10 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from skinbit.config import BackboneParams, PoolingParams
 from skinbit.embedding import backbones
 from skinbit.embedding.backbones import Backbone, PooledLevels, load_backbone
 from skinbit.errors import InputError
-from skinbit.params import BackboneParams, PoolingParams
 
 SIZE = 48
 GEM_OF_TWO_LEVELS = PoolingParams(method="gem", levels=(1, 2))

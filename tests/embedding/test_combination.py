@@ -11,15 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from kedro.io import DatasetError
 
-from skinbit.datasets.checkpoint import CheckpointDataset, pack_checkpoint
-from skinbit.embedding.checkpoints import Checkpoint, rebuild_model
-from skinbit.embedding.combination import combine_checkpoints, combine_embeddings, combine_vectors, members_of
-from skinbit.embedding.tables import Embeddings
-from skinbit.errors import InputError
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.similarity import write_matching
-from skinbit.params import (
+from skinbit.config import (
     MAX_MEMBERS,
     BackboneParams,
     ClusterParams,
@@ -27,8 +19,16 @@ from skinbit.params import (
     GeometryParams,
     SimilarityParams,
 )
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model
+from skinbit.embedding.combination import combine_checkpoints, combine_embeddings, combine_vectors, members_of
+from skinbit.embedding.tables import Embeddings
+from skinbit.errors import InputError
+from skinbit.matching.assembly import write_matching
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from skinbit.pipelines.cluster_images.nodes import open_checkpoint
 from skinbit.pipelines.final_model.nodes import package_combination, package_model
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_checkpoint
 
 MATCHING = write_matching({"cosine": []}, 4, SimilarityParams(), GeometryParams(), None)
 AVERAGES = dict.fromkeys(("cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"), 0.5)

@@ -12,15 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skinbit.data.images import ImageFolder, check_images, find_images
-from skinbit.embedding.backbones import Backbone, load_backbone
-from skinbit.embedding.compute import Compute, deterministic
-from skinbit.embedding.embeddings import average_views, baseline_embeddings, fit_to_training_lesions
-from skinbit.embedding.features import describe_backbone, extract_features, feature_key
-from skinbit.embedding.preprocessing import Preprocessing
-from skinbit.embedding.tables import Features
-from skinbit.errors import InputError
-from skinbit.params import (
+from skinbit.config import (
     BackboneParams,
     ComputeParams,
     DataParams,
@@ -31,6 +23,14 @@ from skinbit.params import (
     ViewParams,
     WhiteningParams,
 )
+from skinbit.data.images import ImageFolder, check_images, find_images
+from skinbit.embedding.backbones import Backbone, load_backbone
+from skinbit.embedding.compute import Compute, deterministic
+from skinbit.embedding.embeddings import average_views, baseline_embeddings, fit_to_training_lesions
+from skinbit.embedding.features import describe_backbone, extract_features, feature_key
+from skinbit.embedding.preprocessing import Preprocessing
+from skinbit.embedding.tables import Features
+from skinbit.errors import InputError
 from skinbit.pipelines.baseline_embeddings import nodes
 
 SIZE = 32

@@ -7,20 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from skinbit.datasets.checkpoint import CheckpointDataset
-from skinbit.datasets.pixels import PixelsDataset
-from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of, with_backbone
-from skinbit.embedding.compute import Compute, deterministic
-from skinbit.embedding.embeddings import average_views
-from skinbit.embedding.features import describe_backbone, embed_views
-from skinbit.embedding.heads import EmbeddingModel, make_head
-from skinbit.embedding.pixels import Decoding, as_tensor
-from skinbit.embedding.tables import Features
-from skinbit.errors import InputError
-from skinbit.matching.methods import CUTS
-from skinbit.matching.similarity import write_matching
-from skinbit.params import (
+from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ContrastiveParams,
@@ -33,8 +20,21 @@ from skinbit.params import (
     TrainingParams,
     ViewParams,
 )
+from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of, with_backbone
+from skinbit.embedding.compute import Compute, deterministic
+from skinbit.embedding.embeddings import average_views
+from skinbit.embedding.features import describe_backbone, embed_views
+from skinbit.embedding.heads import EmbeddingModel, make_head
+from skinbit.embedding.pixels import Decoding, as_tensor
+from skinbit.embedding.tables import Features
+from skinbit.errors import InputError
+from skinbit.matching.assembly import write_matching
+from skinbit.matching.methods import CUTS
 from skinbit.pipelines.baseline_embeddings.nodes import embed_subset
 from skinbit.pipelines.final_model.nodes import package_model
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset
+from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
 
 CPU = Compute("cpu", "fp32", 1)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from skinbit.config import ViewParams
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise_pixels, rotate
-from skinbit.params import ViewParams
 
 
 def preprocessing(size: int = 4, crop_pct: float = 1.0, interpolation: str = "nearest") -> Preprocessing:

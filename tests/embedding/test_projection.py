@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from skinbit.embedding.projection import project_to_plane
-from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.labels import unit_vectors
+from skinbit.notebook.projection import project_to_plane
 
 
 def groups(n_groups=4, n_images=6, dim=16):

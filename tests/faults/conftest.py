@@ -27,7 +27,7 @@ import yaml
 from kedro.framework.startup import bootstrap_project
 from kedro.runner import SequentialRunner, ThreadRunner
 
-from skinbit.session import StudySession
+from skinbit.runtime.session import StudySession
 
 for _name in (
     "cv2",

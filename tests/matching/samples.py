@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from hypothesis import strategies as st
 
-from skinbit.matching.calibration import Calibration
-from skinbit.matching.neighbours import nearest_images
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import DEFAULT_LIMITS, Limits, Pool, similarity_matrix
-from skinbit.matching.reranking import find_neighbourhoods, n_nearest
-from skinbit.matching.similarity import NO_SHORTLIST, Shortlist, pool_of
-from skinbit.params import RerankingParams, ScalingParams, SimilarityParams
+from skinbit.config import RerankingParams, ScalingParams, SimilarityParams
+from skinbit.matching.assembly import pool_of
+from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.neighbours import nearest_images
+from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool, similarity_matrix
+from skinbit.matching.similarity.calibration import Calibration
+from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
 CALIBRATION = Calibration("logistic", -9.0, 11.0, (0.7, 0.5, 0.6, 1.4, 2.0))
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.data.audit import Finding
-from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join, without_copies
-from skinbit.matching.keypoints import NO_KEYPOINTS, Keypoints, tabulate_keypoints
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.params import AuditParams, GeometryParams
+from skinbit.audit.similarities import AuditedImages, compare_images, lesions_to_join, without_copies
+from skinbit.audit.tables import Finding
+from skinbit.config import AuditParams, GeometryParams
+from skinbit.matching.keypoints.sift import NO_KEYPOINTS, Keypoints, tabulate_keypoints
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from tests.matching.samples import limited, pools, tile_sizes
 
 GEOMETRY = GeometryParams(neighbours=2)

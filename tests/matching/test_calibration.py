@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from skinbit.matching.calibration import (
+from skinbit.matching.similarity.calibration import (
     INLIER_STEPS,
     Calibration,
     brier_score,

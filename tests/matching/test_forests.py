@@ -8,13 +8,13 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from sklearn.cluster import DBSCAN, AgglomerativeClustering
 
-from skinbit.matching.clustering import clusters_at, components, select_cut, sweep_merges
-from skinbit.matching.forests import MutualPairs, linkage_forest, spanning_forest, tree_of_groups
-from skinbit.matching.neighbours import neighbours_above
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.selection import choice_at, select
-from skinbit.matching.tiles import look_at
+from skinbit.matching.clustering.forests import MutualPairs, linkage_forest, spanning_forest, tree_of_groups
+from skinbit.matching.clustering.merges import clusters_at, components, select_cut, sweep_merges
+from skinbit.matching.curves import choice_at, select
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.neighbours import neighbours_above
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.pairs.tiles import look_at
 from tests.matching.oracle import (
     best_cut,
     counts,
@@ -204,8 +204,8 @@ class TestLinkage:
         graph, no_matrix = neighbours_above(pool, floor), limited(pool, most_pairs=2)
         trees.append(linkage_forest(graph, no_matrix, cap, linkage))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("skinbit.matching.forests._MANY_PAIRS", 3)
-            patch.setattr("skinbit.matching.forests._PAIRS_AT_ONCE", 2)
+            patch.setattr("skinbit.matching.clustering.forests._MANY_PAIRS", 3)
+            patch.setattr("skinbit.matching.clustering.forests._PAIRS_AT_ONCE", 2)
             trees += [linkage_forest(graph, each, cap, linkage) for each in (pool, no_matrix)]
         for tree in trees[1:]:
             assert np.array_equal(tree.edges, trees[0].edges)

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
+from skinbit.config import GeometryParams
 from skinbit.data.images import find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
-from skinbit.matching.geometry import (
+from skinbit.matching.keypoints.geometry import (
     count_inliers,
     match_descriptors,
     match_pair,
     shortlist_by_keypoints,
     shortlist_pairs,
 )
-from skinbit.matching.keypoints import (
+from skinbit.matching.keypoints.sift import (
     Keypoints,
     describe_keypoints,
     extract_keypoints,
@@ -32,8 +33,7 @@ from skinbit.matching.keypoints import (
     keypoint_key,
     tabulate_keypoints,
 )
-from skinbit.matching.neighbours import nearest_images
-from skinbit.params import GeometryParams
+from skinbit.matching.pairs.neighbours import nearest_images
 from tests.matching.samples import given_pool, limited, tile_sizes
 
 SIZE = (240, 180)

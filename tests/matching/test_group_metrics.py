@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from skinbit.matching.group_metrics import judge_groups
+from skinbit.matching.scoring.group_metrics import judge_groups
 
 grouped_images = st.integers(1, 16).flatmap(
     lambda n: st.tuples(*(st.lists(st.integers(0, n), min_size=n, max_size=n).map(np.array),) * 2)

@@ -7,7 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinbit.matching.judging import (
+from skinbit.matching.labels import lesion_labels, unit_vectors
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.scoring.judging import (
     distractor_figures,
     f1_intervals,
     judge_strata,
@@ -15,11 +18,8 @@ from skinbit.matching.judging import (
     resample_f1,
     transfer_figures,
 )
-from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.pairs import lesion_labels, unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.scoring import score_at
-from skinbit.matching.uncertainty import mean_f1
+from skinbit.matching.scoring.score import score_at
+from skinbit.matching.scoring.uncertainty import mean_f1
 
 LESIONS = [f"lesion {n // 2}" for n in range(20)]
 ALL_CUTS = {"cosine": 0.8, "dbscan": 0.1, "average": 0.2, "complete": 0.3}

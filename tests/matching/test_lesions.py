@@ -7,9 +7,14 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.lesions import find_mixed_groups, judge_lesions, summarise_by_size, tabulate_positive_pairs
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.scoring.lesions import (
+    find_mixed_groups,
+    judge_lesions,
+    summarise_by_size,
+    tabulate_positive_pairs,
+)
 from tests.matching.oracle import groups_within
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from skinbit.matching.pool import similarity_matrix
-from skinbit.matching.survey import PartnerRanks, best_f1_and_recall, find_positives
-from skinbit.matching.tiles import look_at
+from skinbit.matching.cuts.survey import PartnerRanks, best_f1_and_recall, find_positives
+from skinbit.matching.pairs.pool import similarity_matrix
+from skinbit.matching.pairs.tiles import look_at
 from tests.matching.oracle import best_threshold, together
 from tests.matching.samples import given_pool, limited, pools
 
@@ -128,7 +128,7 @@ def test_lesions_of_many_images_are_ranked_as_those_of_few(images):
     assert mean_average_precision(similarities, labels) == pytest.approx(expected, nan_ok=True)
     half = np.arange(len(labels)) % 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinbit.matching.survey._FEW_PARTNERS", 1)
+        patch.setattr("skinbit.matching.cuts.survey._FEW_PARTNERS", 1)
         many = ranks_of(similarities, half)
     few = ranks_of(similarities, half)
     for k in (1, 5):

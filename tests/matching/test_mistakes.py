@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching import mistakes
-from skinbit.matching.mistakes import UNDEFINED, Outcomes, mistakes_document
-from skinbit.matching.pairs import lesion_labels, unit_vectors
-from skinbit.matching.pool import Limits, Pool
-from skinbit.matching.scoring import metrics_at_cuts, score, score_at
-from skinbit.params import EvaluationParams
+from skinbit.config import EvaluationParams
+from skinbit.matching.labels import lesion_labels, unit_vectors
+from skinbit.matching.pairs.pool import Limits, Pool
+from skinbit.matching.scoring import mistakes
+from skinbit.matching.scoring.mistakes import UNDEFINED, Outcomes, mistakes_document
+from skinbit.matching.scoring.score import metrics_at_cuts, score, score_at
 from tests.matching.samples import limited, on_circle, pools, tile_sizes
 
 ALL = 10_000

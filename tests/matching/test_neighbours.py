@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.neighbours import (
+from skinbit.matching.labels import ascending_bits, from_ascending_bits, unit_vectors
+from skinbit.matching.pairs.neighbours import (
     estimate_floor,
     graph_of,
     nearest_images,
     neighbours_above,
     singles_at_least,
 )
-from skinbit.matching.pairs import ascending_bits, from_ascending_bits, unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from tests.matching.samples import any_matrix, given_pool, limited, pools
 
 some_bytes = st.integers(1, 24 * 35**2)

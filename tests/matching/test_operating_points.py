@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from skinbit.matching.documents import OperatingPointsDocument
-from skinbit.matching.operating_points import (
+from skinbit.matching.curves import Sweep, select
+from skinbit.matching.cuts.operating_points import (
     OperatingPoints,
     carry_over,
     carry_to_folds,
@@ -17,8 +17,8 @@ from skinbit.matching.operating_points import (
     read_points,
     write_points,
 )
-from skinbit.matching.results import points_table, reach_metrics, read_points_table
-from skinbit.matching.selection import Sweep, select
+from skinbit.matching.documents import OperatingPointsDocument
+from skinbit.matching.scoring.results import points_table, reach_metrics, read_points_table
 
 RHOS = (0.05, 0.5, 1.0, 1.7, 5.0, 40.0)
 
@@ -63,7 +63,7 @@ def test_cuts_outside_of_the_allowed_range_are_never_kept(curve, low, width):
 def test_of_many_rows_some_are_left_out_but_never_a_best_one(curve):
     whole = operating_points(curve, -1.0, 2.0, 100)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinbit.matching.operating_points._MOST_ROWS", 2)
+        patch.setattr("skinbit.matching.cuts.operating_points._MOST_ROWS", 2)
         thinned = operating_points(curve, -1.0, 2.0, 100)
     assert len(thinned.cuts) <= len(whole.cuts)
     for rho in RHOS:

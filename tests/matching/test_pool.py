@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import DEFAULT_LIMITS, Limits, Pool, limits_of, similarity_matrix
-from skinbit.params import MemoryParams
+from skinbit.config import MemoryParams
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool, limits_of, similarity_matrix
 from tests.matching.oracle import similarities_of
 from tests.matching.samples import pools, vectors
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.neighbours import neighbours_above
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool
-from skinbit.matching.pools import (
+from skinbit.config import EvaluationParams
+from skinbit.matching.cuts.search import Vicinity
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.neighbours import neighbours_above
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.scoring.pools import (
     DISTRACTORS,
     FOLLOWED,
     LESIONS,
@@ -23,10 +25,8 @@ from skinbit.matching.pools import (
     mean_pools,
     summarise_pools,
 )
-from skinbit.matching.scoring import metrics_at_cuts, score, score_at
-from skinbit.matching.search import Vicinity
-from skinbit.matching.uncertainty import mean_f1
-from skinbit.params import EvaluationParams
+from skinbit.matching.scoring.score import metrics_at_cuts, score, score_at
+from skinbit.matching.scoring.uncertainty import mean_f1
 from tests.matching.samples import limited, pools
 
 FIXED = {"fixed": lambda n_images, share: 0.6}

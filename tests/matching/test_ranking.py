@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from skinbit.matching.metrics import average_precision, roc_auc
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.ranking import PairCounter, quantile_of_pairs
-from skinbit.matching.survey import find_positives, survey_pairs
-from skinbit.matching.tiles import look_at
+from skinbit.matching.cuts.survey import find_positives, survey_pairs
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.pairs.ranking import PairCounter, quantile_of_pairs
+from skinbit.matching.pairs.retrieval import average_precision, roc_auc
+from skinbit.matching.pairs.tiles import look_at
 from tests.matching.oracle import together
 from tests.matching.samples import any_matrix, given_pool, limited, pools
 

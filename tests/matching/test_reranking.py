@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from tests.matching.samples import given_pool, limited, on_circle, reranked, reranked_pool, tile_sizes
 
 
@@ -107,7 +107,7 @@ def test_tiles_single_pairs_and_parts_change_no_value(similarities, tile_bytes, 
     np.testing.assert_array_equal(similarity_matrix(pool), whole)
     pairs = np.argwhere(~np.eye(len(pool), dtype=bool))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinbit.matching.reranking._PAIRS_AT_ONCE", 3)
+        patch.setattr("skinbit.matching.similarity.reranking._PAIRS_AT_ONCE", 3)
         np.testing.assert_array_equal(pool.of_pairs(pairs), whole[tuple(pairs.T)])
     rows = np.array(random.sample(range(len(pool)), random.randint(1, len(pool))))
     np.testing.assert_array_equal(similarity_matrix(pool.subset(rows)), whole[np.ix_(rows, rows)])

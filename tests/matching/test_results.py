@@ -6,14 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinbit.matching.judging import transfer_figures
+from skinbit.config import EvaluationParams
+from skinbit.matching.cuts.operating_points import carry_to_folds
+from skinbit.matching.labels import unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import carry_to_folds
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool
-from skinbit.matching.results import collect_folds, curve_table, points_table, rank_experiments, read_points_table
-from skinbit.matching.scoring import score
-from skinbit.params import EvaluationParams
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.scoring.judging import transfer_figures
+from skinbit.matching.scoring.results import (
+    collect_folds,
+    curve_table,
+    points_table,
+    rank_experiments,
+    read_points_table,
+)
+from skinbit.matching.scoring.score import score
 from tests.matching.samples import on_circle
 
 

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from skinbit.matching import scaling
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.scaling import crowding, missing_crowding, usual_crowding
-from skinbit.matching.similarity import NO_SHORTLIST, LabelledPool, calibrate, pool_of
-from skinbit.matching.survey import best_f1_and_recall
-from skinbit.params import ScalingParams, SimilarityParams
+from skinbit.config import ScalingParams, SimilarityParams
+from skinbit.matching.assembly import LabelledPool, calibrate, pool_of
+from skinbit.matching.cuts.survey import best_f1_and_recall
+from skinbit.matching.keypoints.shortlist import NO_SHORTLIST
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.similarity import hubness as scaling
+from skinbit.matching.similarity.hubness import crowding, missing_crowding, usual_crowding
 
 
 @st.composite

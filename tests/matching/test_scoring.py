@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from skinbit.matching.clustering import number_by_appearance
+from skinbit.config import EvaluationParams
+from skinbit.matching.clustering.merges import number_by_appearance
+from skinbit.matching.curves import Sweep, choice_at, pairwise_f1, select
+from skinbit.matching.cuts.operating_points import carry_over
+from skinbit.matching.cuts.survey import best_f1_and_recall
+from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import carry_over
-from skinbit.matching.pairs import lesion_labels, unit_vectors
-from skinbit.matching.pool import Limits, Pool, similarity_matrix
-from skinbit.matching.scoring import metrics_at_cuts, score, score_at
-from skinbit.matching.selection import Sweep, choice_at, pairwise_f1, select
-from skinbit.matching.survey import best_f1_and_recall
-from skinbit.params import EvaluationParams
+from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
+from skinbit.matching.scoring.score import metrics_at_cuts, score, score_at
 from tests.matching.oracle import (
     best_cut,
     best_threshold,

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.clustering import MergeTree, clusters_at, select_cut, sweep_merges
-from skinbit.matching.neighbours import neighbours_above
-from skinbit.matching.pairs import positive_pairs, unit_vectors
-from skinbit.matching.pool import Limits, Pool, similarity_matrix
-from skinbit.matching.search import (
+from skinbit.config import EvaluationParams
+from skinbit.matching.clustering.merges import MergeTree, clusters_at, select_cut, sweep_merges
+from skinbit.matching.curves import select
+from skinbit.matching.cuts.search import (
     Vicinity,
     could_gain,
     first_floor,
@@ -22,9 +21,10 @@ from skinbit.matching.search import (
     similarity_of,
     warn_of_uncertain,
 )
-from skinbit.matching.selection import select
-from skinbit.matching.survey import find_positives
-from skinbit.params import EvaluationParams
+from skinbit.matching.cuts.survey import find_positives
+from skinbit.matching.labels import positive_pairs, unit_vectors
+from skinbit.matching.pairs.neighbours import neighbours_above
+from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
 from tests.matching.oracle import best_threshold, together
 from tests.matching.samples import any_matrix, given_pool, limited, pools
 
@@ -94,7 +94,7 @@ class TestThresholds:
     def test_a_threshold_is_that_of_all_pairs_or_takes_pairs_that_are_not_held(self, pool, floor):
         pool, labels = pool
         with pytest.MonkeyPatch.context() as patch:  # pools of a few dozen images have few pairs
-            patch.setattr("skinbit.matching.search.sweep_most_similar", few_first)
+            patch.setattr("skinbit.matching.cuts.search.sweep_most_similar", few_first)
             head = search_threshold(neighbours_above(pool, floor), find_positives(pool, labels))
         positive = together(labels)
         alike = similarity_matrix(pool)[np.triu_indices(len(pool), 1)]
@@ -105,7 +105,7 @@ class TestThresholds:
 
 
 def few_first(most_similar, positives, n_pairs):
-    from skinbit.matching.thresholds import sweep_most_similar
+    from skinbit.matching.cuts.thresholds import sweep_most_similar
 
     return sweep_most_similar(most_similar, positives, n_pairs, at_least=1)
 

@@ -5,26 +5,28 @@ import json
 import numpy as np
 import pytest
 
-from skinbit.matching.operating_points import write_points
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Limits, Pool, similarity_matrix
-from skinbit.matching.similarity import (
-    NO_SHORTLIST,
+from skinbit.config import GeometryParams, RerankingParams, SimilarityParams
+from skinbit.matching.assembly import (
     LabelledPool,
-    Shortlist,
     calibrate,
     judge_calibration,
     pool_of,
     pool_of_model,
     read_calibration,
+    write_calibration,
+    write_matching,
+)
+from skinbit.matching.cuts.operating_points import write_points
+from skinbit.matching.keypoints.shortlist import (
+    NO_SHORTLIST,
+    Shortlist,
     read_rows,
     read_shortlist,
     row_table,
     shortlist_table,
-    write_calibration,
-    write_matching,
 )
-from skinbit.params import GeometryParams, RerankingParams, SimilarityParams
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
 from tests.matching.samples import given_pool, reranked
 
 COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
@@ -100,7 +102,7 @@ class TestCalibration:
     def test_where_pairs_are_many_each_kept_one_stands_for_several(self, monkeypatch):
         pools = [photographs(1, 60), photographs(2, 60)]
         whole = calibrate(pools, VERIFIED)
-        monkeypatch.setattr("skinbit.matching.similarity._MOST_NEGATIVE", 2000)
+        monkeypatch.setattr("skinbit.matching.assembly._MOST_NEGATIVE", 2000)
         thinned = calibrate(pools, VERIFIED)
         probability = [found.score(np.array([0.6]), np.array([2.0]))[0] for found in (whole, thinned)]
         assert probability[1] == pytest.approx(probability[0], rel=0.2)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.strata import f1_by_stratum
-from skinbit.matching.uncertainty import mean_f1, predicted_pairs, predicted_pairs_of_groups
+from skinbit.matching.scoring.strata import f1_by_stratum
+from skinbit.matching.scoring.uncertainty import mean_f1, predicted_pairs, predicted_pairs_of_groups
 
 
 @st.composite

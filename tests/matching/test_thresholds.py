@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.neighbours import neighbours_above, singles_at_least
-from skinbit.matching.ranking import PairRanking
-from skinbit.matching.selection import select
-from skinbit.matching.survey import find_positives, survey_pairs
-from skinbit.matching.thresholds import choose_threshold, extend, sweep_most_similar
+from skinbit.matching.curves import select
+from skinbit.matching.cuts.survey import find_positives, survey_pairs
+from skinbit.matching.cuts.thresholds import choose_threshold, extend, sweep_most_similar
+from skinbit.matching.pairs.neighbours import neighbours_above, singles_at_least
+from skinbit.matching.pairs.ranking import PairRanking
 from tests.matching.oracle import best_threshold, counts, together
 from tests.matching.samples import any_matrix, given_pool
 
@@ -55,8 +55,8 @@ def at_least(request):
     with pytest.MonkeyPatch.context() as patch:
         is_tiny = request.param == "the head is tiny"
         if is_tiny:
-            patch.setattr("skinbit.matching.thresholds._HEAD_PER_POSITIVE", 1)
-            patch.setattr("skinbit.matching.thresholds._HEAD_GROWTH", 2)
+            patch.setattr("skinbit.matching.cuts.thresholds._HEAD_PER_POSITIVE", 1)
+            patch.setattr("skinbit.matching.cuts.thresholds._HEAD_GROWTH", 2)
         yield 1 if is_tiny else 10_000
 
 

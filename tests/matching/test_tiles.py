@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.tiles import look_at, side_of, similarity_tiles
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.pairs.tiles import look_at, side_of, similarity_tiles
 from tests.matching.samples import limited, pools
 
 some_bytes = st.integers(1, 24 * 35**2)

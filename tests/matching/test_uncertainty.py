@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching import uncertainty
-from skinbit.matching.pool import similarity_matrix
-from skinbit.matching.scoring import score_at
-from skinbit.matching.selection import pairwise_f1
-from skinbit.matching.uncertainty import (
+from skinbit.matching.curves import pairwise_f1
+from skinbit.matching.pairs.pool import similarity_matrix
+from skinbit.matching.scoring import uncertainty
+from skinbit.matching.scoring.score import score_at
+from skinbit.matching.scoring.uncertainty import (
     PredictedPairs,
     bootstrap_f1,
     interval,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.whitening import Whitening, fit_whitening
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.similarity.whitening import Whitening, fit_whitening
 
 KINDS = pytest.mark.parametrize("kind", ["pca", "learned"])
 

@@ -10,7 +10,7 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from skinbit.session import StudySession
+from skinbit.runtime.session import StudySession
 from tests.pipelines.raw_data import write_photographs
 
 REPOSITORY = Path(__file__).parents[2]

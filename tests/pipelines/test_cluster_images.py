@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skinbit.datasets.files import unpack_header
 from skinbit.errors import InputError
+from skinbit.runtime.datasets.files import unpack_header
 
 EXPERIMENTS = ("resnet_triplet", "vit_infonce", "vit_baseline")
 STUDY = {"sample_data": False, "experiments": "+".join(EXPERIMENTS), "folds": "0+1"}

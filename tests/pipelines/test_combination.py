@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.files import unpack_header
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.scoring import score
-from skinbit.matching.similarity import pool_of, read_calibration, read_shortlist
-from skinbit.params import EvaluationParams, ExperimentParams, RerankingParams, SimilarityParams, WhiteningParams
+from skinbit.config import EvaluationParams, ExperimentParams, RerankingParams, SimilarityParams, WhiteningParams
+from skinbit.matching.assembly import pool_of, read_calibration
+from skinbit.matching.keypoints.shortlist import read_shortlist
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.scoring.score import score
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.files import unpack_header
 
 pytestmark = pytest.mark.long  # whole studies
 

@@ -13,7 +13,7 @@ from kedro.framework.cli.cli import KedroCLI
 from safetensors.numpy import save
 
 from skinbit.cli import cli
-from skinbit.comparison import (
+from skinbit.runtime.comparison import (
     DIFFERENT,
     EQUAL,
     ONLY_FIRST,
@@ -23,9 +23,9 @@ from skinbit.comparison import (
     count_states,
     explain_records,
 )
-from skinbit.datasets.files import pack
-from skinbit.datasets.fingerprints import FingerprintsDataset
-from skinbit.fingerprints import Recipe, Record
+from skinbit.runtime.datasets.files import pack
+from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
+from skinbit.runtime.provenance import Recipe, Record
 
 
 @pytest.fixture

@@ -6,14 +6,15 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
+from skinbit.config import DataParams, PolicyParams, SimilarityParams
 from skinbit.data.images import find_images
-from skinbit.datasets.embeddings import EmbeddingsDataset
 from skinbit.errors import InputError
-from skinbit.matching.operating_points import carry_over, others_of_folds
-from skinbit.matching.pool import similarity_matrix
-from skinbit.matching.similarity import pool_of, read_calibration, read_shortlist
-from skinbit.params import DataParams, PolicyParams, SimilarityParams
+from skinbit.matching.assembly import pool_of, read_calibration
+from skinbit.matching.cuts.operating_points import carry_over, others_of_folds
+from skinbit.matching.keypoints.shortlist import read_shortlist
+from skinbit.matching.pairs.pool import similarity_matrix
 from skinbit.pipelines.data_split.nodes import draw_distractors
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 
 pytestmark = pytest.mark.long  # whole studies
 

@@ -13,8 +13,8 @@ from kedro.runner import SequentialRunner, ThreadRunner
 from pydantic import BaseModel
 from safetensors.numpy import save_file
 
-from skinbit.datasets.fingerprints import FingerprintsDataset
-from skinbit.fingerprints import Record, hash_value, plan_recipes
+from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
+from skinbit.runtime.provenance import Record, hash_value, plan_recipes
 
 STUDY = {"sample_data": False, "experiments": "vit_baseline+resnet_baseline", "folds": "0+1+2"}
 SMALL = {"split": {"n_folds": 3}, "data": {"max_lesions": 18}, "loader": {"workers": 0}}
@@ -187,7 +187,7 @@ class TestRecords:
         assert done.outputs() == full.outputs()
 
     def test_a_save_that_fails_leaves_no_record(self, done, user_data, monkeypatch):
-        from skinbit.datasets.stock import CSVDataset
+        from skinbit.runtime.datasets.stock import CSVDataset
 
         def fail(self, data):
             raise OSError("disk full")

@@ -14,9 +14,9 @@ from kedro.io import DataCatalog
 from pydantic import BaseModel
 
 from skinbit import settings
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipeline_registry import build_pipelines
-from skinbit.study import read_parameters
+from skinbit.runtime.context import read_parameters
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENTS = ("base", "dev", "demo")

@@ -10,10 +10,10 @@ import pytest
 from kedro.runner import ParallelRunner, ThreadRunner
 from safetensors.numpy import load
 
-from skinbit.datasets.files import unpack_header
+from skinbit.config import Parameters
 from skinbit.errors import InputError
 from skinbit.matching.methods import CUTS
-from skinbit.params import Parameters
+from skinbit.runtime.datasets.files import unpack_header
 
 EXPERIMENTS = ("resnet_infonce", "vit_triplet")
 FOLDS = (0, 1)

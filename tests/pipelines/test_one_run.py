@@ -10,10 +10,10 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from skinbit.datasets.fingerprints import FingerprintsDataset
 from skinbit.errors import InputError
-from skinbit.interruption import explain_shortage
-from skinbit.locking import LOCK, hold, remove_leftovers
+from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
+from skinbit.runtime.interruption import explain_shortage
+from skinbit.runtime.locking import LOCK, hold, remove_leftovers
 
 TEMPORARY = f".split.csv.{'0' * 32}.tmp"
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
@@ -164,6 +164,6 @@ class TestShortage:
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr("skinbit.datasets.stock.CSVDataset.save", fail)
+        monkeypatch.setattr("skinbit.runtime.datasets.stock.CSVDataset.save", fail)
         with pytest.raises(InputError, match=r"Memory does not suffice|The disk is full"):
             project.run(pipelines=("data_split",), study={"sample_data": False})

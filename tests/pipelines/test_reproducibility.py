@@ -7,8 +7,8 @@ import shutil
 import pytest
 import yaml
 
-from skinbit.comparison import EQUAL, compare_folders, explain_records
-from skinbit.fingerprints import software_versions
+from skinbit.runtime.comparison import EQUAL, compare_folders, explain_records
+from skinbit.runtime.provenance import software_versions
 
 STUDY = {"experiments": "vit_baseline", "folds": "0+1"}
 SMALL = {"split": {"n_folds": 2}, "sample": {"n_lesions": 12, "width": 64, "height": 48}, "loader": {"workers": 0}}

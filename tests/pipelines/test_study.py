@@ -12,8 +12,8 @@ import yaml
 from kedro.runner import ThreadRunner
 from safetensors.numpy import load
 
-from skinbit.datasets.files import unpack_header
 from skinbit.matching.methods import CUTS, PAGED
+from skinbit.runtime.datasets.files import unpack_header
 
 FOLDS = range(5)
 EXPERIMENTS = ("resnet_baseline", "vit_baseline", "dinov2_baseline")

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from skinbit.errors import InputError
-from skinbit.tracking.runs import flatten, hash_table
+from skinbit.runtime.tracking.runs import flatten, hash_table
 
 EXPERIMENTS = ("vit_baseline", "vit_triplet")
 FOLDS = (0, 1)

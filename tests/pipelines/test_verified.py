@@ -8,24 +8,18 @@ import pandas as pd
 import pytest
 from kedro.framework.startup import bootstrap_project
 
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.files import unpack_header
+from skinbit.config import EvaluationParams, SimilarityParams
 from skinbit.errors import InputError
-from skinbit.matching.operating_points import carry_to_pool
-from skinbit.matching.pairs import lesion_labels
-from skinbit.matching.scoring import metrics_at_cuts, score
-from skinbit.matching.similarity import (
-    LabelledPool,
-    calibrate,
-    pool_of,
-    pool_of_model,
-    read_calibration,
-    read_shortlist,
-)
-from skinbit.notebook import Study
-from skinbit.params import EvaluationParams, SimilarityParams
-from skinbit.session import StudySession
-from skinbit.study import active_parameters
+from skinbit.matching.assembly import LabelledPool, calibrate, pool_of, pool_of_model, read_calibration
+from skinbit.matching.cuts.operating_points import carry_to_pool
+from skinbit.matching.keypoints.shortlist import read_shortlist
+from skinbit.matching.labels import lesion_labels
+from skinbit.matching.scoring.score import metrics_at_cuts, score
+from skinbit.notebook.study import Study
+from skinbit.runtime.context import active_parameters
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.files import unpack_header
+from skinbit.runtime.session import StudySession
 
 VERIFIED = {"verification": True}
 EVERYTHING = {

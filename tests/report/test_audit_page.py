@@ -8,9 +8,9 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from skinbit.data.audit import Check, Finding, tabulate_findings
-from skinbit.params import ReportParams
-from skinbit.report.audit import describe_audit, is_failed, pages_images, pairs_to_draw, render_audit, summarise_audit
+from skinbit.audit.page import describe_audit, is_failed, pages_images, pairs_to_draw, render_audit, summarise_audit
+from skinbit.audit.tables import Check, Finding, tabulate_findings
+from skinbit.config import ReportParams
 
 HOSTILE = "</script><script>document.title='broken'</script>"
 SETTINGS = {"n_images": 90, "n_lesions": 40, "split_sha256": "0"}

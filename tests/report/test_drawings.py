@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from skinbit.config import ComputeParams, DataParams, GeometryParams, ReportParams
 from skinbit.data.images import find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
-from skinbit.matching.keypoints import NO_TABLE, extract_table
-from skinbit.matching.similarity import Shortlist
-from skinbit.params import ComputeParams, DataParams, GeometryParams, ReportParams
+from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.keypoints.sift import NO_TABLE, extract_table
 from skinbit.pipelines.final_model.nodes import draw_matches
 from skinbit.report.drawings import count_points, draw_pairs, strongest_links
 

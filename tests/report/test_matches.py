@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skinbit.matching.geometry import PairMatch
+from skinbit.matching.keypoints.geometry import PairMatch
 from skinbit.report.matches import draw_matches, spread_out
 from skinbit.report.thumbnails import shrink
 

@@ -11,8 +11,8 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from skinbit.config import ReportParams
 from skinbit.errors import InputError
-from skinbit.params import ReportParams
 from skinbit.report.mistakes import render_mistakes
 
 HOSTILE = ("""<b>"x'.jpg""", "</script><script>document.title='broken'</script>", "__proto__", "constructor", "a" * 200)

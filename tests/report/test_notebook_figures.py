@@ -10,13 +10,13 @@ import pytest
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from skinbit.config import EvaluationParams
 from skinbit.data.images import find_images
-from skinbit.matching.lesions import judge_lesions, summarise_by_size, tabulate_positive_pairs
-from skinbit.matching.pairs import lesion_labels, unit_vectors
-from skinbit.matching.pool import Pool, similarity_matrix
-from skinbit.matching.scoring import score
-from skinbit.params import EvaluationParams
-from skinbit.report import data_figures, match_figures, pictures
+from skinbit.matching.labels import lesion_labels, unit_vectors
+from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.scoring.lesions import judge_lesions, summarise_by_size, tabulate_positive_pairs
+from skinbit.matching.scoring.score import score
+from skinbit.notebook import data_figures, match_figures, pictures
 from skinbit.report.data_summary import summarise_data
 from skinbit.report.palette import BAD, GOOD
 

@@ -12,14 +12,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from skinbit.data.audit import Check, Finding, hash_split, places_of, tabulate_findings
-from skinbit.matching.judging import f1_intervals, judge_strata, pooled_figures, resample_f1, transfer_figures
+from skinbit.audit.page import prepare_audit, summarise_audit
+from skinbit.audit.tables import Check, Finding, hash_split, places_of, tabulate_findings
+from skinbit.config import EvaluationParams, StudyParams
+from skinbit.matching.cuts.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
+from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
-from skinbit.matching.pairs import lesion_labels, unit_vectors
-from skinbit.matching.pool import Pool
-from skinbit.matching.pools import fold_pools, mean_pools
-from skinbit.matching.results import (
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.scoring.judging import f1_intervals, judge_strata, pooled_figures, resample_f1, transfer_figures
+from skinbit.matching.scoring.pools import fold_pools, mean_pools
+from skinbit.matching.scoring.results import (
     add_gaps,
     curve_table,
     interval_metrics,
@@ -27,10 +29,8 @@ from skinbit.matching.results import (
     metric_table,
     rank_experiments,
 )
-from skinbit.matching.scoring import metrics_at_cuts, score, score_at
-from skinbit.params import EvaluationParams, StudyParams
+from skinbit.matching.scoring.score import metrics_at_cuts, score, score_at
 from skinbit.pipelines.evaluation.nodes import add_test_results, collect_results, summarise_experiment, write_report
-from skinbit.report.audit import prepare_audit, summarise_audit
 from skinbit.report.charts import axis_from_zero, f1_chart, history_chart, make_axis, shown_range
 from skinbit.report.data_summary import measure_subset, summarise_data
 from skinbit.report.figures import f1_curves

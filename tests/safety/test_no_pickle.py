@@ -8,10 +8,10 @@ import timm
 import torch
 import yaml
 
+from skinbit.config import BackboneParams
 from skinbit.embedding.backbones import load_backbone
 from skinbit.errors import InputError
-from skinbit.params import BackboneParams
-from skinbit.tracking.process import QUIET
+from skinbit.runtime.tracking.process import QUIET
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = sorted(path for folder in ("src", "benchmarks") for path in (REPOSITORY / folder).rglob("*.py"))
@@ -94,7 +94,7 @@ def test_every_dataset_of_the_catalog_is_of_skinbits_own_kinds():
     entries = yaml.safe_load((REPOSITORY / "conf/base/catalog.yml").read_text(encoding="utf-8"))
     types = {entry["type"] for name, entry in entries.items() if not name.startswith("_")}
     assert types
-    assert [kind for kind in types if not kind.startswith("skinbit.datasets.")] == []
+    assert [kind for kind in types if not kind.startswith("skinbit.runtime.datasets.")] == []
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.pth", "weights.pkl", "weights.bin", "weights.npz", "weights"])
@@ -126,7 +126,7 @@ def test_the_tracking_process_would_refuse_a_pickled_model():
 def test_nothing_is_logged_as_a_pickled_model():
     used = {
         ast.unparse(node.func)
-        for path in (REPOSITORY / "src/skinbit/tracking").glob("*.py")
+        for path in (REPOSITORY / "src/skinbit/runtime/tracking").glob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
     }

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from skinbit import settings
-from skinbit.params import TrackingParams
-from skinbit.tracking.process import QUIET
+from skinbit.config import TrackingParams
+from skinbit.runtime.tracking.process import QUIET
 
 pytestmark = pytest.mark.long
 

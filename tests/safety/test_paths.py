@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from skinbit.params import Name, StudyParams
+from skinbit.config import Name, StudyParams
 
 CATALOG = yaml.safe_load((Path(__file__).parents[2] / "conf/base/catalog.yml").read_text(encoding="utf-8"))
 PLACEHOLDERS = {"backbone", "experiment", "fold", "method", "new_or_known"}

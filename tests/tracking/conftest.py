@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from skinbit.params import TrackingParams
-from skinbit.tracking.link import TrackingLink
-from skinbit.tracking.messages import STUDY, Plan, PlannedRun
+from skinbit.config import TrackingParams
+from skinbit.runtime.tracking.link import TrackingLink
+from skinbit.runtime.tracking.messages import STUDY, Plan, PlannedRun
 
 
 @dataclass

@@ -10,9 +10,9 @@ from contextlib import closing
 
 import pytest
 
-from skinbit.params import TrackingParams
-from skinbit.tracking.link import TrackingLink
-from skinbit.tracking.messages import STUDY, Artifact, Content, Metric, Note, Plan, PlannedRun
+from skinbit.config import TrackingParams
+from skinbit.runtime.tracking.link import TrackingLink
+from skinbit.runtime.tracking.messages import STUDY, Artifact, Content, Metric, Note, Plan, PlannedRun
 
 RUNS = {
     STUDY: PlannedRun(title="study", tags={"level": "study"}),

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.params import TrackingParams
-from skinbit.tracking.messages import (
+from skinbit.config import TrackingParams
+from skinbit.runtime.tracking.messages import (
     STUDY,
     Artifact,
     Content,
@@ -18,7 +18,7 @@ from skinbit.tracking.messages import (
     pack_message,
     unpack_message,
 )
-from skinbit.tracking.recorder import Recorder
+from skinbit.runtime.tracking.recorder import Recorder
 
 RUNS = {
     STUDY: PlannedRun(title="study"),

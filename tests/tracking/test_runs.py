@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from kedro.config import OmegaConfigLoader
 
 from skinbit import settings
-from skinbit.datasets.stock import CSVDataset
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipeline_registry import build_pipelines
 from skinbit.pipelines.evaluation.nodes import resolve_combination, resolve_config
-from skinbit.tracking.messages import STUDY, Content, Metric
-from skinbit.tracking.runs import contents_of, experiment_parameters, flatten, hash_table, locate, plan_runs
+from skinbit.runtime.datasets.stock import CSVDataset
+from skinbit.runtime.tracking.messages import STUDY, Content, Metric
+from skinbit.runtime.tracking.runs import contents_of, experiment_parameters, flatten, hash_table, locate, plan_runs
 
 REPOSITORY = Path(__file__).parents[2]
 EVERYTHING = ("results", "config", "figures", "pages", "checkpoint")

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("wandb", reason="an extra: uv run --isolated --extra wandb pytest tests/tracking/test_wandb.py")
 
-from skinbit.params import TrackingParams
-from skinbit.tracking.link import TrackingLink
-from skinbit.tracking.messages import STUDY, Artifact, Content, Metric, Note, Plan, PlannedRun
+from skinbit.config import TrackingParams
+from skinbit.runtime.tracking.link import TrackingLink
+from skinbit.runtime.tracking.messages import STUDY, Artifact, Content, Metric, Note, Plan, PlannedRun
 
 LEVELDB_BLOCK, LEVELDB_HEADER, FILE_HEADER = 32768, 7, 7
 RUNS = {

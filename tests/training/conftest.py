@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from skinbit.datasets.checkpoint import pack_checkpoint, unpack_checkpoint
 from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.runtime.datasets.checkpoint import pack_checkpoint, unpack_checkpoint
 from skinbit.training.fit import Subset
 from skinbit.training.images import CachedViews
 

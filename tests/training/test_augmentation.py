@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skinbit.params import AugmentationParams
+from skinbit.config import AugmentationParams
 from skinbit.training.augmentation import DRAWS, augment, draw_augmentations, draw_training_view
 
 NOTHING = {

@@ -6,12 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.compute import Compute
-from skinbit.embedding.features import describe_backbone
-from skinbit.embedding.tables import Features, Pixels
-from skinbit.errors import InputError
-from skinbit.params import (
+from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     HeadParams,
@@ -20,6 +15,11 @@ from skinbit.params import (
     TripletParams,
     ViewParams,
 )
+from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.compute import Compute
+from skinbit.embedding.features import describe_backbone
+from skinbit.embedding.tables import Features, Pixels
+from skinbit.errors import InputError
 from skinbit.pipelines.metric_learning.nodes import roles_of_fold
 from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
 

@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.compute import Compute
-from skinbit.embedding.heads import EmbeddingModel, make_head
-from skinbit.errors import InputError
-from skinbit.matching.pairs import unit_vectors
-from skinbit.matching.pool import Pool
-from skinbit.matching.survey import best_f1_and_recall
-from skinbit.params import (
+from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ContrastiveParams,
@@ -27,6 +20,13 @@ from skinbit.params import (
     TrainingParams,
     TripletParams,
 )
+from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.compute import Compute
+from skinbit.embedding.heads import EmbeddingModel, make_head
+from skinbit.errors import InputError
+from skinbit.matching.cuts.survey import best_f1_and_recall
+from skinbit.matching.labels import unit_vectors
+from skinbit.matching.pairs.pool import Pool
 from skinbit.training.fit import Subset, Training, fit
 from skinbit.training.images import CachedViews, DecodedPhotographs
 from skinbit.training.losses import make_loss

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skinbit.params import ContrastiveParams, InfonceParams, TripletParams
+from skinbit.config import ContrastiveParams, InfonceParams, TripletParams
 from skinbit.training.losses import make_loss
 
 LESION_SIZES = (2, 3, 4, 2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.pairs import unit_vectors
+from skinbit.matching.labels import unit_vectors
 from skinbit.training.sampling import hard_order, lesion_batches
 
 

@@ -6,12 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.compute import Compute
-from skinbit.embedding.features import describe_backbone
-from skinbit.embedding.tables import Features, Pixels
-from skinbit.errors import InputError
-from skinbit.params import (
+from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ComputeParams,
@@ -19,6 +14,11 @@ from skinbit.params import (
     LoaderParams,
     TrainingBlock,
 )
+from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.compute import Compute
+from skinbit.embedding.features import describe_backbone
+from skinbit.embedding.tables import Features, Pixels
+from skinbit.errors import InputError
 from skinbit.pipelines.baseline_embeddings.nodes import extract_training_views
 from skinbit.training.views import ViewMaker
 

@@ -10,15 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skinbit.datasets.checkpoint import CheckpointDataset
-from skinbit.datasets.embeddings import EmbeddingsDataset
-from skinbit.datasets.training_state import TrainingStatesDataset
-from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.checkpoints import Checkpoint, StateStore
-from skinbit.embedding.compute import Compute
-from skinbit.embedding.features import describe_backbone
-from skinbit.embedding.tables import Features, Pixels
-from skinbit.params import (
+from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     HeadParams,
@@ -27,6 +19,14 @@ from skinbit.params import (
     TrainingParams,
     TripletParams,
 )
+from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.checkpoints import Checkpoint, StateStore
+from skinbit.embedding.compute import Compute
+from skinbit.embedding.features import describe_backbone
+from skinbit.embedding.tables import Features, Pixels
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset
+from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.training_state import TrainingStatesDataset
 from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
 
 CPU = Compute("cpu", "fp32", 1)

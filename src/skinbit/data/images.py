@@ -15,11 +15,11 @@ import pandas as pd
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from skinbit.config import DataParams
 from skinbit.data.ids import explain_name, fold_case, printable
 from skinbit.data.problems import Problem
 from skinbit.data.threads import map_in_order
 from skinbit.errors import InputError
-from skinbit.params import DataParams
 
 Used = TypeVar("Used")
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from skinbit.config import DataParams, SplitParams
 from skinbit.data.images import Checked, ImageFolder, check_images
 from skinbit.data.lesions import FEW_LEFT, lesion_fates
 from skinbit.data.metadata import ROW
 from skinbit.data.problems import Problem
 from skinbit.data.splits import choose_lesions, split_lesions
 from skinbit.errors import InputError
-from skinbit.params import DataParams, SplitParams
 
 Outcome = Checked[tuple[int, int]] | Problem
 """Width and height, or what is wrong."""

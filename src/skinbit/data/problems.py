@@ -5,8 +5,8 @@ from dataclasses import astuple, dataclass, fields
 
 import pandas as pd
 
+from skinbit.config import PolicyParams
 from skinbit.errors import ProblemList
-from skinbit.params import PolicyParams
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from itertools import zip_longest
 import numpy as np
 import pandas as pd
 
+from skinbit.config import SplitParams
 from skinbit.errors import InputError
-from skinbit.params import SplitParams
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from skinbit.config import BackboneParams, PoolingParams
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.embedding.weights import (
     check_coverage,
@@ -22,7 +23,6 @@ from skinbit.embedding.weights import (
     without_pickle,
 )
 from skinbit.errors import InputError
-from skinbit.params import BackboneParams, PoolingParams
 
 _CREATION_ERRORS = (
     AssertionError,

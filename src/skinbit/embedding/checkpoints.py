@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from skinbit.config import BackboneParams, HeadParams
 from skinbit.embedding.headers import CheckpointHeader, read_header
 from skinbit.errors import InputError
-from skinbit.matching.whitening import Whitening
-from skinbit.params import BackboneParams, HeadParams
+from skinbit.matching.similarity.whitening import Whitening
 
 if TYPE_CHECKING:
     import torch
@@ -211,8 +211,8 @@ def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], matching: Mappi
         checkpoint: A trained model.
         cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool as large as a fold.
         matching: ``operating_points``, what every fold would choose for a pool of any size
-            (:func:`skinbit.matching.operating_points.write_points`); ``similarity``, ``geometry`` and ``calibration``,
-            what makes similarities of embeddings.
+            (:func:`skinbit.matching.cuts.operating_points.write_points`); ``similarity``, ``geometry`` and
+            ``calibration``, what makes similarities of embeddings.
 
     Returns:
         The checkpoint with them.

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skinbit.config import MEMBERS
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.headers import CheckpointHeader, read_combination
 from skinbit.embedding.tables import Embeddings
 from skinbit.errors import InputError
-from skinbit.matching.pairs import FloatArray, unit_vectors
-from skinbit.params import MEMBERS
+from skinbit.matching.labels import FloatArray, unit_vectors
 
 if TYPE_CHECKING:
     import torch

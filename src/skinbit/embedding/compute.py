@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from skinbit.config import ComputeParams
 from skinbit.data.threads import available_cores
 from skinbit.errors import InputError
-from skinbit.params import ComputeParams
 
 _TURN = threading.Condition()
 """The number of threads is the process's, and figures depend on it: only networks with equal ones compute together."""

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from skinbit.config import WhiteningParams
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
-from skinbit.matching.pairs import FloatArray, lesion_labels, unit_vectors
-from skinbit.matching.whitening import Whitening, fit_whitening
-from skinbit.params import WhiteningParams
+from skinbit.matching.labels import FloatArray, lesion_labels, unit_vectors
+from skinbit.matching.similarity.whitening import Whitening, fit_whitening
 
 
 def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from skinbit.config import BackboneParams, LoaderParams, ViewParams
 from skinbit.data.images import ImageFolder, decode_image
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise_pixels, rotate
 from skinbit.errors import InputError
-from skinbit.matching.pairs import FloatArray
-from skinbit.params import BackboneParams, LoaderParams, ViewParams
+from skinbit.matching.labels import FloatArray
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from skinbit.config import MAX_MEMBERS, MEMBERS, BackboneParams, Block, HeadParams, Name, in_words
 from skinbit.matching.documents import CutValue, MatchingDocument
 from skinbit.matching.methods import CUTS
-from skinbit.params import MAX_MEMBERS, MEMBERS, BackboneParams, Block, HeadParams, Name, in_words
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Channels = Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(min_length=3, max_length=3)]

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skinbit.config import HeadParams
 from skinbit.embedding.weights import drawn_from
-from skinbit.params import HeadParams
 
 
 class Head(nn.Module):

@@ -6,14 +6,14 @@ from dataclasses import asdict
 
 import numpy as np
 
+from skinbit.config import BackboneParams, LoaderParams
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of
 from skinbit.embedding.combination import combine_vectors, members_of
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import extract_features
-from skinbit.matching.pairs import FloatArray
-from skinbit.params import BackboneParams, LoaderParams
+from skinbit.matching.labels import FloatArray
 
 
 def embed_photographs(

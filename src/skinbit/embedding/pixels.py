@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from skinbit.config import LoaderParams, ViewParams
 from skinbit.data.images import ImageFolder, decode_image
 from skinbit.embedding.tables import Bytes
-from skinbit.params import LoaderParams, ViewParams
 
 if TYPE_CHECKING:  # this module is imported with the graph, PyTorch when something is computed
     import torch

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from skinbit.params import ViewParams
+from skinbit.config import ViewParams
 
 _INTERPOLATION = {
     "bicubic": Image.Resampling.BICUBIC,

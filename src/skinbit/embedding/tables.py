@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import FloatArray
+from skinbit.matching.labels import FloatArray
 
 Bytes = NDArray[np.uint8]
 

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from skinbit.config import BackboneParams
 from skinbit.errors import SHOWN_PER_KIND, InputError
-from skinbit.params import BackboneParams
 
 _HUB_TIMEOUT_S = 3.0
 

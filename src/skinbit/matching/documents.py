@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from skinbit.matching.calibration import INLIER_STEPS
+from skinbit.config import Block, GeometryParams, SimilarityParams
 from skinbit.matching.methods import CUTS
-from skinbit.params import Block, GeometryParams, SimilarityParams
+from skinbit.matching.similarity.calibration import INLIER_STEPS
 
 CutValue = Annotated[float, Field(ge=-1, le=2)]
 """A threshold, or a distance: a method knows which."""
@@ -16,7 +16,7 @@ CutValue = Annotated[float, Field(ge=-1, le=2)]
 class PointsDocument(Block):
     """Cuts of one subset with their counts, fewest predicted pairs first.
 
-    See :class:`skinbit.matching.operating_points.OperatingPoints`.
+    See :class:`skinbit.matching.cuts.operating_points.OperatingPoints`.
     """
 
     cuts: tuple[CutValue, ...]
@@ -53,11 +53,11 @@ def _of_known_methods(document: dict[str, tuple[PointsDocument, ...]]) -> dict[s
 
 
 OperatingPointsDocument = Annotated[dict[str, tuple[PointsDocument, ...]], AfterValidator(_of_known_methods)]
-"""By method, one entry per subset: :func:`skinbit.matching.operating_points.write_points`."""
+"""By method, one entry per subset: :func:`skinbit.matching.cuts.operating_points.write_points`."""
 
 
 class CalibrationDocument(Block):
-    """A calibration: :func:`skinbit.matching.similarity.write_calibration`."""
+    """A calibration: :func:`skinbit.matching.assembly.write_calibration`."""
 
     kind: Literal["logistic", "isotonic"]
     intercept: float
@@ -86,7 +86,7 @@ CalibrationsDocument = dict[Annotated[str, Field(pattern=r"^(all|[0-9]{1,6})$")]
 
 
 class MatchingDocument(Block):
-    """How a model's embeddings are matched: :func:`skinbit.matching.similarity.write_matching`."""
+    """How a model's embeddings are matched: :func:`skinbit.matching.assembly.write_matching`."""
 
     operating_points: OperatingPointsDocument
     max_group_size: Annotated[int, Field(ge=2)] | None

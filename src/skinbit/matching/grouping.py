@@ -9,13 +9,20 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.errors import InputError
-from skinbit.matching.clustering import MergeTree, components, number_by_appearance
-from skinbit.matching.forests import LINKAGES, Linkage, MutualPairs, linkage_forest, spanning_forest, without_known
-from skinbit.matching.neighbours import NearestImages, NearPairs, graph_of
-from skinbit.matching.pairs import FloatArray, LabelArray, lesion_labels
-from skinbit.matching.pool import Pool
-from skinbit.matching.search import Vicinity, floor_of
-from skinbit.matching.tiles import look_at, side_of, similarity_tiles
+from skinbit.matching.clustering.forests import (
+    LINKAGES,
+    Linkage,
+    MutualPairs,
+    linkage_forest,
+    spanning_forest,
+    without_known,
+)
+from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
+from skinbit.matching.cuts.search import Vicinity, floor_of
+from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels
+from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, graph_of
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.pairs.tiles import look_at, side_of, similarity_tiles
 
 _NEAREST_RANGE = 0.1
 """Without folds to compare, a cut is taken as known to within this share of its distance."""
@@ -144,8 +151,8 @@ def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group
     the other, once groups are known, the strongest link of each group to another one.
 
     Without known lesions, ``cosine`` and ``dbscan`` join the connected components at the threshold or eps
-    (:mod:`skinbit.matching.clustering`). With them, the known lesions are roots of a maximum spanning forest: an image
-    joins the lesion to which the chain with the strongest weakest link leads.
+    (:mod:`skinbit.matching.clustering.merges`). With them, the known lesions are roots of a maximum spanning forest:
+    an image joins the lesion to which the chain with the strongest weakest link leads.
 
     Args:
         pool: ``n_new`` new images, then ``n_known`` known ones.

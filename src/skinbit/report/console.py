@@ -47,7 +47,7 @@ def tabulate_best(leaderboard: pd.DataFrame, n_rows: int) -> str:
     """Write the best experiments as a small table.
 
     Args:
-        leaderboard: From :func:`skinbit.matching.results.rank_experiments`, best first.
+        leaderboard: From :func:`skinbit.matching.scoring.results.rank_experiments`, best first.
         n_rows: So many experiments at most.
 
     Returns:

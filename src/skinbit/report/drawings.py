@@ -8,13 +8,13 @@ from typing import Any
 
 from PIL import Image
 
+from skinbit.config import GeometryParams
 from skinbit.data.images import decode_image
 from skinbit.errors import InputError
-from skinbit.matching.clustering import root_of
-from skinbit.matching.geometry import match_pair
-from skinbit.matching.keypoints import KeypointTable
-from skinbit.matching.similarity import Shortlist
-from skinbit.params import GeometryParams
+from skinbit.matching.clustering.merges import root_of
+from skinbit.matching.keypoints.geometry import match_pair
+from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.report.matches import draw_matches
 from skinbit.report.thumbnails import shrink
 

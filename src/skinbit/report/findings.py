@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skinbit.matching.methods import METHODS, PAGED
-from skinbit.matching.uncertainty import interval
+from skinbit.matching.scoring.uncertainty import interval
 from skinbit.report.data_summary import DataSummary, SubsetSize
 
 Figures = Mapping[str, Mapping[str, float | None]]

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from skinbit.matching.geometry import PairMatch, invert, move
-from skinbit.matching.pairs import FloatArray
+from skinbit.matching.keypoints.geometry import PairMatch, invert, move
+from skinbit.matching.labels import FloatArray
 from skinbit.report.palette import SOFT
 
 _GAP = 0.015
@@ -36,7 +36,7 @@ def draw_matches(
     Args:
         image_a: RGB, any size.
         image_b: RGB, any size.
-        match: From :func:`skinbit.matching.geometry.match_pair`, of the same images in this order.
+        match: From :func:`skinbit.matching.keypoints.geometry.match_pair`, of the same images in this order.
         sizes: Width and height of the two scaled images that the match refers to, in pixels.
         height: Of both photographs in the drawing, in pixels.
         max_lines: So many places at most, spread over the photograph.

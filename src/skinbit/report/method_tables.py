@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from skinbit.matching.judging import STRATIFIED
 from skinbit.matching.methods import CUTS, METHODS, Method
-from skinbit.matching.scoring import GROUP_FIGURES
+from skinbit.matching.scoring.judging import STRATIFIED
+from skinbit.matching.scoring.score import GROUP_FIGURES
 from skinbit.report.findings import Figures, Row, main_figure
 
 Ends = tuple[float | None, float | None]
@@ -56,7 +56,8 @@ class MethodRow:
         test_cut: The cut for the test subset, likewise.
         f1: That counts, see :func:`skinbit.report.findings.main_figure`.
         test: F1 on the test subset.
-        groups: :data:`skinbit.matching.judging.GROUP_FIGURES`, means over the folds; empty where it makes no groups.
+        groups: :data:`skinbit.matching.scoring.judging.GROUP_FIGURES`, means over the folds; empty where it makes no
+            groups.
     """
 
     method: Method
@@ -75,7 +76,7 @@ class StratumRow:
         name: Of the stratum.
         n_lesions: In all folds that ran.
         n_positive_pairs: Of these lesions.
-        f1: By method of :data:`skinbit.matching.judging.STRATIFIED`.
+        f1: By method of :data:`skinbit.matching.scoring.judging.STRATIFIED`.
     """
 
     name: str

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import ceil, log10
 from typing import Any
 
+from skinbit.config import ReportParams
 from skinbit.errors import InputError
-from skinbit.params import ReportParams
 from skinbit.report.drawings import MAX_LINES, Pair, ordered
 from skinbit.report.pages import render_page
 from skinbit.report.thumbnails import within_size
@@ -40,7 +40,7 @@ class _Page:
     """What the page says about the pairs before it lists them.
 
     Attributes:
-        document: From :func:`skinbit.matching.mistakes.mistakes_document`.
+        document: From :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
         limit: The cut as a similarity; None where there is none.
         decimals: Of similarities, enough to tell pairs near the cut apart.
         f1: Pairwise F1; None where it is undefined.
@@ -85,7 +85,7 @@ def render_mistakes(
     list first shows them, as long as they fit; drawings of matched points follow in the order of the list.
 
     Args:
-        document: From :func:`skinbit.matching.mistakes.mistakes_document`.
+        document: From :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
         thumbnails: ``data:`` address of every image of the pairs, by image id.
         params: How much room photographs and drawings may take.
         matches: ``image_a, image_b``, their ``inliers``, and a ``drawing``, None where there is none, of all listed

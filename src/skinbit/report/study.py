@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.matching.judging import STRATIFIED
+from skinbit.config import MEMBERS
 from skinbit.matching.methods import CUTS, METHODS, PAGED
-from skinbit.matching.pools import DISTRACTORS, LESIONS
-from skinbit.params import MEMBERS
+from skinbit.matching.scoring.judging import STRATIFIED
+from skinbit.matching.scoring.pools import DISTRACTORS, LESIONS
 from skinbit.report.charts import Axis, Chart, axis_from_zero, cut_label, f1_chart, history_chart, pool_chart
 from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
 from skinbit.report.findings import (

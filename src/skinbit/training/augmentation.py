@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from skinbit.params import AugmentationParams
+from skinbit.config import AugmentationParams
 
 DRAWS = (
     *("angle", "flip", "zoom", "x", "y", "red", "green", "blue", "exposure", "contrast", "saturation"),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from skinbit.config import AugmentationParams, BackboneParams, HeadParams, LossParams, TrainingParams
 from skinbit.embedding.backbones import Backbone, load_described
 from skinbit.embedding.checkpoints import Checkpoint, StateStore
 from skinbit.embedding.compute import Compute, deterministic
@@ -19,9 +20,8 @@ from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.embedding.pixels import as_tensor
 from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
 from skinbit.errors import InputError
-from skinbit.matching.pairs import FloatArray, lesion_labels
-from skinbit.matching.pool import tiles_of
-from skinbit.params import AugmentationParams, BackboneParams, HeadParams, LossParams, TrainingParams
+from skinbit.matching.labels import FloatArray, lesion_labels
+from skinbit.matching.pairs.pool import tiles_of
 from skinbit.training.fit import Subset, Training, check_directions, fit
 from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
 from skinbit.training.losses import make_loss

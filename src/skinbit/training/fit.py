@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from skinbit.config import TrainingParams
 from skinbit.embedding.checkpoints import StateStore
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.errors import InputError
-from skinbit.matching.pairs import FloatArray, LabelArray, unit_vectors
-from skinbit.matching.pool import DEFAULT_LIMITS, Limits, Pool
-from skinbit.matching.survey import best_f1_and_recall
-from skinbit.params import TrainingParams
+from skinbit.matching.cuts.survey import best_f1_and_recall
+from skinbit.matching.labels import FloatArray, LabelArray, unit_vectors
+from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool
 from skinbit.training.images import TrainingImages
 from skinbit.training.losses import Loss
 from skinbit.training.sampling import Rows, hard_order, lesion_batches

@@ -6,11 +6,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from skinbit.config import AugmentationParams
 from skinbit.embedding.pixels import as_tensor
 from skinbit.embedding.preprocessing import Preprocessing, normalise_pixels, standardise
 from skinbit.embedding.tables import Bytes
-from skinbit.matching.pairs import FloatArray
-from skinbit.params import AugmentationParams
+from skinbit.matching.labels import FloatArray
 from skinbit.training.augmentation import augment, draw_augmentations
 from skinbit.training.sampling import Rows
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from skinbit.params import ContrastiveParams, InfonceParams, LossParams, TripletParams
+from skinbit.config.losses import ContrastiveParams, InfonceParams, LossParams, TripletParams
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Embeddings ``(n, embedding_dim)`` and lesions ``(n,)`` to a scalar."""

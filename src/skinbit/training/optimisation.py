@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from skinbit.config import TrainingParams
 from skinbit.embedding.heads import EmbeddingModel
-from skinbit.params import TrainingParams
 
 
 def parameter_groups(module: nn.Module, params: TrainingParams) -> list[dict[str, object]]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.pairs import FloatArray, LabelArray
+from skinbit.matching.labels import FloatArray, LabelArray
 
 Rows = NDArray[np.int64]
 

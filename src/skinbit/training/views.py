@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from skinbit.config import AugmentationParams
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.features import check_usable
 from skinbit.embedding.pixels import as_tensor
 from skinbit.embedding.preprocessing import standardise
 from skinbit.embedding.tables import Pixels
-from skinbit.matching.pairs import FloatArray
-from skinbit.params import AugmentationParams
+from skinbit.matching.labels import FloatArray
 from skinbit.training.augmentation import augment, draw_training_view
 from skinbit.training.sampling import Rows
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.data.audit import Check
+from skinbit.audit.tables import Check
+from skinbit.config import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
 from skinbit.data.images import ImageFolder
 from skinbit.embedding.tables import Features
-from skinbit.matching.keypoints import KeypointTable
-from skinbit.matching.pool import Pool, tiles_of
-from skinbit.params import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
+from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.pairs.pool import Pool, tiles_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def hash_photographs(images: ImageFolder, image_index: pd.DataFrame, data: DataP
     """
     from tqdm import tqdm
 
-    from skinbit.data.audit import hash_pixels
+    from skinbit.audit.tables import hash_pixels
 
     hashed = hash_pixels(images, image_index["image_id"].tolist(), data.max_pixels)
     bar = tqdm(hashed, total=len(image_index), unit="image", desc="hashing pixels", disable=None)
@@ -75,11 +75,11 @@ def find_findings(
     Raises:
         InputError: If the split cannot be audited, or its tables are of different images.
     """
-    from skinbit.data import audit as tables
+    from skinbit.audit import tables
+    from skinbit.audit.page import describe_audit, summarise_audit
+    from skinbit.audit.similarities import AuditedImages, compare_images, lesions_to_join, without_copies
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.embeddings import baseline_embeddings
-    from skinbit.matching.audit import AuditedImages, compare_images, lesions_to_join, without_copies
-    from skinbit.report.audit import describe_audit, summarise_audit
 
     split = tables.read_split(split)
     lesion_of = tables.lesions_of_images(metadata, image_index)
@@ -143,8 +143,8 @@ def show_findings(
     Raises:
         InputError: If a photograph cannot be read any more.
     """
+    from skinbit.audit.page import pages_images, pairs_to_draw, render_audit
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.report.audit import pages_images, pairs_to_draw, render_audit
     from skinbit.report.drawings import draw_pairs
     from skinbit.report.thumbnails import make_thumbnails
 

@@ -4,7 +4,7 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipelines.audit.nodes import find_findings, hash_photographs, show_findings
 from skinbit.pipelines.baseline_embeddings.pipeline import create_comparison
 from skinbit.pipelines.evaluation.pipeline import TILES

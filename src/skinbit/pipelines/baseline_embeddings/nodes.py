@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinbit.data.images import ImageFolder
-from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_lesions
-from skinbit.embedding.pixels import Decoding
-from skinbit.embedding.tables import Embeddings, Features, Pixels
-from skinbit.matching.keypoints import KeypointTable
-from skinbit.params import (
+from skinbit.config import (
     BackboneParams,
     ComputeParams,
     DataParams,
@@ -25,6 +20,11 @@ from skinbit.params import (
     TrainingBlock,
     ViewParams,
 )
+from skinbit.data.images import ImageFolder
+from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_lesions
+from skinbit.embedding.pixels import Decoding
+from skinbit.embedding.tables import Embeddings, Features, Pixels
+from skinbit.matching.keypoints.sift import KeypointTable
 
 logger = logging.getLogger(__name__)
 
@@ -313,7 +313,7 @@ def find_keypoints(
         Keypoints of all images.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.matching.keypoints import extract_table
+    from skinbit.matching.keypoints.sift import extract_table
 
     threads = resolve_compute(compute).threads
     return extract_table(images, image_index, keypoint_cache, geometry, data.max_pixels, threads)

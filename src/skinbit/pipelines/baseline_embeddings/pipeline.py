@@ -9,8 +9,8 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from skinbit.config import Parameters
 from skinbit.data.splits import TEST_FOLD
-from skinbit.params import Parameters
 from skinbit.pipelines.baseline_embeddings.nodes import (
     check_backbone,
     decode_photographs,

@@ -8,29 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from skinbit.data.images import ImageFolder, Unreadable, check_images, try_images, with_unique_ids
-from skinbit.data.metadata import ROW, find_row_problems
-from skinbit.data.problems import Problem, raise_errors, tabulate_problems
-from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
-from skinbit.embedding.combination import members_of
-from skinbit.embedding.tables import Features
-from skinbit.errors import InputError
-from skinbit.matching.grouping import (
-    NO_CUT,
-    Cut,
-    Grouping,
-    explain_doubts,
-    group_images,
-    plan_cut,
-    read_cut,
-    write_cut,
-)
-from skinbit.matching.keypoints import NO_TABLE
-from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import carry_to_pool
-from skinbit.matching.pool import Pool, limits_of, tiles_of
-from skinbit.matching.similarity import NO_SHORTLIST, pool_of_model, read_rows, row_table
-from skinbit.params import (
+from skinbit.config import (
     BackboneParams,
     ClusterParams,
     ComputeParams,
@@ -42,6 +20,29 @@ from skinbit.params import (
     MemoryParams,
     ReportParams,
 )
+from skinbit.data.images import ImageFolder, Unreadable, check_images, try_images, with_unique_ids
+from skinbit.data.metadata import ROW, find_row_problems
+from skinbit.data.problems import Problem, raise_errors, tabulate_problems
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
+from skinbit.embedding.combination import members_of
+from skinbit.embedding.tables import Features
+from skinbit.errors import InputError
+from skinbit.matching.assembly import pool_of_model
+from skinbit.matching.cuts.operating_points import carry_to_pool
+from skinbit.matching.grouping import (
+    NO_CUT,
+    Cut,
+    Grouping,
+    explain_doubts,
+    group_images,
+    plan_cut,
+    read_cut,
+    write_cut,
+)
+from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, read_rows, row_table
+from skinbit.matching.keypoints.sift import NO_TABLE
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.pairs.pool import Pool, limits_of, tiles_of
 
 if TYPE_CHECKING:
     from skinbit.report.gallery import Group, Link
@@ -356,8 +357,8 @@ def compare_photographs(
         ``row_a, row_b, inliers``, rows of the embeddings; none where no keypoints count.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.matching.geometry import shortlist_by_keypoints
-    from skinbit.matching.keypoints import extract_table, join_tables
+    from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
+    from skinbit.matching.keypoints.sift import extract_table, join_tables
 
     matching = checkpoint.header["matching"]
     if not matching["similarity"]["verification"]:
@@ -528,7 +529,7 @@ def _draw(
     from tqdm import tqdm
 
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.matching.keypoints import extract_table, join_tables
+    from skinbit.matching.keypoints.sift import extract_table, join_tables
     from skinbit.report.drawings import draw_pairs
 
     geometry = GeometryParams.model_validate(checkpoint.header["matching"]["geometry"])

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipelines.cluster_images.nodes import (
     check_cuts,
     choose_cut,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from skinbit.config import DataParams, SplitParams
 from skinbit.data.ids import printable
 from skinbit.data.images import ImageFolder
 from skinbit.data.lesions import lesion_fates
@@ -14,7 +15,6 @@ from skinbit.data.preflight import Outcome, check_photographs, check_rows_photog
 from skinbit.data.problems import Problem, kinds_by_row, raise_errors, tabulate_problems
 from skinbit.data.splits import check_columns, check_pairs, choose_distractors, choose_lesions, split_lesions
 from skinbit.errors import SHOWN_PER_KIND, InputError
-from skinbit.params import DataParams, SplitParams
 from skinbit.report.console import describe_pairs
 from skinbit.report.data_summary import summarise_data
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipelines.data_split.nodes import (
     assign_images,
     check_images,

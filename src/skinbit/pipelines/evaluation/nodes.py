@@ -7,60 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinbit.embedding import combination
-from skinbit.embedding.checkpoints import Checkpoint, with_cuts
-from skinbit.embedding.embeddings import lesions_of
-from skinbit.embedding.tables import Embeddings, join_embeddings
-from skinbit.errors import InputError
-from skinbit.fingerprints import software_versions
-from skinbit.matching.judging import (
-    distractor_figures,
-    f1_intervals,
-    judge_strata,
-    pooled_figures,
-    resample_f1,
-    transfer_figures,
-)
-from skinbit.matching.keypoints import KeypointTable, join_tables
-from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.operating_points import (
-    Document,
-    carry_over,
-    carry_to_pool,
-    cuts_of_folds,
-    others_of_folds,
-    write_points,
-)
-from skinbit.matching.pairs import lesion_labels
-from skinbit.matching.pool import Pool, limits_of, tiles_of
-from skinbit.matching.pools import DISTRACTORS, fold_pools, mean_pools
-from skinbit.matching.results import (
-    add_gaps,
-    collect_folds,
-    curve_table,
-    group_sizes,
-    interval_metrics,
-    judgement_table,
-    metric_table,
-    points_table,
-    rank_experiments,
-    reach_metrics,
-    read_points_table,
-    thin_curves,
-)
-from skinbit.matching.scoring import score, score_at
-from skinbit.matching.similarity import (
-    LabelledPool,
-    calibrate,
-    judge_calibration,
-    pool_of,
-    read_calibration,
-    read_shortlist,
-    shortlist_table,
-    write_calibration,
-    write_matching,
-)
-from skinbit.params import (
+from skinbit.config import (
     BackboneParams,
     Block,
     ComputeParams,
@@ -80,7 +27,59 @@ from skinbit.params import (
     TrainingBlock,
     setup_of,
 )
+from skinbit.embedding import combination
+from skinbit.embedding.checkpoints import Checkpoint, with_cuts
+from skinbit.embedding.embeddings import lesions_of
+from skinbit.embedding.tables import Embeddings, join_embeddings
+from skinbit.errors import InputError
+from skinbit.matching.assembly import (
+    LabelledPool,
+    calibrate,
+    judge_calibration,
+    pool_of,
+    read_calibration,
+    write_calibration,
+    write_matching,
+)
+from skinbit.matching.cuts.operating_points import (
+    Document,
+    carry_over,
+    carry_to_pool,
+    cuts_of_folds,
+    others_of_folds,
+    write_points,
+)
+from skinbit.matching.keypoints.shortlist import read_shortlist, shortlist_table
+from skinbit.matching.keypoints.sift import KeypointTable, join_tables
+from skinbit.matching.labels import lesion_labels
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.pairs.pool import Pool, limits_of, tiles_of
+from skinbit.matching.scoring.judging import (
+    distractor_figures,
+    f1_intervals,
+    judge_strata,
+    pooled_figures,
+    resample_f1,
+    transfer_figures,
+)
+from skinbit.matching.scoring.pools import DISTRACTORS, fold_pools, mean_pools
+from skinbit.matching.scoring.results import (
+    add_gaps,
+    collect_folds,
+    curve_table,
+    group_sizes,
+    interval_metrics,
+    judgement_table,
+    metric_table,
+    points_table,
+    rank_experiments,
+    reach_metrics,
+    read_points_table,
+    thin_curves,
+)
+from skinbit.matching.scoring.score import score, score_at
 from skinbit.report.console import describe_cuts
+from skinbit.runtime.provenance import software_versions
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +123,7 @@ def compare_keypoints(
         ``image_a, image_b, inliers``.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.matching.geometry import shortlist_by_keypoints
+    from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
 
     threads = resolve_compute(compute).threads
     pool = Pool(embeddings.values, limits=tiles_of(tile_megabytes))
@@ -797,8 +796,8 @@ def write_report(
     Returns:
         An HTML page.
     """
-    from skinbit.data.audit import hash_split
-    from skinbit.report.audit import prepare_audit
+    from skinbit.audit.page import prepare_audit
+    from skinbit.audit.tables import hash_split
     from skinbit.report.pages import render_page
     from skinbit.report.study import prepare_report
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.params import Parameters
+from skinbit.config import Parameters
 from skinbit.pipelines.evaluation.nodes import (
     add_test_results,
     calibrate_similarities,

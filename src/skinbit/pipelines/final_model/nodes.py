@@ -6,6 +6,17 @@ from typing import Any
 
 import pandas as pd
 
+from skinbit.config import (
+    BackboneParams,
+    ComputeParams,
+    DataParams,
+    EvaluationParams,
+    ExperimentParams,
+    GeometryParams,
+    MemoryParams,
+    ReportParams,
+    WhiteningParams,
+)
 from skinbit.data.images import ImageFolder
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import (
@@ -18,26 +29,16 @@ from skinbit.embedding.checkpoints import (
 from skinbit.embedding.combination import combine_checkpoints
 from skinbit.embedding.embeddings import fit_to_training_lesions, lesions_of
 from skinbit.embedding.tables import Embeddings, Features
-from skinbit.matching.judging import f1_intervals, resample_f1
-from skinbit.matching.keypoints import KeypointTable
+from skinbit.matching.assembly import pool_of_model
+from skinbit.matching.cuts.operating_points import Document, carry_to_pool
+from skinbit.matching.keypoints.shortlist import SHORTLIST, read_shortlist
+from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.methods import CUTS, PAGED
-from skinbit.matching.mistakes import find_mistakes, mistakes_document
-from skinbit.matching.operating_points import Document, carry_to_pool
-from skinbit.matching.pool import limits_of
-from skinbit.matching.results import interval_metrics, metric_table
-from skinbit.matching.scoring import metrics_at_cuts, score
-from skinbit.matching.similarity import SHORTLIST, pool_of_model, read_shortlist
-from skinbit.params import (
-    BackboneParams,
-    ComputeParams,
-    DataParams,
-    EvaluationParams,
-    ExperimentParams,
-    GeometryParams,
-    MemoryParams,
-    ReportParams,
-    WhiteningParams,
-)
+from skinbit.matching.pairs.pool import limits_of
+from skinbit.matching.scoring.judging import f1_intervals, resample_f1
+from skinbit.matching.scoring.mistakes import find_mistakes, mistakes_document
+from skinbit.matching.scoring.results import interval_metrics, metric_table
+from skinbit.matching.scoring.score import metrics_at_cuts, score
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def score_test(
     Returns:
         ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts;
         and the misclassified pairs by cosine threshold and by DBSCAN, see
-        :func:`skinbit.matching.mistakes.mistakes_document`.
+        :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
     """
     matching = checkpoint.header["matching"]
     points: Document = matching["operating_points"]

@@ -5,10 +5,10 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from skinbit.config import Parameters
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.matching.methods import PAGED
-from skinbit.params import Parameters
 from skinbit.pipelines.evaluation.nodes import compare_keypoints
 from skinbit.pipelines.evaluation.pipeline import TILES, combination
 from skinbit.pipelines.final_model.nodes import (

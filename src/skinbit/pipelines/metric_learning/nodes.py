@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from skinbit.data.images import ImageFolder
-from skinbit.data.splits import TEST_FOLD
-from skinbit.embedding.checkpoints import Checkpoint, StateStore
-from skinbit.embedding.tables import Embeddings, Features, Pixels
-from skinbit.params import (
+from skinbit.config import (
     BackboneParams,
     ComputeParams,
     DataParams,
@@ -21,6 +17,10 @@ from skinbit.params import (
     LossesParams,
     TrainingBlock,
 )
+from skinbit.data.images import ImageFolder
+from skinbit.data.splits import TEST_FOLD
+from skinbit.embedding.checkpoints import Checkpoint, StateStore
+from skinbit.embedding.tables import Embeddings, Features, Pixels
 
 if TYPE_CHECKING:
     from skinbit.training.experiment import Recipe, Roles, Task

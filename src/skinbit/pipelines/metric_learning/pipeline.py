@@ -4,8 +4,8 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Node, Pipeline
 
+from skinbit.config import Parameters
 from skinbit.data.splits import TEST_FOLD
-from skinbit.params import Parameters
 from skinbit.pipelines.metric_learning.nodes import (
     embed_distractors_by_head,
     embed_distractors_by_network,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from skinbit.config import SampleParams
 from skinbit.errors import ProblemList
-from skinbit.params import SampleParams
 
 _OWN_FILES = re.compile(r"(.*/)?(SIMG_\d+\.jpg|\..*|Thumbs\.db)")
 """Its photographs; and hidden files, of the desktop or of a save that was killed."""

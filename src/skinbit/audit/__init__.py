@@ -1,0 +1,1 @@
+"""What in photographs, metadata and split would falsify the F1."""

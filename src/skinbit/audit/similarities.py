@@ -1,0 +1,231 @@
+"""What similarities and keypoints say against labels: one lesion under two ids, or two lesions under one.
+
+Embeddings propose pairs, keypoints decide: photographs of two lesions whose places agree show the same skin, whatever
+the labels say. What is alike, or unlike, without such evidence is a possible label error, for a person to look at.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from skinbit.audit.tables import KINDS, Check, Finding, Severity
+from skinbit.config import AuditParams, GeometryParams
+from skinbit.matching.clustering.merges import components
+from skinbit.matching.keypoints.geometry import count_inliers, shortlist_pairs
+from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels, positive_pairs
+from skinbit.matching.pairs.neighbours import NearestImages
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.pairs.ranking import quantile_of_pairs
+from skinbit.matching.pairs.tiles import Tile, look_at
+
+
+@dataclass(frozen=True)
+class AuditedImages:
+    """The images that an audit compares.
+
+    Attributes:
+        image_ids: ``n_images`` distinct ids, ascending: of equal pairs the first ids come first.
+        lesion_ids: Their lesions.
+        pool: The images, in the same order.
+        keypoints: Likewise.
+    """
+
+    image_ids: Sequence[str]
+    lesion_ids: Sequence[str]
+    pool: Pool
+    keypoints: KeypointTable
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison of all images found.
+
+    Attributes:
+        findings: ``near_duplicate``, all of them; ``look_alike``, ``unlike_pair`` and ``foreign_neighbours``, of each
+            kind the ``max_pairs`` strongest.
+        counts: All findings by kind, listed or not.
+        alike_from: Similarity from which on images of two lesions look alike; None: there is no pair of one lesion.
+        unlike_below: Similarity below which images of one lesion look like two; None: there is no pair of two lesions.
+        n_compared: Pairs whose keypoints were compared.
+    """
+
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+    alike_from: float | None
+    unlike_below: float | None
+    n_compared: int
+
+    def checks(self, experiment: str) -> list[Check]:
+        """Say what was compared, by the embeddings of which experiment."""
+        rests = f"keypoints of {self.n_compared:,} pairs, chosen by the embeddings of {experiment}"
+        found = [Check("near-duplicates across lesions", True, rests)]
+        for title, cut, needed in (
+            ("two lesions that look alike", self.alike_from, "one lesion"),
+            ("one lesion that looks like two", self.unlike_below, "two lesions"),
+        ):
+            note = f"there is no pair of {needed} to take a cut from" if cut is None else f"cut at similarity {cut:.4f}"
+            found.append(Check(title, cut is not None, note))
+        return found
+
+
+def compare_images(images: AuditedImages, audit: AuditParams, geometry: GeometryParams, n_workers: int) -> Comparison:
+    """Look at all pairs of images, and compare the keypoints of those that matter.
+
+    Compared by keypoints are each image and its nearest, the most similar pairs of two lesions, and the pairs of one
+    lesion that are less alike than two lesions mostly are.
+
+    Args:
+        images: The images.
+        audit: Cuts, and how many pairs are listed.
+        geometry: How many nearest are compared, and how.
+        n_workers: Threads; changes the speed, never a figure.
+
+    Returns:
+        What was found.
+    """
+    pool, labels = images.pool, lesion_labels(list(images.lesion_ids))
+    positives = _in_order(positive_pairs(labels))
+    of_positives = pool.of_pairs(positives)
+    alike_from = _alike_from(of_positives, audit)
+    unlike_below = quantile_of_pairs(pool, audit.unlike_quantile, labels)
+    nearest, alike = (
+        NearestImages(len(pool), max(geometry.neighbours, audit.nearest)),
+        _AlikePairs(labels, alike_from, audit),
+    )
+    look_at(pool, [nearest, alike], "look-alikes")
+    unlike = positives[of_positives < np.float64(-np.inf if unlike_below is None else unlike_below)]
+    foreign = _foreign_pairs(nearest.rows, labels, audit.nearest)
+    near = shortlist_pairs(nearest.rows[:, : geometry.neighbours])
+    pairs = np.unique(np.concatenate([near, alike.pairs, unlike, np.sort(foreign, axis=1)]), axis=0)
+    counted = count_inliers(images.keypoints, pairs, geometry, n_workers)
+    evidence = _Evidence(images, pairs, counted)
+    is_foreign = labels[pairs[:, 0]] != labels[pairs[:, 1]]
+    copies = pairs[is_foreign & (counted >= audit.min_points)]
+    undecided = {"look_alike": alike.pairs, "unlike_pair": unlike, "foreign_neighbours": foreign}
+    found = {
+        "near_duplicate": list(evidence.findings("near_duplicate", copies)),
+        **{
+            kind: list(evidence.findings(kind, evidence.without_agreement(pairs, audit.min_points)))
+            for kind, pairs in undecided.items()
+        },
+    }
+    counts = {kind: len(findings) for kind, findings in found.items()}
+    if alike_from is not None:  # not all of them are compared
+        counts["look_alike"] = alike.n_pairs - int((pool.of_pairs(copies) >= np.float64(alike_from)).sum())
+    listed = (finding for findings in found.values() for finding in _strongest(findings, audit.max_pairs))
+    return Comparison(tuple(listed), counts, alike_from, unlike_below, len(pairs))
+
+
+class _Evidence:
+    """What is known of the pairs whose keypoints were compared."""
+
+    def __init__(self, images: AuditedImages, pairs: LabelArray, points: LabelArray) -> None:
+        self._images = images
+        self._points: dict[tuple[int, ...], int] = dict(zip(map(tuple, pairs.tolist()), points.tolist(), strict=True))
+
+    def points(self, a: int, b: int) -> int:
+        """Return on how many points two images agree."""
+        return self._points[min(a, b), max(a, b)]
+
+    def without_agreement(self, pairs: LabelArray, min_points: int) -> LabelArray:
+        """Leave out the pairs whose places agree: the labels of one lesion are right, those of two are reported."""
+        return pairs[[self.points(a, b) < min_points for a, b in pairs.tolist()]]
+
+    def findings(self, kind: str, pairs: LabelArray) -> Iterator[Finding]:
+        """Yield a finding for each pair."""
+        ids, lesions = self._images.image_ids, self._images.lesion_ids
+        similarities = self._images.pool.of_pairs(pairs).tolist()
+        for (a, b), similarity in zip(pairs.tolist(), similarities, strict=True):
+            points = self.points(a, b)
+            detail = f"{points} points agree" if points else "no point agrees"
+            severity: Severity = "warning" if KINDS[kind].is_label_error else "error"
+            weight = {"near_duplicate": points + similarity, "unlike_pair": -similarity}.get(kind, similarity)
+            yield Finding(kind, severity, (ids[a], ids[b]), (lesions[a], lesions[b]), detail, similarity, weight)
+
+
+def _strongest(findings: Sequence[Finding], max_pairs: int) -> Iterable[Finding]:
+    """Give all errors, which a user mends, and of warnings those that are worth looking at first."""
+    ranked = sorted(findings, key=lambda finding: (-finding.weight, finding.images))
+    return islice(ranked, None if ranked and ranked[0].severity == "error" else max_pairs)
+
+
+def _alike_from(of_positives: FloatArray, audit: AuditParams) -> float | None:
+    if audit.similarity is not None:
+        return audit.similarity
+    return float(np.quantile(of_positives, audit.alike_quantile)) if len(of_positives) else None
+
+
+def _in_order(pairs: LabelArray) -> LabelArray:
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+class _AlikePairs:
+    """Keeps the most similar pairs of two lesions from a similarity on, and counts them all.
+
+    Attributes:
+        pairs: ``(m, 2)`` rows, the lower one first, most similar first; of equals those of the first rows.
+        n_pairs: How many there are in all.
+    """
+
+    def __init__(self, labels: LabelArray, alike_from: float | None, audit: AuditParams) -> None:
+        self.pairs, self.n_pairs = np.empty((0, 2), np.int64), 0
+        self._values = np.empty(0, np.float32)
+        self._labels, self._max_pairs = labels, audit.max_pairs
+        # A Python float would be rounded to single precision first.
+        self._from = np.float64(np.inf if alike_from is None else alike_from)
+
+    def add(self, tile: Tile) -> None:
+        """Look at the pairs of a tile."""
+        is_foreign = self._labels[tile.rows, None] != self._labels[tile.columns]
+        pairs, values = tile.pairs_where(is_foreign & (tile.similarities >= self._from))
+        self.n_pairs += len(pairs)
+        kept, alike = np.concatenate([self.pairs, pairs]), np.concatenate([self._values, values])
+        strongest = np.lexsort((kept[:, 1], kept[:, 0], -alike))[: self._max_pairs]
+        self.pairs, self._values = kept[strongest], alike[strongest]
+
+
+def _foreign_pairs(nearest: LabelArray, labels: LabelArray, n_nearest: int) -> LabelArray:
+    """Return each image whose nearest are all of one other lesion, with the nearest of them."""
+    if nearest.shape[1] < n_nearest:
+        return np.empty((0, 2), dtype=np.int64)
+    owners = labels[nearest[:, :n_nearest]]
+    rows = np.flatnonzero((owners == owners[:, :1]).all(axis=1) & (owners[:, 0] != labels))
+    return np.column_stack([rows, nearest[rows, 0]])
+
+
+def without_copies(findings: Iterable[Finding], copies: Iterable[Finding]) -> list[Finding]:
+    """Leave out near-duplicates that are one photograph under two ids, and reported as such.
+
+    Args:
+        findings: Of :func:`compare_images`.
+        copies: From :func:`skinbit.audit.tables.find_copies`.
+
+    Returns:
+        The others.
+    """
+    copied = {frozenset(copy.images) for copy in copies}
+    return [each for each in findings if each.kind != "near_duplicate" or frozenset(each.images) not in copied]
+
+
+def lesions_to_join(findings: Iterable[Finding]) -> tuple[tuple[str, ...], ...]:
+    """Put lesions together that errors say are one, or share skin.
+
+    Args:
+        findings: Of any kinds.
+
+    Returns:
+        Groups of two or more lesion ids, each and all of them ascending.
+    """
+    joined = {
+        finding.lesions for finding in findings if finding.severity == "error" and KINDS[finding.kind].joins_lesions
+    }
+    lesions = sorted({lesion for pair in joined for lesion in pair})
+    row_of = {lesion: row for row, lesion in enumerate(lesions)}
+    edges = np.array([[row_of[lesion] for lesion in pair] for pair in sorted(joined)], dtype=np.int64).reshape(-1, 2)
+    groups: dict[int, list[str]] = {}
+    for lesion, group in zip(lesions, components(len(lesions), edges).tolist(), strict=True):
+        groups.setdefault(group, []).append(lesion)
+    return tuple(tuple(members) for members in groups.values())

@@ -1,0 +1,61 @@
+"""Every parameter with its range and unit, as frozen models; a misspelt key fails at any depth before anything runs."""
+
+from skinbit.config.backbone import BackboneParams, PoolingParams, ViewParams
+from skinbit.config.block import MAX_MEMBERS, MEMBERS, NAME_PATTERN, AnyBlock, Block, Name, in_words
+from skinbit.config.data import DataParams, Policy, PolicyParams, SampleParams, SplitParams
+from skinbit.config.evaluation import AuditParams, ClusterParams, EvaluationParams
+from skinbit.config.experiment import ExperimentParams, setup_of, with_members
+from skinbit.config.losses import ContrastiveParams, InfonceParams, LossesParams, LossName, LossParams, TripletParams
+from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
+from skinbit.config.parameters import STAGES, Parameters, StudyParams
+from skinbit.config.report import ArtifactKind, ReportParams, TrackingParams
+from skinbit.config.similarity import GeometryParams, RerankingParams, ScalingParams, SimilarityParams, WhiteningParams
+from skinbit.config.training import AugmentationParams, HeadParams, TrainingBlock, TrainingParams
+
+__all__ = [
+    "MAX_MEMBERS",
+    "MEMBERS",
+    "NAME_PATTERN",
+    "STAGES",
+    "AnyBlock",
+    "ArtifactKind",
+    "AuditParams",
+    "AugmentationParams",
+    "BackboneParams",
+    "Block",
+    "ClusterParams",
+    "ComputeParams",
+    "ContrastiveParams",
+    "DataParams",
+    "EvaluationParams",
+    "ExperimentParams",
+    "GeometryParams",
+    "HeadParams",
+    "InfonceParams",
+    "LoaderParams",
+    "LossName",
+    "LossParams",
+    "LossesParams",
+    "MemoryParams",
+    "Name",
+    "Parameters",
+    "Policy",
+    "PolicyParams",
+    "PoolingParams",
+    "ReportParams",
+    "RerankingParams",
+    "SampleParams",
+    "ScalingParams",
+    "SimilarityParams",
+    "SplitParams",
+    "StudyParams",
+    "TrackingParams",
+    "TrainingBlock",
+    "TrainingParams",
+    "TripletParams",
+    "ViewParams",
+    "WhiteningParams",
+    "in_words",
+    "setup_of",
+    "with_members",
+]

@@ -1,0 +1,75 @@
+"""What all blocks of parameters have in common: frozen, no unknown keys, and how a value that is refused is named."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from skinbit.errors import SHOWN_PER_KIND
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+"""Names become folders, namespaces and pipeline names: lower case, digits, underscores."""
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+MEMBERS = "members"
+"""Of the settings of a combination and of its model's header: those of its members."""
+
+MAX_MEMBERS = 16
+"""A combination has at most so many."""
+
+
+class Block(BaseModel):
+    """A block of parameters: unknown keys are refused, values cannot change during a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def split_joined(value: Any) -> Any:
+    """Read ``a+b`` and a single value as a list: Kedro's ``--params`` cannot pass lists."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split("+")]
+    return value if isinstance(value, list | tuple) else [value]
+
+
+AnyBlock = TypeVar("AnyBlock", bound=Block)
+
+
+def overridden(block: AnyBlock, overrides: dict[str, Any]) -> AnyBlock:
+    """Validate a block anew with some of its values, at any depth, replaced."""
+    return type(block).model_validate(_merged(block.model_dump(), overrides))
+
+
+def _merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for name, value in overrides.items():
+        nested = isinstance(value, dict) and isinstance(values.get(name), dict)
+        merged[name] = _merged(values[name], value) if nested else value
+    return merged
+
+
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Say where values that are merged from several places are wrong."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ValueError(f"{place}: {in_words(error)}") from error
+
+
+def in_words(error: ValidationError) -> str:
+    """Say in one line what a model of pydantic refused: where each problem is, and what it is."""
+    problems = [
+        ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))))
+        for problem in error.errors()
+    ]
+    more = f" and {len(problems) - SHOWN_PER_KIND} more" if len(problems) > SHOWN_PER_KIND else ""
+    return "; ".join(problems[:SHOWN_PER_KIND]) + more
+
+
+def require(names: Iterable[str], known: dict[str, Any], where: str, kind: str) -> None:
+    """Raise a ``ValueError`` that names the first of some names which is not among the known ones."""
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where} names the unknown {kind} {name!r}; declared: {', '.join(sorted(known))}")

@@ -1,0 +1,237 @@
+"""The root of all parameters: what its blocks must agree on."""
+
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from skinbit.config.backbone import BackboneParams
+from skinbit.config.block import Block, Name, named, require, split_joined
+from skinbit.config.data import DataParams, SampleParams, SplitParams
+from skinbit.config.evaluation import AuditParams, ClusterParams, EvaluationParams
+from skinbit.config.experiment import ExperimentParams, with_members
+from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
+from skinbit.config.report import ReportParams, TrackingParams
+from skinbit.config.similarity import GeometryParams, SimilarityParams
+from skinbit.config.training import AugmentationParams, LossesParams, TrainingBlock
+
+STAGES = {
+    *("sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"),
+    *("cluster_images", "clusters", "report", "audit"),
+}
+"""Names of pipelines and boxes in the graph, which no experiment may take."""
+
+
+class StudyParams(Block):
+    """What runs: the only parameters that shape the graph."""
+
+    experiments: Annotated[tuple[Name, ...], BeforeValidator(split_joined), Field(min_length=1)]
+    folds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(split_joined), Field(min_length=1)]
+    sample_data: bool = Field(default=False, description="make synthetic photographs first")
+
+    @model_validator(mode="after")
+    def _listed_once(self) -> Self:
+        for field in ("experiments", "folds"):
+            listed = getattr(self, field)
+            if len(set(listed)) < len(listed):
+                raise ValueError(f"study.{field} names one twice: {', '.join(map(str, listed))}")
+        return self
+
+
+class Parameters(Block):
+    """The root: every block of ``parameters*.yml``."""
+
+    seed: int = Field(default=42, strict=True, ge=0, lt=2**32)
+    study: StudyParams
+    data: DataParams = DataParams()
+    split: SplitParams = SplitParams()
+    loader: LoaderParams = LoaderParams()
+    compute: ComputeParams = ComputeParams()
+    memory: MemoryParams = MemoryParams()
+    evaluation: EvaluationParams = EvaluationParams()
+    sample: SampleParams = SampleParams()
+    report: ReportParams = ReportParams()
+    cluster: ClusterParams = ClusterParams()
+    audit: AuditParams = AuditParams()
+    tracking: TrackingParams = TrackingParams()
+    training: TrainingBlock = TrainingBlock()
+    losses: LossesParams = LossesParams()
+    similarity: SimilarityParams = SimilarityParams()
+    geometry: GeometryParams = GeometryParams()
+    backbones: dict[Name, BackboneParams]
+    experiments: dict[Name, ExperimentParams]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        require(self.study.experiments, self.experiments, "study.experiments", "experiment")
+        named = [entry.backbone for entry in self.experiments.values() if entry.backbone is not None]
+        require(named, self.backbones, "experiments", "backbone")
+        beyond = [fold for fold in self.study.folds if fold >= self.split.n_folds]
+        if beyond:
+            raise ValueError(f"study.folds names fold {beyond[0]}, but split.n_folds is {self.split.n_folds}")
+        clash = sorted(set(self.backbones) & set(self.experiments))
+        if clash:
+            raise ValueError(f"{clash[0]!r} names a backbone and an experiment: rename one of them")
+        taken = sorted(STAGES & (self.experiments.keys() | self.backbones.keys()))
+        if taken:
+            raise ValueError(
+                f"an experiment or backbone must not be called {taken[0]!r}: a stage of the study has this name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_exist(self) -> Self:
+        for name, entry in self.experiments.items():
+            require(entry.combine, self.experiments, f"experiments.{name}.combine", "experiment")
+            nested = [member for member in entry.combine if self.experiments[member].is_combination]
+            if nested:
+                raise ValueError(
+                    f"experiments.{name}.combine names {nested[0]}, which is a combination: name its members instead"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _clustering_model_exists(self) -> Self:
+        name, fold = self.cluster.experiment, self.cluster.fold
+        if name is not None:
+            require([name], self.experiments, "cluster.experiment", "experiment")
+            if fold is not None and not self.experiments[name].is_trained:
+                raise ValueError(f"cluster.fold: {name} trains nothing, so it has a final model only; leave fold out")
+            if fold is not None and fold >= self.split.n_folds:
+                raise ValueError(f"cluster.fold is {fold}, but split.n_folds is {self.split.n_folds}")
+        return self
+
+    @model_validator(mode="after")
+    def _audited_baseline_exists(self) -> Self:
+        name = self.audit.experiment
+        if name is not None:
+            require([name], self.experiments, "audit.experiment", "experiment")
+            if self.experiments[name].is_combination:
+                raise ValueError(f"audit.experiment: {name} is a combination; name a baseline")
+            if self.experiments[name].is_trained:
+                raise ValueError(
+                    f"audit.experiment: {name} is trained on the labels that an audit doubts, and each of its folds "
+                    "has embeddings of its own; name a baseline"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _overrides_are_known(self) -> Self:
+        for name, entry in self.experiments.items():
+            if entry.is_trained:
+                is_frozen = self.backbone_of(name).frozen
+                with named(f"experiments.{name}.training"):
+                    head = entry.training_params(self.training, is_frozen).head
+                with named(f"experiments.{name}.augmentation"):
+                    entry.augmentation_params(self.training)
+                with named(f"experiments.{name}.loss_options"):
+                    entry.loss_params(self.losses)
+                if is_frozen and head.dim is None and not head.neck:
+                    raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_can_hold_a_lesion(self) -> Self:
+        size, largest = self.evaluation.max_group_size, self.data.max_images_per_lesion
+        if size is not None and size < largest:
+            raise ValueError(
+                f"evaluation.max_group_size is {size}, but a lesion may have {largest} images "
+                "(data.max_images_per_lesion): raise the one, or lower the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _distractors_are_left_out(self) -> Self:
+        if self.has_distractors and self.data.min_images_per_lesion < 2:
+            raise ValueError(
+                "evaluation.distractors puts lesions of one image among the folds' lesions, but "
+                "data.min_images_per_lesion=1 has dealt them into the folds: set the one to 0, or the other to 2"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_fold_gets_a_lesion(self) -> Self:
+        n_parts = self.split.n_folds + self.split.use_train_test_split
+        if self.data.max_lesions is not None and self.data.max_lesions < n_parts:
+            raise ValueError(f"data.max_lesions is {self.data.max_lesions}, but folds and test subset need {n_parts}")
+        return self
+
+    @model_validator(mode="after")
+    def _similarities_are_known(self) -> Self:
+        for name in self.experiments:
+            with named(f"experiments.{name}.similarity"):
+                self.similarity_of(name)
+        trained = [name for name in self.running if self.experiments[name].is_trained]
+        whitened = [name for name in trained if self.similarity_of(name).whitening is not None]
+        if whitened:
+            raise ValueError(
+                f"similarity.whitening is for experiments that train nothing, not for {whitened[0]}: a trained head "
+                "has weighed its directions already. Set it in experiments.<baseline>.similarity"
+            )
+        return self
+
+    @property
+    def has_distractors(self) -> bool:
+        """Tell whether folds are judged among lesions of one image, too."""
+        return self.evaluation.distractors != 0
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Name the experiments that run: those of the study, and the members of combinations among them."""
+        return with_members(self.study.experiments, self.experiments)
+
+    def similarity_of(self, experiment: str) -> SimilarityParams:
+        """Give what makes the similarities of an experiment, its overrides applied."""
+        return self.experiments[experiment].similarity_params(self.similarity)
+
+    def backbone_of(self, experiment: str) -> BackboneParams:
+        """Give the settings of an experiment's backbone, its overrides applied."""
+        entry = self.experiments[experiment]
+        return entry.applied_to(self.backbones[str(entry.backbone)])
+
+    def features_of(self, experiment: str) -> str:
+        """Name the features that an experiment uses: its backbone's, or its own where it overrides settings."""
+        entry = self.experiments[experiment]
+        return experiment if entry.has_overrides() else str(entry.backbone)
+
+    def training_views_of(self, experiment: str) -> str:
+        """Name the training views that an experiment uses: those of its features, unless it augments otherwise.
+
+        Then they have the name of the first experiment that makes the same ones.
+        """
+        wanted = self._augmented_features(experiment)
+        if wanted[1] == self.training.augmentation:
+            return wanted[0]
+        return next(name for name in self.experiments if self._augmented_features(name) == wanted)
+
+    def _augmented_features(self, experiment: str) -> tuple[str, AugmentationParams | None]:
+        """Give what training views depend on; no augmentation where nothing is trained."""
+        entry = self.experiments[experiment]
+        if not entry.is_trained:
+            return experiment, None
+        return self.features_of(experiment), entry.augmentation_params(self.training)
+
+    def trained_as(self, experiment: str) -> str:
+        """Name the first experiment whose trainings are the same, itself if there is none before it.
+
+        Experiments that differ in their similarity alone are trained once: they share the states of their trainings.
+        """
+        own = self._training_of(experiment)
+        trained = (name for name, entry in self.experiments.items() if entry.is_trained)
+        return next(name for name in trained if self._training_of(name) == own)
+
+    def _training_of(self, experiment: str) -> tuple[Block, ...]:
+        entry, backbone = self.experiments[experiment], self.backbone_of(experiment)
+        training = entry.training_params(self.training, backbone.frozen)
+        return backbone, training, entry.augmentation_params(self.training), entry.loss_params(self.losses)
+
+    @property
+    def audited_experiment(self) -> str | None:
+        """Name the baseline whose embeddings an audit compares; none where no baseline is declared."""
+        if self.audit.experiment is not None:
+            return self.audit.experiment
+        named = (*self.study.experiments, *self.experiments)
+        return next((name for name in named if self.experiments[name].loss == "baseline"), None)
+
+    def only(self, experiment: str) -> "Parameters":
+        """Give the same parameters for a study of one experiment, and of its members where it is a combination."""
+        return self.model_copy(update={"study": self.study.model_copy(update={"experiments": (experiment,)})})

@@ -1,0 +1,244 @@
+"""What the similarity of two photographs is: cosine, locally scaled, fused with what keypoints say, re-ranked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skinbit.config import GeometryParams, ScalingParams, SimilarityParams
+from skinbit.matching.cuts.operating_points import Document
+from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist
+from skinbit.matching.labels import FloatArray, LabelArray, positive_pairs
+from skinbit.matching.pairs.neighbours import nearest_images
+from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool
+from skinbit.matching.similarity.calibration import (
+    Calibration,
+    brier_score,
+    calibration_error,
+    fit_calibration,
+)
+from skinbit.matching.similarity.hubness import (
+    Crowding,
+    UsualCrowding,
+    crowding,
+    missing_crowding,
+    scale,
+    usual_crowding,
+)
+from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
+
+_MOST_NEGATIVE = 300_000
+"""Pairs of a subset outside of its shortlist that a calibration is fitted on, at most; each then stands for several."""
+
+
+_NOTHING_USUAL: UsualCrowding = ((), ())
+"""Where similarities are not scaled, or nothing is known of pools of few images."""
+
+
+def pool_of(
+    embeddings: FloatArray,
+    params: SimilarityParams,
+    shortlist: Shortlist = NO_SHORTLIST,
+    calibration: Calibration | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Pool:
+    """Return images with what makes similarities of their embeddings.
+
+    Args:
+        embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
+        params: Whether surroundings and neighbourhoods count.
+        shortlist: The pairs whose keypoints were compared.
+        calibration: Fitted on pairs of other lesions; None: similarities stay cosines, scaled or not.
+        limits: How much is held of its pairs at once.
+
+    Returns:
+        The pool.
+    """
+    crowded = None if params.scaling is None else _crowding(embeddings, params.scaling, _usual_of(calibration))
+    pool = Pool(embeddings, calibration, crowded, limits=limits)
+    if calibration is not None:
+        first, second = shortlist.pairs.T
+        keys = np.concatenate([first * len(pool) + second, second * len(pool) + first])
+        order = np.argsort(keys)
+        pool = replace(pool, keys=keys[order], inliers=np.tile(shortlist.inliers, 2)[order])
+    if params.reranking is not None:
+        k1, k2 = params.reranking.k1, params.reranking.k2
+        nearest = nearest_images(pool, n_nearest(k1, k2))
+        neighbourhoods = find_neighbourhoods(
+            nearest.rows, nearest.similarities, pool.of_pairs, (k1, k2), params.reranking.weight
+        )
+        pool = replace(pool, neighbourhoods=neighbourhoods)
+    return pool
+
+
+@dataclass(frozen=True)
+class LabelledPool:
+    """A subset that a calibration learns from.
+
+    Attributes:
+        embeddings: ``(n, d)``, by a model that was not trained on these lesions.
+        labels: ``(n,)`` the lesion of each image.
+        shortlist: The pairs whose keypoints were compared.
+    """
+
+    embeddings: FloatArray
+    labels: LabelArray
+    shortlist: Shortlist
+
+
+def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibration:
+    """Fit a calibration on all pairs of some subsets; those outside of a shortlist have no inliers.
+
+    Args:
+        pools: The subsets.
+        params: What kind of calibration, whether surroundings count, and whether keypoints were compared.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        ValueError: If there is no pair of one lesion, or none of two.
+    """
+    usual = _NOTHING_USUAL
+    if params.scaling is not None:
+        usual = usual_crowding([(pool.embeddings, pool.labels) for pool in pools], params.scaling)
+    parts = [_pairs_of(pool, params.scaling, usual) for pool in pools]
+    similarity, inliers, is_positive, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    counted = inliers if params.verification else None
+    kind = params.calibration or "logistic"
+    fitted = fit_calibration(similarity, counted, is_positive.astype(bool), kind, weights)
+    return replace(fitted, pool_sizes=usual[0], crowdings=usual[1])
+
+
+def judge_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
+    """Tell how far probabilities are right for the near pairs of a subset that the calibration was not fitted on.
+
+    Args:
+        calibration: From other subsets.
+        pool: The subset.
+        params: Whether keypoints were compared.
+
+    Returns:
+        Brier score and expected calibration error over the pairs of the shortlist, or, without one, over all pairs; NaN
+        without any.
+    """
+    usual = _usual_of(calibration)
+    if params.verification:
+        first, second = pool.shortlist.pairs.T
+        similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling, usual)
+        inliers, is_positive = pool.shortlist.inliers, pool.labels[first] == pool.labels[second]
+        probabilities = calibration.score(similarity, inliers)
+    else:
+        similarity, _, is_positive, _ = _pairs_of(pool, params.scaling, usual)
+        probabilities = calibration.score(similarity)
+    if len(probabilities) == 0:
+        return float("nan"), float("nan")
+    return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
+
+
+def _usual_of(calibration: Calibration | None) -> UsualCrowding:
+    return _NOTHING_USUAL if calibration is None else (calibration.pool_sizes, calibration.crowdings)
+
+
+def _crowding(embeddings: FloatArray, scaling: ScalingParams, usual: UsualCrowding) -> Crowding:
+    """Give the crowding of a pool's images, as it would be in a pool as large as the folds."""
+    return crowding(embeddings, scaling) + missing_crowding(len(embeddings), *usual)
+
+
+def _scaled_pairs(
+    pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None, usual: UsualCrowding
+) -> FloatArray:
+    """Give the cosines of some pairs of a subset, scaled by its own images."""
+    cosines = Pool(pool.embeddings).of_pairs(pairs)
+    if scaling is None:
+        return cosines
+    first, second = _crowding(pool.embeddings, scaling, usual)[pairs].T
+    return scale(cosines, first, second)
+
+
+def _pairs_of(
+    pool: LabelledPool, scaling: ScalingParams | None, usual: UsualCrowding
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
+    n_images = len(pool.labels)
+    listed = pool.shortlist.pairs
+    # Every pair has a place: pairs of the first image come first, then those of the second one, …
+    starts = np.append(0, np.cumsum(np.arange(n_images - 1, 0, -1)))
+    places = [starts[pairs[:, 0]] + pairs[:, 1] - pairs[:, 0] - 1 for pairs in (positive_pairs(pool.labels), listed)]
+    certain = np.unique(np.concatenate(places))
+    n_others = n_images * (n_images - 1) // 2 - len(certain)
+    step = max(1, -(-n_others // _MOST_NEGATIVE))
+    nth = np.arange(0, n_others, step)
+    others = nth + np.searchsorted(certain - np.arange(len(certain)), nth, side="right")
+    kept = np.sort(np.concatenate([certain, others]))
+    first = np.searchsorted(starts, kept, side="right") - 1
+    pairs = np.column_stack([first, kept - starts[first] + first + 1])
+    counts = np.zeros(len(kept), dtype=np.float32)
+    counts[np.searchsorted(kept, places[1])] = pool.shortlist.inliers
+    is_positive = pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]]
+    weights = np.where(np.isin(kept, certain), 1.0, step)
+    return _scaled_pairs(pool, pairs, scaling, usual), counts, is_positive, weights
+
+
+def write_calibration(calibration: Calibration) -> dict[str, Any]:
+    """Write a calibration down as plain values, ready for JSON."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(calibration).items()}
+
+
+def read_calibration(plain: Mapping[str, Any]) -> Calibration:
+    """Read a calibration from plain values."""
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
+    }
+    return Calibration(**settings)
+
+
+def write_matching(
+    operating_points: Document,
+    max_group_size: int | None,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    calibration: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Say how a model's embeddings are matched.
+
+    Args:
+        operating_points: What each subset would choose for a pool of any size.
+        max_group_size: Of the linkages that chose it.
+        similarity: What makes similarities.
+        geometry: How keypoints are compared.
+        calibration: From :func:`write_calibration`; none where similarities are not calibrated.
+
+    Returns:
+        ``operating_points``, ``max_group_size``, ``similarity``, ``geometry``, ``calibration``; plain values.
+    """
+    return {
+        "operating_points": operating_points,
+        "max_group_size": max_group_size,
+        "similarity": similarity.model_dump(mode="json"),
+        "geometry": geometry.model_dump(mode="json"),
+        "calibration": calibration,
+    }
+
+
+def pool_of_model(
+    embeddings: FloatArray,
+    matching: Mapping[str, Any],
+    shortlist: Shortlist = NO_SHORTLIST,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Pool:
+    """Return images with the similarities that a model's cross-validation would make of them.
+
+    Args:
+        embeddings: ``(n, d)`` by the model.
+        matching: From its checkpoint's header.
+        shortlist: The pairs whose keypoints were compared.
+        limits: How much is held of its pairs at once.
+
+    Returns:
+        From :func:`pool_of`.
+    """
+    calibration = None if matching["calibration"] is None else read_calibration(matching["calibration"])
+    params = SimilarityParams.model_validate(matching["similarity"])
+    return pool_of(embeddings, params, shortlist, calibration, limits)

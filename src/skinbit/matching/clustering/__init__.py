@@ -1,0 +1,1 @@
+"""Groups that merge as a cut on distance grows."""

@@ -1,0 +1,271 @@
+"""The cut of every method with the highest F1, of as few pairs as prove that no other one is better."""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skinbit.config import EvaluationParams
+from skinbit.matching.clustering.forests import LINKAGES, linkage_forest, spanning_forest
+from skinbit.matching.clustering.merges import MergeTree, clusters_at, select_cut, sweep_merges
+from skinbit.matching.curves import UNDEFINED, Choice, Sweep
+from skinbit.matching.cuts.survey import PositivePairs
+from skinbit.matching.cuts.thresholds import sweep_most_similar
+from skinbit.matching.labels import LabelArray
+from skinbit.matching.methods import CUTS
+from skinbit.matching.pairs.neighbours import NeighbourGraph, estimate_floor, neighbours_above
+from skinbit.matching.pairs.pool import Pool
+
+logger = logging.getLogger(__name__)
+
+ALWAYS = 0.0
+"""Stands for the cut of a method that needs none: its pairs are joined at every distance."""
+
+_FIRST_PER_IMAGE = 80
+
+_ALMOST_ALL = 0.9
+"""Of the pairs that may be held, so many are asked for: the estimate of a floor may be off by some."""
+
+_BELOW_CUT = 1e-11
+"""A graph reaches a little less far than its floor: :attr:`skinbit.matching.pairs.neighbours.NeighbourGraph.reach`."""
+
+
+def first_floor(pool: Pool, n_positive_pairs: int = 0) -> float:
+    """Return the similarity above which pairs are held at first.
+
+    Args:
+        pool: The images.
+        n_positive_pairs: So many that are to be found among the near pairs.
+
+    Returns:
+        A similarity; -1 where all pairs are few enough.
+    """
+    wanted = max(pool.limits.first_pairs, _FIRST_PER_IMAGE * max(len(pool), n_positive_pairs))
+    return estimate_floor(pool, min(wanted, int(_ALMOST_ALL * pool.limits.most_pairs)))
+
+
+class Vicinity:
+    """The near pairs of a pool, widened on demand up to the pool's limit."""
+
+    def __init__(self, pool: Pool, graph: NeighbourGraph | None = None) -> None:
+        """Begin with a first part of the near pairs.
+
+        Args:
+            pool: The images.
+            graph: Their near pairs, where some are known already.
+        """
+        self.pool = pool
+        self.graph = neighbours_above(pool, first_floor(pool)) if graph is None else graph
+        self._is_widest = False
+
+    def widen(self) -> bool:
+        """Look for more pairs; return whether there are more now."""
+        if self._is_widest or self.graph.is_complete:
+            return False
+        self._is_widest = True
+        n_wanted = self.pool.limits.most_pairs
+        floor = estimate_floor(self.pool, n_wanted if self.pool.n_pairs <= n_wanted else int(_ALMOST_ALL * n_wanted))
+        wider = neighbours_above(self.pool, floor) if floor < self.graph.floor else self.graph
+        is_wider = wider.floor < self.graph.floor
+        self.graph = wider if is_wider else self.graph
+        return is_wider
+
+    def reach(self, cuts: Mapping[str, float]) -> dict[str, float]:
+        """Hold all pairs that cuts ask for, as far as so many may be held.
+
+        Args:
+            cuts: By method, of ``cosine`` a threshold, else a distance; NaN asks for no pair.
+
+        Returns:
+            The same cuts; in the place of one that asks for more pairs than may be held, the loosest one that does not.
+        """
+        floors = {method: floor_of(method, cut) for method, cut in cuts.items() if not np.isnan(cut)}
+        if floors and min(floors.values()) < self.graph.floor:
+            wider = neighbours_above(self.pool, min(floors.values()))
+            self.graph = wider if wider.floor < self.graph.floor else self.graph
+        return {method: self._within(method, cut, floors.get(method, 1.0)) for method, cut in cuts.items()}
+
+    def _within(self, method: str, cut: float, floor: float) -> float:
+        if floor >= self.graph.floor or np.isnan(cut):
+            return cut
+        held = self.graph.floor if method == "cosine" else max(0.0, self.graph.reach)
+        logger.warning(
+            "%s among %d images: %d near pairs do not reach the cut %.4f, so figures are those at %.4f; "
+            "memory.max_pairs is %d",
+            method,
+            len(self.pool),
+            len(self.graph.pairs),
+            cut,
+            held,
+            self.pool.limits.most_pairs,
+        )
+        return held
+
+
+def similarity_of(method: str, cut: float) -> float:
+    """Return a cut as a similarity, whatever the method."""
+    return cut if method == "cosine" else 1.0 - cut
+
+
+def floor_of(method: str, cut: float) -> float:
+    """Return a similarity above which lie all pairs up to a cut, and hardly any other.
+
+    Args:
+        method: One that has a cut.
+        cut: Of ``cosine`` a threshold, else a distance; NaN: nothing is joined.
+
+    Returns:
+        The similarity, in [-1, 1].
+    """
+    if np.isnan(cut):
+        return 1.0
+    return max(-1.0, float(np.nextafter(np.float32(similarity_of(method, cut) - _BELOW_CUT), np.float32(-np.inf))))
+
+
+def merge_tree(method: str, graph: NeighbourGraph, pool: Pool, max_group_size: int | None) -> MergeTree:
+    """Return all groups of a method, as far as near pairs reach.
+
+    Args:
+        method: ``dbscan``, ``average`` or ``complete``.
+        graph: All near pairs of the pool.
+        pool: The images.
+        max_group_size: Average and complete linkage make no larger groups; None: of any size.
+
+    Returns:
+        The merges.
+    """
+    if method in LINKAGES:
+        return linkage_forest(graph, pool, max_group_size, LINKAGES[method])
+    return spanning_forest(graph)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What near pairs say about a method that puts images into groups.
+
+    Attributes:
+        tree: The merges, up to the reach.
+        sweep: The curve, up to the reach.
+        choice: The best cut within the reach and the searched range.
+        reach: Distance up to which near pairs tell the groups.
+        is_certain: Whether no cut beyond is better.
+        is_whole: Whether the curve goes as far as cuts are searched.
+    """
+
+    tree: MergeTree
+    sweep: Sweep
+    choice: Choice
+    reach: float
+    is_certain: bool
+    is_whole: bool
+
+
+def search_cut(
+    method: str,
+    graph: NeighbourGraph,
+    pool: Pool,
+    labels: LabelArray,
+    positives: PositivePairs,
+    params: EvaluationParams,
+) -> Found:
+    """Find the best cut of a method among near pairs.
+
+    Args:
+        method: ``dbscan``, ``average`` or ``complete``.
+        graph: All near pairs of the pool.
+        pool: The images.
+        labels: ``(n,)``, the lesion of each image.
+        positives: All positive pairs.
+        params: Searched range, cap of groups.
+
+    Returns:
+        The cut, and whether it is certainly the best one of all.
+    """
+    tree = merge_tree(method, graph, pool, params.max_group_size)
+    sweep = sweep_merges(tree, labels, method)
+    ends = np.append(sweep.cuts[1:], [graph.reach][: len(sweep.cuts)])
+    sweep = replace(sweep, reported=(sweep.cuts + ends) / 2)
+    reach = max(0.0, graph.reach)  # below 0 where only equal images are held: nothing is joined
+    low, high = params.eps_range
+    choice = select_cut(sweep, low, min(high, reach)) if low <= reach else UNDEFINED
+    is_certain = graph.is_complete or _is_certain(tree, sweep, choice, graph.reach, positives, params)
+    return Found(tree, sweep, choice, graph.reach, is_certain, graph.is_complete or high <= graph.reach)
+
+
+def search_threshold(graph: NeighbourGraph, positives: PositivePairs) -> Sweep | None:
+    """Return the part of the curve over thresholds that holds its maximum; None where that takes pairs not held."""
+    n_pairs = graph.n_images * (graph.n_images - 1) // 2
+    try:
+        return sweep_most_similar(graph.most_similar, positives.similarities, n_pairs)
+    except LookupError:
+        return None
+
+
+def _is_certain(
+    tree: MergeTree, sweep: Sweep, choice: Choice, reach: float, positives: PositivePairs, params: EvaluationParams
+) -> bool:
+    """Return whether no cut beyond the reach has a higher F1, and the next merge after the best cut is known."""
+    low, high = params.eps_range
+    if high <= reach or sweep.n_positive_pairs == 0:
+        return True
+    if low > reach or choice.f1 == 0 or choice.cut >= sweep.cuts.max(initial=0.0):
+        return False
+    cap = None if sweep.method == "dbscan" else params.max_group_size
+    return not could_gain(sweep, choice.cut, clusters_at(tree, reach), positives.pairs, cap)
+
+
+def could_gain(
+    sweep: Sweep, cut: float, groups: LabelArray, positive_pairs: LabelArray, max_group_size: int | None
+) -> bool:
+    """Return whether a curve might rise above its best row beyond its last one, where its groups only merge.
+
+    Let F = 2·tp / (tp + fp + P) be that of the best row. Any cut with TP and FP is better if and only if
+    ``2·TP - F·(TP + FP) > F·P``. Beyond the last row TP and TP + FP grow, for every two groups a and b of the last row
+    that come together, by their n positive pairs and by all their ``size(a)·size(b)`` pairs: the left side grows by
+    ``2·n - F·size(a)·size(b)``. Whichever groups come together, it grows by no more than the sum of these terms over
+    all a and b for which they are positive, and a and b that would be too large together never meet. If even this sum
+    does not lift it above F·P, no cut beyond is better. All of it is in whole numbers, times ``tp + fp + P``.
+
+    If a cut beyond is no better for this subset, it is no better for a pool ρ ≥ 1 times as large: with TP ≥ tp there,
+    ``ρ·(tp·FP - TP·fp) ≥ P·(TP - tp) ≥ 0`` holds for ρ = 1 and so for every larger ρ.
+
+    Args:
+        sweep: The curve, by distance.
+        cut: At its best row.
+        groups: ``(n,)`` the groups of its last row.
+        positive_pairs: ``(P, 2)`` rows of all positive pairs, at least one.
+        max_group_size: Groups that would be larger together do not merge; None: of any size.
+
+    Returns:
+        False only if no cut beyond the last row is better.
+    """
+    counts = np.concatenate([[[0], [0]], [sweep.tp, sweep.fp]], axis=1).astype(np.int64)
+    tp, fp = counts[:, np.searchsorted(sweep.cuts, cut, side="right")].tolist()
+    last_tp, last_fp = counts[:, -1].tolist()
+    n_positive = len(positive_pairs)
+    numerator, denominator = 2 * tp, tp + fp + n_positive
+    sizes = np.bincount(groups)
+    apart = np.sort(groups[positive_pairs], axis=1)
+    apart = apart[apart[:, 0] != apart[:, 1]]
+    if max_group_size is not None:
+        apart = apart[sizes[apart].sum(axis=1) <= max_group_size]
+    both, n_joined = np.unique(apart, axis=0, return_counts=True)
+    gains = 2 * denominator * n_joined - numerator * sizes[both[:, 0]] * sizes[both[:, 1]]
+    reached = 2 * denominator * last_tp - numerator * (last_tp + last_fp)
+    most = int(reached) + int(gains[gains > 0].sum())
+    return most > int(numerator) * n_positive
+
+
+def warn_of_uncertain(methods: Collection[str], pool: Pool) -> None:
+    """Log which methods might have a better cut than the one that is reported."""
+    named = [method for method in CUTS if method in methods]
+    if named:
+        logger.warning(
+            "%s among %d images: the best of the cuts that near pairs reach is reported, a looser one might be better; "
+            "memory.max_pairs is %d, and %d would prove it",
+            ", ".join(named),
+            len(pool),
+            pool.limits.most_pairs,
+            pool.n_pairs,
+        )

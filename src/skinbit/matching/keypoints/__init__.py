@@ -1,0 +1,1 @@
+"""Keypoints, and the one transform that many of them agree on."""

@@ -1,0 +1,290 @@
+"""Do two photographs show the same places? One similarity transform that many keypoints agree on says so.
+
+The embedding proposes pairs, keypoints decide: nearest descriptors that pass Lowe's ratio test (2004) are matched, and
+every match, a keypoint of either image with its direction and diameter, proposes a transform by itself (Philbin et al.
+2007). All proposals are tried, so nothing is drawn at random, and a match agrees with a transform only if direction and
+diameter agree as well. A mirror image matches nothing: neither the descriptors nor the transforms are mirrored.
+"""
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from skinbit.config import GeometryParams
+from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.keypoints.sift import Keypoints, KeypointTable
+from skinbit.matching.labels import FloatArray, LabelArray
+from skinbit.matching.pairs.neighbours import nearest_images
+from skinbit.matching.pairs.pool import Pool
+
+logger = logging.getLogger(__name__)
+
+ComplexArray = NDArray[np.complex128]
+"""Places as x + iy; a similarity transform is then z ↦ turn · z + shift."""
+
+Transform = NDArray[np.float64]
+"""``(2, 3)``: a place p becomes ``transform[:, :2] @ p + transform[:, 2]``."""
+
+Flags = NDArray[np.bool_]
+
+_MAX_ZOOM: Final = 4.0
+_MAX_ZOOM_DIFFERENCE: Final = 2.0
+_MAX_ANGLE: Final = np.deg2rad(45)
+"""How far a match's own zoom and direction may be from the transform's; SIFT measures them about so well."""
+
+_N_PROPOSALS: Final = 100
+"""Only the nearest matches propose, so that two copies of one photograph, which have hundreds, cost little more."""
+
+_N_REFINED: Final = 5
+"""So many of the best proposals, each made by one match, are fitted anew to all that agree with them."""
+
+_BLOCK_PAIRS: Final = 64
+"""Pairs that a thread takes at once."""
+
+
+@dataclass(frozen=True)
+class PairMatch:
+    """What two photographs have in common.
+
+    Attributes:
+        n_inliers: Keypoints on which they agree.
+        transform: From the first scaled image to the second, in pixels; None without inliers.
+        points_a: ``(n_inliers, 2)`` float32, their positions in the first scaled image, most distinct first.
+        points_b: ``(n_inliers, 2)`` float32, in the second.
+    """
+
+    n_inliers: int
+    transform: Transform | None
+    points_a: FloatArray
+    points_b: FloatArray
+
+
+def shortlist_pairs(nearest: LabelArray) -> LabelArray:
+    """Choose the pairs worth a look: each image with those most similar to it.
+
+    Args:
+        nearest: ``(n, k)`` rows of the most similar other images of each image.
+
+    Returns:
+        ``(m, 2)`` int64, rows i < j, each pair once, ascending.
+    """
+    both = np.stack([np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()], axis=1)
+    return np.unique(np.sort(both, axis=1), axis=0)
+
+
+def match_pair(a: Keypoints, b: Keypoints, params: GeometryParams) -> PairMatch:
+    """Find the similarity transform between two photographs that most of their keypoints agree on.
+
+    Args:
+        a: Keypoints of one image.
+        b: Keypoints of the other.
+        params: Ratio test, tolerance, least number of inliers.
+
+    Returns:
+        The match; with ``a`` and ``b`` exchanged it is the same one, seen from the other side. The transform zooms by
+        1/4 to 4.
+    """
+    # Matching has a direction: it begins with the image of fewer keypoints, whichever is named first.
+    if _sort_key(b) < _sort_key(a):
+        return _reversed(_match_in_order(b, a, params))
+    return _match_in_order(a, b, params)
+
+
+def _sort_key(keypoints: Keypoints) -> tuple[int, bytes, bytes]:
+    return len(keypoints), keypoints.positions.tobytes(), keypoints.descriptors.tobytes()
+
+
+def _reversed(match: PairMatch) -> PairMatch:
+    back = None if match.transform is None else invert(match.transform)
+    return PairMatch(match.n_inliers, back, match.points_b, match.points_a)
+
+
+def invert(transform: Transform) -> Transform:
+    """Give the transform that leads back."""
+    linear = np.linalg.inv(transform[:, :2])
+    return np.column_stack([linear, -linear @ transform[:, 2]])
+
+
+def move(points: NDArray[np.floating], transform: Transform) -> NDArray[np.float64]:
+    """Give where a transform puts points, ``(n, 2)``."""
+    moved: NDArray[np.float64] = points @ transform[:, :2].T + transform[:, 2]
+    return moved
+
+
+def _match_in_order(a: Keypoints, b: Keypoints, params: GeometryParams) -> PairMatch:
+    rows_a, rows_b = match_descriptors(a, b, params.ratio)
+    nothing = PairMatch(0, None, a.positions[:0], b.positions[:0])
+    if len(rows_a) < params.min_matches:
+        return nothing
+    matches = _Matches(
+        _places(a.positions[rows_a]),
+        _places(b.positions[rows_b]),
+        b.diameters[rows_b] / a.diameters[rows_a] * np.exp(1j * np.deg2rad(b.angles[rows_b] - a.angles[rows_a])),
+    )
+    turn, shift, inliers = _best_transform(matches, params.tolerance)
+    if inliers.sum() < params.min_matches:
+        return nothing
+    transform = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+    return PairMatch(int(inliers.sum()), transform, a.positions[rows_a[inliers]], b.positions[rows_b[inliers]])
+
+
+def match_descriptors(a: Keypoints, b: Keypoints, ratio: float) -> tuple[LabelArray, LabelArray]:
+    """Match keypoints of two images by their descriptors, each place at most once.
+
+    A keypoint of ``a`` is matched with its nearest one in ``b`` where the second nearest is clearly farther away.
+
+    Args:
+        a: Keypoints of one image.
+        b: Keypoints of the other.
+        ratio: Distance to the nearest / distance to the second nearest is below it.
+
+    Returns:
+        Rows of ``a`` and rows of ``b``, ``(n_matches,)`` each, nearest matches first.
+    """
+    if not len(a) or not len(b):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    distances = _squared_distances(a.descriptors, b.descriptors)
+    every_row = np.arange(len(a))
+    nearest = distances.argmin(axis=1)
+    first = distances[every_row, nearest]
+    distances[every_row, nearest] = np.inf
+    second = distances.min(axis=1)
+    rows = np.flatnonzero(first < ratio**2 * second)
+    rows = rows[np.argsort(first[rows], kind="stable")]
+    for places in (_places(a.positions), _places(b.positions)[nearest]):
+        rows = rows[np.sort(np.unique(places[rows], return_index=True)[1])]
+    return rows, nearest[rows]
+
+
+def _squared_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> FloatArray:
+    """Give the squared distances of all pairs of descriptors.
+
+    They are whole numbers whose squared length is about 512², so all sums stay below 2²⁴, where single precision is
+    exact: any processor, library and order gives the same.
+    """
+    wide_a, wide_b = a.astype(np.float32), b.astype(np.float32)
+    distances: FloatArray = wide_a @ wide_b.T
+    distances *= -2
+    distances += np.square(wide_a).sum(axis=1)[:, None]
+    distances += np.square(wide_b).sum(axis=1)
+    return distances
+
+
+def _places(positions: FloatArray) -> ComplexArray:
+    return positions[:, 0] + 1j * positions[:, 1].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Matched keypoints: where they are in either image, and how the second is turned and zoomed against the first."""
+
+    a: ComplexArray
+    b: ComplexArray
+    turns: ComplexArray
+
+    def agree(self, turns: ComplexArray, shifts: ComplexArray, tolerance: float) -> Flags:
+        """Tell, for each transform (rows), which matches (columns) agree with it.
+
+        The tolerance is that of an image halfway between the two in zoom, so either image may be the first.
+        """
+        zooms = np.abs(turns)
+        is_plausible = (zooms >= 1 / _MAX_ZOOM) & (zooms <= _MAX_ZOOM)
+        distances = np.abs(turns[:, None] * self.a + shifts[:, None] - self.b)
+        differences = self.turns / np.where(is_plausible, turns, 1)[:, None]
+        zoom_differences = np.abs(differences)
+        agrees: Flags = (
+            is_plausible[:, None]
+            & (distances <= (tolerance * np.sqrt(zooms))[:, None])
+            & (np.abs(np.angle(differences)) <= _MAX_ANGLE)
+            & (zoom_differences <= _MAX_ZOOM_DIFFERENCE)
+            & (zoom_differences >= 1 / _MAX_ZOOM_DIFFERENCE)
+        )
+        return agrees
+
+    def fit(self, members: Flags) -> tuple[ComplexArray, ComplexArray]:
+        """Give the transform that is nearest, by least squares, to the matches in each row."""
+        weights = members / np.maximum(members.sum(axis=1, keepdims=True), 1)
+        middle_a, middle_b = weights @ self.a, weights @ self.b
+        from_a, from_b = self.a - middle_a[:, None], self.b - middle_b[:, None]
+        spread = (weights * np.abs(from_a) ** 2).sum(axis=1)
+        turns = (weights * from_a.conj() * from_b).sum(axis=1) / np.where(spread > 0, spread, np.inf)
+        return turns, middle_b - turns * middle_a
+
+
+def _best_transform(matches: _Matches, tolerance: float) -> tuple[complex, complex, Flags]:
+    """Give the turn and shift with most inliers, and which matches these are."""
+    turns = matches.turns[:_N_PROPOSALS]
+    shifts = matches.b[:_N_PROPOSALS] - turns * matches.a[:_N_PROPOSALS]
+    inliers = matches.agree(turns, shifts, tolerance)
+    best = np.argsort(-inliers.sum(axis=1), kind="stable")[:_N_REFINED]
+    refined_turns, refined_shifts = matches.fit(inliers[best])
+    refined = matches.agree(refined_turns, refined_shifts, tolerance)
+    # A refined transform stands before its proposal, so that of equals it is taken.
+    turns, shifts = np.append(refined_turns, turns[best]), np.append(refined_shifts, shifts[best])
+    inliers = np.concatenate([refined, inliers[best]])
+    chosen = int(np.argmax(inliers.sum(axis=1)))
+    return complex(turns[chosen]), complex(shifts[chosen]), inliers[chosen]
+
+
+def count_inliers(table: KeypointTable, pairs: LabelArray, params: GeometryParams, n_workers: int) -> LabelArray:
+    """Count the inliers of many pairs.
+
+    Args:
+        table: Keypoints of all images.
+        pairs: ``(m, 2)`` rows of the table.
+        params: See :func:`match_pair`.
+        n_workers: Threads; changes the speed, never a figure.
+
+    Returns:
+        ``(m,)`` int64.
+    """
+    from threadpoolctl import threadpool_limits
+
+    def count(block: LabelArray) -> tuple[list[int], float]:
+        started = time.thread_time()
+        counts = [match_pair(table.at(i), table.at(j), params).n_inliers for i, j in block.tolist()]
+        return counts, time.thread_time() - started
+
+    started, busy = time.perf_counter(), 0.0
+    counts: list[int] = []
+    blocks = np.split(pairs, range(_BLOCK_PAIRS, len(pairs), _BLOCK_PAIRS))
+    # Each matrix product on one thread: pairs are what is spread over threads here.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(n_workers) as pool,
+        tqdm(total=len(pairs), unit="pair", desc="comparing keypoints", disable=None) as bar,
+    ):
+        for found, seconds in pool.map(count, blocks):
+            counts += found
+            busy += seconds
+            bar.update(len(found))
+    logger.info(
+        "%d pairs compared by their keypoints in %.1f s on %d threads: %.1f ms of one core per pair",
+        len(pairs),
+        time.perf_counter() - started,
+        n_workers,
+        1000 * busy / max(1, len(pairs)),
+    )
+    return np.array(counts, dtype=np.int64)
+
+
+def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryParams, n_workers: int) -> Shortlist:
+    """Compare each image with its nearest by their keypoints.
+
+    Args:
+        pool: The images, with plain cosines.
+        table: Keypoints of the same images, in the same order.
+        params: How many are compared, and how.
+        n_workers: Threads; changes the speed, never a figure.
+
+    Returns:
+        The compared pairs with their inliers.
+    """
+    pairs = shortlist_pairs(nearest_images(pool, params.neighbours).rows)
+    return Shortlist(pairs, count_inliers(table, pairs, params, n_workers))

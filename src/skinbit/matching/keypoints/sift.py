@@ -1,0 +1,280 @@
+"""Keypoints of photographs: places that are found again under another zoom, rotation and light (SIFT, Lowe 2004)."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from skinbit.config import GeometryParams
+from skinbit.data.images import ImageFolder, decode_image
+from skinbit.errors import InputError
+from skinbit.matching.labels import FloatArray, LabelArray
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """The keypoints of one image; a place whose surroundings have two directions counts twice.
+
+    Attributes:
+        positions: ``(n, 2)`` float32, x to the right and y downwards, in pixels of the scaled image.
+        diameters: ``(n,)`` float32, of what is described around each, in the same pixels.
+        angles: ``(n,)`` float32, its direction in degrees, clockwise.
+        descriptors: ``(n, 128)`` uint8.
+        size: Width and height of the scaled image, in pixels.
+    """
+
+    positions: FloatArray
+    diameters: FloatArray
+    angles: FloatArray
+    descriptors: NDArray[np.uint8]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class KeypointTable:
+    """The keypoints of many images, one image after the other.
+
+    Attributes:
+        image_ids: One per image.
+        keys: Per image, the fingerprint of everything that its keypoints depend on.
+        sizes: ``(n_images, 2)`` int64, width and height of each scaled image, in pixels.
+        offsets: ``(n_images + 1,)`` int64; image i has the keypoints from ``offsets[i]`` up to ``offsets[i + 1]``.
+        positions: ``(n_keypoints, 2)`` float32; this and the following as in :class:`Keypoints`.
+        diameters: ``(n_keypoints,)`` float32.
+        angles: ``(n_keypoints,)`` float32.
+        descriptors: ``(n_keypoints, 128)`` uint8.
+        description: What they were made with; plain values.
+    """
+
+    image_ids: tuple[str, ...]
+    keys: tuple[str, ...]
+    sizes: LabelArray
+    offsets: LabelArray
+    positions: FloatArray
+    diameters: FloatArray
+    angles: FloatArray
+    descriptors: NDArray[np.uint8]
+    description: dict[str, Any]
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Give the row of each image id."""
+        return {image_id: row for row, image_id in enumerate(self.image_ids)}
+
+    def at(self, row: int) -> Keypoints:
+        """Give the keypoints of the image in a row, without a copy."""
+        own = slice(self.offsets[row], self.offsets[row + 1])
+        width, height = self.sizes[row].tolist()
+        return Keypoints(
+            self.positions[own], self.diameters[own], self.angles[own], self.descriptors[own], (width, height)
+        )
+
+    def of(self, image_id: str) -> Keypoints:
+        """Give the keypoints of an image, without a copy."""
+        return self.at(self.rows[image_id])
+
+    def select(self, image_ids: Sequence[str]) -> "KeypointTable":
+        """Give the table of some of the images, in their order."""
+        rows = [self.rows[image_id] for image_id in image_ids]
+        keys = tuple(self.keys[row] for row in rows)
+        return tabulate_keypoints(image_ids, keys, [self.at(row) for row in rows], self.description)
+
+
+NO_KEYPOINTS = Keypoints(
+    np.empty((0, 2), np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.float32),
+    np.empty((0, 128), np.uint8),
+    (0, 0),
+)
+"""Those of no image; gives every array its shape and type."""
+
+
+def tabulate_keypoints(
+    image_ids: Sequence[str], keys: Sequence[str], keypoints: Sequence[Keypoints], description: dict[str, Any]
+) -> KeypointTable:
+    """Put the keypoints of images into one table.
+
+    Args:
+        image_ids: One per image, distinct.
+        keys: One per image.
+        keypoints: One set per image.
+        description: What they were made with.
+
+    Returns:
+        The table, images in the given order.
+    """
+    sets = [NO_KEYPOINTS, *keypoints]
+    return KeypointTable(
+        image_ids=tuple(image_ids),
+        keys=tuple(keys),
+        sizes=np.array([each.size for each in keypoints], dtype=np.int64).reshape(-1, 2),
+        offsets=np.cumsum([len(each) for each in sets], dtype=np.int64),
+        positions=np.concatenate([each.positions for each in sets]),
+        diameters=np.concatenate([each.diameters for each in sets]),
+        angles=np.concatenate([each.angles for each in sets]),
+        descriptors=np.concatenate([each.descriptors for each in sets]),
+        description=description,
+    )
+
+
+NO_TABLE = tabulate_keypoints((), (), (), {})
+"""Of no image: where there is nothing from an earlier run."""
+
+
+def join_tables(tables: Sequence[KeypointTable]) -> KeypointTable:
+    """Put tables made in the same way one after the other.
+
+    Args:
+        tables: Of images whose ids may repeat from table to table: look these up by row.
+
+    Returns:
+        One table, images in their order.
+    """
+    return tabulate_keypoints(
+        [image_id for table in tables for image_id in table.image_ids],
+        [key for table in tables for key in table.keys],
+        [table.at(row) for table in tables for row in range(len(table.image_ids))],
+        tables[0].description if tables else {},
+    )
+
+
+def describe_keypoints(params: GeometryParams) -> dict[str, Any]:
+    """Write down everything but the image that its keypoints depend on.
+
+    Args:
+        params: Size of the image, number and contrast of keypoints.
+
+    Returns:
+        Plain values, ready for JSON; equal descriptions mean equal keypoints for equal image bytes.
+    """
+    import PIL
+
+    made_with = params.model_dump(mode="json", include={"image_side", "n_keypoints", "min_contrast"})
+    return {**made_with, "versions": {"opencv": single_threaded_cv2().__version__, "pillow": PIL.__version__}}
+
+
+def keypoint_key(description: dict[str, Any], image_sha256: str) -> str:
+    """Fingerprint one image's keypoints: image bytes, parameters, software."""
+    return hashlib.sha256(f"{json.dumps(description, sort_keys=True)}{image_sha256}".encode()).hexdigest()
+
+
+def extract_table(
+    folder: ImageFolder,
+    image_index: pd.DataFrame,
+    stored: KeypointTable,
+    params: GeometryParams,
+    max_pixels: int,
+    n_workers: int,
+) -> KeypointTable:
+    """Find the keypoints of every image, once.
+
+    Args:
+        folder: Where the photographs are.
+        image_index: ``image_id, sha256`` of the images, the latter of their bytes.
+        stored: Of earlier runs; keypoints of other bytes, parameters or software are not used.
+        params: See :func:`extract_keypoints`.
+        max_pixels: See :func:`skinbit.data.images.decode_image`.
+        n_workers: Threads; changes the speed, never a keypoint.
+
+    Returns:
+        The table, images in the order of the index.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read; names the first.
+    """
+    description = describe_keypoints(params)
+    image_ids = image_index["image_id"].tolist()
+    keys = [keypoint_key(description, sha256) for sha256 in image_index["sha256"]]
+    row_of = {key: row for row, key in enumerate(stored.keys)}
+    n_new = sum(key not in row_of for key in keys)
+
+    def find(image_id: str, key: str) -> Keypoints:
+        if key in row_of:
+            return stored.at(row_of[key])
+        found = extract_keypoints(_read(folder, image_id, params, max_pixels), params)
+        bar.update()
+        return found
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(n_workers) as pool, tqdm(total=n_new, unit="image", desc="keypoints", disable=None) as bar:
+        keypoints = list(pool.map(find, image_ids, keys))
+    logger.info(
+        "keypoints of %d images from the cache, of %d found in %.1f s; %d per image",
+        len(keys) - n_new,
+        n_new,
+        time.perf_counter() - started,
+        np.median([len(each) for each in keypoints]) if keypoints else 0,
+    )
+    return tabulate_keypoints(image_ids, keys, keypoints, description)
+
+
+def _read(folder: ImageFolder, image_id: str, params: GeometryParams, max_pixels: int) -> Image.Image:
+    try:
+        if image_id not in folder.files:
+            raise FileNotFoundError(f"there is no such file in {folder.root}")
+        return decode_image(folder.read(image_id), max_pixels, params.image_side)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The photograph {image_id} cannot be compared by its keypoints: {error}.\n"
+            "  Remedy: the photographs have changed since they were checked; `kedro run --pipelines data_split` "
+            "lists all that cannot be used."
+        ) from error
+
+
+def extract_keypoints(image: Image.Image, params: GeometryParams) -> Keypoints:
+    """Find and describe the keypoints of a photograph.
+
+    Args:
+        image: RGB.
+        params: Size of the image, number and contrast of keypoints.
+
+    Returns:
+        The keypoints with most contrast, ``n_keypoints`` or a few more where the last ones are equals; none in a blank
+        image. Equal pixels give equal keypoints.
+    """
+    cv2 = single_threaded_cv2()
+    scaled = _scale(image, params.image_side)
+    grey = cv2.cvtColor(np.asarray(scaled), cv2.COLOR_RGB2GRAY)
+    sift = cv2.SIFT_create(params.n_keypoints, contrastThreshold=params.min_contrast)
+    found, descriptors = sift.detectAndCompute(grey, None)
+    if not found:
+        return replace(NO_KEYPOINTS, size=scaled.size)
+    return Keypoints(
+        np.array([each.pt for each in found], dtype=np.float32),
+        np.array([each.size for each in found], dtype=np.float32),
+        np.array([each.angle for each in found], dtype=np.float32),
+        descriptors.astype(np.uint8),  # they are whole numbers
+        scaled.size,
+    )
+
+
+def _scale(image: Image.Image, longer_side: int) -> Image.Image:
+    factor = longer_side / max(image.size)
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def single_threaded_cv2() -> ModuleType:
+    """Import OpenCV and keep it to one thread: images and pairs are what is spread over threads here."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2

@@ -1,0 +1,1 @@
+"""The one way to look at pairs: a pool, its similarities in tiles, its near pairs."""

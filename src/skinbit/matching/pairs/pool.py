@@ -1,0 +1,186 @@
+"""A pool of images: their embeddings, and what makes similarities of them.
+
+Whatever looks at a pool computes the similarities that it needs, of rectangles of the matrix or of single pairs; both
+give the same values, bit for bit.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from skinbit.config import MemoryParams
+from skinbit.matching.labels import FloatArray, LabelArray
+from skinbit.matching.similarity.calibration import Calibration, fuse
+from skinbit.matching.similarity.hubness import Crowding, scale
+from skinbit.matching.similarity.reranking import Neighbourhoods
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a pool's pairs is held at once; none of it changes a figure that is certain.
+
+    Attributes:
+        tile_bytes: Memory for a tile of similarities and for looking at it.
+        most_pairs: Near pairs held at most, 2 or more; where certainty takes more, methods stay uncertain.
+        first_pairs: Near pairs that are collected first, at least 80 per image; if they are not enough, as many as may
+            be held.
+    """
+
+    tile_bytes: int = 2**26
+    most_pairs: int = 30_000_000
+    first_pairs: int = 2**21
+
+
+DEFAULT_LIMITS = Limits()
+"""64 MB, tiles of about 1,600 by 1,600 images; some 1 GB while pairs are put in order."""
+
+
+def limits_of(memory: MemoryParams) -> Limits:
+    """Return the limits that a user sets."""
+    return replace(tiles_of(memory.tile_megabytes), most_pairs=memory.max_pairs)
+
+
+def tiles_of(megabytes: float) -> Limits:
+    """Return the limits of whatever looks at all pairs and holds none."""
+    return Limits(tile_bytes=max(1, int(megabytes * 2**20)))
+
+
+def _nothing() -> LabelArray:
+    return np.empty(0, dtype=np.int64)
+
+
+_PAIRS_AT_ONCE = 256
+"""Single pairs whose embeddings are gathered at once: they stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images, and what makes similarities of their embeddings; see :func:`skinbit.matching.assembly.pool_of`.
+
+    Attributes:
+        embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
+        calibration: Fitted on pairs of other lesions; None: similarities are cosines, scaled or not.
+        crowded: ``(n,)`` crowding of the images; None: cosines are not scaled.
+        keys: ``(2 m,)`` ``row · n + other row`` of every pair whose keypoints were compared, both ways, ascending.
+        inliers: ``(2 m,)`` keypoints on which they agree.
+        neighbourhoods: Of the images; None: similarities are not re-ranked.
+        limits: How much is held of its pairs at once by whatever looks at them.
+    """
+
+    embeddings: FloatArray
+    calibration: Calibration | None = None
+    crowded: Crowding | None = None
+    keys: LabelArray = field(default_factory=_nothing)
+    inliers: LabelArray = field(default_factory=_nothing)
+    neighbourhoods: Neighbourhoods | None = None
+    limits: Limits = DEFAULT_LIMITS
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.embeddings)
+
+    @property
+    def n_pairs(self) -> int:
+        """Count the unordered pairs of images."""
+        return len(self) * (len(self) - 1) // 2
+
+    def between(self, rows: LabelArray, columns: LabelArray) -> FloatArray:
+        """Return the similarity of each of some images with each of others.
+
+        Args:
+            rows: ``(height,)``, no one twice.
+            columns: ``(width,)``, no one twice.
+
+        Returns:
+            ``(height, width)`` float32 in [-1, 1]; what stands there for an image with itself means nothing.
+        """
+        wide, other = (self.embeddings[some].astype(np.float64) for some in (rows, columns))
+        alike = np.empty((len(rows), len(columns)), dtype=np.float32)
+        np.clip(wide @ other.T, -1.0, 1.0, out=alike, casting="same_kind")
+        if self.crowded is not None:
+            alike = scale(alike, self.crowded[rows][:, None], self.crowded[columns])
+        if self.calibration is not None:
+            first, second, inliers = self._compared(rows, columns)
+            verified = fuse(alike[first, second], inliers, self.calibration)
+            alike = fuse(alike, None, self.calibration)
+            alike[first, second] = verified
+        if self.neighbourhoods is not None:
+            alike = self.neighbourhoods.mix_block(alike, rows, columns)
+        return alike
+
+    def of_pairs(self, pairs: LabelArray) -> FloatArray:
+        """Return the similarity of single pairs of images.
+
+        Args:
+            pairs: ``(m, 2)`` rows of both images.
+
+        Returns:
+            ``(m,)`` float32 in [-1, 1].
+        """
+        first, second = pairs.T
+        alike = np.empty(len(pairs), dtype=np.float32)
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            one, other = (self.embeddings[rows[part]].astype(np.float64) for rows in (first, second))
+            np.clip(np.vecdot(one, other), -1.0, 1.0, out=alike[part], casting="same_kind")
+        if self.crowded is not None:
+            alike = scale(alike, self.crowded[first], self.crowded[second])
+        if self.calibration is not None:
+            keys = first * len(self) + second
+            places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            is_compared = self.keys[places] == keys if len(self.keys) else np.zeros(len(keys), dtype=bool)
+            verified = fuse(alike[is_compared], self.inliers[places[is_compared]], self.calibration)
+            alike = fuse(alike, None, self.calibration)
+            alike[is_compared] = verified
+        if self.neighbourhoods is not None:
+            alike = self.neighbourhoods.mix_pairs(alike, pairs)
+        return alike
+
+    def subset(self, rows: LabelArray) -> "Pool":
+        """Return some of the images as a pool, with the similarities that they have in this one.
+
+        Args:
+            rows: Of these images, no one twice.
+
+        Returns:
+            These images in the order of ``rows``; their surroundings and neighbourhoods stay those of this pool.
+        """
+        first, second, inliers = self._compared(rows, rows)
+        keys = first * len(rows) + second
+        order = np.argsort(keys)
+        return Pool(
+            self.embeddings[rows],
+            self.calibration,
+            None if self.crowded is None else self.crowded[rows],
+            keys[order],
+            inliers[order],
+            None if self.neighbourhoods is None else self.neighbourhoods.subset(rows),
+            self.limits,
+        )
+
+    def _compared(self, rows: LabelArray, columns: LabelArray) -> tuple[LabelArray, LabelArray, LabelArray]:
+        """Return the compared pairs among some images: places in ``rows``, places in ``columns``, and inliers."""
+        starts, stops = (np.searchsorted(self.keys, edges * len(self)) for edges in (rows, rows + 1))
+        n_partners = stops - starts
+        first = np.repeat(np.arange(len(rows)), n_partners)
+        entries = np.arange(len(first)) + np.repeat(starts - (np.cumsum(n_partners) - n_partners), n_partners)
+        partners = self.keys[entries] % max(1, len(self))
+        order = np.argsort(columns, kind="stable")
+        second = np.append(order, 0)[np.searchsorted(columns, partners, sorter=order)]
+        is_there = columns[second] == partners if len(columns) else np.zeros(len(partners), dtype=bool)
+        return first[is_there], second[is_there], self.inliers[entries[is_there]]
+
+
+def similarity_matrix(pool: Pool) -> FloatArray:
+    """Return the similarities of all pairs of a small pool, for a look at them in a notebook.
+
+    Args:
+        pool: Of ``n`` images; the matrix takes ``4 n²`` bytes.
+
+    Returns:
+        ``(n, n)`` float32 in [-1, 1], symmetric, 1 on the diagonal.
+    """
+    every = np.arange(len(pool))
+    matrix = pool.between(every, every)
+    np.fill_diagonal(matrix, 1.0)
+    return matrix

@@ -1,0 +1,1 @@
+"""What a labelled pool is worth: pairs, groups, intervals, strata, mistakes."""

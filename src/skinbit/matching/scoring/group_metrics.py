@@ -1,0 +1,177 @@
+"""Figures of groups as a whole, beside the F1 of their pairs.
+
+Pairs weigh a lesion by the square of its images. BCubed (Amigó et al. 2009) weighs every image once; ARI (Hubert and
+Arabie 1985) and AMI (Vinh et al. 2010) take off what groups of the same sizes would reach by chance.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinbit.matching.labels import LabelArray
+
+
+def judge_groups(cluster_ids: LabelArray, labels: LabelArray) -> dict[str, float]:
+    """Tell how far groups of images are lesions.
+
+    Args:
+        cluster_ids: ``(n,)`` the group of each image, any numbers.
+        labels: ``(n,)`` the lesion of each image, any numbers.
+
+    Returns:
+        - ``bcubed_precision``: mean over images of the share of its group that shows its lesion, the image itself
+            included, in (0, 1].
+        - ``bcubed_recall``: mean over images of the share of its lesion that is in its group, likewise.
+        - ``bcubed_f1``: their harmonic mean. All three are defined for lesions of one image, too.
+        - ``ari``: adjusted Rand index, at most 1, 0 on average by chance.
+        - ``ami``: adjusted mutual information by the mean of both entropies, likewise. Both are NaN where no pair is
+            positive or no pair is negative: whatever the groups, chance then explains all agreement.
+        - ``exact_groups``: share of lesions whose images are a group, with no image missing and none added.
+        - ``n_groups``: number of groups.
+        - ``n_groups_error``: (groups - lesions) / lesions; negative where lesions are merged on the whole.
+
+        Without images all but ``n_groups`` are NaN.
+    """
+    overlaps = count_overlaps(cluster_ids, labels)
+    n_groups, n_lesions = len(overlaps.group_sizes), len(overlaps.lesion_sizes)
+    return {
+        **_bcubed(overlaps),
+        "ari": _adjusted_rand(overlaps),
+        "ami": _adjusted_mutual_information(overlaps),
+        "exact_groups": _exact_groups(overlaps),
+        "n_groups": float(n_groups),
+        "n_groups_error": (n_groups - n_lesions) / n_lesions if n_lesions else float("nan"),
+    }
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """How many images groups and lesions have, and have in common where they have any.
+
+    Attributes:
+        group_sizes: ``(n_groups,)``, groups in the order of their ids.
+        lesion_sizes: ``(n_lesions,)``, lesions in the order of their labels.
+        groups: Of each group and lesion that have an image in common the group, 0 …, ``(m,)``, ascending.
+        lesions: The lesion, 0 …, ``(m,)``, ascending within a group.
+        n_common: How many images they have in common, ``(m,)``, at least 1.
+    """
+
+    group_sizes: LabelArray
+    lesion_sizes: LabelArray
+    groups: LabelArray
+    lesions: LabelArray
+    n_common: LabelArray
+
+    @property
+    def n_images(self) -> int:
+        """All images."""
+        return int(self.lesion_sizes.sum())
+
+
+def count_overlaps(cluster_ids: LabelArray, labels: LabelArray) -> Overlaps:
+    """Count the images that groups and lesions have in common.
+
+    Args:
+        cluster_ids: ``(n,)`` the group of each image, any numbers.
+        labels: ``(n,)`` the lesion of each image, any numbers.
+
+    Returns:
+        The counts.
+    """
+    _, groups, group_sizes = np.unique(cluster_ids, return_inverse=True, return_counts=True)
+    _, lesions, lesion_sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    cells, n_common = np.unique(groups * max(1, len(lesion_sizes)) + lesions, return_counts=True)
+    in_groups, in_lesions = np.divmod(cells, max(1, len(lesion_sizes)))
+    return Overlaps(group_sizes, lesion_sizes, in_groups, in_lesions, n_common)
+
+
+def _bcubed(overlaps: Overlaps) -> dict[str, float]:
+    if overlaps.n_images == 0:
+        return dict.fromkeys(("bcubed_precision", "bcubed_recall", "bcubed_f1"), float("nan"))
+    squares = overlaps.n_common**2  # each common image finds so many others of its lesion in its group, and itself
+    precision = float((squares / overlaps.group_sizes[overlaps.groups]).sum() / overlaps.n_images)
+    recall = float((squares / overlaps.lesion_sizes[overlaps.lesions]).sum() / overlaps.n_images)
+    f1 = 2 * precision * recall / (precision + recall)
+    return {"bcubed_precision": precision, "bcubed_recall": recall, "bcubed_f1": f1}
+
+
+def _exact_groups(overlaps: Overlaps) -> float:
+    if overlaps.n_images == 0:
+        return float("nan")
+    is_whole_group = overlaps.n_common == overlaps.group_sizes[overlaps.groups]
+    is_whole_lesion = overlaps.n_common == overlaps.lesion_sizes[overlaps.lesions]
+    return int((is_whole_group & is_whole_lesion).sum()) / len(overlaps.lesion_sizes)
+
+
+def _is_trivial(sizes: LabelArray) -> bool:
+    """Tell whether all images are together, or all apart."""
+    return len(sizes) <= 1 or len(sizes) == sizes.sum()
+
+
+def _adjusted_rand(overlaps: Overlaps) -> float:
+    if _is_trivial(overlaps.lesion_sizes):
+        return float("nan")
+    in_both, in_group, in_lesion = (
+        _count_pairs(sizes) for sizes in (overlaps.n_common, overlaps.group_sizes, overlaps.lesion_sizes)
+    )
+    by_chance = in_group * in_lesion / _count_pairs(np.array([overlaps.n_images]))
+    return (in_both - by_chance) / ((in_group + in_lesion) / 2 - by_chance)
+
+
+def _count_pairs(sizes: LabelArray) -> int:
+    return int((sizes * (sizes - 1) // 2).sum())
+
+
+def _adjusted_mutual_information(overlaps: Overlaps) -> float:
+    if _is_trivial(overlaps.lesion_sizes):
+        return float("nan")
+    if _is_trivial(overlaps.group_sizes):
+        return 0.0  # exactly what chance gives; the difference below would be rounding errors
+    n_images = overlaps.n_images
+    expected_common = overlaps.group_sizes[overlaps.groups] * overlaps.lesion_sizes[overlaps.lesions] / n_images
+    shared = float((overlaps.n_common * np.log(overlaps.n_common / expected_common)).sum() / n_images)
+    by_chance = _expected_information(overlaps.group_sizes, overlaps.lesion_sizes)
+    entropy = (_entropy(overlaps.group_sizes) + _entropy(overlaps.lesion_sizes)) / 2
+    return min(1.0, (shared - by_chance) / (entropy - by_chance))  # equal groups may come out a rounding error above 1
+
+
+def _entropy(sizes: LabelArray) -> float:
+    shares = sizes / sizes.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _expected_information(group_sizes: LabelArray, lesion_sizes: LabelArray) -> float:
+    """Give the mean mutual information of groups and lesions over all ways to deal the images out to them.
+
+    What a group and a lesion contribute depends on their sizes alone, and there are few different sizes: thousands of
+    groups and lesions take milliseconds, where a sum over all of them takes seconds.
+    """
+    from scipy.special import gammaln
+
+    n_images = int(lesion_sizes.sum())
+    log_factorial = gammaln(np.arange(n_images + 1) + 1.0)
+    expected = 0.0
+    for group_size, n_such_groups in _distinct(group_sizes):
+        for lesion_size, n_such_lesions in _distinct(lesion_sizes):
+            n_common = np.arange(max(1, group_size + lesion_size - n_images), min(group_size, lesion_size) + 1)
+            # The number of common images is hypergeometric.
+            log_chance = (
+                _log_choose(log_factorial, group_size, n_common)
+                + _log_choose(log_factorial, n_images - group_size, lesion_size - n_common)
+                - _log_choose(log_factorial, n_images, np.array([lesion_size]))
+            )
+            information = n_common / n_images * np.log(n_common * (n_images / (group_size * lesion_size)))
+            expected += n_such_groups * n_such_lesions * float((np.exp(log_chance) * information).sum())
+    return expected
+
+
+def _distinct(sizes: LabelArray) -> list[tuple[int, int]]:
+    """Give each size that occurs, and how often it does."""
+    values, counts = np.unique(sizes, return_counts=True)
+    return list(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _log_choose(log_factorial: NDArray[np.float64], n: int, k: LabelArray) -> NDArray[np.float64]:
+    chosen: NDArray[np.float64] = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
+    return chosen

@@ -1,0 +1,106 @@
+"""What a cut makes of each lesion, and of each group: which lesions it takes apart, which groups mix lesions."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from skinbit.matching.labels import FloatArray
+
+
+def tabulate_positive_pairs(
+    similarities: FloatArray, lesion_ids: Sequence[str], image_ids: Sequence[str]
+) -> pd.DataFrame:
+    """List every pair of images of one lesion.
+
+    Args:
+        similarities: ``(n_images, n_images)`` float32 in [-1, 1], symmetric.
+        lesion_ids: ``n_images`` true lesions.
+        image_ids: ``n_images`` distinct ids.
+
+    Returns:
+        ``lesion_id, image_a, image_b, similarity``, least similar pairs first, of equals the first ids.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row in sorted(range(len(image_ids)), key=image_ids.__getitem__):
+        rows_of.setdefault(lesion_ids[row], []).append(row)
+    pairs = np.array(
+        [pair for _, rows in sorted(rows_of.items()) for pair in combinations(rows, 2)], dtype=np.int64
+    ).reshape(-1, 2)
+    described = [
+        (lesion_ids[a], image_ids[a], image_ids[b], similarity)
+        for (a, b), similarity in zip(pairs.tolist(), similarities[*pairs.T].tolist(), strict=True)
+    ]
+    table = pd.DataFrame(described, columns=["lesion_id", "image_a", "image_b", "similarity"])
+    return table.sort_values("similarity", kind="stable", ignore_index=True)
+
+
+def judge_lesions(positive_pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Tell how many of its own pairs each lesion loses at a threshold.
+
+    Args:
+        positive_pairs: From :func:`tabulate_positive_pairs`.
+        threshold: Similarity from which on a pair is predicted positive.
+
+    Returns:
+        ``lesion_id, n_images, n_pairs, n_missed, lowest, highest`` of every lesion with a pair, similarities of its
+        least and most similar one; those that lose most pairs first, of equals the least similar ones.
+    """
+    rows = [
+        (
+            lesion_id,
+            len({*pairs["image_a"], *pairs["image_b"]}),
+            len(pairs),
+            int((pairs["similarity"] < threshold).sum()),
+            pairs["similarity"].min(),
+            pairs["similarity"].max(),
+        )
+        for lesion_id, pairs in positive_pairs.groupby("lesion_id")
+    ]
+    table = pd.DataFrame(rows, columns=["lesion_id", "n_images", "n_pairs", "n_missed", "lowest", "highest"])
+    order = ["n_missed", "lowest", "lesion_id"]
+    return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
+
+
+def summarise_by_size(lesions: pd.DataFrame) -> pd.DataFrame:
+    """Count, by number of images, the lesions of which all pairs, some or none are found.
+
+    Args:
+        lesions: From :func:`judge_lesions`.
+
+    Returns:
+        ``n_images, n_lesions, all_found, some_found, none_found, n_pairs, n_missed``, fewest images first.
+    """
+    judged = lesions.assign(
+        n_lesions=1,
+        all_found=lesions["n_missed"] == 0,
+        some_found=(lesions["n_missed"] > 0) & (lesions["n_missed"] < lesions["n_pairs"]),
+        none_found=lesions["n_missed"] == lesions["n_pairs"],
+    )
+    counted = ["n_lesions", "all_found", "some_found", "none_found", "n_pairs", "n_missed"]
+    return judged.groupby("n_images")[counted].sum().reset_index()
+
+
+def find_mixed_groups(clustered_images: pd.DataFrame) -> pd.DataFrame:
+    """Find the groups that hold images of several lesions.
+
+    Args:
+        clustered_images: ``image_id, lesion_id, cluster_id``.
+
+    Returns:
+        ``cluster_id, n_images, n_lesions, n_false_pairs``, the last one its pairs of two lesions; most of these
+        first, of equals the first id.
+    """
+    rows = [
+        (cluster_id, len(images), images["lesion_id"].nunique(), _count_false_pairs(images["lesion_id"]))
+        for cluster_id, images in clustered_images.groupby("cluster_id")
+    ]
+    table = pd.DataFrame(rows, columns=["cluster_id", "n_images", "n_lesions", "n_false_pairs"])
+    mixed = table[table["n_lesions"] > 1]
+    return mixed.sort_values(["n_false_pairs", "cluster_id"], ascending=[False, True], ignore_index=True)
+
+
+def _count_false_pairs(lesion_ids: pd.Series) -> int:
+    sizes = lesion_ids.value_counts()
+    return (len(lesion_ids) ** 2 - int((sizes**2).sum())) // 2

@@ -1,0 +1,255 @@
+"""Misclassified pairs at a given cut: all are counted, the worst are listed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels, positive_pairs
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.pairs.tiles import Tile, look_at
+
+Error = Literal["false_positive", "false_negative"]
+
+_CUT_NAMES = {"cosine": "threshold", "dbscan": "eps"}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A misclassified pair.
+
+    Attributes:
+        image_a: The image whose id comes first as text.
+        image_b: The other one.
+        lesion_a: Its true lesion.
+        lesion_b: Likewise; that of ``image_a`` for a false negative, another for a false positive.
+        similarity: In [-1, 1].
+        error: What is wrong with it.
+    """
+
+    image_a: str
+    image_b: str
+    lesion_a: str
+    lesion_b: str
+    similarity: float
+    error: Error
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of all pairs of a subset at one cut; all None where F1 is undefined.
+
+    Attributes:
+        true_positive: Predicted pairs of one lesion.
+        false_positive: Predicted pairs of two lesions.
+        false_negative: Pairs of one lesion that are not predicted.
+        possible_label_error: Those of the false positives that are at least as similar as the median positive pair.
+    """
+
+    true_positive: int | None
+    false_positive: int | None
+    false_negative: int | None
+    possible_label_error: int | None
+
+
+UNDEFINED = Outcomes(None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The misclassified pairs of one subset and method.
+
+    Attributes:
+        method: ``cosine`` or ``dbscan``.
+        cut: Threshold (similarity) or eps (distance); NaN where none could be chosen.
+        n_images: Of the subset.
+        n_lesions: Of the subset.
+        n_positive_pairs: All pairs of one lesion.
+        label_error_from: Similarity of the median positive pair; NaN where there is none.
+        outcomes: Exact counts; ``UNDEFINED`` where there is no cut, or no positive pair.
+        pairs: The worst of each kind, both kinds together, worst first; empty where counts are undefined.
+    """
+
+    method: str
+    cut: float
+    n_images: int
+    n_lesions: int
+    n_positive_pairs: int
+    label_error_from: float
+    outcomes: Outcomes
+    pairs: tuple[Mistake, ...]
+
+
+def find_mistakes(
+    pool: Pool,
+    lesion_ids: Sequence[str],
+    image_ids: Sequence[str],
+    cuts: Mapping[str, float],
+    groups: Mapping[str, LabelArray],
+    max_pairs: int,
+) -> dict[str, Mistakes]:
+    """Find the misclassified pairs of a subset; their counts give the F1 that the subset has at these cuts.
+
+    A pair is the worse, the farther its similarity lies on the wrong side of the cut; DBSCAN's cut is the similarity
+    ``1 - eps``. Equally bad pairs are ordered by image ids. Memory does not grow with the number of mistakes.
+
+    Args:
+        pool: The images.
+        lesion_ids: ``n_images`` true lesions.
+        image_ids: ``n_images`` distinct ids.
+        cuts: The threshold for ``cosine``, the eps for ``dbscan``, or both.
+        groups: ``(n_images,)`` groups at the cut, of every method among ``cuts`` but ``cosine``.
+        max_pairs: So many pairs of each kind are listed, at most.
+
+    Returns:
+        By method.
+    """
+    # Once images are ordered by id, ordering pairs by rows is ordering them by ids.
+    order = np.array(sorted(range(len(image_ids)), key=image_ids.__getitem__), dtype=np.int64)
+    images = _Images(
+        image_ids=tuple(image_ids[row] for row in order),
+        lesion_ids=tuple(lesion_ids[row] for row in order),
+        pool=pool.subset(order),
+    )
+    labels = lesion_labels(list(images.lesion_ids))
+    positives = images.pool.of_pairs(positive_pairs(labels)).astype(np.float64)
+    label_error_from = float(np.median(positives)) if len(positives) else float("nan")
+    observers = {
+        method: _Observer(labels, cut, groups[method][order] if method in groups else None, label_error_from, max_pairs)
+        for method, cut in cuts.items()
+        if len(positives) and not np.isnan(cut)
+    }
+    look_at(images.pool, observers.values(), "misclassified pairs")
+    n_images, n_lesions = len(labels), len(np.unique(labels))
+    return {
+        method: Mistakes(
+            method,
+            cut,
+            n_images,
+            n_lesions,
+            len(positives),
+            label_error_from,
+            observers[method].outcomes() if method in observers else UNDEFINED,
+            _merge(images, observers[method].worst) if method in observers else (),
+        )
+        for method, cut in cuts.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images of a subset, ordered by id."""
+
+    image_ids: tuple[str, ...]
+    lesion_ids: tuple[str, ...]
+    pool: Pool
+
+
+class _Observer:
+    """Counts what becomes of all pairs by one method, and keeps the worst of the misclassified ones."""
+
+    def __init__(
+        self, labels: LabelArray, cut: float, groups: LabelArray | None, label_error_from: float, max_pairs: int
+    ) -> None:
+        self._labels, self._groups, self._label_error_from = labels, groups, label_error_from
+        self._limit = cut if groups is None else 1.0 - cut
+        self._counts = np.zeros(4, dtype=np.int64)
+        self.worst = [
+            _Worst("false_positive", 1.0, self._limit, max_pairs),
+            _Worst("false_negative", -1.0, self._limit, max_pairs),
+        ]
+
+    def add(self, tile: Tile) -> None:
+        """Look at the pairs of a tile."""
+        alike, rows, columns = tile.similarities, tile.rows, tile.columns
+        once = rows[:, None] < columns
+        same = (self._labels[rows, None] == self._labels[columns]) & once
+        if self._groups is None:
+            # A Python float would be rounded to single precision first.
+            predicted = (alike >= np.float64(self._limit)) & once
+        else:
+            predicted = (self._groups[rows, None] == self._groups[columns]) & once
+        mistakes = {"false_positive": predicted & ~same, "false_negative": same & ~predicted}
+        label_errors = mistakes["false_positive"] & (alike >= np.float64(self._label_error_from))
+        self._counts += [np.count_nonzero(kind) for kind in (predicted & same, *mistakes.values(), label_errors)]
+        for kept in self.worst:
+            kept.add(*tile.pairs_where(mistakes[kept.error]))
+
+    def outcomes(self) -> Outcomes:
+        """Return the counts."""
+        return Outcomes(*self._counts.tolist())
+
+
+class _Worst:
+    """Keeps the worst pairs of one kind; of equally bad ones those of the first rows."""
+
+    def __init__(self, error: Error, direction: float, limit: float, max_pairs: int) -> None:
+        self.error = error
+        self.rows = np.empty((0, 2), dtype=np.int64)
+        self.excess = np.empty(0)
+        self._direction = direction
+        self._limit = limit
+        self._max_pairs = max_pairs
+        self._least = -np.inf
+
+    def add(self, pairs: LabelArray, similarities: FloatArray) -> None:
+        """Look at pairs of this kind, rows ``(m, 2)``."""
+        excess = self._direction * (similarities.astype(np.float64) - self._limit)
+        is_worse = excess >= self._least
+        self.rows = np.concatenate([self.rows, pairs[is_worse]])
+        self.excess = np.concatenate([self.excess, excess[is_worse]])
+        if len(self.excess) > self._max_pairs:
+            kept = np.lexsort((self.rows[:, 1], self.rows[:, 0], -self.excess))[: self._max_pairs]
+            self.rows, self.excess = self.rows[kept], self.excess[kept]
+            self._least = float(self.excess[-1])
+
+
+def _merge(images: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
+    """Put both kinds into one list, worst first."""
+    errors = [kept.error for kept in worst for _ in kept.rows]
+    rows = np.concatenate([kept.rows for kept in worst])
+    excess = np.concatenate([kept.excess for kept in worst])
+    order = np.lexsort((rows[:, 1], rows[:, 0], -excess))
+    similarities = images.pool.of_pairs(rows).tolist()
+    ids, lesions = images.image_ids, images.lesion_ids
+    return tuple(
+        Mistake(ids[a], ids[b], lesions[a], lesions[b], similarities[n], errors[n])
+        for n, (a, b) in zip(order.tolist(), rows[order].tolist(), strict=True)
+    )
+
+
+def mistakes_document(experiment: str, mistakes: Mistakes) -> dict[str, Any]:
+    """Write the misclassified pairs of an experiment down as plain values.
+
+    Args:
+        experiment: Its name.
+        mistakes: Of one method.
+
+    Returns:
+        ``experiment``, ``method``; ``threshold`` or ``eps``, whichever is the method's; ``possible_label_error_from``,
+        the similarity of the median positive pair, from which on a false positive may be a wrong label; ``counts``:
+        ``n_images``, ``n_lesions``, ``n_pairs`` and ``n_positive_pairs`` of the subset, what became of the pairs (see
+        :class:`Outcomes`), ``listed_false_positive`` and ``listed_false_negative``; ``pairs``, worst first, with the
+        attributes of :class:`Mistake`. What is undefined is None.
+    """
+    listed = [pair.error for pair in mistakes.pairs]
+    return {
+        "experiment": experiment,
+        "method": mistakes.method,
+        _CUT_NAMES[mistakes.method]: _defined(mistakes.cut),
+        "possible_label_error_from": _defined(mistakes.label_error_from),
+        "counts": {
+            "n_images": mistakes.n_images,
+            "n_lesions": mistakes.n_lesions,
+            "n_pairs": mistakes.n_images * (mistakes.n_images - 1) // 2,
+            "n_positive_pairs": mistakes.n_positive_pairs,
+            **asdict(mistakes.outcomes),
+            **{f"listed_{error}": listed.count(error) for error in get_args(Error)},
+        },
+        "pairs": [asdict(pair) for pair in mistakes.pairs],
+    }
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value

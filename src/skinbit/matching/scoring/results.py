@@ -1,0 +1,259 @@
+"""The figures of folds and experiments side by side: curves, results, leaderboard."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from skinbit.matching.curves import Sweep
+from skinbit.matching.cuts.operating_points import OperatingPoints
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.scoring.uncertainty import interval
+
+logger = logging.getLogger(__name__)
+
+_CURVE_COLUMNS = ["method", "cut", "tp", "fp", "f1"]
+_POINT_COLUMNS = ["method", "cut", "tp", "fp"]
+
+
+def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
+    """Write figures down as ``metric, value``."""
+    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values())})
+
+
+def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
+    """Write sweeps down as a table.
+
+    Args:
+        sweeps: The curve of each method.
+
+    Returns:
+        ``method, cut, tp, fp, f1``, a row per cut; see :class:`skinbit.matching.curves.Sweep` for their order.
+    """
+    tables = [
+        pd.DataFrame({"method": method, "cut": sweep.cuts, "tp": sweep.tp, "fp": sweep.fp, "f1": sweep.f1})
+        for method, sweep in sweeps.items()
+    ]
+    return pd.concat(tables, ignore_index=True)[_CURVE_COLUMNS]
+
+
+def points_table(points: Mapping[str, OperatingPoints]) -> pd.DataFrame:
+    """Write operating points down as a table.
+
+    Args:
+        points: Of each method that has a cut.
+
+    Returns:
+        ``method, cut, tp, fp``, fewest predicted pairs first.
+    """
+    tables = [
+        pd.DataFrame({"method": method, "cut": kept.cuts, "tp": kept.tp, "fp": kept.fp})
+        for method, kept in points.items()
+    ]
+    return pd.concat(tables, ignore_index=True)[_POINT_COLUMNS]
+
+
+def reach_metrics(points: Mapping[str, OperatingPoints]) -> dict[str, float]:
+    """Name the distances at which operating points end, of the methods whose curve does not go all the way.
+
+    Args:
+        points: Of each method that has a cut.
+
+    Returns:
+        ``<method>_reach``; empty as a rule.
+    """
+    return {f"{method}_reach": kept.reach for method, kept in points.items() if np.isfinite(kept.reach)}
+
+
+def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict[str, OperatingPoints]:
+    """Rebuild operating points from their table.
+
+    Args:
+        table: From :func:`points_table`.
+        metrics: Of the subset they were found on, with those of :func:`reach_metrics`.
+
+    Returns:
+        By method.
+    """
+    n_positive_pairs, n_images = int(metrics["n_positive_pairs"]), int(metrics["n_images"])
+    by_method = {method: table[table["method"] == method] for method in CUTS}
+    return {
+        method: OperatingPoints(
+            rows["cut"].to_numpy(np.float64),
+            rows["tp"].to_numpy(np.int64),
+            rows["fp"].to_numpy(np.int64),
+            n_positive_pairs,
+            n_images,
+            is_similarity=method == "cosine",
+            reach=metrics.get(f"{method}_reach", np.inf),
+        )
+        for method, rows in by_method.items()
+    }
+
+
+def collect_folds(
+    metrics: Mapping[int, Mapping[str, float]], transfer_f1: Mapping[int, Mapping[str, float]]
+) -> pd.DataFrame:
+    """Put the folds side by side, with mean and standard deviation, and insert the transfer F1.
+
+    The transfer F1 of a fold is its F1 at the mean of the other folds' cuts: what a cut chosen elsewhere is worth.
+
+    Args:
+        metrics: What each fold found at its own best cuts.
+        transfer_f1: By fold, ``<method>_f1_transfer``; NaN, or missing, where there is none.
+
+    Returns:
+        ``metric, fold_<k>, …, mean, std``; the standard deviation is the sample's (n - 1), over the folds in which
+        the metric is defined.
+    """
+    columns = {f"fold_{fold}": _with_transfer(found, transfer_f1.get(fold, {})) for fold, found in metrics.items()}
+    _warn_undefined({column: figures["cosine_f1"] for column, figures in columns.items()})
+    return _side_by_side(columns)
+
+
+def _with_transfer(metrics: Mapping[str, float], transfer_f1: Mapping[str, float]) -> dict[str, float]:
+    """Insert the transfer F1 of each method behind its recall."""
+    extended: dict[str, float] = {}
+    for name, value in metrics.items():
+        extended[name] = value
+        method = name.removesuffix("_recall").removesuffix("_pair")
+        if method in METHODS:
+            transfer = f"{method}_f1_transfer"
+            extended[transfer] = transfer_f1.get(transfer, float("nan"))
+    return extended
+
+
+def _warn_undefined(f1_of: Mapping[str, float]) -> None:
+    undefined = [fold for fold, f1 in f1_of.items() if np.isnan(f1)]
+    if undefined:
+        logger.warning("%s: no positive pair, or no cut in the searched range; F1 is undefined", ", ".join(undefined))
+
+
+def interval_metrics(intervals: Mapping[str, tuple[float, float]], of: str = "transfer") -> dict[str, float]:
+    """Name the ends of the intervals of F1.
+
+    Args:
+        intervals: Low and high, by method.
+        of: Which F1: ``transfer`` or ``distractors``.
+
+    Returns:
+        ``<method>_f1_<of>_low`` and ``_high``.
+    """
+    return {
+        f"{method}_f1_{of}_{end}": value
+        for method, ends in intervals.items()
+        for end, value in zip(("low", "high"), ends, strict=True)
+    }
+
+
+def judgement_table(metrics: Mapping[int, Mapping[str, float]], of_all: Mapping[str, float]) -> pd.DataFrame:
+    """Put figures of every fold side by side, with mean and standard deviation, and those of all folds together.
+
+    Args:
+        metrics: Figures of each fold.
+        of_all: Figures of all folds, as those of :func:`interval_metrics`; they stand in the column of the mean.
+
+    Returns:
+        ``metric, fold_<k>, …, mean, std``.
+    """
+    figures = _side_by_side({f"fold_{fold}": found for fold, found in metrics.items()})
+    rows = pd.DataFrame({"metric": list(of_all), "mean": list(of_all.values())})
+    return pd.concat([figures, rows], ignore_index=True)
+
+
+def _side_by_side(columns: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    table = pd.DataFrame(columns)
+    spread = table.std(axis=1, ddof=1) if len(columns) > 1 else np.nan
+    return table.assign(mean=table.mean(axis=1), std=spread).rename_axis("metric").reset_index()
+
+
+def thin_curves(table: pd.DataFrame, n_points: int) -> dict[str, dict[str, list[float]]]:
+    """Thin the curves of a fold for drawing; their maxima stay.
+
+    Args:
+        table: From :func:`curve_table`.
+        n_points: About how many rows to keep per method, evenly over its rows.
+
+    Returns:
+        Per method ``cut`` and ``f1`` of the kept rows, in their order; no row where F1 is undefined.
+    """
+    thinned = {}
+    for method in METHODS:
+        rows = table[(table["method"] == method) & table["f1"].notna()]
+        evenly = np.linspace(0, len(rows) - 1, min(n_points, len(rows))).astype(int)
+        kept = rows.iloc[np.union1d(evenly, rows["f1"].argmax() if len(rows) else [])]
+        thinned[method] = {"cut": kept["cut"].tolist(), "f1": kept["f1"].tolist()}
+    return thinned
+
+
+def group_sizes(cluster_ids: Sequence[int]) -> dict[str, int]:
+    """Count groups by their number of images.
+
+    Args:
+        cluster_ids: The group of each image.
+
+    Returns:
+        How many groups have one image, two, …; keys are text, as in JSON.
+    """
+    counts = Counter(Counter(cluster_ids).values())
+    return {str(size): counts[size] for size in sorted(counts)}
+
+
+def rank_experiments(results: Mapping[str, pd.DataFrame], settings: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """Order the experiments by what their thresholds are worth elsewhere.
+
+    Args:
+        results: Per experiment ``metric, fold_<k>, …, mean, std`` and, with a test split, ``test``.
+        settings: Per experiment its backbone and loss.
+
+    Returns:
+        The leaderboard: ``rank, experiment, backbone, loss``, the F1 columns of every method and the intervals of the
+        mean transfer F1, best mean transfer F1 of the threshold first (mean F1, where no experiment has a transfer
+        F1), ties by name, undefined last.
+    """
+    rows = [
+        {"experiment": name, "backbone": settings[name][0], "loss": settings[name][1]} | _headline(results[name])
+        for name in sorted(results)
+    ]
+    board = pd.DataFrame(rows)
+    board = board.sort_values(_ordered_by(board), ascending=False, kind="stable", na_position="last", ignore_index=True)
+    board.insert(0, "rank", np.arange(1, len(board) + 1))
+    return board
+
+
+def _ordered_by(board: pd.DataFrame) -> str:
+    return "cosine_f1_transfer_mean" if board["cosine_f1_transfer_mean"].notna().any() else "cosine_f1_mean"
+
+
+def _headline(results: pd.DataFrame) -> dict[str, float]:
+    columns = {str(name): results[name].tolist() for name in results.columns}
+    rows = columns["metric"]
+    headline: dict[str, float] = {}
+    for method in METHODS:
+        for metric in (f"{method}_f1", f"{method}_f1_transfer"):
+            headline |= {f"{metric}_{column}": columns[column][rows.index(metric)] for column in ("mean", "std")}
+        headline[f"{method}_f1_test"] = columns["test"][rows.index(f"{method}_f1")] if "test" in columns else np.nan
+    ends = [f"{method}_f1_transfer_{end}" for method in METHODS for end in ("low", "high")]
+    return headline | {end: columns["mean"][rows.index(end)] for end in ends}
+
+
+def add_gaps(board: pd.DataFrame, resampled_f1: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
+    """Add to a leaderboard how far each experiment is behind the first.
+
+    Args:
+        board: From :func:`rank_experiments`.
+        resampled_f1: Per experiment its F1 by threshold under resampled lesions, None where undefined; the same
+            resamples for every experiment.
+
+    Returns:
+        The leaderboard with ``behind_first``, the difference of the figures that order it, and the 95 % interval of
+        this difference, ``behind_first_low`` and ``behind_first_high``.
+    """
+    key = _ordered_by(board)
+    values = {name: np.array(f1, dtype=np.float64) for name, f1 in resampled_f1.items()}
+    first = values[str(board["experiment"][0])]
+    gaps = [interval(first - values[name]) for name in board["experiment"]]
+    low, high = zip(*gaps, strict=True)
+    return board.assign(behind_first=board[key][0] - board[key], behind_first_low=low, behind_first_high=high)

@@ -1,0 +1,295 @@
+"""What a labelled pool is worth: the ranking, and every method at its own best cut and at cuts chosen elsewhere."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinbit.config import EvaluationParams
+from skinbit.matching.clustering.forests import MutualPairs, tree_of_groups
+from skinbit.matching.clustering.merges import MergeTree, clusters_at, components, sweep_merges
+from skinbit.matching.curves import UNDEFINED, Choice, Sweep, choice_at, pairwise_f1, select
+from skinbit.matching.cuts.operating_points import OperatingPoints, operating_points
+from skinbit.matching.cuts.search import (
+    ALWAYS,
+    Found,
+    Vicinity,
+    first_floor,
+    floor_of,
+    merge_tree,
+    search_cut,
+    search_threshold,
+    warn_of_uncertain,
+)
+from skinbit.matching.cuts.survey import PartnerRanks, Survey, find_positives, survey_pairs
+from skinbit.matching.cuts.thresholds import choose_threshold, extend
+from skinbit.matching.labels import LabelArray, lesion_labels
+from skinbit.matching.methods import CUTS, METHODS, PAGED
+from skinbit.matching.pairs.neighbours import NearPairs, singles_at_least
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.pairs.retrieval import average_precision, roc_auc
+from skinbit.matching.pairs.tiles import look_at, similarity_tiles
+from skinbit.matching.scoring.group_metrics import judge_groups
+from skinbit.matching.scoring.uncertainty import PredictedPairs, predicted_pairs, predicted_pairs_of_groups
+
+logger = logging.getLogger(__name__)
+
+GROUP_FIGURES = ("bcubed_f1", "ari", "ami", "n_groups_error")
+"""Of the figures of groups, those that are reported."""
+
+_GROUPED = tuple(method for method in CUTS if METHODS[method].is_group)
+"""Methods that put images into groups by a cut."""
+
+_TAIL = np.linspace(-1.0, 1.0, 401)
+"""Thresholds that the tail of a curve is drawn with, beside those at which a pair of one lesion enters; below the last
+of these only the least similar pair is drawn, so that far pairs need no count."""
+
+
+@dataclass(frozen=True)
+class AtCuts:
+    """What a pool is worth at cuts that were chosen elsewhere.
+
+    Attributes:
+        metrics: ``<method>_bcubed_f1`` and so on, of every method that makes groups; NaN where it has no cut.
+        predicted: Per method that has a cut, or needs none, the predicted pairs, by lesion.
+        groups: ``(n,)`` groups, by method that makes groups.
+        recall_at_1: Share of images whose most similar other image shows the same lesion.
+        vicinity: The near pairs that all of it was made of.
+    """
+
+    metrics: Mapping[str, float]
+    predicted: Mapping[str, PredictedPairs]
+    groups: Mapping[str, LabelArray]
+    recall_at_1: float
+    vicinity: Vicinity
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a labelled pool is worth.
+
+    Attributes:
+        metrics: Figures by name, in the order in which they are reported, at the pool's own best cuts.
+        sweeps: The curve of each method; that of groups ends at its ``reach``.
+        points: Per method that has a cut, the cuts that are best for pools of some size.
+        clusters: ``(n,)`` DBSCAN's groups at the chosen eps.
+        reach: By method, the distance up to which its curve goes.
+        uncertain: Methods whose best cut might lie beyond.
+        given: At the given cuts.
+    """
+
+    metrics: Mapping[str, float]
+    sweeps: Mapping[str, Sweep]
+    points: Mapping[str, OperatingPoints]
+    clusters: LabelArray
+    reach: Mapping[str, float]
+    uncertain: tuple[str, ...]
+    given: AtCuts
+
+
+def score(
+    pool: Pool, lesion_ids: list[str], params: EvaluationParams, cuts: Mapping[str, float] | None = None
+) -> Score:
+    """Choose the cut of every method on a labelled pool, and measure how well these, given cuts and the ranking do.
+
+    One look at all pairs gives what ranks them, exactly, and the nearest of them; the groups of every method are made
+    of these, up to a distance beyond which no cut could be better. Where they do not reach so far, more are looked for.
+
+    Args:
+        pool: The images.
+        lesion_ids: ``n`` true lesions.
+        params: Searched ranges, cap of groups.
+        cuts: Chosen elsewhere, by method, of ``cosine`` a threshold, else a distance; NaN where none could be chosen.
+            None: figures at given cuts are those of methods that need none.
+
+    Returns:
+        The score; without a positive pair all figures that need one are NaN. A warning names methods for which the
+        limit on pairs was reached before their best cut was certain: the best one within the reach is taken. So it is
+        with a given cut that asks for more pairs than may be held: figures are those at the loosest cut that does not.
+    """
+    labels = lesion_labels(lesion_ids)
+    positives = find_positives(pool, labels)
+    given = dict(cuts or {})
+    thresholds = [given["cosine"]] if not np.isnan(given.get("cosine", np.nan)) else []
+    tail = _TAIL[positives.similarities.min(initial=np.inf) <= _TAIL]
+    counted = np.unique(singles_at_least([*thresholds, params.threshold_range[1], *tail.tolist()]))
+    survey = survey_pairs(pool, positives, first_floor(pool, len(positives.pairs)), counted)
+    vicinity = Vicinity(pool, survey.graph)
+    given = vicinity.reach(given)
+    found: dict[str, Found] = {}
+    while True:
+        for method in _GROUPED:
+            if method not in found or not found[method].is_certain:
+                found[method] = search_cut(method, vicinity.graph, pool, labels, positives, params)
+        head = search_threshold(vicinity.graph, positives)
+        # Where its head is not held, the best threshold is found exactly by the ranks of positive pairs.
+        uncertain = [method for method, each in found.items() if not each.is_certain]
+        if not uncertain or not vicinity.widen():
+            break
+    warn_of_uncertain(uncertain, pool)
+    mutual = tree_of_groups(survey.mutual)
+    sweeps = {
+        "cosine": _threshold_curve(survey, head),
+        **{method: each.sweep for method, each in found.items()},
+        "mutual": sweep_merges(mutual, labels, "mutual"),
+    }
+    choices = {method: each.choice for method, each in found.items()}
+    choices |= {
+        "cosine": _choose_threshold(survey, head, vicinity, params.threshold_range),
+        "mutual": choice_at(sweeps["mutual"], ALWAYS),
+    }
+    ranges = {method: params.threshold_range if method == "cosine" else params.eps_range for method in CUTS}
+    trees = {**{method: each.tree for method, each in found.items()}, "mutual": mutual}
+    return Score(
+        metrics=_metrics_of(choices, survey, labels),
+        sweeps=sweeps,
+        points={
+            method: operating_points(
+                sweeps[method], *ranges[method], len(labels), method not in found or found[method].is_whole
+            )
+            for method in CUTS
+        },
+        clusters=clusters_at(found["dbscan"].tree, choices["dbscan"].cut),
+        reach={method: each.reach for method, each in found.items()},
+        uncertain=tuple(uncertain),
+        given=_at_cuts(trees, vicinity, labels, given, survey.recall_at[1]),
+    )
+
+
+def score_at(pool: Pool, labels: LabelArray, cuts: Mapping[str, float], max_group_size: int | None) -> AtCuts:
+    """Measure what a labelled pool is worth at cuts that were chosen elsewhere, and at no others.
+
+    Args:
+        pool: The images.
+        labels: ``(n,)``, the lesion of each image.
+        cuts: Of every method that has one, of ``cosine`` a threshold, else a distance; NaN where none could be chosen.
+        max_group_size: Average and complete linkage make no larger groups; None: of any size.
+
+    Returns:
+        Figures, predicted pairs and groups. Where a cut asks for more pairs than may be held, a warning says so, and
+        figures are those at the loosest cut that does not.
+    """
+    floor = min([first_floor(pool), *(floor_of(method, cut) for method, cut in cuts.items())])
+    near, mutual = NearPairs(floor, pool.limits.most_pairs), MutualPairs(len(pool))
+    ranks = PartnerRanks(len(pool), find_positives(pool, labels))
+    look_at(pool, [near, mutual, ranks])
+    vicinity = Vicinity(pool, near.graph(len(pool)))
+    held = vicinity.reach(cuts)
+    trees = {method: merge_tree(method, vicinity.graph, pool, max_group_size) for method in _GROUPED}
+    trees["mutual"] = tree_of_groups(components(len(pool), mutual.links()[0]))
+    return _at_cuts(trees, vicinity, labels, held, ranks.recall_at(1))
+
+
+def _at_cuts(
+    trees: Mapping[str, MergeTree],
+    vicinity: Vicinity,
+    labels: LabelArray,
+    cuts: Mapping[str, float],
+    recall_at_1: float,
+) -> AtCuts:
+    chosen = {method: cuts.get(method, np.nan) if method in CUTS else ALWAYS for method in METHODS}
+    groups = {method: clusters_at(tree, chosen[method]) for method, tree in trees.items()}
+    n_predicted = 0 if np.isnan(chosen["cosine"]) else vicinity.graph.n_at_least(chosen["cosine"])
+    predicted = {"cosine": predicted_pairs(vicinity.graph.pairs[:n_predicted].astype(np.int64), labels)}
+    predicted |= {method: predicted_pairs_of_groups(ids, labels) for method, ids in groups.items()}
+    figures = {method: judge_groups(ids, labels) for method, ids in groups.items()}
+    is_cut = {method: not np.isnan(cut) for method, cut in chosen.items()}
+    metrics = {
+        f"{method}_{name}": figures[method][name] if is_cut[method] else float("nan")
+        for method in groups
+        for name in GROUP_FIGURES
+    }
+    defined = {method: predicted[method] for method in METHODS if is_cut[method]}
+    return AtCuts(metrics, defined, groups, recall_at_1, vicinity)
+
+
+def metrics_at_cuts(found: Score, cuts: Mapping[str, float]) -> dict[str, float]:
+    """Return how well given cuts do on a pool, beside its own best ones.
+
+    Args:
+        found: Of the pool, scored at these cuts.
+        cuts: Per method a cut that was chosen elsewhere.
+
+    Returns:
+        F1, precision and recall at the given cuts, the cuts, every figure that needs no cut, and
+        ``<method>_f1_oracle`` at the pool's own best cut.
+    """
+    metrics = dict(found.metrics)
+    for method, cut in cuts.items():
+        metrics |= {f"{method}_f1_oracle": found.metrics[f"{method}_f1"], CUTS[method]: cut}
+        predicted = found.given.predicted.get(method)
+        metrics |= _figures_of(method, UNDEFINED if predicted is None else _choice_of(predicted, cut))
+    return metrics
+
+
+def _choice_of(predicted: PredictedPairs, cut: float) -> Choice:
+    tp, fp, n_positive = (
+        int(counts.sum()) for counts in (predicted.true_pairs, predicted.false_count, predicted.positive_pairs)
+    )
+    if n_positive == 0:
+        return UNDEFINED
+    f1 = float(pairwise_f1(np.array(tp), np.array(fp), n_positive))
+    return Choice(cut, f1, tp / (tp + fp) if tp + fp else np.nan, tp / n_positive)
+
+
+def _choose_threshold(survey: Survey, head: Sweep | None, vicinity: Vicinity, within: tuple[float, float]) -> Choice:
+    if head is not None and within == (-1.0, 1.0):
+        return select(head)
+    at_high = np.searchsorted(survey.counted, singles_at_least([within[1]])[0])
+    n_at_high = int(survey.n_at_least[at_high])
+    return choose_threshold(survey.ranking, within, n_at_high, lambda threshold: _largest_below(vicinity, threshold))
+
+
+def _threshold_curve(survey: Survey, head: Sweep | None) -> Sweep:
+    """Draw the curve on, below its head, through positive pairs and counted similarities to the least similar pair."""
+    ranking = survey.ranking
+    none = np.empty(0)
+    nothing = Sweep("cosine", none, none, none.astype(np.int64), none.astype(np.int64), ranking.n_positive_pairs)
+    start = nothing if head is None else head
+    lowest = np.array([survey.lowest] if np.isfinite(survey.lowest) else [], dtype=np.float32)
+    cuts, first = np.unique(np.concatenate([ranking.positives, survey.counted, lowest]), return_index=True)
+    n_at_least = np.concatenate([ranking.n_at_least, survey.n_at_least, np.full(len(lowest), ranking.n_pairs)])[first]
+    is_drawn = (cuts < start.cuts.min(initial=np.inf)) & (cuts >= lowest.min(initial=np.inf))
+    return extend(start, ranking, cuts[is_drawn], n_at_least[is_drawn])
+
+
+def _largest_below(vicinity: Vicinity, threshold: float) -> float:
+    """Return the largest similarity below another one; -1 where there is none."""
+    limit, graph = np.float64(threshold), vicinity.graph  # a Python float would be rounded to single precision first
+    held = graph.similarities[graph.similarities < limit]
+    if len(held) or graph.is_complete:
+        return float(held.max(initial=-1.0))
+    tiles = similarity_tiles(vicinity.pool, "next similarity")
+    below = (float(tile.pairs()[tile.pairs() < limit].max(initial=-1.0)) for tile in tiles)
+    return max(below, default=-1.0)
+
+
+def _metrics_of(choices: Mapping[str, Choice], survey: Survey, labels: LabelArray) -> dict[str, float]:
+    """Put the figures of a pool in the order in which they are reported."""
+    metrics = {
+        **_figures_of("cosine", choices["cosine"]),
+        **_figures_of("dbscan", choices["dbscan"]),
+        CUTS["cosine"]: choices["cosine"].cut,
+        CUTS["dbscan"]: choices["dbscan"].cut,
+        "roc_auc": roc_auc(survey.ranking),
+        "average_precision": average_precision(survey.ranking),
+        "recall_at_1": survey.recall_at[1],
+        "n_images": float(len(labels)),
+        "n_lesions": float(len(np.unique(labels))),
+        "n_positive_pairs": float(survey.ranking.n_positive_pairs),
+    }
+    for method in METHODS:
+        metrics |= _figures_of(method, choices[method])  # those of cosine and DBSCAN stay where they are
+    metrics |= {cut: choices[method].cut for method, cut in CUTS.items()}
+    return metrics | {"recall_at_5": survey.recall_at[5], "mean_average_precision": survey.mean_average_precision}
+
+
+def _figures_of(method: str, choice: Choice) -> dict[str, float]:
+    # `average_precision` is a figure of the ranking: precision by average linkage needs another name.
+    of_pairs = "" if method in PAGED else "pair_"
+    return {
+        f"{method}_f1": choice.f1,
+        f"{method}_{of_pairs}precision": choice.precision,
+        f"{method}_{of_pairs}recall": choice.recall,
+    }

@@ -1,0 +1,1 @@
+"""What makes two photographs alike: whitening, hubness, re-ranking, calibration."""

@@ -1,0 +1,1 @@
+"""What notebooks need to look at a study."""

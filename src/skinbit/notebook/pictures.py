@@ -1,0 +1,286 @@
+"""Figures made of photographs: strips of them with captions, and a map of embeddings."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from skinbit.data.images import ImageFolder, decode_image
+from skinbit.matching.labels import FloatArray
+from skinbit.report.palette import BAD, GOOD, INK, LESIONS, LINE, SOFT
+
+Photographs = Mapping[str, Image.Image]
+
+_INCHES = 1.45
+"""Width of a photograph in a strip."""
+
+_GAP, _LINE_HEIGHT = 0.06, 0.17
+"""Space on either side of a photograph, height of a line of text; the unit is the width of a photograph with both."""
+
+_ROOM = (1 - 2 * _GAP, (1 - 2 * _GAP) * 3 / 4)
+"""Most dermoscopes photograph 4:3."""
+
+_MOST_IN_STRIP = 8
+
+_POINTS_PER_ROW = 1.7
+"""How many photographs of a map fit side by side, in square roots of their number."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photograph in a strip.
+
+    Attributes:
+        image_id: Which one.
+        caption: Below it; empty: none.
+        colour: Of its frame; None: none.
+    """
+
+    image_id: str
+    caption: str = ""
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Photographs that belong together, side by side.
+
+    Attributes:
+        label: Above them.
+        pictures: At least one.
+    """
+
+    label: str
+    pictures: tuple[Picture, ...]
+
+
+def read_photographs(folder: ImageFolder, image_ids: Sequence[str], side: int, max_pixels: int) -> Photographs:
+    """Decode small copies of photographs, in threads.
+
+    Args:
+        folder: Where they are.
+        image_ids: Which ones.
+        side: The longer side of a copy, in pixels, is at most this.
+        max_pixels: See :func:`skinbit.data.images.decode_image`.
+
+    Returns:
+        Copies by image id.
+
+    Raises:
+        KeyError: If there is no such photograph.
+        ValueError: If one cannot be read.
+    """
+
+    def read(image_id: str) -> Image.Image:
+        image = decode_image(folder.read(image_id), max_pixels, side)
+        image.thumbnail((side, side))
+        return image
+
+    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
+        return dict(zip(image_ids, pool.map(read, image_ids), strict=True))
+
+
+def lesion_strips(images: pd.DataFrame, lesion_ids: Sequence[str]) -> list[Strip]:
+    """Put the photographs of each lesion into a strip.
+
+    Args:
+        images: ``image_id, lesion_id``.
+        lesion_ids: Which lesions, in this order.
+
+    Returns:
+        A strip per lesion.
+    """
+    by_lesion = images.groupby("lesion_id")["image_id"].agg(list)
+    return [
+        Strip(f"lesion {lesion}", tuple(Picture(image_id, image_id) for image_id in by_lesion[lesion]))
+        for lesion in lesion_ids
+    ]
+
+
+def pair_strips(pairs: Sequence[Mapping[str, object]]) -> list[Strip]:
+    """Put both photographs of each pair into a strip.
+
+    Args:
+        pairs: ``image_a, image_b, lesion_a, lesion_b, similarity``.
+
+    Returns:
+        A strip per pair, framed green where both show one lesion, else red.
+    """
+    strips = []
+    for pair in pairs:
+        colour = GOOD if pair["lesion_a"] == pair["lesion_b"] else BAD
+        pictures = tuple(Picture(f"{pair[f'image_{side}']}", f"{pair[f'lesion_{side}']}", colour) for side in "ab")
+        strips.append(Strip(f"similarity {pair['similarity']:.4f}", pictures))
+    return strips
+
+
+def neighbour_strip(
+    similarities: FloatArray, images: pd.DataFrame, image_id: str, threshold: float, n_images: int = 7
+) -> Strip:
+    """Put an image and those most similar to it into a strip.
+
+    Args:
+        similarities: ``(n, n)`` float32, of the images.
+        images: ``image_id, lesion_id``, ``n`` rows in the order of the similarities.
+        image_id: The image to start from.
+        threshold: Similarity from which on two images are taken to show one lesion.
+        n_images: How many others at most.
+
+    Returns:
+        A strip: neighbours framed green where they show the image's lesion, else red, each with its similarity and
+        whether that reaches the threshold.
+    """
+    ids, lesions = images["image_id"].tolist(), images["lesion_id"].tolist()
+    row = ids.index(image_id)
+    pictures = [Picture(image_id, "", INK)]
+    by_similarity = np.argsort(-similarities[row], kind="stable")
+    for other in by_similarity[by_similarity != row][:n_images].tolist():
+        similarity = float(similarities[row, other])
+        verdict = "matched" if similarity >= threshold else "not matched"
+        colour = GOOD if lesions[other] == lesions[row] else BAD
+        pictures.append(Picture(ids[other], f"{similarity:.4f} {verdict}", colour))
+    n_partners = lesions.count(lesions[row]) - 1
+    partners = f"{n_partners} other photograph" + ("" if n_partners == 1 else "s")
+    return Strip(f"{image_id}, lesion {lesions[row]} with {partners}", tuple(pictures))
+
+
+def group_strips(clustered_images: pd.DataFrame, cluster_ids: Sequence[int]) -> list[Strip]:
+    """Put the photographs of each group into a strip.
+
+    Args:
+        clustered_images: ``image_id, lesion_id, cluster_id``.
+        cluster_ids: Which groups, in this order.
+
+    Returns:
+        A strip per group, a colour for each lesion of several images, lesions with most images first; of a large
+        group the first eight images.
+    """
+    strips = []
+    for cluster_id in cluster_ids:
+        images = clustered_images[clustered_images["cluster_id"] == cluster_id]
+        sizes = images["lesion_id"].value_counts(sort=False)
+        lesions = sorted(sizes.index, key=lambda lesion: (-int(sizes[lesion]), lesion))
+        several = [lesion for lesion in lesions if sizes[lesion] > 1]
+        colours = dict(zip(several, LESIONS, strict=False))
+        ordered = images.assign(place=images["lesion_id"].map(lesions.index)).sort_values(["place", "image_id"])
+        pictures = tuple(
+            Picture(image_id, lesion, colours.get(lesion, LINE))
+            for image_id, lesion in zip(ordered["image_id"], ordered["lesion_id"], strict=True)
+        )
+        left_out = len(pictures) - _MOST_IN_STRIP
+        more = f", {left_out} more images are not shown" if left_out > 0 else ""
+        label = f"group {cluster_id}: {len(pictures)} images of {len(lesions)} lesions{more}"
+        strips.append(Strip(label, pictures[:_MOST_IN_STRIP]))
+    return strips
+
+
+def draw_strips(strips: Sequence[Strip], photographs: Photographs, columns: int = 1) -> Figure:
+    """Draw strips of photographs, row by row.
+
+    Args:
+        strips: At least one.
+        photographs: Of every image in them.
+        columns: So many strips stand side by side.
+
+    Returns:
+        A figure.
+    """
+    length = max(len(strip.pictures) for strip in strips)
+    n_rows = -(-len(strips) // columns)
+    has_captions = any(picture.caption for strip in strips for picture in strip.pictures)
+    height = _ROOM[1] + _LINE_HEIGHT * (2.6 if has_captions else 1.6)
+    step = length + 0.35
+    width = columns * step - 0.35
+    figure = Figure(figsize=(_INCHES * width, _INCHES * height * n_rows))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height * n_rows, 0), aspect="equal")
+    axes.set_axis_off()
+    for position, strip in enumerate(strips):
+        _draw_strip(axes, strip, photographs, (position % columns * step, position // columns * height))
+    return figure
+
+
+def _draw_strip(axes: Axes, strip: Strip, photographs: Photographs, corner: tuple[float, float]) -> None:
+    left, top = corner
+    axes.text(left + _GAP, top + _LINE_HEIGHT / 2, strip.label, va="center", fontsize=9, weight="bold", color=INK)
+    for position, picture in enumerate(strip.pictures):
+        middle = (left + position + 0.5, top + 1.1 * _LINE_HEIGHT + _ROOM[1] / 2)
+        _draw_photograph(axes, photographs[picture.image_id], middle, _ROOM, picture.colour)
+        below = middle[1] + _ROOM[1] / 2 + 0.6 * _LINE_HEIGHT
+        axes.text(middle[0], below, picture.caption, ha="center", va="center", fontsize=7.5, color=SOFT)
+
+
+def _draw_photograph(
+    axes: Axes,
+    image: Image.Image,
+    middle: tuple[float, float],
+    room: tuple[float, float],
+    colour: str | None,
+    is_faint: bool = False,
+) -> None:
+    """Draw a photograph as large as its room allows; the vertical axis may point either way."""
+    scale = min(room[0] / image.width, room[1] / image.height)
+    half_width, half_height = image.width * scale / 2, image.height * scale / 2
+    bottom, top = axes.get_ylim()
+    up = 1 if top > bottom else -1
+    x, y = middle
+    extent = (x - half_width, x + half_width, y - up * half_height, y + up * half_height)
+    layer = {"alpha": 0.45, "zorder": 1} if is_faint else {"zorder": 3}
+    axes.imshow(np.asarray(image), extent=extent, interpolation="antialiased", aspect="auto", **layer)
+    if colour is not None:
+        corner = (x - half_width, y - half_height)
+        frame = Rectangle(
+            corner, 2 * half_width, 2 * half_height, fill=False, edgecolor=colour, linewidth=2.2, zorder=3
+        )
+        axes.add_patch(frame)
+
+
+def draw_map(
+    points: NDArray[np.float64], images: pd.DataFrame, photographs: Photographs, n_lesions: int = len(LESIONS)
+) -> Figure:
+    """Draw photographs at points of a plane, those of a few lesions framed and joined in the lesion's colour.
+
+    Args:
+        points: ``(n, 2)``.
+        images: ``image_id, lesion_id``, ``n`` rows in the same order.
+        photographs: Of every image.
+        n_lesions: So many lesions are coloured, at most eight, those with most images first.
+
+    Returns:
+        A figure; its axes carry no scale, because distances in such a map have none.
+    """
+    width, height = np.ptp(points, axis=0).tolist()
+    side = max(width, height) / max(_POINTS_PER_ROW * len(points) ** 0.5, 8.0) or 1.0
+    figure = Figure(figsize=(12, 1 + 10 * min(max((height + side) / (width + side), 0.4), 1.0)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlim(points[:, 0].min() - side, points[:, 0].max() + side)
+    axes.set_ylim(points[:, 1].min() - side, points[:, 1].max() + side)
+    colours = dict(zip(_largest_lesions(images["lesion_id"], n_lesions), LESIONS, strict=False))
+    lesions = images["lesion_id"].to_numpy()
+    is_coloured = np.isin(lesions, list(colours))
+    for lesion, colour in colours.items():
+        own = points[lesions == lesion]
+        middle = own.mean(axis=0)
+        for x, y in own:
+            axes.plot([middle[0], x], [middle[1], y], color=colour, linewidth=2, zorder=2)
+        axes.plot([], [], color=colour, linewidth=4, label=f"{lesion} ({len(own)})")
+    for row in np.argsort(is_coloured, kind="stable"):
+        frame = colours.get(lesions[row])
+        image = photographs[images["image_id"].iloc[row]]
+        _draw_photograph(axes, image, tuple(points[row]), (side, side), frame, is_faint=frame is None)
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_color(LINE)
+    figure.legend(loc="outside right upper", title="lesion (images)", frameon=False, fontsize=8, title_fontsize=9)
+    return figure
+
+
+def _largest_lesions(lesion_ids: pd.Series, n_lesions: int) -> list[str]:
+    sizes = lesion_ids.value_counts(sort=False)
+    return sorted(sizes.index, key=lambda lesion: (-int(sizes[lesion]), lesion))[:n_lesions]

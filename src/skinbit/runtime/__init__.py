@@ -1,0 +1,1 @@
+"""What makes Kedro trustworthy: configuration, sessions, provenance, files, tracking."""

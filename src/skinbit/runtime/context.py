@@ -1,0 +1,91 @@
+"""The study is data: configuration decides the shape of the graph.
+
+Kedro builds pipelines before nodes see parameters, so the context, which exists first, reads and validates the whole
+parameter tree and keeps it here for the registry. An ``after_context_created`` hook would not do: Kedro-Viz runs no
+hooks. This is the only place where configuration shapes code.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from kedro.config import AbstractConfigLoader, OmegaConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.project import pipelines, settings
+from kedro.io import DataCatalog, SharedMemoryDataCatalog
+from kedro.utils import find_kedro_project
+from pydantic import ValidationError
+
+from skinbit.config import Parameters
+from skinbit.errors import InputError
+from skinbit.runtime.catalog import SharedStudyCatalog, StudyCatalog
+
+_active: list[Parameters] = []
+
+
+class StudyContext(KedroContext):
+    """Validates all parameters, ``--params`` included, before anything else happens."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        _active[:] = [read_parameters(self.config_loader)]
+        # A second session in one process may have another study: have the registry asked again.
+        pipelines.configure("skinbit.pipeline_registry")
+
+    def _get_catalog(self, catalog_class: type = DataCatalog, **options: Any) -> StudyCatalog:
+        """Give a catalog that knows what made its files; the setting DATA_CATALOG_CLASS reaches `kedro run` only."""
+        is_shared = issubclass(catalog_class, SharedMemoryDataCatalog)
+        catalog: StudyCatalog = super()._get_catalog(SharedStudyCatalog if is_shared else StudyCatalog, **options)
+        return catalog
+
+
+def read_parameters(loader: AbstractConfigLoader) -> Parameters:
+    """Read and validate the whole parameter tree.
+
+    Args:
+        loader: Of the environment, with ``--params``.
+
+    Returns:
+        The typed parameters.
+
+    Raises:
+        InputError: If the configuration cannot be read, or a key or value is wrong; lists all of them.
+    """
+    try:
+        tree = loader["parameters"]
+    except Exception as error:  # YAML, interpolation and Kedro each have errors of their own
+        raise InputError(f"The configuration cannot be read: {error}") from error
+    try:
+        return Parameters.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"  - {_location(problem)}: {_explain(problem)}" for problem in error.errors()]
+        raise InputError("\n".join(["The parameters are wrong (conf/ or --params):", *lines])) from error
+
+
+def _location(problem: Any) -> str:
+    return ".".join(map(str, problem["loc"])) or "parameters"
+
+
+def _explain(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "there is no such parameter; is it misspelt?"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return message if problem["type"] in ("missing", "value_error") else f"{message}, not {problem['input']!r}"
+
+
+def active_parameters() -> Parameters:
+    """Give the parameters of the running session.
+
+    Returns:
+        Those of the session; where there is none (``kedro registry``), of the environment named by ``KEDRO_ENV``.
+    """
+    return _active[0] if _active else read_parameters(_stand_alone_loader())
+
+
+def _stand_alone_loader() -> AbstractConfigLoader:
+    project = find_kedro_project(Path.cwd()) or Path(__file__).parents[3]
+    return OmegaConfigLoader(
+        conf_source=str(project / settings.CONF_SOURCE),
+        env=os.environ.get("KEDRO_ENV"),
+        **settings.CONFIG_LOADER_ARGS,
+    )

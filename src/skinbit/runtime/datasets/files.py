@@ -1,0 +1,382 @@
+"""What the datasets share: local and remote files, atomic writes, hashes, sealed safetensors with one JSON header."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+from kedro.io import AbstractDataset
+from kedro.io.core import get_protocol_and_path
+
+from skinbit.errors import InputError
+from skinbit.runtime.provenance import StoredFile
+
+HEADER_KEY = "skinbit"
+"""Several header keys would be written in random order, and files would differ from run to run."""
+
+REMAKE = "it is damaged, or something else wrote it; remove it and run the pipeline that makes it again."
+"""The remedy for a file that Skinbit makes itself."""
+
+SEAL = "seal"
+"""Entry of the header: SHA-256 of the whole file, with zeros in the place of this hash."""
+
+UNSEALED = "0" * 64
+PREFIX = 8
+"""Bytes of a safetensors file that hold the length of its header."""
+
+_SEAL = re.compile(rb'\\"seal\\": \\"([0-9a-f]{64})\\"')
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+
+_hashes: dict[str, tuple[tuple[int, int, int], StoredFile]] = {}
+"""What this process has hashed, by path: size, time of change and inode then, and the result."""
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+@contextmanager
+def atomic_target(fs: Any, path: str) -> Iterator[str]:
+    """Give a temporary name beside ``path``; it takes the place of ``path`` when the block ends well.
+
+    ``path`` holds the old content, or nothing, until then: ``--only-missing-outputs`` trusts whatever exists.
+
+    Args:
+        fs: An fsspec file system.
+        path: The file to write.
+
+    Yields:
+        The path to write to.
+    """
+    target = PurePosixPath(path)
+    temporary = str(target.with_name(f".{target.name}.{uuid4().hex}.tmp"))
+    fs.makedirs(str(target.parent), exist_ok=True)
+    try:
+        yield temporary
+        if isinstance(fs, LocalFileSystem):
+            _flush_to_disk(temporary, os.O_RDWR)
+            os.replace(temporary, path)
+            if hasattr(os, "O_DIRECTORY"):  # else a power cut could undo the renaming
+                _flush_to_disk(str(target.parent), os.O_DIRECTORY)
+        else:
+            fs.mv(temporary, path)
+    finally:
+        if fs.exists(temporary):
+            fs.rm_file(temporary)
+
+
+def _flush_to_disk(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file has a name that :func:`atomic_target` gives until a save has ended."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def hash_file(fs: Any, path: str) -> StoredFile:
+    """Hash a file; a local one that has not changed since is hashed once per process.
+
+    Args:
+        fs: An fsspec file system.
+        path: The file.
+
+    Returns:
+        Its size and SHA-256.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    if not isinstance(fs, LocalFileSystem):
+        with fs.open(path, "rb") as file:
+            return _digest(file, fs.size(path))
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        state = (status.st_size, status.st_mtime_ns, status.st_ino)
+        known = _hashes.get(path)
+        if known is None or known[0] != state:
+            known = _hashes[path] = (state, _digest(file, status.st_size))
+    return known[1]
+
+
+def _digest(file: Any, size: int) -> StoredFile:
+    return StoredFile(size=size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def unusable(path: str, error: Exception) -> InputError:
+    """Say that a file's content is of no use, and what to do.
+
+    Args:
+        path: Of a file that Skinbit makes.
+        error: What is wrong with it.
+
+    Returns:
+        The error to raise.
+    """
+    return InputError(f"{path} cannot be used: {str(error).rstrip('.')}.\n  Remedy: {REMAKE}")
+
+
+class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
+    """Base of the datasets that are one file: where it is, whether it exists, reading and atomic writing."""
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file.
+
+        Args:
+            filepath: Local path or any fsspec URL.
+            credentials: Passed to the file system.
+            fs_args: More arguments of the file system.
+            metadata: For Kedro-Viz; not read here.
+        """
+        protocol, self._path = get_protocol_and_path(filepath)
+        self._fs = fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {}))
+        self._protocol = protocol
+        self.metadata = metadata
+
+    def stored_file(self) -> tuple[Any, str]:
+        """Give the file system and the path of the file."""
+        return self._fs, self._path
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._path, "protocol": self._protocol}
+
+    def _exists(self) -> bool:
+        return bool(self._fs.exists(self._path))
+
+    def _release(self) -> None:
+        self._fs.invalidate_cache(self._path)
+
+    def _read(self) -> bytes:
+        content: bytes = self._fs.cat_file(self._path)
+        return content
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Name the file, and what to do about it, where its content is of no use."""
+        try:
+            yield
+        except ValueError as error:
+            raise unusable(self._path, error) from error
+
+    def _write(self, content: bytes) -> None:
+        with atomic_target(self._fs, self._path) as temporary:
+            self._fs.pipe_file(temporary, content)
+
+
+def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
+    """Write tensors and one JSON header as sealed safetensors; equal content gives equal bytes.
+
+    Args:
+        tensors: Arrays by name.
+        header: Plain values.
+
+    Returns:
+        The file's bytes.
+    """
+    from safetensors.numpy import save
+
+    # Not ascontiguousarray: it turns a scalar, such as a batch norm's counter, into a vector.
+    contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
+    content = save(contiguous, {HEADER_KEY: pack_header(header)})
+    start, end = seal_span(content)
+    return b"".join([content[:start], hash_unsealed([content], (start, end)).encode(), content[end:]])
+
+
+def pack_header(header: Mapping[str, Any]) -> str:
+    """Write a header with room for the seal.
+
+    Args:
+        header: Plain values.
+
+    Returns:
+        JSON with sorted keys.
+    """
+    return json.dumps({**header, SEAL: UNSEALED}, sort_keys=True)
+
+
+def seal_span(content: bytes) -> tuple[int, int]:
+    """Find the seal in a safetensors file.
+
+    Args:
+        content: The file's bytes, or its beginning.
+
+    Returns:
+        Where the hash begins and ends.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = _SEAL.search(content, PREFIX, PREFIX + int.from_bytes(content[:PREFIX], "little"))
+    if found is None:
+        raise ValueError("it has no seal: damaged, or not written by this version of Skinbit")
+    return found.span(1)
+
+
+def hash_unsealed(chunks: Iterable[bytes], span: tuple[int, int]) -> str:
+    """Hash a file as it was before it was sealed.
+
+    Args:
+        chunks: The file's bytes; the seal is in the first chunk.
+        span: Where the seal begins and ends.
+
+    Returns:
+        SHA-256 of the bytes with zeros in the place of the seal.
+    """
+    digest = hashlib.sha256()
+    for number, chunk in enumerate(chunks):
+        rest = memoryview(chunk)
+        if number == 0:
+            digest.update(rest[: span[0]])
+            digest.update(UNSEALED.encode())
+            rest = rest[span[1] :]
+        digest.update(rest)
+    return digest.hexdigest()
+
+
+def unpack_header(content: bytes) -> dict[str, Any]:
+    """Read the JSON header of a safetensors file without its tensors.
+
+    Args:
+        content: The file's bytes, or its beginning.
+
+    Returns:
+        The header's values, without the seal.
+
+    Raises:
+        ValueError: If this is no safetensors file of Skinbit's.
+    """
+    try:
+        length = int.from_bytes(content[:PREFIX], "little")
+        header = json.loads(json.loads(content[PREFIX : PREFIX + length])["__metadata__"][HEADER_KEY])
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError("not a safetensors file written by Skinbit") from error
+    if not isinstance(header, dict):
+        raise ValueError("not a safetensors file written by Skinbit")
+    return {name: value for name, value in header.items() if name != SEAL}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a safetensors file holds; everything that is taken out of it is checked.
+
+    Attributes:
+        header: Values of the JSON header.
+        tensors: Arrays by name.
+    """
+
+    header: Mapping[str, Any]
+    tensors: Mapping[str, np.ndarray]
+
+    def texts(self, name: str, length: int | None = None) -> tuple[str, ...]:
+        """Take a list of texts out of the header.
+
+        Args:
+            name: Its key.
+            length: How many there must be; none: any number.
+
+        Returns:
+            The texts.
+
+        Raises:
+            ValueError: If it is missing, or another kind of value.
+        """
+        value = self.header.get(name)
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise ValueError(f"its header has no list of texts {name!r}")
+        if length is not None and len(value) != length:
+            raise ValueError(f"its header has {len(value)} {name}, not {length}")
+        return tuple(value)
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Take a JSON object out of the header.
+
+        Args:
+            name: Its key.
+
+        Returns:
+            The object.
+
+        Raises:
+            ValueError: If it is missing, or another kind of value.
+        """
+        value = self.header.get(name)
+        if not isinstance(value, dict):
+            raise ValueError(f"its header has no object {name!r}")
+        return value
+
+    def array(self, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> np.ndarray:
+        """Take a tensor.
+
+        Args:
+            name: Its name.
+            dtype: Its type.
+            shape: Its shape; None: any length.
+
+        Returns:
+            The array, read-only.
+
+        Raises:
+            ValueError: If it is missing, of another type or shape, or holds NaN or infinity.
+        """
+        if name not in self.tensors:
+            raise ValueError(f"it has no tensor {name!r}")
+        array = self.tensors[name]
+        fits = len(array.shape) == len(shape) and all(
+            own == asked or asked is None for own, asked in zip(array.shape, shape, strict=True)
+        )
+        if array.dtype != dtype or not fits:
+            asked = "x".join("n" if length is None else str(length) for length in shape)
+            found = f"{array.dtype} {'x'.join(map(str, array.shape))}"
+            raise ValueError(f"its tensor {name!r} is {found}, not {np.dtype(dtype)} {asked}")
+        if not is_finite(array):
+            raise ValueError(f"its tensor {name!r} holds NaN or infinity")
+        return array
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Tell whether an array holds neither NaN nor infinity; without a copy, as arrays may fill half the memory."""
+    return array.dtype.kind not in "fc" or array.size == 0 or bool(np.isfinite([array.min(), array.max()]).all())
+
+
+def unpack(content: bytes) -> Contents:
+    """Read tensors and header of a sealed file, wherever it comes from.
+
+    Args:
+        content: The file's bytes.
+
+    Returns:
+        Header and tensors.
+
+    Raises:
+        ValueError: If this is no safetensors file of Skinbit's, or a byte of it has changed since it was written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    header = unpack_header(content)
+    start, end = seal_span(content)
+    if hash_unsealed([content], (start, end)).encode() != content[start:end]:
+        raise ValueError("it is damaged: its bytes are not those that were written")
+    try:
+        return Contents(header, load(content))
+    except (SafetensorError, KeyError, TypeError, OverflowError) as error:  # the last three: types numpy lacks
+        raise ValueError(f"damaged or cut short ({error})") from error

@@ -1,0 +1,101 @@
+"""Records of what made the datasets of one root."""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from kedro.io import AbstractDataset
+from kedro.io.core import get_protocol_and_path
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from skinbit.runtime.datasets.files import atomic_target
+from skinbit.runtime.provenance import Record, hash_value
+
+
+class SealedRecord(BaseModel):
+    """A record as it is on disk.
+
+    Attributes:
+        record: What is written down.
+        sha256: Its hash, so that no byte of it changes unnoticed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: Record
+    sha256: str
+
+
+class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record]]):
+    """One small JSON file per dataset, so that nodes that run at the same time never write the same file."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the folder.
+
+        Args:
+            path: Local folder or any fsspec URL; it need not exist.
+            credentials: Passed to the file system.
+            fs_args: More arguments of the file system.
+            metadata: For Kedro-Viz; not read here.
+        """
+        protocol, self._path = get_protocol_and_path(path)
+        self._fs = fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {}))
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Record]:
+        """Load all records by the name of their dataset; one that cannot be read counts as none."""
+        records = {name: self.read(name) for name in self._names()}
+        return {name: record for name, record in records.items() if record is not None}
+
+    def read(self, name: str) -> Record | None:
+        """Give the record of one dataset; None where there is none, or where it is damaged."""
+        try:
+            sealed = SealedRecord.model_validate_json(self._fs.cat_file(self.path_of(name)))
+        except (FileNotFoundError, ValidationError):
+            return None
+        return sealed.record if sealed.sha256 == hash_value(sealed.record) else None
+
+    def is_damaged(self, name: str) -> bool:
+        """Tell whether there is a record of a dataset that cannot be used."""
+        return bool(self._fs.exists(self.path_of(name))) and self.read(name) is None
+
+    def save(self, data: Mapping[str, Record]) -> None:
+        """Write records, each atomically; those of other datasets stay."""
+        for name, record in data.items():
+            sealed = SealedRecord(record=record, sha256=hash_value(record))
+            with atomic_target(self._fs, self.path_of(name)) as temporary:
+                self._fs.pipe_file(temporary, sealed.model_dump_json(indent=1).encode())
+
+    def forget(self, name: str) -> None:
+        """Remove the record of one dataset, if there is one."""
+        if self._fs.exists(self.path_of(name)):
+            self._fs.rm_file(self.path_of(name))
+
+    def local_root(self) -> Path | None:
+        """Give the folder that holds the folder of records; None where it is not on this machine."""
+        return Path(self._path).parent if isinstance(self._fs, LocalFileSystem) else None
+
+    def path_of(self, name: str) -> str:
+        """Give the path of one dataset's record."""
+        return f"{self._path}/{name}.json"
+
+    def _names(self) -> list[str]:
+        self._fs.invalidate_cache(self._path)
+        listed = self._fs.ls(self._path, detail=False) if self._fs.isdir(self._path) else []
+        files = (PurePosixPath(path) for path in sorted(listed))
+        return [file.stem for file in files if file.suffix == ".json"]
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path}
+
+    def _exists(self) -> bool:
+        return bool(self._names())

@@ -1,0 +1,101 @@
+"""A folder of photographs."""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+from kedro.io import AbstractDataset
+from kedro.io.core import get_protocol_and_path
+from kedro_datasets._typing import ImagePreview
+from PIL import Image
+
+from skinbit.data.images import ImageFolder, decode_image, find_images
+from skinbit.data.threads import map_in_order
+from skinbit.runtime.datasets.files import atomic_target
+
+_CELL = (96, 72)
+"""Pixels of a thumbnail: most dermoscopes photograph 4:3."""
+
+_MAX_PREVIEW_PIXELS = 100_000_000
+
+
+class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
+    """Lists a folder once and finds photographs by image id; decodes none until one is asked for.
+
+    Kedro's ``PartitionedDataset`` builds a dataset per file and loads one by one; a loader needs the files.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the folder.
+
+        Args:
+            path: Local folder or any fsspec URL.
+            credentials: Passed to the file system.
+            fs_args: More arguments of the file system.
+            metadata: For Kedro-Viz; not read here.
+        """
+        self._protocol, self._path = get_protocol_and_path(path)
+        self._fs = fsspec.filesystem(self._protocol, **(credentials or {}), **(fs_args or {}))
+        self.metadata = metadata
+
+    def load(self) -> ImageFolder:
+        """List the folder; a folder that does not exist is empty."""
+        self._fs.invalidate_cache(self._path)
+        return find_images(self._fs, self._path)
+
+    def save(self, data: Mapping[str, bytes]) -> None:
+        """Write files by name, each atomically; other files in the folder stay."""
+        for name, content in data.items():
+            with atomic_target(self._fs, f"{self._path}/{name}") as temporary:
+                self._fs.pipe_file(temporary, content)
+
+    def fingerprint(self) -> str:
+        """Hash names and bytes of all photographs; 7,000 of 5 kB take 0.6 s, 1,000 of 270 kB 0.2 s.
+
+        Bytes, not times of change: a copied archive is the same archive, and trainings would run again for nothing.
+        """
+        files = sorted(name for names in self.load().files.values() for name in names)
+        digests = map_in_order(self._hash_file, files)  # reading and hashing release the interpreter lock
+        return hashlib.sha256(json.dumps(list(zip(files, digests, strict=True))).encode()).hexdigest()
+
+    def _hash_file(self, name: str) -> str:
+        """Hash a file; what is none, or cannot be read, is told by its kind: the run says what is wrong with it."""
+        path = f"{self._path}/{name}"
+        try:
+            kind = self._fs.info(path)["type"]
+            if kind == "other":  # a pipe would never end
+                return str(kind)
+            with self._fs.open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return type(error).__name__
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path, "protocol": self._protocol}
+
+    def _exists(self) -> bool:
+        return bool(self.load().files)
+
+    def preview(self, columns: int = 6, rows: int = 4) -> ImagePreview:
+        """Show the first photographs as a contact sheet in Kedro-Viz."""
+        folder = self.load()
+        width, height = _CELL
+        sheet = Image.new("RGB", (columns * width, rows * height))
+        for position, image_id in enumerate(list(folder.files)[: columns * rows]):
+            thumbnail = decode_image(folder.read(image_id), _MAX_PREVIEW_PIXELS, width)
+            thumbnail.thumbnail(_CELL)
+            sheet.paste(thumbnail, (position % columns * width, position // columns * height))
+        buffer = io.BytesIO()
+        sheet.save(buffer, format="PNG")
+        return ImagePreview(base64.b64encode(buffer.getvalue()).decode())

@@ -1,0 +1,67 @@
+"""The metadata CSV as it was published."""
+
+import hashlib
+from pathlib import PurePosixPath
+
+import pandas as pd
+from kedro_datasets._typing import TablePreview
+
+from skinbit.data.metadata import read_metadata
+from skinbit.errors import InputError
+from skinbit.runtime.datasets.files import FileDataset
+
+_MOST_MEGABYTES = 500
+
+
+class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
+    """Loads a metadata file of any usual encoding and delimiter as text cells, with the row each came from.
+
+    Kedro's own CSV dataset guesses types (an id of digits loses its leading zeros) and forgets row numbers, which
+    messages need.
+    """
+
+    def load(self) -> pd.DataFrame:
+        """Load the table; see :func:`skinbit.data.metadata.read_metadata`."""
+        if not self._exists():
+            raise InputError(
+                f"There is no metadata file {self._path}.\n  Remedy: put a CSV with the columns lesion_id and image_id "
+                "there and the photographs into the folder images beside it, or point SKINBIT_RAW_DIR and "
+                "SKINBIT_METADATA_FILE at them; `kedro run --env demo` needs neither."
+            )
+        name = PurePosixPath(self._path).name
+        table = read_metadata(self._read(), name)
+        table.attrs["source"] = name  # for messages about its rows
+        return table
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Save a table as UTF-8 CSV."""
+        self._write(data.to_csv(index=False, lineterminator="\n").encode())
+
+    def _read(self) -> bytes:
+        """Read a file that may be anything."""
+        try:
+            described = self._fs.info(self._path)
+            if described["type"] in ("directory", "other"):
+                raise InputError(
+                    f"{self._path} is no file, so it cannot be the metadata.\n"
+                    "  Remedy: let SKINBIT_METADATA_FILE name the CSV itself, beside the folder images."
+                )
+            megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
+            if megabytes > _MOST_MEGABYTES:
+                raise InputError(
+                    f"{self._path} has {megabytes:.0f} megabytes, which no table of photographs has.\n"
+                    "  Remedy: let SKINBIT_METADATA_FILE name the CSV."
+                )
+            return super()._read()
+        except OSError as error:
+            raise InputError(
+                f"{self._path} cannot be read: {error.strerror or type(error).__name__}. Remedy: mend its permissions."
+            ) from error
+
+    def fingerprint(self) -> str:
+        """Hash the file."""
+        return hashlib.sha256(self._read()).hexdigest()
+
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """Show the first rows in Kedro-Viz."""
+        return TablePreview(self.load().head(nrows).to_dict(orient="split"))

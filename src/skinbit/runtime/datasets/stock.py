@@ -1,0 +1,97 @@
+"""Kedro's own file datasets, made atomic by one thin mix-in: they write in place otherwise."""
+
+import json
+from copy import copy
+from pathlib import PurePosixPath
+from typing import Any
+
+import pandas as pd
+from kedro.utils import load_obj
+from kedro_datasets.json import JSONDataset as StockJSONDataset
+from kedro_datasets.matplotlib import MatplotlibDataset as StockMatplotlibDataset
+from kedro_datasets.pandas import CSVDataset as StockCSVDataset
+from kedro_datasets.text import TextDataset as StockTextDataset
+from kedro_datasets.yaml import YAMLDataset as StockYAMLDataset
+from pydantic import TypeAdapter, ValidationError
+
+from skinbit.config import in_words
+from skinbit.runtime.datasets.files import atomic_target, unusable
+
+
+class AtomicSave:
+    """Saves through a copy of the dataset that points at a temporary name."""
+
+    def save(self, data: Any) -> None:
+        """Save completely or not at all."""
+        dataset: Any = self
+        with atomic_target(dataset._fs, str(dataset._get_save_path())) as temporary:
+            writer = copy(dataset)
+            writer._filepath = PurePosixPath(temporary)
+            super(AtomicSave, writer).save.__wrapped__(writer, data)  # type: ignore[misc]
+        dataset._release()
+
+    def stored_file(self) -> tuple[Any, str]:
+        """Give the file system and the path of the file."""
+        dataset: Any = self
+        return dataset._fs, str(dataset._get_load_path())
+
+
+class CSVDataset(AtomicSave, StockCSVDataset):
+    """A pandas table; ``optional`` loads an empty table where the file does not exist yet."""
+
+    def __init__(self, *, optional: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._optional = optional
+
+    def load(self) -> pd.DataFrame:
+        """Load the table."""
+        if self._optional and not self._exists():
+            return pd.DataFrame()
+        table: pd.DataFrame = StockCSVDataset.load.__wrapped__(self)
+        return table
+
+
+class JSONDataset(AtomicSave, StockJSONDataset):
+    """A JSON document; ``contract`` names the type that it is checked against on load.
+
+    Where it is ``optional``, an empty document is loaded while the file does not exist yet.
+    """
+
+    def __init__(self, *, contract: str | None = None, optional: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._contract = contract
+        self._optional = optional
+
+    def load(self) -> Any:
+        """Load the document.
+
+        Raises:
+            InputError: If it is no JSON, or not as its contract says; names all that is wrong.
+        """
+        if self._optional and not self._exists():
+            return {}
+        try:
+            document = StockJSONDataset.load.__wrapped__(self)
+            if self._contract is not None:
+                # Through JSON again: only so does a strict check take a list for a tuple.
+                TypeAdapter(load_obj(self._contract)).validate_json(json.dumps(document), strict=True)
+        except (ValidationError, RecursionError, ValueError) as error:
+            reason = in_words(error) if isinstance(error, ValidationError) else str(error)
+            raise unusable(str(self._filepath), ValueError(reason)) from error
+        return document
+
+
+class TextDataset(AtomicSave, StockTextDataset):
+    """Text, such as an HTML page; UTF-8 with plain line ends, whatever the platform's own."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        as_utf8 = {"open_args_save": {"encoding": "utf-8", "newline": "\n"}, "open_args_load": {"encoding": "utf-8"}}
+        super().__init__(filepath=filepath, fs_args=as_utf8, metadata=metadata)
+
+
+class YAMLDataset(AtomicSave, StockYAMLDataset):
+    """A YAML document."""
+
+
+class FigureDataset(AtomicSave, StockMatplotlibDataset):
+    """A matplotlib figure, previewed by Kedro-Viz."""

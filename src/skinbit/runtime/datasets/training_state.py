@@ -1,0 +1,65 @@
+"""The state of a training that has not ended, or the result of one that has."""
+
+import logging
+from collections.abc import Callable
+from typing import NoReturn
+
+from kedro.io import DatasetError
+
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.runtime.datasets.checkpoint import pack_checkpoint, unpack_checkpoint
+from skinbit.runtime.datasets.files import FileDataset
+from skinbit.runtime.datasets.lookup import Lookup
+
+logger = logging.getLogger(__name__)
+
+
+class StateFile:
+    """Reads and writes one training's state: a :class:`skinbit.embedding.checkpoints.StateStore`."""
+
+    def __init__(self, dataset: FileDataset[NoReturn, "StateFile"]) -> None:
+        self._dataset = dataset
+
+    def read(self) -> Checkpoint | None:
+        """Give the stored state; None where there is none, or where it is damaged: the training then begins anew."""
+        try:
+            return unpack_checkpoint(self._dataset._read())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            logger.warning("%s cannot be used (%s): its training begins anew", self._dataset._path, error)
+            return None
+
+    def write(self, state: Checkpoint) -> None:
+        """Replace the stored state, completely or not at all."""
+        self._dataset._write(pack_checkpoint(state))
+
+
+class TrainingStateDataset(FileDataset[NoReturn, StateFile]):
+    """Hands a training its state file: the training saves after each epoch, Kedro only after the whole node."""
+
+    affects_results = False  # a resumed training ends as an uninterrupted one
+
+    def load(self) -> StateFile:
+        """Give the file; it need not exist."""
+        return StateFile(self)
+
+    def save(self, data: NoReturn) -> None:
+        """Refuse: the training itself writes its state."""
+        raise DatasetError("a training state is written by its training")
+
+
+class TrainingStatesDataset(Lookup):
+    """Looks state files up by experiment and fold; one entry, so one box in the graph, for all trainings."""
+
+    affects_results = False
+    refusal = "a training state is written by its training"
+
+    def load(self) -> Callable[[str, str], StateFile]:
+        """Give the look-up, by experiment and ``fold_{k}`` or ``final``."""
+
+        def state_of(experiment: str, part: str) -> StateFile:
+            filepath = f"{self._path}/{experiment}/{part}/training_state.safetensors"
+            return StateFile(TrainingStateDataset(filepath=filepath, **self._file_system))
+
+        return state_of

@@ -1,0 +1,208 @@
+"""Contracts of the JSON documents that one node writes and another reads back; the catalog names one per entry.
+
+A document may hold more than its contract says: what is checked is all that readers rely on.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from skinbit.embedding.headers import PreprocessingHeader, Sha256
+from skinbit.matching.documents import (
+    CalibrationsDocument,
+    CutValue,
+    MatchingDocument,
+    OperatingPointsDocument,
+    PointsDocument,
+)
+
+__all__ = [
+    "AuditSummary",
+    "Averages",
+    "CalibrationsDocument",
+    "ClusterCut",
+    "ClusterGroups",
+    "ClusterLinks",
+    "Description",
+    "KnownCuts",
+    "MatchDrawings",
+    "MatchingDocument",
+    "Mistakes",
+    "OperatingPointsDocument",
+    "Summary",
+    "Thumbnails",
+]
+
+Picture = Annotated[str, Field(pattern=r"^data:image/(jpeg|png);base64,[A-Za-z0-9+/]*={0,2}$")]
+"""A ``data:`` address: a page that shows it loads nothing."""
+
+Similarity = Annotated[float, Field(ge=-1.01, le=1.01)]
+"""A cosine may leave [-1, 1] by rounding."""
+
+Method = Literal["cosine", "dbscan", "average", "complete", "mutual"]
+
+Thumbnails = dict[str, Picture]
+"""By image id."""
+
+
+class Document(BaseModel):
+    """Base of all contracts."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+class Description(Document):
+    """A backbone: :func:`skinbit.embedding.features.describe_backbone`."""
+
+    model: str
+    weights_sha256: Sha256
+    feature_dim: PositiveInt
+    preprocessing: PreprocessingHeader
+    pooling: dict[str, Any]
+    test_views: dict[str, Any]
+    compute: dict[str, Any]
+    versions: dict[str, str]
+
+
+class Averages(Document):
+    """Means over the folds of an experiment; None where no fold has one."""
+
+    cosine_threshold: CutValue | None
+    dbscan_eps: CutValue | None
+    average_cut: CutValue | None
+    complete_cut: CutValue | None
+    best_epoch: Annotated[float, Field(ge=1)] | None = None
+
+
+class Mistake(Document):
+    """A misclassified pair."""
+
+    image_a: str
+    image_b: str
+    lesion_a: str
+    lesion_b: str
+    similarity: Similarity
+    error: Literal["false_positive", "false_negative"]
+
+
+class Mistakes(Document):
+    """Misclassified pairs: :func:`skinbit.matching.scoring.mistakes.mistakes_document`."""
+
+    experiment: str
+    method: Method
+    threshold: CutValue | None = None
+    eps: CutValue | None = None
+    possible_label_error_from: Similarity | None
+    counts: dict[str, NonNegativeInt | None]
+    pairs: list[Mistake]
+
+
+class MatchDrawing(Document):
+    """Two misclassified photographs that agree on points."""
+
+    image_a: str
+    image_b: str
+    inliers: NonNegativeInt
+    drawing: Picture | None
+
+
+MatchDrawings = list[MatchDrawing]
+
+
+class Summary(Document):
+    """All that a report shows of an experiment; None where a figure is undefined."""
+
+    settings: dict[str, Any]
+    figures: dict[str, dict[str, float | None]]
+    strata: list[dict[str, float | str | None]]
+    resampled_f1: dict[str, list[float | None]]
+    curves: dict[str, dict[str, dict[str, list[float]]]]
+    groups_by_size: dict[str, dict[str, NonNegativeInt]]
+    histories: dict[str, dict[str, list[float | None]]]
+
+
+class AuditKind(Document):
+    """How many findings of a kind there are."""
+
+    finding: str
+    title: str
+    meaning: str
+    remedy: str
+    possible_label_error: bool
+    error: NonNegativeInt
+    warning: NonNegativeInt
+    leaks: NonNegativeInt
+    listed: NonNegativeInt
+
+
+class AuditCheck(Document):
+    """What an audit looked at, or why it did not."""
+
+    title: str
+    is_done: bool
+    note: str
+
+
+class AuditSummary(Document):
+    """What an audit found: :func:`skinbit.audit.page.summarise_audit`."""
+
+    counts: dict[Literal["error", "warning"], NonNegativeInt]
+    kinds: list[AuditKind]
+    checks: list[AuditCheck]
+    lesions_to_join: list[list[str]]
+    experiment: str
+    n_images: NonNegativeInt
+    n_lesions: NonNegativeInt
+    split_sha256: Sha256
+    alike_from: Similarity | None
+    unlike_below: Similarity | None
+    min_points: PositiveInt
+
+
+class KnownCuts(Document):
+    """What a model's folds would choose: ``check_cuts`` of ``cluster_images``."""
+
+    method: Method
+    given: CutValue | None
+    value: CutValue | None
+    operating_points: list[PointsDocument]
+
+
+class ClusterCut(Document):
+    """From which similarity on photographs are joined: :func:`skinbit.matching.grouping.write_cut`."""
+
+    method: Method
+    cut: CutValue | None
+    similarity: float | None
+    unsure_from: float | None
+    unsure_to: float | None
+
+
+class ClusterGroup(Document):
+    """A group of new photographs."""
+
+    cluster_id: NonNegativeInt
+    lesion_id: str
+    image_ids: Annotated[list[str], Field(min_length=1)]
+    known_ids: list[str]
+    margin: NonNegativeFloat | None
+    doubts: list[str]
+
+
+class ClusterGroups(ClusterCut):
+    """All groups, and the nearest photograph of each."""
+
+    groups: list[ClusterGroup]
+    nearest: list[str]
+
+
+class ClusterLink(Document):
+    """Two photographs of a group that agree on points."""
+
+    cluster_id: NonNegativeInt
+    image_ids: tuple[str, str]
+    inliers: NonNegativeInt
+    drawing: Picture | None
+
+
+ClusterLinks = list[ClusterLink]

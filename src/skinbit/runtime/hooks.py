@@ -1,0 +1,213 @@
+"""Hooks of ``kedro run``."""
+
+import logging
+from functools import reduce
+from operator import getitem
+from pathlib import Path, PurePath
+from textwrap import indent
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
+
+from skinbit.audit.page import describe_audit, is_failed
+from skinbit.config import setup_of
+from skinbit.errors import SHOWN_PER_KIND, InputError
+from skinbit.matching.scoring.results import rank_experiments
+from skinbit.report.console import tabulate_best
+from skinbit.runtime.catalog import StudyCatalog
+from skinbit.runtime.context import active_parameters
+from skinbit.runtime.provenance import hash_value, plan_recipes
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
+
+_CLUSTERS, _CLUSTER_FOLDER = "cluster_images", "clusters"
+"""A box of the graph, and the folder that everything it writes is in; it reads models of any study, stale or not."""
+
+_MEMORY, _TILES = "memory", "tile_megabytes"
+"""A block of parameters, and the one among them on which no result depends."""
+
+_BEST = 5
+"""So many experiments are shown at the end of a run."""
+
+
+class ConfinementHooks:
+    """Has `cluster_images`, whose photographs and models come from anyone, write into folders of its own only."""
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """Refuse links in the place of its folders: files would land where they lead."""
+        nodes = [node for node in pipeline.nodes if node.namespace == _CLUSTERS]
+        for name in sorted({name for node in nodes for name in node.outputs}):
+            described = catalog[name]._describe()
+            if described["protocol"] == "file":
+                _refuse_links(PurePath(described["filepath"]))
+
+
+def _refuse_links(file: PurePath) -> None:
+    """Look at the folders from ``clusters`` on; those above are where the user wants the outputs."""
+    last = len(file.parts) - 1 - file.parts[::-1].index(_CLUSTER_FOLDER)
+    for length in range(last + 1, len(file.parts)):
+        folder = Path(*file.parts[:length])
+        if folder.is_symlink():
+            raise InputError(
+                f"{folder} is a link, but groups of new photographs are written into folders of their own only.\n"
+                "  Remedy: remove the link; to keep outputs elsewhere, change root in conf/<environment>/globals.yml."
+            )
+
+
+class FingerprintHooks:
+    """Tells the catalog, before anything runs, what will make every output."""
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """Plan recipes; for ``--only-missing-outputs``, say which outputs they no longer fit, and why."""
+        given = {name: _fingerprint(catalog, name) for name in sorted(pipeline.inputs()) if _counts(catalog, name)}
+        catalog.expect(plan_recipes(pipeline.nodes, given))
+        _warn_of_stale_inputs(pipeline, catalog)
+        if run_params["only_missing_outputs"]:
+            changes = {change for changes in catalog.find_stale().values() for change in changes}
+            _warn_of_damaged_files(catalog)
+            unknown = {f"{name} (nothing says what made it)" for name, found in given.items() if found is None}
+            # An input that this run makes too has changed because of something further up, which is worth naming.
+            logger.info(_explain(pipeline, catalog, sorted(changes - pipeline.all_outputs()) + sorted(unknown)))
+
+
+class _Places:
+    """Names places from the project's folder on."""
+
+    def __init__(self) -> None:
+        self._project = Path.cwd()
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note where the project is: places are named from there."""
+        self._project = Path(context.project_path)
+
+    def _place(self, catalog: StudyCatalog, name: str) -> str:
+        path = PurePath(catalog[name]._describe()["filepath"])
+        return (path.relative_to(self._project) if path.is_relative_to(self._project) else path).as_posix()
+
+
+class SummaryHooks(_Places):
+    """Says what combinations add to a run, and at its end which experiments are best, and where the files are."""
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Name the members of combinations: they run, whether the study lists them or not."""
+        outputs = pipeline.all_outputs()
+        for name, entry in active_parameters().experiments.items():
+            if entry.is_combination and f"{name}.operating_points" in outputs:
+                logger.info("%s combines %s, which run too", name, " + ".join(entry.combine))
+
+    @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """Show the best of the experiments whose results this run was for; last of the hooks."""
+        outputs, parameters = pipeline.all_outputs(), active_parameters()
+        names = [name for name in parameters.experiments if f"{name}.results" in outputs]
+        if not names:
+            return
+        settings = {name: setup_of(name, parameters.experiments) for name in names}
+        board = rank_experiments({name: catalog.load(f"{name}.results") for name in names}, settings)
+        files = [name for name in ("report", "leaderboard") if name in outputs] or [f"{name}.results" for name in names]
+        lines = [tabulate_best(board, _BEST), *(self._place(catalog, name) for name in files)]
+        logger.info("pairwise F1 by cosine threshold:\n%s", indent("\n".join(lines), "  "))
+
+
+class AuditHooks(_Places):
+    """Ends a run whose audit found what the user does not accept, after everything is written."""
+
+    @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
+        """End with exit code 1; last of all hooks, so that tracking and the other messages come first.
+
+        Raises:
+            InputError: If there are findings as severe as ``audit.fail_on``.
+        """
+        if "audit_summary" not in pipeline.all_outputs():
+            return
+        summary, fail_on = catalog.load("audit_summary"), active_parameters().audit.fail_on
+        if is_failed(summary, fail_on):
+            lines = "\n".join(f"  - {line}" for line in describe_audit(summary))
+            raise InputError(
+                f"The audit found what falsifies figures, or may:\n{lines}\n  Remedy: look at them in "
+                f"{self._place(catalog, 'audit_page')}; all are in {self._place(catalog, 'audit_findings')}. "
+                "audit.fail_on=none ends no run."
+            )
+
+
+def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
+    """Hash a parameter, or ask the catalog about a dataset.
+
+    Kedro types only the parameters of the pipelines that were asked for, so what it gives a node may have defaults
+    filled in or not; the study's own parameters are the same in every run.
+    """
+    if not is_parameter(name):
+        return catalog.fingerprint(name)
+    value = active_parameters().model_dump(mode="json")
+    del value[_MEMORY][_TILES]
+    keys = name.split(":")[1].split(".") if ":" in name else []
+    return hash_value(reduce(getitem, keys, value))
+
+
+def _counts(catalog: StudyCatalog, name: str) -> bool:
+    """Tell whether results depend on an input: a dataset that only makes a run faster says so."""
+    return name != f"params:{_MEMORY}.{_TILES}" and bool(getattr(catalog.get(name), "affects_results", True))
+
+
+def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
+    """Name what a run of a part reads although the study would now make it differently."""
+    if all((node.namespace or "").startswith(_CLUSTERS) for node in pipeline.nodes):
+        return
+    study, records = pipelines["__default__"], catalog.records()
+    read = pipeline.inputs() & study.all_outputs() & records.keys()
+    if not read:
+        return
+    given = {name: _fingerprint(catalog, name) for name in sorted(study.inputs()) if _counts(catalog, name)}
+    changes = {
+        name: recipe.differences(records[name].recipe)
+        for name, recipe in plan_recipes(study.nodes, given).items()
+        if recipe is not None and name in records and recipe.fingerprint != records[name].recipe.fingerprint
+    }
+    stale = sorted(read & changes.keys())
+    if stale:
+        # What has changed elsewhere, as a study of other experiments, is not why these files are stale.
+        above = study.to_outputs(*stale).all_outputs()
+        causes = {cause for name in changes.keys() & above for cause in changes[name]} - study.all_outputs()
+        logger.warning(
+            "%d files that this run reads were made otherwise than the study would make them now (%s): %s; "
+            "`kedro run --only-missing-outputs` makes them anew",
+            len(stale),
+            _first(sorted(causes)),
+            _first(stale),
+        )
+
+
+def _warn_of_damaged_files(catalog: StudyCatalog) -> None:
+    damaged = sorted(catalog.find_damaged().values())
+    if damaged:
+        more = [f"and {len(damaged) - SHOWN_PER_KIND} more"] if len(damaged) > SHOWN_PER_KIND else []
+        logger.warning(
+            "%d files are not as they were written (damaged, edited or replaced) and are made again:\n%s",
+            len(damaged),
+            indent("\n".join(damaged[:SHOWN_PER_KIND] + more), "  "),
+        )
+
+
+def _explain(pipeline: Pipeline, catalog: StudyCatalog, changes: list[str]) -> str:
+    """Say how many outputs still hold, which nodes run for the others, and what has changed."""
+    held = {name for name in pipeline.all_outputs() if catalog.exists(name)}
+    nodes = [node.name for node in pipeline.nodes if not held.issuperset(node.outputs)]
+    counts = f"{len(held)} of {len(pipeline.all_outputs())} outputs are as this run would make them"
+    run = f"; {len(nodes)} nodes run: {_first(nodes)}" if nodes else ""
+    return counts + run + (f"; changed: {_first(changes)}" if changes else "")
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

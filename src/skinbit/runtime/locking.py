@@ -1,0 +1,143 @@
+"""One run at a time in one folder of outputs, and nothing left behind by runs that were killed."""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from skinbit.errors import InputError
+from skinbit.runtime.datasets.files import is_temporary
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".fingerprints/run.lock"
+"""In a folder of outputs, beside its records; empty while no run holds it."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The run that holds a folder.
+
+    Attributes:
+        token: Tells it from every other run.
+        pid: Of its process.
+        host: Name of its machine.
+        command: What it runs.
+        started: Local time.
+    """
+
+    token: str
+    pid: int
+    host: str
+    command: str
+    started: str
+
+
+@dataclass(frozen=True)
+class RunToken:
+    """What a process that writes for a run knows of it.
+
+    Attributes:
+        lock: The folder's lock file.
+        token: The run's.
+    """
+
+    lock: Path
+    token: str
+
+    def check(self) -> None:
+        """Make sure that the folder is still this run's.
+
+        Raises:
+            InputError: If this process has outlived its run, e.g. as a worker of a process that was killed.
+        """
+        holder = _read_holder(self.lock)
+        if holder is not None and holder.token != self.token:
+            raise InputError(
+                f"The run that this process worked for has ended, and process {holder.pid} runs in its folder now.\n"
+                "  Remedy: none is needed; nothing was overwritten."
+            )
+
+
+@contextmanager
+def hold(root: Path, command: str) -> Iterator[RunToken]:
+    """Hold a folder of outputs for one run; the kernel releases it, whatever ends the process.
+
+    What saves of killed runs have left behind is removed. Child processes do not hold the folder with their parent:
+    a worker that outlives it would hold it for ever.
+
+    Args:
+        root: Local folder; it is made if it does not exist.
+        command: What runs, for the message to a second run.
+
+    Yields:
+        What processes of this run need to know.
+
+    Raises:
+        InputError: If another run holds it, whose process, command and start are named; or if it is not writable.
+    """
+    path = root / LOCK
+    lock = FileLock(path, blocking=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(_refusal(root, _read_holder(path))) from None
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(
+            f"Nothing can be written to {root}: {error}.\n  Remedy: correct `root` in globals.yml."
+        ) from error
+    started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    holder = Holder(uuid4().hex, os.getpid(), socket.gethostname(), command, started)
+    try:
+        path.write_text(json.dumps(asdict(holder)), encoding="utf-8")
+        remove_leftovers(root)
+        yield RunToken(path, holder.token)
+    except BaseException:
+        remove_leftovers(root)
+        raise
+    finally:
+        path.write_text("", encoding="utf-8")  # the file stays: to remove it would let a third run in beside a second
+        lock.release()
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove the temporary files of saves that were killed; folders that have a lock of their own are left alone.
+
+    Args:
+        root: Folder that no other run writes to.
+    """
+    removed = 0
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not Path(folder, name, LOCK).exists()]
+        for name in filter(is_temporary, names):
+            Path(folder, name).unlink(missing_ok=True)
+            removed += 1
+    if removed:
+        logger.info("removed %d unfinished files of a run that was interrupted", removed)
+
+
+def _read_holder(path: Path) -> Holder | None:
+    try:
+        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError):  # between two runs, or on a system that lets nobody read a locked file
+        return None
+
+
+def _refusal(root: Path, holder: Holder | None) -> str:
+    who = "Another run"
+    if holder is not None:
+        place = "" if holder.host == socket.gethostname() else f" on {holder.host}"
+        who = f"Process {holder.pid}{place} (`{holder.command}`, since {holder.started})"
+    return (
+        f"{who} is writing to {root}, so this run has not begun.\n  Remedy: wait until it has ended, or end it; or "
+        "give this run a folder of its own, `root` in the globals.yml of another environment."
+    )

@@ -1,0 +1,263 @@
+"""Contracts of the tables, which the catalog checks on load and save."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from skinbit.audit.tables import KINDS as FINDINGS
+from skinbit.audit.tables import SEVERITIES
+from skinbit.data.problems import KINDS
+from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
+from skinbit.matching.methods import CUTS, METHODS
+
+Problems = pa.DataFrameSchema(
+    {
+        "kind": pa.Column(str, pa.Check.isin(list(KINDS))),
+        "file": pa.Column(str),
+        "row": pa.Column("int64", pa.Check.ge(1)),
+        "image_id": pa.Column(str),
+        "problem": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "remedy": pa.Column(str),
+    },
+    strict=True,
+    name="problems",
+)
+
+Metadata = pa.DataFrameSchema(
+    {
+        "lesion_id": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "image_id": pa.Column(str, pa.Check.str_length(min_value=1), unique=True),
+    },
+    name="metadata",
+)
+
+Split = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "lesion_id": pa.Column(str),
+        "subset": pa.Column(str, pa.Check.isin([TRAIN, TEST])),
+        "fold": pa.Column("int64", pa.Check.ge(TEST_FOLD)),
+    },
+    checks=[
+        pa.Check(
+            lambda split: split.groupby("lesion_id")["fold"].nunique().max() == 1,
+            name="each lesion is in one fold or the test subset",
+        ),
+        pa.Check(
+            lambda split: ((split["fold"] == TEST_FOLD) == (split["subset"] == TEST)).all(),
+            name="fold -1 is the test subset",
+        ),
+    ],
+    strict=True,
+    name="split",
+)
+
+Rejected = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str),
+        "lesion_id": pa.Column(str),
+        "reason": pa.Column(str, pa.Check.str_length(min_value=1)),
+    },
+    strict=True,
+    name="rejected",
+)
+
+Distractors = pa.DataFrameSchema(
+    {"image_id": pa.Column(str, unique=True), "lesion_id": pa.Column(str, unique=True)},
+    strict=True,
+    name="distractors",
+)
+
+ImageIndex = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "file": pa.Column(str),
+        "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+        "width": pa.Column("int64", pa.Check.ge(1)),
+        "height": pa.Column("int64", pa.Check.ge(1)),
+    },
+    strict=True,
+    name="image_index",
+)
+
+CheckedImages = ImageIndex.add_columns({"row": pa.Column("int64", pa.Check.ge(1), unique=True)})
+
+PixelHashes = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "pixels_sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+    },
+    strict=True,
+    name="pixel_hashes",
+)
+
+AuditFindings = pa.DataFrameSchema(
+    {
+        "finding": pa.Column(str, pa.Check.isin(list(FINDINGS))),
+        "severity": pa.Column(str, pa.Check.isin(SEVERITIES)),
+        **{f"{what}_{side}": pa.Column(str) for what in ("image", "lesion", "subset") for side in "ab"},
+        "similarity": pa.Column(float, pa.Check.in_range(-1, 1), nullable=True),
+        "detail": pa.Column(str, pa.Check.str_length(min_value=1)),
+    },
+    strict=True,
+    name="audit",
+)
+
+Sweep = pa.DataFrameSchema(
+    {
+        "method": pa.Column(str, pa.Check.isin(list(METHODS))),
+        "cut": pa.Column(float, pa.Check.in_range(-1, 2)),
+        "tp": pa.Column("int64", pa.Check.ge(0)),
+        "fp": pa.Column("int64", pa.Check.ge(0)),
+        "f1": pa.Column(float, pa.Check.in_range(0, 1), nullable=True),
+    },
+    strict=True,
+    name="sweep",
+)
+
+OperatingPoints = pa.DataFrameSchema(
+    {
+        "method": pa.Column(str, pa.Check.isin(list(CUTS))),
+        "cut": pa.Column(float, pa.Check.in_range(-1, 2)),
+        "tp": pa.Column("int64", pa.Check.ge(0)),
+        "fp": pa.Column("int64", pa.Check.ge(0)),
+    },
+    strict=True,
+    name="operating_points",
+)
+
+
+def _number(low: float = -math.inf, high: float = math.inf, *, required: bool = True, regex: bool = False) -> pa.Column:
+    """Give a column of finite numbers in a range, whole or not; empty where a figure is undefined."""
+
+    def fits(values: "pd.Series[float]") -> "pd.Series[bool] | bool":
+        if not pd.api.types.is_numeric_dtype(values):
+            return values.empty
+        return values.isna() | (np.isfinite(values) & values.between(low, high))
+
+    return pa.Column(
+        checks=pa.Check(fits, name="finite number in range"), nullable=True, required=required, regex=regex
+    )
+
+
+def _count() -> pa.Column:
+    """Give a column of whole numbers from 0 on; a table without rows knows no type."""
+
+    def fits(values: "pd.Series[int]") -> "pd.Series[bool] | bool":
+        return values.empty or (pd.api.types.is_integer_dtype(values) and values.ge(0))
+
+    return pa.Column(checks=pa.Check(fits, name="whole numbers from 0 on"))
+
+
+def _text(pattern: str = r"[\s\S]*", *, unique: bool = False, required: bool = True) -> pa.Column:
+    """Give a column of texts that match a pattern completely; a table without rows knows no type."""
+
+    def fits(values: "pd.Series[str]") -> "pd.Series[bool] | bool":
+        if not pd.api.types.is_string_dtype(values):
+            return values.empty
+        return values.str.fullmatch(pattern)
+
+    return pa.Column(checks=pa.Check(fits, name=f"text like {pattern}"), unique=unique, required=required)
+
+
+Metrics = pa.DataFrameSchema(
+    {"metric": _text(unique=True, required=False), "value": _number(required=False)},
+    checks=[pa.Check(lambda table: table.empty or {"metric", "value"} <= {*table.columns}, name="metric and value")],
+    name="results",
+)
+"""Figures of a fold, or of a test subset that has none yet: an empty table."""
+
+FoldFigures = pa.DataFrameSchema(
+    {
+        "metric": _text(unique=True),
+        r"^(fold_\d+|mean|std|test)$": _number(required=False, regex=True),
+    },
+    checks=[pa.Check(lambda table: {"mean", "std"} <= {*table.columns}, name="mean and std")],
+    name="results",
+)
+
+Pools = pa.DataFrameSchema(
+    {
+        "pool": _text("lesions|distractors"),
+        "method": _text("|".join(METHODS)),
+        "share": _number(0, 1),
+        "rule": _text("own|fixed|corrected|informed"),
+        "n_images": _number(0),
+        "f1": _number(0, 1),
+        "std": _number(0),
+    },
+    strict=True,
+    name="pools",
+)
+
+History = pa.DataFrameSchema(
+    {
+        "epoch": pa.Column("int64", pa.Check.ge(1), unique=True),
+        "loss": _number(),
+        "f1": _number(0, 1),
+        "recall_at_1": _number(0, 1),
+        "learning_rate": _number(0),
+    },
+    name="history",
+)
+
+Strata = pa.DataFrameSchema(
+    {
+        "column": _text(),
+        "method": _text("|".join(METHODS)),
+        "stratum": _text(),
+        **{name: _number(0) for name in ("n_lesions", "n_positive_pairs", "tp", "fp")},
+        **{name: _number(0, 1) for name in ("precision", "recall", "f1", "low", "high")},
+    },
+    name="strata",
+)
+
+ResampledF1 = pa.DataFrameSchema(
+    {f"^({'|'.join(METHODS)})$": _number(0, 1, regex=True)}, strict=True, name="resampled_f1"
+)
+
+Photographs = pa.DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        "file": _text(r"[^/\x00]+"),  # in its folder, not somewhere else
+        "sha256": _text("[0-9a-f]{64}"),
+        "lesion_id": _text(r"[\s\S]+", required=False),
+    },
+    strict=True,
+    name="photographs",
+)
+
+RowPairs = pa.DataFrameSchema(
+    {name: _count() for name in ("row_a", "row_b", "inliers")}, strict=True, name="cluster_shortlist"
+)
+
+ClusteredImages = pa.DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        "cluster_id": _count(),
+        "similarity_to_nearest": _number(-1.01, 1.01),
+        "lesion_id": _text(required=False),
+    },
+    strict=True,
+    name="clustered_images",
+)
+
+Unreadable = pa.DataFrameSchema({"file": _text(), "reason": _text()}, strict=True, name="unreadable")
+
+Shortlist = pa.DataFrameSchema(
+    {"image_a": pa.Column(str), "image_b": pa.Column(str), "inliers": pa.Column("int64", pa.Check.ge(0))},
+    strict=True,
+    name="shortlist",
+)
+
+Clusters = pa.DataFrameSchema(
+    {
+        "image_id": pa.Column(str, unique=True),
+        "lesion_id": pa.Column(str),
+        "cluster_id": pa.Column("int64", pa.Check.ge(0)),
+    },
+    strict=True,
+    name="clustered_images",
+)

@@ -1,0 +1,101 @@
+"""The session of ``kedro run``: one run at a time in a folder; what a user can mend is one message and no traceback."""
+
+import logging
+from contextlib import ExitStack
+from difflib import get_close_matches
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+from kedro.validation import DataValidationError
+
+from skinbit.errors import InputError
+from skinbit.runtime.catalog import StudyCatalog
+from skinbit.runtime.datasets.files import REMAKE
+from skinbit.runtime.interruption import explain_shortage, stoppable
+from skinbit.runtime.locking import hold
+
+logger = logging.getLogger(__name__)
+
+
+class StudySession(KedroSession):
+    """Kedro's session, which names what is wrong instead of where Python noticed it."""
+
+    def run(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Run pipelines as Kedro does, alone in the folder of outputs.
+
+        Raises:
+            InputError: In place of a missing or unreadable file, a table that breaks its contract, an unknown pipeline,
+                a full disk; or if another run writes to the same folder.
+            Interruption: In place of Ctrl-C and SIGTERM.
+        """
+        try:
+            with stoppable(), ExitStack() as held:
+                self._hook_manager.register(_LockHook(held))
+                outputs: dict[str, Any] = super().run(*arguments, **options)
+                return outputs
+        except (DatasetError, DataValidationError) as error:
+            raise _mendable(error) from error
+        except (MemoryError, OSError, RuntimeError) as error:
+            shortage = explain_shortage(_causes(error))
+            if shortage is None:
+                raise
+            raise shortage from error
+        except ValueError as error:
+            _check_pipeline_names(options.get("pipeline_names") or [])
+            if str(error).startswith("Pipeline "):  # a filter (--namespaces, --tags, …) that leaves no node
+                raise InputError(
+                    f"{error}\n  Remedy: `kedro registry describe NAME` lists a pipeline's nodes."
+                ) from error
+            raise
+
+
+class _LockHook:
+    """Takes the lock of the folder of outputs before anything is read; its session releases it."""
+
+    def __init__(self, held: ExitStack) -> None:
+        self._held = held
+
+    @hook_impl(tryfirst=True)  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: StudyCatalog) -> None:
+        """Take it, or say that there is none."""
+        root = catalog.local_root()
+        if root is None:
+            logger.warning("the outputs are not on this machine, so no lock keeps a second run out of their folder")
+            return
+        env = f" --env {run_params['env']}" if run_params["env"] else ""
+        names = f" --pipelines {','.join(run_params['pipeline_names'])}" if run_params["pipeline_names"] else ""
+        catalog.serve(self._held.enter_context(hold(root, f"kedro run{env}{names}")))
+
+
+def _mendable(error: Exception) -> InputError:
+    """Give the user's mistake behind a dataset's error, which wraps whatever a load or save raised."""
+    causes = _causes(error)
+    for cause in causes:
+        if isinstance(cause, InputError):
+            return cause
+    shortage = explain_shortage(causes)
+    if shortage is not None:
+        return shortage
+    if any(isinstance(cause, FileNotFoundError) for cause in causes):
+        return InputError(
+            f"{error}\n  Remedy: run the pipelines that make this file first; `kedro run --pipelines "
+            "data_split,baseline_embeddings` makes what a fold of an experiment needs, `kedro run` everything."
+        )
+    is_out_of_reach = any(isinstance(cause, OSError) for cause in causes)
+    is_read = str(error).startswith("Failed while loading") or " on load" in str(error).partition("\n")[0]
+    return InputError(f"{error}\n  Remedy: {REMAKE}" if is_read and not is_out_of_reach else str(error))
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    return [] if error is None else [error, *_causes(error.__cause__)]
+
+
+def _check_pipeline_names(names: list[str]) -> None:
+    for name in names:
+        if name not in pipelines:
+            near = get_close_matches(name, pipelines.keys())
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            raise InputError(f"There is no pipeline {name!r}.{hint}\n  Remedy: `kedro registry list` shows all.")

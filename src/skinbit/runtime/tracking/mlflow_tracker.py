@@ -1,0 +1,119 @@
+"""Runs in MLflow: a database of the project's own, or any server.
+
+Only ``MlflowClient`` is used: MLflow's fluent interface knows one active run per thread, and a study has many.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, LifecycleStage, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
+
+from skinbit.config import TrackingParams
+from skinbit.runtime.tracking.messages import Content, PlannedRun, parent_of
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+"""In the project's folder; git ignores both."""
+
+_REMOTE = ("http://", "https://", "databricks", "uc:")
+"""Such servers decide themselves where files go; with a database that is opened directly they go to the project."""
+
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Has MLflow's pages begin with runs and their curves, not with conversations."""
+
+_LONGEST_WAIT = 120.0
+"""Seconds, for another study that makes the database."""
+
+_MOST_METRICS, _MOST_PARAMETERS = 1000, 100
+"""MLflow's limits per request."""
+
+Item = TypeVar("Item")
+
+
+class MlflowTracker:
+    """Writes runs to MLflow; nested as MLflow's table shows them."""
+
+    def __init__(self, tracking: TrackingParams, project: Path) -> None:
+        """Open the database or greet the server; the first use of a database creates its tables.
+
+        Args:
+            tracking: Address, and name of the experiment.
+            project: Folder of the project's own database and files.
+
+        Raises:
+            MlflowException: If the server does not answer, or refuses.
+        """
+        files = (project / ARTIFACTS).as_uri()
+        if tracking.uri is None:
+            (project / ARTIFACTS).mkdir(exist_ok=True)
+            # MLflow makes a new database in many steps; two studies that do so at a time would leave it broken.
+            with FileLock(project / ARTIFACTS / ".lock", timeout=_LONGEST_WAIT):
+                self._client = MlflowClient(f"sqlite:///{DATABASE}")
+                found = self._find_or_create(tracking.experiment, files)
+            if found.artifact_location != files:
+                raise ValueError(f"{DATABASE} was made in another folder, where MLflow would put files: move it away")
+        else:
+            self._client = MlflowClient(tracking.uri)
+            found = self._find_or_create(tracking.experiment, None if tracking.uri.startswith(_REMOTE) else files)
+        self._experiment = str(found.experiment_id)
+        self._ids: dict[str, str] = {}
+
+    def find(self, outputs: str) -> str | None:
+        """Give the id of the latest study whose results lie in the same folder, if there is one."""
+        query = f"tags.outputs = '{outputs}' and tags.level = 'study'"
+        found = self._client.search_runs([self._experiment], query, order_by=["start_time DESC"], max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def start(self, run: str, planned: PlannedRun, time: int) -> None:
+        """Begin a run below its parent."""
+        parent = parent_of(run)
+        tags = dict(planned.tags) | {MLFLOW_SOURCE_NAME: "skinbit"}
+        if parent is not None:
+            tags[MLFLOW_PARENT_RUN_ID] = self._ids[parent]
+        if "git_commit" in tags:
+            tags[MLFLOW_GIT_COMMIT] = tags["git_commit"]
+        begun = self._client.create_run(self._experiment, start_time=time, tags=tags, run_name=planned.title)
+        self._ids[run] = begun.info.run_id
+        self.log(run, Content(parameters=planned.parameters), time)
+
+    def log(self, run: str, content: Content, time: int) -> None:
+        """Add to a run, in as few requests as MLflow allows."""
+        run_id = self._ids[run]
+        metrics = [Metric(metric.name, metric.value, time, metric.step) for metric in content.metrics]
+        parameters = [Param(name, value) for name, value in content.parameters.items()]
+        if content.tags:
+            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in content.tags.items()])
+        for some in _portions(parameters, _MOST_PARAMETERS):
+            self._client.log_batch(run_id, params=some)
+        for points in _portions(metrics, _MOST_METRICS):
+            self._client.log_batch(run_id, metrics=points)
+        for artifact in content.artifacts:
+            self._client.log_artifact(run_id, artifact.path, artifact.folder or None)
+
+    def finish(self, run: str, failed: bool, time: int) -> None:
+        """End a run as FINISHED or FAILED."""
+        self._client.set_terminated(self._ids[run], "FAILED" if failed else "FINISHED", time)
+
+    def _find_or_create(self, name: str, files: str | None) -> Experiment:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                made = self._client.create_experiment(name, artifact_location=files, tags=_KIND)
+                return self._client.get_experiment(made)
+            except MlflowException:  # another study may have been faster
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != LifecycleStage.ACTIVE:
+            raise ValueError(f"the experiment {name!r} was deleted in MLflow: restore it, or set tracking.experiment")
+        return found
+
+
+def _portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
