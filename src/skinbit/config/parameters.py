@@ -9,10 +9,11 @@ from skinbit.config.block import Block, Name, named, require, split_joined
 from skinbit.config.data import DataParams, SampleParams, SplitParams
 from skinbit.config.evaluation import AuditParams, ClusterParams, EvaluationParams
 from skinbit.config.experiment import ExperimentParams, with_members
+from skinbit.config.losses import LossesParams
 from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
 from skinbit.config.report import ReportParams, TrackingParams
 from skinbit.config.similarity import GeometryParams, SimilarityParams
-from skinbit.config.training import AugmentationParams, LossesParams, TrainingBlock
+from skinbit.config.training import AugmentationParams, TrainingBlock
 
 STAGES = {
     *("sample_data", "data_split", "baseline_embeddings", "metric_learning", "evaluation", "final_model"),
