@@ -19,7 +19,6 @@ from safetensors.torch import save as save_tensors
 from skinbit.config import (
     BackboneParams,
     ClusterParams,
-    ExperimentParams,
     GeometryParams,
     PoolingParams,
     RerankingParams,
@@ -48,8 +47,7 @@ def make_checkpoint() -> Checkpoint:
         model="test_resnet", image_size=32, pretrained=False, pooling=PoolingParams(method="gem", levels=(1, 2))
     )
     averages = dict.fromkeys(("cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"), 0.5)
-    experiment = ExperimentParams(backbone="resnet", loss="baseline")
-    packed = package_model(averages, MATCHING, backbone, experiment, seed=3)
+    packed = package_model(averages, MATCHING, backbone, seed=3)
     width = WIDTH
     whitening = Whitening(np.zeros(width), np.eye(width)[:, :5])
     return Checkpoint({**packed.tensors, **whitening_tensors(whitening)}, packed.header)

@@ -15,7 +15,6 @@ from skinbit.config import (
     MAX_MEMBERS,
     BackboneParams,
     ClusterParams,
-    ExperimentParams,
     GeometryParams,
     SimilarityParams,
 )
@@ -74,7 +73,7 @@ class TestVectors:
 
 def member(model: str, size: int) -> Checkpoint:
     backbone = BackboneParams(model=model, image_size=size, pretrained=False)
-    return package_model(AVERAGES, MATCHING, backbone, ExperimentParams(backbone="any", loss="baseline"), seed=3)
+    return package_model(AVERAGES, MATCHING, backbone, seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from skinbit.config import (
     BackboneParams,
     ComputeParams,
     DataParams,
-    ExperimentParams,
     LoaderParams,
     PoolingParams,
     SimilarityParams,
@@ -215,14 +214,12 @@ def run_node(
     backbone: BackboneParams = RESNET,
     seed: int = 1,
     loader: LoaderParams = IN_PROCESS,
-    experiment: ExperimentParams = nodes.NO_OVERRIDES,
 ) -> Features:
     """Run the node, with the features that an earlier run left, if any."""
-    settings = experiment.applied_to(backbone)
     return nodes.extract_features(
         images=folder,
         image_index=index,
-        description=describe_backbone(load_backbone(settings, seed), settings, CPU, loader.batch_size),
+        description=describe_backbone(load_backbone(backbone, seed), backbone, CPU, loader.batch_size),
         feature_cache=lambda name, file: stored or Features((), np.empty((0, 0, 0), np.float32), (), {}),
         name="resnet",
         backbone=backbone,
@@ -230,7 +227,6 @@ def run_node(
         compute=ComputeParams(device="cpu", threads=1),
         data=DataParams(),
         seed=seed,
-        experiment=experiment,
     )
 
 
@@ -313,10 +309,9 @@ def test_image_with_other_bytes_under_the_same_id_is_computed_again(
     "changes",
     [
         {"seed": 2},
-        {"backbone": RESNET.model_copy(update={"image_size": 48})},
         {"backbone": RESNET.model_copy(update={"model": "test_vit"})},
-        {"experiment": ExperimentParams(backbone="resnet", loss="baseline", image_size=48)},
-        {"experiment": ExperimentParams(backbone="resnet", loss="baseline", test_views=SIX_VIEWS)},
+        {"backbone": RESNET.model_copy(update={"image_size": 48})},
+        {"backbone": RESNET.model_copy(update={"test_views": SIX_VIEWS})},
     ],
     ids=str,
 )
@@ -361,16 +356,12 @@ def test_image_without_features_is_named() -> None:
 def test_fold_takes_its_own_images_in_the_order_of_the_split() -> None:
     features = Features(("a", "b", "c"), np.eye(3, dtype=np.float32)[:, None], ("k",) * 3, {})
     split = pd.DataFrame({"image_id": ["c", "b", "a"], "fold": [0, -1, 0]})
-    settings = ExperimentParams(backbone="any", loss="baseline"), SimilarityParams()
-    assert nodes.embed_subset(features, split, *settings, fold=0).image_ids == ("c", "a")
-    assert nodes.embed_subset(features, split, *settings, fold=-1).image_ids == ("b",)
+    assert nodes.embed_subset(features, split, SimilarityParams(), fold=0).image_ids == ("c", "a")
+    assert nodes.embed_subset(features, split, SimilarityParams(), fold=-1).image_ids == ("b",)
 
 
 class TestWhitening:
-    WHITENED = (
-        ExperimentParams(backbone="any", loss="baseline", similarity={"whitening": {"shrinkage": 0.001}}),
-        SimilarityParams(),
-    )
+    WHITENED = SimilarityParams(whitening=WhiteningParams(shrinkage=0.001))
 
     def photographs(self, seed: int = 0) -> tuple[Features, pd.DataFrame]:
         rng = np.random.default_rng(seed)
@@ -384,7 +375,7 @@ class TestWhitening:
 
     def test_directions_that_differ_within_lesions_lose_their_say(self) -> None:
         features, split = self.photographs()
-        embeddings = nodes.embed_subset(features, split, *self.WHITENED, fold=0).values
+        embeddings = nodes.embed_subset(features, split, self.WHITENED, fold=0).values
         partners, strangers = (embeddings @ embeddings.T)[::2][:, 1::2].diagonal(), embeddings[::2] @ embeddings[1::2].T
         assert partners.mean() > strangers[~np.eye(5, dtype=bool)].mean() + 0.3
 
@@ -405,7 +396,7 @@ class TestWhitening:
         features, split = self.photographs()
         alone = split.assign(lesion_id=[f"lesion{n}" for n in range(40)])
         with pytest.raises(InputError, match="cannot be whitened"):
-            nodes.embed_subset(features, alone, *self.WHITENED, fold=0)
+            nodes.embed_subset(features, alone, self.WHITENED, fold=0)
 
 
 def test_photographs_fixture_holds_different_pictures(photographs: ImageFolder) -> None:

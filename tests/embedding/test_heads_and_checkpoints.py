@@ -11,7 +11,6 @@ from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ContrastiveParams,
-    ExperimentParams,
     GeometryParams,
     HeadParams,
     LoaderParams,
@@ -19,6 +18,7 @@ from skinbit.config import (
     SimilarityParams,
     TrainingParams,
     ViewParams,
+    WhiteningParams,
 )
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of, with_backbone
@@ -247,8 +247,7 @@ class TestHeadOnFrozenBackbone:
 
 class TestBaseline:
     def test_the_rebuilt_model_gives_features_of_unit_length(self, pixels, tmp_path):
-        experiment = ExperimentParams(backbone="resnet", loss="baseline")
-        model = rebuild_model(saved_and_loaded(package_model(AVERAGES, MATCHING, POOLED, experiment, SEED), tmp_path))
+        model = rebuild_model(saved_and_loaded(package_model(AVERAGES, MATCHING, POOLED, SEED), tmp_path))
         backbone = load_backbone(POOLED, SEED)
         assert model.feature_dim == backbone.feature_dim
         images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -263,18 +262,17 @@ class TestBaseline:
         features = Features(image_ids, values, ("k",) * 12, {})
         lesion_ids = [f"lesion{n // 2}" for n in range(12)]
         split = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids, "fold": [0] * 8 + [-1] * 4})
-        experiment = ExperimentParams(backbone="resnet", loss="baseline", similarity={"whitening": {"dim": 5}})
-        similarity = experiment.similarity_params(SimilarityParams())
+        similarity = SimilarityParams(whitening=WhiteningParams(dim=5))
         matching = MATCHING | {"similarity": similarity.model_dump(mode="json")}
-        packed = package_model(AVERAGES, matching, POOLED, experiment, SEED, features, split)
+        packed = package_model(AVERAGES, matching, POOLED, SEED, features, split)
         checkpoint = saved_and_loaded(packed, tmp_path)
         rebuild_model(checkpoint)  # the whitening is none of the network's weights
-        expected = embed_subset(features, split, experiment, SimilarityParams(), fold=-1).values
+        expected = embed_subset(features, split, similarity, fold=-1).values
         assert expected.shape == (4, 5)
         assert (whitening_of(checkpoint).apply(average_views(values[8:])) == expected).all()
 
     def test_an_experiment_that_overrides_its_backbone_is_rebuilt_with_its_own_settings(self, tmp_path):
-        experiment = ExperimentParams(backbone="resnet", loss="baseline", image_size=48)
-        model = rebuild_model(saved_and_loaded(package_model(AVERAGES, MATCHING, POOLED, experiment, SEED), tmp_path))
+        larger = POOLED.model_copy(update={"image_size": 48})
+        model = rebuild_model(saved_and_loaded(package_model(AVERAGES, MATCHING, larger, SEED), tmp_path))
         assert model.preprocessing.image_size == 48
         assert model.preprocessing.mean == (0.4, 0.5, 0.6)

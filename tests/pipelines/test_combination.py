@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from skinbit.config import EvaluationParams, ExperimentParams, RerankingParams, SimilarityParams, WhiteningParams
+from skinbit.config import EvaluationParams, Parameters, RerankingParams, SimilarityParams, WhiteningParams
 from skinbit.matching.assembly import pool_of, read_calibration
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
@@ -148,11 +148,18 @@ class TestStudy:
 
 class TestParameters:
     def test_embeddings_that_are_whitened_in_every_experiment_are_not_whitened_once_more(self):
-        everywhere = SimilarityParams(whitening=WhiteningParams())
-        entry = ExperimentParams(combine=("a", "b"), similarity={"reranking": {"k1": 3}})
-        assert entry.similarity_params(everywhere).whitening is None
-        assert entry.similarity_params(everywhere).reranking == RerankingParams(k1=3)
-        assert ExperimentParams(backbone="vit", loss="baseline").similarity_params(everywhere) == everywhere
+        given = Parameters(
+            study={"experiments": ("both",), "folds": (0,)},
+            similarity={"whitening": True},
+            backbones={"resnet": {"model": "test_resnet"}, "vit": {"model": "test_vit"}},
+            experiments={
+                "a": {"backbone": "resnet", "loss": "baseline"},
+                "b": {"backbone": "vit", "loss": "baseline"},
+                "both": {"combine": ("a", "b"), "similarity": {"reranking": {"k1": 3}}},
+            },
+        )
+        assert given.recipes["both"].similarity == SimilarityParams(reranking=RerankingParams(k1=3))
+        assert given.recipes["a"].similarity == given.similarity == SimilarityParams(whitening=WhiteningParams())
 
 
 class TestFinalModel:

@@ -109,9 +109,9 @@ class TestStudyIsData:
         nodes = small_study(experiments="resnet_infonce+vit_infonce").nodes
         read = {name for node in nodes if node.name.endswith("train_model") for name in node.inputs}
         assert {name for name in read if name.startswith("params:")} == {
-            *(f"params:backbones.{backbone}" for backbone in ("resnet", "vit")),
-            *(f"params:experiments.{backbone}_infonce" for backbone in ("resnet", "vit")),
-            *(f"params:{block}" for block in ("training", "losses", "compute", "seed", "memory.tile_megabytes")),
+            *(f"params:recipes.{name}_infonce.backbone" for name in ("resnet", "vit")),
+            *(f"params:recipes.{name}_infonce.training" for name in ("resnet", "vit")),
+            *(f"params:{block}" for block in ("compute", "seed", "memory.tile_megabytes")),
         }
 
     def test_only_what_is_trained_asks_for_pixels_and_training_views(self):
@@ -141,8 +141,9 @@ class TestStudyIsData:
         entries = {"vit_infonce": {"augmentation": {"zoom": [1, 3]}}}
         inputs = {node.name: set(node.inputs) for node in small_study("vit_triplet+vit_infonce", entries=entries).nodes}
         extracting = "baseline_embeddings.extract_{}_training_views".format
-        assert "params:experiments.vit_infonce" in inputs[extracting("vit_infonce")]
-        assert "params:experiments.vit_infonce" not in inputs[extracting("vit")]
+        own = "params:recipes.vit_infonce.training.augmentation"
+        assert own in inputs[extracting("vit_infonce")]
+        assert own not in inputs[extracting("vit")]
         for experiment, own, other in (("vit_infonce", "vit_infonce", "vit"), ("vit_triplet", "vit", "vit_infonce")):
             for training in (f"{experiment}.fold_1.train_model", f"{experiment}.final.train_model"):
                 assert f"{own}_training_views" in inputs[training]
@@ -310,9 +311,8 @@ class TestGraph:
             study = build_pipelines(parameters())["__default__"]
             blocks = {name for name in study.inputs() if name.startswith("params:")}
             plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
-        cuts = {f"params:evaluation.{name}" for name in ("threshold_range", "eps_range", "max_group_size")}
-        tiles = "params:memory.tile_megabytes"
-        assert plain == {"params:seed", "params:backbones", "params:experiments", tiles} | cuts
+        numbers = ("seed", "memory.tile_megabytes", "training.canvas", "cuts.max_group_size")
+        assert plain == {f"params:{name}" for name in numbers}
 
 
 class TestCommandsAgree:

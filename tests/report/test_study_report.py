@@ -30,7 +30,12 @@ from skinbit.matching.scoring.results import (
     rank_experiments,
 )
 from skinbit.matching.scoring.score import metrics_at_cuts, score, score_at
-from skinbit.pipelines.evaluation.nodes import add_test_results, collect_results, summarise_experiment, write_report
+from skinbit.pipelines.evaluation.nodes.results import (
+    add_test_results,
+    collect_results,
+    summarise_experiment,
+    write_report,
+)
 from skinbit.report.charts import axis_from_zero, f1_chart, history_chart, make_axis, shown_range
 from skinbit.report.data_summary import measure_subset, summarise_data
 from skinbit.report.figures import f1_curves

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from kedro.config import OmegaConfigLoader
 
 from skinbit import settings
-from skinbit.config import Parameters
+from skinbit.config import Parameters, settings_of
 from skinbit.pipeline_registry import build_pipelines
-from skinbit.pipelines.evaluation.nodes import resolve_combination, resolve_config
+from skinbit.pipelines.evaluation.nodes.results import resolve_machine
 from skinbit.runtime.datasets.stock import CSVDataset
 from skinbit.runtime.tracking.messages import STUDY, Content, Metric
 from skinbit.runtime.tracking.runs import contents_of, experiment_parameters, flatten, hash_table, locate, plan_runs
@@ -106,22 +106,7 @@ class TestParameters:
     @pytest.mark.parametrize("experiment", ["vit_baseline", "vit_triplet", "resnet_infonce"])
     def test_of_an_experiment_are_its_resolved_configuration(self, experiment):
         given = parameters(study={"experiments": experiment})
-        entry = given.experiments[experiment]
-        resolved = resolve_config(
-            given.backbones[entry.backbone],
-            entry,
-            given.training,
-            given.losses,
-            given.data,
-            given.split,
-            given.evaluation,
-            given.similarity,
-            given.geometry,
-            given.loader,
-            given.compute,
-            given.study,
-            given.seed,
-        )
+        resolved = resolve_machine(settings=settings_of(experiment, given))
         read_back = yaml.safe_load(yaml.safe_dump(resolved))
         added = contents_of(f"{experiment}.resolved_config", read_back, None)[experiment].parameters
         assert added["compute.device"] in {"cpu", "cuda", "mps"}
@@ -129,15 +114,7 @@ class TestParameters:
 
     def test_of_a_combination_are_its_resolved_configuration(self):
         given = parameters(study={"experiments": "both", "folds": 0}, experiments=BOTH)
-        shared = ("data", "split", "evaluation", "similarity", "geometry", "loader", "compute", "study", "seed")
-        blocks = [getattr(given, name) for name in shared]
-        members = {
-            f"member_{name}": resolve_config(
-                given.backbone_of(name), given.experiments[name], given.training, given.losses, *blocks
-            )
-            for name in BOTH["both"]["combine"]
-        }
-        resolved = yaml.safe_load(yaml.safe_dump(resolve_combination(given.experiments["both"], *blocks, **members)))
+        resolved = yaml.safe_load(yaml.safe_dump(resolve_machine(settings=settings_of("both", given))))
         added = contents_of("both.resolved_config", resolved, None)["both"].parameters
         flat = experiment_parameters("both", given)
         assert flat | added == flatten(resolved)

@@ -10,9 +10,7 @@ from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ComputeParams,
-    ExperimentParams,
     LoaderParams,
-    TrainingBlock,
 )
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.compute import Compute
@@ -35,7 +33,7 @@ def decoded(names="abcdefg"):
     return Pixels(tuple(names), canvases, canvases[:, None, 4:36, 4:36], keys, DESCRIPTION)
 
 
-def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone=BACKBONE, own=None):
+def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone=BACKBONE):
     """Run the node, with the views that an earlier run left, if any."""
     description = describe_backbone(load_backbone(backbone, seed), backbone, Compute("cpu", "fp32", 1), 3)
     asked = []
@@ -49,11 +47,10 @@ def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone
         description=description,
         feature_cache=feature_cache,
         backbone=backbone,
-        training=TrainingBlock(augmentation=augmentation or AugmentationParams()),
+        augmentation=augmentation or AugmentationParams(),
         loader=LoaderParams(batch_size=3),
         compute=ComputeParams(device="cpu", threads=1),
         seed=seed,
-        experiment=ExperimentParams(backbone="resnet", loss="infonce", augmentation=own or {}),
         name="resnet",
         n_views=n_views,
     )
@@ -133,7 +130,6 @@ def test_the_id_has_no_influence(three):
     [
         {"seed": 2},
         {"augmentation": AugmentationParams(blur=0.9)},
-        {"own": {"blur": 0.9}},
         {"backbone": BACKBONE.model_copy(update={"image_size": 48})},
     ],
     ids=str,
@@ -142,13 +138,6 @@ def test_other_draws_ranges_or_networks_compute_everything_again(three, computed
     again = make_views(decoded(), 3, three, **changes)
     assert computed == [("abcdefg", [0, 1, 2])]
     assert not set(again.keys) & set(three.keys)
-
-
-def test_ranges_of_the_study_and_of_the_experiment_alone_give_the_same_views():
-    own = make_views(decoded("abc"), 2, own={"zoom": [1, 3]})
-    common = make_views(decoded("abc"), 2, augmentation=AugmentationParams(zoom=(1, 3)))
-    assert own.keys == common.keys
-    assert own.values.tobytes() == common.values.tobytes()
 
 
 @pytest.mark.parametrize("change", [{"canvas_size": 41}, {"interpolation": "bilinear"}, {"zooms": [1.0, 2.0]}], ids=str)

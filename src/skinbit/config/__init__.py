@@ -3,11 +3,12 @@
 from skinbit.config.backbone import BackboneParams, PoolingParams, ViewParams
 from skinbit.config.block import MAX_MEMBERS, MEMBERS, NAME_PATTERN, AnyBlock, Block, Name, in_words
 from skinbit.config.data import DataParams, Policy, PolicyParams, SampleParams, SplitParams
-from skinbit.config.evaluation import AuditParams, ClusterParams, EvaluationParams
+from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, EvaluationParams
 from skinbit.config.experiment import ExperimentParams, setup_of, with_members
 from skinbit.config.losses import ContrastiveParams, InfonceParams, LossesParams, LossName, LossParams, TripletParams
 from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
 from skinbit.config.parameters import STAGES, Parameters, StudyParams
+from skinbit.config.recipe import Recipe, TrainingRecipe, settings_of, study_settings
 from skinbit.config.report import ArtifactKind, ReportParams, TrackingParams
 from skinbit.config.similarity import GeometryParams, RerankingParams, ScalingParams, SimilarityParams, WhiteningParams
 from skinbit.config.training import AugmentationParams, HeadParams, TrainingBlock, TrainingParams
@@ -26,6 +27,7 @@ __all__ = [
     "ClusterParams",
     "ComputeParams",
     "ContrastiveParams",
+    "CutParams",
     "DataParams",
     "EvaluationParams",
     "ExperimentParams",
@@ -42,6 +44,7 @@ __all__ = [
     "Policy",
     "PolicyParams",
     "PoolingParams",
+    "Recipe",
     "ReportParams",
     "RerankingParams",
     "SampleParams",
@@ -52,10 +55,13 @@ __all__ = [
     "TrackingParams",
     "TrainingBlock",
     "TrainingParams",
+    "TrainingRecipe",
     "TripletParams",
     "ViewParams",
     "WhiteningParams",
     "in_words",
+    "settings_of",
     "setup_of",
+    "study_settings",
     "with_members",
 ]

@@ -50,7 +50,7 @@ def _merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 
 
 @contextmanager
-def named(place: str) -> Iterator[None]:
+def located(place: str) -> Iterator[None]:
     """Say where values that are merged from several places are wrong."""
     try:
         yield

@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from skinbit.config.block import Block, Name, split_joined
 
 
-class EvaluationParams(Block):
-    """How pairs are predicted and judged; the default searches every cut."""
+class CutParams(Block):
+    """Which cuts are searched, and how large groups may become."""
 
     threshold_range: tuple[float, float] = Field(default=(-1.0, 1.0), description="similarity")
     eps_range: tuple[float, float] = Field(
@@ -17,6 +17,21 @@ class EvaluationParams(Block):
     max_group_size: int | None = Field(
         default=4, ge=2, description="average and complete linkage make no larger groups; none: of any size"
     )
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for field, (low, high), limits in (
+            ("threshold_range", self.threshold_range, (-1.0, 1.0)),
+            ("eps_range", self.eps_range, (0.0, 2.0)),
+        ):
+            if not limits[0] <= low < high <= limits[1]:
+                raise ValueError(f"{field} must rise within {limits[0]} and {limits[1]}")
+        return self
+
+
+class EvaluationParams(CutParams):
+    """How pairs are predicted and judged; the default searches every cut."""
+
     pool_correction: bool = Field(
         default=True, description="cuts are chosen for the size of the pool they are carried to; false: as they are"
     )
@@ -36,16 +51,6 @@ class EvaluationParams(Block):
     def _strata_are_columns(self) -> Self:
         if "" in self.strata or len(set(self.strata)) < len(self.strata):
             raise ValueError("strata must name columns, each once; none: []")
-        return self
-
-    @model_validator(mode="after")
-    def _ranges_are_ordered(self) -> Self:
-        for field, (low, high), limits in (
-            ("threshold_range", self.threshold_range, (-1.0, 1.0)),
-            ("eps_range", self.eps_range, (0.0, 2.0)),
-        ):
-            if not limits[0] <= low < high <= limits[1]:
-                raise ValueError(f"{field} must rise within {limits[0]} and {limits[1]}")
         return self
 
 

@@ -5,11 +5,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from skinbit.config.backbone import BackboneParams, PoolingParams, ViewParams
-from skinbit.config.block import MAX_MEMBERS, MEMBERS, Block, Name, overridden, split_joined
-from skinbit.config.losses import LossesParams, LossName, LossParams
-from skinbit.config.similarity import SimilarityParams
-from skinbit.config.training import AugmentationParams, TrainingBlock, TrainingParams
+from skinbit.config.backbone import PoolingParams, ViewParams
+from skinbit.config.block import MAX_MEMBERS, Block, Name, split_joined
+from skinbit.config.losses import LossName
 
 _OF_TRAINING = ("frozen", "training", "augmentation", "loss_options")  # a baseline has none of them
 
@@ -82,64 +80,16 @@ class ExperimentParams(Block):
             raise ValueError(f"a baseline trains nothing: remove {', '.join(idle)}")
         return self
 
-    def has_overrides(self) -> bool:
-        """Tell whether this experiment needs features of its own."""
-        return bool(self._overrides())
-
-    def applied_to(self, backbone: BackboneParams) -> BackboneParams:
-        """Give the backbone's settings with this experiment's in their place."""
-        frozen = {} if self.frozen is None else {"frozen": self.frozen}
-        return backbone.model_copy(update=self._overrides() | frozen)
-
-    def training_params(self, training: TrainingBlock, is_frozen: bool) -> TrainingParams:
-        """Give the training settings for a frozen or a fine-tuned backbone with this experiment's in their place."""
-        return overridden(training.frozen if is_frozen else training.fine_tuned, self.training)
-
-    def augmentation_params(self, training: TrainingBlock) -> AugmentationParams:
-        """Give the ranges of training views with this experiment's in their place."""
-        return overridden(training.augmentation, self.augmentation)
-
-    def loss_params(self, losses: LossesParams) -> LossParams:
-        """Give the settings of this experiment's loss with the experiment's own in their place."""
-        settings: LossParams = getattr(losses, str(self.loss))
-        return overridden(settings, self.loss_options)
-
-    def similarity_params(self, similarity: SimilarityParams) -> SimilarityParams:
-        """Give what makes similarities, with this experiment's settings in their place.
-
-        Embeddings of a combination are whitened where those of its members are, not once more.
-        """
-        shared = similarity.model_copy(update={"whitening": None}) if self.is_combination else similarity
-        return overridden(shared, self.similarity)
-
-    def settings(self, backbone: BackboneParams, training: TrainingBlock, losses: LossesParams) -> dict[str, Any]:
-        """Give everything that is set for this experiment alone, defaults included, as plain values by block."""
-        own = self.applied_to(backbone).without_folder()
-        blocks: dict[str, Block] = {"backbone": own, "experiment": self}
-        if self.is_trained:
-            blocks |= {
-                "training": self.training_params(training, own.frozen),
-                "augmentation": self.augmentation_params(training),
-                "loss": self.loss_params(losses),
-            }
-        plain = {name: block.model_dump(mode="json") for name, block in blocks.items()}
-        if self.is_trained:
-            plain["training"] |= {"threads": training.threads, "canvas": training.canvas}
-        return plain
-
-    def combined_settings(self, members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Give the same for a combination: of all settings of its members those that their embeddings rest on."""
-        own = ("backbone", "experiment", "training", "augmentation", "loss")
-        plain = {
-            member: {block: settings[block] for block in own if block in settings}
-            | {"similarity": {"whitening": settings["similarity"]["whitening"]}}
-            for member, settings in members.items()
-        }
-        return {"experiment": self.model_dump(mode="json"), MEMBERS: plain}
-
-    def _overrides(self) -> dict[str, Any]:
+    @property
+    def feature_overrides(self) -> dict[str, Any]:
+        """Return what differs from the backbone's settings so that this experiment needs features of its own."""
         replaced = {name: getattr(self, name) for name in ("image_size", "pooling", "test_views")}
         return {name: value for name, value in replaced.items() if value is not None}
+
+    @property
+    def backbone_overrides(self) -> dict[str, Any]:
+        """Return all that differs from the backbone's settings."""
+        return self.feature_overrides | ({} if self.frozen is None else {"frozen": self.frozen})
 
 
 def with_members(names: Iterable[str], experiments: Mapping[str, ExperimentParams]) -> tuple[str, ...]:

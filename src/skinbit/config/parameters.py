@@ -1,16 +1,18 @@
 """The root of all parameters: what its blocks must agree on."""
 
-from typing import Annotated, Self
+from functools import cached_property
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from skinbit.config.backbone import BackboneParams
-from skinbit.config.block import Block, Name, named, require, split_joined
+from skinbit.config.block import Block, Name, require, split_joined
 from skinbit.config.data import DataParams, SampleParams, SplitParams
-from skinbit.config.evaluation import AuditParams, ClusterParams, EvaluationParams
+from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, EvaluationParams
 from skinbit.config.experiment import ExperimentParams, with_members
 from skinbit.config.losses import LossesParams
 from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
+from skinbit.config.recipe import Recipe, resolve_recipe
 from skinbit.config.report import ReportParams, TrackingParams
 from skinbit.config.similarity import GeometryParams, SimilarityParams
 from skinbit.config.training import AugmentationParams, TrainingBlock
@@ -116,18 +118,12 @@ class Parameters(Block):
         return self
 
     @model_validator(mode="after")
-    def _overrides_are_known(self) -> Self:
-        for name, entry in self.experiments.items():
-            if entry.is_trained:
-                is_frozen = self.backbone_of(name).frozen
-                with named(f"experiments.{name}.training"):
-                    head = entry.training_params(self.training, is_frozen).head
-                with named(f"experiments.{name}.augmentation"):
-                    entry.augmentation_params(self.training)
-                with named(f"experiments.{name}.loss_options"):
-                    entry.loss_params(self.losses)
-                if is_frozen and head.dim is None and not head.neck:
-                    raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
+    def _recipes_are_whole(self) -> Self:
+        for name in self.experiments:
+            recipe = resolve_recipe(name, self)
+            head = None if recipe.training is None else recipe.training.params.head
+            if head is not None and recipe.is_frozen and head.dim is None and not head.neck:
+                raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
         return self
 
     @model_validator(mode="after")
@@ -157,18 +153,31 @@ class Parameters(Block):
         return self
 
     @model_validator(mode="after")
-    def _similarities_are_known(self) -> Self:
-        for name in self.experiments:
-            with named(f"experiments.{name}.similarity"):
-                self.similarity_of(name)
+    def _trained_heads_are_not_whitened(self) -> Self:
         trained = [name for name in self.running if self.experiments[name].is_trained]
-        whitened = [name for name in trained if self.similarity_of(name).whitening is not None]
+        whitened = [name for name in trained if self.recipes[name].similarity.whitening is not None]
         if whitened:
             raise ValueError(
                 f"similarity.whitening is for experiments that train nothing, not for {whitened[0]}: a trained head "
                 "has weighed its directions already. Set it in experiments.<baseline>.similarity"
             )
         return self
+
+    @cached_property
+    def recipes(self) -> dict[str, Recipe]:
+        """Return the resolved settings of every declared experiment, by name."""
+        return {name: resolve_recipe(name, self) for name in self.experiments}
+
+    def as_tree(self) -> dict[str, Any]:
+        """Return what nodes are given, as plain values.
+
+        Returns:
+            All parameters; under ``recipes`` the resolved experiments by name; under ``cuts`` what is searched, so that
+            nodes which choose cuts depend on nothing else of the evaluation.
+        """
+        recipes = {name: recipe.model_dump(mode="json") for name, recipe in self.recipes.items()}
+        cuts = {name: getattr(self.evaluation, name) for name in CutParams.model_fields}
+        return self.model_dump(mode="json") | {"recipes": recipes, "cuts": CutParams(**cuts).model_dump(mode="json")}
 
     @property
     def has_distractors(self) -> bool:
@@ -180,24 +189,16 @@ class Parameters(Block):
         """Name the experiments that run: those of the study, and the members of combinations among them."""
         return with_members(self.study.experiments, self.experiments)
 
-    def similarity_of(self, experiment: str) -> SimilarityParams:
-        """Give what makes the similarities of an experiment, its overrides applied."""
-        return self.experiments[experiment].similarity_params(self.similarity)
-
-    def backbone_of(self, experiment: str) -> BackboneParams:
-        """Give the settings of an experiment's backbone, its overrides applied."""
-        entry = self.experiments[experiment]
-        return entry.applied_to(self.backbones[str(entry.backbone)])
-
     def features_of(self, experiment: str) -> str:
-        """Name the features that an experiment uses: its backbone's, or its own where it overrides settings."""
+        """Return the name of the features that an experiment uses: its backbone's, or its own where settings differ."""
         entry = self.experiments[experiment]
-        return experiment if entry.has_overrides() else str(entry.backbone)
+        return experiment if entry.feature_overrides else str(entry.backbone)
 
     def training_views_of(self, experiment: str) -> str:
-        """Name the training views that an experiment uses: those of its features, unless it augments otherwise.
+        """Return the name of the training views that an experiment uses.
 
-        Then they have the name of the first experiment that makes the same ones.
+        It is the name of its features or, where its augmentation is not the study's, of the first experiment that
+        augments the same features in the same way.
         """
         wanted = self._augmented_features(experiment)
         if wanted[1] == self.training.augmentation:
@@ -205,25 +206,20 @@ class Parameters(Block):
         return next(name for name in self.experiments if self._augmented_features(name) == wanted)
 
     def _augmented_features(self, experiment: str) -> tuple[str, AugmentationParams | None]:
-        """Give what training views depend on; no augmentation where nothing is trained."""
-        entry = self.experiments[experiment]
-        if not entry.is_trained:
-            return experiment, None
-        return self.features_of(experiment), entry.augmentation_params(self.training)
+        training = self.recipes[experiment].training
+        return (experiment, None) if training is None else (self.features_of(experiment), training.augmentation)
 
     def trained_as(self, experiment: str) -> str:
-        """Name the first experiment whose trainings are the same, itself if there is none before it.
+        """Return the first experiment whose trainings are the same, itself if there is none before it.
 
         Experiments that differ in their similarity alone are trained once: they share the states of their trainings.
         """
-        own = self._training_of(experiment)
-        trained = (name for name, entry in self.experiments.items() if entry.is_trained)
-        return next(name for name in trained if self._training_of(name) == own)
-
-    def _training_of(self, experiment: str) -> tuple[Block, ...]:
-        entry, backbone = self.experiments[experiment], self.backbone_of(experiment)
-        training = entry.training_params(self.training, backbone.frozen)
-        return backbone, training, entry.augmentation_params(self.training), entry.loss_params(self.losses)
+        own = self.recipes[experiment]
+        return next(
+            name
+            for name, recipe in self.recipes.items()
+            if recipe.training is not None and (recipe.backbone, recipe.training) == (own.backbone, own.training)
+        )
 
     @property
     def audited_experiment(self) -> str | None:

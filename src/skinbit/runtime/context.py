@@ -28,7 +28,9 @@ class StudyContext(KedroContext):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        _active[:] = [read_parameters(self.config_loader)]
+        parameters = read_parameters(self.config_loader)
+        _active[:] = [parameters]
+        self.config_loader["parameters"] = parameters.as_tree()
         # A second session in one process may have another study: have the registry asked again.
         pipelines.configure("skinbit.pipeline_registry")
 

@@ -149,7 +149,7 @@ def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
     """
     if not is_parameter(name):
         return catalog.fingerprint(name)
-    value = active_parameters().model_dump(mode="json")
+    value = active_parameters().as_tree()
     del value[_MEMORY][_TILES]
     keys = name.split(":")[1].split(".") if ":" in name else []
     return hash_value(reduce(getitem, keys, value))

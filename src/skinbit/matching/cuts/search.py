@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinbit.config import EvaluationParams
+from skinbit.config import CutParams
 from skinbit.matching.clustering.forests import LINKAGES, linkage_forest, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, clusters_at, select_cut, sweep_merges
 from skinbit.matching.curves import UNDEFINED, Choice, Sweep
@@ -167,7 +167,7 @@ def search_cut(
     pool: Pool,
     labels: LabelArray,
     positives: PositivePairs,
-    params: EvaluationParams,
+    params: CutParams,
 ) -> Found:
     """Find the best cut of a method among near pairs.
 
@@ -203,7 +203,7 @@ def search_threshold(graph: NeighbourGraph, positives: PositivePairs) -> Sweep |
 
 
 def _is_certain(
-    tree: MergeTree, sweep: Sweep, choice: Choice, reach: float, positives: PositivePairs, params: EvaluationParams
+    tree: MergeTree, sweep: Sweep, choice: Choice, reach: float, positives: PositivePairs, params: CutParams
 ) -> bool:
     """Return whether no cut beyond the reach has a higher F1, and the next merge after the best cut is known."""
     low, high = params.eps_range

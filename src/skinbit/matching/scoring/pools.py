@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skinbit.config import EvaluationParams
+from skinbit.config import CutParams
 from skinbit.matching.curves import Choice, Sweep, choice_at, select
 from skinbit.matching.cuts.operating_points import OperatingPoints, carry_over
 from skinbit.matching.cuts.search import Vicinity, search_cut, search_threshold, warn_of_uncertain
@@ -129,7 +129,7 @@ def follow_pools(
         first; F1 is NaN in a pool without a positive pair. Where a cut asks for more pairs than may be held, a warning
         says so, and the loosest cut that does not takes its place.
     """
-    params = EvaluationParams(max_group_size=max_group_size)
+    params = CutParams(max_group_size=max_group_size)
     positives = find_positives(vicinity.pool, labels)
     followed: dict[str, list[tuple[object, ...]]] = {method: [] for method in rules}
     uncertain: set[str] = set()
@@ -182,7 +182,7 @@ class _Part:
     positives: PositivePairs
 
     def choices(
-        self, cuts: Mapping[str, Mapping[str, float]], params: EvaluationParams
+        self, cuts: Mapping[str, Mapping[str, float]], params: CutParams
     ) -> tuple[dict[str, dict[str, Choice]], list[str]]:
         """Return, by method and rule, a cut and what it gives, the part's own best cut first; and uncertain methods."""
         while True:
@@ -198,7 +198,7 @@ class _Part:
         }
         return choices, uncertain
 
-    def _curve(self, method: str, graph: NeighbourGraph, params: EvaluationParams) -> tuple[Sweep, Choice, bool]:
+    def _curve(self, method: str, graph: NeighbourGraph, params: CutParams) -> tuple[Sweep, Choice, bool]:
         """Return the curve of a method as far as it is drawn, its best cut, and whether no other one is better."""
         if method == "cosine":
             head = search_threshold(graph, self.positives)

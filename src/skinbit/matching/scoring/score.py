@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinbit.config import EvaluationParams
+from skinbit.config import CutParams
 from skinbit.matching.clustering.forests import MutualPairs, tree_of_groups
 from skinbit.matching.clustering.merges import MergeTree, clusters_at, components, sweep_merges
 from skinbit.matching.curves import UNDEFINED, Choice, Sweep, choice_at, pairwise_f1, select
@@ -88,9 +88,7 @@ class Score:
     given: AtCuts
 
 
-def score(
-    pool: Pool, lesion_ids: list[str], params: EvaluationParams, cuts: Mapping[str, float] | None = None
-) -> Score:
+def score(pool: Pool, lesion_ids: list[str], params: CutParams, cuts: Mapping[str, float] | None = None) -> Score:
     """Choose the cut of every method on a labelled pool, and measure how well these, given cuts and the ranking do.
 
     One look at all pairs gives what ranks them, exactly, and the nearest of them; the groups of every method are made

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from skinbit.config import (
+    AugmentationParams,
     BackboneParams,
     ComputeParams,
     DataParams,
-    ExperimentParams,
     GeometryParams,
     LoaderParams,
     SimilarityParams,
-    TrainingBlock,
     ViewParams,
 )
 from skinbit.data.images import ImageFolder
@@ -28,9 +27,6 @@ from skinbit.matching.keypoints.sift import KeypointTable
 
 logger = logging.getLogger(__name__)
 
-# Not None: Kedro validates a parameter by its annotation, and wants the same one in every node.
-NO_OVERRIDES = ExperimentParams(backbone="any", loss="baseline")
-
 
 def check_backbone(
     row_problems: pd.DataFrame,
@@ -38,7 +34,6 @@ def check_backbone(
     loader: LoaderParams,
     compute: ComputeParams,
     seed: int,
-    experiment: ExperimentParams = NO_OVERRIDES,
 ) -> dict[str, Any]:
     """Load a backbone before any image is decoded, so that a wrong name or missing weights end the run at once.
 
@@ -48,7 +43,6 @@ def check_backbone(
         loader: Its batch size.
         compute: Where it will run.
         seed: Draws the weights where they are not pretrained.
-        experiment: What overrides the settings, if anything does.
 
     Returns:
         The description of the backbone that its features are keyed by.
@@ -60,16 +54,15 @@ def check_backbone(
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.features import describe_backbone
 
-    settings = experiment.applied_to(backbone)
-    loaded = load_backbone(settings, seed)
-    description = describe_backbone(loaded, settings, resolve_compute(compute), loader.batch_size)
+    loaded = load_backbone(backbone, seed)
+    description = describe_backbone(loaded, backbone, resolve_compute(compute), loader.batch_size)
     logger.info(
         "%s: %.1f million weights, %d features, %s; %d views of an image",
-        settings.model,
+        backbone.model,
         sum(tensor.numel() for tensor in loaded.module.parameters()) / 1e6,
         loaded.feature_dim,
         description["compute"]["device"],
-        settings.test_views.n_views,
+        backbone.test_views.n_views,
     )
     return description
 
@@ -84,7 +77,6 @@ def extract_features(
     compute: ComputeParams,
     data: DataParams,
     seed: int,
-    experiment: ExperimentParams = NO_OVERRIDES,
     *,
     name: str,
     file: str = "features",
@@ -101,7 +93,6 @@ def extract_features(
         compute: Where to compute.
         data: Pixel limit.
         seed: Draws the weights where they are not pretrained.
-        experiment: What overrides the settings, if anything does.
         name: Of these features in the cache.
         file: Likewise: of the images of the study, or of distractors.
 
@@ -120,17 +111,16 @@ def extract_features(
     row_of = {key: row for row, key in enumerate(stored.keys)}
     is_new = np.array([key not in row_of for key in keys])
     logger.info("%s: %d features from the cache, %d to compute", name, (~is_new).sum(), is_new.sum())
-    settings = experiment.applied_to(backbone)
-    shape = (len(keys), settings.test_views.n_views, description["feature_dim"])
+    shape = (len(keys), backbone.test_views.n_views, description["feature_dim"])
     values = np.empty(shape, dtype=np.float32)
     values[~is_new] = stored.values[[row_of[key] for key in keys if key in row_of]].reshape(-1, *shape[1:])
     if is_new.any():
-        loaded = backbones.load_described(settings, seed, description)
+        loaded = backbones.load_described(backbone, seed, description)
         values[is_new] = features.extract_features(
             images,
             [image_id for image_id, new in zip(image_ids, is_new, strict=True) if new],
             loaded,
-            settings.test_views,
+            backbone.test_views,
             loader,
             resolve_compute(compute),
             data.max_pixels,
@@ -142,7 +132,7 @@ def decode_photographs(
     images: ImageFolder,
     image_index: pd.DataFrame,
     description: dict[str, Any],
-    training: TrainingBlock,
+    canvas: float,
     loader: LoaderParams,
     data: DataParams,
 ) -> Decoding:
@@ -152,7 +142,7 @@ def decode_photographs(
         images: The folder of photographs.
         image_index: The images used, with the hash of their bytes.
         description: Of the backbone, with its preprocessing and test views.
-        training: Size of a canvas.
+        canvas: Side of decoded images, in sides of the backbone's images.
         loader: Worker processes and batch size.
         data: Pixel limit.
 
@@ -168,7 +158,7 @@ def decode_photographs(
         keys=tuple(image_index["sha256"]),
         preprocessing=preprocessing,
         views=ViewParams.model_validate(description["test_views"]),
-        canvas_size=math.ceil(preprocessing.image_size * training.canvas),
+        canvas_size=math.ceil(preprocessing.image_size * canvas),
         loader=loader,
         max_pixels=data.max_pixels,
     )
@@ -179,11 +169,10 @@ def extract_training_views(
     description: dict[str, Any],
     feature_cache: Callable[[str, str], Features],
     backbone: BackboneParams,
-    training: TrainingBlock,
+    augmentation: AugmentationParams,
     loader: LoaderParams,
     compute: ComputeParams,
     seed: int,
-    experiment: ExperimentParams = NO_OVERRIDES,
     *,
     name: str,
     n_views: int,
@@ -195,11 +184,10 @@ def extract_training_views(
         description: Of the backbone, from :func:`check_backbone`.
         feature_cache: Looks up views of earlier runs.
         backbone: Its settings.
-        training: Augmentation, before the experiment's overrides.
+        augmentation: Ranges that augmentations are drawn from.
         loader: Batch size.
         compute: Where to compute.
         seed: Draws the augmentations.
-        experiment: What overrides backbone and augmentation, if anything does.
         name: Of these views in the cache.
         n_views: Per image, at least.
 
@@ -214,7 +202,6 @@ def extract_training_views(
     from skinbit.embedding.features import feature_key
     from skinbit.training.views import ViewMaker, describe_views
 
-    augmentation = experiment.augmentation_params(training)
     described = describe_views(description, pixels, augmentation, seed)
     keys = tuple(feature_key(described, sha256) for sha256 in pixels.keys)
     stored = feature_cache(name, "training_views")
@@ -229,37 +216,33 @@ def extract_training_views(
     jobs = [(np.flatnonzero(known), range(n_stored, n_made)), (np.flatnonzero(~known), range(n_made))]
     jobs = [(rows, views) for rows, views in jobs if len(rows) and len(views)]
     if jobs:
-        loaded = load_described(experiment.applied_to(backbone), seed, description)
+        loaded = load_described(backbone, seed, description)
         maker = ViewMaker(pixels, loaded, augmentation, resolve_compute(compute), loader.batch_size, seed)
         for rows, views in jobs:
             values[rows, views.start :] = maker.extract(rows, views)
     return Features(pixels.image_ids, values, keys, described)
 
 
-def embed_subset(
-    features: Features, split: pd.DataFrame, experiment: ExperimentParams, similarity: SimilarityParams, *, fold: int
-) -> Embeddings:
+def embed_subset(features: Features, split: pd.DataFrame, similarity: SimilarityParams, *, fold: int) -> Embeddings:
     """Make the baseline embeddings of one fold's validation images, or of the test images.
 
     Args:
         features: Of all images used.
         split: ``image_id, lesion_id, subset, fold``.
-        experiment: Its entry.
-        similarity: Whether embeddings are whitened, before the experiment's overrides.
+        similarity: Whether embeddings are whitened.
         fold: Which fold; -1 is the test subset.
 
     Returns:
         Their embeddings, in the order of the split.
     """
     embeddings = baseline_embeddings(features, split.loc[split["fold"] == fold, "image_id"].tolist())
-    return _whitened(embeddings, features, split, experiment.similarity_params(similarity), fold)
+    return _whitened(embeddings, features, split, similarity, fold)
 
 
 def embed_distractors(
     distractor_features: Features,
     features: Features,
     split: pd.DataFrame,
-    experiment: ExperimentParams,
     similarity: SimilarityParams,
     *,
     fold: int,
@@ -270,15 +253,14 @@ def embed_distractors(
         distractor_features: Of all distractors.
         features: Of all images used, where embeddings are whitened.
         split: ``image_id, lesion_id, subset, fold``.
-        experiment: Its entry.
-        similarity: Whether embeddings are whitened, before the experiment's overrides.
+        similarity: Whether embeddings are whitened.
         fold: Which fold.
 
     Returns:
         One embedding per distractor.
     """
     embeddings = baseline_embeddings(distractor_features, list(distractor_features.image_ids))
-    return _whitened(embeddings, features, split, experiment.similarity_params(similarity), fold)
+    return _whitened(embeddings, features, split, similarity, fold)
 
 
 def _whitened(

@@ -39,7 +39,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         namespace="baseline_embeddings",
         prefix_datasets_with_namespace=False,
     )
-    if any(parameters.similarity_of(name).verification for name in parameters.running):
+    if any(parameters.recipes[name].similarity.verification for name in parameters.running):
         nodes = [_keypoints(), *([_distractor_keypoints()] if parameters.has_distractors else [])]
         shared += Pipeline(nodes, namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
     baselines = [name for name in models if not parameters.experiments[name].is_trained]
@@ -76,30 +76,28 @@ def _distractor_keypoints() -> Node:
 
 
 def _shared_nodes(name: str, experiments: list[str], parameters: Parameters, has_distractors: bool) -> list[Node]:
-    entry = parameters.experiments[experiments[0]]
-    backbone = f"params:backbones.{entry.backbone}"
-    override = [f"params:experiments.{experiments[0]}"] if entry.has_overrides() else []
+    backbone = _backbone(name, parameters)
     trained = [experiment for experiment in experiments if parameters.experiments[experiment].is_trained]
-    heads = [experiment for experiment in trained if parameters.backbone_of(experiment).frozen]
-    inputs = ["row_problems", backbone, "params:loader", "params:compute", "params:seed", *override]
+    heads = [experiment for experiment in trained if parameters.recipes[experiment].is_frozen]
+    inputs = ["row_problems", backbone, "params:loader", "params:compute", "params:seed"]
     nodes = [Node(check_backbone, inputs, f"{name}_description", name=f"check_{name}")]
     if len(heads) + len(experiments) > len(trained):  # a baseline, or a head on frozen features
-        nodes.append(_features(name, backbone, override))
+        nodes.append(_features(name, backbone))
         if has_distractors:
-            nodes.append(_distractor_features(name, backbone, override))
+            nodes.append(_distractor_features(name, backbone))
     if trained:
         nodes.append(_pixels(name))
     return [*nodes, *_training_views(name, heads, parameters)]
 
 
-def _features(name: str, backbone: str, override: list[str]) -> Node:
-    inputs = ["images", "image_index", *_extraction(name, backbone, override)]
+def _features(name: str, backbone: str) -> Node:
+    inputs = ["images", "image_index", *_extraction(name, backbone)]
     extract = update_wrapper(partial(extract_features, name=name), extract_features)
     return Node(extract, inputs, f"{name}_features", name=f"extract_{name}_features")
 
 
-def _distractor_features(name: str, backbone: str, override: list[str]) -> Node:
-    inputs = ["images", "distractor_index", *_extraction(name, backbone, override)]
+def _distractor_features(name: str, backbone: str) -> Node:
+    inputs = ["images", "distractor_index", *_extraction(name, backbone)]
     extract = partial(extract_features, name=name, file="distractor_features")
     return Node(
         update_wrapper(extract, extract_features),
@@ -109,14 +107,14 @@ def _distractor_features(name: str, backbone: str, override: list[str]) -> Node:
     )
 
 
-def _extraction(name: str, backbone: str, override: list[str]) -> list[str]:
+def _extraction(name: str, backbone: str) -> list[str]:
     """Name what makes features of photographs."""
     settings = ["params:loader", "params:compute", "params:data", "params:seed"]
-    return [f"{name}_description", "feature_cache", backbone, *settings, *override]
+    return [f"{name}_description", "feature_cache", backbone, *settings]
 
 
 def _pixels(name: str) -> Node:
-    inputs = ["images", "image_index", f"{name}_description", "params:training", "params:loader", "params:data"]
+    inputs = ["images", "image_index", f"{name}_description", "params:training.canvas", "params:loader", "params:data"]
     return Node(decode_photographs, inputs, f"{name}_pixels", name=f"decode_{name}_photographs")
 
 
@@ -129,21 +127,28 @@ def _training_views(features: str, heads: list[str], parameters: Parameters) -> 
 
 
 def _extract_views(name: str, features: str, experiments: list[str], parameters: Parameters) -> Node:
-    entries = [parameters.experiments[experiment] for experiment in experiments]
+    is_own = name in parameters.experiments and parameters.recipes[name].training is not None
     inputs = [
         f"{features}_pixels",
         f"{features}_description",
         "feature_cache",
-        f"params:backbones.{entries[0].backbone}",
-        "params:training",
+        _backbone(features, parameters),
+        f"params:recipes.{name}.training.augmentation" if is_own else "params:training.augmentation",
         "params:loader",
         "params:compute",
         "params:seed",
-        *([f"params:experiments.{name}"] if name in parameters.experiments else []),
     ]
-    n_views = max(entry.training_params(parameters.training, is_frozen=True).views for entry in entries)
+    trainings = (parameters.recipes[experiment].training for experiment in experiments)
+    n_views = max(training.params.views for training in trainings if training is not None)
     extract = update_wrapper(partial(extract_training_views, name=name, n_views=n_views), extract_training_views)
     return Node(extract, inputs, f"{name}_training_views", name=f"extract_{name}_training_views")
+
+
+def _backbone(features: str, parameters: Parameters) -> str:
+    """Return the parameter that holds the backbone of some features: its own, or that of one experiment."""
+    return (
+        f"params:recipes.{features}.backbone" if features in parameters.experiments else f"params:backbones.{features}"
+    )
 
 
 def _embedding_pipeline(experiment: str, parameters: Parameters) -> Pipeline:
@@ -151,7 +156,7 @@ def _embedding_pipeline(experiment: str, parameters: Parameters) -> Pipeline:
     if parameters.split.use_train_test_split:
         subsets["final"] = TEST_FOLD
     features = f"{parameters.features_of(experiment)}_features"
-    settings = [f"params:experiments.{experiment}", "params:similarity"]
+    settings = [f"params:recipes.{experiment}.similarity"]
     embedded = Pipeline([])
     for subset, fold in subsets.items():
         embed = update_wrapper(partial(embed_subset, fold=fold), embed_subset)

@@ -14,7 +14,6 @@ from skinbit.config import (
     ComputeParams,
     DataParams,
     EvaluationParams,
-    ExperimentParams,
     GeometryParams,
     LoaderParams,
     MemoryParams,
@@ -92,21 +91,18 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
     return checkpoint
 
 
-def complete_checkpoint(
-    checkpoint: Checkpoint, backbone: BackboneParams, experiment: ExperimentParams, seed: int
-) -> Checkpoint:
+def complete_checkpoint(checkpoint: Checkpoint, backbone: BackboneParams, seed: int) -> Checkpoint:
     """Give a fold's head its frozen backbone.
 
     Args:
         checkpoint: Of a fold.
-        backbone: Its settings, before the experiment's overrides.
-        experiment: Its entry.
+        backbone: Its settings.
         seed: Draws the weights where they are not pretrained.
 
     Returns:
         All weights.
     """
-    return with_backbone(checkpoint, experiment.applied_to(backbone), seed)
+    return with_backbone(checkpoint, backbone, seed)
 
 
 def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]:

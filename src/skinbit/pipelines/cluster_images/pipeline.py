@@ -112,8 +112,7 @@ def _model(parameters: Parameters) -> tuple[list[Node], str]:
     if cluster.fold is None:
         return [], f"{name}.final.checkpoint"
     fold = f"{name}.fold_{cluster.fold}.checkpoint"
-    if not parameters.backbone_of(name).frozen:
+    if not parameters.recipes[name].is_frozen:
         return [], fold
-    entry = parameters.experiments[name]
-    inputs = [fold, f"params:backbones.{entry.backbone}", f"params:experiments.{name}", "params:seed"]
+    inputs = [fold, f"params:recipes.{name}.backbone", "params:seed"]
     return [Node(complete_checkpoint, inputs, "cluster_checkpoint", name="complete_checkpoint")], "cluster_checkpoint"

@@ -1,43 +1,38 @@
 """evaluation: embeddings of every fold -> figures; per experiment its results; over all the leaderboard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from skinbit.config import Parameters
-from skinbit.pipelines.evaluation.nodes import (
+from skinbit.config import Parameters, settings_of, setup_of, study_settings
+from skinbit.pipelines.evaluation.nodes.results import (
     add_test_results,
-    calibrate_similarities,
     collect_results,
-    combine_embeddings,
-    compare_keypoints,
-    compare_keypoints_among,
+    list_software,
+    make_leaderboard,
+    plot_f1,
+    plot_training,
+    resolve_machine,
+    summarise_experiment,
+    write_report,
+)
+from skinbit.pipelines.evaluation.nodes.scoring import (
     evaluate_embeddings,
     gather_cuts,
     judge_among_distractors,
     judge_folds,
-    list_software,
-    make_leaderboard,
     package_fold,
-    plot_f1,
-    plot_training,
-    resolve_combination,
-    resolve_config,
-    summarise_experiment,
-    write_parameters,
-    write_report,
+)
+from skinbit.pipelines.evaluation.nodes.similarity import (
+    calibrate_similarities,
+    combine_embeddings,
+    compare_keypoints,
+    compare_keypoints_among,
 )
 
-_BLOCKS = (
-    *("seed", "study", "data", "split", "loader", "compute", "evaluation", "memory", "sample", "report", "training"),
-    *("losses", "similarity", "geometry", "backbones", "experiments"),
-)
-"""Of the parameters that the files of a study depend on."""
-
-_CHOICE = {name: f"params:evaluation.{name}" for name in ("threshold_range", "eps_range", "max_group_size")}
-"""The settings by which cuts are chosen, each for itself: strata and resamples must not make a model stale."""
+_MAX_GROUP_SIZE = "params:cuts.max_group_size"
 
 _JUDGING = {"split": "split", **{block: f"params:{block}" for block in ("evaluation", "memory", "seed")}}
 """What judging folds takes beside what makes similarities."""
@@ -63,13 +58,13 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
         results, summaries = (
             {f"{kind}_{name}": f"{name}.{kind}" for name in experiments} for kind in ("results", "summary")
         )
-        ranked = {"experiments": "params:experiments", **results, **summaries}
-        reports.append(Node(make_leaderboard, ranked, "leaderboard", name="make_leaderboard"))
+        setups = {name: setup_of(name, parameters.experiments) for name in experiments}
+        rank = update_wrapper(partial(make_leaderboard, setups=setups), make_leaderboard)
+        reports.append(Node(rank, {**results, **summaries}, "leaderboard", name="make_leaderboard"))
         shown = {"study": "params:study", "audit": "audit_summary", **summaries}
         shown |= {table: table for table in ("leaderboard", "split", "rejected")}
         reports.append(Node(write_report, shown, "report", name="write_report"))
-        blocks = [f"params:{block}" for block in _BLOCKS]
-        reports.append(Node(write_parameters, blocks, "study_parameters", name="write_parameters"))
+        reports.append(_resolution(study_settings(parameters), "study_parameters", "write_parameters"))
         reports.append(Node(list_software, "lock_file", "study_software", name="list_software"))
     return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
 
@@ -91,7 +86,7 @@ def _plots(experiment: str, parameters: Parameters) -> list[Node]:
 
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
     folds = parameters.study.folds
-    verified = [_verify(name, fold) for fold in folds if parameters.similarity_of(name).verification]
+    verified = [_verify(name, fold) for fold in folds if parameters.recipes[name].similarity.verification]
     if verified and parameters.has_distractors:
         verified += [_verify_among(name, fold) for fold in folds]
     if parameters.experiments[name].is_combination:
@@ -142,14 +137,13 @@ def _verify_among(experiment: str, fold: int) -> Pipeline:
 
 def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
     """Wire the evaluation of a fold; it stands in the fold's box unless it needs calibrations, made of other folds."""
-    settings = parameters.similarity_of(name)
+    settings = parameters.recipes[name].similarity
     box = f"{name}.fold_{fold}"
     inputs = {
         "embeddings": f"{box}.embeddings",
         "split": "split",
-        **_CHOICE,
-        "experiment": f"params:experiments.{name}",
-        "similarity": "params:similarity",
+        "cuts": "params:cuts",
+        "similarity": _similarity(name),
         "memory": "params:memory",
     }
     is_trained = parameters.experiments[name].is_trained
@@ -172,9 +166,8 @@ def _package(name: str, fold: int, is_calibrated: bool) -> Node:
     box = f"{name}.fold_{fold}"
     inputs = {kind: f"{box}.{kind}" for kind in ("weights", "results", "operating_points")}
     inputs |= {
-        "max_group_size": _CHOICE["max_group_size"],
-        "experiment": f"params:experiments.{name}",
-        "similarity": "params:similarity",
+        "max_group_size": _MAX_GROUP_SIZE,
+        "similarity": _similarity(name),
         "geometry": "params:geometry",
     }
     package, output = update_wrapper(partial(package_fold, fold=fold), package_fold), f"{box}.checkpoint"
@@ -186,13 +179,12 @@ def _package(name: str, fold: int, is_calibrated: bool) -> Node:
 
 def _collection(name: str, parameters: Parameters) -> Pipeline:
     """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
-    has_test, similarity = parameters.split.use_train_test_split, parameters.similarity_of(name)
+    has_test, similarity = parameters.split.use_train_test_split, parameters.recipes[name].similarity
     is_trained, has_distractors = parameters.experiments[name].is_trained, parameters.has_distractors
     collected = "cross_validation" if has_test else "results"
     judged, pools = ("fold_judgement", "fold_pools") if has_distractors else ("judgement", "pools")
     matched = {
-        "experiment": f"params:experiments.{name}",
-        "similarity": "params:similarity",
+        "similarity": _similarity(name),
         **({"calibration": f"{name}.calibration"} if similarity.is_calibrated else {}),
     }
     shortlist = ["shortlist"] if similarity.verification else []
@@ -202,7 +194,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
             gather_cuts,
             {
                 **matched,
-                "max_group_size": _CHOICE["max_group_size"],
+                "max_group_size": _MAX_GROUP_SIZE,
                 "geometry": "params:geometry",
                 **of_folds("results", "operating_points"),
             },
@@ -242,7 +234,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
             name="summarise_experiment",
             namespace=name,
         ),
-        _resolution(name, parameters),
+        _resolution(settings_of(name, parameters), f"{name}.resolved_config", "resolve_config", name),
     ]
     if has_distractors:
         shortlists = [f"distractor_{kind}" for kind in shortlist]
@@ -277,14 +269,10 @@ def _of_folds(name: str, folds: Sequence[int], *kinds: str) -> dict[str, str]:
     return {f"fold_{fold}_{kind}": f"{name}.fold_{fold}.{kind}" for fold in folds for kind in kinds}
 
 
-def _resolution(name: str, parameters: Parameters) -> Node:
-    entry = parameters.experiments[name]
-    blocks = ("data", "split", "evaluation", "similarity", "geometry", "loader", "compute", "study", "seed")
-    inputs = {"experiment": f"params:experiments.{name}", **{block: f"params:{block}" for block in blocks}}
-    resolve: Callable[..., Any] = resolve_combination if entry.is_combination else resolve_config
-    if entry.is_combination:
-        inputs |= {f"member_{member}": f"{member}.resolved_config" for member in entry.combine}
-    else:
-        inputs |= {"backbone": f"params:backbones.{entry.backbone}"}
-        inputs |= {block: f"params:{block}" for block in ("training", "losses")}
-    return Node(resolve, inputs, f"{name}.resolved_config", name=resolve.__name__, namespace=name)
+def _resolution(settings: dict[str, Any], output: str, node: str, namespace: str | None = None) -> Node:
+    resolve = update_wrapper(partial(resolve_machine, settings=settings), resolve_machine)
+    return Node(resolve, None, output, name=node, namespace=namespace)
+
+
+def _similarity(name: str) -> str:
+    return f"params:recipes.{name}.similarity"

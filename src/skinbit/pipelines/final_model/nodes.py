@@ -11,7 +11,6 @@ from skinbit.config import (
     ComputeParams,
     DataParams,
     EvaluationParams,
-    ExperimentParams,
     GeometryParams,
     MemoryParams,
     ReportParams,
@@ -211,7 +210,6 @@ def package_trained(
     averages: dict[str, Any],
     matching: dict[str, Any],
     backbone: BackboneParams,
-    experiment: ExperimentParams,
     seed: int,
 ) -> Checkpoint:
     """Put the trained weights, those of a frozen backbone, and the averaged cuts into one checkpoint.
@@ -220,15 +218,14 @@ def package_trained(
         weights: Of the final training.
         averages: Of the folds' cuts.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
-        backbone: Its settings, before the experiment's overrides.
-        experiment: Its entry.
+        backbone: Its settings.
         seed: Draws the backbone's weights where they are not pretrained.
 
     Returns:
         All weights; the header rebuilds the model without any other file.
     """
     is_whole = weights.header["holds_backbone"]
-    whole = weights if is_whole else with_backbone(weights, experiment.applied_to(backbone), seed)
+    whole = weights if is_whole else with_backbone(weights, backbone, seed)
     return _with_average_cuts(whole, averages, matching)
 
 
@@ -260,7 +257,6 @@ def package_model(
     averages: dict[str, Any],
     matching: dict[str, Any],
     backbone: BackboneParams,
-    experiment: ExperimentParams,
     seed: int,
     features: Features | None = None,
     split: pd.DataFrame | None = None,
@@ -270,8 +266,7 @@ def package_model(
     Args:
         averages: Of its folds' cuts.
         matching: What its folds would choose for a pool of any size, and what makes similarities.
-        backbone: Its settings, before the experiment's overrides.
-        experiment: Its entry.
+        backbone: Its settings.
         seed: Draws the weights where they are not pretrained.
         features: Of all images used, where embeddings are whitened.
         split: Tells the training lesions, where embeddings are whitened.
@@ -287,15 +282,14 @@ def package_model(
     from skinbit import __version__
     from skinbit.embedding.backbones import load_backbone
 
-    settings = experiment.applied_to(backbone)
-    loaded = load_backbone(settings, seed)
+    loaded = load_backbone(backbone, seed)
     header = {
-        "backbone": settings.model_dump(mode="json", exclude={"weights"}),
+        "backbone": backbone.model_dump(mode="json", exclude={"weights"}),
         "preprocessing": asdict(loaded.preprocessing),
         "weights_sha256": loaded.weights_sha256(),
         "holds_backbone": True,
         "head": NO_HEAD.model_dump(mode="json"),
-        "loss": experiment.loss,
+        "loss": "baseline",
         "epoch": None,
         "seed": seed,
         "versions": {"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},

@@ -9,7 +9,7 @@ from skinbit.config import Parameters
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.matching.methods import PAGED
-from skinbit.pipelines.evaluation.nodes import compare_keypoints
+from skinbit.pipelines.evaluation.nodes.similarity import compare_keypoints
 from skinbit.pipelines.evaluation.pipeline import TILES, combination
 from skinbit.pipelines.final_model.nodes import (
     draw_matches,
@@ -38,7 +38,7 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
     nodes = make(name, parameters)
     if not parameters.split.use_train_test_split:
         return Pipeline(nodes)
-    if parameters.similarity_of(name).verification:
+    if parameters.recipes[name].similarity.verification:
         compared = [f"{box}.embeddings", "keypoints", "params:geometry", "params:compute", TILES]
         nodes.append(Node(compare_keypoints, compared, f"{box}.shortlist", name="compare_keypoints", namespace=box))
     combined = combination(name, "final", "embeddings", parameters) if entry.is_combination else Pipeline([])
@@ -50,7 +50,7 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     final = f"{name}.final"
     documents = [f"{name}.test_misclassifications_{method}" for method in PAGED]
     pages = [f"{name}.misclassifications_{method}" for method in PAGED]
-    is_verified = parameters.similarity_of(name).verification
+    is_verified = parameters.recipes[name].similarity.verification
     shortlist, drawings = f"{final}.shortlist", f"{name}.match_drawings"
     settings = [f"params:{block}" for block in ("evaluation", "report", "memory", "seed")]
     nodes = [
@@ -77,8 +77,8 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
 
 
 def _baseline(name: str, parameters: Parameters) -> list[Node]:
-    inputs = _taken(name) | _settings(name, parameters)
-    if parameters.similarity_of(name).whitening is not None:
+    inputs = _taken(name) | _settings(name)
+    if parameters.recipes[name].similarity.whitening is not None:
         inputs |= {"features": f"{parameters.features_of(name)}_features", "split": "split"}
     return [_packaging(name, package_model, inputs)]
 
@@ -92,7 +92,7 @@ def _combination(name: str, parameters: Parameters) -> list[Node]:
 
 
 def _training(name: str, parameters: Parameters) -> list[Node]:
-    inputs = {"weights": f"{name}.final.weights"} | _taken(name) | _settings(name, parameters)
+    inputs = {"weights": f"{name}.final.weights"} | _taken(name) | _settings(name)
     return [training(name, TEST_FOLD, parameters), _packaging(name, package_trained, inputs)]
 
 
@@ -101,10 +101,9 @@ def _taken(name: str) -> dict[str, str]:
     return {kind: f"{name}.{kind}" for kind in ("averages", "matching")}
 
 
-def _settings(name: str, parameters: Parameters) -> dict[str, str]:
+def _settings(name: str) -> dict[str, str]:
     return {
-        "backbone": f"params:backbones.{parameters.experiments[name].backbone}",
-        "experiment": f"params:experiments.{name}",
+        "backbone": f"params:recipes.{name}.backbone",
         "seed": "params:seed",
     }
 

@@ -12,10 +12,8 @@ from skinbit.config import (
     BackboneParams,
     ComputeParams,
     DataParams,
-    ExperimentParams,
     LoaderParams,
-    LossesParams,
-    TrainingBlock,
+    TrainingRecipe,
 )
 from skinbit.data.images import ImageFolder
 from skinbit.data.splits import TEST_FOLD
@@ -32,9 +30,7 @@ def train_model(
     split: pd.DataFrame,
     training_states: Callable[[str, str], StateStore],
     backbone: BackboneParams,
-    experiment: ExperimentParams,
-    training: TrainingBlock,
-    losses: LossesParams,
+    training: TrainingRecipe,
     compute: ComputeParams,
     seed: int,
     tile_megabytes: float,
@@ -53,10 +49,8 @@ def train_model(
     Args:
         split: ``image_id, lesion_id, subset, fold``.
         training_states: Where an interrupted training goes on, by experiment and fold.
-        backbone: Its settings, before the experiment's overrides.
-        experiment: Its entry.
-        training: Settings of trainings.
-        losses: Settings of losses.
+        backbone: Its settings.
+        training: Loss, epochs, batches, schedule, augmentation.
         compute: Where to compute.
         seed: Of weights, batches, views and augmentations.
         tile_megabytes: For similarities at any moment of the validation.
@@ -77,7 +71,7 @@ def train_model(
 
     place = "final" if fold == TEST_FOLD else f"fold_{fold}"
     title = f"{name} {place.replace('_', ' ')}"
-    recipe = make_recipe(title, backbone, experiment, training, losses, compute, seed)
+    recipe = make_recipe(title, backbone, training, compute, seed)
     recipe = replace(recipe, tile_megabytes=tile_megabytes)
     if averages is not None:  # the schedule stays the folds', so an epoch means the same
         recipe = replace(recipe, last_epoch=max(1, round(averages["best_epoch"])))
@@ -102,14 +96,14 @@ def _task(
 
 
 def embed_distractors_by_head(
-    weights: Checkpoint, distractor_features: Features, training: TrainingBlock, compute: ComputeParams
+    weights: Checkpoint, distractor_features: Features, threads: int, compute: ComputeParams
 ) -> Embeddings:
     """Embed the distractors with the head of one fold.
 
     Args:
         weights: Of the fold.
         distractor_features: Of all distractors.
-        training: Number of threads, as in the training.
+        threads: As in the training.
         compute: Where to compute.
 
     Returns:
@@ -118,7 +112,7 @@ def embed_distractors_by_head(
     from skinbit.embedding.compute import resolve_compute
     from skinbit.training.experiment import embed_by_head
 
-    return embed_by_head(weights, distractor_features, replace(resolve_compute(compute), threads=training.threads))
+    return embed_by_head(weights, distractor_features, replace(resolve_compute(compute), threads=threads))
 
 
 def embed_distractors_by_network(
@@ -154,39 +148,27 @@ def embed_distractors_by_network(
 
 
 def make_recipe(
-    name: str,
-    backbone: BackboneParams,
-    experiment: ExperimentParams,
-    training: TrainingBlock,
-    losses: LossesParams,
-    compute: ComputeParams,
-    seed: int,
+    name: str, backbone: BackboneParams, training: TrainingRecipe, compute: ComputeParams, seed: int
 ) -> Recipe:
-    """Resolve the settings of one training: the experiment's overrides in their places, ``auto`` settled.
+    """Return the settings of one training, ``auto`` settled.
 
     Args:
         name: Experiment and fold, for messages.
-        backbone: Its settings, before the experiment's overrides.
-        experiment: Its entry.
-        training: Settings of trainings.
-        losses: Settings of losses.
-        compute: Where to compute; a training has its own number of threads.
+        backbone: Its settings.
+        training: Loss, epochs, batches, schedule, augmentation, and the number of threads.
+        compute: Where to compute.
         seed: The seed.
-
-    Returns:
-        The recipe.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.training.experiment import Recipe
 
-    settings = experiment.applied_to(backbone)
     return Recipe(
         name=name,
-        backbone=settings,
-        loss_name=str(experiment.loss),
-        loss=experiment.loss_params(losses),
-        training=experiment.training_params(training, settings.frozen),
-        augmentation=experiment.augmentation_params(training),
+        backbone=backbone,
+        loss_name=training.loss,
+        loss=training.loss_params,
+        training=training.params,
+        augmentation=training.augmentation,
         compute=replace(resolve_compute(compute), threads=training.threads),
         seed=seed,
         save_every=training.save_every,

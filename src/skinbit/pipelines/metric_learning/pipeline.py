@@ -37,12 +37,12 @@ def training(name: str, fold: int, parameters: Parameters) -> Node:
     source = parameters.features_of(name)
     inputs = {dataset: dataset for dataset in ("split", "training_states")}
     inputs |= {
-        "backbone": f"params:backbones.{parameters.experiments[name].backbone}",
-        "experiment": f"params:experiments.{name}",
+        "backbone": f"params:recipes.{name}.backbone",
+        "training": f"params:recipes.{name}.training",
     }
-    inputs |= {block: f"params:{block}" for block in ("training", "losses", "compute", "seed")}
+    inputs |= {block: f"params:{block}" for block in ("compute", "seed")}
     inputs["tile_megabytes"] = "params:memory.tile_megabytes"
-    if parameters.backbone_of(name).frozen:
+    if parameters.recipes[name].is_frozen:
         views = f"{parameters.training_views_of(name)}_training_views"
         inputs |= {"features": f"{source}_features", "training_views": views}
     else:
@@ -59,9 +59,9 @@ def training(name: str, fold: int, parameters: Parameters) -> Node:
 
 def _distractor_embeddings(name: str, fold: int, parameters: Parameters) -> Node:
     box = f"{name}.fold_{fold}"
-    is_frozen = parameters.backbone_of(name).frozen
+    is_frozen = parameters.recipes[name].is_frozen
     embed = embed_distractors_by_head if is_frozen else embed_distractors_by_network
     datasets = [f"{parameters.features_of(name)}_distractor_features"] if is_frozen else ["distractor_index", "images"]
-    settings = ["training", "compute"] if is_frozen else ["loader", "compute", "data"]
+    settings = ["training.threads", "compute"] if is_frozen else ["loader", "compute", "data"]
     inputs = [f"{box}.weights", *datasets, *(f"params:{block}" for block in settings)]
     return Node(embed, inputs, f"{box}.distractor_embeddings", name="embed_distractors", namespace=box)

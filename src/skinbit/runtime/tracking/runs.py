@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.config import ArtifactKind, Parameters, setup_of
+from skinbit.config import ArtifactKind, Parameters, settings_of, setup_of
 from skinbit.matching.scoring.score import GROUP_FIGURES
 from skinbit.runtime.tracking.messages import STUDY, Artifact, Content, Metric, PlannedRun
 
@@ -122,7 +122,7 @@ def _is_frozen(experiment: str, parameters: Parameters) -> bool:
     entry = parameters.experiments[experiment]
     if entry.is_combination:
         return all(_is_frozen(member, parameters) for member in entry.combine)
-    return not entry.is_trained or parameters.backbone_of(experiment).frozen
+    return parameters.recipes[experiment].is_frozen
 
 
 def study_parameters(parameters: Parameters) -> dict[str, str]:
@@ -143,20 +143,8 @@ def experiment_parameters(experiment: str, parameters: Parameters) -> dict[str, 
     Returns:
         The entries of ``resolved_config.yaml`` but those of ``compute``, which the file itself adds.
     """
-    return flatten(_settings(experiment, parameters))
-
-
-def _settings(experiment: str, parameters: Parameters) -> dict[str, Any]:
-    entry = parameters.experiments[experiment]
-    if entry.is_combination:
-        own = entry.combined_settings({member: _settings(member, parameters) for member in entry.combine})
-    else:
-        own = entry.settings(parameters.backbones[str(entry.backbone)], parameters.training, parameters.losses)
-    similarity = parameters.similarity_of(experiment)
-    blocks = {"similarity": similarity} | ({"geometry": parameters.geometry} if similarity.verification else {})
-    blocks |= {name: getattr(parameters, name) for name in ("data", "split", "evaluation", "loader")}
-    shared = {name: block.model_dump(mode="json") for name, block in blocks.items()}
-    return own | shared | {"folds": list(parameters.study.folds), "seed": parameters.seed}
+    settings = settings_of(experiment, parameters)
+    return flatten({block: values for block, values in settings.items() if block != "compute"})
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, str]:

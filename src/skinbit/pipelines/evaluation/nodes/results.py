@@ -1,0 +1,227 @@
+"""Nodes: results of an experiment, leaderboard and report."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skinbit.config import ComputeParams, EvaluationParams, StudyParams
+from skinbit.matching.cuts.operating_points import (
+    Document,
+    carry_to_pool,
+)
+from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.scoring.results import (
+    add_gaps,
+    collect_folds,
+    group_sizes,
+    rank_experiments,
+    thin_curves,
+)
+from skinbit.pipelines.evaluation.nodes.folds import as_mapping, by_fold_and_kind
+from skinbit.report.console import describe_cuts
+from skinbit.runtime.provenance import software_versions
+
+logger = logging.getLogger(__name__)
+
+
+def collect_results(judgement: pd.DataFrame, *, name: str, **by_fold: pd.DataFrame) -> pd.DataFrame:
+    """Put an experiment's folds side by side and add the transfer F1.
+
+    Args:
+        judgement: Figures at the cuts of the other folds, of groups, intervals.
+        name: Of the experiment.
+        by_fold: ``fold_<k>_results`` of every fold.
+
+    Returns:
+        ``metric, fold_<k>, …, mean, std``.
+    """
+    metrics = {fold: as_mapping(found["results"]) for fold, found in by_fold_and_kind(by_fold).items()}
+    is_transfer = judgement["metric"].isin([f"{method}_f1_transfer" for method in METHODS])
+    transfers = judgement[is_transfer].set_index("metric")
+    transfer_f1 = {fold: {str(row): value for row, value in transfers[f"fold_{fold}"].items()} for fold in metrics}
+    results: pd.DataFrame = pd.concat([collect_folds(metrics, transfer_f1), judgement[~is_transfer]], ignore_index=True)
+    logger.info("%s: %s", name, describe_cuts(results))
+    return results
+
+
+def add_test_results(
+    cross_validation: pd.DataFrame, operating_points: Document, test_metrics: pd.DataFrame, evaluation: EvaluationParams
+) -> pd.DataFrame:
+    """Add the test column to an experiment's results.
+
+    Args:
+        cross_validation: From :func:`collect_results`.
+        operating_points: Likewise.
+        test_metrics: ``metric, value``; empty where the final model has not been evaluated.
+        evaluation: Whether cuts are chosen for the size of the test subset.
+
+    Returns:
+        The results; without a ``test`` column where there are no test figures, or only those of other cuts.
+    """
+    if test_metrics.empty:
+        logger.warning("there are no test figures yet: run the pipeline final_model")
+        return cross_validation
+    test = test_metrics.set_index("metric")["value"]
+    carried = carry_to_pool(operating_points, int(test["n_images"]), evaluation.pool_correction)
+    cuts = {CUTS[method]: cut.value for method, cut in carried.items()}
+    if not np.array_equal(test.reindex(list(cuts)), list(cuts.values()), equal_nan=True):
+        logger.warning("the test figures on disk are of another threshold or eps: run the pipeline final_model")
+        return cross_validation
+    joined = cross_validation.merge(test.rename("test"), on="metric", how="outer", sort=False)
+    order = [*cross_validation["metric"], *(name for name in test.index if name.endswith("_oracle")), "rho"]
+    return joined.set_index("metric").loc[order].reset_index()
+
+
+def summarise_experiment(
+    results: pd.DataFrame,
+    resampled_f1: pd.DataFrame,
+    strata: pd.DataFrame,
+    pools: pd.DataFrame,
+    resolved_config: dict[str, Any],
+    **by_fold: pd.DataFrame,
+) -> dict[str, Any]:
+    """Put all that a report shows of an experiment into one document.
+
+    Args:
+        results: Of the experiment.
+        resampled_f1: Mean F1 of every method under resampled lesions.
+        strata: F1 by stratum.
+        pools: F1 over the size of the pool.
+        resolved_config: Its settings.
+        by_fold: ``fold_<k>_sweep`` and ``fold_<k>_clustered_images`` of every fold and, where something was trained,
+            ``fold_<k>_history``.
+
+    Returns:
+        Settings, figures, thinned curves, groups by size, histories; plain values, undefined ones None.
+    """
+    folds = {f"fold_{fold}": found for fold, found in by_fold_and_kind(by_fold).items()}
+    figures = results.set_index("metric").astype(object)
+    return {
+        # The loader changes no figure, so it must not change this file.
+        "settings": {name: block for name, block in resolved_config.items() if name != "loader"},
+        "figures": figures.where(figures.notna(), None).to_dict(orient="index"),
+        "strata": strata.astype(object).where(strata.notna(), None).to_dict(orient="records"),
+        "pools": pools.astype(object).where(pools.notna(), None).to_dict(orient="records"),
+        "resampled_f1": resampled_f1.astype(object).where(resampled_f1.notna(), None).to_dict(orient="list"),
+        "curves": {fold: thin_curves(found["sweep"], CURVE_POINTS) for fold, found in folds.items()},
+        "groups_by_size": {
+            fold: group_sizes(found["clustered_images"]["cluster_id"].tolist()) for fold, found in folds.items()
+        },
+        "histories": {
+            fold: found["history"].astype(object).where(found["history"].notna(), None).to_dict(orient="list")
+            for fold, found in folds.items()
+            if "history" in found
+        },
+    }
+
+
+def plot_f1(summary: dict[str, Any], *, experiment: str) -> Any:
+    """Draw pairwise F1 against threshold and eps, a line per fold.
+
+    Args:
+        summary: Of the experiment.
+        experiment: For the title.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from skinbit.report.figures import f1_curves
+
+    return f1_curves(experiment, summary["figures"], summary["curves"])
+
+
+def plot_training(summary: dict[str, Any], *, experiment: str) -> Any:
+    """Draw loss and validation F1 against the epoch, a line per fold.
+
+    Args:
+        summary: Of the experiment.
+        experiment: For the title.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from skinbit.report.figures import training_curves
+
+    return training_curves(experiment, summary["histories"])
+
+
+def resolve_machine(*, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as this machine runs them: ``auto`` and 0 of ``compute`` are resolved.
+
+    Args:
+        settings: Plain values by block, ``compute`` among them.
+    """
+    from dataclasses import asdict
+
+    from skinbit.embedding.compute import resolve_compute
+
+    return {**settings, "compute": asdict(resolve_compute(ComputeParams.model_validate(settings["compute"])))}
+
+
+def list_software(lock_file: str | None) -> dict[str, Any]:
+    """Write down the software that the study ran with.
+
+    Args:
+        lock_file: SHA-256 of ``uv.lock``; None where there is none.
+
+    Returns:
+        ``versions`` of all that decides results, by name, and ``uv_lock_sha256``.
+    """
+    return {"versions": software_versions(), "uv_lock_sha256": lock_file}
+
+
+def make_leaderboard(*, setups: Mapping[str, tuple[str, str]], **of_experiments: Any) -> pd.DataFrame:
+    """Order the experiments of the study, and measure how sure their order is.
+
+    Args:
+        setups: Backbone and loss of every experiment that runs, by name.
+        of_experiments: ``results_<experiment>`` and ``summary_<experiment>`` of every experiment that runs.
+
+    Returns:
+        The leaderboard.
+    """
+    results, summaries = _named(of_experiments, "results_"), _named(of_experiments, "summary_")
+    resampled = {name: summary["resampled_f1"]["cosine"] for name, summary in summaries.items()}
+    return add_gaps(rank_experiments(results, setups), resampled)
+
+
+def _named(inputs: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the inputs of one kind by what follows the prefix of their names."""
+    return {name.removeprefix(prefix): value for name, value in inputs.items() if name.startswith(prefix)}
+
+
+def write_report(
+    study: StudyParams,
+    leaderboard: pd.DataFrame,
+    split: pd.DataFrame,
+    rejected: pd.DataFrame,
+    audit: dict[str, Any],
+    **of_experiments: dict[str, Any],
+) -> str:
+    """Put the whole study on one page.
+
+    Args:
+        study: The folds that run.
+        leaderboard: From :func:`make_leaderboard`.
+        split: ``image_id, lesion_id, subset, fold``.
+        rejected: ``image_id, lesion_id, reason``.
+        audit: Summary of an audit; empty where none was made.
+        of_experiments: ``summary_<experiment>`` of every experiment that runs.
+
+    Returns:
+        An HTML page.
+    """
+    from skinbit.audit.page import prepare_audit
+    from skinbit.audit.tables import hash_split
+    from skinbit.report.pages import render_page
+    from skinbit.report.study import prepare_report
+
+    report = prepare_report(leaderboard, split, rejected, _named(of_experiments, "summary_"), study.folds)
+    return render_page("report.html.j2", report=report, audit=prepare_audit(audit, hash_split(split)))
+
+
+CURVE_POINTS = 400
+"""Points per fold and method in a summary: more than a screen shows."""
