@@ -8,8 +8,9 @@ from skinbit.config.experiment import ExperimentParams, setup_of, with_members
 from skinbit.config.losses import ContrastiveParams, InfonceParams, LossesParams, LossName, LossParams, TripletParams
 from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
 from skinbit.config.parameters import STAGES, Parameters, StudyParams
-from skinbit.config.recipe import Recipe, TrainingRecipe, settings_of, study_settings
+from skinbit.config.recipe import Recipe, TrainingRecipe
 from skinbit.config.report import ArtifactKind, ReportParams, TrackingParams
+from skinbit.config.settings import settings_of, study_settings
 from skinbit.config.similarity import GeometryParams, RerankingParams, ScalingParams, SimilarityParams, WhiteningParams
 from skinbit.config.training import AugmentationParams, HeadParams, TrainingBlock, TrainingParams
 

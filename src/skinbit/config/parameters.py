@@ -12,7 +12,7 @@ from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, Eva
 from skinbit.config.experiment import ExperimentParams, with_members
 from skinbit.config.losses import LossesParams
 from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
-from skinbit.config.recipe import Recipe, resolve_recipe
+from skinbit.config.recipe import Recipe, Shared, resolve_recipe
 from skinbit.config.report import ReportParams, TrackingParams
 from skinbit.config.similarity import GeometryParams, SimilarityParams
 from skinbit.config.training import AugmentationParams, TrainingBlock
@@ -119,8 +119,7 @@ class Parameters(Block):
 
     @model_validator(mode="after")
     def _recipes_are_whole(self) -> Self:
-        for name in self.experiments:
-            recipe = resolve_recipe(name, self)
+        for name, recipe in self.recipes.items():
             head = None if recipe.training is None else recipe.training.params.head
             if head is not None and recipe.is_frozen and head.dim is None and not head.neck:
                 raise ValueError(f"experiments.{name}: frozen and without a head there is nothing to train")
@@ -166,7 +165,8 @@ class Parameters(Block):
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
         """Return the resolved settings of every declared experiment, by name."""
-        return {name: resolve_recipe(name, self) for name in self.experiments}
+        shared = Shared(self.backbones, self.similarity, self.training, self.losses)
+        return {name: resolve_recipe(name, entry, shared) for name, entry in self.experiments.items()}
 
     def as_tree(self) -> dict[str, Any]:
         """Return what nodes are given, as plain values.
