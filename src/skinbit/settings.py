@@ -1,10 +1,10 @@
 """Project settings: see https://docs.kedro.org/en/stable/configure/."""
 
-import os
 import warnings
 
 from omegaconf.resolvers import oc
 
+from skinbit.privacy import refuse_telemetry
 from skinbit.runtime.context import StudyContext
 from skinbit.runtime.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
 from skinbit.runtime.session import StudySession
@@ -17,12 +17,10 @@ warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\
 # Nodes that know their fold are partial functions; ParallelRunner's pickling drops the name that they were given.
 warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'partial' function", category=UserWarning)
 
-# No library may tell anyone that it is used: the hub's client, and whatever respects the common switch.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("DO_NOT_TRACK", "1")
+refuse_telemetry()
 
 HOOKS = (ConfinementHooks(), FingerprintHooks(), TrackingHooks(), SummaryHooks(), AuditHooks())
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry",)  # nothing about medical data leaves the machine; see .telemetry
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry",)  # see skinbit.privacy
 CONTEXT_CLASS = StudyContext
 SESSION_CLASS = StudySession
 CONFIG_LOADER_ARGS = {

@@ -1,5 +1,6 @@
 """Nothing about medical data leaves this machine, not even that somebody works with it."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -24,18 +25,20 @@ TINY = (
 )
 
 
-def run_watched(folder: Path, *command: str) -> dict[str, str]:
+def run_watched(folder: Path, *command: str, returncode: int = 0) -> dict[str, str]:
     """Run Python without a way out of this machine; give what each of its processes tried to reach."""
     watched = folder / "watched"
     watched.mkdir()
     path = os.pathsep.join([str(Path(__file__).parent), str(REPOSITORY / "src")])
     # A user's machine has none of the switches that this one may have.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SAYS_SO)}
-    environment = kept | {"PYTHONPATH": path, "WATCHED": str(watched), "OMP_NUM_THREADS": "1"}
+    home = folder / "home"
+    home.mkdir()
+    environment = kept | {"PYTHONPATH": path, "WATCHED": str(watched), "HOME": str(home), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.returncode == returncode, ended.stderr[-2000:]
     return {file.name: file.read_text() for file in sorted(watched.iterdir())}
 
 
@@ -66,9 +69,24 @@ def test_an_attempt_would_be_noticed(tmp_path, attempt):
     assert all(run_watched(tmp_path, "-c", code).values())
 
 
-def test_kedros_own_telemetry_is_refused_twice():
+@pytest.mark.parametrize("command", [("info",), ("run",), ("--version",)], ids=" ".join)
+def test_a_command_of_kedro_in_a_folder_without_a_project_asks_nobody_and_notes_nobody(tmp_path, command):
+    tried = run_watched(tmp_path, "-m", "kedro", *command, returncode=2 if command == ("run",) else 0)
+    assert {name: attempts for name, attempts in tried.items() if attempts} == {}
+    assert list((tmp_path / "home").rglob("*")) == []
+
+
+def test_kedros_own_telemetry_is_not_installed_and_refused_where_pip_installs_it(tmp_path):
+    assert importlib.util.find_spec("kedro_telemetry") is None
     assert yaml.safe_load((REPOSITORY / ".telemetry").read_text()) == {"consent": False}
     assert "kedro_telemetry" in settings.DISABLE_HOOKS_FOR_PLUGINS
+    code = """
+import os
+from kedro.framework.cli.cli import _init_plugins
+_init_plugins()  # what every command of Kedro begins with, in whatever folder
+assert os.environ["DO_NOT_TRACK"] == "1"
+"""
+    run_watched(tmp_path, "-c", code)
 
 
 def test_libraries_are_told_to_tell_nobody():
