@@ -1,6 +1,8 @@
 """What a run tells a person who watches it: decisions about data, chosen cuts, the best experiments, the files."""
 
 import logging
+import subprocess
+import sys
 from collections import Counter
 
 import pandas as pd
@@ -74,3 +76,17 @@ class TestPart:
         with caplog.at_level(logging.INFO, logger="skinbit"):
             project.run(pipelines=("data_split",), study=STUDY, **SMALL)
         assert [line.split()[0] for line in lines_of(caplog)] == ["using", "no", "positive"]
+
+    @pytest.mark.long
+    def test_a_run_from_a_folder_inside_the_project_logs_the_same(self, project, user_data):
+        (project.root / "notebooks/mine").mkdir(parents=True)
+        command = [sys.executable, "-m", "kedro", "run", "--env", "demo", "--pipelines", "data_split"]
+        params = ["--params", "study.sample_data=false,split.n_folds=2,study.folds=0+1"]
+        shown = [
+            subprocess.run([*command, *params], cwd=folder, capture_output=True, text=True, check=True).stderr
+            for folder in (project.root, project.root / "notebooks/mine")
+        ]
+        lines = [[line.split(maxsplit=2)[2] for line in text.splitlines() if " INFO " in line] for text in shown]
+        decisions = [[line for line in found if line.startswith(("using", "no image", "positive"))] for found in lines]
+        assert len(decisions[0]) == 3
+        assert decisions[0] == decisions[1]

@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kedro.config import AbstractConfigLoader, OmegaConfigLoader
 from kedro.framework.context import KedroContext
-from kedro.framework.project import pipelines, settings
+from kedro.framework.project import LOGGING, pipelines, settings
 from kedro.io import DataCatalog, SharedMemoryDataCatalog
 from kedro.utils import find_kedro_project
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ class StudyContext(KedroContext):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        _configure_logging(Path(self.project_path))
         parameters = read_parameters(self.config_loader)
         _active[:] = [parameters]
         self.config_loader["parameters"] = parameters.as_tree()
@@ -39,6 +41,13 @@ class StudyContext(KedroContext):
         is_shared = issubclass(catalog_class, SharedMemoryDataCatalog)
         catalog: StudyCatalog = super()._get_catalog(SharedStudyCatalog if is_shared else StudyCatalog, **options)
         return catalog
+
+
+def _configure_logging(project: Path) -> None:
+    """Log as the project says: Kedro looks for its file in the working folder only, which may be a folder inside."""
+    file, is_inside = project / settings.CONF_SOURCE / "logging.yml", project in Path.cwd().parents
+    if is_inside and "KEDRO_LOGGING_CONFIG" not in os.environ and file.exists():
+        LOGGING.configure(yaml.safe_load(file.read_text()))
 
 
 def read_parameters(loader: AbstractConfigLoader) -> Parameters:
