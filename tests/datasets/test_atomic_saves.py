@@ -50,7 +50,10 @@ from skinbit.settings import CONFIG_LOADER_ARGS
 resource = pytest.importorskip("resource", reason="needs a kernel that limits the size of files")
 
 CONF = Path(__file__).parents[2] / "conf"
-EXAMPLE_NAMES = {"backbone": "vit", "experiment": "vit_triplet", "fold": "0", "method": "cosine", "new_or_known": "new"}
+EXAMPLE_NAMES = {
+    **{"backbone": "vit", "experiment": "vit_triplet", "fold": "0", "subset": "fold_0", "method": "cosine"},
+    **{"table": "results", "figure": "f1", "new_or_known": "new"},
+}
 WRITABLE_BYTES = 20  # every example is longer
 
 

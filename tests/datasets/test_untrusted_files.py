@@ -141,7 +141,8 @@ class TestDocuments:
         contracts = [entry["contract"] for entry in CATALOG.values() if "contract" in entry]
         assert [TypeAdapter(load_obj(name)).core_schema["type"] for name in contracts]
         validators = [entry["validator"] for entry in CATALOG.values() if "validator" in entry]
-        assert all(isinstance(load_obj(name), type(schemas.Split)) for name in validators)
+        named = [name for name in validators if "{" not in name]  # those of patterns: tests/pipelines/test_graph.py
+        assert all(isinstance(load_obj(name), type(schemas.Split)) for name in named)
 
     def dataset(self, path: Path, content: Any, contract: str) -> JSONDataset:
         path.write_text(content if isinstance(content, str) else json.dumps(content))

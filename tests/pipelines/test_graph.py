@@ -6,21 +6,28 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
+from kedro.utils import load_obj
+from kedro.validation.exceptions import ValidationConfigurationError
 from pydantic import BaseModel
 
 from skinbit import settings
 from skinbit.config import Parameters
 from skinbit.pipeline_registry import build_pipelines
+from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import read_parameters
+from skinbit.runtime.schemas import Split
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENTS = ("base", "dev", "demo")
 LAYERS = ("raw", "intermediate", "feature", "models", "model_output", "reporting")
+
+TABLES = "{experiment}.{table}"
 
 COMBINED = {"both": {"combine": ["vit_triplet", "resnet_baseline"]}}
 COMBINED_AND_VERIFIED = {
@@ -63,7 +70,7 @@ def made_once(**options):
 
 def layers(pipeline):
     """Give the layers of a pipeline's datasets, each after those that it is made of."""
-    catalog = DataCatalog.from_config(loader("base")["catalog"])
+    catalog = StudyCatalog.from_config(loader("base")["catalog"])
     before = defaultdict(set)
     for node in pipeline.nodes:
         inputs = [dataset for dataset in node.inputs if not dataset.startswith("params:")]
@@ -238,6 +245,20 @@ class TestGraph:
         for name, pipeline in build_pipelines(parameters(env, **changes)).items():
             datasets = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
             assert not [dataset for dataset in datasets if dataset not in catalog], name
+
+    def test_every_table_of_an_experiment_has_the_contract_of_its_name(self):
+        catalog = DataCatalog.from_config(loader("base")["catalog"])
+        datasets = build_pipelines(parameters(**COMBINED_AND_VERIFIED))["__default__"].all_outputs()
+        matched = {name for name in datasets if catalog.config_resolver.match_dataset_pattern(name) == TABLES}
+        assert {catalog.get(name) and name.partition(".")[2] for name in matched} >= {"results", "pools"}
+        assert all(isinstance(load_obj(validator), type(Split)) for validator in catalog.validators.values())
+
+    @pytest.mark.parametrize("name", ["vit_triplet.judgment", "params:experiments.vit_triplt"])
+    def test_a_misspelt_table_of_an_experiment_has_no_contract(self, name):
+        """The pattern of an experiment's tables matches every name with a dot: nothing is saved without a contract."""
+        catalog = DataCatalog.from_config(loader("base")["catalog"])
+        with pytest.raises(ValidationConfigurationError):
+            catalog.save(name, pd.DataFrame({"metric": ["f1"]}))
 
     def test_only_results_pages_models_of_folds_and_the_history_of_the_final_one_leave_a_box(self):
         study = build_pipelines(parameters())["__default__"]

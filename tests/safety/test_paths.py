@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from skinbit.config import Name, StudyParams
 
 CATALOG = yaml.safe_load((Path(__file__).parents[2] / "conf/base/catalog.yml").read_text(encoding="utf-8"))
-PLACEHOLDERS = {"backbone", "experiment", "fold", "method", "new_or_known"}
+PLACEHOLDERS = {"backbone", "experiment", "figure", "fold", "method", "new_or_known", "subset", "table"}
 """Names of parameters' blocks, numbers of folds, and words of the code."""
 
 

@@ -6,7 +6,7 @@ it has changed. All state lives in the catalog, which ParallelRunner hands to it
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro.framework.context import CatalogCommandsMixin
@@ -20,6 +20,22 @@ from skinbit.runtime.provenance import ABSENT, Recipe, Record, StoredFile
 
 _RECORDS = "fingerprints"
 """The entry of the catalog that holds the records."""
+
+_LAYERS = {
+    "02_intermediate": "intermediate",
+    "03_primary": "feature",
+    "04_feature": "feature",
+    "06_models": "models",
+    "07_model_output": "model_output",
+    "08_reporting": "reporting",
+    "final": "reporting",
+    "clusters": "reporting",
+}
+"""Kedro-Viz's layer of a file, by the innermost of these folders; everything else is raw.
+
+A final model, and all that it makes of new photographs, come after the folds' results: in the layers of their kinds of
+files the layers would form a circle, and Kedro-Viz would draw none of them.
+"""
 
 
 class StudyCatalog(DataCatalog, CatalogCommandsMixin):
@@ -35,6 +51,9 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         self._recipes: Mapping[str, Recipe | None] = {}
         self._stale: set[str] = set()
         self._token: RunToken | None = None
+
+    def _add_from_config(self, ds_name: str, ds_config: dict[str, Any]) -> None:
+        super()._add_from_config(ds_name, _in_its_layer(ds_config))
 
     def local_root(self) -> Path | None:
         """Give the folder of outputs; None where it is not on this machine."""
@@ -181,3 +200,17 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
 
 class SharedStudyCatalog(StudyCatalog, SharedMemoryDataCatalog):
     """The same for ParallelRunner."""
+
+
+def _in_its_layer(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of the catalog with its layer, which for Kedro-Viz is metadata; one that is written there stays.
+
+    Not a hook, since Kedro-Viz runs none.
+    """
+    path = entry.get("filepath") or entry.get("path")
+    if path is None:  # in memory
+        return entry
+    folders = (part for part in reversed(PurePosixPath(path).parts) if part in _LAYERS)
+    metadata = entry.get("metadata", {})
+    layer = {"layer": next((_LAYERS[folder] for folder in folders), "raw")}
+    return {**entry, "metadata": {**metadata, "kedro-viz": layer | metadata.get("kedro-viz", {})}}

@@ -261,3 +261,8 @@ Clusters = pa.DataFrameSchema(
     strict=True,
     name="clustered_images",
 )
+
+# The tables of an experiment, under the names by which the catalog looks their contracts up.
+results = judgement = fold_judgement = cross_validation = FoldFigures
+pools = fold_pools = Pools
+resampled_f1 = ResampledF1
