@@ -13,10 +13,10 @@ class PoolingParams(Block):
     """How a backbone's activations become one feature vector."""
 
     method: Literal["model", "mean", "gem"] = Field(
-        default="model", description="model: the network's own pooling; mean and gem: over `levels`"
+        default="model", description="model: the network's own pooling; mean, gem: pool the feature levels in `levels`"
     )
     levels: tuple[int, ...] = Field(
-        default=(), description="timm's feature levels (out_indices), pooled each and concatenated"
+        default=(), description="timm's feature levels (out_indices); each is pooled, and the results are concatenated"
     )
     power: float = Field(default=3.0, ge=1, le=100, description="GeM exponent; 1 is the mean, 100 nearly the maximum")
 
@@ -30,11 +30,15 @@ class PoolingParams(Block):
 
 
 class ViewParams(Block):
-    """Test views of a photograph: rotations x zooms, embedded each and averaged."""
+    """Test views of a photograph: every rotation at every zoom is embedded, and the embeddings are averaged."""
 
-    rotations: tuple[Literal[0, 90, 180, 270], ...] = Field(default=(0,), description="degrees")
+    rotations: tuple[Literal[0, 90, 180, 270], ...] = Field(
+        default=(0,), description="rotations in degrees; the first is 0"
+    )
     zooms: tuple[Annotated[float, Field(ge=1, le=10)], ...] = Field(
-        default=(1.0,), max_length=16, description="1: the whole central square; 2: its central half"
+        default=(1.0,),
+        max_length=16,
+        description="1 shows the whole central square, 2 its central half; the first is 1",
     )
 
     @model_validator(mode="after")
@@ -64,7 +68,7 @@ _WORD = re.compile(r"\w{0,64}", re.ASCII)
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value can be an argument of a network: nothing that could name a file, an address or code."""
+    """Whether a value may be an argument of a network: nothing that could name a file, an address or code."""
     if isinstance(value, str):
         return _WORD.fullmatch(value) is not None
     if isinstance(value, list | tuple):
@@ -75,21 +79,27 @@ def _is_plain(value: Any) -> bool:
 class BackboneParams(Block):
     """A timm network that turns photographs into features."""
 
-    model: str = Field(min_length=1, max_length=100, description="timm name, e.g. resnet50.a1_in1k")
-    image_size: int = Field(default=224, ge=16, le=2048, description="pixels, square")
-    frozen: bool = Field(default=True, description="weights stay fixed in training")
-    pretrained: bool = Field(default=True, description="false: weights drawn from the seed")
-    weights: str | None = Field(default=None, description="local .safetensors file; none: timm's hub weights")
-    model_args: dict[str, Any] = Field(default_factory=dict, description="more arguments of timm.create_model")
-    mean: tuple[float, float, float] | None = Field(
-        default=None, description="of RGB in [0, 1], for weights trained with another than the model's own"
+    model: str = Field(min_length=1, max_length=100, description="name of the network in timm, e.g. resnet50.a1_in1k")
+    image_size: int = Field(default=224, ge=16, le=2048, description="side of the square input, pixels")
+    frozen: bool = Field(
+        default=True, description="true: only a head is trained; false: the whole network is fine-tuned"
     )
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(default=None, description="likewise")
+    pretrained: bool = Field(default=True, description="false: weights are random, drawn from the seed")
+    weights: str | None = Field(
+        default=None, description="path of a local .safetensors file; null: weights from timm's hub"
+    )
+    model_args: dict[str, Any] = Field(default_factory=dict, description="further arguments of timm.create_model")
+    mean: tuple[float, float, float] | None = Field(
+        default=None, description="mean that is subtracted from RGB in [0, 1]; null: the model's own"
+    )
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        default=None, description="standard deviation that RGB in [0, 1] is divided by; null: the model's own"
+    )
     pooling: PoolingParams = PoolingParams()
     test_views: ViewParams = ViewParams()
 
     def without_folder(self) -> Self:
-        """Give the same settings with the mere name of a weights file: its folder is this machine's affair."""
+        """Return the same settings with only the name of the weights file, as its folder differs between machines."""
         return self if self.weights is None else self.model_copy(update={"weights": PurePath(self.weights).name})
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What all blocks of parameters have in common: frozen, no unknown keys, and how a value that is refused is named."""
+"""What all blocks of parameters share: they are frozen, refuse unknown keys, and say in words what is wrong."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 MEMBERS = "members"
-"""Of the settings of a combination and of its model's header: those of its members."""
+"""Key of the members' settings, in the settings of a combination and in the header of its model."""
 
 MAX_MEMBERS = 16
-"""A combination has at most so many."""
+"""The most members that a combination may have."""
 
 
 class Block(BaseModel):
@@ -27,7 +27,7 @@ class Block(BaseModel):
 
 
 def split_joined(value: Any) -> Any:
-    """Read ``a+b`` and a single value as a list: Kedro's ``--params`` cannot pass lists."""
+    """Return ``a+b`` or a single value as a list, as Kedro's ``--params`` cannot pass lists."""
     if isinstance(value, str):
         return [part.strip() for part in value.split("+")]
     return value if isinstance(value, list | tuple) else [value]
@@ -37,7 +37,7 @@ AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
 def overridden(block: AnyBlock, overrides: dict[str, Any]) -> AnyBlock:
-    """Validate a block anew with some of its values, at any depth, replaced."""
+    """Return a block, validated again, with some of its values replaced, at any depth."""
     return type(block).model_validate(_merged(block.model_dump(), overrides))
 
 
@@ -51,7 +51,7 @@ def _merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Say where values that are merged from several places are wrong."""
+    """Put the place before the message of a validation error, for values that are merged from several places."""
     try:
         yield
     except ValidationError as error:
@@ -59,7 +59,7 @@ def located(place: str) -> Iterator[None]:
 
 
 def in_words(error: ValidationError) -> str:
-    """Say in one line what a model of pydantic refused: where each problem is, and what it is."""
+    """Return in one line what pydantic refused: where each problem is, and what it is."""
     problems = [
         ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))))
         for problem in error.errors()
@@ -69,7 +69,7 @@ def in_words(error: ValidationError) -> str:
 
 
 def require(names: Iterable[str], known: dict[str, Any], where: str, kind: str) -> None:
-    """Raise a ``ValueError`` that names the first of some names which is not among the known ones."""
+    """Check that names are known; a ``ValueError`` names the first one that is not."""
     for name in names:
         if name not in known:
             raise ValueError(f"{where} names the unknown {kind} {name!r}; declared: {', '.join(sorted(known))}")

@@ -1,4 +1,4 @@
-"""Which lesions and photographs take part, and how they are dealt into folds."""
+"""Which lesions and photographs take part, and how lesions are divided into folds."""
 
 from typing import Any, Literal, Self
 
@@ -10,34 +10,47 @@ Policy = Literal["error", "skip"]
 
 
 class PolicyParams(Block):
-    """What happens to a row of the metadata with a problem: it ends the run, or it is left out and listed."""
+    """What to do with a metadata row that has a problem: end the run (error), or leave it out and list it (skip)."""
 
-    cells: Policy = Field(default="error", description="fewer or more cells than the header")
-    no_image_id: Policy = Field(default="error", description="a blank cell")
-    bad_id: Policy = Field(default="error", description="a path, a formula, or characters that cannot be seen")
-    duplicate: Policy = Field(default="error", description="skip: the first row that names a lesion stays")
-    two_lesions: Policy = Field(default="error", description="an image_id under two lesions; skip: no row stays")
-    case_clash: Policy = Field(default="error", description="ids that differ only in case or accents; no row stays")
-    missing: Policy = Field(default="error", description="no file")
-    ambiguous: Policy = Field(default="error", description="several files")
-    unreadable: Policy = Field(default="error", description="damaged, cut short, or no JPEG or PNG")
-    too_large: Policy = Field(default="error", description="above max_pixels or max_megabytes")
-    too_small: Policy = Field(default="error", description="below min_side")
-    outside: Policy = Field(default="error", description="a link out of the folder, unless follow_links")
+    cells: Policy = Field(default="error", description="the row has fewer or more cells than the header")
+    no_image_id: Policy = Field(default="error", description="the cell of the image id is blank")
+    bad_id: Policy = Field(default="error", description="the id is a path or a formula, or has invisible characters")
+    duplicate: Policy = Field(
+        default="error", description="an image id appears twice; skip keeps the first row that names a lesion"
+    )
+    two_lesions: Policy = Field(
+        default="error", description="an image id appears under two lesions; skip drops all of its rows"
+    )
+    case_clash: Policy = Field(
+        default="error", description="ids differ only in case or accents; skip drops all of them"
+    )
+    missing: Policy = Field(default="error", description="the photograph does not exist")
+    ambiguous: Policy = Field(default="error", description="several files fit the image id")
+    unreadable: Policy = Field(default="error", description="the file is damaged, cut short, or not a JPEG or PNG")
+    too_large: Policy = Field(default="error", description="the photograph exceeds max_pixels or max_megabytes")
+    too_small: Policy = Field(default="error", description="the photograph is smaller than min_side")
+    outside: Policy = Field(
+        default="error", description="the file is a link that leads out of the folder, and follow_links is false"
+    )
 
 
 class DataParams(Block):
     """Which lesions of the metadata take part, and which photographs can be used."""
 
-    min_images_per_lesion: int = Field(default=2, ge=1)
-    max_images_per_lesion: int = Field(default=4, ge=1)
-    max_lesions: int | None = Field(default=None, ge=1, description="cut to so many lesions; none: all")
+    min_images_per_lesion: int = Field(default=2, ge=1, description="lesions with fewer images are left out")
+    max_images_per_lesion: int = Field(default=4, ge=1, description="lesions with more images are left out")
+    max_lesions: int | None = Field(default=None, ge=1, description="use only this many lesions; null: all")
     max_pixels: int = Field(
-        default=80_000_000, ge=1, le=89_000_000, description="larger images are refused undecoded; Pillow warns above"
+        default=80_000_000,
+        ge=1,
+        le=89_000_000,
+        description="images with more pixels are refused before they are decoded; above 89 million Pillow itself warns",
     )
-    max_megabytes: float = Field(default=500.0, gt=0, le=4000, description="larger files are refused unread")
-    min_side: int = Field(default=16, ge=1, description="shorter side, pixels; smaller images are no photographs")
-    follow_links: bool = Field(default=False, description="whether a link may lead out of the folder of images")
+    max_megabytes: float = Field(
+        default=500.0, gt=0, le=4000, description="larger files are refused before they are read"
+    )
+    min_side: int = Field(default=16, ge=1, description="shortest side, in pixels, that a photograph may have")
+    follow_links: bool = Field(default=False, description="true: links may lead out of the folder of images")
     policy: PolicyParams = PolicyParams()
 
     @field_validator("policy", mode="before")
@@ -55,20 +68,23 @@ class DataParams(Block):
 
 
 class SplitParams(Block):
-    """How lesions are dealt into subsets and folds."""
+    """How lesions are divided into the test subset and the folds."""
 
-    n_folds: int = Field(default=5, ge=2)
-    use_train_test_split: bool = True
-    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of lesions")
-    stratify_by: str | None = Field(default=None, description="a metadata column; none: not stratified")
+    n_folds: int = Field(default=5, ge=2, description="folds of the cross-validation")
+    use_train_test_split: bool = Field(default=True, description="false: no test subset, all lesions are in folds")
+    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of the lesions in the test subset")
+    stratify_by: str | None = Field(
+        default=None, description="metadata column whose values are spread evenly; null: none"
+    )
     keep_together: str | None = Field(
-        default=None, description="a metadata column, e.g. patient_id: lesions that share a value are dealt together"
+        default=None,
+        description="metadata column, e.g. patient_id: lesions with the same value stay in one subset and fold",
     )
 
 
 class SampleParams(Block):
     """The synthetic photographs of `sample_data`."""
 
-    n_lesions: int = Field(default=60, ge=1)
-    width: int = Field(default=200, ge=16, le=4096, description="pixels")
-    height: int = Field(default=150, ge=16, le=4096, description="pixels")
+    n_lesions: int = Field(default=60, ge=1, description="lesions that are drawn, each with several photographs")
+    width: int = Field(default=200, ge=16, le=4096, description="width of a photograph, pixels")
+    height: int = Field(default=150, ge=16, le=4096, description="height of a photograph, pixels")

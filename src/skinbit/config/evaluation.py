@@ -1,4 +1,4 @@
-"""How pairs are predicted and judged, in folds, in new photographs, and in an audit."""
+"""How pairs are predicted and evaluated: in folds, in new photographs, and in an audit."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,12 +10,14 @@ from skinbit.config.block import Block, Name, split_joined
 class CutParams(Block):
     """Which cuts are searched, and how large groups may become."""
 
-    threshold_range: tuple[float, float] = Field(default=(-1.0, 1.0), description="similarity")
+    threshold_range: tuple[float, float] = Field(
+        default=(-1.0, 1.0), description="range in which the similarity threshold is searched"
+    )
     eps_range: tuple[float, float] = Field(
-        default=(0.0, 2.0), description="distance, also of average and complete linkage"
+        default=(0.0, 2.0), description="range in which the distance of DBSCAN and of both linkages is searched"
     )
     max_group_size: int | None = Field(
-        default=4, ge=2, description="average and complete linkage make no larger groups; none: of any size"
+        default=4, ge=2, description="largest group that average and complete linkage form; null: any size"
     )
 
     @model_validator(mode="after")
@@ -30,21 +32,27 @@ class CutParams(Block):
 
 
 class EvaluationParams(CutParams):
-    """How pairs are predicted and judged; the default searches every cut."""
+    """How pairs are predicted and evaluated. By default every possible cut is searched."""
 
     pool_correction: bool = Field(
-        default=True, description="cuts are chosen for the size of the pool they are carried to; false: as they are"
+        default=True,
+        description="true: thresholds are corrected for the size of the pool they are applied to; false: they are not",
     )
-    resamples: int = Field(default=1000, ge=100, le=100_000, description="of lesions, for intervals")
+    resamples: int = Field(
+        default=1000, ge=100, le=100_000, description="bootstrap samples of the lesions, for confidence intervals"
+    )
     strata: Annotated[tuple[str, ...], BeforeValidator(split_joined)] = Field(
-        default=("anatom_site_general", "dx"), description="metadata columns to tell F1 apart by; where they exist"
+        default=("anatom_site_general", "dx"),
+        description="metadata columns by which F1 is broken down, where they exist",
     )
     distractors: int | None = Field(
-        default=0, ge=0, description="lesions of one image put among each fold's for further figures; none: all"
+        default=0,
+        ge=0,
+        description="singleton lesions added to each fold as distractors, for a second evaluation; null: all of them",
     )
     min_samples: Literal[1, 2] = Field(
         default=2,
-        description="DBSCAN; 1 and 2 give the same groups, more would leave a lesion's only pair unmatched",
+        description="DBSCAN's min_samples; 1 and 2 give the same groups, more would miss a lesion's only pair",
     )
 
     @model_validator(mode="after")
@@ -55,33 +63,46 @@ class EvaluationParams(CutParams):
 
 
 class ClusterParams(Block):
-    """What `cluster_images` groups, and how."""
+    """Which photographs `cluster_images` groups, and how."""
 
-    images: str | None = Field(default=None, description="folder of photographs; relative to the project")
-    experiment: Name | None = Field(default=None, description="whose model; none: give a checkpoint")
-    fold: int | None = Field(default=None, ge=0, description="of the experiment; none: its final model")
-    checkpoint: str | None = Field(default=None, description="a checkpoint anywhere, instead of an experiment")
-    method: Literal["cosine", "dbscan", "average", "complete", "mutual"] = Field(
-        default="average", description="what joins photographs into groups: see docs/clustering.md"
+    images: str | None = Field(
+        default=None, description="folder of the photographs; relative paths start at the project"
     )
-    threshold: float | None = Field(default=None, ge=-1, le=1, description="of cosine; none: the checkpoint's")
-    eps: float | None = Field(default=None, ge=0, le=2, description="of dbscan; none: the checkpoint's")
-    cut: float | None = Field(default=None, ge=0, le=2, description="of average and complete; none: the checkpoint's")
+    experiment: Name | None = Field(
+        default=None, description="experiment whose model is used; null: a checkpoint is given"
+    )
+    fold: int | None = Field(default=None, ge=0, description="fold whose model is used; null: the final model")
+    checkpoint: str | None = Field(default=None, description="path of a checkpoint, in place of an experiment")
+    method: Literal["cosine", "dbscan", "average", "complete", "mutual"] = Field(
+        default="average", description="how photographs are joined into groups, see docs/clustering.md"
+    )
+    threshold: float | None = Field(
+        default=None, ge=-1, le=1, description="similarity threshold of cosine; null: the checkpoint's"
+    )
+    eps: float | None = Field(default=None, ge=0, le=2, description="distance of dbscan; null: the checkpoint's")
+    cut: float | None = Field(
+        default=None, ge=0, le=2, description="distance of average and complete linkage; null: the checkpoint's"
+    )
     margin: float | None = Field(
-        default=None, ge=0, le=2, description="groups that change within it are to be checked; none: the folds' spread"
+        default=None,
+        ge=0,
+        le=2,
+        description="groups that change when the cut moves by this much are marked for review; null: the folds' spread",
     )
     single_share: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="about what share of the photographs shows a lesion that no other one shows, beyond the folds'",
+        description="rough share of the photographs whose lesion appears only once, beyond the share in the folds",
     )
     known: str | None = Field(default=None, description="CSV of photographs whose lesions are known")
-    known_images: str | None = Field(default=None, description="their folder; none: images beside the CSV")
+    known_images: str | None = Field(
+        default=None, description="folder of the known photographs; null: `images` beside the CSV"
+    )
 
     @property
     def given_cut(self) -> float | None:
-        """Give the threshold, eps or cut that is named; none: the checkpoint's."""
+        """Return the threshold, eps or cut that the user has set; None where the checkpoint's applies."""
         return self.threshold if self.method == "cosine" else self.eps if self.method == "dbscan" else self.cut
 
     @model_validator(mode="after")
@@ -102,39 +123,53 @@ class AuditParams(Block):
     """What `audit` looks for in photographs, metadata and split, and when it ends a run."""
 
     experiment: Name | None = Field(
-        default=None, description="baseline whose embeddings are compared; none: the study's first"
+        default=None, description="baseline whose embeddings are compared; null: the first of the study"
     )
     min_points: int = Field(
-        default=8, ge=3, le=1000, description="on so many, photographs of two lesions agree to be near-duplicates"
+        default=8,
+        ge=3,
+        le=1000,
+        description="matched keypoints from which photographs of two lesions count as near-duplicates",
     )
     similarity: float | None = Field(
         default=None,
         ge=-1,
         le=1,
-        description="from which on photographs of two lesions look alike; none: alike_quantile",
+        description="similarity from which photographs of two lesions count as look-alikes; null: by alike_quantile",
     )
     alike_quantile: float = Field(
-        default=0.9, gt=0, lt=1, description="share of one lesion's pairs that are less alike than two lesions look"
+        default=0.9,
+        gt=0,
+        lt=1,
+        description="quantile of the similarities within lesions that look-alikes of two lesions must exceed",
     )
     unlike_quantile: float = Field(
         default=0.5,
         gt=0,
         lt=1,
-        description="share of two lesions' pairs; photographs of one lesion that are less alike",
+        description="quantile of the similarities between lesions; pairs of one lesion below it are reported",
     )
     nearest: int = Field(
-        default=3, ge=2, le=100, description="an image whose so many nearest are all of one other lesion is looked at"
+        default=3,
+        ge=2,
+        le=100,
+        description="an image is reported if this many of its nearest images all belong to one other lesion",
     )
     columns: Annotated[tuple[str, ...], BeforeValidator(split_joined)] = Field(
         default=("anatom_site_general", "dx", "age", "age_approx", "sex"),
-        description="metadata columns that say the same of every image of a lesion; where they exist",
+        description="metadata columns that must agree for all images of a lesion, where they exist",
     )
     patient_column: str | None = Field(
         default="patient_id",
         min_length=1,
-        description="metadata column of patients, where it exists; none: no patients",
+        description="metadata column that identifies patients, where it exists; null: not checked",
     )
-    max_pairs: int = Field(default=200, ge=1, description="listed pairs of each kind that is found by similarity alone")
+    max_pairs: int = Field(
+        default=200,
+        ge=1,
+        description="most pairs that are listed of each kind of finding that rests on similarity alone",
+    )
     fail_on: Literal["none", "error", "warning"] = Field(
-        default="error", description="least severe finding that ends the run with exit code 1, after all is written"
+        default="error",
+        description="severity from which a finding ends the run with exit code 1, once everything is written",
     )

@@ -15,36 +15,42 @@ _OF_TRAINING = ("frozen", "training", "augmentation", "loss_options")  # a basel
 class ExperimentParams(Block):
     """One row of the study: a backbone, a loss, and what differs from the settings of both; or a combination."""
 
-    backbone: Name | None = Field(default=None, description="none: a combination")
-    loss: LossName | None = Field(default=None, description="baseline: nothing is trained; none: a combination")
+    backbone: Name | None = Field(default=None, description="backbone of the experiment; null in a combination")
+    loss: LossName | None = Field(
+        default=None, description="training loss; baseline: nothing is trained; null in a combination"
+    )
     combine: Annotated[tuple[Name, ...], BeforeValidator(split_joined)] = Field(
-        default=(), max_length=MAX_MEMBERS, description="experiments whose embeddings are joined; empty: no combination"
+        default=(),
+        max_length=MAX_MEMBERS,
+        description="experiments whose similarities are averaged; empty: not a combination",
     )
     shares: Annotated[tuple[Annotated[float, Field(ge=0.001, le=1000)], ...], BeforeValidator(split_joined)] = Field(
-        default=(), description="of the members in the similarity, relative to each other; empty: equal"
+        default=(), description="weights of the combined experiments, relative to each other; empty: equal"
     )
-    frozen: bool | None = Field(default=None, description="none: the backbone's")
-    image_size: int | None = Field(default=None, ge=16, le=2048, description="none: the backbone's")
+    frozen: bool | None = Field(default=None, description="overrides the backbone's; null: no override")
+    image_size: int | None = Field(
+        default=None, ge=16, le=2048, description="overrides the backbone's; null: no override"
+    )
     pooling: PoolingParams | None = None
     test_views: ViewParams | None = None
-    training: dict[str, Any] = Field(default_factory=dict, description="overrides of training.frozen or .fine_tuned")
-    augmentation: dict[str, Any] = Field(default_factory=dict, description="overrides of training.augmentation")
-    loss_options: dict[str, Any] = Field(default_factory=dict, description="overrides of losses.<loss>")
-    similarity: dict[str, Any] = Field(default_factory=dict, description="overrides of similarity")
+    training: dict[str, Any] = Field(default_factory=dict, description="overrides training.frozen or .fine_tuned")
+    augmentation: dict[str, Any] = Field(default_factory=dict, description="overrides training.augmentation")
+    loss_options: dict[str, Any] = Field(default_factory=dict, description="overrides losses.<loss>")
+    similarity: dict[str, Any] = Field(default_factory=dict, description="overrides similarity")
 
     @property
     def is_combination(self) -> bool:
-        """Tell whether its embeddings are those of other experiments."""
+        """Whether the experiment combines others."""
         return bool(self.combine)
 
     @property
     def member_shares(self) -> tuple[float, ...]:
-        """Give the share of every member."""
+        """Return the share of every member."""
         return self.shares or (1.0,) * len(self.combine)
 
     @property
     def is_trained(self) -> bool:
-        """Tell whether anything is trained."""
+        """Whether the experiment trains anything."""
         return self.loss not in (None, "baseline")
 
     @model_validator(mode="after")
@@ -93,13 +99,13 @@ class ExperimentParams(Block):
 
 
 def with_members(names: Iterable[str], experiments: Mapping[str, ExperimentParams]) -> tuple[str, ...]:
-    """Give experiments and, behind them, the members of combinations that are not among them."""
+    """Return experiments, followed by the members of combinations that are not among them."""
     named = tuple(names)
     members = (member for name in named for member in experiments[name].combine)
     return tuple(dict.fromkeys((*named, *members)))
 
 
 def setup_of(name: str, experiments: Mapping[str, ExperimentParams]) -> tuple[str, str]:
-    """Name backbone and loss of an experiment as tables show them: of a combination its members', joined by +."""
+    """Return backbone and loss of an experiment as tables show them; a combination's members are joined by +."""
     shown = [experiments[member] for member in experiments[name].combine] or [experiments[name]]
     return "+".join(str(entry.backbone) for entry in shown), "+".join(str(entry.loss) for entry in shown)

@@ -1,4 +1,4 @@
-"""The root of all parameters: what its blocks must agree on."""
+"""The root of all parameters, and the rules that span several blocks."""
 
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -29,7 +29,7 @@ class StudyParams(Block):
 
     experiments: Annotated[tuple[Name, ...], BeforeValidator(split_joined), Field(min_length=1)]
     folds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(split_joined), Field(min_length=1)]
-    sample_data: bool = Field(default=False, description="make synthetic photographs first")
+    sample_data: bool = Field(default=False, description="true: make synthetic photographs first")
 
     @model_validator(mode="after")
     def _listed_once(self) -> Self:
@@ -41,7 +41,7 @@ class StudyParams(Block):
 
 
 class Parameters(Block):
-    """The root: every block of ``parameters*.yml``."""
+    """All blocks of ``parameters*.yml``."""
 
     seed: int = Field(default=42, strict=True, ge=0, lt=2**32)
     study: StudyParams
@@ -181,12 +181,12 @@ class Parameters(Block):
 
     @property
     def has_distractors(self) -> bool:
-        """Tell whether folds are judged among lesions of one image, too."""
+        """Whether folds are also evaluated among singleton lesions."""
         return self.evaluation.distractors != 0
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Name the experiments that run: those of the study, and the members of combinations among them."""
+        """Return the experiments that run: those of the study, and the members of its combinations."""
         return with_members(self.study.experiments, self.experiments)
 
     def features_of(self, experiment: str) -> str:
@@ -212,7 +212,7 @@ class Parameters(Block):
     def trained_as(self, experiment: str) -> str:
         """Return the first experiment whose trainings are the same, itself if there is none before it.
 
-        Experiments that differ in their similarity alone are trained once: they share the states of their trainings.
+        Experiments that differ only in their similarity are trained once and share the states of their trainings.
         """
         own = self.recipes[experiment]
         return next(
@@ -223,12 +223,12 @@ class Parameters(Block):
 
     @property
     def audited_experiment(self) -> str | None:
-        """Name the baseline whose embeddings an audit compares; none where no baseline is declared."""
+        """Return the baseline whose embeddings an audit compares; None where no baseline is declared."""
         if self.audit.experiment is not None:
             return self.audit.experiment
         named = (*self.study.experiments, *self.experiments)
         return next((name for name in named if self.experiments[name].loss == "baseline"), None)
 
     def only(self, experiment: str) -> "Parameters":
-        """Give the same parameters for a study of one experiment, and of its members where it is a combination."""
+        """Return the same parameters for a study of one experiment, and of its members if it is a combination."""
         return self.model_copy(update={"study": self.study.model_copy(update={"experiments": (experiment,)})})

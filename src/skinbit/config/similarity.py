@@ -1,4 +1,4 @@
-"""What makes two photographs alike."""
+"""How the similarity of two photographs is computed."""
 
 from math import ceil
 from typing import Literal, Self
@@ -9,41 +9,64 @@ from skinbit.config.block import Block
 
 
 class GeometryParams(Block):
-    """Whether two photographs show the same places: keypoints, and the similarity transform that joins most of them."""
+    """How keypoints of two photographs are matched: the similarity transform on which most matches agree counts."""
 
-    neighbours: int = Field(default=8, ge=1, le=1000, description="of each image, its most similar ones, are compared")
-    image_side: int = Field(
-        default=300, ge=64, le=4096, description="longer side that photographs are scaled to first, pixels"
+    neighbours: int = Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="most similar images of each image whose keypoints are compared with its own",
     )
-    n_keypoints: int = Field(default=500, ge=10, le=10_000, description="per image, those with most contrast")
+    image_side: int = Field(
+        default=300, ge=64, le=4096, description="photographs are first scaled to this longer side, pixels"
+    )
+    n_keypoints: int = Field(
+        default=500, ge=10, le=10_000, description="keypoints that are kept per image, those with most contrast"
+    )
     min_contrast: float = Field(
-        default=0.003, ge=0, le=0.5, description="of a keypoint, share of the whole range; OpenCV's 0.04 is for scenes"
+        default=0.003,
+        ge=0,
+        le=0.5,
+        description="least contrast of a keypoint, as a share of the full range; OpenCV's 0.04 is meant for scenes",
     )
     ratio: float = Field(
-        default=0.85, gt=0, le=1, description="of a match, distance of descriptors / that of the second nearest is less"
+        default=0.85,
+        gt=0,
+        le=1,
+        description="Lowe's ratio: a match is accepted if its distance is below this share of the second nearest",
     )
     tolerance: float = Field(
-        default=8.0, gt=0, le=100, description="how near a transform must put a match, pixels of scaled images"
+        default=8.0,
+        gt=0,
+        le=100,
+        description="an inlier lies within this distance of where the transform puts it, pixels of the scaled images",
     )
-    min_matches: int = Field(default=3, ge=2, le=100, description="with fewer that agree there are no inliers")
+    min_matches: int = Field(
+        default=3, ge=2, le=100, description="least number of inliers; with fewer, a pair counts as having none"
+    )
 
 
 class WhiteningParams(Block):
-    """Evens out the directions of embeddings, fitted on training lesions."""
+    """Whitens embeddings: scales all directions to the same variance, fitted on the training lesions."""
 
     kind: Literal["pca", "learned"] = Field(
-        default="learned", description="pca: of all images; learned: of what differs between images of one lesion"
+        default="learned",
+        description="covariance to whiten; pca: that of all images; learned: that of differences within lesions",
     )
-    dim: int | None = Field(default=None, ge=2, le=65536, description="directions to keep; none: all")
-    shrinkage: float = Field(default=0.1, gt=0, le=1, description="share of the covariance replaced by a sphere")
+    dim: int | None = Field(default=None, ge=2, le=65536, description="directions that are kept; null: all")
+    shrinkage: float = Field(
+        default=0.1, gt=0, le=1, description="weight of the identity that is mixed into the covariance"
+    )
 
 
 class ScalingParams(Block):
-    """Takes off a cosine how alike both images are to their surroundings (local scaling)."""
+    """Subtracts from a cosine each image's mean similarity to its nearest neighbours (local scaling, CSLS)."""
 
-    share: float = Field(default=0.0125, gt=0, le=1, description="of a pool's images that are an image's surroundings")
-    least: int = Field(default=4, ge=1, description="images that they are at least")
-    most: int | None = Field(default=None, ge=1, description="images that they are at most; none: any number")
+    share: float = Field(
+        default=0.0125, gt=0, le=1, description="share of the pool that counts as an image's nearest neighbours"
+    )
+    least: int = Field(default=4, ge=1, description="least number of nearest neighbours")
+    most: int | None = Field(default=None, ge=1, description="largest number of nearest neighbours; null: no limit")
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> Self:
@@ -53,33 +76,42 @@ class ScalingParams(Block):
 
     @property
     def least_pool(self) -> int:
-        """Give the number of images from which on surroundings are a share of the pool."""
+        """Return the smallest pool in which the share, and not `least`, decides the number of neighbours."""
         return ceil(self.least / self.share)
 
     def n_near(self, n_images: int) -> int:
-        """Count the images that are an image's surroundings in a pool of so many."""
+        """Return the number of nearest neighbours in a pool of ``n_images``."""
         wanted = max(self.least, round(self.share * n_images))
         return wanted if self.most is None else min(wanted, self.most)
 
 
 class RerankingParams(Block):
-    """Mixes similarities with the overlap of neighbourhoods (k-reciprocal re-ranking)."""
+    """Mixes each similarity with the overlap of both images' neighbourhoods (k-reciprocal re-ranking)."""
 
-    k1: int = Field(default=4, ge=1, le=1000, description="nearest other images that are a neighbourhood")
-    k2: int = Field(default=1, ge=1, le=1000, description="images whose neighbourhoods are averaged, itself included")
-    weight: float = Field(default=0.5, ge=0, le=1, description="share of the similarity itself")
+    k1: int = Field(default=4, ge=1, le=1000, description="size of a neighbourhood: the nearest other images")
+    k2: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="images whose neighbourhoods are averaged (query expansion), the image itself included",
+    )
+    weight: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the similarity itself; the rest is the overlap"
+    )
 
 
 class SimilarityParams(Block):
-    """What the similarity of two photographs is; the default is the cosine of their embeddings."""
+    """The stages of the similarity of two photographs; by default it is the cosine of their embeddings."""
 
-    whitening: WhiteningParams | None = Field(default=None, description="none: embeddings as they are")
-    scaling: ScalingParams | None = Field(default=None, description="none: cosines as they are")
-    reranking: RerankingParams | None = Field(default=None, description="none: no re-ranking")
-    verification: bool = Field(default=False, description="compare each image with its nearest by keypoints")
+    whitening: WhiteningParams | None = Field(default=None, description="null: embeddings are not whitened")
+    scaling: ScalingParams | None = Field(default=None, description="null: cosines are not scaled")
+    reranking: RerankingParams | None = Field(default=None, description="null: no re-ranking")
+    verification: bool = Field(
+        default=False, description="true: pairs of nearest images are verified by their keypoints"
+    )
     calibration: Literal["logistic", "isotonic"] | None = Field(
         default=None,
-        description="fitted on pairs of other folds; groups rest on log-odds either way; none: if verified or scaled",
+        description="fit of the log-odds on pairs of other folds; null: logistic if verified or scaled, otherwise none",
     )
 
     @field_validator("whitening", "scaling", "reranking", mode="before")
@@ -89,5 +121,5 @@ class SimilarityParams(Block):
 
     @property
     def is_calibrated(self) -> bool:
-        """Tell whether a calibration makes the similarity, fitted on pairs of other folds."""
+        """Whether the similarity is calibrated on pairs of other folds."""
         return self.verification or self.scaling is not None or self.calibration is not None

@@ -1,4 +1,4 @@
-"""The head, its training, its augmentation and its losses."""
+"""The head, its training and its augmentation."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,15 +8,20 @@ from skinbit.config.block import Block
 
 
 class HeadParams(Block):
-    """The projection head: maps features to an embedding of unit length."""
+    """The projection head, which maps features to an embedding of unit length."""
 
     hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
         default=(),
         max_length=16,
-        description="widths of hidden layers, each with batch norm and ReLU; none: a linear head",
+        description="widths of the hidden layers, each with batch norm and ReLU; empty: a linear head",
     )
-    dim: int | None = Field(default=256, ge=2, le=65536, description="of the embedding; none: no head, features as is")
-    neck: bool = Field(default=True, description="batch norm of the features first (BNNeck)")
+    dim: int | None = Field(
+        default=256,
+        ge=2,
+        le=65536,
+        description="length of the embedding; null: no head, the features are the embedding",
+    )
+    neck: bool = Field(default=True, description="true: the features pass a batch norm first (BNNeck)")
 
     @model_validator(mode="after")
     def _hidden_layers_need_an_output(self) -> Self:
@@ -28,28 +33,44 @@ class HeadParams(Block):
 class TrainingParams(Block):
     """How one experiment is trained."""
 
-    epochs: int = Field(ge=1, le=100_000, description="at most; each shows every training lesion once")
-    lesions_per_batch: int = Field(ge=3, description="a batch holds images_per_lesion images of each")
-    images_per_lesion: int = Field(default=2, ge=2, description="of a lesion with fewer all are taken")
-    learning_rate: float = Field(gt=0, le=10, description="AdamW's, of the head, after warm-up")
-    weight_decay: float = Field(default=0.03, ge=0, le=10, description="AdamW's, of matrices")
+    epochs: int = Field(ge=1, le=100_000, description="most epochs; each shows every training lesion once")
+    lesions_per_batch: int = Field(ge=3, description="lesions in a batch, each with images_per_lesion images")
+    images_per_lesion: int = Field(
+        default=2, ge=2, description="images of each lesion in a batch; all of them where a lesion has fewer"
+    )
+    learning_rate: float = Field(gt=0, le=10, description="learning rate of the head after warm-up (AdamW)")
+    weight_decay: float = Field(default=0.03, ge=0, le=10, description="weight decay of matrices (AdamW)")
     warmup: float = Field(
         default=0.05,
         ge=0,
         lt=1,
-        description="share of the epochs in which the learning rate rises; then it falls",
+        description="share of the epochs in which the learning rate rises, before it falls",
     )
-    clip_norm: float = Field(default=5.0, gt=0, description="gradients are scaled down to this norm")
-    patience: int = Field(default=0, ge=0, description="stop after so many epochs without a better F1; 0: never")
+    clip_norm: float = Field(
+        default=5.0, gt=0, description="largest norm of a gradient; larger ones are scaled down to it"
+    )
+    patience: int = Field(
+        default=0, ge=0, description="training stops after this many epochs without a better F1; 0: never"
+    )
     hard_lesions: int = Field(
-        default=0, ge=0, description="fill batches with groups of so many lesions that were close in the last epoch"
+        default=0,
+        ge=0,
+        description="fill batches with groups of this many lesions that were close in the previous epoch; 0: at random",
     )
-    views: int = Field(default=12, ge=1, le=1000, description="cached training views per image; frozen backbones only")
+    views: int = Field(
+        default=12, ge=1, le=1000, description="cached training views per image, for heads on frozen backbones"
+    )
     backbone_rate: float = Field(
-        default=1.0, gt=0, le=10, description="learning rate of the last layer of a fine-tuned backbone / the head's"
+        default=1.0,
+        gt=0,
+        le=10,
+        description="learning rate of a fine-tuned backbone's last layer, as a multiple of the head's",
     )
     layer_decay: float = Field(
-        default=0.9, gt=0, le=1, description="that of each layer of a fine-tuned backbone / the next layer's"
+        default=0.9,
+        gt=0,
+        le=1,
+        description="learning rate of each layer of a fine-tuned backbone, as a multiple of the next layer's",
     )
     batch_norm: Literal["train", "frozen"] = Field(
         default="train", description="frozen: a fine-tuned backbone keeps its pretrained batch-norm statistics"
@@ -58,20 +79,22 @@ class TrainingParams(Block):
 
 
 class AugmentationParams(Block):
-    """What differs between two photographs of one lesion."""
+    """Random changes of a training view, which imitate what differs between two photographs of one lesion."""
 
-    rotation: float = Field(default=180.0, ge=0, le=180, description="degrees either way")
-    flip: bool = True
+    rotation: float = Field(default=180.0, ge=0, le=180, description="largest rotation either way, degrees")
+    flip: bool = Field(default=True, description="true: half of the views are mirrored")
     zoom: tuple[Annotated[float, Field(ge=0.5, le=10)], Annotated[float, Field(ge=0.5, le=10)]] = Field(
-        default=(0.9, 2.2), description="1: the whole central square; 3: its central third"
+        default=(0.9, 2.2), description="range of zooms; 1 shows the whole central square, 3 its central third"
     )
-    offset: float = Field(default=0.12, ge=0, le=0.5, description="of the centre, share of the square that is seen")
-    colour: float = Field(default=0.1, ge=0, lt=1, description="relative change of each channel")
-    exposure: float = Field(default=0.25, ge=0, lt=1, description="relative change of brightness")
-    contrast: float = Field(default=0.2, ge=0, lt=1, description="relative change")
-    saturation: float = Field(default=0.3, ge=0, le=1, description="relative change")
-    blur: float = Field(default=0.3, ge=0, le=1, description="share of images that are blurred")
-    vignette: float = Field(default=0.2, ge=0, le=1, description="share of images with a round black border")
+    offset: float = Field(
+        default=0.12, ge=0, le=0.5, description="largest shift of the centre, as a share of the visible square"
+    )
+    colour: float = Field(default=0.1, ge=0, lt=1, description="largest relative change of each colour channel")
+    exposure: float = Field(default=0.25, ge=0, lt=1, description="largest relative change of brightness")
+    contrast: float = Field(default=0.2, ge=0, lt=1, description="largest relative change of contrast")
+    saturation: float = Field(default=0.3, ge=0, le=1, description="largest relative change of saturation")
+    blur: float = Field(default=0.3, ge=0, le=1, description="share of the views that are blurred")
+    vignette: float = Field(default=0.2, ge=0, le=1, description="share of the views with a round black border")
 
     @model_validator(mode="after")
     def _zoom_rises(self) -> Self:
@@ -81,14 +104,16 @@ class AugmentationParams(Block):
 
 
 class TrainingBlock(Block):
-    """Training of heads on frozen backbones, and of whole backbones.
+    """How heads on frozen backbones are trained, and how whole backbones are fine-tuned.
 
     An experiment's `training` overrides `frozen` or `fine_tuned`, its `augmentation` the block of that name.
     """
 
-    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads per training; figures depend on it")
-    save_every: float = Field(default=2.0, ge=0, description="seconds between two saved states; 0: after every epoch")
-    canvas: float = Field(default=1.25, ge=1, le=4, description="side of decoded images / image_size")
+    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads per training; results depend on it")
+    save_every: float = Field(
+        default=2.0, ge=0, description="seconds between two saved states of a training; 0: every epoch is saved"
+    )
+    canvas: float = Field(default=1.25, ge=1, le=4, description="side of decoded images, as a multiple of image_size")
     augmentation: AugmentationParams = AugmentationParams()
     frozen: TrainingParams = TrainingParams(epochs=60, lesions_per_batch=128, learning_rate=2e-3)
     fine_tuned: TrainingParams = TrainingParams(epochs=30, lesions_per_batch=48, learning_rate=5e-4)
