@@ -229,6 +229,15 @@ class TestStudyIsData:
         outputs = build_pipelines(benchmark)["__default__"].all_outputs()
         assert {f"frozen_verified.fold_{fold}.distractor_shortlist" for fold in range(5)} <= outputs
 
+    def test_the_ablation_of_ham10000_differs_from_the_benchmark_in_experiments_and_distractors_alone(self):
+        benchmark, ablation = (loader(env) for env in ("ham10000", "ham10000_ablation"))
+        assert benchmark["globals"] == ablation["globals"]
+        trees = [read_parameters(one).model_dump() for one in (benchmark, ablation)]
+        assert trees[0].pop("experiments").items() <= trees[1].pop("experiments").items()
+        for tree in trees:
+            del tree["study"], tree["evaluation"]["distractors"]
+        assert trees[0] == trees[1]
+
     def test_features_are_shared_by_all_experiments_of_a_backbone(self):
         twins = {"vit_twin": {"backbone": "vit", "loss": "baseline"}}
         study = parameters(study={"experiments": "vit_baseline+vit_twin"}, experiments=twins)
