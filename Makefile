@@ -27,8 +27,9 @@ viz:  ## the graph of the demo in the browser
 runs:  ## the tracked runs in the browser
 	MLFLOW_DISABLE_TELEMETRY=true uv run mlflow ui
 
-docs:  ## the documentation in the browser, tables of the pipelines made anew
+docs:  ## the documentation in the browser, its tables made anew
 	uv run python -W ignore tests/docs/test_pipeline_pages.py
+	uv run python tests/docs/test_trust_page.py
 	NO_MKDOCS_2_WARNING=1 uv run mkdocs serve --open
 
 bench:  ## the figures of docs/performance.md

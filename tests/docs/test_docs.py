@@ -286,8 +286,8 @@ class TestNames:
         written -= {("docs/tracking.md", "training.head.dim")}  # a name of resolved_config.yaml, which it speaks of
         assert [(name, dotted) for name, dotted in sorted(written) if not _is_parameter(dotted)] == []
 
-    def test_every_output_that_the_readme_names_is_in_the_catalog(self):
-        table = PAGES["README.md"].split("## What comes out")[1].split("##")[0]
+    def test_every_output_that_the_first_page_names_is_in_the_catalog(self):
+        table = PAGES["docs/index.md"].split("## What comes out")[1].split("##")[0]
         rows = [re.findall(r"`([^`]+)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
         first = [(row[0], name) for row in rows for name in row]
         named = {path for row in first for path in _spelt_out(row[1], beside=row[0])}
