@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.audit.similarities import AuditedImages, compare_images, lesions_to_join, without_copies
-from skinbit.audit.tables import Finding
+from skinbit.audit.findings import Finding
+from skinbit.audit.similarities import AuditedImages, compare_images, without_copies
+from skinbit.audit.summary import lesions_to_join
 from skinbit.config import AuditParams, GeometryParams
 from skinbit.matching.keypoints.sift import NO_KEYPOINTS, Keypoints, tabulate_keypoints
 from skinbit.matching.labels import unit_vectors
@@ -201,7 +202,7 @@ class TestLesionsToJoin:
             make_finding("identical_bytes", "error", "c", "d"),
             make_finding("identical_pixels", "error", "x", "y"),
         ]
-        assert lesions_to_join(findings) == (("a", "c", "d"), ("x", "y"))
+        assert lesions_to_join(findings) == [["a", "c", "d"], ["x", "y"]]
 
     def test_are_none_where_findings_prove_nothing(self):
         findings = [
@@ -209,8 +210,8 @@ class TestLesionsToJoin:
             make_finding("identical_bytes", "warning", "a", "a"),
             make_finding("patient_across_subsets", "error", "a", "b"),
         ]
-        assert lesions_to_join(findings) == ()
-        assert lesions_to_join([]) == ()
+        assert lesions_to_join(findings) == []
+        assert lesions_to_join([]) == []
 
 
 def test_a_copy_is_no_near_duplicate_again():

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skinbit.audit.tables import COLUMNS, KINDS
+from skinbit.audit.findings import COLUMNS, KINDS
 from skinbit.errors import InputError
 
 STUDY = {"sample_data": False, "experiments": "vit_baseline", "folds": "0+1"}

@@ -8,12 +8,14 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from skinbit.audit.page import describe_audit, is_failed, pages_images, pairs_to_draw, render_audit, summarise_audit
-from skinbit.audit.tables import Check, Finding, tabulate_findings
+from skinbit.audit.findings import Check, Finding, tabulate_findings
+from skinbit.audit.page import pages_images, pairs_to_draw, render_audit
+from skinbit.audit.summary import summarise_audit
 from skinbit.config import ReportParams
 
 HOSTILE = "</script><script>document.title='broken'</script>"
-SETTINGS = {"n_images": 90, "n_lesions": 40, "split_sha256": "0"}
+SETTINGS = {"n_images": 90, "n_lesions": 40, "split_sha256": 64 * "0", "experiment": "vit_baseline"}
+SETTINGS |= {"alike_from": None, "unlike_below": None, "min_points": 8}
 
 
 def picture(number, size=(40, 30)):
@@ -40,7 +42,7 @@ def make_page(findings, thumbnails=None, drawings=None, counts=None, joined=(), 
     table = tabulate_findings(findings, PLACES)
     images = pages_images(table, 10_000)
     shown = {image: picture(number) for number, image in enumerate(images)} if thumbnails is None else thumbnails
-    summary = summarise_audit(table, counts or {}, checks, joined, SETTINGS)
+    summary = summarise_audit(table, counts or {}, checks=checks, lesions_to_join=joined, **SETTINGS)
     return render_audit(table, summary, shown, drawings or {}, ReportParams(**params))
 
 
@@ -150,7 +152,7 @@ class TestSummary:
         findings = [
             Finding("identical_bytes", each, (f"a{n}", "b"), ("a", "b"), "said") for n, each in enumerate(severities)
         ]
-        return summarise_audit(tabulate_findings(findings, {}), {}, [], [], SETTINGS)
+        return summarise_audit(tabulate_findings(findings, {}), {}, checks=[], lesions_to_join=[], **SETTINGS)
 
     @pytest.mark.parametrize(
         ("severities", "fail_on", "fails"),
@@ -164,10 +166,10 @@ class TestSummary:
         ],
     )
     def test_fails_from_the_chosen_severity_on(self, severities, fail_on, fails):
-        assert is_failed(self.summary(*severities), fail_on) == fails
+        assert self.summary(*severities).is_failed(fail_on) == fails
 
     def test_is_told_errors_first(self):
-        lines = describe_audit(self.summary("warning", "error", "error"))
+        lines = self.summary("warning", "error", "error").lines()
         assert lines == ["2 errors: Identical files", "1 warning: Identical files"]
 
 

@@ -19,7 +19,7 @@ from skinbit.errors import InputError
 from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.matching.keypoints.sift import NO_TABLE, extract_table
 from skinbit.pipelines.final_model.nodes import draw_matches
-from skinbit.report.drawings import count_points, draw_pairs, strongest_links
+from skinbit.report.drawings import KeypointPhotographs, count_points, draw_pairs, strongest_links
 
 GEOMETRY = GeometryParams()
 MAX_PIXELS = 1_000_000
@@ -99,7 +99,7 @@ def decoded(address):
 class TestDrawings:
     def draw(self, folder, keypoints, pairs, n_workers=1):
         read = lambda row: folder.read(keypoints.image_ids[row])  # noqa: E731
-        return list(draw_pairs(pairs, keypoints, read, GEOMETRY, MAX_PIXELS, n_workers))
+        return list(draw_pairs(pairs, KeypointPhotographs(keypoints, read, MAX_PIXELS), GEOMETRY, n_workers))
 
     def test_are_small_jpegs_of_two_photographs(self, folder, keypoints):
         (drawing,) = self.draw(folder, keypoints, [(0, 1)])

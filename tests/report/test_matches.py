@@ -19,7 +19,7 @@ def match_of(points_a, zoom=1.0) -> PairMatch:
 
 
 def drawn(match: PairMatch, size_a=(200, 150), size_b=(200, 150), height=300) -> Image.Image:
-    return draw_matches(Image.new("RGB", size_a, GREY), Image.new("RGB", size_b, GREY), match, SIZES, height)
+    return draw_matches((Image.new("RGB", size_a, GREY), Image.new("RGB", size_b, GREY)), match, SIZES, height)
 
 
 def coloured(drawing: Image.Image) -> np.ndarray:

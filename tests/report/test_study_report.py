@@ -12,8 +12,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from skinbit.audit.page import prepare_audit, summarise_audit
-from skinbit.audit.tables import Check, Finding, hash_split, places_of, tabulate_findings
+from skinbit.audit.findings import Check, Finding, tabulate_findings
+from skinbit.audit.split import hash_split, places_of
+from skinbit.audit.summary import summarise_audit
 from skinbit.config import EvaluationParams, StudyParams
 from skinbit.matching.cuts.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
 from skinbit.matching.labels import lesion_labels, unit_vectors
@@ -36,8 +37,9 @@ from skinbit.pipelines.evaluation.nodes.results import (
     summarise_experiment,
     write_report,
 )
-from skinbit.report.charts import axis_from_zero, f1_chart, history_chart, make_axis, shown_range
+from skinbit.report.charts import axis_from_zero, f1_chart, line_chart, make_axis, shown_range
 from skinbit.report.data_summary import measure_subset, summarise_data
+from skinbit.report.experiment_charts import training_charts
 from skinbit.report.figures import f1_curves
 from skinbit.report.findings import findings, headline, transfer_costs
 from skinbit.report.method_tables import compare_methods, gap_to_first, stratum_tables
@@ -371,13 +373,13 @@ class TestCharts:
 
     def test_epochs_have_whole_ticks_also_where_there_is_one(self):
         for last in (1, 2, 7):
-            history = {"epoch": list(range(1, last + 1)), "loss": [0.1] * last}
-            chart = history_chart("loss", {"fold 0": history}, "loss", axis_from_zero("loss", 0.1), mark_best=False)
-            assert all(tick.text.isdigit() for tick in chart.x.ticks)
+            history = {"epoch": list(range(1, last + 1)), "loss": [0.1] * last, "f1": [0.1] * last}
+            for chart in training_charts({"fold_0": history}, axis_from_zero("F1", 1)):
+                assert all(tick.text.isdigit() for tick in chart.x.ticks)
 
     def test_an_undefined_value_leaves_a_gap_and_the_first_maximum_is_marked(self):
-        history = {"epoch": [1, 2, 3, 4, 5], "f1": [0.5, None, 0.25, 1.0, 1.0]}
-        chart = history_chart("F1", {"fold 0": history}, "f1", axis_from_zero("F1", 1), mark_best=True)
+        curve = ([1, 2, 3, 4, 5], [0.5, None, 0.25, 1.0, 1.0])
+        chart = line_chart("F1", make_axis("epoch", 1, 5), axis_from_zero("F1", 1), {"fold 0": curve}, mark_best=True)
         assert chart.lines[0].path == "M0 500M500 750L750 0L1000 0"
         assert chart.lines[0].best == (750, 0)
 
@@ -439,7 +441,9 @@ class TestReport:
 class TestMethods:
     def test_the_best_method_of_a_row_is_marked_for_the_folds_and_for_the_test(self):
         means = {"average_f1_transfer_mean": 0.6, "cosine_f1_transfer_mean": 0.5, "complete_f1_transfer_mean": 0.6}
-        compared = compare_methods(row(dbscan_f1_mean=0.9, mutual_f1_test=0.2, **means), transfers=True, n_folds=5)
+        compared = compare_methods(
+            row(dbscan_f1_mean=0.9, mutual_f1_test=0.2, **means), transfers=True, is_resampled=True
+        )
         assert [(f1.is_best, test.is_best) for f1, test in compared] == [
             (False, False),
             (False, False),
@@ -450,16 +454,27 @@ class TestMethods:
 
     def test_an_interval_stands_only_by_the_f1_that_was_resampled(self):
         figures = row(cosine_f1_mean=0.5, cosine_f1_transfer_low=0.1, cosine_f1_transfer_high=0.2)
-        of_one, of_several = (compare_methods(figures, transfers=False, n_folds=n)[0][0] for n in (1, 2))
-        assert (of_one.value, of_one.interval) == (0.5, (0.1, 0.2))
-        assert (of_several.value, of_several.interval) == (0.5, (None, None))
+        resampled, other = (
+            compare_methods(figures, transfers=False, is_resampled=each)[0][0] for each in (True, False)
+        )
+        assert (resampled.value, resampled.interval) == (0.5, (0.1, 0.2))
+        assert (other.value, other.interval) == (0.5, (None, None))
+
+    @pytest.mark.parametrize("folds", [(0,), (0, 1)])
+    def test_one_fold_has_intervals_and_so_have_cuts_that_were_carried_over(self, folds):
+        assert Study({"vit_baseline": 1.0}, folds=folds).prepare().has_intervals
+
+    def test_several_folds_without_a_carried_cut_have_no_interval(self):
+        study = Study({"vit_baseline": 1.0}, folds=(0, 1))
+        study.leaderboard["cosine_f1_transfer_mean"] = math.nan
+        assert not study.prepare().has_intervals
 
     @pytest.mark.parametrize(("low", "is_certain"), [(0.01, True), (0.0, False), (None, False)])
     def test_a_gap_is_certain_where_its_interval_does_not_hold_0(self, low, is_certain):
         high = None if low is None else 0.2
         behind = row(rank=2, behind_first=0.1, behind_first_low=low, behind_first_high=high)
-        assert gap_to_first(behind, transfers=True, n_folds=5).is_certain == is_certain
-        assert gap_to_first(behind | {"rank": 1}, transfers=True, n_folds=5) is None
+        assert gap_to_first(behind, is_resampled=True).is_certain == is_certain
+        assert gap_to_first(behind | {"rank": 1}, is_resampled=True) is None
 
     def test_every_method_has_the_cut_of_the_test_and_groups_have_their_figures(self, study):
         for experiment in study.prepare().experiments:
@@ -538,7 +553,7 @@ class TestPage:
             changed = {"settings": {name(10): {name(3): name(4)}, name(5): [name(6)], "seed": 1}, "strata": strata}
             summaries[new[each]] = study.summaries[each] | changed
         report = prepare_report(board, study.split, rejected, summaries, study.params.folds)
-        return render_page("report.html.j2", report=report, audit=prepare_audit({}, ""))
+        return render_page("report.html.j2", report=report, audit=None, split_sha256="")
 
     def test_all_links_are_relative_and_nothing_is_loaded(self, study):
         links = re.findall(r'(?:href|src)="([^"]*)"', study.page())
@@ -641,8 +656,20 @@ class TestAudit:
         return re.search(r'<section aria-labelledby="audit">.*?</section>', page, re.DOTALL)[0]
 
     def audit(self, study, *findings, checks=(), split=None):
-        settings = {"split_sha256": hash_split(study.split if split is None else split)}
-        return summarise_audit(tabulate_findings(findings, places_of(study.split)), {}, checks, [], settings)
+        summary = summarise_audit(
+            tabulate_findings(findings, places_of(study.split)),
+            {},
+            checks=checks,
+            lesions_to_join=[],
+            experiment="vit_baseline",
+            n_images=len(study.split),
+            n_lesions=study.split["lesion_id"].nunique(),
+            split_sha256=hash_split(study.split if split is None else split),
+            alike_from=None,
+            unlike_below=None,
+            min_points=8,
+        )
+        return summary.model_dump()
 
     def test_that_nobody_made_is_missed_and_the_command_is_named(self, study):
         assert "No audit was made" in self.section(study.page())

@@ -1,7 +1,7 @@
-"""What similarities and keypoints say against labels: one lesion under two ids, or two lesions under one.
+"""Labels that similarities and keypoints contradict: one lesion under two ids, or two lesions under one.
 
 Embeddings propose pairs, keypoints decide: photographs of two lesions whose places agree show the same skin, whatever
-the labels say. What is alike, or unlike, without such evidence is a possible label error, for a person to look at.
+their labels. What is alike, or unlike, without such evidence is a possible label error, for a person to look at.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,8 @@ from itertools import islice
 
 import numpy as np
 
-from skinbit.audit.tables import KINDS, Check, Finding, Severity
+from skinbit.audit.findings import KINDS, Check, Finding, Severity
 from skinbit.config import AuditParams, GeometryParams
-from skinbit.matching.clustering.merges import components
 from skinbit.matching.keypoints.geometry import count_inliers, shortlist_pairs
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels, positive_pairs
@@ -29,8 +28,8 @@ class AuditedImages:
     Attributes:
         image_ids: ``n_images`` distinct ids, ascending: of equal pairs the first ids come first.
         lesion_ids: Their lesions.
-        pool: The images, in the same order.
-        keypoints: Likewise.
+        pool: Their similarities, in the same order.
+        keypoints: Of the images, in the same order.
     """
 
     image_ids: Sequence[str]
@@ -47,9 +46,9 @@ class Comparison:
         findings: ``near_duplicate``, all of them; ``look_alike``, ``unlike_pair`` and ``foreign_neighbours``, of each
             kind the ``max_pairs`` strongest.
         counts: All findings by kind, listed or not.
-        alike_from: Similarity from which on images of two lesions look alike; None: there is no pair of one lesion.
-        unlike_below: Similarity below which images of one lesion look like two; None: there is no pair of two lesions.
-        n_compared: Pairs whose keypoints were compared.
+        alike_from: See :class:`skinbit.audit.summary.AuditSummary`.
+        unlike_below: Likewise.
+        n_compared: Number of pairs whose keypoints were compared.
     """
 
     findings: tuple[Finding, ...]
@@ -59,7 +58,7 @@ class Comparison:
     n_compared: int
 
     def checks(self, experiment: str) -> list[Check]:
-        """Say what was compared, by the embeddings of which experiment."""
+        """Return what was checked, by the embeddings of an experiment."""
         rests = f"keypoints of {self.n_compared:,} pairs, chosen by the embeddings of {experiment}"
         found = [Check("near-duplicates across lesions", True, rests)]
         for title, cut, needed in (
@@ -72,29 +71,24 @@ class Comparison:
 
 
 def compare_images(images: AuditedImages, audit: AuditParams, geometry: GeometryParams, n_workers: int) -> Comparison:
-    """Look at all pairs of images, and compare the keypoints of those that matter.
+    """Compare the similarities of all pairs of images, and the keypoints of those that matter.
 
-    Compared by keypoints are each image and its nearest, the most similar pairs of two lesions, and the pairs of one
-    lesion that are less alike than two lesions mostly are.
+    Keypoints are compared between each image and its nearest, in the most similar pairs of two lesions, and in the
+    pairs of one lesion that are less alike than two lesions mostly are.
 
     Args:
-        images: The images.
+        images: All that are audited.
         audit: Cuts, and how many pairs are listed.
         geometry: How many nearest are compared, and how.
         n_workers: Threads; changes the speed, never a figure.
-
-    Returns:
-        What was found.
     """
     pool, labels = images.pool, lesion_labels(list(images.lesion_ids))
     positives = _in_order(positive_pairs(labels))
     of_positives = pool.of_pairs(positives)
     alike_from = _alike_from(of_positives, audit)
     unlike_below = quantile_of_pairs(pool, audit.unlike_quantile, labels)
-    nearest, alike = (
-        NearestImages(len(pool), max(geometry.neighbours, audit.nearest)),
-        _AlikePairs(labels, alike_from, audit),
-    )
+    nearest = NearestImages(len(pool), max(geometry.neighbours, audit.nearest))
+    alike = _AlikePairs(labels, alike_from, audit)
     look_at(pool, [nearest, alike], "look-alikes")
     unlike = positives[of_positives < np.float64(-np.inf if unlike_below is None else unlike_below)]
     foreign = _foreign_pairs(nearest.rows, labels, audit.nearest)
@@ -147,7 +141,7 @@ class _Evidence:
 
 
 def _strongest(findings: Sequence[Finding], max_pairs: int) -> Iterable[Finding]:
-    """Give all errors, which a user mends, and of warnings those that are worth looking at first."""
+    """Return all errors, which a user mends, and of warnings those that are worth looking at first."""
     ranked = sorted(findings, key=lambda finding: (-finding.weight, finding.images))
     return islice(ranked, None if ranked and ranked[0].severity == "error" else max_pairs)
 
@@ -163,11 +157,11 @@ def _in_order(pairs: LabelArray) -> LabelArray:
 
 
 class _AlikePairs:
-    """Keeps the most similar pairs of two lesions from a similarity on, and counts them all.
+    """The most similar pairs of two lesions from a similarity on, and the number of all such pairs.
 
     Attributes:
-        pairs: ``(m, 2)`` rows, the lower one first, most similar first; of equals those of the first rows.
-        n_pairs: How many there are in all.
+        pairs: ``(m, 2)`` rows, the lower one first, most similar first; of equal pairs those of the first rows.
+        n_pairs: Number of all such pairs.
     """
 
     def __init__(self, labels: LabelArray, alike_from: float | None, audit: AuditParams) -> None:
@@ -178,7 +172,7 @@ class _AlikePairs:
         self._from = np.float64(np.inf if alike_from is None else alike_from)
 
     def add(self, tile: Tile) -> None:
-        """Look at the pairs of a tile."""
+        """Add the pairs of a tile."""
         is_foreign = self._labels[tile.rows, None] != self._labels[tile.columns]
         pairs, values = tile.pairs_where(is_foreign & (tile.similarities >= self._from))
         self.n_pairs += len(pairs)
@@ -197,35 +191,11 @@ def _foreign_pairs(nearest: LabelArray, labels: LabelArray, n_nearest: int) -> L
 
 
 def without_copies(findings: Iterable[Finding], copies: Iterable[Finding]) -> list[Finding]:
-    """Leave out near-duplicates that are one photograph under two ids, and reported as such.
+    """Leave out near-duplicates that are reported as copies.
 
     Args:
-        findings: Of :func:`compare_images`.
-        copies: From :func:`skinbit.audit.tables.find_copies`.
-
-    Returns:
-        The others.
+        findings: From :func:`compare_images`.
+        copies: From :func:`skinbit.audit.copies.find_copies`.
     """
     copied = {frozenset(copy.images) for copy in copies}
     return [each for each in findings if each.kind != "near_duplicate" or frozenset(each.images) not in copied]
-
-
-def lesions_to_join(findings: Iterable[Finding]) -> tuple[tuple[str, ...], ...]:
-    """Put lesions together that errors say are one, or share skin.
-
-    Args:
-        findings: Of any kinds.
-
-    Returns:
-        Groups of two or more lesion ids, each and all of them ascending.
-    """
-    joined = {
-        finding.lesions for finding in findings if finding.severity == "error" and KINDS[finding.kind].joins_lesions
-    }
-    lesions = sorted({lesion for pair in joined for lesion in pair})
-    row_of = {lesion: row for row, lesion in enumerate(lesions)}
-    edges = np.array([[row_of[lesion] for lesion in pair] for pair in sorted(joined)], dtype=np.int64).reshape(-1, 2)
-    groups: dict[int, list[str]] = {}
-    for lesion, group in zip(lesions, components(len(lesions), edges).tolist(), strict=True):
-        groups.setdefault(group, []).append(lesion)
-    return tuple(tuple(members) for members in groups.values())

@@ -12,6 +12,9 @@ from skinbit.matching.similarity.calibration import INLIER_STEPS
 CutValue = Annotated[float, Field(ge=-1, le=2)]
 """A threshold, or a distance: a method knows which."""
 
+Similarity = Annotated[float, Field(ge=-1.01, le=1.01)]
+"""A cosine may leave [-1, 1] by rounding."""
+
 
 class PointsDocument(Block):
     """Cuts of one subset with their counts, fewest predicted pairs first.

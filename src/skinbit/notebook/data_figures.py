@@ -11,25 +11,21 @@ from matplotlib.figure import Figure
 
 from skinbit.data.splits import TEST_FOLD
 from skinbit.report.data_summary import SubsetSize, images_per_lesion
-from skinbit.report.palette import ACCENT, INK, LINE, SOFT, WARN, tidy
+from skinbit.report.palette import ACCENT, INK, LINE, SOFT, WARN, one_panel
 
 
 def lesion_sizes(published: pd.Series, used: pd.Series) -> Figure:
-    """Draw how many lesions have one image, two, …, used ones apart from those left out.
+    """Draw the number of lesions that have one image, two, …, as stacked bars of used ones and those left out.
 
     Args:
         published: The lesion of each image of the metadata.
         used: The lesion of each image that the study uses.
-
-    Returns:
-        A figure of stacked bars.
     """
     every, taken = dict(images_per_lesion(published)), dict(images_per_lesion(used))
     sizes = sorted(every)
     kept = [taken.get(size, 0) for size in sizes]
     left_out = [every[size] - taken.get(size, 0) for size in sizes]
-    figure = Figure(figsize=(6.5, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(6.5, 3.4)
     labels = [str(size) for size in sizes]
     axes.bar(labels, kept, color=ACCENT, label="used", width=0.7)
     if any(left_out):
@@ -37,7 +33,6 @@ def lesion_sizes(published: pd.Series, used: pd.Series) -> Figure:
     for position, size in enumerate(sizes):
         axes.annotate(f"{every[size]:,}", (position, every[size]), (0, 3), textcoords="offset points", ha="center")
     axes.set(xlabel="images of a lesion", ylabel="lesions", ylim=(0, 1.12 * max(every.values())))
-    tidy(axes)
     axes.grid(visible=False, axis="x")
     axes.legend(frameon=False)
     return figure
@@ -52,21 +47,17 @@ def split_map(split: pd.DataFrame) -> Figure:
     Returns:
         A figure; a lesion in two subsets would be a column with two cells.
     """
-    folds = sorted(set(split["fold"]), key=lambda fold: (fold == TEST_FOLD, fold))
-    names = ["test" if fold == TEST_FOLD else f"fold {fold}" for fold in folds]
-    counts = pd.crosstab(split["fold"], split["lesion_id"]).loc[folds]
+    names = _subset_names(split)
+    counts = pd.crosstab(split["fold"], split["lesion_id"]).loc[list(names)]
     columns = sorted(counts.columns, key=lambda lesion: (int(counts[lesion].to_numpy().argmax()), lesion))
-    figure = Figure(figsize=(11, 2.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(11, 2.6)
     cells = np.ma.masked_equal(counts[columns].to_numpy(), 0)
     fewest, most = int(cells.min()), int(cells.max())
     shades = colormaps["Blues"](np.linspace(0.35, 0.95, most - fewest + 1))
-    low, high = fewest - 0.5, most + 0.5
-    colours = ListedColormap(shades)
-    picture = axes.imshow(cells, aspect="auto", cmap=colours, interpolation="nearest", vmin=low, vmax=high)
-    axes.set(xlabel="lesions", yticks=range(len(names)), yticklabels=names)
+    picture = axes.imshow(cells, aspect="auto", cmap=ListedColormap(shades), interpolation="nearest")
+    picture.set_clim(fewest - 0.5, most + 0.5)
+    axes.set(xlabel="lesions", yticks=range(len(names)), yticklabels=names.values())
     axes.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
-    tidy(axes)
     axes.grid(visible=False)
     axes.grid(which="minor", axis="y", color=LINE, linewidth=0.8)
     axes.tick_params(which="both", length=0)
@@ -82,10 +73,9 @@ def pair_counts(subsets: Sequence[SubsetSize]) -> Figure:
         subsets: Folds and test subset.
 
     Returns:
-        A figure; each subset says how many negative pairs it has for a positive one.
+        A figure; below each subset stands how many negative pairs it has for a positive one.
     """
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(9, 3.4)
     places = np.arange(len(subsets))
     positive = [subset.n_positive_pairs for subset in subsets]
     negative = [subset.n_pairs - subset.n_positive_pairs for subset in subsets]
@@ -99,7 +89,6 @@ def pair_counts(subsets: Sequence[SubsetSize]) -> Figure:
     ]
     axes.set(yscale="log", ylabel="pairs", xticks=places, xticklabels=names)
     axes.margins(y=0.15)
-    tidy(axes)
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0, labelcolor=INK)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
@@ -115,23 +104,35 @@ def tabulate_shared_lesions(split: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A symmetric table, folds first, then the test subset: lesions of a subset on the diagonal, shared ones beside.
     """
+    names = _subset_names(split)
+    lesions = [set(split.loc[split["fold"] == fold, "lesion_id"]) for fold in names]
+    shared = [[len(one & other) for other in lesions] for one in lesions]
+    return pd.DataFrame(shared, index=list(names.values()), columns=list(names.values()))
+
+
+def _subset_names(split: pd.DataFrame) -> dict[int, str]:
+    """Return the names of folds and test subset by fold, the test subset last."""
     folds = sorted(set(split["fold"]), key=lambda fold: (fold == TEST_FOLD, fold))
-    names = ["test" if fold == TEST_FOLD else f"fold {fold}" for fold in folds]
-    lesions = [set(split.loc[split["fold"] == fold, "lesion_id"]) for fold in folds]
-    return pd.DataFrame([[len(one & other) for other in lesions] for one in lesions], index=names, columns=names)
+    return {fold: "test" if fold == TEST_FOLD else f"fold {fold}" for fold in folds}
 
 
 def choose_by_size(lesion_ids: pd.Series, n_lesions: int) -> list[str]:
-    """Choose a few lesions, evenly over their numbers of images.
+    """Return a few lesions, evenly over their numbers of images, those with most images first.
 
     Args:
         lesion_ids: The lesion of each image.
-        n_lesions: How many; all, if there are fewer.
-
-    Returns:
-        Lesion ids, those with most images first.
+        n_lesions: Number of lesions; all, if there are fewer.
     """
-    sizes = Counter(lesion_ids.tolist())
-    ordered = sorted(sizes, key=lambda lesion: (-sizes[lesion], lesion))
+    ordered = largest_first(lesion_ids)
     places = np.unique(np.linspace(0, len(ordered) - 1, min(n_lesions, len(ordered))).round().astype(int))
     return [ordered[place] for place in places]
+
+
+def largest_first(lesion_ids: pd.Series) -> list[str]:
+    """Return the lesions, those with most images first, then by id.
+
+    Args:
+        lesion_ids: The lesion of each image.
+    """
+    sizes = Counter(lesion_ids.tolist())
+    return sorted(sizes, key=lambda lesion: (-sizes[lesion], lesion))

@@ -1,4 +1,4 @@
-"""Figures of what similarities give: their distribution, F1 against the cut, lesions that are missed."""
+"""Figures of similarities: their distribution, F1 against the cut, lesions that are missed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 
 from skinbit.matching.curves import Sweep, choice_at, select
 from skinbit.matching.labels import FloatArray, LabelArray
-from skinbit.matching.methods import METHODS
-from skinbit.report.charts import cut_label
-from skinbit.report.palette import ACCENT, BAD, GOOD, INK, LINE, SOFT, SOME, WARN, tidy
+from skinbit.report.figures import method_panels
+from skinbit.report.palette import ACCENT, BAD, GOOD, INK, LINE, SOFT, SOME, WARN, one_panel, tidy
 
 _N_RANGES = 60
 
@@ -25,7 +24,7 @@ def similarity_histograms(similarities: FloatArray, labels: LabelArray, threshol
     Args:
         similarities: ``(n, n)`` float32, symmetric, n at least 2.
         labels: ``(n,)``, the lesion of each image.
-        threshold: Similarity from which on a pair is predicted positive.
+        threshold: Least similarity of a pair that is predicted positive.
 
     Returns:
         A figure of two panels: the share of each kind, then counts on a logarithmic scale.
@@ -62,21 +61,12 @@ def cut_curves(
         sweeps: By method; exact at the chosen cuts.
         chosen: The cuts of the methods to draw, chosen elsewhere.
         fold_cuts: What each fold would have chosen.
-
-    Returns:
-        A figure with a panel per method, two side by side.
     """
-    n_rows = -(-len(chosen) // 2)
-    figure = Figure(figsize=(11, 4.2 * n_rows), layout="constrained")
-    panels = figure.subplots(n_rows, min(len(chosen), 2), sharey=True, squeeze=False)
+    figure, panels = method_panels(list(chosen), width=11, row_height=4.2)
     highest = max(float(np.nan_to_num(sweeps[method].f1).max(initial=0.0)) for method in chosen)
-    for axes, method in zip(panels.flat, chosen, strict=False):
+    for axes, method in zip(panels, chosen, strict=True):
         _draw_curve(axes, sweeps[method], chosen[method], fold_cuts[method])
-        axes.set(title=METHODS[method].title, xlabel=cut_label(method), ylim=(0, max(1.25 * highest, 0.05)))
-    for axes in panels[:, 0]:
-        axes.set_ylabel("pairwise F1")
-    for axes in panels.flat[len(chosen) :]:
-        axes.set_visible(False)
+        axes.set_ylim(0, max(1.25 * highest, 0.05))
     return figure
 
 
@@ -113,8 +103,7 @@ def lesion_outcomes(by_size: pd.DataFrame) -> Figure:
     Returns:
         A figure of stacked horizontal bars, each with its count.
     """
-    figure = Figure(figsize=(9, 0.55 * len(by_size) + 1.5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(9, 0.55 * len(by_size) + 1.5)
     labels = [
         f"{n_images} images\n{n_missed:,} of {n_pairs:,} pairs missed"
         for n_images, n_missed, n_pairs in zip(
@@ -134,7 +123,6 @@ def lesion_outcomes(by_size: pd.DataFrame) -> Figure:
         start += share
     axes.set(xlabel="lesions, %", xlim=(0, 100))
     axes.invert_yaxis()
-    tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
@@ -146,8 +134,8 @@ def lesion_similarities(positive_pairs: pd.DataFrame, threshold: float, n_lesion
 
     Args:
         positive_pairs: From :func:`skinbit.matching.scoring.lesions.tabulate_positive_pairs`.
-        threshold: Similarity from which on a pair is predicted positive.
-        n_lesions: So many rows at most.
+        threshold: Least similarity of a pair that is predicted positive.
+        n_lesions: Number of rows at most.
 
     Returns:
         A figure; missed pairs are red.
@@ -157,8 +145,7 @@ def lesion_similarities(positive_pairs: pd.DataFrame, threshold: float, n_lesion
     heights = shown["lesion_id"].map(lesions.index).to_numpy()
     similarities = shown["similarity"].to_numpy()
     is_missed = similarities < threshold
-    figure = Figure(figsize=(9, 0.19 * len(lesions) + 1.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(9, 0.19 * len(lesions) + 1.4)
     for row in range(len(lesions)):
         own = similarities[heights == row]
         axes.plot([own.min(), own.max()], [row, row], color=LINE, linewidth=3, solid_capstyle="round", zorder=1)
@@ -167,7 +154,6 @@ def lesion_similarities(positive_pairs: pd.DataFrame, threshold: float, n_lesion
     axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.4f}")
     axes.set(xlabel="similarity of pairs of the lesion", yticks=range(len(lesions)), yticklabels=lesions)
     axes.set_ylim(len(lesions) - 0.4, -0.6)
-    tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelsize=7.5)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from skinbit.data.images import ImageFolder, decode_image
 from skinbit.matching.labels import FloatArray
+from skinbit.notebook.data_figures import largest_first
 from skinbit.report.palette import BAD, GOOD, INK, LESIONS, LINE, SOFT
 
 Photographs = Mapping[str, Image.Image]
@@ -38,9 +39,8 @@ class Picture:
     """A photograph in a strip.
 
     Attributes:
-        image_id: Which one.
-        caption: Below it; empty: none.
-        colour: Of its frame; None: none.
+        caption: Stands below it, unless it is empty.
+        colour: Of its frame; None without a frame.
     """
 
     image_id: str
@@ -53,7 +53,7 @@ class Strip:
     """Photographs that belong together, side by side.
 
     Attributes:
-        label: Above them.
+        label: Stands above them.
         pictures: At least one.
     """
 
@@ -65,9 +65,9 @@ def read_photographs(folder: ImageFolder, image_ids: Sequence[str], side: int, m
     """Decode small copies of photographs, in threads.
 
     Args:
-        folder: Where they are.
-        image_ids: Which ones.
-        side: The longer side of a copy, in pixels, is at most this.
+        folder: Holds the photographs.
+        image_ids: The photographs to read.
+        side: Length of the longer side at most, in pixels.
         max_pixels: See :func:`skinbit.data.images.decode_image`.
 
     Returns:
@@ -88,14 +88,11 @@ def read_photographs(folder: ImageFolder, image_ids: Sequence[str], side: int, m
 
 
 def lesion_strips(images: pd.DataFrame, lesion_ids: Sequence[str]) -> list[Strip]:
-    """Put the photographs of each lesion into a strip.
+    """Return a strip of photographs for each lesion.
 
     Args:
         images: ``image_id, lesion_id``.
-        lesion_ids: Which lesions, in this order.
-
-    Returns:
-        A strip per lesion.
+        lesion_ids: In the order of the strips.
     """
     by_lesion = images.groupby("lesion_id")["image_id"].agg(list)
     return [
@@ -105,13 +102,10 @@ def lesion_strips(images: pd.DataFrame, lesion_ids: Sequence[str]) -> list[Strip
 
 
 def pair_strips(pairs: Sequence[Mapping[str, object]]) -> list[Strip]:
-    """Put both photographs of each pair into a strip.
+    """Return a strip for each pair, framed green where both photographs show one lesion, else red.
 
     Args:
         pairs: ``image_a, image_b, lesion_a, lesion_b, similarity``.
-
-    Returns:
-        A strip per pair, framed green where both show one lesion, else red.
     """
     strips = []
     for pair in pairs:
@@ -124,14 +118,14 @@ def pair_strips(pairs: Sequence[Mapping[str, object]]) -> list[Strip]:
 def neighbour_strip(
     similarities: FloatArray, images: pd.DataFrame, image_id: str, threshold: float, n_images: int = 7
 ) -> Strip:
-    """Put an image and those most similar to it into a strip.
+    """Return a strip of an image and those most similar to it.
 
     Args:
         similarities: ``(n, n)`` float32, of the images.
         images: ``image_id, lesion_id``, ``n`` rows in the order of the similarities.
         image_id: The image to start from.
-        threshold: Similarity from which on two images are taken to show one lesion.
-        n_images: How many others at most.
+        threshold: Least similarity of two images that are taken to show one lesion.
+        n_images: Number of other images at most.
 
     Returns:
         A strip: neighbours framed green where they show the image's lesion, else red, each with its similarity and
@@ -152,33 +146,32 @@ def neighbour_strip(
 
 
 def group_strips(clustered_images: pd.DataFrame, cluster_ids: Sequence[int]) -> list[Strip]:
-    """Put the photographs of each group into a strip.
+    """Return a strip of photographs for each group.
 
     Args:
         clustered_images: ``image_id, lesion_id, cluster_id``.
-        cluster_ids: Which groups, in this order.
+        cluster_ids: In the order of the strips.
 
     Returns:
         A strip per group, a colour for each lesion of several images, lesions with most images first; of a large
         group the first eight images.
     """
-    strips = []
-    for cluster_id in cluster_ids:
-        images = clustered_images[clustered_images["cluster_id"] == cluster_id]
-        sizes = images["lesion_id"].value_counts(sort=False)
-        lesions = sorted(sizes.index, key=lambda lesion: (-int(sizes[lesion]), lesion))
-        several = [lesion for lesion in lesions if sizes[lesion] > 1]
-        colours = dict(zip(several, LESIONS, strict=False))
-        ordered = images.assign(place=images["lesion_id"].map(lesions.index)).sort_values(["place", "image_id"])
-        pictures = tuple(
-            Picture(image_id, lesion, colours.get(lesion, LINE))
-            for image_id, lesion in zip(ordered["image_id"], ordered["lesion_id"], strict=True)
-        )
-        left_out = len(pictures) - _MOST_IN_STRIP
-        more = f", {left_out} more images are not shown" if left_out > 0 else ""
-        label = f"group {cluster_id}: {len(pictures)} images of {len(lesions)} lesions{more}"
-        strips.append(Strip(label, pictures[:_MOST_IN_STRIP]))
-    return strips
+    groups = dict(iter(clustered_images.groupby("cluster_id")))
+    return [_group_strip(f"group {cluster_id}", groups[cluster_id]) for cluster_id in cluster_ids]
+
+
+def _group_strip(name: str, images: pd.DataFrame) -> Strip:
+    lesions, sizes = largest_first(images["lesion_id"]), images["lesion_id"].value_counts()
+    colours = dict(zip([lesion for lesion in lesions if sizes[lesion] > 1], LESIONS, strict=False))
+    ordered = images.assign(place=images["lesion_id"].map(lesions.index)).sort_values(["place", "image_id"])
+    pictures = tuple(
+        Picture(image_id, lesion, colours.get(lesion, LINE))
+        for image_id, lesion in zip(ordered["image_id"], ordered["lesion_id"], strict=True)
+    )
+    left_out = len(pictures) - _MOST_IN_STRIP
+    more = f", {left_out} more images are not shown" if left_out > 0 else ""
+    label = f"{name}: {len(pictures)} images of {len(lesions)} lesions{more}"
+    return Strip(label, pictures[:_MOST_IN_STRIP])
 
 
 def draw_strips(strips: Sequence[Strip], photographs: Photographs, columns: int = 1) -> Figure:
@@ -187,10 +180,7 @@ def draw_strips(strips: Sequence[Strip], photographs: Photographs, columns: int 
     Args:
         strips: At least one.
         photographs: Of every image in them.
-        columns: So many strips stand side by side.
-
-    Returns:
-        A figure.
+        columns: Number of strips side by side.
     """
     length = max(len(strip.pictures) for strip in strips)
     n_rows = -(-len(strips) // columns)
@@ -211,26 +201,33 @@ def _draw_strip(axes: Axes, strip: Strip, photographs: Photographs, corner: tupl
     left, top = corner
     axes.text(left + _GAP, top + _LINE_HEIGHT / 2, strip.label, va="center", fontsize=9, weight="bold", color=INK)
     for position, picture in enumerate(strip.pictures):
-        middle = (left + position + 0.5, top + 1.1 * _LINE_HEIGHT + _ROOM[1] / 2)
-        _draw_photograph(axes, photographs[picture.image_id], middle, _ROOM, picture.colour)
-        below = middle[1] + _ROOM[1] / 2 + 0.6 * _LINE_HEIGHT
-        axes.text(middle[0], below, picture.caption, ha="center", va="center", fontsize=7.5, color=SOFT)
+        x, y = left + position + 0.5, top + 1.1 * _LINE_HEIGHT + _ROOM[1] / 2
+        _draw_photograph(axes, photographs[picture.image_id], (x, y, *_ROOM), picture.colour)
+        below = y + _ROOM[1] / 2 + 0.6 * _LINE_HEIGHT
+        axes.text(x, below, picture.caption, ha="center", va="center", fontsize=7.5, color=SOFT)
 
 
 def _draw_photograph(
     axes: Axes,
     image: Image.Image,
-    middle: tuple[float, float],
-    room: tuple[float, float],
+    room: tuple[float, float, float, float],
     colour: str | None,
     is_faint: bool = False,
 ) -> None:
-    """Draw a photograph as large as its room allows; the vertical axis may point either way."""
-    scale = min(room[0] / image.width, room[1] / image.height)
+    """Draw a photograph as large as its room allows; the vertical axis may point either way.
+
+    Args:
+        axes: To draw on.
+        image: The photograph.
+        room: Its middle ``(x, y)``, width and height.
+        colour: Of its frame; None without a frame.
+        is_faint: Draw it pale, behind all others.
+    """
+    x, y, width, height = room
+    scale = min(width / image.width, height / image.height)
     half_width, half_height = image.width * scale / 2, image.height * scale / 2
     bottom, top = axes.get_ylim()
     up = 1 if top > bottom else -1
-    x, y = middle
     extent = (x - half_width, x + half_width, y - up * half_height, y + up * half_height)
     layer = {"alpha": 0.45, "zorder": 1} if is_faint else {"zorder": 3}
     axes.imshow(np.asarray(image), extent=extent, interpolation="antialiased", aspect="auto", **layer)
@@ -251,7 +248,7 @@ def draw_map(
         points: ``(n, 2)``.
         images: ``image_id, lesion_id``, ``n`` rows in the same order.
         photographs: Of every image.
-        n_lesions: So many lesions are coloured, at most eight, those with most images first.
+        n_lesions: Number of lesions that are coloured, at most eight, those with most images first.
 
     Returns:
         A figure; its axes carry no scale, because distances in such a map have none.
@@ -262,7 +259,7 @@ def draw_map(
     axes = figure.subplots()
     axes.set_xlim(points[:, 0].min() - side, points[:, 0].max() + side)
     axes.set_ylim(points[:, 1].min() - side, points[:, 1].max() + side)
-    colours = dict(zip(_largest_lesions(images["lesion_id"], n_lesions), LESIONS, strict=False))
+    colours = dict(zip(largest_first(images["lesion_id"])[:n_lesions], LESIONS, strict=False))
     lesions = images["lesion_id"].to_numpy()
     is_coloured = np.isin(lesions, list(colours))
     for lesion, colour in colours.items():
@@ -274,13 +271,8 @@ def draw_map(
     for row in np.argsort(is_coloured, kind="stable"):
         frame = colours.get(lesions[row])
         image = photographs[images["image_id"].iloc[row]]
-        _draw_photograph(axes, image, tuple(points[row]), (side, side), frame, is_faint=frame is None)
+        _draw_photograph(axes, image, (*points[row], side, side), frame, is_faint=frame is None)
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_color(LINE)
     figure.legend(loc="outside right upper", title="lesion (images)", frameon=False, fontsize=8, title_fontsize=9)
     return figure
-
-
-def _largest_lesions(lesion_ids: pd.Series, n_lesions: int) -> list[str]:
-    sizes = lesion_ids.value_counts(sort=False)
-    return sorted(sizes.index, key=lambda lesion: (-int(sizes[lesion]), lesion))[:n_lesions]

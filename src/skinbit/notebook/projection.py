@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 from skinbit.matching.labels import FloatArray
 
 _PERPLEXITY = 15.0
-"""About as many neighbours as an image has a say over; a lesion has few photographs."""
+"""Roughly the number of neighbours that place an image; a lesion has few photographs."""
 
 
 def project_to_plane(embeddings: FloatArray, seed: int) -> NDArray[np.float64]:
-    """Project embeddings to a plane by t-SNE, which keeps neighbours together and tells nothing of large distances.
+    """Project embeddings to a plane by t-SNE, which keeps neighbours together; large distances mean nothing.
 
     Args:
         embeddings: ``(n_images, embedding_dim)``, unit length: their Euclidean neighbours are those by similarity.

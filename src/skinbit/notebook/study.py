@@ -1,4 +1,4 @@
-"""What a notebook needs to look at a study: its catalog, its parameters, its experiments."""
+"""A finished study in a notebook: its catalog, its parameters, its experiments."""
 
 import os
 import warnings
@@ -27,7 +27,7 @@ class Study:
 
     Attributes:
         catalog: Loads every input and output by name.
-        parameters: What it runs with.
+        parameters: Of the environment.
     """
 
     catalog: "StudyCatalog"
@@ -35,15 +35,15 @@ class Study:
 
     @property
     def best_experiment(self) -> str:
-        """Give the name of the experiment that leads the leaderboard."""
+        """Return the experiment that leads the leaderboard."""
         return str(self.catalog.load("leaderboard")["experiment"].iloc[0])
 
     def pool(self, experiment: str, part: str) -> Pool:
-        """Return images with the similarities that the figures of an experiment rest on.
+        """Return images with the similarities on which the figures of an experiment rest.
 
         Args:
             experiment: Its name.
-            part: ``final``: of the test images; ``fold_0``, …: of the images of a fold.
+            part: ``final`` for the test images; ``fold_0``, … for those of a fold.
 
         Returns:
             The images in the order of the part's embeddings; their similarities include keypoints and surroundings.
@@ -62,8 +62,8 @@ class Study:
         """Return the similarities of all pairs of images of :meth:`pool`.
 
         Args:
-            experiment: Its name.
-            part: ``final``: of the test images; ``fold_0``, …: of the images of a fold.
+            experiment: See :meth:`pool`.
+            part: See :meth:`pool`.
 
         Returns:
             ``(n, n)`` float32 in [-1, 1], in the order of the part's embeddings.
@@ -75,10 +75,7 @@ def open_study(environment: str | None = None) -> Study:
     """Open the study of the project around the working directory.
 
     Args:
-        environment: Of the configuration; none: the one that KEDRO_ENV names, else the demo.
-
-    Returns:
-        The study.
+        environment: Of the configuration; by default the one that KEDRO_ENV names, else the demo.
 
     Raises:
         InputError: If there is no project, or its outputs are not there yet.

@@ -27,7 +27,7 @@ class Tick:
 
     Attributes:
         at: Percent of the axis, 0 to 100.
-        text: The label.
+        text: Its label.
     """
 
     at: float
@@ -36,10 +36,9 @@ class Tick:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis covers.
+    """The range of values along a side of a chart.
 
     Attributes:
-        label: Of the axis.
         start: Value at its beginning.
         end: Value at its end, above ``start``.
         ticks: In rising order.
@@ -48,30 +47,28 @@ class Axis:
     label: str
     start: float
     end: float
-    ticks: tuple[Tick, ...]
+    ticks: tuple[Tick, ...] = ()
 
     def percent(self, value: float) -> float:
-        """Give the place of a value, in percent of the axis; values beyond its ends are moved there."""
+        """Return the place of a value, in percent of the axis; values beyond its ends are moved there."""
         return round(100 * min(max((value - self.start) / (self.end - self.start), 0), 1), 2)
 
     def covers(self, value: float) -> bool:
-        """Tell whether a value lies on the axis."""
+        """Whether a value lies on the axis."""
         return self.start <= value <= self.end
 
 
 @dataclass(frozen=True)
 class Line:
-    """One fold's line.
+    """A line of a chart.
 
     Attributes:
-        name: Of the fold.
-        colour: Number of its colour, from 0.
+        name: What it stands for, such as a fold.
         path: SVG path; empty where nothing is defined.
-        best: Place of its maximum ``(x, y)`` in units of the chart; None where it has none to show.
+        best: Place of its maximum ``(x, y)`` in units of the chart; None where none is marked.
     """
 
     name: str
-    colour: int
     path: str
     best: tuple[int, int] | None = None
 
@@ -81,11 +78,8 @@ class Chart:
     """Lines over two axes.
 
     Attributes:
-        title: Of the chart.
-        x: Horizontal axis.
-        y: Vertical axis.
-        lines: One per fold.
-        mark: Place of a vertical line on the horizontal axis, in percent; None: none.
+        lines: The position of a line is the number of its colour.
+        mark: Place of a vertical line on the horizontal axis, in percent; None without such a line.
     """
 
     title: str
@@ -96,37 +90,26 @@ class Chart:
 
 
 def make_axis(label: str, start: float, end: float, finest: float = 0) -> Axis:
-    """Make an axis with at most six round ticks.
+    """Return an axis with at most six round ticks.
 
     Args:
         label: Of the axis.
         start: Value at its beginning.
         end: Value at its end; an axis without length is widened.
-        finest: Ticks are at least so far apart: 1 for what is counted.
-
-    Returns:
-        The axis.
+        finest: Least distance of two ticks: 1 for what is counted.
     """
     if end <= start:
         start, end = start - 0.5, start + 0.5
     step = _round_step(max((end - start) / 5, finest))
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9)
-    axis = Axis(label, start, end, ())
+    axis = Axis(label, start, end)
     ticks = tuple(Tick(axis.percent(n * step), f"{n * step:.{decimals}f}") for n in range(first, last + 1))
     return Axis(label, start, end, ticks)
 
 
 def axis_from_zero(label: str, top: float) -> Axis:
-    """Make an axis from 0 to the next round value, that ends with a tick.
-
-    Args:
-        label: Of the axis.
-        top: Largest value to show.
-
-    Returns:
-        The axis.
-    """
+    """Return an axis from 0 to the round value next to the top, where its last tick is."""
     if top <= 0:
         return make_axis(label, 0, 1)
     step = _round_step(top / 5)
@@ -139,7 +122,7 @@ def _round_step(least: float) -> float:
 
 
 def shown_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
-    """Choose the cuts that are worth showing.
+    """Return the range of cuts that are worth showing.
 
     Args:
         curves: Of every fold.
@@ -155,83 +138,42 @@ def shown_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
 
 
 def cut_label(method: str) -> str:
-    """Name the axis of a method's cut.
-
-    Args:
-        method: One that has a cut.
-
-    Returns:
-        What the cut is called, and whether it is a similarity or a distance.
-    """
+    """Return the name of a method's cut, and whether it is a similarity or a distance."""
     return f"{METHODS[method].word} ({'similarity' if method == 'cosine' else 'distance'})"
 
 
 def f1_chart(title: str, label: str, curves: Mapping[str, Curve], y: Axis, average: float | None) -> Chart:
-    """Draw pairwise F1 against the cut.
+    """Return a chart of pairwise F1 against the cut, a line per fold, its maximum marked.
 
     Args:
         title: Of the chart.
         label: Of the cut.
         curves: Per fold.
         y: Axis of F1.
-        average: Mean of the folds' cuts, marked; None: undefined.
-
-    Returns:
-        A chart with a line per fold and its maximum.
+        average: Mean of the folds' cuts, which is marked; None where it is undefined.
     """
     x = make_axis(label, *(shown_range(list(curves.values())) or (0, 1)))
     lines = tuple(
-        Line(name, colour, _step_path(curve, x, y), _highest(curve["cut"], curve["f1"], x, y))
-        for colour, (name, curve) in enumerate(curves.items())
+        Line(name, _step_path(curve, x, y), _highest(curve["cut"], curve["f1"], x, y)) for name, curve in curves.items()
     )
     return Chart(title, x, y, lines, x.percent(average) if average is not None and x.covers(average) else None)
 
 
-def history_chart(
-    title: str, histories: Mapping[str, Mapping[str, Column]], column: str, y: Axis, mark_best: bool
+def line_chart(
+    title: str, x: Axis, y: Axis, curves: Mapping[str, tuple[Column, Column]], mark_best: bool = False
 ) -> Chart:
-    """Draw a column of the histories against the epoch.
+    """Return a chart whose points are joined by straight lines.
 
     Args:
         title: Of the chart.
-        histories: Per fold ``epoch`` and the column; undefined values are None and leave a gap.
-        column: Which one.
-        y: Its axis.
-        mark_best: Mark the maximum of each fold.
-
-    Returns:
-        A chart with a line per fold.
+        x: Horizontal axis.
+        y: Vertical axis.
+        curves: By name the places on both axes; undefined values are None and leave a gap.
+        mark_best: Mark the maximum of each line; a single point is marked in any case, or nobody would see it.
     """
-    last = max((epoch for history in histories.values() for epoch in history["epoch"] if epoch is not None), default=1)
-    x = make_axis("epoch", 1, last, finest=1)
     lines = tuple(
-        Line(
-            name,
-            colour,
-            _straight_path(history["epoch"], history[column], x, y),
-            _highest(history["epoch"], history[column], x, y) if mark_best or len(history["epoch"]) == 1 else None,
-        )
-        for colour, (name, history) in enumerate(histories.items())
-    )
-    return Chart(title, x, y, lines)
-
-
-def pool_chart(title: str, curves: Mapping[str, Mapping[str, Column]], y: Axis) -> Chart:
-    """Draw F1 against the size of the pool.
-
-    Args:
-        title: Of the chart.
-        curves: Per rule by which the cut is chosen ``n_images`` and ``f1``; undefined values are None.
-        y: Axis of F1.
-
-    Returns:
-        A chart with a line per rule.
-    """
-    sizes = [size for curve in curves.values() for size in curve["n_images"] if size is not None]
-    x = make_axis("images in the pool", min(sizes, default=0), max(sizes, default=1), finest=1)
-    lines = tuple(
-        Line(name, colour, _straight_path(curve["n_images"], curve["f1"], x, y))
-        for colour, (name, curve) in enumerate(curves.items())
+        Line(name, _straight_path(xs, ys, x, y), _highest(xs, ys, x, y) if mark_best or len(xs) == 1 else None)
+        for name, (xs, ys) in curves.items()
     )
     return Chart(title, x, y, lines)
 
@@ -241,7 +183,7 @@ def _place(value_x: float, value_y: float, x: Axis, y: Axis) -> tuple[int, int]:
 
 
 def _step_path(curve: Curve, x: Axis, y: Axis) -> str:
-    """Draw a curve that keeps its value from each cut to the next; what lies beyond the axis is cut off."""
+    """Return a curve that keeps its value from each cut to the next; what lies beyond the axis is cut off."""
     inside = [index for index, cut in enumerate(curve["cut"]) if x.covers(cut)]
     if not inside:
         return ""
@@ -258,7 +200,7 @@ def _step_path(curve: Curve, x: Axis, y: Axis) -> str:
 
 
 def _straight_path(xs: Column, ys: Column, x: Axis, y: Axis) -> str:
-    """Join points by straight lines, with a gap where a value is undefined."""
+    """Return straight lines from point to point, with a gap where a value is undefined."""
     path, is_broken = "", True
     for value_x, value_y in zip(xs, ys, strict=True):
         if value_x is None or value_y is None:
@@ -271,6 +213,6 @@ def _straight_path(xs: Column, ys: Column, x: Axis, y: Axis) -> str:
 
 
 def _highest(xs: Column, ys: Column, x: Axis, y: Axis) -> tuple[int, int] | None:
-    """Place the maximum, the first of equal ones: in a sweep the cut that predicts fewest pairs."""
+    """Return the place of the maximum, the first of equal ones: in a sweep the cut that predicts fewest pairs."""
     known = [(at, top) for at, top in zip(xs, ys, strict=True) if at is not None and top is not None]
     return _place(*max(known, key=lambda point: point[1]), x, y) if known else None

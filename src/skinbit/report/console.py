@@ -1,4 +1,4 @@
-"""What a run says in plain lines: the cuts that were chosen, pairs of each fold, the best experiments."""
+"""Plain lines of a run's log: the cuts that were chosen, the pairs of each fold, the best experiments."""
 
 import pandas as pd
 
@@ -7,13 +7,10 @@ from skinbit.report.data_summary import DataSummary
 
 
 def describe_cuts(results: pd.DataFrame) -> str:
-    """Say which cuts the folds chose.
+    """Return one line with the mean of each cut, and the standard deviation where several folds ran.
 
     Args:
         results: ``metric, fold_<k>, …, mean, std`` of one experiment.
-
-    Returns:
-        Mean of each cut, with the standard deviation where several folds ran.
     """
     rows = results.set_index("metric")
     n_folds = sum(str(column).startswith("fold_") for column in rows)
@@ -27,14 +24,7 @@ def _named(method: str) -> str:
 
 
 def describe_pairs(summary: DataSummary) -> str:
-    """Say how many positive pairs each subset has, and how many pairs there are for each of them.
-
-    Args:
-        summary: Of the data.
-
-    Returns:
-        One line.
-    """
+    """Return one line with the number of positive pairs and of all pairs of each subset."""
     subsets = [
         f"{subset.name} {subset.n_positive_pairs:,} of {subset.n_pairs:,}"
         + (f" ({subset.note})" if subset.note else "")
@@ -44,15 +34,15 @@ def describe_pairs(summary: DataSummary) -> str:
 
 
 def tabulate_best(leaderboard: pd.DataFrame, n_rows: int) -> str:
-    """Write the best experiments as a small table.
+    """Return the best experiments as a small table.
 
     Args:
         leaderboard: From :func:`skinbit.matching.scoring.results.rank_experiments`, best first.
-        n_rows: So many experiments at most.
+        n_rows: Number of experiments at most.
 
     Returns:
-        Lines of equal columns: rank, experiment, F1 at the threshold that orders the leaderboard, F1 on the test subset
-        where there is one.
+        Lines of aligned columns: rank, experiment, F1 at the threshold that orders the leaderboard, and F1 on the test
+        subset where there is one.
     """
     has_transfer = leaderboard["cosine_f1_transfer_mean"].notna().any()
     metric, whose = ("cosine_f1_transfer", "other folds'") if has_transfer else ("cosine_f1", "own")

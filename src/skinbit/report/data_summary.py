@@ -18,11 +18,9 @@ class SubsetSize:
 
     Attributes:
         name: ``fold 0``, ``test``, ….
-        n_images: Images.
-        n_lesions: Lesions.
         n_positive_pairs: Pairs of images of one lesion.
-        n_pairs: Pairs of images.
-        note: What is special about it; empty: nothing.
+        n_pairs: All pairs of images.
+        note: What is special about it, or empty.
     """
 
     name: str
@@ -34,7 +32,7 @@ class SubsetSize:
 
     @property
     def negatives_per_positive(self) -> float | None:
-        """Give the number of negative pairs for each positive one; None without a positive pair."""
+        """Return the number of negative pairs for each positive one; None without a positive pair."""
         return (self.n_pairs - self.n_positive_pairs) / self.n_positive_pairs if self.n_positive_pairs else None
 
 
@@ -43,9 +41,7 @@ class LeftOut:
     """Images that a study does not use, for one reason.
 
     Attributes:
-        reason: In words.
-        n_images: How many images.
-        n_lesions: Of how many lesions that have an id.
+        n_lesions: Number of lesions, as far as they have an id.
         examples: The first few image ids.
     """
 
@@ -63,7 +59,7 @@ class DataSummary:
         validation: All folds that ran, together.
         test: The test subset; None where none was kept.
         subsets: Every fold, then the test subset.
-        lesions_by_images: Number of images and how many lesions have so many, rising.
+        lesions_by_images: From :func:`images_per_lesion`.
         left_out: By reason, most images first.
     """
 
@@ -75,30 +71,27 @@ class DataSummary:
 
     @property
     def n_images(self) -> int:
-        """Count the images used."""
+        """Return the number of images used."""
         return sum(subset.n_images for subset in self.subsets)
 
     @property
     def n_lesions(self) -> int:
-        """Count the lesions used."""
+        """Return the number of lesions used."""
         return sum(subset.n_lesions for subset in self.subsets)
 
     @property
     def n_left_out(self) -> int:
-        """Count the images left out."""
+        """Return the number of images left out."""
         return sum(reason.n_images for reason in self.left_out)
 
 
 def summarise_data(split: pd.DataFrame, rejected: pd.DataFrame, folds: Sequence[int]) -> DataSummary:
-    """Count what a study used and what it left out.
+    """Return the numbers of images, lesions and pairs that a study used and left out.
 
     Args:
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
-        folds: That ran.
-
-    Returns:
-        The numbers.
+        folds: Those that ran.
     """
     by_fold = {fold: split.loc[split["fold"] == fold, "lesion_id"] for fold in sorted(set(split["fold"].tolist()))}
     test = measure_subset("test", by_fold[TEST_FOLD]) if TEST_FOLD in by_fold else None
@@ -117,15 +110,12 @@ def summarise_data(split: pd.DataFrame, rejected: pd.DataFrame, folds: Sequence[
 
 
 def measure_subset(name: str, lesion_ids: pd.Series, note: str = "") -> SubsetSize:
-    """Count images, lesions and pairs of a subset.
+    """Return the numbers of images, lesions and pairs of a subset.
 
     Args:
         name: Of the subset.
         lesion_ids: The lesion of each image.
-        note: What is special about it.
-
-    Returns:
-        Its size.
+        note: See :class:`SubsetSize`.
     """
     per_lesion = Counter(lesion_ids.tolist())
     positives = sum(comb(n, 2) for n in per_lesion.values())
@@ -133,13 +123,10 @@ def measure_subset(name: str, lesion_ids: pd.Series, note: str = "") -> SubsetSi
 
 
 def images_per_lesion(lesion_ids: pd.Series) -> tuple[tuple[int, int], ...]:
-    """Count lesions by their number of images.
+    """Return numbers of images, rising, each with the number of lesions that have so many.
 
     Args:
         lesion_ids: The lesion of each image.
-
-    Returns:
-        Number of images and how many lesions have so many, rising.
     """
     return tuple(sorted(Counter(Counter(lesion_ids.tolist()).values()).items()))
 

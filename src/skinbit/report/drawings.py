@@ -1,8 +1,8 @@
-"""Drawings of many matches for a page: which pairs are worth one, and the drawings as text that a page holds itself."""
+"""Drawings of many matches for a page: the pairs that deserve one, and the drawings as text."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -16,10 +16,7 @@ from skinbit.matching.keypoints.geometry import match_pair
 from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.report.matches import draw_matches
-from skinbit.report.thumbnails import shrink
-
-Pair = tuple[str, str]
-"""Two image ids, the one that comes first as text before the other."""
+from skinbit.report.thumbnails import Pair, shrink
 
 MAX_LINES = 16
 """In one drawing; more would hide the photographs."""
@@ -29,7 +26,7 @@ _HEIGHT, _WIDTH = 300, 900
 
 
 def count_points(lists: Sequence[Sequence[Mapping[str, Any]]], compared: Mapping[Pair, int]) -> dict[Pair, int]:
-    """Look up on how many points the pairs of several lists agree.
+    """Return the number of points on which the pairs of several lists agree.
 
     Args:
         lists: Pairs with ``image_a`` and ``image_b``, the worst first.
@@ -45,25 +42,25 @@ def count_points(lists: Sequence[Sequence[Mapping[str, Any]]], compared: Mapping
 
 
 def ordered(image_a: str, image_b: str) -> Pair:
-    """Give two image ids in the order of a pair."""
+    """Return two image ids in the order of a pair."""
     return (image_a, image_b) if image_a <= image_b else (image_b, image_a)
 
 
 def strongest_links(
     groups: Sequence[tuple[Sequence[int], Sequence[int]]], shortlist: Shortlist, n_links: int
 ) -> list[list[tuple[int, int, int]]]:
-    """Find, for groups of images, the pairs that hold each of them together.
+    """Return the pairs that hold each of several groups of images together.
 
     Walking the pairs of a group from the one with most inliers down, a pair is a link if no earlier links join its two
     images: a spanning tree of as many inliers as possible, where there are enough compared pairs.
 
     Args:
-        groups: Rows of the new images and rows of the known images of each; the latter are joined by their label.
+        groups: For each the rows of its new images, and of its known ones, which their label joins.
         shortlist: The pairs whose keypoints were compared.
-        n_links: So many of each group at most, the strongest.
+        n_links: Number of links of each group at most, the strongest.
 
     Returns:
-        For each group its links: two rows, the lower first, and their inliers, 1 or more; most inliers first.
+        The links of each group: two rows, the lower first, and their inliers, 1 or more; most inliers first.
     """
     group_of = {row: number for number, members in enumerate(groups) for row in chain(*members)}
     root = {row: row for row in group_of}
@@ -80,13 +77,38 @@ def strongest_links(
     return [found[:n_links] for found in links]
 
 
+@dataclass(frozen=True)
+class KeypointPhotographs:
+    """Photographs and their keypoints.
+
+    Attributes:
+        table: Their keypoints.
+        read: Returns the file of the photograph in a row of the table.
+        max_pixels: See :func:`skinbit.data.images.decode_image`.
+    """
+
+    table: KeypointTable
+    read: Callable[[int], bytes]
+    max_pixels: int
+
+    def open(self, row: int) -> Image.Image:
+        """Return the photograph of a row, perhaps smaller than it is, but at least as high as a drawing.
+
+        Raises:
+            InputError: If it is missing or cannot be read.
+        """
+        try:
+            return decode_image(self.read(row), self.max_pixels, _HEIGHT)
+        except (OSError, ValueError, KeyError) as error:
+            reason = "there is no such file" if isinstance(error, KeyError) else error
+            raise InputError(
+                f"The photograph {self.table.image_ids[row]} cannot be drawn: {reason}.\n"
+                "  Remedy: the photographs have changed since they were checked; run the pipeline as a whole."
+            ) from error
+
+
 def draw_pairs(
-    pairs: Iterable[tuple[int, int]],
-    table: KeypointTable,
-    read: Callable[[int], bytes],
-    geometry: GeometryParams,
-    max_pixels: int,
-    n_workers: int,
+    pairs: Iterable[tuple[int, int]], photographs: KeypointPhotographs, geometry: GeometryParams, n_workers: int
 ) -> Iterator[str]:
     """Draw the points on which pairs of photographs agree, each pair side by side.
 
@@ -94,10 +116,8 @@ def draw_pairs(
 
     Args:
         pairs: Rows of the table, in the order in which the two photographs stand.
-        table: Keypoints of the photographs.
-        read: Gives the file of the photograph in a row of the table.
+        photographs: All that the pairs are of.
         geometry: How keypoints are compared.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
         n_workers: Threads; changes the speed, never a drawing.
 
     Yields:
@@ -110,24 +130,13 @@ def draw_pairs(
     from threadpoolctl import threadpool_limits
 
     def draw(pair: tuple[int, int]) -> str:
-        a, b = (table.at(row) for row in pair)
-        image_a, image_b = (_open(table.image_ids[row], partial(read, row), max_pixels) for row in pair)
+        a, b = (photographs.table.at(row) for row in pair)
+        image_a, image_b = (photographs.open(row) for row in pair)
         ratio = image_a.width / image_a.height + image_b.width / image_b.height
         height = max(1, min(_HEIGHT, int(_WIDTH / ratio)))
         match = match_pair(a, b, geometry)
-        return shrink(draw_matches(image_a, image_b, match, (a.size, b.size), height, MAX_LINES), _WIDTH)
+        return shrink(draw_matches((image_a, image_b), match, (a.size, b.size), height, MAX_LINES), _WIDTH)
 
     # Each matrix product on one thread: pairs are what is spread over threads here.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as pool:
         yield from pool.map(draw, pairs)
-
-
-def _open(image_id: str, read: Callable[[], bytes], max_pixels: int) -> Image.Image:
-    try:
-        return decode_image(read(), max_pixels, _HEIGHT)
-    except (OSError, ValueError, KeyError) as error:
-        reason = "there is no such file" if isinstance(error, KeyError) else error
-        raise InputError(
-            f"The photograph {image_id} cannot be drawn: {reason}.\n"
-            "  Remedy: the photographs have changed since they were checked; run the pipeline as a whole."
-        ) from error

@@ -1,15 +1,14 @@
 """Figures: pairwise F1 over the cut of each method; loss and F1 over a training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.report.charts import Curve, cut_label, shown_range
-
-Figures = Mapping[str, Mapping[str, float | None]]
+from skinbit.report.charts import Column, Curve, cut_label, shown_range
+from skinbit.report.findings import Figures, fold_name
 
 
 def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
@@ -17,32 +16,46 @@ def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[st
 
     Args:
         experiment: For the title.
-        figures: Per metric its value by fold, and ``mean``.
-        curves: Per fold and method ``cut`` and ``f1``.
+        figures: Of the experiment.
+        curves: By fold and method.
 
     Returns:
         A figure with a panel for every method that has a cut.
     """
-    n_rows = -(-len(CUTS) // 2)
-    figure = Figure(figsize=(10, 4 * n_rows), layout="constrained")
-    panels = figure.subplots(n_rows, 2, sharey=True)
-    for axes, (method, cut) in zip(panels.flat, CUTS.items(), strict=False):
+    figure, panels = method_panels(list(CUTS), width=10, row_height=4)
+    for (method, cut), axes in zip(CUTS.items(), panels, strict=True):
         for fold, methods in curves.items():
-            _draw_fold(axes, fold.replace("_", " "), methods[method])
+            _draw_fold(axes, fold_name(fold), methods[method])
         average = figures[cut]["mean"]
         if average is not None:
             axes.axvline(average, color="black", linestyle=":", linewidth=1, label="mean of the folds' cuts")
-        axes.set(xlabel=cut_label(method), ylim=(0, 1))
+        axes.set_ylim(0, 1)
         axes.set_title(_title(figures, method), fontsize="medium")
         axes.grid(alpha=0.3)
         axes.set_xlim(shown_range([methods[method] for methods in curves.values()]))
-    for axes in panels[:, 0]:
-        axes.set_ylabel("pairwise F1")
-    for axes in panels.flat[len(CUTS) :]:
-        axes.set_visible(False)
-    figure.axes[0].legend(fontsize="small")
+    panels[0].legend(fontsize="small")
     figure.suptitle(experiment)
     return figure
+
+
+def method_panels(methods: Sequence[str], width: float, row_height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel of pairwise F1 against the cut for each method, two side by side.
+
+    Args:
+        methods: Methods that have a cut.
+        width: Of the figure, in inches.
+        row_height: Of two panels, in inches.
+    """
+    n_rows = -(-len(methods) // 2)
+    figure = Figure(figsize=(width, row_height * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, min(len(methods), 2), sharey=True, squeeze=False)
+    for axes, method in zip(panels.flat, methods, strict=False):
+        axes.set(title=METHODS[method].title, xlabel=cut_label(method))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("pairwise F1")
+    for axes in panels.flat[len(methods) :]:
+        axes.set_visible(False)
+    return figure, list(panels.flat[: len(methods)])
 
 
 def _draw_fold(axes: Axes, fold: str, curve: Curve) -> None:
@@ -61,12 +74,12 @@ def _title(figures: Figures, method: str) -> str:
     return f"{METHODS[method].title}\nbest F1 {best:.3f}{carried}"
 
 
-def training_curves(experiment: str, histories: Mapping[str, Mapping[str, list[float | None]]]) -> Figure:
+def training_curves(experiment: str, histories: Mapping[str, Mapping[str, Column]]) -> Figure:
     """Draw loss and validation F1 against the epoch, a line per fold, its best epoch marked.
 
     Args:
         experiment: For the title.
-        histories: Per fold ``epoch``, ``loss``, ``f1``; an undefined F1 is None.
+        histories: By fold ``epoch``, ``loss``, ``f1``; an undefined F1 is None.
 
     Returns:
         A figure of two panels.
@@ -75,7 +88,7 @@ def training_curves(experiment: str, histories: Mapping[str, Mapping[str, list[f
     losses, f1s = figure.subplots(1, 2)
     for fold, history in histories.items():
         epochs, loss, f1 = (np.array(history[column], dtype=float) for column in ("epoch", "loss", "f1"))
-        (line,) = losses.plot(epochs, loss, linewidth=1, label=fold.replace("_", " "))
+        (line,) = losses.plot(epochs, loss, linewidth=1, label=fold_name(fold))
         f1s.plot(epochs, f1, linewidth=1, color=line.get_color())
         if np.isfinite(f1).any():
             best = int(np.nanargmax(f1))

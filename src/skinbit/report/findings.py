@@ -1,4 +1,4 @@
-"""What a study found, in sentences; a figure that is undefined is never in one."""
+"""What a study found, in sentences; none of them holds an undefined figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,36 +10,33 @@ from skinbit.matching.scoring.uncertainty import interval
 from skinbit.report.data_summary import DataSummary, SubsetSize
 
 Figures = Mapping[str, Mapping[str, float | None]]
-"""Per metric its value by fold, ``mean``, ``std`` and perhaps ``test``; undefined ones are None."""
+"""By metric its value per fold, ``mean``, ``std`` and perhaps ``test``; undefined ones are None."""
 
 Row = Mapping[str, Any]
-"""Of the leaderboard; undefined figures are None."""
+"""A row of the leaderboard; undefined figures are None."""
 
 _NBSP = "\N{NO-BREAK SPACE}"
 """Keeps a figure on one line with what it belongs to."""
 
 Resampled = Mapping[str, Sequence[float | None]]
-"""Per method its F1 under resampled lesions; undefined ones are None."""
+"""By method its F1 under resampled lesions; undefined ones are None."""
 
 
 def spread_text(mean: float, std: float | None) -> str:
-    """Write ``mean ± std`` with three decimals, the mean alone without a spread."""
+    """Return ``mean ± std`` with three decimals, the mean alone without a spread."""
     return f"{mean:.3f}" + ("" if std is None else f"{_NBSP}±{_NBSP}{std:.3f}")
 
 
 def has_transfer(leaderboard: Sequence[Row]) -> bool:
-    """Tell whether cuts could be carried from fold to fold: more than one fold ran."""
+    """Whether cuts could be carried from fold to fold: more than one fold ran."""
     return any(row["cosine_f1_transfer_mean"] is not None for row in leaderboard)
 
 
 def headline(leaderboard: Sequence[Row]) -> str:
-    """Say in one line which experiment is best.
+    """Return one line about the best experiment.
 
     Args:
         leaderboard: Best first.
-
-    Returns:
-        One line of text.
     """
     best = leaderboard[0]
     mean, std = main_figure(best, "cosine", has_transfer(leaderboard))
@@ -52,16 +49,13 @@ def headline(leaderboard: Sequence[Row]) -> str:
 def findings(
     leaderboard: Sequence[Row], data: DataSummary, figures: Mapping[str, Figures], resampled: Resampled
 ) -> tuple[str, ...]:
-    """Say what the headline rests on, and what follows from what did not run.
+    """Return sentences about what the headline rests on, and about what is unknown since it did not run.
 
     Args:
         leaderboard: Best first.
-        data: Sizes.
-        figures: Per experiment.
+        data: Sizes of the subsets.
+        figures: By experiment.
         resampled: Of the best experiment.
-
-    Returns:
-        Sentences.
     """
     best = leaderboard[0]
     if best["cosine_f1_mean"] is None:
@@ -74,15 +68,12 @@ def findings(
 
 
 def main_figure(row: Row, method: str, transfers: bool) -> tuple[float | None, float | None]:
-    """Give mean and standard deviation of the F1 that counts.
+    """Return mean and standard deviation of the F1 that counts, None where undefined.
 
     Args:
         row: Of the leaderboard.
         method: One of :data:`skinbit.matching.methods.METHODS`.
         transfers: Cuts were carried from fold to fold: the F1 at the other folds' cut counts, else that at the own.
-
-    Returns:
-        Both; None where undefined.
     """
     name = f"{method}_f1_transfer" if transfers else f"{method}_f1"
     return row[f"{name}_mean"], row[f"{name}_std"]
@@ -97,8 +88,13 @@ def _count(n: int, noun: str) -> str:
 
 
 def folds_of(figures: Figures) -> list[str]:
-    """Give the columns of the folds that ran."""
+    """Return the columns of the folds that ran."""
     return [column for column in figures["cosine_f1"] if column.startswith("fold_")]
+
+
+def fold_name(column: str) -> str:
+    """Return the name of a fold for a reader: ``fold 0`` for ``fold_0``."""
+    return column.replace("_", " ")
 
 
 def _basis(data: DataSummary, figures: Figures, transfers: bool) -> str:
@@ -113,7 +109,7 @@ def _basis(data: DataSummary, figures: Figures, transfers: bool) -> str:
     if len(folds) > 1:
         return f"That is the mean over those of {len(folds)} folds in which F1 is defined, each at its own threshold."
     return (
-        f"Only {folds[0].replace('_', ' ')} ran ({_size(data.validation)}), so no other fold could choose the "
+        f"Only {fold_name(folds[0])} ran ({_size(data.validation)}), so no other fold could choose the "
         "threshold: this F1 is at the fold's own best one, which is optimistic, and has no spread."
     )
 
@@ -153,12 +149,12 @@ def _certainty(second: Row) -> str:
 
 
 def range_text(low: float, high: float) -> str:
-    """Write the ends of an interval with three decimals."""
+    """Return the ends of an interval with three decimals."""
     return f"{low:.3f}{_NBSP}to{_NBSP}{high:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _best_method(row: Row, transfers: bool, resampled: Resampled) -> str:
-    """Compare methods within an experiment; their resamples are of the same lesions, so differences are paired."""
+    """Compare methods within an experiment; they are resampled on the same lesions, so differences are paired."""
     f1 = {method: mean for method in METHODS if (mean := main_figure(row, method, transfers)[0]) is not None}
     best, *others = sorted(f1, key=lambda method: -f1[method])
     if not others:
@@ -176,7 +172,7 @@ def _best_method(row: Row, transfers: bool, resampled: Resampled) -> str:
 
 
 def _better_elsewhere(leaderboard: Sequence[Row], transfers: bool) -> tuple[str, ...]:
-    """Name the experiment and method with the highest F1, if it is not the best experiment's."""
+    """Return a sentence about the highest F1, if it is not the best experiment's."""
     f1 = {
         (row["experiment"], method): mean
         for row in leaderboard
@@ -190,19 +186,16 @@ def _better_elsewhere(leaderboard: Sequence[Row], transfers: bool) -> tuple[str,
 
 
 def _spoken(method: str) -> str:
-    """Name a method in the middle of a sentence."""
+    """Return the name of a method within a sentence."""
     title = METHODS[method].title
     return title if title.isupper() else f"{'' if METHODS[method].is_group else 'the '}{title.lower()}"
 
 
 def transfer_costs(figures: Figures) -> tuple[str, ...]:
-    """Say what F1 is lost by carrying the cuts over.
+    """Return a sentence per method about the F1 that is lost by carrying its cut over; none where none was carried.
 
     Args:
         figures: Of an experiment.
-
-    Returns:
-        A sentence per method; none where nothing was carried over.
     """
     said = []
     for method in PAGED:

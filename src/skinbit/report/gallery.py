@@ -1,4 +1,4 @@
-"""Gallery: one page that shows groups of photographs nobody has labelled, to look at and to correct."""
+"""Gallery: one page that shows groups of unlabelled photographs, for a person to check and correct."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ class Photograph:
     Attributes:
         image_id: File name without extension.
         similarity: To its nearest image, as the CSV holds it; empty where there is no other image.
-        nearest: Image id of the nearest image, new or known; empty where there is none.
-        lesion_id: Lesion of a photograph whose lesion was known before; empty for a new one.
+        nearest: Id of the nearest image, new or known; empty where there is none.
+        lesion_id: Of a known photograph; empty for a new one.
     """
 
     image_id: str
@@ -35,12 +35,12 @@ class Group:
 
     Attributes:
         cluster_id: 0, 1, … in the order in which the CSV's rows first show them.
-        lesion_id: The known lesion that the group belongs to; empty where there is none.
-        image_ids: Its new photographs, at least one.
-        known_ids: Known photographs of its lesion, for comparison: they cannot be moved and are not in the CSV.
+        lesion_id: The known lesion to which the group belongs; empty where there is none.
+        image_ids: New photographs, at least one.
+        known_ids: Known photographs of the lesion, for comparison: they cannot be moved and are not in the CSV.
         margin: How far the cut may move before the group changes, in similarity, 0 or more; infinite where nothing
             would change it.
-        needs_check: Whether a person should look at it.
+        needs_check: A person should look at the group.
         reasons: Why, one sentence each.
     """
 
@@ -58,8 +58,8 @@ class Link:
     """Two photographs of a group that agree on points.
 
     Attributes:
-        image_ids: Of the two, as they stand in the drawing.
-        n_points: On how many points they agree, at least 1.
+        image_ids: In the order of the drawing.
+        n_points: Number of points on which they agree, at least 1.
         drawing: ``data:`` address; None where there is no drawing, or no room for it.
     """
 
@@ -70,11 +70,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
         title: Heading, such as "42 photographs in 17 groups".
-        settings: What was decided (model, method, cut, …), by name.
+        settings: Model, method, cut and the like, by name.
         photographs: New ones in the order of the CSV's rows, then known ones.
         groups: Every new photograph is in one of them; a group of one without known lesion is an image without partner.
         unreadable: File name and reason of every photograph that could not be read.
@@ -95,7 +95,7 @@ class Gallery:
 
     @property
     def n_drawings_left_out(self) -> int:
-        """Count the links without a drawing."""
+        """Return the number of links without a drawing."""
         return sum(link.drawing is None for links in self.links.values() for link in links)
 
 
@@ -104,9 +104,6 @@ def render_gallery(gallery: Gallery) -> str:
 
     The page writes the corrected CSV itself; as long as nothing was corrected, that is the CSV of the pipeline, byte by
     byte, if cells with a comma, a quotation mark or a line break are quoted there and no others.
-
-    Args:
-        gallery: What to show.
 
     Returns:
         HTML; equal galleries give equal text.
@@ -133,7 +130,7 @@ class _Rows:
         self.known = {p.image_id: row for row, p in enumerate(photographs) if p.lesion_id}
 
     def nearest(self, row: int, photograph: Photograph, group: Group | None) -> int | None:
-        """Find the nearest photograph; of two of its id the one in the same group is meant, else the new one."""
+        """Return the nearest photograph; of two with its id the one in the same group, else the new one."""
         candidates = (self.new.get(photograph.nearest), self.known.get(photograph.nearest))
         found = [candidate for candidate in candidates if candidate not in (None, row)]
         if len(found) > 1 and group and photograph.nearest in set(group.known_ids) - set(group.image_ids):
@@ -160,7 +157,7 @@ def _check(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> None:
 
 
 def _page_data(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> dict[str, object]:
-    """Give what the page's script reads: photographs by row, everything else by reference to rows."""
+    """Return what the page's script reads: photographs by row, everything else by reference to rows."""
     group_of = {rows.new[image_id]: group for group in groups for image_id in group.image_ids}
     return {
         "columns": gallery.csv_columns,
@@ -191,7 +188,7 @@ def _page_data(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> dict
 
 
 def _known_rows(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> dict[str, list[int]]:
-    """Give the photographs to show of each known lesion: its groups', or all of one that no group belongs to."""
+    """Return the photographs to show of each known lesion: those of its groups, or all if no group belongs to it."""
     shown: dict[str, list[int]] = {}
     for group in groups:
         if group.lesion_id:

@@ -1,4 +1,4 @@
-"""Why two photographs were joined: the places on which both agree, drawn as lines from one to the other."""
+"""Drawing of a match: the places on which two photographs agree, joined by lines."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,10 @@ from skinbit.matching.labels import FloatArray
 from skinbit.report.palette import SOFT
 
 _GAP = 0.015
-"""Between the photographs, as a share of their height."""
+"""Space between the photographs, as a share of their height."""
 
 _OVERSAMPLING = 3
-"""Pillow draws jagged lines: they are drawn so many times larger and scaled down."""
+"""Lines are drawn this many times larger and scaled down, because Pillow draws them jagged."""
 
 _LINE, _EDGE, _DOT, _FRAME = 0.007, 0.013, 0.015, 0.007
 """Widths of a line, of a line with its edges and of a frame, radius of a dot, as shares of the height."""
@@ -22,8 +22,7 @@ _LINE_COLOUR, _EDGE_COLOUR, _FRAME_COLOUR = "#36c5ff", (6, 26, 48, 150), (255, 2
 
 
 def draw_matches(
-    image_a: Image.Image,
-    image_b: Image.Image,
+    images: tuple[Image.Image, Image.Image],
     match: PairMatch,
     sizes: tuple[tuple[int, int], tuple[int, int]],
     height: int = 300,
@@ -31,20 +30,19 @@ def draw_matches(
 ) -> Image.Image:
     """Draw two photographs side by side, with a line for each place on which they agree.
 
-    In each photograph a frame shows what the other one sees of it.
+    A frame in each photograph shows what the other one covers.
 
     Args:
-        image_a: RGB, any size.
-        image_b: RGB, any size.
+        images: RGB, any size.
         match: From :func:`skinbit.matching.keypoints.geometry.match_pair`, of the same images in this order.
         sizes: Width and height of the two scaled images that the match refers to, in pixels.
         height: Of both photographs in the drawing, in pixels.
-        max_lines: So many places at most, spread over the photograph.
+        max_lines: Number of places at most, spread over the photograph.
 
     Returns:
         RGB; without a match there are no lines.
     """
-    side_a, side_b = (_at_height(image, height) for image in (image_a, image_b))
+    side_a, side_b = (_at_height(image, height) for image in images)
     left_of_b = side_a.width + round(_GAP * height)
     drawing = Image.new("RGBA", (left_of_b + side_b.width, height), SOFT)
     drawing.paste(side_a, (0, 0))
@@ -62,14 +60,11 @@ def draw_matches(
 
 
 def spread_out(points: FloatArray, n_points: int) -> NDArray[np.int64]:
-    """Choose points far from each other: the first one, then always the one farthest from all chosen.
+    """Return the rows, ascending, of points far from each other: the first, then always the farthest from all chosen.
 
     Args:
         points: ``(n, 2)``.
-        n_points: How many at most.
-
-    Returns:
-        Their rows, ascending.
+        n_points: Number of rows at most.
     """
     if len(points) <= n_points:
         return np.arange(len(points))

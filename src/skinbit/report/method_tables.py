@@ -11,18 +11,18 @@ from skinbit.matching.scoring.score import GROUP_FIGURES
 from skinbit.report.findings import Figures, Row, main_figure
 
 Ends = tuple[float | None, float | None]
-"""Of an interval, the lower one first; both None where there is no interval."""
+"""Ends of an interval, the lower one first; both None where there is no interval."""
 
 UNKNOWN: Ends = (None, None)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and how sure it is.
+    """A figure and its interval.
 
     Attributes:
-        value: The figure; None: undefined.
-        interval: Ends of its 95 % interval; None: undefined.
+        value: The figure; None where undefined.
+        interval: Ends of its 95 % interval.
         is_best: No other method has a higher one.
     """
 
@@ -36,8 +36,8 @@ class Gap:
     """How far an experiment is behind the first one.
 
     Attributes:
-        value: The first one's F1 minus its own; None: undefined.
-        interval: Ends of the difference's 95 % interval; None: undefined.
+        value: The first one's F1 minus its own; None where undefined.
+        interval: Ends of the difference's 95 % interval.
         is_certain: The interval does not hold 0.
     """
 
@@ -51,13 +51,12 @@ class MethodRow:
     """A method in the section of one experiment.
 
     Attributes:
-        method: What it is called, and whether it makes groups.
-        cut: Mean of the folds' own cuts; None: undefined, or it needs none.
+        cut: Mean of the folds' own cuts; None where undefined, or where the method needs none.
         test_cut: The cut for the test subset, likewise.
-        f1: That counts, see :func:`skinbit.report.findings.main_figure`.
+        f1: The one that counts, see :func:`skinbit.report.findings.main_figure`.
         test: F1 on the test subset.
-        groups: :data:`skinbit.matching.scoring.judging.GROUP_FIGURES`, means over the folds; empty where it makes no
-            groups.
+        groups: :data:`skinbit.matching.scoring.score.GROUP_FIGURES`, means over the folds; empty where the method makes
+            no groups.
     """
 
     method: Method
@@ -73,7 +72,6 @@ class StratumRow:
     """The lesions of one site, diagnosis or the like.
 
     Attributes:
-        name: Of the stratum.
         n_lesions: In all folds that ran.
         n_positive_pairs: Of these lesions.
         f1: By method of :data:`skinbit.matching.scoring.judging.STRATIFIED`.
@@ -85,32 +83,16 @@ class StratumRow:
     f1: tuple[Estimate, ...]
 
 
-def has_intervals(transfers: bool, n_folds: int) -> bool:
-    """Tell whether intervals belong to the F1 that counts.
-
-    Args:
-        transfers: Cuts were carried from fold to fold.
-        n_folds: That ran.
-
-    Returns:
-        False where several folds ran and none could choose for another: then there is no F1 that was resampled.
-    """
-    return transfers or n_folds == 1
-
-
-def compare_methods(row: Row, transfers: bool, n_folds: int) -> tuple[tuple[Estimate, Estimate], ...]:
-    """Put the F1 of all methods side by side.
+def compare_methods(row: Row, transfers: bool, is_resampled: bool) -> tuple[tuple[Estimate, Estimate], ...]:
+    """Return by method the F1 that counts, and the test F1.
 
     Args:
         row: Of the leaderboard.
         transfers: Cuts were carried from fold to fold.
-        n_folds: That ran.
-
-    Returns:
-        By method the F1 that counts, and the test F1.
+        is_resampled: The F1 that counts has an interval.
     """
-    ends: dict[str, Ends] = dict.fromkeys(METHODS, UNKNOWN)
-    if has_intervals(transfers, n_folds):
+    ends: dict[str, Ends] = {}
+    if is_resampled:
         ends = {method: (row[f"{method}_f1_transfer_low"], row[f"{method}_f1_transfer_high"]) for method in METHODS}
     means = _estimates({method: main_figure(row, method, transfers)[0] for method in METHODS}, ends)
     tests = _estimates({method: row[f"{method}_f1_test"] for method in METHODS}, {})
@@ -125,38 +107,28 @@ def _estimates(values: Mapping[str, float | None], ends: Mapping[str, Ends]) -> 
     }
 
 
-def gap_to_first(row: Row, transfers: bool, n_folds: int) -> Gap | None:
-    """Say how far an experiment is behind the first one.
+def gap_to_first(row: Row, is_resampled: bool) -> Gap | None:
+    """Return how far an experiment is behind the first one; None for the first one itself.
 
     Args:
         row: Of the leaderboard.
-        transfers: Cuts were carried from fold to fold.
-        n_folds: That ran.
-
-    Returns:
-        The gap; None for the first one itself.
+        is_resampled: The F1 that counts has an interval.
     """
     if row["rank"] == 1:
         return None
-    known = has_intervals(transfers, n_folds)
-    low, high = (row["behind_first_low"], row["behind_first_high"]) if known else UNKNOWN
+    low, high = (row["behind_first_low"], row["behind_first_high"]) if is_resampled else UNKNOWN
     return Gap(row["behind_first"], (low, high), is_certain=low is not None and low > 0)
 
 
-def method_rows(figures: Figures, row: Row, transfers: bool, n_folds: int) -> tuple[MethodRow, ...]:
-    """Tabulate cuts, F1 and groups of every method for one experiment.
+def method_rows(figures: Figures, compared: Sequence[tuple[Estimate, Estimate]]) -> tuple[MethodRow, ...]:
+    """Return cuts, F1 and groups of every method for one experiment.
 
     Args:
         figures: Of the experiment.
-        row: Of the leaderboard.
-        transfers: Cuts were carried from fold to fold.
-        n_folds: That ran.
-
-    Returns:
-        A row per method.
+        compared: From :func:`compare_methods`.
     """
     rows = []
-    for (name, method), (f1, test) in zip(METHODS.items(), compare_methods(row, transfers, n_folds), strict=True):
+    for (name, method), (f1, test) in zip(METHODS.items(), compared, strict=True):
         cut = figures[CUTS[name]] if name in CUTS else {}
         low, high = (figures[f"{name}_f1_transfer_{end}"].get("test") for end in ("low", "high"))
         groups = tuple(figures[f"{name}_{figure}"]["mean"] for figure in GROUP_FIGURES) if method.is_group else ()
@@ -166,28 +138,23 @@ def method_rows(figures: Figures, row: Row, transfers: bool, n_folds: int) -> tu
 
 
 def stratum_tables(strata: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[StratumRow, ...]]]:
-    """Put the strata of each metadata column into a table.
+    """Yield each metadata column and its strata, most lesions first.
 
     Args:
         strata: Rows of ``strata.csv``, undefined figures None.
-
-    Yields:
-        Name of the column and its strata, most lesions first.
     """
     for column, rows in groupby(strata, key=lambda row: row["column"]):
         by_stratum: dict[str, dict[str, Mapping[str, Any]]] = {}
         for row in rows:
             by_stratum.setdefault(row["stratum"], {})[row["method"]] = row
-        found = [
-            StratumRow(
-                name,
-                next(iter(by_method.values()))["n_lesions"],
-                next(iter(by_method.values()))["n_positive_pairs"],
-                tuple(_estimate_of(by_method.get(method)) for method in STRATIFIED),
-            )
-            for name, by_method in by_stratum.items()
-        ]
+        found = [_stratum_row(name, by_method) for name, by_method in by_stratum.items()]
         yield column, tuple(sorted(found, key=lambda row: (-row.n_lesions, row.name)))
+
+
+def _stratum_row(name: str, by_method: Mapping[str, Mapping[str, Any]]) -> StratumRow:
+    size = next(iter(by_method.values()))
+    f1 = tuple(_estimate_of(by_method.get(method)) for method in STRATIFIED)
+    return StratumRow(name, size["n_lesions"], size["n_positive_pairs"], f1)
 
 
 def _estimate_of(row: Mapping[str, Any] | None) -> Estimate:

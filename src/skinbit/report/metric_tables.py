@@ -20,7 +20,7 @@ _GROUPS = (
 
 
 def _own_figures(method: str, precision_and_recall: str) -> tuple[tuple[str, str, int], ...]:
-    """Name the metrics of a method: name in results.csv, label, decimals."""
+    """Return the metrics of a method: name in results.csv, label, decimals."""
     cut, word, is_group = METHODS[method].cut, METHODS[method].word, METHODS[method].is_group
     own = ((cut, f"the fold's own {word}", _CUT),) if cut else ()
     there = "there" if cut else "of the pairs"
@@ -78,7 +78,7 @@ _TOPICS = (
 _MORE_TOPICS = tuple(
     (method.title, name, _own_figures(name, "pair_")) for name, method in METHODS.items() if name not in PAGED
 )
-"""Likewise, of the methods that the leaderboard does not show."""
+"""The same for the methods that the leaderboard does not show."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class MetricRow:
     Attributes:
         name: As in ``results.csv``.
         label: In words.
-        decimals: To show.
-        folds: Its value in each fold; None: undefined.
+        decimals: Number of decimals to show.
+        folds: Its value in each fold; None where undefined.
         mean: Over the folds.
         std: Over the folds.
         test: On the test subset.
@@ -109,10 +109,9 @@ class Topic:
     """Metrics of an experiment that belong together.
 
     Attributes:
-        title: In words.
         metrics: In the order of the table.
         intervals: Names of the ends in ``results.csv``, their values for the mean over the folds, and those for the
-            test subset; None: the topic has none.
+            test subset; None where the topic has none.
     """
 
     title: str
@@ -121,14 +120,11 @@ class Topic:
 
 
 def topics(figures: Figures, has_test: bool) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
-    """Put the figures of an experiment into tables.
+    """Return the topics of an experiment: those of the leaderboard, then the methods that it does not show.
 
     Args:
         figures: Of the experiment.
         has_test: There are test figures.
-
-    Returns:
-        What the leaderboard is about, the order of pairs, subset and training; then the other methods.
     """
     return tuple(_fill(_TOPICS, figures, has_test)), tuple(_fill(_MORE_TOPICS, figures, has_test))
 

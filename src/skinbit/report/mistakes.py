@@ -7,9 +7,9 @@ from typing import Any
 
 from skinbit.config import ReportParams
 from skinbit.errors import InputError
-from skinbit.report.drawings import MAX_LINES, Pair, ordered
+from skinbit.report.drawings import MAX_LINES, ordered
 from skinbit.report.pages import render_page
-from skinbit.report.thumbnails import within_size
+from skinbit.report.thumbnails import Pair, Pictures, fit_pictures
 
 _FEWEST_DECIMALS, _MOST_DECIMALS = 4, 7
 """Similarities are single precision: 7 decimals tell neighbours just below 1 apart."""
@@ -17,58 +17,70 @@ _FEWEST_DECIMALS, _MOST_DECIMALS = 4, 7
 
 @dataclass(frozen=True)
 class _Points:
-    """On how many points the listed pairs agree, where keypoints are compared.
+    """Numbers of points on which the listed pairs agree, where keypoints are compared.
 
     Attributes:
         counts: By pair; a pair that was not compared is missing.
-        drawings: ``data:`` address by pair, as many as fit, the worst pair first.
-        n_drawn: Pairs of the list with a drawing, whether it fits or not.
+        n_drawn: Number of pairs with a drawing, whether there is room for it or not.
+        n_shown: Number of drawings in the page.
     """
 
     counts: Mapping[Pair, int]
-    drawings: Mapping[Pair, str]
     n_drawn: int
+    n_shown: int
 
     @property
     def n_agreeing(self) -> int:
-        """Count the pairs that agree on any point."""
+        """Return the number of pairs that agree on any point."""
         return sum(count > 0 for count in self.counts.values())
 
 
 @dataclass(frozen=True)
 class _Page:
-    """What the page says about the pairs before it lists them.
+    """What stands on the page before the list of pairs.
 
     Attributes:
         document: From :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
         limit: The cut as a similarity; None where there is none.
-        decimals: Of similarities, enough to tell pairs near the cut apart.
-        f1: Pairwise F1; None where it is undefined.
-        left_out: Per error the misclassified pairs that are not listed.
-        n_photographs: Images of the listed pairs.
-        n_photographs_left_out: Those of them whose photographs no longer fit.
-        points: On how many points pairs agree; None where keypoints are not compared.
-        max_megabytes: What photographs and drawings may take.
+        pictures: Photographs of the listed pairs, and drawings, the worst pair first.
+        points: None where keypoints are not compared.
     """
 
     document: Mapping[str, Any]
     limit: float | None
-    decimals: int
-    f1: float | None
-    left_out: Mapping[str, int]
-    n_photographs: int
-    n_photographs_left_out: int
+    pictures: Pictures
     points: _Points | None
-    max_megabytes: float
+
+    @property
+    def decimals(self) -> int:
+        """Return how many decimals tell similarities near the cut apart."""
+        if self.limit is None:
+            return _FEWEST_DECIMALS
+        return min(max(_FEWEST_DECIMALS, ceil(-log10(max(1.0 - self.limit, 1e-9))) + 2), _MOST_DECIMALS)
+
+    @property
+    def f1(self) -> float | None:
+        """Return the pairwise F1; None where it is undefined."""
+        counts = self.document["counts"]
+        if counts["true_positive"] is None:
+            return None
+        doubled = 2 * counts["true_positive"]
+        return float(doubled / (doubled + counts["false_positive"] + counts["false_negative"]))
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Return the number of misclassified pairs that are not listed, by error."""
+        counts = self.document["counts"]
+        return {name: (counts[name] or 0) - counts[f"listed_{name}"] for name in ("false_positive", "false_negative")}
 
     @property
     def has_undrawn(self) -> bool:
-        """Tell whether a pair with matched points has no drawing in the page."""
-        return self.points is not None and self.points.n_agreeing > len(self.points.drawings)
+        """Whether a pair with matched points has no drawing in the page."""
+        return self.points is not None and self.points.n_agreeing > self.points.n_shown
 
     @property
     def few_are_found(self) -> bool:
-        """Tell whether the median positive pair lies below the cut, so that nearly any false positive is above it."""
+        """Whether the median positive pair lies below the cut, so that nearly any false positive is above it."""
         median = self.document["possible_label_error_from"]
         return self.limit is not None and median is not None and median < self.limit
 
@@ -87,9 +99,9 @@ def render_mistakes(
     Args:
         document: From :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
         thumbnails: ``data:`` address of every image of the pairs, by image id.
-        params: How much room photographs and drawings may take.
-        matches: ``image_a, image_b``, their ``inliers``, and a ``drawing``, None where there is none, of all listed
-            pairs whose keypoints were compared; None where no keypoints are compared at all.
+        params: Room for photographs and drawings.
+        matches: ``image_a, image_b``, their ``inliers``, and a ``drawing`` or None, of all listed pairs whose keypoints
+            were compared; None where no keypoints are compared at all.
 
     Returns:
         HTML; equal input gives equal text.
@@ -97,48 +109,30 @@ def render_mistakes(
     Raises:
         InputError: If an image of the pairs has no thumbnail.
     """
-    needed = _thumbnails_of(document["pairs"], thumbnails)
-    photographs = within_size(needed, params.max_megabytes)
-    room = params.max_megabytes - sum(map(len, photographs.values())) / 1e6
-    points = None if matches is None else _points(document["pairs"], matches, room)
-    limit = _limit(document)
-    page = _Page(
-        document=document,
-        limit=limit,
-        decimals=_decimals(limit),
-        f1=_f1(document["counts"]),
-        left_out=_left_out(document["counts"]),
-        n_photographs=len(needed),
-        n_photographs_left_out=len(needed) - len(photographs),
-        points=points,
-        max_megabytes=params.max_megabytes,
-    )
-    rows = {image_id: row for row, image_id in enumerate(photographs)}
+    pairs = document["pairs"]
+    listed = _listed(pairs, matches or ())
+    drawings = {pair: match["drawing"] for pair, match in listed.items() if match["drawing"]}
+    pictures = fit_pictures(_thumbnails_of(pairs, thumbnails), drawings, params.max_megabytes)
+    counts = {pair: match["inliers"] for pair, match in listed.items()}
+    points = None if matches is None else _Points(counts, len(drawings), len(pictures.drawings))
+    page = _Page(document, _limit(document), pictures, points)
+    rows, drawing_rows = pictures.row_of_photograph(), pictures.row_of_drawing()
     data = {
-        "limit": limit,
+        "limit": page.limit,
         "cutName": "threshold" if document["method"] == "cosine" else "cut",
         "median": document["possible_label_error_from"],
         "decimals": page.decimals,
-        "pairs": [_pair_data(pair, rows, document) for pair in document["pairs"]],
+        "pairs": [_pair_data(pair, rows, document) for pair in pairs],
     }
     if points is not None:
         data["maxLines"] = MAX_LINES
-        data["matches"] = _match_data(document["pairs"], points)
-    return render_page("misclassifications.html.j2", page=page, data=data, photographs=list(photographs.values()))
+        data["matches"] = [{"points": counts.get(key), "drawing": drawing_rows.get(key)} for key in map(_key, pairs)]
+    return render_page("misclassifications.html.j2", page=page, data=data)
 
 
-def _points(pairs: Sequence[Mapping[str, Any]], matches: Sequence[Mapping[str, Any]], megabytes: float) -> _Points:
+def _listed(pairs: Sequence[Mapping[str, Any]], matches: Sequence[Mapping[str, Any]]) -> dict[Pair, Mapping[str, Any]]:
     by_pair = {_key(match): match for match in matches}
-    listed = {_key(pair): by_pair[_key(pair)] for pair in pairs if _key(pair) in by_pair}
-    drawn = {key: match["drawing"] for key, match in listed.items() if match["drawing"]}
-    counts = {key: match["inliers"] for key, match in listed.items()}
-    return _Points(counts, within_size(drawn, megabytes), len(drawn))
-
-
-def _match_data(pairs: Sequence[Mapping[str, Any]], points: _Points) -> list[dict[str, int | None]]:
-    """Give what the page's script reads: the points of every pair and the row of its drawing, None where missing."""
-    rows = {key: row for row, key in enumerate(points.drawings)}
-    return [{"points": points.counts.get(_key(pair)), "drawing": rows.get(_key(pair))} for pair in pairs]
+    return {_key(pair): by_pair[_key(pair)] for pair in pairs if _key(pair) in by_pair}
 
 
 def _key(pair: Mapping[str, Any]) -> Pair:
@@ -146,7 +140,7 @@ def _key(pair: Mapping[str, Any]) -> Pair:
 
 
 def _thumbnails_of(pairs: Sequence[Mapping[str, Any]], thumbnails: Mapping[str, str]) -> dict[str, str]:
-    """Take the thumbnail of every image once, in the order in which the pairs first show them."""
+    """Return the thumbnail of every image once, in the order in which the pairs first show them."""
     image_ids = dict.fromkeys(pair[side] for pair in pairs for side in ("image_a", "image_b"))
     missing = [image_id for image_id in image_ids if image_id not in thumbnails]
     if missing:
@@ -162,25 +156,8 @@ def _limit(document: Mapping[str, Any]) -> float | None:
     return threshold if eps is None else 1.0 - eps
 
 
-def _decimals(limit: float | None) -> int:
-    if limit is None:
-        return _FEWEST_DECIMALS
-    return min(max(_FEWEST_DECIMALS, ceil(-log10(max(1.0 - limit, 1e-9))) + 2), _MOST_DECIMALS)
-
-
-def _f1(counts: Mapping[str, Any]) -> float | None:
-    if counts["true_positive"] is None:
-        return None
-    doubled = 2 * counts["true_positive"]
-    return float(doubled / (doubled + counts["false_positive"] + counts["false_negative"]))
-
-
-def _left_out(counts: Mapping[str, Any]) -> dict[str, int]:
-    return {error: (counts[error] or 0) - counts[f"listed_{error}"] for error in ("false_positive", "false_negative")}
-
-
 def _pair_data(pair: Mapping[str, Any], rows: Mapping[str, int], document: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the page's script reads of a pair: a photograph by its row, None where it is left out."""
+    """Return what the page's script reads of a pair: a photograph by its row, None where it is left out."""
     is_wrongly_joined = pair["error"] == "false_positive"
     return {
         "images": [

@@ -8,7 +8,7 @@ from skinbit import __version__
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill in a page.
+    """Render a page from its template.
 
     Text is escaped wherever it stands; data for the page's script go through Jinja's ``tojson``, which leaves no
     character that HTML could take for markup. A content security policy in ``base.html.j2`` forbids every request, and
@@ -16,7 +16,7 @@ def render_page(template: str, **values: Any) -> str:
 
     Args:
         template: File name in ``skinbit/report/templates``; extends ``base.html.j2``.
-        **values: What the template names; one that is missing is an error.
+        **values: All that the template names; a missing one is an error.
 
     Returns:
         The page; equal values give equal text.
@@ -36,7 +36,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def _hash_source(text: str) -> str:
-    """Name a script or style sheet in a content security policy: by its hash, so no other one is meant."""
+    """Return the hash of a script or style sheet, by which a content security policy allows it and no other."""
     from markupsafe import Markup
 
     if not text:

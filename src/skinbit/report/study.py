@@ -9,14 +9,15 @@ from typing import Any
 import pandas as pd
 
 from skinbit.config import MEMBERS
-from skinbit.matching.methods import CUTS, METHODS, PAGED
+from skinbit.matching.methods import METHODS, PAGED, Method
 from skinbit.matching.scoring.judging import STRATIFIED
-from skinbit.matching.scoring.pools import DISTRACTORS, LESIONS
-from skinbit.report.charts import Axis, Chart, axis_from_zero, cut_label, f1_chart, history_chart, pool_chart
+from skinbit.report.charts import Axis, Chart, axis_from_zero
 from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
+from skinbit.report.experiment_charts import RULES, f1_axis, f1_charts, pool_charts, training_charts
 from skinbit.report.findings import (
     Row,
     findings,
+    fold_name,
     folds_of,
     has_transfer,
     headline,
@@ -31,7 +32,6 @@ from skinbit.report.method_tables import (
     StratumRow,
     compare_methods,
     gap_to_first,
-    has_intervals,
     method_rows,
     stratum_tables,
 )
@@ -39,16 +39,6 @@ from skinbit.report.metric_tables import Topic, topics
 
 Summary = Mapping[str, Any]
 """Of an experiment: settings, figures, strata, pools, resampled F1, thinned curves, groups by size, histories."""
-
-RULES = {
-    "own": "the pool's own best cut",
-    "corrected": "chosen for a pool of this size",
-    "fixed": "the mean of the folds' cuts, as it is",
-    "informed": "chosen for its size and its share of single images",
-}
-"""How the cut of a pool is chosen, in words."""
-
-_POOLS = {LESIONS: "fewer lesions", DISTRACTORS: "among lesions of one image"}
 
 _BOARD = tuple(f"{method}_{column}" for method in PAGED for column in ("f1_mean", "f1_transfer_mean", "f1_test"))
 """Columns of the leaderboard that the page shows."""
@@ -62,8 +52,8 @@ class Cell:
     """A figure of the leaderboard.
 
     Attributes:
-        mean: Over the folds, or the test figure; None: undefined.
-        std: Over the folds; None: undefined, or a test figure.
+        mean: Over the folds, or the test figure; None where undefined.
+        std: Over the folds; None where undefined, and for a test figure.
         is_best: No other experiment has a higher mean.
     """
 
@@ -74,14 +64,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean ± standard deviation on an axis.
+    """Mean ± standard deviation on an axis, in percent of it.
 
     Attributes:
         method: ``cosine`` or ``dbscan``.
-        low: Place of mean - std, in percent.
+        low: Place of mean - std.
         mean: Place of the mean.
         high: Place of mean + std.
-        test: Place of the test F1; None: undefined.
+        test: Place of the test F1; None where undefined.
         text: The figures in words.
     """
 
@@ -99,13 +89,10 @@ class BoardRow:
 
     Attributes:
         rank: From 1.
-        experiment: Its name.
-        backbone: Its backbone.
-        loss: Its loss.
         cells: For cosine and DBSCAN the F1 at a fold's own cut, at the other folds' cut, and of the test.
         intervals: One per method of these whose F1 is defined.
-        gap: To the first; None for the first.
-        methods: For all methods the F1 that counts, and the test F1.
+        gap: To the first; None for the first itself.
+        methods: For every method the F1 that counts, and the test F1.
     """
 
     rank: int
@@ -120,12 +107,11 @@ class BoardRow:
 
 @dataclass(frozen=True)
 class SizeRow:
-    """How many groups, or lesions, have how many images.
+    """Numbers of groups, or lesions, by their number of images.
 
     Attributes:
-        label: Of what.
         counts: In each class of sizes.
-        total: Of all sizes.
+        total: In all classes.
         largest: Most images in one.
     """
 
@@ -137,20 +123,18 @@ class SizeRow:
 
 @dataclass(frozen=True)
 class ExperimentReport:
-    """All that the page shows of an experiment.
+    """The section of an experiment.
 
     Attributes:
-        row: Its row of the leaderboard.
         folds: Names of the folds that ran.
-        has_test: There are test figures.
         costs: Sentences about carrying cuts over.
         methods: All of them side by side.
         rho: Images of the test subset / mean of the folds' images, where cuts are chosen for its size; None: no test.
-        strata: Of every metadata column that F1 is told apart by.
+        strata: Of every metadata column by which F1 is told apart.
         metrics: By topic.
-        more_metrics: Likewise, of the methods that the leaderboard does not show.
+        more_metrics: Of the methods that the leaderboard does not show.
         charts: F1 over every cut; loss and F1 over the training, where something was trained.
-        pools: F1 over the size of the pool, a line per rule by which the cut is chosen.
+        pools: F1 over the size of the pool.
         sizes: Groups by size, of every fold and of all; and the lesions of all.
         pair_pages: Title and relative address.
         settings: By block, each with dotted names and values as text.
@@ -181,13 +165,11 @@ class StudyReport:
         findings: Sentences that it rests on.
         has_transfer: Cuts were carried from fold to fold.
         has_test: A test subset was kept.
-        has_intervals: Intervals belong to the F1 that counts.
-        methods: Titles, and whether they make groups.
+        has_intervals: The F1 that counts was resampled: one fold ran, or cuts were carried over.
         stratified: Titles of the methods whose F1 is told apart by stratum.
         rules: How the cut of a pool is chosen, in the order of the lines.
         board: Leaderboard, best first.
-        axis: Of the intervals.
-        data: Of the study.
+        axis: Of the leaderboard's intervals.
         sizes: Labels of the classes of group sizes.
         experiments: Best first.
     """
@@ -197,7 +179,7 @@ class StudyReport:
     has_transfer: bool
     has_test: bool
     has_intervals: bool
-    methods: tuple[tuple[str, bool], ...]
+    methods: tuple[Method, ...]
     stratified: tuple[str, ...]
     rules: tuple[str, ...]
     board: tuple[BoardRow, ...]
@@ -221,7 +203,7 @@ def prepare_report(
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
         summaries: Per experiment of the leaderboard.
-        folds: That ran.
+        folds: Those that ran.
 
     Returns:
         The report; equal arguments give an equal one.
@@ -230,37 +212,27 @@ def prepare_report(
     figures = {name: summary["figures"] for name, summary in summaries.items()}
     rows = _rows(leaderboard)
     transfers = has_transfer(rows)
+    is_resampled = transfers or len(folds) == 1
     axis = _interval_axis(rows, transfers)
-    board = tuple(_board(rows, transfers, axis, len(folds)))
-    f1_axis = axis_from_zero("pairwise F1", max(map(_highest_f1, summaries.values()), default=0))
-    lesions = _size_row(
-        "lesions of these folds", dict(images_per_lesion(split.loc[split["fold"].isin(folds), "lesion_id"]))
-    )
+    board = tuple(_board(rows, transfers, is_resampled, axis))
+    y, lesion_ids = f1_axis(list(summaries.values())), split.loc[split["fold"].isin(folds), "lesion_id"]
+    lesions = _size_row("lesions of these folds", dict(images_per_lesion(lesion_ids)))
     ruled = {pool["rule"] for summary in summaries.values() for pool in summary["pools"]}
-    resampled = summaries[rows[0]["experiment"]]["resampled_f1"] if has_intervals(transfers, len(folds)) else {}
+    resampled = summaries[rows[0]["experiment"]]["resampled_f1"] if is_resampled else {}
     return StudyReport(
         headline=headline(rows),
         findings=findings(rows, data, figures, resampled),
         has_transfer=transfers,
         has_test=data.test is not None,
-        has_intervals=has_intervals(transfers, len(folds)),
-        methods=tuple((method.title, method.is_group) for method in METHODS.values()),
+        has_intervals=is_resampled,
+        methods=tuple(METHODS.values()),
         stratified=tuple(METHODS[method].title for method in STRATIFIED),
         rules=tuple(words for rule, words in RULES.items() if rule in ruled),
         board=board,
         axis=axis,
         data=data,
         sizes=tuple(label for label, _, _ in _SIZES),
-        experiments=tuple(
-            _experiment(
-                row,
-                summaries[row.experiment],
-                method_rows(figures[row.experiment], plain, transfers, len(folds)),
-                lesions,
-                f1_axis,
-            )
-            for row, plain in zip(board, rows, strict=True)
-        ),
+        experiments=tuple(_experiment(row, summaries[row.experiment], lesions, y) for row in board),
     )
 
 
@@ -278,7 +250,7 @@ def _interval_axis(leaderboard: Sequence[Row], transfers: bool) -> Axis:
     return axis_from_zero("pairwise F1", min(max(ends), 1))
 
 
-def _board(leaderboard: Sequence[Row], transfers: bool, axis: Axis, n_folds: int) -> Iterator[BoardRow]:
+def _board(leaderboard: Sequence[Row], transfers: bool, is_resampled: bool, axis: Axis) -> Iterator[BoardRow]:
     highest = {
         column: max((row[column] for row in leaderboard if row[column] is not None), default=None) for column in _BOARD
     }
@@ -291,14 +263,13 @@ def _board(leaderboard: Sequence[Row], transfers: bool, axis: Axis, n_folds: int
             loss=row["loss"],
             cells=tuple(_cell(row, column, best) for column, best in highest.items()),
             intervals=tuple(interval for interval in intervals if interval is not None),
-            gap=gap_to_first(row, transfers, n_folds),
-            methods=compare_methods(row, transfers, n_folds),
+            gap=gap_to_first(row, is_resampled),
+            methods=compare_methods(row, transfers, is_resampled),
         )
 
 
 def _cell(row: Row, column: str, highest: float | None) -> Cell:
-    is_mean = column.endswith("_mean")
-    std = row[column.replace("_mean", "_std")] if is_mean else None
+    std = row[column.replace("_mean", "_std")] if column.endswith("_mean") else None
     return Cell(row[column], std, is_best=highest is not None and row[column] == highest)
 
 
@@ -318,69 +289,30 @@ def _interval(row: Row, method: str, transfers: bool, axis: Axis) -> Interval | 
     )
 
 
-def _highest_f1(summary: Summary) -> float:
-    curves = [max(curve["f1"], default=0) for methods in summary["curves"].values() for curve in methods.values()]
-    return float(max(curves, default=0))
-
-
-def _experiment(
-    row: BoardRow, summary: Summary, methods: tuple[MethodRow, ...], lesions: SizeRow, f1_axis: Axis
-) -> ExperimentReport:
+def _experiment(row: BoardRow, summary: Summary, lesions: SizeRow, y: Axis) -> ExperimentReport:
     figures = summary["figures"]
     has_test = "test" in figures["cosine_f1"]
     metrics, more_metrics = topics(figures, has_test)
     return ExperimentReport(
         row=row,
-        folds=tuple(_spoken(fold) for fold in folds_of(figures)),
+        folds=tuple(map(fold_name, folds_of(figures))),
         has_test=has_test,
         costs=transfer_costs(figures),
-        methods=methods,
+        methods=method_rows(figures, row.methods),
         rho=figures.get("rho", {}).get("test"),
         strata=tuple(stratum_tables(summary["strata"])),
         metrics=metrics,
         more_metrics=more_metrics,
-        charts=(*_f1_charts(summary, f1_axis), *_training_charts(summary["histories"], f1_axis)),
-        pools=tuple(_pool_charts(summary["pools"])),
+        charts=(*f1_charts(summary, y), *training_charts(summary["histories"], y)),
+        pools=tuple(pool_charts(summary["pools"])),
         sizes=(*_group_sizes(summary["groups_by_size"]), lesions),
         pair_pages=_pair_pages(row.experiment) if has_test else (),
         settings=tuple((block, tuple(_flatten(values))) for block, values in _blocks(summary["settings"])),
     )
 
 
-def _spoken(fold: str) -> str:
-    return fold.replace("_", " ")
-
-
-def _f1_charts(summary: Summary, y: Axis) -> Iterator[Chart]:
-    for method, cut in CUTS.items():
-        curves = {_spoken(fold): methods[method] for fold, methods in summary["curves"].items()}
-        average = summary["figures"][cut]["mean"] if len(curves) > 1 else None
-        yield f1_chart(f"{METHODS[method].title}: F1", cut_label(method), curves, y, average)
-
-
-def _training_charts(histories: Mapping[str, Mapping[str, Sequence[float | None]]], f1_axis: Axis) -> Iterator[Chart]:
-    if histories:
-        named = {_spoken(fold): history for fold, history in histories.items()}
-        highest = max((loss or 0 for history in named.values() for loss in history["loss"]), default=0)
-        loss_axis = axis_from_zero("training loss", highest)
-        yield history_chart("Training loss", named, "loss", loss_axis, mark_best=False)
-        yield history_chart("F1 of the validation lesions, plain views", named, "f1", f1_axis, mark_best=True)
-
-
-def _pool_charts(rows: Sequence[Row]) -> Iterator[Chart]:
-    y = axis_from_zero("pairwise F1", max((row["f1"] or 0 for row in rows), default=0))
-    for pool, method in dict.fromkeys((row["pool"], row["method"]) for row in rows):
-        chosen = [row for row in rows if (row["pool"], row["method"]) == (pool, method)]
-        curves = {
-            words: {name: [row[name] for row in chosen if row["rule"] == rule] for name in ("n_images", "f1")}
-            for rule, words in RULES.items()
-            if any(row["rule"] == rule for row in rows)
-        }
-        yield pool_chart(f"{METHODS[method].title}, {_POOLS[pool]}", curves, y)
-
-
 def _group_sizes(by_fold: Mapping[str, Mapping[str, int]]) -> Iterator[SizeRow]:
-    counts = {_spoken(fold): Counter({int(size): n for size, n in sizes.items()}) for fold, sizes in by_fold.items()}
+    counts = {fold_name(fold): Counter({int(size): n for size, n in sizes.items()}) for fold, sizes in by_fold.items()}
     if len(counts) > 1:
         counts["all folds"] = sum(counts.values(), Counter())
     for label, sizes in counts.items():
@@ -405,7 +337,7 @@ def _pair_pages(experiment: str) -> tuple[tuple[str, str], ...]:
 
 
 def _blocks(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give the blocks of the settings, then those of members; what stands beside them becomes a block of its own."""
+    """Yield the blocks of the settings, then those of members; values without a block form one of their own."""
     yield "study", {name: value for name, value in sorted(settings.items()) if not isinstance(value, Mapping)}
     for name, value in sorted(settings.items()):
         if isinstance(value, Mapping) and name != MEMBERS:
@@ -415,7 +347,7 @@ def _blocks(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Give every value with its dotted name, as ``--params`` takes it."""
+    """Yield every value with its dotted name, as ``--params`` takes it."""
     for name, value in sorted(values.items()):
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{name}.")

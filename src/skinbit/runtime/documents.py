@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from skinbit.audit.summary import AuditSummary
 from skinbit.embedding.headers import PreprocessingHeader, Sha256
 from skinbit.matching.documents import (
     CalibrationsDocument,
@@ -14,6 +15,7 @@ from skinbit.matching.documents import (
     MatchingDocument,
     OperatingPointsDocument,
     PointsDocument,
+    Similarity,
 )
 
 __all__ = [
@@ -35,9 +37,6 @@ __all__ = [
 
 Picture = Annotated[str, Field(pattern=r"^data:image/(jpeg|png);base64,[A-Za-z0-9+/]*={0,2}$")]
 """A ``data:`` address: a page that shows it loads nothing."""
-
-Similarity = Annotated[float, Field(ge=-1.01, le=1.01)]
-"""A cosine may leave [-1, 1] by rounding."""
 
 Method = Literal["cosine", "dbscan", "average", "complete", "mutual"]
 
@@ -119,44 +118,6 @@ class Summary(Document):
     curves: dict[str, dict[str, dict[str, list[float]]]]
     groups_by_size: dict[str, dict[str, NonNegativeInt]]
     histories: dict[str, dict[str, list[float | None]]]
-
-
-class AuditKind(Document):
-    """How many findings of a kind there are."""
-
-    finding: str
-    title: str
-    meaning: str
-    remedy: str
-    possible_label_error: bool
-    error: NonNegativeInt
-    warning: NonNegativeInt
-    leaks: NonNegativeInt
-    listed: NonNegativeInt
-
-
-class AuditCheck(Document):
-    """What an audit looked at, or why it did not."""
-
-    title: str
-    is_done: bool
-    note: str
-
-
-class AuditSummary(Document):
-    """What an audit found: :func:`skinbit.audit.page.summarise_audit`."""
-
-    counts: dict[Literal["error", "warning"], NonNegativeInt]
-    kinds: list[AuditKind]
-    checks: list[AuditCheck]
-    lesions_to_join: list[list[str]]
-    experiment: str
-    n_images: NonNegativeInt
-    n_lesions: NonNegativeInt
-    split_sha256: Sha256
-    alike_from: Similarity | None
-    unlike_below: Similarity | None
-    min_points: PositiveInt
 
 
 class KnownCuts(Document):

@@ -13,7 +13,7 @@ from kedro.framework.project import pipelines
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
-from skinbit.audit.page import describe_audit, is_failed
+from skinbit.audit.summary import AuditSummary
 from skinbit.config import setup_of
 from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.matching.scoring.results import rank_experiments
@@ -131,9 +131,9 @@ class AuditHooks(_Places):
         """
         if "audit_summary" not in pipeline.all_outputs():
             return
-        summary, fail_on = catalog.load("audit_summary"), active_parameters().audit.fail_on
-        if is_failed(summary, fail_on):
-            lines = "\n".join(f"  - {line}" for line in describe_audit(summary))
+        summary = AuditSummary.model_validate(catalog.load("audit_summary"))
+        if summary.is_failed(active_parameters().audit.fail_on):
+            lines = "\n".join(f"  - {line}" for line in summary.lines())
             raise InputError(
                 f"The audit found what falsifies figures, or may:\n{lines}\n  Remedy: look at them in "
                 f"{self._place(catalog, 'audit_page')}; all are in {self._place(catalog, 'audit_findings')}. "

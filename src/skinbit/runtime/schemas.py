@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from skinbit.audit.tables import KINDS as FINDINGS
-from skinbit.audit.tables import SEVERITIES
+from skinbit.audit.findings import KINDS as FINDINGS
+from skinbit.audit.findings import SEVERITIES
 from skinbit.data.problems import KINDS
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.matching.methods import CUTS, METHODS

@@ -526,7 +526,7 @@ def _draw(
 
     from skinbit.embedding.compute import resolve_compute
     from skinbit.matching.keypoints.sift import extract_table, join_tables
-    from skinbit.report.drawings import draw_pairs
+    from skinbit.report.drawings import KeypointPhotographs, draw_pairs
 
     geometry = GeometryParams.model_validate(checkpoint.header["matching"]["geometry"])
     threads = resolve_compute(compute).threads
@@ -537,7 +537,8 @@ def _draw(
         files, image_id = places[row]
         return files.read(image_id)
 
-    made = draw_pairs(pairs, join_tables(tables), read, geometry, data.max_pixels, threads)
+    photographs = KeypointPhotographs(join_tables(tables), read, data.max_pixels)
+    made = draw_pairs(pairs, photographs, geometry, threads)
     return tqdm(made, total=len(pairs), unit="pair", desc="drawing matches", disable=None)
 
 

@@ -155,20 +155,15 @@ def draw_matches(
     from tqdm import tqdm
 
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.report.drawings import count_points, draw_pairs, ordered
+    from skinbit.report.drawings import KeypointPhotographs, count_points, draw_pairs, ordered
 
     columns = (shortlist[column].tolist() for column in SHORTLIST)
     compared = {ordered(a, b): inliers for a, b, inliers in zip(*columns, strict=True)}
     counts = count_points([by_cosine["pairs"], by_dbscan["pairs"]], compared)
     chosen = [pair for pair, inliers in counts.items() if inliers][: report.max_drawings]
-    made = draw_pairs(
-        [(keypoints.rows[a], keypoints.rows[b]) for a, b in chosen],
-        keypoints,
-        lambda row: images.read(keypoints.image_ids[row]),
-        geometry,
-        data.max_pixels,
-        resolve_compute(compute).threads,
-    )
+    rows = [(keypoints.rows[a], keypoints.rows[b]) for a, b in chosen]
+    photographs = KeypointPhotographs(keypoints, lambda row: images.read(keypoints.image_ids[row]), data.max_pixels)
+    made = draw_pairs(rows, photographs, geometry, resolve_compute(compute).threads)
     bar = tqdm(made, total=len(chosen), unit="pair", desc="drawing matches", disable=None)
     drawings = dict(zip(chosen, bar, strict=True))
     return [

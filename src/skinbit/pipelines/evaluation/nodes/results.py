@@ -214,13 +214,14 @@ def write_report(
     Returns:
         An HTML page.
     """
-    from skinbit.audit.page import prepare_audit
-    from skinbit.audit.tables import hash_split
+    from skinbit.audit.split import hash_split
+    from skinbit.audit.summary import AuditSummary
     from skinbit.report.pages import render_page
     from skinbit.report.study import prepare_report
 
     report = prepare_report(leaderboard, split, rejected, _named(of_experiments, "summary_"), study.folds)
-    return render_page("report.html.j2", report=report, audit=prepare_audit(audit, hash_split(split)))
+    made = AuditSummary.model_validate(audit) if audit else None
+    return render_page("report.html.j2", report=report, audit=made, split_sha256=hash_split(split))
 
 
 CURVE_POINTS = 400

@@ -1,0 +1,65 @@
+"""Copies: one photograph under several image ids, as equal files or as equal pixels."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import pandas as pd
+
+from skinbit.audit.findings import Finding
+from skinbit.data.images import ImageFolder, decode_image
+from skinbit.report.thumbnails import map_photographs
+
+
+def hash_pixels(folder: ImageFolder, image_ids: Sequence[str], max_pixels: int) -> Iterator[tuple[str, str]]:
+    """Hash decoded photographs: equal for two files that show the same pixels, upright and in RGB.
+
+    Args:
+        folder: Holds the photographs.
+        image_ids: The photographs to hash.
+        max_pixels: See :func:`skinbit.data.images.decode_image`.
+
+    Yields:
+        Image id and SHA-256 of size and pixels of each, in order.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read; names the first.
+    """
+
+    def digest(content: bytes) -> str:
+        image = decode_image(content, max_pixels)
+        return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
+
+    return map_photographs(folder, image_ids, digest, "audited")
+
+
+def find_copies(hashes: pd.DataFrame, lesion_of: Mapping[str, str]) -> list[Finding]:
+    """Return the images that are one photograph under several ids.
+
+    Args:
+        hashes: ``image_id, sha256, pixels_sha256``, of files and of decoded photographs.
+        lesion_of: Lesion by image.
+
+    Returns:
+        ``identical_bytes`` and ``identical_pixels``; of n copies n - 1 pairs, which link all of them.
+    """
+    by_lesion = hashes.assign(lesion=hashes["image_id"].map(lesion_of)).sort_values(["lesion", "image_id"])
+    # Of identical files one stands for all: what is left are different files.
+    different = by_lesion.drop_duplicates("sha256")
+    return [
+        *_link_copies(by_lesion, "sha256", "identical_bytes"),
+        *_link_copies(different, "pixels_sha256", "identical_pixels"),
+    ]
+
+
+def _link_copies(by_lesion: pd.DataFrame, column: str, kind: str) -> Iterator[Finding]:
+    doubled = by_lesion[by_lesion[column].duplicated(keep=False)]
+    for _, copies in doubled.groupby(column):
+        members = list(zip(copies["image_id"], copies["lesion"], strict=True))
+        for (image_a, lesion_a), (image_b, lesion_b) in pairwise(members):
+            of_one = lesion_a == lesion_b
+            whose = "one lesion" if of_one else "two lesions"
+            among = f", of {len(members)} copies" if len(members) > 2 else ""
+            yield Finding(
+                kind, "warning" if of_one else "error", (image_a, image_b), (lesion_a, lesion_b), f"{whose}{among}"
+            )

@@ -1,0 +1,140 @@
+"""The summary of an audit, ``audit.json``: how many findings of each kind, and what was checked."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
+from skinbit.audit.findings import KINDS, SEVERITIES, Check, Finding, is_leak
+from skinbit.embedding.headers import Sha256
+from skinbit.matching.clustering.merges import components
+from skinbit.matching.documents import Similarity
+
+
+class _Record(BaseModel):
+    # Readers rely on these fields only, so a file may hold more.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class KindSummary(_Record):
+    """How many findings of a kind there are.
+
+    Attributes:
+        finding: One of :data:`skinbit.audit.findings.KINDS`.
+        error: Number of errors.
+        warning: Number of warnings.
+        leaks: Number of errors that join two places of the split.
+        listed: Number of findings in ``audit.csv``.
+    """
+
+    finding: str
+    title: str
+    meaning: str
+    remedy: str
+    possible_label_error: bool
+    error: NonNegativeInt
+    warning: NonNegativeInt
+    leaks: NonNegativeInt
+    listed: NonNegativeInt
+
+    @property
+    def n(self) -> int:
+        """Return the number of findings."""
+        return self.error + self.warning
+
+
+class AuditSummary(_Record):
+    """What an audit found.
+
+    Attributes:
+        counts: Findings by severity.
+        kinds: In the order of :data:`skinbit.audit.findings.KINDS`.
+        lesions_to_join: From :func:`lesions_to_join`.
+        experiment: The baseline whose embeddings were compared.
+        split_sha256: From :func:`skinbit.audit.split.hash_split`.
+        alike_from: Similarity from which on images of two lesions look alike; None without a pair of one lesion.
+        unlike_below: Similarity below which images of one lesion look like two; None without a pair of two lesions.
+        min_points: Number of points on which near-duplicates agree.
+    """
+
+    counts: dict[Literal["error", "warning"], NonNegativeInt]
+    kinds: list[KindSummary]
+    checks: list[Check]
+    lesions_to_join: list[list[str]]
+    experiment: str
+    n_images: NonNegativeInt
+    n_lesions: NonNegativeInt
+    split_sha256: Sha256
+    alike_from: Similarity | None
+    unlike_below: Similarity | None
+    min_points: PositiveInt
+
+    @property
+    def found(self) -> list[KindSummary]:
+        """Return the kinds that were found."""
+        return [kind for kind in self.kinds if kind.n]
+
+    @property
+    def unchecked(self) -> list[Check]:
+        """Return the checks that were not made."""
+        return [check for check in self.checks if not check.is_done]
+
+    def is_failed(self, fail_on: Literal["none", "error", "warning"]) -> bool:
+        """Whether a finding is as severe as the user does not accept; errors are also warnings."""
+        severities = {"none": (), "error": ("error",), "warning": SEVERITIES}[fail_on]
+        return any(self.counts[severity] for severity in severities)
+
+    def lines(self) -> list[str]:
+        """Return a line for each kind that was found, errors first, such as ``3 errors: Identical files``."""
+        found = [(getattr(kind, severity), severity, kind.title) for severity in SEVERITIES for kind in self.kinds]
+        return [f"{n:,} {severity}{'' if n == 1 else 's'}: {title}" for n, severity, title in found if n]
+
+
+def summarise_audit(findings: pd.DataFrame, counts: Mapping[str, int], **others: Any) -> AuditSummary:
+    """Summarise an audit.
+
+    Args:
+        findings: The listed ones, from :func:`skinbit.audit.findings.tabulate_findings`.
+        counts: All findings by kind, of the kinds whose list may be cut off.
+        **others: The fields of the summary that are not counted here.
+    """
+    kinds = [_summarise_kind(name, findings[findings["finding"] == name], counts.get(name)) for name in KINDS]
+    by_severity = {"error": sum(kind.error for kind in kinds), "warning": sum(kind.warning for kind in kinds)}
+    return AuditSummary(counts=by_severity, kinds=kinds, **others)
+
+
+def _summarise_kind(name: str, own: pd.DataFrame, n_found: int | None) -> KindSummary:
+    kind, n_of = KINDS[name], own["severity"].value_counts()
+    pairs = zip(own["severity"], own["subset_a"], own["subset_b"], strict=True)
+    n_unlisted = n_found - len(own) if n_found is not None and kind.is_label_error else 0
+    return KindSummary(
+        finding=name,
+        title=kind.title,
+        meaning=kind.meaning,
+        remedy=kind.remedy,
+        possible_label_error=kind.is_label_error,
+        error=int(n_of.get("error", 0)),
+        warning=int(n_of.get("warning", 0)) + n_unlisted,
+        leaks=sum(is_leak(name, *pair) for pair in pairs),
+        listed=len(own),
+    )
+
+
+def lesions_to_join(findings: Iterable[Finding]) -> list[list[str]]:
+    """Return groups of two or more lesions that errors show to be one lesion, or to share skin.
+
+    Returns:
+        Lesion ids, ascending in each group; groups in the order of their first ids.
+    """
+    joined = {
+        finding.lesions for finding in findings if finding.severity == "error" and KINDS[finding.kind].joins_lesions
+    }
+    lesions = sorted({lesion for pair in joined for lesion in pair})
+    row_of = {lesion: row for row, lesion in enumerate(lesions)}
+    edges = np.array([[row_of[lesion] for lesion in pair] for pair in sorted(joined)], dtype=np.int64).reshape(-1, 2)
+    groups: dict[int, list[str]] = {}
+    for lesion, group in zip(lesions, components(len(lesions), edges).tolist(), strict=True):
+        groups.setdefault(group, []).append(lesion)
+    return list(groups.values())
