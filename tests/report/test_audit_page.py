@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 
 from skinbit.audit.findings import Check, Finding, tabulate_findings
 from skinbit.audit.page import pages_images, pairs_to_draw, render_audit
-from skinbit.audit.summary import summarise_audit
+from skinbit.audit.summary import AuditSummary, summarise_kinds
 from skinbit.config import ReportParams
 
 HOSTILE = "</script><script>document.title='broken'</script>"
@@ -42,7 +42,9 @@ def make_page(findings, thumbnails=None, drawings=None, counts=None, joined=(), 
     table = tabulate_findings(findings, PLACES)
     images = pages_images(table, 10_000)
     shown = {image: picture(number) for number, image in enumerate(images)} if thumbnails is None else thumbnails
-    summary = summarise_audit(table, counts or {}, checks=checks, lesions_to_join=joined, **SETTINGS)
+    summary = AuditSummary(
+        kinds=summarise_kinds(table, counts or {}), checks=checks, lesions_to_join=joined, **SETTINGS
+    )
     return render_audit(table, summary, shown, drawings or {}, ReportParams(**params))
 
 
@@ -152,7 +154,8 @@ class TestSummary:
         findings = [
             Finding("identical_bytes", each, (f"a{n}", "b"), ("a", "b"), "said") for n, each in enumerate(severities)
         ]
-        return summarise_audit(tabulate_findings(findings, {}), {}, checks=[], lesions_to_join=[], **SETTINGS)
+        kinds = summarise_kinds(tabulate_findings(findings, {}), {})
+        return AuditSummary(kinds=kinds, checks=[], lesions_to_join=[], **SETTINGS)
 
     @pytest.mark.parametrize(
         ("severities", "fail_on", "fails"),

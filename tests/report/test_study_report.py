@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from skinbit.audit.findings import Check, Finding, tabulate_findings
 from skinbit.audit.split import hash_split, places_of
-from skinbit.audit.summary import summarise_audit
+from skinbit.audit.summary import AuditSummary, summarise_kinds
 from skinbit.config import EvaluationParams, StudyParams
 from skinbit.matching.cuts.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
 from skinbit.matching.labels import lesion_labels, unit_vectors
@@ -656,9 +656,8 @@ class TestAudit:
         return re.search(r'<section aria-labelledby="audit">.*?</section>', page, re.DOTALL)[0]
 
     def audit(self, study, *findings, checks=(), split=None):
-        summary = summarise_audit(
-            tabulate_findings(findings, places_of(study.split)),
-            {},
+        summary = AuditSummary(
+            kinds=summarise_kinds(tabulate_findings(findings, places_of(study.split)), {}),
             checks=checks,
             lesions_to_join=[],
             experiment="vit_baseline",

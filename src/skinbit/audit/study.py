@@ -11,7 +11,7 @@ from skinbit.audit.findings import Check, Finding, tabulate_findings
 from skinbit.audit.metadata import check_agreement, check_patients, lesions_of_images
 from skinbit.audit.similarities import Comparison, without_copies
 from skinbit.audit.split import check_split, hash_split, places_of, read_split
-from skinbit.audit.summary import AuditSummary, lesions_to_join, summarise_audit
+from skinbit.audit.summary import AuditSummary, lesions_to_join, summarise_kinds
 from skinbit.config import AuditParams
 
 
@@ -80,9 +80,8 @@ class AuditedStudy:
         others, checks = self.check_tables(audit)
         findings = [*copies, *others, *without_copies(compared.findings, copies)]
         table = tabulate_findings(findings, places_of(self.split))
-        summary = summarise_audit(
-            table,
-            compared.counts,
+        summary = AuditSummary(
+            kinds=summarise_kinds(table, compared.counts),
             checks=[*checks, *compared.checks(experiment), *check_left_out(self.rejected)],
             lesions_to_join=lesions_to_join(findings),
             experiment=experiment,

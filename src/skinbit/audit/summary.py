@@ -1,13 +1,13 @@
 """The summary of an audit, ``audit.json``: how many findings of each kind, and what was checked."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, computed_field
 
-from skinbit.audit.findings import KINDS, SEVERITIES, Check, Finding, is_leak
+from skinbit.audit.findings import KINDS, SEVERITIES, Check, Finding, Severity, is_leak
 from skinbit.embedding.headers import Sha256
 from skinbit.matching.clustering.merges import components
 from skinbit.matching.documents import Similarity
@@ -49,8 +49,7 @@ class AuditSummary(_Record):
     """What an audit found.
 
     Attributes:
-        counts: Findings by severity.
-        kinds: In the order of :data:`skinbit.audit.findings.KINDS`.
+        kinds: From :func:`summarise_kinds`.
         lesions_to_join: From :func:`lesions_to_join`.
         experiment: The baseline whose embeddings were compared.
         split_sha256: From :func:`skinbit.audit.split.hash_split`.
@@ -59,7 +58,6 @@ class AuditSummary(_Record):
         min_points: Number of points on which near-duplicates agree.
     """
 
-    counts: dict[Literal["error", "warning"], NonNegativeInt]
     kinds: list[KindSummary]
     checks: list[Check]
     lesions_to_join: list[list[str]]
@@ -70,6 +68,12 @@ class AuditSummary(_Record):
     alike_from: Similarity | None
     unlike_below: Similarity | None
     min_points: PositiveInt
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def counts(self) -> dict[Severity, int]:
+        """Return the number of findings by severity."""
+        return {"error": sum(kind.error for kind in self.kinds), "warning": sum(kind.warning for kind in self.kinds)}
 
     @property
     def found(self) -> list[KindSummary]:
@@ -82,7 +86,7 @@ class AuditSummary(_Record):
         return [check for check in self.checks if not check.is_done]
 
     def is_failed(self, fail_on: Literal["none", "error", "warning"]) -> bool:
-        """Whether a finding is as severe as the user does not accept; errors are also warnings."""
+        """Whether there is a finding at least as severe as the user names."""
         severities = {"none": (), "error": ("error",), "warning": SEVERITIES}[fail_on]
         return any(self.counts[severity] for severity in severities)
 
@@ -92,17 +96,14 @@ class AuditSummary(_Record):
         return [f"{n:,} {severity}{'' if n == 1 else 's'}: {title}" for n, severity, title in found if n]
 
 
-def summarise_audit(findings: pd.DataFrame, counts: Mapping[str, int], **others: Any) -> AuditSummary:
-    """Summarise an audit.
+def summarise_kinds(findings: pd.DataFrame, counts: Mapping[str, int]) -> list[KindSummary]:
+    """Return how many findings of each kind there are, in the order of :data:`skinbit.audit.findings.KINDS`.
 
     Args:
         findings: The listed ones, from :func:`skinbit.audit.findings.tabulate_findings`.
         counts: All findings by kind, of the kinds whose list may be cut off.
-        **others: The fields of the summary that are not counted here.
     """
-    kinds = [_summarise_kind(name, findings[findings["finding"] == name], counts.get(name)) for name in KINDS]
-    by_severity = {"error": sum(kind.error for kind in kinds), "warning": sum(kind.warning for kind in kinds)}
-    return AuditSummary(counts=by_severity, kinds=kinds, **others)
+    return [_summarise_kind(name, findings[findings["finding"] == name], counts.get(name)) for name in KINDS]
 
 
 def _summarise_kind(name: str, own: pd.DataFrame, n_found: int | None) -> KindSummary:

@@ -1,7 +1,6 @@
 """Figures made of photographs: strips of them with captions, and a map of embeddings."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skinbit.data.images import ImageFolder, decode_image
+from skinbit.data.threads import map_in_order
 from skinbit.matching.labels import FloatArray
 from skinbit.notebook.data_figures import largest_first
 from skinbit.report.palette import BAD, GOOD, INK, LESIONS, LINE, SOFT
@@ -83,8 +83,7 @@ def read_photographs(folder: ImageFolder, image_ids: Sequence[str], side: int, m
         image.thumbnail((side, side))
         return image
 
-    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
-        return dict(zip(image_ids, pool.map(read, image_ids), strict=True))
+    return dict(zip(image_ids, map_in_order(read, image_ids), strict=True))
 
 
 def lesion_strips(images: pd.DataFrame, lesion_ids: Sequence[str]) -> list[Strip]:
