@@ -1,1 +1,1 @@
-"""What notebooks need to look at a study."""
+"""What only notebooks use: a finished study, its figures, its photographs."""

@@ -1,1 +1,1 @@
-"""Figures that people look at."""
+"""Pages, charts and drawings that people look at."""
