@@ -2,6 +2,7 @@
 
 import math
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from skinbit.config import BackboneParams, PoolingParams
-from skinbit.embedding import backbones
-from skinbit.embedding.backbones import Backbone, PooledLevels, load_backbone
+from skinbit.embedding import backbones, weights
+from skinbit.embedding.backbones import Backbone, PooledLevels, load_backbone, outline_backbone
 from skinbit.errors import InputError
 
 SIZE = 48
@@ -61,17 +62,39 @@ def test_same_seed_draws_the_same_weights_and_another_seed_others(model: str) ->
 def test_loading_neither_uses_nor_moves_the_global_generator(model: str) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    weights = load_backbone(settings(model), 1).weights_sha256()
+    digest = load_backbone(settings(model), 1).weights_sha256()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    assert load_backbone(settings(model), 1).weights_sha256() == weights
+    assert load_backbone(settings(model), 1).weights_sha256() == digest
 
 
-def test_loading_leaves_pytorch_as_it_was() -> None:
-    before = torch.nn.Module.load_state_dict
-    load_backbone(settings(), 1)
-    refusal(settings(model_args={"no_such_argument": 1}))
-    assert torch.nn.Module.load_state_dict is before
+def test_loading_changes_nothing_of_pytorch_for_other_threads(
+    weights_of_resnet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = (torch.nn.Module, "load_state_dict"), (torch, "load"), (torch.Tensor, "copy_"), (torch, "empty")
+    before = [getattr(*part) for part in parts]
+    create, seen = timm.create_model, []
+
+    def create_and_look(*arguments: Any, **options: Any) -> Any:
+        seen.append([getattr(*part) for part in parts])
+        assert not torch.nn.modules.module._global_parameter_registration_hooks
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(timm, "create_model", create_and_look)
+    load_backbone(from_file(weights_of_resnet), 1)
+    outline_backbone(settings())
+    assert seen == [before, before]
+
+
+def test_two_threads_load_at_once_and_each_notices_what_its_own_file_lacks(
+    weights_of_resnet: Path, tmp_path: Path
+) -> None:
+    part = changed_copy(weights_of_resnet, tmp_path / "part.safetensors", conv1__0__weight=None)
+    with ThreadPoolExecutor(4) as pool:
+        whole = [pool.submit(load_backbone, from_file(weights_of_resnet), seed) for seed in range(4)]
+        lacking = [pool.submit(refusal, from_file(part)) for _ in range(4)]
+        assert len({future.result().weights_sha256() for future in whole}) == 1
+        assert all("lack 1 of its tensors: conv1.0.weight" in future.result() for future in lacking)
 
 
 def test_backbone_is_frozen_and_in_evaluation_mode() -> None:
@@ -237,7 +260,7 @@ def test_level_that_the_model_does_not_have_is_refused() -> None:
 
 @pytest.mark.parametrize("is_offline", [True, False])
 def test_pretrained_weights_out_of_reach_are_refused_before_anything_is_downloaded(
-    monkeypatch: pytest.MonkeyPatch, is_offline: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_offline: bool
 ) -> None:
     attempts = []
 
@@ -246,7 +269,7 @@ def test_pretrained_weights_out_of_reach_are_refused_before_anything_is_download
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(socket, "create_connection", unreachable)
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm was asked"))
@@ -259,20 +282,76 @@ def test_pretrained_weights_out_of_reach_are_refused_before_anything_is_download
     assert len(attempts) == (0 if is_offline else 1)
 
 
-def test_hub_behind_a_proxy_is_not_taken_for_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_behind_a_proxy_is_not_taken_for_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("the proxy was passed by"))
     monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
     asked = []
 
-    def create_model(*arguments: Any, **options: Any) -> None:
-        asked.append(options["pretrained"])
+    def download(*arguments: Any, **options: Any) -> None:
+        asked.append((arguments, options))
         raise OSError("the hub's own error")
 
-    monkeypatch.setattr(timm, "create_model", create_model)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert "the hub's own error" in refusal(settings("test_resnet.r160_in1k", pretrained=True))
-    assert asked == [True]
+    assert asked == [(("timm/test_resnet.r160_in1k", "model.safetensors"), {"revision": None})]
+
+
+def put_into_cache(cache: Path, model: str, source: Path, name: str = "model.safetensors") -> None:
+    """Lay a file down as the hub's client does after it downloaded it."""
+    folder = cache / f"models--timm--{model}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123abcd")
+    snapshot = folder / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    (snapshot / name).symlink_to(source)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache, empty, without a network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("the network is asked"))
+    return tmp_path / "hub"
+
+
+def test_weights_in_the_hubs_cache_are_loaded_without_a_network(weights_of_resnet: Path, cache: Path) -> None:
+    put_into_cache(cache, "test_resnet.r160_in1k", weights_of_resnet)
+    published = load_backbone(settings("test_resnet.r160_in1k", pretrained=True), 0)
+    assert published.weights_sha256() == load_backbone(from_file(weights_of_resnet), 1).weights_sha256()
+
+
+def test_weights_in_the_hubs_cache_that_lack_a_tensor_are_refused(
+    weights_of_resnet: Path, cache: Path, tmp_path: Path
+) -> None:
+    part = changed_copy(weights_of_resnet, tmp_path / "part.safetensors", conv1__0__weight=None)
+    put_into_cache(cache, "test_resnet.r160_in1k", part)
+    assert "conv1.0.weight" in refusal(settings("test_resnet.r160_in1k", pretrained=True))
+
+
+def test_a_pickle_in_the_hubs_cache_is_not_opened(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(Harm(), tmp_path / "harm.bin")
+    put_into_cache(cache, "test_resnet.r160_in1k", tmp_path / "harm.bin", "pytorch_model.bin")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "out of reach" in refusal(settings("test_resnet.r160_in1k", pretrained=True))
+    assert not Harm.is_done
+
+
+@pytest.mark.parametrize(
+    ("name", "looked_for"),
+    [
+        ("pytorch_model.bin", "model.safetensors"),
+        ("open_clip_pytorch_model.bin", "open_clip_model.safetensors"),
+        ("other.bin", "other.safetensors"),
+        ("model-00001-of-00018.safetensors", "model-00001-of-00018.safetensors"),
+    ],
+)
+def test_the_safetensors_looked_for_are_those_that_timm_looks_for(name: str, looked_for: str) -> None:
+    from timm.models._hub import _get_safe_alternatives
+
+    assert weights._safe_name(name) == looked_for == next(iter(_get_safe_alternatives(name)), name)
 
 
 @pytest.mark.parametrize("size", [32, 48, 96])
@@ -286,6 +365,39 @@ def test_vision_transformer_takes_other_sizes_than_its_own(tmp_path: Path, size:
     assert loaded["pos_embed"].shape == (1, 1 + (size // 16) ** 2, 64)
     assert source["pos_embed"].shape == (1, 101, 64)
     assert all(torch.equal(loaded[name], source[name]) for name in loaded if name != "pos_embed")
+
+
+def test_dinov2_weights_as_their_authors_name_them_are_loaded_completely_at_another_size(tmp_path: Path) -> None:
+    model, tiny = "vit_small_patch14_dinov2", {"embed_dim": 48, "depth": 2, "num_heads": 3}
+    native = timm.create_model(model, pretrained=False, num_classes=0, img_size=70, **tiny)
+    published = {name: tensor.clone() for name, tensor in native.state_dict().items()}
+    published["mask_token"] = torch.zeros(1, 48)  # what timm's filter knows them by, and drops
+    save_file(published, path := tmp_path / "dinov2.safetensors")
+    loaded = load_backbone(from_file(path, model, image_size=98, model_args=tiny), 0).module.state_dict()
+    assert loaded["pos_embed"].shape == (1, 1 + 7**2, 48)
+    assert all(torch.equal(loaded[name], published[name]) for name in loaded if name != "pos_embed")
+    save_file({name: tensor for name, tensor in published.items() if name != "blocks.1.ls2.gamma"}, path)
+    assert "blocks.1.ls2.gamma" in refusal(from_file(path, model, image_size=98, model_args=tiny))
+
+
+@pytest.mark.parametrize("change", [{"image_size": 96}, {"model_args": {"in_chans": 1}}])
+def test_weights_are_adapted_as_timms_own_loading_adapts_them(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_file(timm.create_model("test_vit", pretrained=False).state_dict(), path := tmp_path / "vit.safetensors")
+    params = from_file(path, "test_vit", **change)
+    overlay = {"file": str(path)}
+    expected = timm.create_model(
+        "test_vit",
+        pretrained=True,
+        pretrained_cfg_overlay=overlay,
+        num_classes=0,
+        img_size=params.image_size,
+        **params.model_args,
+    ).state_dict()
+    filled = weights.FilledTensors()
+    with filled:
+        network = backbones._create(params, str(path))
+    filled.check_complete(network, params)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
 
 
 def test_size_that_is_no_multiple_of_the_patch_is_refused() -> None:

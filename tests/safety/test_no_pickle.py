@@ -1,7 +1,9 @@
 """Nothing that Skinbit loads is a pickle, and nothing that it reads is run."""
 
 import ast
+import dataclasses
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import timm
@@ -103,18 +105,34 @@ def test_weights_of_another_format_are_refused_before_they_are_opened(name):
         BackboneParams(model="test_resnet", weights=name)
 
 
-def test_weights_that_are_published_as_a_pickle_are_not_opened(monkeypatch):
-    def from_hub(*_, **__):
-        return torch.load("pytorch_model.bin", weights_only=True)
+def test_weights_that_are_published_as_a_pickle_are_not_opened(monkeypatch, tmp_path):
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", from_hub)
-    monkeypatch.setattr("skinbit.embedding.backbones.check_within_reach", lambda _: None)
-    before = torch.load
-    with pytest.raises(InputError, match="published weights are a pickle, which Skinbit does not open") as refused:
+    asked = []
+
+    def download(repository, name, **_):
+        asked.append((repository, name))
+        raise RemoteEntryNotFoundError("404", response=Mock())
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("skinbit.embedding.weights._hub_answers", lambda: True)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle is opened"))
+    with pytest.raises(InputError, match="no safetensors file, and Skinbit opens no pickle") as refused:
         load_backbone(BackboneParams(model="resnet18.a1_in1k"), seed=1)
     assert "Remedy" in refused.value.message
-    assert torch.load is before
-    assert timm.is_model("resnet18")
+    assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
+
+
+@pytest.mark.parametrize("published", [{"hf_hub_id": None}, {"hf_hub_filename": "w.pt"}, {"hf_hub_filename": "w.npz"}])
+def test_weights_that_are_published_in_another_format_only_are_refused_before_they_are_asked_for(
+    monkeypatch, published
+):
+    changed = dataclasses.replace(timm.get_pretrained_cfg("resnet18.a1_in1k"), **published)
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda *_, **__: changed)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub is asked"))
+    with pytest.raises(InputError, match="no safetensors file, and Skinbit opens no pickle"):
+        load_backbone(BackboneParams(model="resnet18.a1_in1k"), seed=1)
 
 
 def test_the_tracking_process_would_refuse_a_pickled_model():

@@ -12,16 +12,7 @@ from torch import nn
 
 from skinbit.config import BackboneParams, PoolingParams
 from skinbit.embedding.preprocessing import Preprocessing
-from skinbit.embedding.weights import (
-    check_coverage,
-    check_finite,
-    check_within_reach,
-    drawn_from,
-    explain,
-    few_tensors,
-    missing_weights,
-    without_pickle,
-)
+from skinbit.embedding.weights import FewTensors, FilledTensors, check_finite, drawn_from, find_weights, refuse
 from skinbit.errors import InputError
 
 _CREATION_ERRORS = (
@@ -101,10 +92,11 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
             not finite or do not cover the whole backbone, or it cannot process images of this size.
     """
     _check_name(params.model)
-    check_within_reach(params)
-    with drawn_from(seed), missing_weights() as missing, without_pickle(params):
-        network = _create(params)
-    check_coverage(network, missing, params)
+    file = find_weights(params)
+    with drawn_from(seed), FilledTensors() as filled:
+        network = _create(params, file)
+    if file is not None:
+        filled.check_complete(network, params)
     check_finite(network, params)
     module = _pooled(network, params).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     preprocessing = _preprocessing(network, params)
@@ -112,33 +104,32 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
 
 
 def outline_backbone(params: BackboneParams) -> Mapping[str, torch.Tensor]:
-    """Tell names, shapes and types of a backbone's tensors without making any of them.
+    """Return a backbone's tensors by name, without storage: their shapes and types, before any of them is made.
 
     Args:
-        params: As for :func:`load_backbone`; from a file that nobody vouches for.
-
-    Returns:
-        Tensors without storage, by name.
+        params: As for :func:`load_backbone`; from a file that nobody vouches for. Weights are not looked at.
 
     Raises:
         InputError: If timm does not know the model, or cannot make it so.
     """
     _check_name(params.model)
-    with drawn_from(0), torch.device("meta"), few_tensors(params):
-        return _pooled(_create(params.model_copy(update={"pretrained": False, "weights": None})), params).state_dict()
+    with drawn_from(0), torch.device("meta"), FewTensors(params):
+        return _pooled(_create(params, file=None), params).state_dict()
 
 
-def _create(params: BackboneParams) -> Any:
+def _create(params: BackboneParams, file: str | None) -> Any:
     import timm
 
+    weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": file}} if file else {}
     try:
-        return timm.create_model(params.model, **_creation_arguments(params))
+        return timm.create_model(params.model, **weights, **_creation_arguments(params))
     except InputError:
         raise
     except _CREATION_ERRORS as error:
-        raise InputError(
-            explain(params, f"timm cannot create it: {error}")
-            + "\n  Remedy: correct model_args, pooling.levels or weights of backbones.<name>."
+        raise refuse(
+            params,
+            f"timm cannot create it: {error}",
+            "correct model_args, pooling.levels or weights of backbones.<name>.",
         ) from error
 
 
@@ -195,12 +186,10 @@ def _unknown(model: str, near: list[str]) -> InputError:
 def _creation_arguments(params: BackboneParams) -> dict[str, Any]:
     import timm
 
-    arguments: dict[str, Any] = {"pretrained": params.pretrained}
+    arguments: dict[str, Any] = {}
     config = timm.get_pretrained_cfg(params.model, allow_unregistered=True)
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = params.image_size  # position embeddings are resampled to it
-    if params.weights is not None:
-        arguments["pretrained_cfg_overlay"] = {"file": params.weights}
     if params.pooling.levels:
         arguments |= {"features_only": True, "out_indices": params.pooling.levels}
     else:
@@ -228,19 +217,22 @@ def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
         with torch.inference_mode():
             features = module(pixels)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(
-            explain(params, f"it cannot process images of {params.image_size} pixels: {error}")
-            + "\n  Remedy: change backbones.<name>.image_size."
+        raise refuse(
+            params,
+            f"it cannot process images of {params.image_size} pixels: {error}",
+            "change backbones.<name>.image_size.",
         ) from error
     patch = getattr(getattr(module, "patch_embed", None), "patch_size", (1, 1))[0]
     if params.image_size % patch:
-        raise InputError(
-            explain(params, f"{params.image_size} pixels are no multiple of its patches of {patch}")
-            + "\n  Remedy: it would not see the last rows and columns; change backbones.<name>.image_size."
+        raise refuse(
+            params,
+            f"{params.image_size} pixels are no multiple of its patches of {patch}",
+            "it would not see the last rows and columns; change backbones.<name>.image_size.",
         )
     if features.ndim != 2:
-        raise InputError(
-            explain(params, f"it gives {features.ndim}-dimensional features instead of one vector per image")
-            + " Remedy: use pooling.levels."
+        raise refuse(
+            params,
+            f"it gives {features.ndim}-dimensional features instead of one vector per image",
+            "use pooling.levels.",
         )
     return int(features.shape[1])

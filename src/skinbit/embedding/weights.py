@@ -1,9 +1,8 @@
 """Weights of a backbone: within reach before anything is downloaded, complete after they were loaded."""
 
-import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from urllib.request import getproxies
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from skinbit.config import BackboneParams
 from skinbit.errors import SHOWN_PER_KIND, InputError
@@ -28,7 +27,7 @@ _DRAWING = threading.Lock()
 
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """Have the networks that are created inside draw their weights from a seed; the global generator stays as it was.
+    """Draw the weights of networks that are created inside from a seed; the global generator stays as it was.
 
     Args:
         seed: In [0, 2**63).
@@ -38,53 +37,80 @@ def drawn_from(seed: int) -> Iterator[None]:
         yield
 
 
-def explain(params: BackboneParams, what: str) -> str:
-    """Begin a message about a backbone with its name.
-
-    Args:
-        params: Of the backbone.
-        what: What is wrong with it.
-
-    Returns:
-        A sentence.
-    """
-    return f"backbone {params.model}: {what.rstrip('.')}."
+def refuse(params: BackboneParams, what: str, remedy: str) -> InputError:
+    """Return the error that names a backbone, what is wrong with it, and what mends it."""
+    return InputError(f"backbone {params.model}: {what.rstrip('.')}.\n  Remedy: {remedy}")
 
 
-def check_within_reach(params: BackboneParams) -> None:
-    """Fail at once where weights are missing; the hub's own retries take most of a minute per model.
-
-    Args:
-        params: Of the backbone.
+def find_weights(params: BackboneParams) -> str | None:
+    """Return the safetensors file of a backbone's weights, downloaded if need be; none if the seed draws them.
 
     Raises:
-        InputError: If a local file does not exist, or the hub is needed and does not answer.
+        InputError: If a local file does not exist, or the published weights are no safetensors or out of reach.
     """
-    if params.weights is not None:
-        if not Path(params.weights).is_file():
-            raise InputError(
-                explain(params, f"the weights file {params.weights} does not exist")
-                + "\n  Remedy: name a file, absolute or relative to the folder that the command runs in."
-            )
-    elif params.pretrained and not _is_cached(params.model) and not _hub_answers():
-        raise InputError(
-            explain(
-                params,
-                "its pretrained weights are not on this machine and the Hugging Face hub is out of reach",
-            )
-            + "\n  Remedy: connect once, or download the weights elsewhere and name the file in "
-            "backbones.<name>.weights, or set backbones.<name>.pretrained=false for weights drawn from the seed."
+    if not params.pretrained:
+        return None
+    if params.weights is None:
+        return _find_published(params)
+    if not Path(params.weights).is_file():
+        raise refuse(
+            params,
+            f"the weights file {params.weights} does not exist",
+            "name a file, absolute or relative to the folder that the command runs in.",
         )
+    return params.weights
 
 
-def _is_cached(model: str) -> bool:
+def _find_published(params: BackboneParams) -> str:
+    import huggingface_hub
     import timm
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-    config = timm.get_pretrained_cfg(model, allow_unregistered=True)
-    hub_id = config.hf_hub_id if config else None
-    names = ("model.safetensors", "pytorch_model.bin")
-    return hub_id is not None and any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
+    config = timm.get_pretrained_cfg(params.model, allow_unregistered=True)
+    repository, _, revision = ((config.hf_hub_id if config else None) or "").partition("@")
+    name = _safe_name((config.hf_hub_filename if config else None) or "pytorch_model.bin")
+    if not repository or not name.endswith(".safetensors"):
+        raise _no_safetensors(params)
+    cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
+    if isinstance(cached, str):
+        return cached
+    if not _hub_answers():  # the hub's own retries take most of a minute per model
+        raise _out_of_reach(params)
+    try:
+        return huggingface_hub.hf_hub_download(repository, name, revision=revision or None)
+    except RemoteEntryNotFoundError as error:
+        raise _no_safetensors(params) from error
+    except LocalEntryNotFoundError as error:
+        raise _out_of_reach(params) from error
+    except (OSError, ValueError) as error:
+        raise refuse(
+            params,
+            f"its pretrained weights cannot be downloaded: {error}",
+            "try again, or name a file in backbones.<name>.weights.",
+        ) from error
+
+
+def _safe_name(name: str) -> str:
+    """Return the safetensors file that timm would look for in the place of another."""
+    return name.replace("pytorch_model.bin", "model.safetensors").replace(".bin", ".safetensors")
+
+
+def _no_safetensors(params: BackboneParams) -> InputError:
+    return refuse(
+        params,
+        "its published weights are no safetensors file, and Skinbit opens no pickle",
+        "choose a model with safetensors weights, or convert them where you trust them and name the .safetensors file "
+        "in backbones.<name>.weights.",
+    )
+
+
+def _out_of_reach(params: BackboneParams) -> InputError:
+    return refuse(
+        params,
+        "its pretrained weights are not on this machine and the Hugging Face hub is out of reach",
+        "connect once, or download the weights elsewhere and name the file in backbones.<name>.weights, or set "
+        "backbones.<name>.pretrained=false for weights drawn from the seed.",
+    )
 
 
 def _hub_answers() -> bool:
@@ -103,110 +129,86 @@ def _hub_answers() -> bool:
         return False
 
 
-@contextmanager
-def missing_weights() -> Iterator[dict[int, str]]:
-    """Note which tensors a checkpoint leaves untouched: timm itself only logs them.
+class FilledTensors(TorchFunctionMode):
+    """Notes which tensors ``load_state_dict`` fills while this context is active, in this thread alone.
 
-    Yields:
-        Names of the missing tensors by the identity of the tensor, which survives timm's wrapping and pruning.
+    timm only logs which keys of a network a file lacks. It may wrap and prune the network after loading, but the
+    tensors remain the same objects.
     """
-    missing: dict[int, str] = {}
-    load = nn.Module.load_state_dict
 
-    def load_and_note(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        outcome = load(module, *args, **kwargs)
-        tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-        missing.update({id(tensors[key]): key for key in outcome.missing_keys if key in tensors})
-        return outcome
+    def __init__(self) -> None:
+        super().__init__()
+        self._filled: dict[int, torch.Tensor] = {}
 
-    nn.Module.load_state_dict = load_and_note  # type: ignore[method-assign,assignment]
-    try:
-        yield missing
-    finally:
-        nn.Module.load_state_dict = load  # type: ignore[method-assign]
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function; note the target of a copy."""
+        if func is torch.Tensor.copy_:
+            self._filled[id(args[0])] = args[0]  # holding the tensor keeps its id from being used again
+        return func(*args, **(kwargs or {}))
 
+    def check_complete(self, network: nn.Module, params: BackboneParams) -> None:
+        """Check that every tensor of a network was filled: half random weights give plausible figures.
 
-def check_coverage(network: nn.Module, missing: dict[int, str], params: BackboneParams) -> None:
-    """Check that a checkpoint covered every tensor that the network uses: half random ones give plausible figures.
+        Args:
+            network: As timm returns it, pruned to the levels in use.
+            params: For the message.
 
-    Args:
-        network: As timm gave it, pruned to the levels in use.
-        missing: From :func:`missing_weights`.
-        params: For the message.
-
-    Raises:
-        InputError: If a tensor kept its random values; lists them.
-    """
-    used = [*network.parameters(), *network.buffers()]
-    # A counter of training steps that no forward pass in evaluation mode reads.
-    absent = [missing[id(tensor)] for tensor in used if id(tensor) in missing and tensor.dtype.is_floating_point]
-    if absent:
-        shown = ", ".join(absent[:SHOWN_PER_KIND]) + (" …" if len(absent) > SHOWN_PER_KIND else "")
-        raise InputError(
-            explain(params, f"the weights lack {len(absent)} of its tensors: {shown}")
-            + "\n  Remedy: give weights of the whole backbone, or pool only levels that they cover (pooling.levels)."
-        )
+        Raises:
+            InputError: If a tensor kept its random values; lists them.
+        """
+        # Integers are counters of training steps, which no forward pass in evaluation mode reads.
+        absent = [
+            name
+            for name, tensor in network.state_dict(keep_vars=True).items()
+            if tensor.dtype.is_floating_point and id(tensor) not in self._filled
+        ]
+        if absent:
+            shown = ", ".join(absent[:SHOWN_PER_KIND]) + (" …" if len(absent) > SHOWN_PER_KIND else "")
+            raise refuse(
+                params,
+                f"the weights lack {len(absent)} of its tensors: {shown}",
+                "give weights of the whole backbone, or pool only levels that they cover (pooling.levels).",
+            )
 
 
 def check_finite(network: nn.Module, params: BackboneParams) -> None:
     """Check that weights are numbers: one NaN spreads to every feature.
 
     Args:
-        network: As timm gave it.
+        network: Its buffers are not checked: they may hold ranges that are still open.
         params: For the message.
 
     Raises:
-        InputError: If a weight is NaN or infinite; names its tensor. Buffers may hold ranges that are still open.
+        InputError: If a weight is NaN or infinite; names its tensor.
     """
     for name, tensor in network.named_parameters():
         if not tensor.isfinite().all():
-            raise InputError(
-                explain(params, f"its weights hold NaN or infinity, in {name}")
-                + "\n  Remedy: give undamaged weights (backbones.<name>.weights)."
+            raise refuse(
+                params,
+                f"its weights hold NaN or infinity, in {name}",
+                "give undamaged weights (backbones.<name>.weights).",
             )
 
 
-@contextmanager
-def without_pickle(params: BackboneParams) -> Iterator[None]:
-    """Refuse weights that are published as a pickle, which timm would open with ``torch.load``.
+class FewTensors(TorchFunctionMode):
+    """Stops a network that would never be finished: settings of a stranger may ask for a million layers."""
 
-    Args:
-        params: Of the backbone.
-    """
-    load = torch.load
+    def __init__(self, params: BackboneParams) -> None:
+        super().__init__()
+        self._params = params
+        self._n_made = 0
 
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise InputError(
-            explain(params, "its published weights are a pickle, which Skinbit does not open")
-            + "\n  Remedy: choose a model with safetensors weights, or convert them where you trust them and name the "
-            ".safetensors file in backbones.<name>.weights."
-        )
-
-    torch.load = refuse
-    try:
-        yield
-    finally:
-        torch.load = load
-
-
-@contextmanager
-def few_tensors(params: BackboneParams) -> Iterator[None]:
-    """Stop a network that would never be finished: settings of a stranger may ask for a million layers.
-
-    Args:
-        params: Of the backbone.
-    """
-    mine, count = threading.get_ident(), itertools.count(1)
-
-    def check(*_: Any) -> None:
-        if threading.get_ident() == mine and next(count) > _MOST_TENSORS:
-            raise InputError(
-                explain(params, f"with its model_args it has more than {_MOST_TENSORS} tensors")
-                + "\n  Remedy: correct backbones.<name>.model_args, or use a checkpoint that you trust."
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function; count the tensors that it makes."""
+        self._n_made += func is torch.empty
+        if self._n_made > _MOST_TENSORS:
+            raise refuse(
+                self._params,
+                f"with its model_args it has more than {_MOST_TENSORS} tensors",
+                "correct backbones.<name>.model_args, or use a checkpoint that you trust.",
             )
-
-    handle = register_module_parameter_registration_hook(check)
-    try:
-        yield
-    finally:
-        handle.remove()
+        return func(*args, **(kwargs or {}))
