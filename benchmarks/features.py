@@ -20,7 +20,7 @@ from skinbit.data.images import ImageFolder, find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic, resolve_compute
-from skinbit.embedding.features import extract_features
+from skinbit.embedding.features import Extraction, extract_features
 
 N_IMAGES = 96
 N_LESIONS = 48  # two to four photographs each
@@ -86,7 +86,7 @@ def measure(
     return alternate(
         {
             "extract_features": lambda: extract_features(
-                folder, image_ids, backbone, ViewParams(), loader, compute, max_pixels
+                Extraction(folder, loader, compute, max_pixels), image_ids, backbone, ViewParams()
             ),
             "bare forward pass": lambda: forward(backbone, batches, compute),
         },

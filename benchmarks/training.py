@@ -41,7 +41,7 @@ from skinbit.data.images import ImageFolder, find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic, resolve_compute
-from skinbit.embedding.features import describe_backbone, extract_features
+from skinbit.embedding.features import Extraction, describe_backbone, extract_features
 from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Features, Pixels
@@ -162,7 +162,8 @@ def cached_study(folder: ImageFolder, table: pd.DataFrame, path: Path, compute: 
     pixels = decode(folder, table, backbone, path)
     seconds["decoding"] = time.perf_counter() - started
     maker = ViewMaker(pixels, backbone, AugmentationParams(), compute, LOADER.batch_size, SEED)
-    plain = extract_features(folder, ids, backbone, ViewParams(), LOADER, compute, DataParams().max_pixels)
+    extraction = Extraction(folder, LOADER, compute, DataParams().max_pixels)
+    plain = extract_features(extraction, ids, backbone, ViewParams())
     views = maker.extract(np.arange(len(ids)), range(N_VIEWS))
     seconds["features and views"] = time.perf_counter() - started - seconds["decoding"]
     description = describe_backbone(backbone, FROZEN, compute, LOADER.batch_size)

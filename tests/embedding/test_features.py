@@ -26,7 +26,14 @@ from skinbit.data.images import ImageFolder, check_images, find_images
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views, baseline_embeddings, fit_to_training_lesions
-from skinbit.embedding.features import describe_backbone, extract_features, feature_key
+from skinbit.embedding.features import (
+    Extraction,
+    Wanted,
+    complete_features,
+    describe_backbone,
+    extract_features,
+    feature_key,
+)
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
@@ -61,7 +68,7 @@ def extract(
     loader: LoaderParams = IN_PROCESS,
     compute: Compute = CPU,
 ) -> np.ndarray:
-    return extract_features(folder, list(image_ids), backbone, views, loader, compute, MAX_PIXELS)
+    return extract_features(Extraction(folder, loader, compute, MAX_PIXELS), list(image_ids), backbone, views)
 
 
 @pytest.fixture(scope="module")
@@ -162,12 +169,12 @@ def test_image_whose_features_are_not_finite_or_all_zero_is_named(
     folder = find_images(photographs.fs, tmp_path.as_posix())
     backbone = replace(show_pixels(8), module=NotANumberForLightImages())
     with pytest.raises(ValueError, match=f"features of image {culprit} are not finite, or all zero"):
-        extract_features(folder, list(levels), backbone, PLAIN, IN_PROCESS, CPU, MAX_PIXELS)
+        extract_features(Extraction(folder, IN_PROCESS, CPU, MAX_PIXELS), list(levels), backbone, PLAIN)
 
 
 def test_image_above_the_pixel_limit_is_refused(photographs: ImageFolder) -> None:
     with pytest.raises(ValueError, match="60x45 pixels"):
-        extract_features(photographs, ["a"], show_pixels(8), PLAIN, IN_PROCESS, CPU, max_pixels=100)
+        extract_features(Extraction(photographs, IN_PROCESS, CPU, max_pixels=100), ["a"], show_pixels(8), PLAIN)
 
 
 def key(params: BackboneParams = RESNET, image: str = "a", seed: int = 1, **changes: Any) -> str:
@@ -245,9 +252,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note the ids of all images that go through a backbone."""
     ids: list[str] = []
 
-    def extract_and_note(folder: ImageFolder, image_ids: list[str], *rest: Any) -> np.ndarray:
+    def extract_and_note(extraction: Extraction, image_ids: list[str], *rest: Any) -> np.ndarray:
         ids.extend(image_ids)
-        return extract_features(folder, image_ids, *rest)
+        return extract_features(extraction, image_ids, *rest)
 
     monkeypatch.setattr("skinbit.embedding.features.extract_features", extract_and_note)
     return ids
@@ -321,6 +328,48 @@ def test_other_weights_or_settings_compute_everything_again(
     recomputed = run_node(photographs, index, stored, **changes)
     assert computed == list("abcdefg")
     assert not set(recomputed.keys) & set(stored.keys)
+
+
+def completed(keys: str, n_views: int, stored_keys: str = "", n_stored: int = 0) -> tuple[Features, list[Any]]:
+    """Complete features whose values say which image and view they are of; note what was made."""
+    made = []
+
+    def values(names: str, views: range) -> np.ndarray:
+        table = [[[ord(name), view] for view in views] for name in names]
+        return np.array(table, np.float32).reshape(len(names), len(views), 2)
+
+    def make(rows: np.ndarray, views: range) -> np.ndarray:
+        names = "".join(keys[row] for row in rows)
+        made.append((names, views))
+        return values(names, views)
+
+    stored = Features(tuple(stored_keys), values(stored_keys, range(n_stored)), tuple(stored_keys), {})
+    features = complete_features(Wanted("some", tuple(keys), tuple(keys), n_views, {"feature_dim": 2}), stored, make)
+    np.testing.assert_array_equal(features.values, values(keys, range(features.values.shape[1])))
+    assert features.keys == features.image_ids == tuple(keys)
+    return features, made
+
+
+@pytest.mark.parametrize(
+    ("keys", "n_views", "stored_keys", "n_stored", "made"),
+    [
+        ("abc", 2, "", 0, [("abc", range(2))]),
+        ("abc", 2, "cab", 2, []),
+        ("axc", 2, "abc", 2, [("x", range(2))]),
+        ("abc", 3, "abc", 1, [("abc", range(1, 3))]),
+        ("axc", 3, "abc", 1, [("ac", range(1, 3)), ("x", range(3))]),
+        ("ax", 1, "abc", 4, [("x", range(4))]),
+        ("xy", 2, "abc", 4, [("xy", range(2))]),
+        ("", 2, "abc", 4, []),
+    ],
+)
+def test_only_what_is_not_stored_is_made(
+    keys: str, n_views: int, stored_keys: str, n_stored: int, made: list[Any]
+) -> None:
+    features, jobs = completed(keys, n_views, stored_keys, n_stored)
+    assert jobs == made
+    n_known = n_stored if set(keys) & set(stored_keys) else 0
+    assert features.values.shape == (len(keys), max(n_views, n_known), 2)
 
 
 def test_averaged_views_have_unit_length() -> None:

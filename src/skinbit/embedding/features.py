@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from skinbit.data.images import ImageFolder, decode_image
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise_pixels, rotate
+from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray
 
@@ -56,51 +58,110 @@ def feature_key(description: dict[str, Any], image_sha256: str) -> str:
     return hashlib.sha256(f"{json.dumps(description, sort_keys=True)}{image_sha256}".encode()).hexdigest()
 
 
-class _Crops(Dataset[torch.Tensor]):
-    """Decodes and crops photographs; runs in the loader's worker processes."""
+@dataclass(frozen=True)
+class Wanted:
+    """Features that are asked for.
 
-    def __init__(
-        self,
-        folder: ImageFolder,
-        image_ids: list[str],
-        preprocessing: Preprocessing,
-        views: ViewParams,
-        max_pixels: int,
-    ) -> None:
-        self._folder = folder
-        self._image_ids = image_ids
-        self._preprocessing = preprocessing
-        self._views = views
-        self._max_pixels = max_pixels
+    Attributes:
+        name: Of the features, for the log.
+        image_ids: One per row.
+        keys: Per row, the fingerprint of everything that the values depend on.
+        n_views: Per image, at least.
+        description: Of the backbone, with its ``feature_dim``; plain values.
+    """
 
-    def __len__(self) -> int:
-        return len(self._image_ids)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        content = self._folder.read(self._image_ids[index])
-        image = decode_image(content, self._max_pixels, self._preprocessing.least_side(self._views))
-        return torch.from_numpy(crop_zooms(image, self._preprocessing, self._views.zooms))
+    name: str
+    image_ids: tuple[str, ...]
+    keys: tuple[str, ...]
+    n_views: int
+    description: Mapping[str, Any]
 
 
-def extract_features(
-    folder: ImageFolder,
-    image_ids: list[str],
-    backbone: Backbone,
-    views: ViewParams,
-    loader: LoaderParams,
-    compute: Compute,
-    max_pixels: int,
-) -> FloatArray:
-    """Run every image through the backbone, once per test view.
+def complete_features(
+    wanted: Wanted, stored: Features, make: Callable[[NDArray[np.int64], range], FloatArray]
+) -> Features:
+    """Return features of an earlier run where their keys are wanted, and make the others.
 
     Args:
+        wanted: Which features.
+        stored: Of an earlier run; images that are no longer wanted are dropped.
+        make: Makes some views of the images in some rows: ``(n_rows, n_views, feature_dim)`` float32.
+
+    Returns:
+        Features of all images, in the order asked for; of each as many views as ``stored`` has where that is more.
+    """
+    row_of = {key: row for row, key in enumerate(stored.keys)}
+    is_known = np.array([key in row_of for key in wanted.keys], dtype=bool)
+    n_stored = stored.values.shape[1] if is_known.any() else 0
+    n_views = max(wanted.n_views, n_stored)
+    values = np.empty((len(wanted.keys), n_views, wanted.description["feature_dim"]), dtype=np.float32)
+    if n_stored:
+        values[is_known, :n_stored] = stored.values[[row_of[key] for key in wanted.keys if key in row_of]]
+    figures = (len(wanted.keys), n_views, is_known.sum(), n_stored)
+    logger.info("%s: %d images x %d views, %d x %d of them from the cache", wanted.name, *figures)
+    for rows, views in (
+        (np.flatnonzero(is_known), range(n_stored, n_views)),
+        (np.flatnonzero(~is_known), range(n_views)),
+    ):
+        if len(rows) and len(views):
+            values[rows, views.start :] = make(rows, views)
+    return Features(wanted.image_ids, values, wanted.keys, wanted.description)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How photographs are read and run through a network.
+
+    Attributes:
         folder: Where the photographs are.
-        image_ids: Which photographs, in this order.
-        backbone: Frozen network.
-        views: Rotations x zooms; view ``r * n_zooms + z``.
         loader: Worker processes and batch size.
         compute: Device, precision, threads.
         max_pixels: Larger images are refused.
+    """
+
+    folder: ImageFolder
+    loader: LoaderParams
+    compute: Compute
+    max_pixels: int
+
+    def batches(self, image_ids: list[str], preprocessing: Preprocessing, views: ViewParams) -> DataLoader[Any]:
+        """Return a loader of crops, ``(batch_size, n_zooms, 3, s, s)`` uint8, in the order of the images."""
+        return DataLoader(
+            _Crops(self, image_ids, preprocessing, views),
+            self.loader.batch_size,
+            num_workers=min(self.loader.workers, -(-len(image_ids) // self.loader.batch_size)),
+            pin_memory=self.compute.device == "cuda",
+            # Without a generator of its own it draws from the global one, while another thread draws weights from that.
+            generator=torch.Generator(),
+        )
+
+
+@dataclass(frozen=True)
+class _Crops(Dataset[torch.Tensor]):
+    """Decodes and crops photographs; runs in the loader's worker processes."""
+
+    extraction: Extraction
+    image_ids: list[str]
+    preprocessing: Preprocessing
+    views: ViewParams
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        content = self.extraction.folder.read(self.image_ids[index])
+        image = decode_image(content, self.extraction.max_pixels, self.preprocessing.least_side(self.views))
+        return torch.from_numpy(crop_zooms(image, self.preprocessing, self.views.zooms))
+
+
+def extract_features(extraction: Extraction, image_ids: list[str], backbone: Backbone, views: ViewParams) -> FloatArray:
+    """Run every image through the backbone, once per test view.
+
+    Args:
+        extraction: Where the photographs are, and where to compute.
+        image_ids: Which photographs, in this order.
+        backbone: Frozen network.
+        views: Rotations x zooms; view ``r * n_zooms + z``.
 
     Returns:
         ``(n_images, n_views, feature_dim)`` float32.
@@ -108,26 +169,16 @@ def extract_features(
     Raises:
         InputError: If a feature is not finite, or a whole vector is zero; names the image.
     """
-    crops = _Crops(folder, image_ids, backbone.preprocessing, views, max_pixels)
-    workers = min(loader.workers, -(-len(image_ids) // loader.batch_size))
-    batches = DataLoader(
-        crops,
-        loader.batch_size,
-        num_workers=workers,
-        pin_memory=compute.device == "cuda",
-        generator=torch.Generator(),  # else it draws from the global one, while another thread draws weights from it
-    )
+    compute = extraction.compute
     module = backbone.module.to(compute.device)
     values = np.empty((len(image_ids), views.n_views, backbone.feature_dim), dtype=np.float32)
-    started = time.perf_counter()
-    with (
-        deterministic(compute),
-        tqdm(total=len(image_ids), unit="image", desc="features", disable=None) as bar,
-    ):
-        for number, batch in enumerate(batches):
-            rows = slice(number * loader.batch_size, number * loader.batch_size + len(batch))
+    started, done = time.perf_counter(), 0
+    with deterministic(compute), tqdm(total=len(image_ids), unit="image", desc="features", disable=None) as bar:
+        for batch in extraction.batches(image_ids, backbone.preprocessing, views):
+            rows = slice(done, done + len(batch))
             values[rows] = embed_views(module, batch, backbone.preprocessing, views, compute)
             check_usable(values[rows], image_ids[rows])
+            done += len(batch)
             bar.update(len(batch))
     rate = len(image_ids) / (time.perf_counter() - started)
     logger.info("%d images x %d views: %.0f images per second", len(image_ids), views.n_views, rate)

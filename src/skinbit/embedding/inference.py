@@ -6,35 +6,24 @@ from dataclasses import asdict
 
 import numpy as np
 
-from skinbit.config import BackboneParams, LoaderParams
-from skinbit.data.images import ImageFolder
+from skinbit.config import BackboneParams
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of
 from skinbit.embedding.combination import combine_vectors, members_of
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_views
-from skinbit.embedding.features import extract_features
+from skinbit.embedding.features import Extraction, extract_features
 from skinbit.matching.labels import FloatArray
 
 
-def embed_photographs(
-    checkpoint: Checkpoint,
-    folder: ImageFolder,
-    image_ids: list[str],
-    loader: LoaderParams,
-    compute: Compute,
-    max_pixels: int,
-) -> FloatArray:
+def embed_photographs(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str]) -> FloatArray:
     """Embed photographs as the study embeds them: every test view through the model, their mean, whitened if need be.
 
     The embeddings of a combination are those of its members, combined.
 
     Args:
         checkpoint: With all weights.
-        folder: Where the photographs are.
+        extraction: Where the photographs are, and where to compute.
         image_ids: Which photographs, in this order; at least one.
-        loader: Worker processes and batch size.
-        compute: Device, precision, threads.
-        max_pixels: Larger images are refused.
 
     Returns:
         ``(n_images, embedding_dim)`` float32, unit length.
@@ -42,21 +31,14 @@ def embed_photographs(
     Raises:
         InputError: If the checkpoint holds a head alone, or a photograph gives no usable embedding.
     """
-    embedded = [_embed(member, folder, image_ids, loader, compute, max_pixels) for member in members_of(checkpoint)]
+    embedded = [_embed(member, extraction, image_ids) for member in members_of(checkpoint)]
     return embedded[0] if len(embedded) == 1 else combine_vectors(embedded, checkpoint.header["shares"])
 
 
-def _embed(
-    checkpoint: Checkpoint,
-    folder: ImageFolder,
-    image_ids: list[str],
-    loader: LoaderParams,
-    compute: Compute,
-    max_pixels: int,
-) -> FloatArray:
+def _embed(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str]) -> FloatArray:
     model = rebuild_model(checkpoint)
     views = BackboneParams.model_validate(checkpoint.header["backbone"]).test_views
-    values = extract_features(folder, image_ids, model, views, loader, compute, max_pixels)
+    values = extract_features(extraction, image_ids, model, views)
     embeddings, whitening = average_views(values), whitening_of(checkpoint)
     return embeddings if whitening is None else whitening.apply(embeddings)
 

@@ -4,10 +4,12 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skinbit.config import (
     AugmentationParams,
@@ -24,6 +26,7 @@ from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_le
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.labels import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -102,30 +105,20 @@ def extract_features(
     Raises:
         InputError: If the weights are not those of the description, or an image gives no usable features.
     """
-    from skinbit.embedding import backbones, features
+    from skinbit.embedding import features
+    from skinbit.embedding.backbones import load_described
     from skinbit.embedding.compute import resolve_compute
 
-    image_ids = image_index["image_id"].tolist()
-    keys = [features.feature_key(description, sha256) for sha256 in image_index["sha256"]]
-    stored = feature_cache(name, file)
-    row_of = {key: row for row, key in enumerate(stored.keys)}
-    is_new = np.array([key not in row_of for key in keys])
-    logger.info("%s: %d features from the cache, %d to compute", name, (~is_new).sum(), is_new.sum())
-    shape = (len(keys), backbone.test_views.n_views, description["feature_dim"])
-    values = np.empty(shape, dtype=np.float32)
-    values[~is_new] = stored.values[[row_of[key] for key in keys if key in row_of]].reshape(-1, *shape[1:])
-    if is_new.any():
-        loaded = backbones.load_described(backbone, seed, description)
-        values[is_new] = features.extract_features(
-            images,
-            [image_id for image_id, new in zip(image_ids, is_new, strict=True) if new],
-            loaded,
-            backbone.test_views,
-            loader,
-            resolve_compute(compute),
-            data.max_pixels,
-        )
-    return Features(tuple(image_ids), values, tuple(keys), description)
+    image_ids = tuple(image_index["image_id"])
+    keys = tuple(features.feature_key(description, sha256) for sha256 in image_index["sha256"])
+
+    def extract(rows: NDArray[np.int64], _: range) -> FloatArray:
+        extraction = features.Extraction(images, loader, resolve_compute(compute), data.max_pixels)
+        loaded = load_described(backbone, seed, description)
+        return features.extract_features(extraction, [image_ids[row] for row in rows], loaded, backbone.test_views)
+
+    wanted = features.Wanted(name, image_ids, keys, backbone.test_views.n_views, description)
+    return features.complete_features(wanted, feature_cache(name, file), extract)
 
 
 def decode_photographs(
@@ -199,28 +192,20 @@ def extract_training_views(
     """
     from skinbit.embedding.backbones import load_described
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.embedding.features import feature_key
+    from skinbit.embedding.features import Wanted, complete_features, feature_key
     from skinbit.training.views import ViewMaker, describe_views
 
     described = describe_views(description, pixels, augmentation, seed)
     keys = tuple(feature_key(described, sha256) for sha256 in pixels.keys)
-    stored = feature_cache(name, "training_views")
-    row_of = {key: row for row, key in enumerate(stored.keys)}
-    known = np.array([key in row_of for key in keys])
-    n_stored = stored.values.shape[1] if known.any() else 0
-    n_made = max(n_views, n_stored)
-    values = np.empty((len(keys), n_made, description["feature_dim"]), dtype=np.float32)
-    if n_stored:
-        values[known, :n_stored] = stored.values[[row_of[key] for key in keys if key in row_of]]
-    logger.info("%s: %d training views per image, %d from the cache for %d images", name, n_made, n_stored, known.sum())
-    jobs = [(np.flatnonzero(known), range(n_stored, n_made)), (np.flatnonzero(~known), range(n_made))]
-    jobs = [(rows, views) for rows, views in jobs if len(rows) and len(views)]
-    if jobs:
+
+    @cache
+    def maker() -> ViewMaker:
         loaded = load_described(backbone, seed, description)
-        maker = ViewMaker(pixels, loaded, augmentation, resolve_compute(compute), loader.batch_size, seed)
-        for rows, views in jobs:
-            values[rows, views.start :] = maker.extract(rows, views)
-    return Features(pixels.image_ids, values, keys, described)
+        return ViewMaker(pixels, loaded, augmentation, resolve_compute(compute), loader.batch_size, seed)
+
+    wanted = Wanted(name, pixels.image_ids, keys, n_views, described)
+    stored = feature_cache(name, "training_views")
+    return complete_features(wanted, stored, lambda rows, views: maker().extract(rows, views))
 
 
 def embed_subset(features: Features, split: pd.DataFrame, similarity: SimilarityParams, *, fold: int) -> Embeddings:

@@ -302,7 +302,7 @@ def embed_new(
         ``(n_new + n_known, 1, embedding_dim)`` unit-length embeddings, new photographs first.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.embedding.features import feature_key
+    from skinbit.embedding.features import Extraction, feature_key
     from skinbit.embedding.inference import embed_photographs, embedding_key
 
     resolved = resolve_compute(compute)
@@ -319,7 +319,8 @@ def embed_new(
     for rows, folder in ((is_missing & is_new, cluster.images), (is_missing & ~is_new, known_folder(cluster))):
         if rows.any():
             source = _listed(photograph_folders(str(folder)), photographs[rows])
-            values = embed_photographs(checkpoint, source, list(source.files), loader, resolved, data.max_pixels)
+            extraction = Extraction(source, loader, resolved, data.max_pixels)
+            values = embed_photographs(checkpoint, extraction, list(source.files))
             vectors.update(zip(np.array(keys)[rows].tolist(), values[:, None], strict=True))
     values = np.stack([vectors[key] for key in keys]) if keys else np.empty((0, 1, 1), np.float32)
     return Features(tuple(photographs["image_id"]), values, keys, description)

@@ -140,10 +140,12 @@ def embed_distractors_by_network(
         InputError: If an image gives no usable embedding.
     """
     from skinbit.embedding.compute import resolve_compute
+    from skinbit.embedding.features import Extraction
     from skinbit.embedding.inference import embed_photographs
 
     image_ids = distractor_index["image_id"].tolist()
-    values = embed_photographs(weights, images, image_ids, loader, resolve_compute(compute), data.max_pixels)
+    extraction = Extraction(images, loader, resolve_compute(compute), data.max_pixels)
+    values = embed_photographs(weights, extraction, image_ids)
     return Embeddings(tuple(image_ids), values, {"epoch": weights.header["epoch"]})
 
 
