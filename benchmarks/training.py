@@ -51,6 +51,7 @@ from skinbit.training.fit import Subset, Training, fit, take_step
 from skinbit.training.images import DecodedPhotographs, TrainingImages
 from skinbit.training.losses import make_loss
 from skinbit.training.optimisation import parameter_groups
+from skinbit.training.state import Learner
 from skinbit.training.views import ViewMaker
 
 N_IMAGES, N_FOLDS, N_VIEWS, N_EPOCHS, N_SLOW_EPOCHS = 200, 5, 12, 60, 2
@@ -216,13 +217,14 @@ def step_sides(pixels: Pixels, compute: Compute) -> dict[str, Callable[[], None]
     images: TrainingImages = photographs_of(pixels, backbone)
     optimiser = torch.optim.AdamW(training.groups, fused=True)
     scaler = torch.amp.GradScaler(compute.device, enabled=compute.precision == "fp16")
+    learner = Learner(model, optimiser, scaler)
     labels = torch.arange(N_STEP_IMAGES // 2, device=compute.device).repeat_interleave(2)
     rng = np.random.default_rng(SEED)
     ready = images.drawn(np.arange(N_STEP_IMAGES), rng, compute.device)
 
     def ours() -> None:
         inputs = images.drawn(rng.permutation(N_IMAGES)[:N_STEP_IMAGES], rng, compute.device)
-        take_step(training, inputs, labels, 1.0, optimiser, scaler)
+        take_step(training, learner, inputs, labels, 1.0)
 
     def bare() -> None:
         with compute.autocast():

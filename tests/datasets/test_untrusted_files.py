@@ -26,7 +26,7 @@ from skinbit.runtime.datasets.keypoints import KeypointsDataset
 from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.runtime.datasets.stock import JSONDataset
 from skinbit.settings import CONFIG_LOADER_ARGS
-from skinbit.training.state import TrainingState, pack_state, unpack_state
+from skinbit.training.state import Learner, TrainingState, pack_state, unpack_state
 
 CATALOG = yaml.safe_load((Path(__file__).parents[2] / "conf/base/catalog.yml").read_text(encoding="utf-8"))
 IDS = ["a", "b", "c"]
@@ -237,7 +237,8 @@ class TestTrainingState:
         module(torch.ones(1, 3)).sum().backward()
         optimiser.step()
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        return module, optimiser, scaler, pack_state(self.state(module), "key", module, optimiser, scaler)
+        learner = Learner(module, optimiser, scaler)
+        return learner, pack_state(self.state(module), "key", learner)
 
     def state(self, module):
         state = TrainingState()
@@ -245,8 +246,8 @@ class TestTrainingState:
         return state
 
     def test_one_that_fits_is_used(self, parts):
-        module, optimiser, scaler, stored = parts
-        assert unpack_state(stored, "key", module, optimiser, scaler).next_epoch == 1
+        learner, stored = parts
+        assert unpack_state(stored, "key", learner).next_epoch == 1
 
     @pytest.mark.parametrize(
         ("tensors", "header"),
@@ -256,6 +257,7 @@ class TestTrainingState:
             ({"module.weight": torch.zeros(2, 3, dtype=torch.float64)}, {}),
             ({"best.bias": None}, {}),
             ({"best.surprise": torch.zeros(1)}, {}),
+            ({"surprise": torch.zeros(1)}, {}),
             ({"optimiser.0.exp_avg": None}, {}),
             ({"optimiser.7.exp_avg": torch.zeros(1)}, {}),
             ({"optimiser.nonsense": torch.zeros(1)}, {}),
@@ -268,15 +270,15 @@ class TestTrainingState:
             ({}, {"is_finished": None}),
             ({}, {"scaler": {"scale": 1.0}}),
         ],
-        ids=range(16),
+        ids=range(17),
     )
     def test_one_that_does_not_fit_counts_as_none_and_changes_nothing(self, parts, tensors, header, caplog):
-        module, optimiser, scaler, stored = parts
-        before = copy.deepcopy(module.state_dict())
+        learner, stored = parts
+        before = copy.deepcopy(learner.module.state_dict())
         joined = {name: tensor for name, tensor in {**stored.tensors, **tensors}.items() if tensor is not None}
         changed = type(stored)(joined, {**stored.header, **header})
-        assert unpack_state(changed, "key", module, optimiser, scaler) == TrainingState()
-        assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+        assert unpack_state(changed, "key", learner) == TrainingState()
+        assert all(torch.equal(tensor, before[name]) for name, tensor in learner.module.state_dict().items())
         assert "it begins anew" in caplog.text
 
 

@@ -22,7 +22,7 @@ from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool
 from skinbit.training.images import TrainingImages
 from skinbit.training.losses import Loss
 from skinbit.training.sampling import Rows, hard_order, lesion_batches
-from skinbit.training.state import Tensors, TrainingState, pack_state, unpack_state
+from skinbit.training.state import Learner, Tensors, TrainingState, pack_state, unpack_state
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training gives.
+    """What has been learnt.
 
     Attributes:
         weights: Of the best epoch by validation F1; of the last one where nothing was validated.
@@ -112,104 +112,114 @@ def fit(
     """
     optimiser = torch.optim.AdamW(training.groups, fused=True)
     scaler = torch.amp.GradScaler(training.compute.device, enabled=training.compute.precision == "fp16")
-    state = unpack_state(store.read(), training.key, training.module, optimiser, scaler)
+    learner = Learner(training.module, optimiser, scaler)
+    state = unpack_state(store.read(), training.key, learner)
     if state.is_finished:
         logger.info("%s: trained before, best epoch %d", training.name, state.best_epoch + 1)
-    elif state.next_epoch:
-        logger.info("%s: resumes after epoch %d", training.name, state.next_epoch)
-    with deterministic(training.compute), _mendable(training):
-        while not state.is_finished:
-            _run_epochs(training, images, (train, validation), state, (optimiser, scaler), store)
+    else:
+        if state.next_epoch:
+            logger.info("%s: resumes after epoch %d", training.name, state.next_epoch)
+        with deterministic(training.compute), _mendable(training):
+            _Run(training, learner, images, train, validation).finish(state, store)
     return Fitted(state.best, state.history, state.best_epoch + 1)
 
 
-def _run_epochs(
-    training: Training,
-    images: TrainingImages,
-    subsets: tuple[Subset, Subset | None],
-    state: TrainingState,
-    steppers: tuple[torch.optim.Optimizer, torch.amp.GradScaler],
-    store: StateStore,
-) -> None:
-    train, validation = subsets
-    started = saved = time.perf_counter()
-    total = training.last_epoch or training.params.epochs
-    with tqdm(total=total, initial=state.next_epoch, unit="epoch", desc=training.name, disable=None) as bar:
-        while not state.is_finished:
-            row = _run_epoch(training, images, train, state, steppers)
-            row |= _validate(training, images, validation)
-            state.note_epoch(row, training.module)
-            state.is_finished = state.next_epoch >= total or _has_stalled(training.params, state, validation)
-            if state.is_finished or time.perf_counter() - saved >= training.save_every:
-                store.write(pack_state(state, training.key, training.module, *steppers))
-                saved = time.perf_counter()
-            shown = ("loss", "f1") if validation else ("loss",)
-            bar.set_postfix({figure: f"{row[figure]:.3f}" for figure in shown})
-            bar.update()
-    best_f1 = state.history[state.best_epoch]["f1"]
-    kept = "the last one is kept" if math.isnan(best_f1) else f"best epoch {state.best_epoch + 1} (F1 {best_f1:.3f})"
-    seconds = time.perf_counter() - started
-    logger.info("%s: %d epochs in %.1f s, %s", training.name, state.next_epoch, seconds, kept)
+@dataclass(frozen=True)
+class _Run:
+    """A training with its learner and its images."""
 
+    training: Training
+    learner: Learner
+    images: TrainingImages
+    train: Subset
+    validation: Subset | None
 
-def _has_stalled(params: TrainingParams, state: TrainingState, validation: Subset | None) -> bool:
-    return validation is not None and 0 < params.patience <= state.epochs_without_gain()
+    def finish(self, state: TrainingState, store: StateStore) -> None:
+        """Run the epochs that are left, and write the state now and then."""
+        training = self.training
+        started = saved = time.perf_counter()
+        total = training.last_epoch or training.params.epochs
+        with tqdm(total=total, initial=state.next_epoch, unit="epoch", desc=training.name, disable=None) as bar:
+            while not state.is_finished:
+                row = self._learn(state) | self._validate()
+                state.note_epoch(row, training.module)
+                state.is_finished = state.next_epoch >= total or self._has_stalled(state)
+                if state.is_finished or time.perf_counter() - saved >= training.save_every:
+                    store.write(pack_state(state, training.key, self.learner))
+                    saved = time.perf_counter()
+                shown = ("loss", "f1") if self.validation else ("loss",)
+                bar.set_postfix({figure: f"{row[figure]:.3f}" for figure in shown})
+                bar.update()
+        f1, best = state.history[state.best_epoch]["f1"], state.best_epoch + 1
+        kept = "the last one is kept" if math.isnan(f1) else f"best epoch {best} (F1 {f1:.3f})"
+        seconds = time.perf_counter() - started
+        logger.info("%s: %d epochs in %.1f s, %s", training.name, state.next_epoch, seconds, kept)
 
+    def _has_stalled(self, state: TrainingState) -> bool:
+        return self.validation is not None and 0 < self.training.params.patience <= state.epochs_without_gain()
 
-def _run_epoch(
-    training: Training,
-    images: TrainingImages,
-    train: Subset,
-    state: TrainingState,
-    steppers: tuple[torch.optim.Optimizer, torch.amp.GradScaler],
-) -> dict[str, float]:
-    """Show every training lesion once.
+    def _learn(self, state: TrainingState) -> dict[str, float]:
+        """Show every training lesion once.
 
-    Returns:
-        ``epoch``, mean ``loss`` over batches, ``learning_rate`` of the last step.
-    """
-    params, device = training.params, training.compute.device
-    rng = np.random.default_rng([training.seed, state.next_epoch])
-    order = None
-    if params.hard_lesions > 1 and state.centroids is not None:
-        order = hard_order(state.centroids.numpy(), params.hard_lesions, rng)
-    batches = lesion_batches(train.labels, params.lesions_per_batch, params.images_per_lesion, rng, order)
-    training.module.train()
-    losses, seen = [], []
-    for step, batch in enumerate(batches):
-        rate = _schedule(state.next_epoch + (step + 1) / len(batches), params)
-        inputs = images.drawn(train.rows[batch], rng, device)
-        labels = torch.from_numpy(train.labels[batch]).to(device)
-        loss, embeddings = take_step(training, inputs, labels, rate, *steppers)
-        losses.append(loss)
-        seen.append(embeddings)
-    if params.hard_lesions > 1:
-        state.centroids = _centroids(torch.cat(seen), train.labels[np.concatenate(batches)])
-    learning_rate = params.learning_rate * rate
-    return {
-        "epoch": float(state.next_epoch + 1),
-        "loss": math.fsum(losses) / len(losses),
-        "learning_rate": learning_rate,
-    }
+        Returns:
+            ``epoch``, mean ``loss`` over batches, ``learning_rate`` of the last step.
+        """
+        training, params, device = self.training, self.training.params, self.training.compute.device
+        rng = np.random.default_rng([training.seed, state.next_epoch])
+        order = None
+        if params.hard_lesions > 1 and state.centroids is not None:
+            order = hard_order(state.centroids.numpy(), params.hard_lesions, rng)
+        batches = lesion_batches(self.train.labels, params.lesions_per_batch, params.images_per_lesion, rng, order)
+        training.module.train()
+        losses, seen = [], []
+        for step, batch in enumerate(batches):
+            rate = _schedule(state.next_epoch + (step + 1) / len(batches), params)
+            inputs = self.images.drawn(self.train.rows[batch], rng, device)
+            labels = torch.from_numpy(self.train.labels[batch]).to(device)
+            loss, embeddings = take_step(training, self.learner, inputs, labels, rate)
+            losses.append(loss)
+            seen.append(embeddings)
+        if params.hard_lesions > 1:
+            state.centroids = _centroids(torch.cat(seen), self.train.labels[np.concatenate(batches)])
+        return {
+            "epoch": float(state.next_epoch + 1),
+            "loss": math.fsum(losses) / len(losses),
+            "learning_rate": params.learning_rate * rate,
+        }
+
+    def _validate(self) -> dict[str, float]:
+        """Return pairwise F1 at its best threshold and recall@1 of the plain views; NaN without validation."""
+        if self.validation is None:
+            return {"f1": math.nan, "recall_at_1": math.nan}
+        embeddings = unit_vectors(self._embed_plain(self.validation.rows))
+        f1, recall = best_f1_and_recall(Pool(embeddings, limits=self.training.limits), self.validation.labels)
+        return {"f1": f1, "recall_at_1": recall}
+
+    @torch.inference_mode()
+    def _embed_plain(self, rows: Rows) -> FloatArray:
+        training = self.training
+        training.module.eval()
+        blocks = []
+        for start in range(0, len(rows), _PLAIN_BATCH):
+            inputs = self.images.plain(rows[start : start + _PLAIN_BATCH], training.compute.device)
+            with training.compute.autocast():
+                blocks.append(training.module(inputs).float().cpu().numpy())
+        embeddings = np.concatenate(blocks)
+        check_directions(embeddings, training.name)
+        return embeddings
 
 
 def take_step(
-    training: Training,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    rate: float,
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    training: Training, learner: Learner, inputs: torch.Tensor, labels: torch.Tensor, rate: float
 ) -> tuple[float, torch.Tensor]:
     """Learn from one batch.
 
     Args:
-        training: Module, loss, settings.
+        training: Loss and settings.
+        learner: What learns.
         inputs: Of the batch, on the device.
         labels: ``(n,)``, the lesion of each.
         rate: Share of the learning rate.
-        optimiser: AdamW over the training's groups.
-        scaler: Of the loss; it does nothing but for fp16.
 
     Returns:
         The loss, and the batch's embeddings on the CPU.
@@ -217,15 +227,16 @@ def take_step(
     Raises:
         InputError: If the loss or its gradient is not finite; names the parameter to change.
     """
+    optimiser, scaler = learner.optimiser, learner.scaler
     for group in optimiser.param_groups:
         group["lr"] = group["full_lr"] * rate
     with training.compute.autocast():
-        embeddings = training.module(inputs)
+        embeddings = learner.module(inputs)
     loss = training.loss(embeddings, labels)
     optimiser.zero_grad()
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     scaler.unscale_(optimiser)
-    norm = nn.utils.clip_grad_norm_(training.module.parameters(), training.params.clip_norm)
+    norm = nn.utils.clip_grad_norm_(learner.module.parameters(), training.params.clip_norm)
     # With fp16 the scaler itself skips a step whose gradients overflow, and lowers its scale.
     if not torch.isfinite(loss) or not (torch.isfinite(norm) or scaler.is_enabled()):
         raise InputError(
@@ -240,7 +251,7 @@ def take_step(
 
 
 def _schedule(epochs_done: float, params: TrainingParams) -> float:
-    """Give the share of the learning rate after so many epochs: linear warm-up, then a cosine."""
+    """Return the share of the learning rate after so many epochs: linear warm-up, then a cosine."""
     warmup = params.warmup * params.epochs
     if epochs_done < warmup:
         return epochs_done / warmup
@@ -251,28 +262,6 @@ def _schedule(epochs_done: float, params: TrainingParams) -> float:
 def _centroids(embeddings: torch.Tensor, labels: LabelArray) -> torch.Tensor:
     sums = torch.zeros(int(labels.max()) + 1, embeddings.shape[1])
     return nn.functional.normalize(sums.index_add_(0, torch.from_numpy(labels), embeddings), dim=1)
-
-
-def _validate(training: Training, images: TrainingImages, validation: Subset | None) -> dict[str, float]:
-    """Return pairwise F1 at its best threshold and recall@1 of the plain views; NaN without validation."""
-    if validation is None:
-        return {"f1": math.nan, "recall_at_1": math.nan}
-    embeddings = unit_vectors(_embed_plain(training, images, validation.rows))
-    f1, recall = best_f1_and_recall(Pool(embeddings, limits=training.limits), validation.labels)
-    return {"f1": f1, "recall_at_1": recall}
-
-
-@torch.inference_mode()
-def _embed_plain(training: Training, images: TrainingImages, rows: Rows) -> FloatArray:
-    training.module.eval()
-    blocks = []
-    for start in range(0, len(rows), _PLAIN_BATCH):
-        inputs = images.plain(rows[start : start + _PLAIN_BATCH], training.compute.device)
-        with training.compute.autocast():
-            blocks.append(training.module(inputs).float().cpu().numpy())
-    embeddings = np.concatenate(blocks)
-    check_directions(embeddings, training.name)
-    return embeddings
 
 
 def check_directions(embeddings: FloatArray, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
@@ -20,6 +20,27 @@ _ROW = {"epoch", "loss", "f1", "recall_at_1", "learning_rate"}
 """Figures of an epoch."""
 
 Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A module with everything else that its next step depends on.
+
+    Attributes:
+        module: On the device that trains.
+        optimiser: AdamW over the module's parameters.
+        scaler: Of the loss; it does nothing but for fp16.
+    """
+
+    module: nn.Module
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+    def moments(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the prefix of the names of each parameter's moments in a stored state, and the parameter."""
+        parameters = (each for group in self.optimiser.param_groups for each in group["params"])
+        for index, parameter in enumerate(parameters):
+            yield f"optimiser.{index}", parameter
 
 
 @dataclass
@@ -44,11 +65,11 @@ class TrainingState:
 
     @property
     def next_epoch(self) -> int:
-        """Tell which epoch comes next."""
+        """Return the number of the epoch that comes next, from 0."""
         return len(self.history)
 
     def note_epoch(self, row: dict[str, float], module: nn.Module) -> None:
-        """Add an epoch; its weights are kept if its F1 is the highest so far, or if no F1 is defined yet."""
+        """Add an epoch; keep its weights if its F1 is the highest so far, or if no F1 is defined yet."""
         self.history.append(row)
         best_f1 = self.history[self.best_epoch]["f1"] if self.best_epoch >= 0 else math.nan
         if math.isnan(best_f1) or row["f1"] > best_f1:
@@ -56,26 +77,19 @@ class TrainingState:
             self.best_epoch = self.next_epoch - 1
 
     def epochs_without_gain(self) -> int:
-        """Count the epochs since the best one."""
+        """Return the number of epochs since the best one."""
         return self.next_epoch - 1 - self.best_epoch
 
 
-def pack_state(
-    state: TrainingState, key: str, module: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler
-) -> Checkpoint:
-    """Put a training into one checkpoint.
+def pack_state(state: TrainingState, key: str, learner: Learner) -> Checkpoint:
+    """Return a training as one checkpoint; of a finished one only history and best weights.
 
     Args:
         state: Where it stands.
         key: Fingerprint of everything that the training depends on.
-        module: Its current weights.
-        optimiser: Its moments.
-        scaler: Its loss scale.
-
-    Returns:
-        Tensors and header; of a finished training only history and best weights.
+        learner: As it is now.
     """
-    tensors = {f"best.{name}": tensor for name, tensor in state.best.items()}
+    tensors = _prefixed("best", state.best)
     header: dict[str, Any] = {
         "key": key,
         "history": state.history,
@@ -83,57 +97,47 @@ def pack_state(
         "is_finished": state.is_finished,
     }
     if not state.is_finished:
-        tensors |= {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-        for index, moments in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        tensors |= _prefixed("module", learner.module.state_dict())
+        for prefix, parameter in learner.moments():
+            tensors |= _prefixed(prefix, learner.optimiser.state[parameter])
         if state.centroids is not None:
             tensors["centroids"] = state.centroids
-        header["scaler"] = scaler.state_dict()
+        header["scaler"] = learner.scaler.state_dict()
     return Checkpoint(tensors, header)
 
 
-def unpack_state(
-    stored: Checkpoint | None,
-    key: str,
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> TrainingState:
+def unpack_state(stored: Checkpoint | None, key: str, learner: Learner) -> TrainingState:
     """Go on where a training stood.
 
     Args:
         stored: From :func:`pack_state`, if there is any.
         key: Of the training that asks; the state of another training is not used.
-        module: Receives its weights.
-        optimiser: Receives its moments.
-        scaler: Receives its loss scale.
+        learner: Receives its weights, moments and loss scale.
 
     Returns:
         The state; that of a training that has not begun where none is stored, or one that does not fit.
     """
     if stored is None or stored.header.get("key") != key:
         return TrainingState()
-    if not _fits(stored, module, optimiser, scaler):
+    header = _read_header(stored, learner)
+    if header is None:
         logger.warning("the stored state of this training is damaged: it begins anew")
         return TrainingState()
-    header = stored.header
-    state = TrainingState(
-        list(header["history"]),
-        _below(stored, "best."),
-        header["best_epoch"],
-        stored.tensors.get("centroids"),
-        header["is_finished"],
-    )
-    if not state.is_finished:
-        module.load_state_dict(_below(stored, "module."))
-        moments: dict[int, Tensors] = {}
-        for name, tensor in _below(stored, "optimiser.").items():
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = tensor
-        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-        _lay_out(optimiser)
-        scaler.load_state_dict(header["scaler"])
-    return state
+    best, centroids = _below(stored, "best"), stored.tensors.get("centroids")
+    if not header.is_finished:
+        learner.module.load_state_dict(_below(stored, "module"))
+        for prefix, parameter in learner.moments():
+            learner.optimiser.state[parameter] = {
+                name: _laid_out(moment, parameter) for name, moment in _below(stored, prefix).items()
+            }
+        learner.scaler.load_state_dict(header.scaler)
+    return TrainingState(header.history, best, header.best_epoch, centroids, header.is_finished)
+
+
+def _laid_out(moment: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
+    """Return a moment on the device and in the memory layout of its weights: a fused step pairs them by position."""
+    like = torch.empty_like(parameter) if moment.shape == parameter.shape else moment.to(parameter.device)
+    return like.detach().copy_(moment)
 
 
 class _Header(BaseModel):
@@ -153,44 +157,34 @@ class _Header(BaseModel):
         return self
 
 
-def _fits(
-    stored: Checkpoint, module: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler
-) -> bool:
-    """Tell whether a state is of this module and whole; nothing has been loaded yet, so a training may begin anew."""
+def _read_header(stored: Checkpoint, learner: Learner) -> _Header | None:
+    """Return the header of a state that is whole and of this learner; none of another, before anything is loaded."""
     try:
         header = _Header.model_validate(dict(stored.header))
     except ValidationError:
-        return False
-    weights = _layout(module.state_dict())
-    if _layout(_below(stored, "best.")) != weights:
-        return False
-    if header.is_finished:
-        return True
-    moments = {
-        f"{index}.{name}": value
-        for index, parameter in enumerate(each for group in optimiser.param_groups for each in group["params"])
-        for name, value in (("exp_avg", parameter), ("exp_avg_sq", parameter), ("step", torch.zeros(())))
-    }
-    centroids = stored.tensors.get("centroids")
-    return (
-        _layout(_below(stored, "module.")) == weights
-        and _layout(_below(stored, "optimiser.")) == _layout(moments)
-        and header.scaler.keys() == scaler.state_dict().keys()
-        and (centroids is None or centroids.ndim == 2)
-    )
+        return None
+    weights = learner.module.state_dict()
+    asked, found = _prefixed("best", weights), dict(stored.tensors)
+    if not header.is_finished:
+        asked |= _prefixed("module", weights)
+        for prefix, parameter in learner.moments():
+            asked |= _prefixed(prefix, {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.zeros(())})
+        if (
+            found.pop("centroids", torch.zeros(1, 1)).ndim != 2
+            or header.scaler.keys() != learner.scaler.state_dict().keys()
+        ):
+            return None
+    return header if _layout(found) == _layout(asked) else None
 
 
 def _layout(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _lay_out(optimiser: torch.optim.Optimizer) -> None:
-    """Bring moments into the memory layout of their weights: a fused step pairs them by position in memory."""
-    for parameter, moments in optimiser.state.items():
-        for name, moment in moments.items():
-            if moment.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter).copy_(moment)
+def _prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def _below(stored: Checkpoint, prefix: str) -> Tensors:
-    return {name.removeprefix(prefix): tensor for name, tensor in stored.tensors.items() if name.startswith(prefix)}
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)}
