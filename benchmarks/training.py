@@ -46,12 +46,14 @@ from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Features, Pixels
 from skinbit.runtime.datasets.pixels import PixelsDataset
-from skinbit.training.experiment import HeadTask, Recipe, Roles, train
+from skinbit.training.experiment import train
 from skinbit.training.fit import Subset, Training, fit, take_step
 from skinbit.training.images import DecodedPhotographs, TrainingImages
 from skinbit.training.losses import make_loss
 from skinbit.training.optimisation import parameter_groups
+from skinbit.training.recipe import Recipe, Roles
 from skinbit.training.state import Learner
+from skinbit.training.tasks import HeadTask
 from skinbit.training.views import ViewMaker
 
 N_IMAGES, N_FOLDS, N_VIEWS, N_EPOCHS, N_SLOW_EPOCHS = 200, 5, 12, 60, 2

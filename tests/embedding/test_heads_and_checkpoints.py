@@ -35,7 +35,9 @@ from skinbit.pipelines.baseline_embeddings.nodes import embed_subset
 from skinbit.pipelines.final_model.nodes import package_model
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.pixels import PixelsDataset
-from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
+from skinbit.training.experiment import train
+from skinbit.training.recipe import Recipe, Roles
+from skinbit.training.tasks import HeadTask, NetworkTask
 
 CPU = Compute("cpu", "fp32", 1)
 SEED = 3

@@ -21,7 +21,9 @@ from skinbit.embedding.features import describe_backbone
 from skinbit.embedding.tables import Features, Pixels
 from skinbit.errors import InputError
 from skinbit.pipelines.metric_learning.nodes import roles_of_fold
-from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
+from skinbit.training.experiment import train
+from skinbit.training.recipe import Recipe, Roles
+from skinbit.training.tasks import HeadTask, NetworkTask
 
 CPU = Compute("cpu", "fp32", 1)
 TURNED = ViewParams(rotations=(0, 180))

@@ -27,7 +27,9 @@ from skinbit.embedding.tables import Features, Pixels
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.training_state import TrainingStatesDataset
-from skinbit.training.experiment import HeadTask, NetworkTask, Recipe, Roles, train
+from skinbit.training.experiment import train
+from skinbit.training.recipe import Recipe, Roles
+from skinbit.training.tasks import HeadTask, NetworkTask
 
 CPU = Compute("cpu", "fp32", 1)
 POOLING = PoolingParams(method="gem", levels=(1, 2))

@@ -21,7 +21,8 @@ from skinbit.embedding.checkpoints import Checkpoint, StateStore
 from skinbit.embedding.tables import Embeddings, Features, Pixels
 
 if TYPE_CHECKING:
-    from skinbit.training.experiment import Recipe, Roles, Task
+    from skinbit.training.recipe import Recipe, Roles
+    from skinbit.training.tasks import Task
 
 HISTORY = ["epoch", "loss", "f1", "recall_at_1", "learning_rate"]
 
@@ -86,7 +87,7 @@ def _task(
     pixels: Pixels | None,
     description: dict[str, Any] | None,
 ) -> Task:
-    from skinbit.training.experiment import HeadTask, NetworkTask
+    from skinbit.training.tasks import HeadTask, NetworkTask
 
     if features is not None and training_views is not None:
         return HeadTask(features, training_views)
@@ -110,7 +111,7 @@ def embed_distractors_by_head(
         One embedding per distractor.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.training.experiment import embed_by_head
+    from skinbit.training.tasks import embed_by_head
 
     return embed_by_head(weights, distractor_features, replace(resolve_compute(compute), threads=threads))
 
@@ -162,7 +163,7 @@ def make_recipe(
         seed: The seed.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.training.experiment import Recipe
+    from skinbit.training.recipe import Recipe
 
     return Recipe(
         name=name,
@@ -187,7 +188,7 @@ def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:
     Returns:
         The roles, images in the order of the split; never does a test image train.
     """
-    from skinbit.training.experiment import Roles
+    from skinbit.training.recipe import Roles
 
     train = split[(split["fold"] != fold) & (split["fold"] != TEST_FOLD)]
     judged = split[split["fold"] == fold]

@@ -1,0 +1,205 @@
+"""What is trained: a head on cached features of a frozen backbone, or a backbone with its head on photographs."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from skinbit.config import HeadParams
+from skinbit.embedding.backbones import Backbone, load_described
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.compute import Compute, deterministic
+from skinbit.embedding.embeddings import average_views
+from skinbit.embedding.features import embed_views
+from skinbit.embedding.heads import EmbeddingModel, make_head
+from skinbit.embedding.pixels import as_tensor
+from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
+from skinbit.errors import InputError
+from skinbit.matching.labels import FloatArray
+from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
+from skinbit.training.recipe import Recipe
+from skinbit.training.sampling import Rows
+from skinbit.training.state import Tensors
+
+_EMBED_BATCH = 32
+"""Images per forward pass of the final embeddings, per view."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A module that is ready to learn.
+
+    Attributes:
+        module: On the device that trains.
+        images: Its input, by row.
+        embed: Returns ``(n, n_views, embedding_dim)`` of rows, by the module as it is then.
+    """
+
+    module: nn.Module
+    images: TrainingImages
+    embed: Callable[[Rows], FloatArray]
+
+
+class Task(Protocol):
+    """What is trained, and on what."""
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """All images, in the order of their rows."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Fingerprints of the images and of what they are seen by."""
+        ...
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """The pretrained backbone."""
+        ...
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        """Return the module that learns, as it is before the first step."""
+        ...
+
+    def tensors(self, weights: Tensors) -> Tensors:
+        """Return the module's weights, named as in a checkpoint."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeadTask:
+    """A projection head on cached views of a frozen backbone.
+
+    Attributes:
+        features: ``(n_images, n_test_views, feature_dim)`` of all images; view 0 validates, all of them embed.
+        views: ``(n_images, n_training_views, feature_dim)`` of the same images.
+    """
+
+    features: Features
+    views: Features
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """All images, in the order of their rows."""
+        return self.features.image_ids
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of features and views."""
+        return (*self.features.keys, *self.views.keys)
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """The backbone that made the features."""
+        return self.features.description
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        """Return a head whose weights are drawn from the seed.
+
+        Raises:
+            InputError: If features and views are not of the same images.
+        """
+        if self.views.image_ids != self.image_ids:
+            raise InputError(
+                "Features and training views are of different images.\n  Remedy: run baseline_embeddings again."
+            )
+        values = self.features.values
+        head = make_head(values.shape[2], recipe.training.head, recipe.seed).to(recipe.compute.device)
+        images = CachedViews(self.views.values[:, : recipe.training.views], values[:, 0])
+        return Prepared(head, images, lambda rows: _project(head, values[rows], recipe.compute))
+
+    def tensors(self, weights: Tensors) -> Tensors:
+        """Return the head's weights, named as in a checkpoint; the backbone's stay as they were."""
+        return {f"head.{name}": tensor for name, tensor in weights.items()}
+
+
+@dataclass(frozen=True)
+class NetworkTask:
+    """A backbone with its head, on augmented photographs.
+
+    Attributes:
+        pixels: Of all images.
+        description: Of the pretrained backbone.
+    """
+
+    pixels: Pixels
+    description: Mapping[str, Any]
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """All images, in the order of their rows."""
+        return self.pixels.image_ids
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of pixels, of the pretrained weights, and of how pixels were decoded."""
+        return (*self.pixels.keys, self.description["weights_sha256"], json.dumps(self.pixels.description))
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        """Return the pretrained backbone with a head whose weights are drawn from the seed.
+
+        Raises:
+            InputError: If the weights are not those of the description.
+        """
+        loaded = load_described(recipe.backbone, recipe.seed, self.description)
+        head = make_head(loaded.feature_dim, recipe.training.head, recipe.seed)
+        keeps_statistics = recipe.training.batch_norm == "frozen"
+        model = EmbeddingModel(loaded.module.requires_grad_(True), head, keeps_statistics).to(recipe.compute.device)
+        crops = self.pixels.crops
+        images = DecodedPhotographs(self.pixels.canvases, crops[:, 0], loaded.preprocessing, recipe.augmentation)
+        return Prepared(model, images, lambda rows: _embed_crops(model, crops[rows], loaded, recipe))
+
+    def tensors(self, weights: Tensors) -> Tensors:
+        """Return the weights, which are already named as in a checkpoint."""
+        return weights
+
+
+def embed_by_head(checkpoint: Checkpoint, features: Features, compute: Compute) -> Embeddings:
+    """Return embeddings of other images by a head that was trained on a frozen backbone, test views averaged.
+
+    Args:
+        checkpoint: Of the head.
+        features: ``(n_images, n_test_views, feature_dim)`` of the images, by the backbone that it was trained on.
+        compute: Device, precision, threads.
+
+    Raises:
+        InputError: If the features are of another backbone.
+    """
+    if checkpoint.header["weights_sha256"] != features.description["weights_sha256"]:
+        raise InputError(
+            "The head was trained on a backbone with other weights than those that made the features.\n"
+            "  Remedy: run baseline_embeddings and metric_learning again."
+        )
+    width = features.values.shape[2]
+    head = make_head(width, HeadParams.model_validate(checkpoint.header["head"]), checkpoint.header["seed"])
+    weights = {name.removeprefix("head."): tensor for name, tensor in checkpoint.tensors.items()}
+    head.load_state_dict(weights)
+    projected = _project(head.to(compute.device).eval(), features.values, compute)
+    return Embeddings(features.image_ids, average_views(projected), {"epoch": checkpoint.header["epoch"]})
+
+
+@torch.inference_mode()
+def _project(head: nn.Module, values: FloatArray, compute: Compute) -> FloatArray:
+    """Map ``(n, n_views, feature_dim)`` features to ``(n, n_views, embedding_dim)``."""
+    flat = torch.from_numpy(values.reshape(-1, values.shape[2])).to(compute.device)
+    with deterministic(compute), compute.autocast():
+        projected: FloatArray = head(flat).float().cpu().numpy()
+    return projected.reshape(*values.shape[:2], projected.shape[1])  # without a test subset there may be none
+
+
+def _embed_crops(model: nn.Module, crops: Bytes, loaded: Backbone, recipe: Recipe) -> FloatArray:
+    """Map ``(n, n_zooms, s, s, 3)`` crops to ``(n, n_views, embedding_dim)``; without a test subset n may be 0."""
+    views = recipe.backbone.test_views
+    width = recipe.training.head.dim or loaded.feature_dim
+    values = np.empty((len(crops), views.n_views, width), dtype=np.float32)
+    with deterministic(recipe.compute):
+        for start in range(0, len(crops), _EMBED_BATCH):
+            batch = as_tensor(crops[start : start + _EMBED_BATCH])
+            embedded = embed_views(model, batch, loaded.preprocessing, views, recipe.compute)
+            values[start : start + len(batch)] = embedded
+    return values
