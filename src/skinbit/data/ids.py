@@ -13,14 +13,7 @@ _FORMULA = re.compile(r"[=@\uff1d\uff20]|[+\-\uff0b\uff0d](?![\d.,]+([eE][+\-]?\
 
 
 def explain_id(text: str) -> str:
-    """Say why a text cannot be an id.
-
-    Args:
-        text: An image id or lesion id; not blank.
-
-    Returns:
-        The reason, as the end of a sentence about the id; empty where it can be used.
-    """
+    """Return why a text that is not blank cannot be an id, as the end of a sentence; empty where it can be one."""
     if text.startswith("."):
         return "it begins with a dot"
     if _PATH.search(text):
@@ -31,14 +24,7 @@ def explain_id(text: str) -> str:
 
 
 def explain_name(text: str) -> str:
-    """Say why a file's name cannot stand in a table that people open.
-
-    Args:
-        text: The name of a file that exists.
-
-    Returns:
-        As :func:`explain_id`.
-    """
+    """Return why a file's name cannot stand in a table that people open; empty where it can."""
     if not text.isprintable() or "\ufffd" in text:
         return "it holds a character that cannot be seen or was not decoded"
     if _FORMULA.match(text):
@@ -47,13 +33,10 @@ def explain_name(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Give a text that any terminal, table and spreadsheet shows as it is.
+    """Return a text that any terminal, table and spreadsheet shows as it is.
 
-    Args:
-        text: Anything, also undecoded bytes of a file name.
-
-    Returns:
-        The same text; characters that cannot be seen are spelt out, and nothing begins as a formula does.
+    Characters that cannot be seen, such as undecoded bytes of a file name, are spelt out, and a text that begins as a
+    formula does is quoted.
     """
     shown = "".join(one if one.isprintable() else _spell_out(one) for one in text)
     return f"'{shown}" if _FORMULA.match(shown) else shown
@@ -66,10 +49,10 @@ def _spell_out(character: str) -> str:
 
 
 def quote(text: str) -> str:
-    """Give a text in quotes for a message, unseen characters spelt out, cut where it is long."""
+    """Return a text in quotes for a message, with unseen characters spelt out, cut where it is long."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 def fold_case(text: str) -> str:
-    """Give what a file system that ignores case, and how accents are written, takes for the same name."""
+    """Return the form that is equal for names that differ only in case or in how accents are written."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())

@@ -73,20 +73,17 @@ class ImageFolder:
     files: Mapping[str, tuple[str, ...]]
 
     def read(self, image_id: str) -> bytes:
-        """Give the bytes of a photograph."""
+        """Return the bytes of a photograph."""
         content: bytes = self.fs.cat_file(f"{self.root}/{self.files[image_id][0]}")
         return content
 
 
 def find_images(fs: Any, root: str) -> ImageFolder:
-    """List a folder once and index its photographs by id.
+    """Return a folder with its photographs by id.
 
     Args:
         fs: An fsspec file system.
-        root: The folder; subfolders are not searched.
-
-    Returns:
-        The folder; empty where it does not exist. Hidden files are no photographs.
+        root: The folder, which need not exist; subfolders are not searched, and hidden files are no photographs.
 
     Raises:
         InputError: If the folder cannot be listed.
@@ -109,14 +106,7 @@ def _list(fs: Any, root: str) -> list[str]:
 
 
 def with_unique_ids(folder: ImageFolder) -> ImageFolder:
-    """Give every file of a folder an image id of its own: its whole name where the stem alone would be ambiguous.
-
-    Args:
-        folder: From :func:`find_images`.
-
-    Returns:
-        The same files, one per id.
-    """
+    """Return a folder with one file per image id: the whole name of a file where its stem would be ambiguous."""
     names = {name for files in folder.files.values() for name in files}
     unique = {}
     for stem, files in folder.files.items():
@@ -217,7 +207,7 @@ def _leads_out(path: str, root: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a file cannot be used, without its path: messages stand on pages that leave the machine."""
+    """Return why a file cannot be used, without its path: messages stand on pages that leave the machine."""
     if isinstance(error, FileNotFoundError):
         return "it is gone, or a link that leads nowhere"
     if isinstance(error, OSError):

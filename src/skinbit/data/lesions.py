@@ -14,7 +14,7 @@ FEW_LEFT = "lesion has fewer than {minimum} images without problems"
 
 
 def lesion_fates(table: pd.DataFrame, kinds: Mapping[int, str], minimum: int, maximum: int) -> pd.Series:
-    """Tell for every row why it is left out.
+    """Return for every row why it is left out.
 
     A lesion has as many images as it has rows without problems of their own; one whose photographs cannot be used does
     not have fewer for that, only fewer to work with.

@@ -108,7 +108,7 @@ def _delimiter(text: str) -> str:
 
 
 def _parse(text: str, delimiter: str, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows that hold anything, each with its number; the first is the header."""
+    """Yield the rows that hold anything, each with its number; the first is the header."""
     ended = "\x1e"  # a line after the last one: where it is inside of a cell, a quote has not ended
     while ended in text:
         ended += "\x1e"
@@ -131,7 +131,7 @@ def _unended_quote(source: str, row: int) -> InputError:
 
 
 def _explain_shape(cells: list[str], width: int, delimiter: str) -> str:
-    """Say what is wrong with the number of a row's cells; blank cells at the end do no harm."""
+    """Return what is wrong with the number of a row's cells; blank cells at the end do no harm."""
     if len(cells) < width or any(cells[width:]):
         return f"{len(cells)} cells, the header has {width}"
     swallowed = max((_count_swallowed(cell, width, delimiter) for cell in cells if "\n" in cell), default=0)
@@ -145,7 +145,7 @@ def _count_swallowed(cell: str, width: int, delimiter: str) -> int:
 
 
 def _canonical_columns(header: list[str], source: str) -> list[str]:
-    """Give the columns their names here; one that has none, as an exported index, is left out."""
+    """Return the columns by the names used here; one without a name, as an exported index, is left out."""
     if any(_NO_TEXT.search(name) for name in header):
         raise InputError(
             f"{source} is no table of text: its first line is {quote(', '.join(header))}.\n"

@@ -1,6 +1,7 @@
 """One pass over all photographs that may take part, before anything expensive starts."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -17,85 +18,90 @@ Outcome = Checked[tuple[int, int]] | Problem
 """Width and height, or what is wrong."""
 
 Watch = Callable[[Iterable[Outcome], int], Iterable[Outcome]]
-"""Gives outcomes on as they come, of so many, and shows how far they are."""
+"""Passes outcomes on as they come, of so many, and shows the progress."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Reads and decodes photographs, each once.
+
+    Attributes:
+        folder: Where the photographs are.
+        data: Limits of a photograph; which problems are errors.
+        watch: Shows the progress.
+    """
+
+    folder: ImageFolder
+    data: DataParams
+    watch: Watch
+
+    def check(
+        self, choose: Callable[[Mapping[int, Problem]], pd.DataFrame]
+    ) -> tuple[list[dict[str, Any]], list[Problem]]:
+        """Check the photographs of chosen rows, and of those that are chosen in the place of unusable ones.
+
+        Args:
+            choose: Returns rows of the metadata, given the problems so far by the row's number; called until it asks
+                for nothing new, or a problem is an error.
+
+        Returns:
+            Records ``row, image_id, file, sha256, width, height``, and problems, both in the order of rows.
+
+        Raises:
+            InputError: If the folder holds no photograph.
+        """
+        if not self.folder.files:
+            raise InputError(
+                f"The image folder {self.folder.root} does not exist, or holds no photograph.\n"
+                "  Remedy: put the photographs (.jpg, .jpeg or .png) into the folder images beside the CSV."
+            )
+        records: dict[int, dict[str, Any]] = {}
+        problems: dict[int, Problem] = {}
+        while not any(getattr(self.data.policy, problem.kind) == "error" for problem in problems.values()):
+            wanted = choose(problems)
+            left = wanted[~wanted[ROW].isin(records.keys() | problems.keys())]
+            if left.empty:
+                break
+            outcomes = check_images(self.folder, left, self.data, lambda image: image.size)
+            for outcome in self.watch(outcomes, len(left)):
+                if isinstance(outcome, Problem):
+                    problems[outcome.row] = outcome
+                else:
+                    width, height = outcome.used
+                    records[outcome.row] = {ROW: outcome.row, **outcome.record, "width": width, "height": height}
+        return [records[row] for row in sorted(records)], [problems[row] for row in sorted(problems)]
 
 
 def check_photographs(
-    table: pd.DataFrame,
-    row_kinds: Mapping[int, str],
-    folder: ImageFolder,
-    data: DataParams,
-    deal: tuple[SplitParams, int],
-    watch: Watch,
+    preflight: Preflight, table: pd.DataFrame, row_kinds: Mapping[int, str], split: SplitParams, seed: int
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Read and decode every photograph that may take part, each once.
+    """Check every photograph that may take part.
 
     Where ``data.max_lesions`` cuts the data, those of the chosen lesions only; if some of them cannot be used, and that
     is no error, those of the lesions that are chosen in their place.
 
     Args:
+        preflight: Reads the photographs.
         table: From :func:`skinbit.data.metadata.read_metadata`.
         row_kinds: Of the problem of each row that has one, by its number.
-        folder: Where the photographs are.
-        data: Which lesions take part; limits of a photograph; which problems are errors.
-        deal: How lesions are dealt, and the seed: what ``data.max_lesions`` chooses from.
-        watch: Shows the progress.
+        split: How lesions are dealt, which ``data.max_lesions`` chooses from.
+        seed: Of the dealing.
 
     Returns:
-        Records ``row, image_id, file, sha256, width, height``, and problems, both in the order of rows.
-
-    Raises:
-        InputError: If the folder holds no photograph.
+        As :meth:`Preflight.check`.
     """
-    if not folder.files:
-        raise InputError(
-            f"The image folder {folder.root} does not exist, or holds no photograph.\n"
-            "  Remedy: put the photographs (.jpg, .jpeg or .png) into the folder images beside the CSV."
-        )
-    kinds = dict(row_kinds)
-    records: dict[int, dict[str, Any]] = {}
-    problems: dict[int, Problem] = {}
-    while True:
-        wanted = _choose_rows(table, kinds, data, deal)
-        left = wanted[~wanted[ROW].isin(records.keys() | problems.keys())]
-        if left.empty or any(getattr(data.policy, problem.kind) == "error" for problem in problems.values()):
-            break
-        found, wrong = check_rows_photographs(left, folder, data, watch)
-        records |= {record[ROW]: record for record in found}
-        problems |= {problem.row: problem for problem in wrong}
-        kinds |= {row: problem.kind for row, problem in problems.items()}
-    return [records[row] for row in sorted(records)], [problems[row] for row in sorted(problems)]
 
+    def choose(problems: Mapping[int, Problem]) -> pd.DataFrame:
+        kinds = {**row_kinds, **{row: problem.kind for row, problem in problems.items()}}
+        return _choose_rows(table, kinds, preflight.data, (split, seed))
 
-def check_rows_photographs(
-    rows: pd.DataFrame, folder: ImageFolder, data: DataParams, watch: Watch
-) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Read and decode the photographs of some rows, each once.
-
-    Args:
-        rows: Of the metadata, with ids that can be used.
-        folder: Where the photographs are.
-        data: Limits of a photograph.
-        watch: Shows the progress.
-
-    Returns:
-        Records ``row, image_id, file, sha256, width, height``, and problems, both in the order of rows.
-    """
-    records: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    for outcome in watch(check_images(folder, rows, data, lambda image: image.size), len(rows)):
-        if isinstance(outcome, Problem):
-            problems.append(outcome)
-        else:
-            width, height = outcome.used
-            records.append({ROW: outcome.row, **outcome.record, "width": width, "height": height})
-    return records, problems
+    return preflight.check(choose)
 
 
 def _choose_rows(
     table: pd.DataFrame, kinds: Mapping[int, str], data: DataParams, deal: tuple[SplitParams, int]
 ) -> pd.DataFrame:
-    """Give the rows of lesions that take part, or would if problems were mended."""
+    """Return the rows of lesions that take part, or would if problems were mended."""
     fates = lesion_fates(table, kinds, data.min_images_per_lesion, data.max_images_per_lesion)
     if data.max_lesions is not None:
         params, seed = deal

@@ -110,7 +110,7 @@ class Problem:
 
     @property
     def remedy(self) -> str:
-        """Say what mends it."""
+        """Return what mends it."""
         return KINDS[self.kind].remedy
 
 
@@ -118,14 +118,7 @@ COLUMNS = [*(field.name for field in fields(Problem)), "remedy"]
 
 
 def tabulate_problems(problems: Iterable[Problem]) -> pd.DataFrame:
-    """Lay out problems as a table.
-
-    Args:
-        problems: In the order of the table.
-
-    Returns:
-        ``kind, file, row, image_id, problem, remedy``.
-    """
+    """Return problems as a table ``kind, file, row, image_id, problem, remedy``."""
     rows = [(*astuple(problem), problem.remedy) for problem in problems]
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS, "str") | {"row": "int64"})
 
@@ -157,6 +150,6 @@ def _any_of_image(problems: pd.DataFrame) -> bool:
 
 
 def kinds_by_row(problems: pd.DataFrame) -> dict[int, str]:
-    """Give the kind of the first problem of each row that has one."""
+    """Return the kind of the first problem of each row that has one."""
     first = problems.drop_duplicates("row")
     return dict(zip(first["row"].tolist(), first["kind"].tolist(), strict=True))

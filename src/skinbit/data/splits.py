@@ -53,7 +53,7 @@ def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.Da
 
 
 def check_columns(images: pd.DataFrame, params: SplitParams) -> None:
-    """Make sure that the columns are there which lesions are stratified by, or kept together by.
+    """Check that the columns exist which lesions are stratified by, or kept together by.
 
     Args:
         images: The metadata.
@@ -72,13 +72,7 @@ def check_columns(images: pd.DataFrame, params: SplitParams) -> None:
 
 
 def check_pairs(split: pd.DataFrame) -> list[str]:
-    """Make sure that there is something to find.
-
-    Args:
-        split: From :func:`split_lesions`.
-
-    Returns:
-        ``fold 0``, …, ``test``: the subsets in which no two images show the same lesion, so that their F1 is undefined.
+    """Return the subsets (``fold 0``, …, ``test``) in which no two images show one lesion, so that F1 is undefined.
 
     Raises:
         InputError: If that is so in all folds.
@@ -130,7 +124,7 @@ def _deal_folds(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
 
 
 def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> np.ndarray:
-    """Give each lesion its stratum; strata too small for the split are merged, with a warning."""
+    """Return each lesion's stratum; strata too small for the split are merged, with a warning."""
     column = params.stratify_by
     if column is None:
         return np.zeros(len(lesions), dtype=object)

@@ -81,7 +81,7 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
     """Create a timm network, load its weights completely, and read its preprocessing.
 
     Args:
-        params: Model name, image size, weights, pooling.
+        params: Of the backbone.
         seed: Draws the weights where ``pretrained`` is false.
 
     Returns:

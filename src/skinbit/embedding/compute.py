@@ -34,7 +34,7 @@ class Compute:
     threads: int
 
     def autocast(self) -> torch.autocast:
-        """Give the mixed-precision context; it does nothing for ``fp32``."""
+        """Return the mixed-precision context, which does nothing for ``fp32``."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device, dtype=dtype, enabled=self.precision != "fp32")
 

@@ -12,7 +12,7 @@ from skinbit.matching.similarity.whitening import Whitening, fit_whitening
 
 
 def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:
-    """Take frozen features as embeddings, the test views averaged.
+    """Return frozen features as embeddings, the test views averaged.
 
     Args:
         features: Of at least these images.
@@ -60,7 +60,7 @@ def fit_to_training_lesions(features: Features, split: pd.DataFrame, fold: int, 
 
 
 def average_views(values: FloatArray) -> FloatArray:
-    """Average a photograph's test views into one embedding; every view has the same say.
+    """Return the average of a photograph's test views, each with the same weight.
 
     Args:
         values: ``(n_images, n_views, feature_dim)``.
@@ -74,7 +74,7 @@ def average_views(values: FloatArray) -> FloatArray:
 
 
 def lesions_of(embeddings: Embeddings, split: pd.DataFrame, fold: int) -> list[str]:
-    """Look up the lesion of each embedded image.
+    """Return the lesion of each embedded image.
 
     Args:
         embeddings: Of a fold's images.

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def describe_backbone(backbone: Backbone, params: BackboneParams, compute: Compute, batch_size: int) -> dict[str, Any]:
-    """Write down everything about a backbone that its features depend on.
+    """Return everything about a backbone that its features depend on.
 
     Args:
         backbone: With its weights loaded.
@@ -54,7 +54,7 @@ def describe_backbone(backbone: Backbone, params: BackboneParams, compute: Compu
 
 
 def feature_key(description: dict[str, Any], image_sha256: str) -> str:
-    """Fingerprint one image's features: image bytes, weights, preprocessing, views, compute."""
+    """Return the fingerprint of one image's features: image bytes, weights, preprocessing, views, compute."""
     return hashlib.sha256(f"{json.dumps(description, sort_keys=True)}{image_sha256}".encode()).hexdigest()
 
 

@@ -55,15 +55,6 @@ class EmbeddingModel(nn.Module):
 
 
 def make_head(feature_dim: int, params: HeadParams, seed: int) -> Head:
-    """Create a head.
-
-    Args:
-        feature_dim: Length of the backbone's features.
-        params: Its layers.
-        seed: Draws its weights.
-
-    Returns:
-        The head on the CPU, in training mode.
-    """
+    """Return a head on the CPU, in training mode, with weights that are drawn from the seed."""
     with drawn_from(seed):
         return Head(feature_dim, params)

@@ -44,15 +44,12 @@ def _embed(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str])
 
 
 def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> str:
-    """Fingerprint everything but the photograph that an embedding depends on.
+    """Return the fingerprint of everything but the photograph that an embedding depends on.
 
     Args:
         checkpoint: The model.
         compute: Device, precision and threads change the last digits.
         batch_size: So does the number of images per forward pass.
-
-    Returns:
-        A SHA-256 in hexadecimal.
     """
     import PIL
     import timm

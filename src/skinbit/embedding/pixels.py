@@ -45,12 +45,12 @@ class Decoding:
 
     @property
     def crop_side(self) -> int:
-        """Give the least side that photographs are decoded with for the crops: that of features and new photographs."""
+        """Return the least side to decode photographs with for the crops, as for features and new photographs."""
         return self.preprocessing.least_side(self.views)
 
     @property
     def description(self) -> dict[str, Any]:
-        """Tell what the pixels depend on beside the files."""
+        """Return what the pixels depend on besides the files."""
         import PIL
 
         described = asdict(self.preprocessing)
@@ -60,7 +60,7 @@ class Decoding:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Give the shapes of the two arrays."""
+        """Return the shapes of the two arrays by name."""
         n_images, size = len(self.image_ids), self.preprocessing.image_size
         return {
             "canvases": (n_images, self.canvas_size, self.canvas_size, 3),
@@ -68,11 +68,7 @@ class Decoding:
         }
 
     def batches(self) -> Iterator[tuple[Bytes, Bytes]]:
-        """Decode.
-
-        Yields:
-            Canvases and crops of the next images, in order.
-        """
+        """Decode the photographs; yield canvases and crops of the next images, in order."""
         import torch
         from torch.utils.data import DataLoader
 
@@ -117,7 +113,7 @@ class _Decoded:
 
 
 def as_tensor(images: Bytes) -> torch.Tensor:
-    """Give images as a tensor without copying them again.
+    """Return images as a tensor without copying them again.
 
     Args:
         images: ``(…, h, w, 3)`` uint8, rows of a memory map.

@@ -36,7 +36,7 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def least_side(self, views: ViewParams) -> int:
-        """Give the shorter side in pixels below which the closest view would be magnified."""
+        """Return the shorter side in pixels below which the closest view would be magnified."""
         return int(np.ceil(self.image_size * max(views.zooms) / self.crop_pct))
 
 

@@ -45,15 +45,7 @@ class Embeddings:
 
 
 def join_embeddings(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Put the embeddings of two sets of images, made by one model, one after the other.
-
-    Args:
-        first: Of some images.
-        second: Of others.
-
-    Returns:
-        Of all.
-    """
+    """Return the embeddings of two sets of images, made by one model, one after the other."""
     values = np.concatenate([first.values, second.values])
     return Embeddings((*first.image_ids, *second.image_ids), values, first.description)
 

@@ -23,11 +23,11 @@ Draws = NDArray[np.float32]
 
 
 def draw_augmentations(rng: np.random.Generator, n_images: int) -> Draws:
-    """Draw what :func:`augment` needs; every image's own, so that batches can be cut anywhere.
+    """Return the random numbers that :func:`augment` needs, for each image its own.
 
     Args:
-        rng: An explicit generator.
-        n_images: How many images.
+        rng: Draws them.
+        n_images: Rows.
 
     Returns:
         ``(n_images, len(DRAWS))`` uniform in [0, 1).
@@ -37,7 +37,7 @@ def draw_augmentations(rng: np.random.Generator, n_images: int) -> Draws:
 
 
 def draw_training_view(seed: int, image_sha256: str, view: int) -> Draws:
-    """Draw the numbers of one cached training view; they depend on nothing but seed, image bytes and view.
+    """Return the random numbers of one cached training view; they depend on seed, image bytes and view alone.
 
     Args:
         seed: Of the study.
@@ -52,7 +52,7 @@ def draw_training_view(seed: int, image_sha256: str, view: int) -> Draws:
 
 
 def augment(canvases: torch.Tensor, draws: torch.Tensor, params: AugmentationParams, image_size: int) -> torch.Tensor:
-    """Photograph lesions anew: turned, mirrored, nearer or farther, off centre, in other light, blurred, vignetted.
+    """Return lesions as if photographed anew: turned, mirrored, nearer or farther, off centre, in other light, blurred, vignetted.
 
     Args:
         canvases: ``(n, 3, c, c)`` uint8, whole central squares.
@@ -71,7 +71,7 @@ def augment(canvases: torch.Tensor, draws: torch.Tensor, params: AugmentationPar
 
 
 def _geometry(draw: dict[str, torch.Tensor], params: AugmentationParams) -> torch.Tensor:
-    """Give ``(n, 2, 3)`` maps from the result's coordinates to the canvas's, both in [-1, 1]."""
+    """Return ``(n, 2, 3)`` maps from the result's coordinates to the canvas's, both in [-1, 1]."""
     angle = _between(draw["angle"], -params.rotation, params.rotation) * (math.pi / 180)
     mirror = torch.where(draw["flip"] < 0.5, -1.0, 1.0) if params.flip else torch.ones_like(angle)
     seen = torch.exp(-_between(draw["zoom"], math.log(params.zoom[0]), math.log(params.zoom[1])))

@@ -19,11 +19,11 @@ class TrainingImages(Protocol):
     """Images by row, as input of the trained module."""
 
     def drawn(self, rows: Rows, rng: np.random.Generator, device: str) -> torch.Tensor:
-        """Give a random view of each image."""
+        """Return a random view of each image."""
         ...
 
     def plain(self, rows: Rows, device: str) -> torch.Tensor:
-        """Give the plain view of each image."""
+        """Return the plain view of each image."""
         ...
 
 
@@ -40,12 +40,12 @@ class CachedViews:
     plain_views: FloatArray
 
     def drawn(self, rows: Rows, rng: np.random.Generator, device: str) -> torch.Tensor:
-        """Give one of its training views for each image: ``(n, feature_dim)``."""
+        """Return one of its training views for each image: ``(n, feature_dim)``."""
         views = rng.integers(self.training_views.shape[1], size=len(rows))
         return torch.from_numpy(self.training_views[rows, views]).to(device)
 
     def plain(self, rows: Rows, device: str) -> torch.Tensor:
-        """Give the plain view's features: ``(n, feature_dim)``."""
+        """Return the plain view's features: ``(n, feature_dim)``."""
         return torch.from_numpy(self.plain_views[rows]).to(device)
 
 
@@ -66,12 +66,12 @@ class DecodedPhotographs:
     augmentation: AugmentationParams
 
     def drawn(self, rows: Rows, rng: np.random.Generator, device: str) -> torch.Tensor:
-        """Augment each image: ``(n, 3, s, s)`` normalised pixels."""
+        """Return an augmentation of each image: ``(n, 3, s, s)`` normalised pixels."""
         draws = torch.from_numpy(draw_augmentations(rng, len(rows))).to(device)
         canvases = as_tensor(self.canvases[rows]).to(device)
         pixels = augment(canvases, draws, self.augmentation, self.preprocessing.image_size)
         return standardise(pixels, self.preprocessing)
 
     def plain(self, rows: Rows, device: str) -> torch.Tensor:
-        """Give the plain view: ``(n, 3, s, s)`` normalised pixels."""
+        """Return the plain view: ``(n, 3, s, s)`` normalised pixels."""
         return normalise_pixels(as_tensor(self.plain_crops[rows]).to(device), self.preprocessing)

@@ -11,7 +11,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def make_loss(params: LossParams) -> Loss:
-    """Build a loss with its miner.
+    """Return a loss, with its miner, as a function of embeddings and lesions.
 
     * contrastive: ``mean(1 - s)`` over positive pairs plus ``mean(max(0, s - margin))`` over negative pairs, each mean
       over pairs whose term is not 0 (Hadsell et al. 2006, on cosine similarity s);
@@ -20,12 +20,6 @@ def make_loss(params: LossParams) -> Loss:
     * infonce: cross-entropy of each positive against all other images of the batch, ``s / temperature`` as logits,
       averaged over an anchor's positives, then over anchors whose term is not 0, as it is in float32 once an anchor's
       positives are far closer than all others (van den Oord et al. 2018, Khosla et al. 2020).
-
-    Args:
-        params: Settings; their type tells the loss.
-
-    Returns:
-        A function of embeddings and lesions.
     """
     if isinstance(params, ContrastiveParams):
         return _contrastive(params)

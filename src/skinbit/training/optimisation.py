@@ -7,7 +7,7 @@ from skinbit.embedding.heads import EmbeddingModel
 
 
 def parameter_groups(module: nn.Module, params: TrainingParams) -> list[dict[str, object]]:
-    """Give AdamW's groups: the head at the full learning rate, a backbone's layers slower the deeper they lie.
+    """Return AdamW's groups: the head at the full learning rate, a backbone's layers slower the deeper they lie.
 
     Weight decay is for matrices only. Layers are those of :func:`timm.optim.param_groups_layer_decay` (BEiT's rule); of
     a backbone that is pooled by levels, its stages.

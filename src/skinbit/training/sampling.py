@@ -15,7 +15,7 @@ def lesion_batches(
     rng: np.random.Generator,
     order: Rows | None = None,
 ) -> list[Rows]:
-    """Deal one epoch's lesions into batches, every lesion once.
+    """Return one epoch's batches of images, every lesion in one of them.
 
     Args:
         labels: ``(n_images,)``, the lesion of each image, 0 … n_lesions - 1.
@@ -41,7 +41,7 @@ def _choose(rows: Rows, n_images: int, rng: np.random.Generator) -> Rows:
 
 
 def hard_order(centroids: FloatArray, group_size: int, rng: np.random.Generator) -> Rows:
-    """Order lesions so that those that look alike stand together: hard negatives for the next epoch.
+    """Return an order of lesions in which those that look alike stand together: hard negatives for the next epoch.
 
     A random lesion opens a group and its most similar lesions that are still free fill it, until all are dealt.
 

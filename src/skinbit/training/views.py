@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def describe_views(
     description: Mapping[str, Any], pixels: Pixels, augmentation: AugmentationParams, seed: int
 ) -> dict[str, Any]:
-    """Write down everything that training views depend on, except the image and the view's number.
+    """Return everything that training views depend on, except the image and the view's number.
 
     Args:
         description: Of the backbone.
@@ -65,7 +65,7 @@ class ViewMaker:
     seed: int
 
     def extract(self, rows: Rows, views: range) -> FloatArray:
-        """Make training views.
+        """Return training views of some photographs.
 
         Args:
             rows: Which photographs.

@@ -41,7 +41,7 @@ class Photograph:
 
 
 def render(identity: LesionIdentity, capture: Capture, width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """Photograph a lesion.
+    """Return a photograph of a lesion.
 
     Args:
         identity: The lesion.
@@ -83,17 +83,10 @@ def make_photographs(n_lesions: int, seed: int, width: int = WIDTH, height: int 
 
 
 def count_photographs(n_lesions: int, seed: int) -> int:
-    """Count the photographs that `make_photographs` makes, without making them.
-
-    Args:
-        n_lesions: At least 1.
-        seed: Not negative.
-
-    Returns:
-        Between 2 * n_lesions and 4 * n_lesions.
+    """Return the number of photographs that `make_photographs` makes, without making them.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If there is no lesion, or the seed is negative.
     """
     return int(_draw_n_captures(n_lesions, seed).sum())
 

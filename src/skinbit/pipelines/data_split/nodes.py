@@ -1,8 +1,7 @@
 """Nodes: from the published metadata to the images used, their subsets and folds."""
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from skinbit.data.ids import printable
 from skinbit.data.images import ImageFolder
 from skinbit.data.lesions import lesion_fates
 from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems
-from skinbit.data.preflight import Outcome, check_photographs, check_rows_photographs
+from skinbit.data.preflight import Outcome, Preflight, check_photographs
 from skinbit.data.problems import Problem, kinds_by_row, raise_errors, tabulate_problems
 from skinbit.data.splits import check_columns, check_pairs, choose_distractors, choose_lesions, split_lesions
 from skinbit.errors import SHOWN_PER_KIND, InputError
@@ -65,8 +64,8 @@ def check_images(
     Raises:
         InputError: If there is no folder of images.
     """
-    kinds = kinds_by_row(row_problems)
-    records, problems = check_photographs(raw_metadata, kinds, images, data, (split, seed), _watch)
+    preflight = Preflight(images, data, _watch)
+    records, problems = check_photographs(preflight, raw_metadata, kinds_by_row(row_problems), split, seed)
     checked = pd.DataFrame(records, columns=[ROW, *INDEX]).astype({ROW: "int64", **INDEX})
     return pd.concat([row_problems, tabulate_problems(problems)], ignore_index=True), checked
 
@@ -169,24 +168,17 @@ def draw_distractors(
         InputError: If there are fewer, or their photographs have problems that are errors.
     """
     sound = raw_metadata[~raw_metadata[ROW].isin(problems["row"])]
-    records: dict[int, dict[str, Any]] = {}
-    unusable: dict[int, Problem] = {}
-    while True:
-        # Others come in the place of those that cannot be used, as where data.max_lesions cuts the data.
-        drawn = choose_distractors(sound[~sound[ROW].isin(unusable)], n_distractors, seed)
-        left = sound.loc[drawn.index]
-        left = left[~left[ROW].isin(records)]
-        if left.empty:
-            break
-        found, wrong = check_rows_photographs(left, images, data, _watch)
-        raise_errors(tabulate_problems(wrong), data.policy, _source(raw_metadata))
-        records |= {record[ROW]: record for record in found}
-        unusable |= {problem.row: problem for problem in wrong}
-    kept = [records[row] for row in sorted(records)]
-    index = pd.DataFrame(kept, columns=[*INDEX]).astype(INDEX)
+
+    def choose(unusable: Mapping[int, Problem]) -> pd.DataFrame:
+        return sound.loc[choose_distractors(sound[~sound[ROW].isin(unusable)], n_distractors, seed).index]
+
+    records, unusable = Preflight(images, data, _watch).check(choose)
+    raise_errors(tabulate_problems(unusable), data.policy, _source(raw_metadata))
+    drawn = sound.loc[sound[ROW].isin([record[ROW] for record in records]), ["image_id", "lesion_id"]]
+    index = pd.DataFrame(records, columns=[*INDEX]).astype(INDEX)
     logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(drawn))
     if unusable:
-        names = ", ".join(problem.image_id for _, problem in sorted(unusable.items())[:SHOWN_PER_KIND])
+        names = ", ".join(problem.image_id for problem in unusable[:SHOWN_PER_KIND])
         more = f" and {len(unusable) - SHOWN_PER_KIND} more" if len(unusable) > SHOWN_PER_KIND else ""
         logger.warning("not among them, as they cannot be used: %d images, %s%s", len(unusable), names, more)
     return drawn, index
