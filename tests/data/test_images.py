@@ -16,8 +16,6 @@ from skinbit.config import DataParams
 from skinbit.data.images import (
     Checked,
     ImageFolder,
-    Readable,
-    Unreadable,
     check_images,
     decode_image,
     find_images,
@@ -319,21 +317,21 @@ class TestAFolderWithoutATable:
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         first, cut, empty, last = try_images(with_unique_ids(find(folder)), LIMITS, lambda image: image.size)
-        assert isinstance(first, Readable)
-        assert isinstance(last, Readable)
+        assert isinstance(first, Checked)
+        assert isinstance(last, Checked)
         assert (first.record["image_id"], first.used, last.record["file"]) == ("a", (8, 6), "d.png")
         assert first.record["sha256"] == last.record["sha256"]
-        assert isinstance(cut, Unreadable)
-        assert empty == Unreadable("c.png", "the file is empty")
+        assert isinstance(cut, Problem)
+        assert empty == Problem("unreadable", "c.png", 0, "c", "the file is empty")
 
     def test_opens_no_device_whatever_link_leads_there(self, folder):
         (folder / "device.jpg").symlink_to("/dev/null")
         found = try_images(with_unique_ids(find(folder)), MAX_PIXELS, lambda image: image.size)
-        assert [(each.file, each.reason) for each in found] == [("device.jpg", "it is a pipe or device, not a file")]
+        assert [(each.file, each.problem) for each in found] == [("device.jpg", "it is a pipe or device, not a file")]
 
     def test_lists_a_file_name_that_no_table_can_hold(self, folder):
         (folder / "b\udcff.png").write_bytes(encode(plain()))
         (attempt,) = try_images(with_unique_ids(find(folder)), LIMITS, lambda image: None)
-        assert isinstance(attempt, Unreadable)
+        assert isinstance(attempt, Problem)
         assert attempt.file == "b\\xff.png"
-        assert "cannot be seen or was not decoded; rename the file" in attempt.reason
+        assert "cannot be seen or was not decoded; rename the file" in attempt.problem

@@ -6,9 +6,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -34,28 +33,15 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class UnusableError(ValueError):
-    """A photograph cannot be used; the message says why."""
+    """A photograph cannot be used; the message says why.
 
-    kind: ClassVar[str] = "unreadable"
-    """Of the problem, a key of :data:`skinbit.data.problems.KINDS`."""
+    Attributes:
+        kind: Of the problem, a key of :data:`skinbit.data.problems.KINDS`.
+    """
 
-
-class TooLargeError(UnusableError):
-    """A photograph has too many pixels, or its file too many bytes."""
-
-    kind = "too_large"
-
-
-class TooSmallError(UnusableError):
-    """An image has so few pixels that it is no photograph."""
-
-    kind = "too_small"
-
-
-class OutsideError(UnusableError):
-    """A file is a link to somewhere else."""
-
-    kind = "outside"
+    def __init__(self, reason: str, kind: str = "unreadable") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -138,7 +124,9 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
     try:
         image = Image.open(io.BytesIO(content), formats=_DECODERS)
         if image.width * image.height > max_pixels:
-            raise TooLargeError(f"{image.width}x{image.height} pixels are more than data.max_pixels={max_pixels}")
+            raise UnusableError(
+                f"{image.width}x{image.height} pixels are more than data.max_pixels={max_pixels}", "too_large"
+            )
         if least_side is not None:
             image.draft(None, (least_side, least_side))
         image.load()
@@ -148,7 +136,7 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
     except UnidentifiedImageError as error:
         raise UnusableError("not a JPEG or PNG image") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLargeError(f"more than data.max_pixels={max_pixels} pixels") from error
+        raise UnusableError(f"more than data.max_pixels={max_pixels} pixels", "too_large") from error
     except MemoryError as error:
         raise UnusableError("there is not enough memory to decode it") from error
     except Exception as error:  # whatever Pillow's readers trip over: struct.error, zlib.error, KeyError, SyntaxError …
@@ -195,10 +183,12 @@ def read_photograph(folder: ImageFolder, image_id: str, data: DataParams) -> byt
     if described["type"] == "other":
         raise UnusableError("it is a pipe or device, not a file")
     if isinstance(folder.fs, LocalFileSystem) and not data.follow_links and _leads_out(path, folder.root):
-        raise OutsideError("it is a link to a file outside of the folder")
+        raise UnusableError("it is a link to a file outside of the folder", "outside")
     megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
     if megabytes > data.max_megabytes:
-        raise TooLargeError(f"{megabytes:.0f} megabytes are more than data.max_megabytes={data.max_megabytes:g}")
+        raise UnusableError(
+            f"{megabytes:.0f} megabytes are more than data.max_megabytes={data.max_megabytes:g}", "too_large"
+        )
     return folder.read(image_id)
 
 
@@ -216,19 +206,11 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class Readable(Generic[Used]):
-    """A photograph that was decoded: its ``image_id, file, sha256``, and what it was used for."""
-
-    record: dict[str, str]
-    used: Used
-
-
-@dataclass(frozen=True)
 class Checked(Generic[Used]):
-    """A photograph that a row of the metadata names and that can be used.
+    """A photograph that was decoded and can be used.
 
     Attributes:
-        row: Of the metadata.
+        row: Of the metadata that names it; 0 where there are none.
         record: Its ``image_id, file, sha256``.
         used: What it was used for.
     """
@@ -238,18 +220,9 @@ class Checked(Generic[Used]):
     used: Used
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A file that is no photograph, why, and which kind of problem that is."""
-
-    file: str
-    reason: str
-    kind: str = UnusableError.kind
-
-
 def try_images(
     folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], Used]
-) -> Iterator[Readable[Used] | Unreadable]:
+) -> Iterator[Checked[Used] | Problem]:
     """Read and decode every photograph of a folder; one that cannot be read does not stop the others.
 
     Args:
@@ -260,25 +233,27 @@ def try_images(
     Yields:
         What became of each file, in order of image ids.
     """
-    return map_in_order(partial(_try_image, folder, data, use), folder.files)
+    return map_in_order(lambda image_id: _try_image(folder, data, use, (0, image_id)), folder.files)
 
 
 def _try_image(
-    folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], Used], image_id: str
-) -> Readable[Used] | Unreadable:
+    folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], Used], needed: tuple[int, str]
+) -> Checked[Used] | Problem:
+    row, image_id = needed
     file = folder.files[image_id][0]
     if reason := explain_name(image_id):
-        return Unreadable(printable(file), f"its name cannot be used: {reason}; rename the file")
+        why = f"its name cannot be used: {reason}; rename the file"
+        return Problem("unreadable", printable(file), row, printable(image_id), why)
     try:
         content = read_photograph(folder, image_id, data)
         image = decode_image(content, data.max_pixels)
         if min(image.size) < data.min_side:
-            width, height = image.size
-            raise TooSmallError(f"{width}x{height} pixels; a side is shorter than data.min_side={data.min_side}")
+            size = f"{image.width}x{image.height} pixels"
+            raise UnusableError(f"{size}; a side is shorter than data.min_side={data.min_side}", "too_small")
     except (UnusableError, OSError) as error:
-        return Unreadable(file, _reason(error), getattr(error, "kind", UnusableError.kind))
+        return Problem(getattr(error, "kind", "unreadable"), file, row, image_id, _reason(error))
     record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
-    return Readable(record, use(image))
+    return Checked(row, record, use(image))
 
 
 def check_images(
@@ -306,9 +281,6 @@ def check_images(
             return Problem("missing", f"{image_id}.jpg", row, image_id, f"there is no such file{hint}")
         if len(names) > 1:
             return Problem("ambiguous", names[0], row, image_id, f"{', '.join(names)} have the same image_id")
-        attempt = _try_image(folder, data, use, image_id)
-        if isinstance(attempt, Unreadable):
-            return Problem(attempt.kind, attempt.file, row, image_id, attempt.reason)
-        return Checked(row, attempt.record, attempt.used)
+        return _try_image(folder, data, use, needed)
 
     return map_in_order(check, zip(images["row"].tolist(), images["image_id"].tolist(), strict=True))

@@ -52,7 +52,7 @@ def draw_training_view(seed: int, image_sha256: str, view: int) -> Draws:
 
 
 def augment(canvases: torch.Tensor, draws: torch.Tensor, params: AugmentationParams, image_size: int) -> torch.Tensor:
-    """Return lesions as if photographed anew: turned, mirrored, nearer or farther, off centre, in other light, blurred, vignetted.
+    """Return lesions photographed anew: turned, mirrored, nearer or farther, off centre, relit, blurred, vignetted.
 
     Args:
         canvases: ``(n, 3, c, c)`` uint8, whole central squares.

@@ -19,7 +19,7 @@ from skinbit.config import (
     MemoryParams,
     ReportParams,
 )
-from skinbit.data.images import ImageFolder, Unreadable, check_images, try_images, with_unique_ids
+from skinbit.data.images import ImageFolder, check_images, try_images, with_unique_ids
 from skinbit.data.metadata import ROW, find_row_problems
 from skinbit.data.problems import Problem, raise_errors, tabulate_problems
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
@@ -689,8 +689,8 @@ def _read_folder(
     attempts = try_images(folder, data, lambda image: shrink(image, report.thumbnail))
     records, unreadable, thumbnails = [], [], {}
     for attempt in _watched(attempts, len(folder.files)):
-        if isinstance(attempt, Unreadable):
-            unreadable.append((attempt.file, attempt.reason))
+        if isinstance(attempt, Problem):
+            unreadable.append((attempt.file, attempt.problem))
         else:
             records.append(attempt.record)
             thumbnails[attempt.record["image_id"]] = attempt.used
