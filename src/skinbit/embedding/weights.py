@@ -129,8 +129,23 @@ def _hub_answers() -> bool:
         return False
 
 
-class FilledTensors(TorchFunctionMode):
-    """Notes which tensors ``load_state_dict`` fills while this context is active, in this thread alone.
+class _Watched(TorchFunctionMode):
+    """Shows every call of a PyTorch function to :meth:`see` while this context is active, in this thread alone."""
+
+    def see(self, function: Callable[..., Any], args: Any) -> None:
+        """Look at a call before it is made."""
+        raise NotImplementedError
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Make the call that was seen."""
+        self.see(func, args)
+        return func(*args, **(kwargs or {}))
+
+
+class FilledTensors(_Watched):
+    """Notes which tensors ``load_state_dict`` fills.
 
     timm only logs which keys of a network a file lacks. It may wrap and prune the network after loading, but the
     tensors remain the same objects.
@@ -140,13 +155,10 @@ class FilledTensors(TorchFunctionMode):
         super().__init__()
         self._filled: dict[int, torch.Tensor] = {}
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Call the function; note the target of a copy."""
-        if func is torch.Tensor.copy_:
-            self._filled[id(args[0])] = args[0]  # holding the tensor keeps its id from being used again
-        return func(*args, **(kwargs or {}))
+    def see(self, function: Callable[..., Any], args: Any) -> None:
+        """Note the target of a copy; holding it keeps its id from being used again."""
+        if function is torch.Tensor.copy_:
+            self._filled[id(args[0])] = args[0]
 
     def check_complete(self, network: nn.Module, params: BackboneParams) -> None:
         """Check that every tensor of a network was filled: half random weights give plausible figures.
@@ -192,7 +204,7 @@ def check_finite(network: nn.Module, params: BackboneParams) -> None:
             )
 
 
-class FewTensors(TorchFunctionMode):
+class FewTensors(_Watched):
     """Stops a network that would never be finished: settings of a stranger may ask for a million layers."""
 
     def __init__(self, params: BackboneParams) -> None:
@@ -200,15 +212,12 @@ class FewTensors(TorchFunctionMode):
         self._params = params
         self._n_made = 0
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Call the function; count the tensors that it makes."""
-        self._n_made += func is torch.empty
+    def see(self, function: Callable[..., Any], args: Any) -> None:
+        """Count the tensors that are made."""
+        self._n_made += function is torch.empty
         if self._n_made > _MOST_TENSORS:
             raise refuse(
                 self._params,
                 f"with its model_args it has more than {_MOST_TENSORS} tensors",
                 "correct backbones.<name>.model_args, or use a checkpoint that you trust.",
             )
-        return func(*args, **(kwargs or {}))
