@@ -297,6 +297,12 @@ class TestNames:
         assert len(named) > 10
         assert [path for path in sorted(named) if not any(re.fullmatch(p, path) for p in patterns)] == []
 
+    @pytest.mark.parametrize("package", ["src/skinbit", "src/skinbit/matching"])
+    def test_the_architecture_has_a_sentence_for_every_room(self, package):
+        table = PAGES["docs/architecture.md"].split(f"| room of `{package}` |")[1].split("\n\n")[0]
+        rooms = {path.parent.name for path in (REPOSITORY / package).glob("*/__init__.py")}
+        assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == rooms
+
     def test_log_lines_are_those_of_the_code(self):
         formats = [text for file in (REPOSITORY / "src").rglob("*.py") for text in _logged(file.read_text())]
         telling = [text for text in formats if len(re.sub(r"%[.\d]*[sdf]|\W", "", text)) > 5]  # "%s: %s" fits anything
