@@ -210,7 +210,7 @@ class Parameters(Block):
         return (experiment, None) if training is None else (self.features_of(experiment), training.augmentation)
 
     def trained_as(self, experiment: str) -> str:
-        """Return the first experiment whose trainings are the same, itself if there is none before it.
+        """Return the first experiment that is trained in the same way, which may be the experiment itself.
 
         Experiments that differ only in their similarity are trained once and share the states of their trainings.
         """

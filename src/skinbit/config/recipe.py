@@ -1,4 +1,4 @@
-"""What an experiment is made of, every override in its place."""
+"""The resolved settings of an experiment, with every override applied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from skinbit.config.training import AugmentationParams, TrainingBlock, TrainingP
 
 
 class TrainingRecipe(Block):
-    """How a model is trained: with its backbone, the split and the seed, all that its weights depend on."""
+    """How a model is trained; together with the backbone, the split and the seed this decides its weights."""
 
     loss: LossName
-    loss_options: dict[str, Any] = Field(description="every setting of this loss")
+    loss_options: dict[str, Any] = Field(description="all settings of this loss")
     params: TrainingParams
     augmentation: AugmentationParams
-    threads: int = Field(description="CPU threads; figures depend on it")
-    save_every: float = Field(description="seconds between two saved states; figures do not depend on it")
+    threads: int = Field(description="CPU threads; results depend on it")
+    save_every: float = Field(description="seconds between two saved states; results do not depend on it")
 
     @property
     def loss_params(self) -> LossParams:
@@ -55,14 +55,14 @@ class Shared:
 
 
 def resolve_recipe(name: str, entry: ExperimentParams, shared: Shared) -> Recipe:
-    """Return the settings of an experiment, its overrides applied to the shared ones.
+    """Return the settings of an experiment: the shared ones with its overrides applied.
 
-    The embeddings of a combination are whitened where those of its members are, not once more.
+    A combination is never whitened itself: its members may be.
 
     Args:
-        name: Of the experiment, for messages.
+        name: Name of the experiment, for messages.
         entry: The experiment, with its overrides.
-        shared: What it overrides.
+        shared: The settings that it overrides.
 
     Raises:
         ValueError: If an override is unknown or out of range.
