@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from skinbit.config import TrackingParams
-from skinbit.runtime.tracking.link import TrackingLink
-from skinbit.runtime.tracking.messages import STUDY, Plan, PlannedRun
+from skinbit.runtime.tracking.runs import STUDY, PlannedRun
+from skinbit.runtime.tracking.wire import Plan, TrackingProcess
 
 
 @dataclass
@@ -52,9 +52,9 @@ def stored(tmp_path) -> Callable[[], dict[str, Stored]]:
 def empty_database(tmp_path_factory) -> Path:
     """A database that MLflow has made, which takes it seconds, with no run but one of a study."""
     folder = tmp_path_factory.mktemp("database")
-    link = TrackingLink(folder)
-    link.send(Plan(tracking=TrackingParams(), runs={STUDY: PlannedRun(title="earlier")}, outputs="", resumes=False))
-    assert link.end(failed=False) is None
+    process = TrackingProcess(folder)
+    process.send(Plan(tracking=TrackingParams(), runs={STUDY: PlannedRun(title="earlier")}, outputs="", resumes=False))
+    assert process.end(failed=False) is None
     return folder / "mlflow.db"
 
 

@@ -1,7 +1,6 @@
 """The tracking process: whole messages from everywhere, every end, and nothing that leaves the machine."""
 
 import multiprocessing
-import os
 import shutil
 import socket
 import sqlite3
@@ -11,99 +10,107 @@ from contextlib import closing
 import pytest
 
 from skinbit.config import TrackingParams
-from skinbit.runtime.tracking.link import TrackingLink
-from skinbit.runtime.tracking.messages import STUDY, Artifact, Content, Metric, Note, Plan, PlannedRun
+from skinbit.runtime.tracking.runs import STUDY, PlannedRun
+from skinbit.runtime.tracking.wire import Event, Plan, TrackingProcess
 
 RUNS = {
     STUDY: PlannedRun(title="study", tags={"level": "study"}),
     "a": PlannedRun(title="a", tags={"level": "experiment"}, expected={"a.results", "a.fold_0.results"}),
     "a.fold_0": PlannedRun(title="a.fold_0", tags={"level": "fold"}, expected={"a.fold_0.results"}),
 }
-N_POINTS = 1200
-"""Of one message: more than MLflow takes in one request, and than a pipe takes in one go."""
+N_EVENTS = 200
+"""Of one sender; those of all senders are more than a pipe takes in one go."""
 
 
 @pytest.fixture
-def link(tmp_path):
-    return TrackingLink(tmp_path)
+def process(tmp_path):
+    return TrackingProcess(tmp_path)
 
 
-def plan(**tracking):
-    return Plan(tracking=TrackingParams(**tracking), runs=RUNS, outputs="folder", resumes=False)
+@pytest.fixture
+def plan(tmp_path):
+    """Make plans of the runs above, whose files are in the folder."""
+    (tmp_path / "fold.csv").write_text("metric,value\nf1,0.5\n")
+    (tmp_path / "results.csv").write_text("metric,mean,std\nf1,0.5,0.1\n")
+    files = {"a.results": str(tmp_path / "results.csv"), "a.fold_0.results": str(tmp_path / "fold.csv")}
+
+    def make(runs=RUNS, **tracking):
+        return Plan(tracking=TrackingParams(**tracking), runs=runs, files=files, outputs="folder", resumes=False)
+
+    return make
 
 
-def note(dataset, *metrics, artifacts=()):
-    return Note(dataset=dataset, contents={dataset.rpartition(".")[0]: Content(metrics=metrics, artifacts=artifacts)})
-
-
-def send_curve(link, name):
-    link.send(Note(contents={"a": Content(metrics=tuple(Metric(name, 0.5, step) for step in range(N_POINTS)))}))
+def send_durations(process, name):
+    for number in range(N_EVENTS):
+        process.send(Event(node=f"a.{name}_{number}", seconds=0.5))
 
 
 @pytest.mark.long
 class TestEnds:
-    def test_a_study_that_was_killed_in_the_middle_of_a_message_has_failed(self, database, link, stored):
-        link.send(plan())
-        link.send(note("a.fold_0.results", Metric("f1", 0.5)))
-        os.write(link._wire, b'{"kind": "no')
-        os.close(link._wire)
-        link._process.communicate(timeout=120)
+    def test_a_study_that_was_killed_in_the_middle_of_a_message_has_failed(self, database, process, plan, stored):
+        process.send(plan())
+        process.send(Event(dataset="a.fold_0.results"))
+        process._process.stdin.write(b'{"time": 1, "failed": fal')
+        process._process.stdin.close()
+        process._process.wait(timeout=120)
         found = {title: run.status for title, run in stored().items() if title != "earlier"}
         assert found == {"study": "FAILED", "a": "FAILED", "a.fold_0": "FINISHED"}
 
-    def test_two_studies_that_make_the_same_database_at_the_same_time_are_both_there(self, tmp_path, stored):
-        links = [TrackingLink(tmp_path) for _ in range(2)]
-        for number, link in enumerate(links):
-            runs = {STUDY: PlannedRun(title=f"study {number}")}
-            link.send(plan().model_copy(update={"runs": runs}))
-        assert [link.end(failed=False) for link in links] == [None, None]
+    def test_two_studies_that_make_the_same_database_at_the_same_time_are_both_there(self, tmp_path, plan, stored):
+        processes = [TrackingProcess(tmp_path) for _ in range(2)]
+        for number, process in enumerate(processes):
+            process.send(plan({STUDY: PlannedRun(title=f"study {number}")}))
+        assert [process.end(failed=False) for process in processes] == [None, None]
         assert {title: run.status for title, run in stored().items()} == {"study 0": "FINISHED", "study 1": "FINISHED"}
 
 
 class TestWire:
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-    def test_messages_from_threads_and_forked_workers_arrive_whole(self, database, link, stored):
-        link.send(plan())
+    def test_events_from_threads_and_forked_workers_arrive_whole(self, database, process, plan, stored):
+        process.send(plan())
         forked = multiprocessing.get_context("fork")
-        senders = [threading.Thread(target=send_curve, args=(link, f"thread{number}")) for number in range(4)]
-        senders += [forked.Process(target=send_curve, args=(link, f"worker{number}")) for number in range(4)]
+        # Workers first, as Kedro does: a fork in the middle of a thread's write would be none of ours.
+        senders = [forked.Process(target=send_durations, args=(process, f"worker{number}")) for number in range(4)]
+        senders += [threading.Thread(target=send_durations, args=(process, f"thread{number}")) for number in range(4)]
         for sender in senders:
             sender.start()
         for sender in senders:
             sender.join()
-        assert link.end(failed=False) is None
-        curves = stored()["a"].curves
-        assert curves.keys() == {f"{kind}{number}" for kind in ("thread", "worker") for number in range(4)}
-        assert all(curve == [(step, 0.5) for step in range(N_POINTS)] for curve in curves.values())
+        assert process.end(failed=False) is None
+        names = {f"{kind}{number}" for kind in ("thread", "worker") for number in range(4)}
+        expected = {f"seconds/{name}_{number}" for name in names for number in range(N_EVENTS)}
+        assert stored()["a"].curves == {name: [(0, 0.5)] for name in expected}
 
-    def test_nobody_waits_for_a_server_that_never_answers(self, link):
+    def test_nobody_waits_for_a_server_that_never_answers(self, process, plan):
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            link.send(plan(uri=f"http://127.0.0.1:{silent.getsockname()[1]}"))
-            sender = threading.Thread(target=lambda: [send_curve(link, "f1") for _ in range(50)], daemon=True)
+            process.send(plan(uri=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+            sender = threading.Thread(target=lambda: [send_durations(process, "node") for _ in range(20)], daemon=True)
             sender.start()
             sender.join(timeout=60)
             assert not sender.is_alive()
-            link._process.kill()
-            assert link.end(failed=True) is not None
+            process._process.kill()
+            assert process.end(failed=True) is not None
 
 
 class TestFailures:
-    def test_an_experiment_that_was_deleted_is_named_with_the_remedy(self, database, link):
+    def test_an_experiment_that_was_deleted_is_named_with_the_remedy(self, database, process, plan):
         with closing(sqlite3.connect(database)) as tables, tables:
             tables.execute("update experiments set lifecycle_stage = 'deleted' where name = 'skinbit'")
-        link.send(plan())
-        assert "the experiment 'skinbit' was deleted" in link.end(failed=False)
+        process.send(plan())
+        assert "the experiment 'skinbit' was deleted" in process.end(failed=False)
 
-    def test_nothing_is_written_where_the_project_was_before_it_was_moved(self, empty_database, link, tmp_path):
+    def test_nothing_is_written_where_the_project_was_before_it_was_moved(
+        self, empty_database, process, plan, tmp_path
+    ):
         shutil.copy(empty_database, tmp_path)
         before = sorted(empty_database.parent.rglob("*"))
-        link.send(plan())
-        assert "mlflow.db was made in another folder" in link.end(failed=False)
+        process.send(plan())
+        assert "mlflow.db was made in another folder" in process.end(failed=False)
         assert sorted(empty_database.parent.rglob("*")) == before
 
-    def test_a_killed_process_gives_its_exit_code(self, link):
-        link._process.kill()
-        assert link.end(failed=False) == "the tracking process ended with code -9"
+    def test_a_killed_process_gives_its_exit_code(self, process):
+        process._process.kill()
+        assert process.end(failed=False) == "the tracking process ended with code -9"
 
 
 class TestPrivacy:
@@ -127,34 +134,32 @@ class TestPrivacy:
             # Not before the test runs: pytest sets its variable anew for each phase, and MLflow is discreet under test.
             for name in ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
                 monkeypatch.delenv(name, raising=False)
-            return TrackingLink(tmp_path), lambda: log.read_text().splitlines() if log.exists() else []
+            return TrackingProcess(tmp_path), lambda: log.read_text().splitlines() if log.exists() else []
 
         return start
 
-    def test_tracking_in_the_project_contacts_nobody(self, database, watched, tmp_path, stored):
-        (tmp_path / "results.csv").write_text("metric,value\n")
-        file = Artifact(str(tmp_path / "results.csv"), "final")
-        link, contacts = watched()
-        link.send(plan())
-        link.send(note("a.results", Metric("f1", 0.5), artifacts=(file,)))
-        assert link.end(failed=False) is None
+    def test_tracking_in_the_project_contacts_nobody(self, database, watched, plan, tmp_path, stored):
+        process, contacts = watched()
+        process.send(plan())
+        process.send(Event(dataset="a.results"))
+        assert process.end(failed=False) is None
         assert contacts() == []
         run = stored()["a"]
-        assert run.curves == {"f1": [(0, 0.5)]}
-        assert (tmp_path / "mlartifacts" / run.run_id / "artifacts/final/results.csv").is_file()
+        assert run.curves == {"f1_mean": [(0, 0.5)], "f1_std": [(0, 0.1)]}
+        assert (tmp_path / "mlartifacts" / run.run_id / "artifacts/results.csv").is_file()
 
     def test_a_server_that_is_away_is_the_only_contact_and_named_without_the_password(
-        self, watched, monkeypatch, capfd
+        self, watched, plan, monkeypatch, capfd
     ):
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
-        link, contacts = watched()
-        link.send(plan(uri=f"http://me:secret@127.0.0.1:{port}"))  # pragma: allowlist secret
-        link._process.wait(timeout=120)
+        process, contacts = watched()
+        process.send(plan(uri=f"http://me:secret@127.0.0.1:{port}"))  # pragma: allowlist secret
+        process._process.wait(timeout=120)
         with pytest.raises(BrokenPipeError):
-            link.send(note("a.results"))
-        reason = link.end(failed=True)
+            process.send(Event(dataset="a.results"))
+        reason = process.end(failed=True)
         assert reason.startswith(f"MlflowException: API request to http://127.0.0.1:{port}/")
         assert "secret" not in reason
         assert set(contacts()) == {f"('127.0.0.1', {port})"}

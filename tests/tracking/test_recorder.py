@@ -5,27 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinbit.config import TrackingParams
-from skinbit.runtime.tracking.messages import (
-    STUDY,
-    Artifact,
-    Content,
-    End,
-    Metric,
-    Note,
-    Plan,
-    PlannedRun,
-    Tags,
-    pack_message,
-    unpack_message,
-)
-from skinbit.runtime.tracking.recorder import Recorder
+from skinbit.runtime.tracking.process import Recorder
+from skinbit.runtime.tracking.runs import STUDY, PlannedRun
+from skinbit.runtime.tracking.wire import Event, Plan
 
 RUNS = {
-    STUDY: PlannedRun(title="study"),
+    STUDY: PlannedRun(title="study", parameters={"seed": "1"}),
     "a": PlannedRun(title="a", expected={"a.results", "a.fold_0.results", "a.fold_1.results"}),
     "a.fold_0": PlannedRun(title="a.fold_0", expected={"a.fold_0.results"}),
     "a.fold_1": PlannedRun(title="a.fold_1", expected={"a.fold_1.results"}),
     "b": PlannedRun(title="b", expected={"b.results"}),
+}
+FOLD, EXPERIMENT = "metric,value\nf1,0.5\n", "metric,mean,std\nf1,0.5,0.1\n"
+FILES = {
+    **{f"{run}.results": FOLD for run in ("a.fold_0", "a.fold_1", "c.fold_0")},
+    **{f"{run}.results": EXPERIMENT for run in ("a", "b")},
+    "split": "image_id,subset\n1,test\n",
 }
 
 
@@ -34,137 +29,126 @@ class Memory:
 
     def __init__(self, previous=None):
         self.previous = previous
-        self.runs, self.contents, self.ended = {}, {}, {}
+        self.tags, self.parameters, self.metrics, self.artifacts, self.ended = {}, {}, {}, {}, {}
 
     def find(self, outputs):
         return self.previous
 
-    def start(self, run, planned, time):
-        assert run not in self.runs
-        assert run == STUDY or run.rpartition(".")[0] in self.runs
-        self.runs[run], self.contents[run] = planned, Content()
+    def start(self, run, title, tags, time):
+        assert run not in self.tags
+        assert run == STUDY or run.rpartition(".")[0] in self.tags
+        self.tags[run], self.parameters[run], self.metrics[run], self.artifacts[run] = tags, {}, [], []
 
     def log(self, run, content, time):
-        self.contents[run] = self.contents[run].joined(content)
+        self.tags[run] = self.tags[run] | content.tags
+        self.parameters[run] |= content.parameters
+        self.metrics[run] += [metric.name for metric in content.metrics]
+        self.artifacts[run] += content.artifacts
 
     def finish(self, run, failed, time):
-        assert run in self.runs
+        assert run in self.tags
         assert run not in self.ended
         self.ended[run] = failed
 
 
-def record(*messages, resumes=False, previous=None, **tags):
-    memory = Memory(previous)
-    plan = Plan(tracking=TrackingParams(), runs=RUNS, outputs="folder", resumes=resumes)
-    recorder = Recorder(memory, plan, tags)
-    for message in messages:
-        recorder.add([message])
-    return memory, recorder
+@pytest.fixture
+def record(tmp_path):
+    """Record events of the runs above."""
+    for name, content in FILES.items():
+        (tmp_path / f"{name}.csv").write_text(content)
+
+    def make(*events, resumes=False, previous=None, **tags):
+        memory = Memory(previous)
+        files = {name: str(tmp_path / f"{name}.csv") for name in FILES}
+        plan = Plan(tracking=TrackingParams(), runs=RUNS, files=files, outputs="folder", resumes=resumes)
+        recorder = Recorder(memory, plan, tags)
+        for event in events:
+            recorder.add(event)
+        return memory, recorder
+
+    return make
 
 
-def tags_of(memory, run):
-    return memory.runs[run].tags | memory.contents[run].tags
-
-
-def note(dataset, value=0.5):
-    run = dataset.rpartition(".")[0]
-    return Note(dataset=dataset, contents={run: Content(metrics=(Metric("f1", value),))})
+def saved(*datasets):
+    return [Event(dataset=dataset) for dataset in datasets]
 
 
 class TestRuns:
-    def test_begin_with_the_first_note_after_those_they_are_nested_in(self):
-        memory, _ = record(note("a.fold_0.results"))
-        assert list(memory.runs) == [STUDY, "a", "a.fold_0"]
+    def test_begin_with_the_first_event_after_those_they_are_nested_in(self, record):
+        memory, _ = record(*saved("a.fold_0.results"))
+        assert list(memory.tags) == [STUDY, "a", "a.fold_0"]
+        memory, _ = record(Event(node="a.fold_1.train_model"), Event(node="data_split.check_images"))
+        assert list(memory.tags) == [STUDY, "a", "a.fold_1"]
 
-    def test_end_when_all_that_completes_them_is_noted(self):
-        notes = [note("a.fold_0.results"), note("a.fold_1.results")]
-        memory, recorder = record(*notes)
+    def test_that_have_parameters_from_the_beginning_begin_with_them(self, record):
+        assert record()[0].parameters == {STUDY: {"seed": "1"}}
+
+    def test_end_when_all_that_completes_them_is_there(self, record):
+        memory, recorder = record(*saved("a.fold_0.results", "a.fold_1.results"))
         assert memory.ended == {"a.fold_0": False, "a.fold_1": False}
-        recorder.add([note("a.results")])
+        recorder.add(Event(dataset="a.results"))
         assert memory.ended["a"] is False
-        recorder.end(failed=False, time=0)
+        assert not recorder.is_over
+        recorder.add(Event(failed=False))
         assert memory.ended == {"a.fold_0": False, "a.fold_1": False, "a": False, STUDY: False}
+        assert recorder.is_over
 
-    def test_that_are_incomplete_fail_with_the_study_and_complete_ones_do_not(self):
-        memory, recorder = record(note("a.fold_0.results"), Note(contents={"a.fold_1": Content()}))
-        recorder.end(failed=True, time=0)
+    def test_that_are_incomplete_fail_with_the_study_and_complete_ones_do_not(self, record):
+        node = Event(node="a.fold_1.train_model")
+        memory, _ = record(*saved("a.fold_0.results"), node, Event(failed=True))
         assert memory.ended == {"a.fold_0": False, "a.fold_1": True, "a": True, STUDY: True}
 
-    def test_gain_a_dataset_once_however_often_it_is_told(self):
-        memory, _ = record(note("b.results"), note("b.results", 0.9))
-        assert memory.contents["b"].metrics == (Metric("f1", 0.5),)
+    def test_gain_a_dataset_once_however_often_it_is_told(self, record):
+        memory, _ = record(*saved("b.results", "b.results"))
+        assert memory.metrics["b"] == ["f1_mean", "f1_std"]
+        assert [artifact.path.rpartition("/")[2] for artifact in memory.artifacts["b"]] == ["b.results.csv"]
 
-    def test_gain_what_comes_after_their_end(self):
-        memory, _ = record(
-            note("a.fold_0.results"), Note(contents={"a.fold_0": Content(metrics=(Metric("late", 1.0),))})
-        )
-        assert [metric.name for metric in memory.contents["a.fold_0"].metrics] == ["f1", "late"]
+    def test_gain_what_comes_after_their_end(self, record):
+        memory, _ = record(*saved("a.fold_0.results"), Event(node="a.fold_0.judge", seconds=1.0))
+        assert memory.metrics["a.fold_0"] == ["f1", "seconds/judge"]
 
-    def test_that_were_not_planned_are_left_out(self):
-        memory, _ = record(note("c.fold_0.results"))
-        assert list(memory.runs) == [STUDY]
+    def test_that_were_not_planned_are_left_out(self, record):
+        memory, _ = record(*saved("c.fold_0.results"))
+        assert list(memory.tags) == [STUDY]
 
-    def test_are_the_same_whether_messages_come_one_by_one_or_together(self):
-        messages = [
-            note("a.fold_1.results"),
-            Tags(tags={"split_hash": "1"}),
-            note("a.fold_0.results"),
-            note("b.results"),
-        ]
-        one_by_one, _ = record(*messages)
-        together = Memory()
-        Recorder(together, Plan(tracking=TrackingParams(), runs=RUNS, outputs="folder", resumes=False), {}).add(
-            messages
-        )
-        assert together.runs.keys() == one_by_one.runs.keys()
-        assert together.ended == one_by_one.ended
-        for run in together.runs:
-            assert together.contents[run].metrics == one_by_one.contents[run].metrics
-            assert tags_of(together, run) == tags_of(one_by_one, run)
-            assert tags_of(together, run)["split_hash"] == "1"
+    def test_gain_the_durations_of_their_nodes_and_the_study_those_of_all_others_but_drawings(self, record):
+        names = ("a.final.train_model", "data_split.check_images", "report.list_software")
+        memory, _ = record(*(Event(node=name, seconds=1.0) for name in names))
+        assert memory.metrics == {STUDY: ["seconds/data_split.check_images"], "a": ["seconds/final.train_model"]}
 
 
 class TestTags:
-    def test_of_every_run_reach_those_that_have_begun_and_those_that_will(self):
-        memory, _ = record(note("b.results"), Tags(tags={"split_hash": "1"}), note("a.results"), environment="demo")
-        assert memory.runs["a"].tags == {"environment": "demo", "split_hash": "1"}
-        assert memory.contents[STUDY].tags == {"split_hash": "1"}
-        assert all(planned.tags["environment"] == "demo" for planned in memory.runs.values())
+    def test_of_every_run_reach_those_that_have_begun_and_those_that_will(self, record):
+        memory, _ = record(*saved("b.results", "split", "a.results"), environment="demo")
+        assert memory.tags.keys() == {STUDY, "a", "b"}
+        assert all(tags["environment"] == "demo" for tags in memory.tags.values())
+        assert len({tags["split_hash"] for tags in memory.tags.values()}) == 1
 
-    def test_a_resumed_run_says_what_it_continues(self):
-        assert record(resumes=True, previous="id")[0].runs[STUDY].tags["continues"] == "id"
-        assert "continues" not in record(resumes=True)[0].runs[STUDY].tags
-        assert "continues" not in record(resumes=False, previous="id")[0].runs[STUDY].tags
-
-
-NAMES = st.text(min_size=1, max_size=20)
-CONTENTS = st.builds(
-    Content,
-    parameters=st.dictionaries(NAMES, st.text()),
-    tags=st.dictionaries(NAMES, st.text()),
-    metrics=st.lists(
-        st.builds(Metric, NAMES, st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 10**6))
-    ).map(tuple),
-    artifacts=st.lists(st.builds(Artifact, NAMES, NAMES)).map(tuple),
-)
+    def test_a_resumed_run_says_what_it_continues(self, record):
+        assert record(resumes=True, previous="id")[0].tags[STUDY]["continues"] == "id"
+        assert "continues" not in record(resumes=True)[0].tags[STUDY]
+        assert "continues" not in record(resumes=False, previous="id")[0].tags[STUDY]
 
 
-class TestMessages:
+class TestEvents:
     @given(
-        st.one_of(
-            st.builds(Note, time=st.integers(0), contents=st.dictionaries(NAMES, CONTENTS), dataset=st.none() | NAMES),
-            st.builds(Tags, time=st.integers(0), tags=st.dictionaries(NAMES, st.text())),
-            st.builds(End, time=st.integers(0), failed=st.booleans()),
+        st.builds(
+            Event,
+            time=st.integers(0),
+            node=st.none() | st.text(),
+            seconds=st.none() | st.floats(0, allow_infinity=False),
+            dataset=st.none() | st.text(),
+            failed=st.none() | st.booleans(),
         )
     )
-    def test_survive_the_wire_in_one_line(self, message):
-        line = pack_message(message)
+    def test_survive_the_wire_in_one_line(self, event):
+        line = event.to_line()
         assert line.endswith(b"\n")
         assert line.count(b"\n") == 1
-        assert unpack_message(line) == message
+        assert Event.model_validate_json(line) == event
 
     def test_that_are_cut_short_are_refused(self):
-        line = pack_message(note("a.results"))
+        line = Event(dataset="a.results").to_line()
         for length in (0, 1, len(line) - 2):
             with pytest.raises(ValueError, match="validation error"):
-                unpack_message(line[:length])
+                Event.model_validate_json(line[:length])

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("wandb", reason="an extra: uv run --isolated --extra wandb pytest tests/tracking/test_wandb.py")
 
 from skinbit.config import TrackingParams
-from skinbit.runtime.tracking.link import TrackingLink
-from skinbit.runtime.tracking.messages import STUDY, Artifact, Content, Metric, Note, Plan, PlannedRun
+from skinbit.runtime.tracking.runs import STUDY, PlannedRun
+from skinbit.runtime.tracking.wire import Event, Plan, TrackingProcess
 
 LEVELDB_BLOCK, LEVELDB_HEADER, FILE_HEADER = 32768, 7, 7
 RUNS = {
@@ -24,9 +24,13 @@ RUNS = {
         tags={"level": "experiment", "backbone": "vit"},
         expected={"a.results"},
     ),
-    "a.fold_0": PlannedRun(title="a.fold_0", tags={"level": "fold"}, expected={"a.fold_0.results"}),
+    "a.fold_0": PlannedRun(title="a.fold_0", tags={"level": "fold"}, expected={"a.fold_0.history", "a.fold_0.results"}),
 }
-FOLD = Content(metrics=(Metric("training/f1", 0.1, 1), Metric("training/f1", 0.3, 2), Metric("cosine_f1", 0.5)))
+FILES = {
+    "a.final.checkpoint": ("best.safetensors", "weights"),
+    "a.fold_0.history": ("history.csv", "epoch,f1\n1,0.1\n2,0.3\n"),
+    "a.fold_0.results": ("results.csv", "metric,value\ncosine_f1,0.5\n"),
+}
 
 
 def records(log: Path) -> Iterator:
@@ -51,19 +55,27 @@ def records(log: Path) -> Iterator:
 def offline(tmp_path_factory):
     """A failed study of one fold; its runs by title, and the addresses that were asked for on the way."""
     folder = tmp_path_factory.mktemp("wandb")
-    (folder / "best.safetensors").write_text("weights")
+    (folder / "final").mkdir()
+    for name, content in FILES.values():
+        (folder / "final" / name).write_text(content)
+    plan = Plan(
+        tracking=TrackingParams(backend="wandb"),
+        runs=RUNS,
+        files={dataset: str(folder / "final" / name) for dataset, (name, _) in FILES.items()},
+        outputs="folder",
+        resumes=True,
+    )
     contacts: list[bytes] = []
     with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as proxy:
         # W&B's service is no Python: whoever it looks for outside of this machine, it asks the proxy for.
         threading.Thread(target=_answer, args=(proxy, contacts), daemon=True).start()
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
             patch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        link = TrackingLink(folder)
-        link.send(Plan(tracking=TrackingParams(backend="wandb"), runs=RUNS, outputs="folder", resumes=True))
-        file = Artifact(str(folder / "best.safetensors"))
-        link.send(Note(contents={"a": Content(artifacts=(file,))}))
-        link.send(Note(contents={"a.fold_0": FOLD}, dataset="a.fold_0.results"))
-        assert link.end(failed=True) is None
+        process = TrackingProcess(folder)
+        process.send(plan)
+        for dataset in FILES:
+            process.send(Event(dataset=dataset))
+        assert process.end(failed=True) is None
     found = [list(records(log)) for log in folder.glob("wandb/offline-run-*/*.wandb")]
     by_title = {
         record.run.display_name: run for run in found for record in run if record.WhichOneof("record_type") == "run"
@@ -123,7 +135,7 @@ class TestOffline:
 
     def test_files_are_kept_and_do_not_follow_later_runs(self, offline):
         folder, _, _ = offline
-        (kept,) = folder.glob("wandb/offline-run-*/files/best.safetensors")
+        (kept,) = folder.glob("wandb/offline-run-*/files/final/best.safetensors")
         assert not kept.is_symlink()
         assert kept.read_text() == "weights"
 

@@ -1,8 +1,9 @@
 """The hook of ``kedro run`` that has studies tracked. Whatever happens to tracking, the study goes on."""
 
+import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+import time
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,8 +15,8 @@ from kedro.pipeline.node import Node
 
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import active_parameters
-from skinbit.runtime.tracking.places import describe_place
-from skinbit.runtime.tracking.study import TrackedStudy
+from skinbit.runtime.tracking.runs import HASHED, is_tracked, plan_runs
+from skinbit.runtime.tracking.wire import Event, Message, Plan, TrackingProcess, describe_place
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,14 @@ _UNTRACKED = {"cluster_images", "sample_data"}
 
 
 class TrackingHooks:
-    """Tells a tracking process what the run at hand makes."""
+    """Starts a tracking process for each study and sends it what happens; where that fails, the log says so once."""
 
     def __init__(self) -> None:
         self._project, self._environment = Path.cwd(), "base"
-        self._study: TrackedStudy | None = None
+        self._process: TrackingProcess | None = None
+        self._files: dict[str, str] = {}
+        self._begun: dict[str, float] = {}
         self._turn = Lock()
-        self._has_warned = False
 
     @hook_impl  # type: ignore[untyped-decorator]
     def after_context_created(self, context: KedroContext) -> None:
@@ -41,73 +43,92 @@ class TrackingHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
         """Start tracking; last of the hooks, so that the catalog knows which outputs hold."""
         self._end(failed=True)  # a run that was interrupted in this very process, e.g. in a notebook
-        self._has_warned = False
-        parameters = active_parameters()
-        if not parameters.tracking.enabled or not _is_study(pipeline):
+        kept = _kept(pipeline, catalog) if run_params["only_missing_outputs"] else None
+        if not active_parameters().tracking.enabled or not _is_study(pipeline) or kept == pipeline.all_outputs():
             return
-        with self._apart():
-            kept = _kept(pipeline, catalog) if run_params["only_missing_outputs"] else None
-            if kept != pipeline.all_outputs():
-                self._study = TrackedStudy(self._project, self._environment, parameters, pipeline, catalog)
-                self._study.begin(run_params["run_id"], kept)
-                logger.info("tracked in %s", describe_place(parameters.tracking))
+        try:
+            plan = self._plan(run_params["run_id"], pipeline, catalog, kept)
+            self._process = TrackingProcess(self._project)
+        except Exception as error:  # a bug here, or no process can be started
+            _warn(f"{type(error).__name__}: {error}")
+            return
+        self._files = plan.files
+        self._send(plan)
+        given = {name for name in HASHED.keys() - pipeline.all_outputs() if catalog.exists(name)}
+        self._note(given | (kept or set()))
+        if self._process is not None:
+            logger.info("tracked in %s", describe_place(plan.tracking))
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_node_run(self, node: Node) -> None:
-        """Tell that a node runs."""
-        with self._apart():
-            if self._study is not None:
-                self._study.begin_node(node)
+        """Send that a node has begun."""
+        self._begun[node.name] = time.perf_counter()
+        self._send(Event(node=node.name))
 
     @hook_impl  # type: ignore[untyped-decorator]
     def after_node_run(self, node: Node) -> None:
-        """Tell how long it took."""
-        with self._apart():
-            if self._study is not None:
-                self._study.end_node(node)
+        """Send how long the node took."""
+        self._send(Event(node=node.name, seconds=time.perf_counter() - self._begun.pop(node.name)))
 
     @hook_impl  # type: ignore[untyped-decorator]
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Tell what a dataset adds."""
-        with self._apart():
-            if self._study is not None:
-                self._study.note(dataset_name, data)
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Send that a dataset is there."""
+        self._note({dataset_name})
 
     @hook_impl  # type: ignore[untyped-decorator]
-    def after_pipeline_run(self) -> None:
-        """Tell what is left, and that all went well."""
-        with self._apart():
-            if self._study is not None:
-                self._study.catch_up()
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Send that all is there: workers that were not forked know of no hook."""
+        self._note(pipeline.all_outputs())
         self._end(failed=False)
 
     @hook_impl  # type: ignore[untyped-decorator]
     def on_pipeline_error(self) -> None:
-        """Tell that the study failed."""
+        """Send that the study failed."""
         self._end(failed=True)
 
-    @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """Keep what goes wrong with tracking from the study."""
-        try:
-            yield
-        except Exception as error:  # a bug here, a process that has ended, a full disk
-            self._end(failed=True, reason=f"{type(error).__name__}: {error}")
+    def _plan(self, run_id: str, pipeline: Pipeline, catalog: StudyCatalog, kept: set[str] | None) -> Plan:
+        parameters = active_parameters()
+        names = sorted(pipeline.all_outputs() | HASHED.keys())
+        tracked = [name for name in names if is_tracked(name, parameters.tracking.artifacts)]
+        described = {name: catalog[name]._describe() for name in tracked}
+        files = {name: str(found["filepath"]) for name, found in described.items() if found["protocol"] == "file"}
+        title = f"{self._environment} {run_id[:19].replace('T', ' ')}"
+        folder = f"{platform.node()}:{self._project}:{self._environment}"
+        return Plan(
+            tracking=parameters.tracking,
+            runs=plan_runs(files.keys() & pipeline.all_outputs(), kept or (), parameters, title),
+            tags={"environment": self._environment},
+            files=files,
+            outputs=hashlib.sha256(folder.encode()).hexdigest()[:16],
+            resumes=kept is not None,
+        )
 
-    def _end(self, failed: bool, reason: str | None = None) -> None:
-        """End tracking; where something went wrong, say so, once."""
+    def _note(self, datasets: set[str]) -> None:
+        """Send that datasets are there, those of them that are tracked."""
+        for name in sorted(self._files.keys() & datasets):
+            self._send(Event(dataset=name))
+
+    def _send(self, message: Message) -> None:
+        process = self._process
+        if process is not None:
+            try:
+                process.send(message)
+            except (OSError, ValueError) as error:  # it has ended, or another thread has ended it
+                self._end(failed=True, error=error)
+
+    def _end(self, failed: bool, error: Exception | None = None) -> None:
         with self._turn:
-            study, self._study = self._study, None
-            if study is not None:
-                if study.is_in_worker:  # the process that started tracking will see for itself
-                    return
-                reason = study.end(failed) or reason
-            if reason is not None and not self._has_warned:
-                self._has_warned = True
-                logger.warning(
-                    "tracking is incomplete: %s. The results do not depend on it; tracking.enabled=false turns it off.",
-                    reason,
-                )
+            process, self._process = self._process, None
+        if process is not None:
+            reason = process.end(failed, error)
+            if reason is not None:
+                _warn(reason)
+
+
+def _warn(reason: str) -> None:
+    logger.warning(
+        "tracking is incomplete: %s. The results do not depend on it; tracking.enabled=false turns it off.", reason
+    )
 
 
 def _is_study(pipeline: Pipeline) -> bool:
@@ -116,6 +137,6 @@ def _is_study(pipeline: Pipeline) -> bool:
 
 
 def _kept(pipeline: Pipeline, catalog: StudyCatalog) -> set[str]:
-    """Give the outputs that a run for missing outputs leaves as they are."""
+    """Return the outputs that a run for missing outputs leaves as they are."""
     done = [node.outputs for node in pipeline.nodes if all(catalog.exists(name) for name in node.outputs)]
     return {name for outputs in done for name in outputs}

@@ -3,9 +3,7 @@
 Only ``MlflowClient`` is used: MLflow's fluent interface knows one active run per thread, and a study has many.
 """
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -14,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from skinbit.config import TrackingParams
-from skinbit.runtime.tracking.messages import Content, PlannedRun, parent_of
+from skinbit.runtime.tracking.runs import Content, parent_of
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -29,11 +27,6 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 _LONGEST_WAIT = 120.0
 """Seconds, for another study that makes the database."""
 
-_MOST_METRICS, _MOST_PARAMETERS = 1000, 100
-"""MLflow's limits per request."""
-
-Item = TypeVar("Item")
-
 
 class MlflowTracker:
     """Writes runs to MLflow; nested as MLflow's table shows them."""
@@ -47,6 +40,7 @@ class MlflowTracker:
 
         Raises:
             MlflowException: If the server does not answer, or refuses.
+            ValueError: If the project's database is another folder's, or the experiment was deleted.
         """
         files = (project / ARTIFACTS).as_uri()
         if tracking.uri is None:
@@ -64,34 +58,31 @@ class MlflowTracker:
         self._ids: dict[str, str] = {}
 
     def find(self, outputs: str) -> str | None:
-        """Give the id of the latest study whose results lie in the same folder, if there is one."""
+        """Return the id of the latest study with this tag ``outputs``, if there is one."""
         query = f"tags.outputs = '{outputs}' and tags.level = 'study'"
         found = self._client.search_runs([self._experiment], query, order_by=["start_time DESC"], max_results=1)
         return str(found[0].info.run_id) if found else None
 
-    def start(self, run: str, planned: PlannedRun, time: int) -> None:
+    def start(self, run: str, title: str, tags: dict[str, str], time: int) -> None:
         """Begin a run below its parent."""
+        own = {MLFLOW_SOURCE_NAME: "skinbit"}
         parent = parent_of(run)
-        tags = dict(planned.tags) | {MLFLOW_SOURCE_NAME: "skinbit"}
         if parent is not None:
-            tags[MLFLOW_PARENT_RUN_ID] = self._ids[parent]
+            own[MLFLOW_PARENT_RUN_ID] = self._ids[parent]
         if "git_commit" in tags:
-            tags[MLFLOW_GIT_COMMIT] = tags["git_commit"]
-        begun = self._client.create_run(self._experiment, start_time=time, tags=tags, run_name=planned.title)
+            own[MLFLOW_GIT_COMMIT] = tags["git_commit"]
+        begun = self._client.create_run(self._experiment, start_time=time, tags=tags | own, run_name=title)
         self._ids[run] = begun.info.run_id
-        self.log(run, Content(parameters=planned.parameters), time)
 
     def log(self, run: str, content: Content, time: int) -> None:
         """Add to a run, in as few requests as MLflow allows."""
         run_id = self._ids[run]
-        metrics = [Metric(metric.name, metric.value, time, metric.step) for metric in content.metrics]
-        parameters = [Param(name, value) for name, value in content.parameters.items()]
-        if content.tags:
-            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in content.tags.items()])
-        for some in _portions(parameters, _MOST_PARAMETERS):
-            self._client.log_batch(run_id, params=some)
-        for points in _portions(metrics, _MOST_METRICS):
-            self._client.log_batch(run_id, metrics=points)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(metric.name, metric.value, time, metric.step) for metric in content.metrics],
+            params=[Param(name, value) for name, value in content.parameters.items()],
+            tags=[RunTag(name, value) for name, value in content.tags.items()],
+        )
         for artifact in content.artifacts:
             self._client.log_artifact(run_id, artifact.path, artifact.folder or None)
 
@@ -112,8 +103,3 @@ class MlflowTracker:
         if found.lifecycle_stage != LifecycleStage.ACTIVE:
             raise ValueError(f"the experiment {name!r} was deleted in MLflow: restore it, or set tracking.experiment")
         return found
-
-
-def _portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

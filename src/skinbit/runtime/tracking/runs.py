@@ -1,4 +1,4 @@
-"""What is tracked: from parameters and outputs of nodes to the parameters, tags, figures and files of runs.
+"""What is tracked: from parameters and outputs of nodes to the tags, parameters, figures and files of runs.
 
 Plain functions; nothing here knows where runs are written down.
 """
@@ -7,15 +7,20 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import pandas as pd
+import yaml
+from pydantic import BaseModel
 
 from skinbit.config import ArtifactKind, Parameters, settings_of, setup_of
 from skinbit.matching.scoring.score import GROUP_FIGURES
-from skinbit.runtime.tracking.messages import STUDY, Artifact, Content, Metric, PlannedRun
+
+STUDY = ""
+"""The address of the study's own run; an experiment's is its name, a fold's is ``{experiment}.fold_{k}``."""
 
 HASHED = {"image_index": "data_hash", "split": "split_hash"}
 """Tables whose hash is a tag of every run, by name: photographs and lesions by content, and how they are dealt."""
@@ -38,17 +43,66 @@ _FILES: dict[str, ArtifactKind] = {
 }
 """Datasets that are copied as they are, by their kind."""
 
+_SHARED = ("study", "data", "split", "evaluation")
+"""Blocks of parameters that all experiments share."""
+
+_OVERALL = ("mean", "std")
+"""Columns of an experiment's results that are its own figures."""
+
 _FOLD = re.compile(r"fold_\d+")
 
 
+class Metric(NamedTuple):
+    """A figure; those of a curve share their name and differ by step."""
+
+    name: str
+    value: float
+    step: int = 0
+
+
+class Artifact(NamedTuple):
+    """A file to copy, and the folder of the run to copy it into."""
+
+    path: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a run gains."""
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: Sequence[Metric] = ()
+    artifacts: Sequence[Artifact] = ()
+
+
+class PlannedRun(BaseModel, frozen=True):
+    """A run that a study may have.
+
+    Attributes:
+        title: What people see.
+        parameters: Known from the beginning.
+        tags: Likewise.
+        expected: Datasets that complete the run, those of nested runs included.
+    """
+
+    title: str
+    parameters: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    expected: frozenset[str] = frozenset()
+
+
+def parent_of(run: str) -> str | None:
+    """Return the address of the run that a run is nested in; None for the study's."""
+    return None if run == STUDY else run.rpartition(".")[0]
+
+
 def locate(dataset: str) -> tuple[str, str]:
-    """Tell which run a dataset belongs to.
+    """Return the address of the run that a dataset belongs to, and the dataset's kind.
 
     Args:
-        dataset: Name in the catalog, e.g. ``vit_triplet.fold_0.history``.
-
-    Returns:
-        Address of the run, and the dataset's kind: ``("vit_triplet.fold_0", "fold.history")``.
+        dataset: Name in the catalog: ``vit_triplet.fold_0.history`` gives ``("vit_triplet.fold_0", "fold.history")``.
     """
     experiment, *rest = dataset.split(".")
     if not rest:
@@ -58,64 +112,59 @@ def locate(dataset: str) -> tuple[str, str]:
     return experiment, ".".join(rest)
 
 
-def has_figures(dataset: str) -> bool:
-    """Tell whether figures are read from a dataset."""
-    return locate(dataset)[1] in _READERS
-
-
-def is_copied(dataset: str, kinds: Collection[ArtifactKind]) -> bool:
-    """Tell whether a dataset's file is copied, where files of these kinds are."""
-    return _FILES.get(locate(dataset)[1]) in kinds
+def is_tracked(dataset: str, kinds: Collection[ArtifactKind]) -> bool:
+    """Whether a dataset adds something to runs, where files of these kinds are copied."""
+    kind = locate(dataset)[1]
+    return dataset in HASHED or kind in _READERS or _FILES.get(kind) in kinds
 
 
 def plan_runs(
-    outputs: Collection[str], kept: Collection[str], parameters: Parameters, study: str, kinds: Collection[ArtifactKind]
+    tracked: Collection[str], kept: Collection[str], parameters: Parameters, title: str
 ) -> dict[str, PlannedRun]:
-    """Plan the runs of a study: its own, one per experiment, one per fold.
+    """Return the runs that a study may have, by address: its own, one per experiment, one per fold.
 
     Args:
-        outputs: Datasets that the pipeline makes.
-        kept: Those that hold from an earlier run.
+        tracked: Datasets that the pipeline makes and that add something to runs.
+        kept: Datasets that hold from an earlier run.
         parameters: Of the study.
-        study: Title of the study's run.
-        kinds: Files that are copied.
-
-    Returns:
-        Runs by address; experiments and folds without an output of their own have none.
+        title: Of the study's run.
     """
-    runs = {STUDY: PlannedRun(title=study, parameters=study_parameters(parameters), tags={"level": "study"})}
-    for run, expected in sorted(_expected(outputs, parameters, kinds).items()):
+    shared = {name: getattr(parameters, name).model_dump(mode="json") for name in _SHARED}
+    settings = flatten({**shared, "seed": parameters.seed})
+    runs = {STUDY: PlannedRun(title=title, parameters=settings, tags={"level": "study"})}
+    for run, expected in sorted(_expected(tracked, parameters).items()):
         experiment, _, fold = run.partition(".")
         tags = _tags(experiment, fold, parameters) | ({"kept": "true"} if expected <= set(kept) else {})
-        settings = {} if fold else experiment_parameters(experiment, parameters)
-        title = f"{fold} of {experiment}" if fold else experiment  # MLflow's table cuts the end off
-        runs[run] = PlannedRun(title=title, parameters=settings, tags=tags, expected=frozenset(expected))
+        name = f"{fold} of {experiment}" if fold else experiment  # MLflow's table cuts the end off
+        settings = {} if fold else flatten(_without_compute(settings_of(experiment, parameters)))
+        runs[run] = PlannedRun(title=name, parameters=settings, tags=tags, expected=frozenset(expected))
     return runs
 
 
-def _expected(outputs: Collection[str], parameters: Parameters, kinds: Collection[ArtifactKind]) -> dict[str, set[str]]:
-    """Give the datasets that complete each experiment and fold, by address."""
+def _without_compute(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment's settings without the block that the machine decides: its file adds that."""
+    return {block: values for block, values in settings.items() if block != "compute"}
+
+
+def _expected(tracked: Collection[str], parameters: Parameters) -> dict[str, set[str]]:
+    """Return the datasets that complete each experiment and fold, by address."""
     expected: dict[str, set[str]] = {}
-    for dataset in outputs:
+    for dataset in tracked:
         run, _ = locate(dataset)
-        if run.partition(".")[0] in parameters.experiments and (has_figures(dataset) or is_copied(dataset, kinds)):
+        if run.partition(".")[0] in parameters.experiments:
             expected.setdefault(run, set()).add(dataset)
     for fold in [run for run in expected if "." in run]:
         experiment = fold.partition(".")[0]
         expected.setdefault(experiment, set()).update(expected[fold])
-        expected[fold] |= {f"{experiment}.results"} & set(outputs)  # tells the fold's F1 at the other folds' cuts
+        expected[fold] |= {f"{experiment}.results"} & set(tracked)  # holds the fold's F1 at the other folds' cuts
     return expected
 
 
 def _tags(experiment: str, fold: str, parameters: Parameters) -> dict[str, str]:
     backbone, loss = setup_of(experiment, parameters.experiments)
     place = {"level": "fold", "fold": fold.removeprefix("fold_")} if fold else {"level": "experiment"}
-    return place | {
-        "experiment": experiment,
-        "backbone": backbone,
-        "loss": loss,
-        "frozen": str(_is_frozen(experiment, parameters)).lower(),
-    }
+    frozen = str(_is_frozen(experiment, parameters)).lower()
+    return place | {"experiment": experiment, "backbone": backbone, "loss": loss, "frozen": frozen}
 
 
 def _is_frozen(experiment: str, parameters: Parameters) -> bool:
@@ -125,74 +174,48 @@ def _is_frozen(experiment: str, parameters: Parameters) -> bool:
     return parameters.recipes[experiment].is_frozen
 
 
-def study_parameters(parameters: Parameters) -> dict[str, str]:
-    """Give the parameters that all experiments share, flattened."""
-    blocks: dict[str, Any] = {
-        name: getattr(parameters, name).model_dump(mode="json") for name in ("study", "data", "split", "evaluation")
-    }
-    return flatten(blocks | {"seed": parameters.seed})
-
-
-def experiment_parameters(experiment: str, parameters: Parameters) -> dict[str, str]:
-    """Give the parameters of an experiment, flattened: its resolved configuration without what a machine decides.
-
-    Args:
-        experiment: Its name.
-        parameters: Of the study.
-
-    Returns:
-        The entries of ``resolved_config.yaml`` but those of ``compute``, which the file itself adds.
-    """
-    settings = settings_of(experiment, parameters)
-    return flatten({block: values for block, values in settings.items() if block != "compute"})
-
-
 def flatten(tree: Mapping[str, Any]) -> dict[str, str]:
-    """Write nested settings as text by dotted name.
+    """Return nested settings as text by dotted name: ``{"training.head.dim": "128", …}``.
 
     Args:
-        tree: Plain values; mappings are nested, lists and empty mappings become JSON.
-
-    Returns:
-        ``{"training.head.dim": "128", …}``; of an absolute path only the last part, as folders are a machine's affair.
+        tree: Plain values; mappings are nested, lists and empty mappings become JSON. Of an absolute path only the
+            last part is left, as folders are a machine's affair.
     """
     flat: dict[str, str] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) and value:
             flat |= {f"{name}.{key}": text for key, text in flatten(value).items()}
+        elif isinstance(value, str):
+            flat[name] = PurePath(value).name if PurePath(value).is_absolute() else value
         else:
-            flat[name] = _text(value)
+            flat[name] = json.dumps(value, sort_keys=True)
     return flat
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return PurePath(value).name if PurePath(value).is_absolute() else value
-    return json.dumps(value, sort_keys=True)
+def hash_of(dataset: str, path: str) -> dict[str, str]:
+    """Return the tag of every run that a dataset adds: the SHA-256 of its file; none for most."""
+    return {HASHED[dataset]: hashlib.sha256(Path(path).read_bytes()).hexdigest()} if dataset in HASHED else {}
 
 
-def hash_table(table: pd.DataFrame) -> str:
-    """Hash a table: the SHA-256 of its CSV file."""
-    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
-
-
-def contents_of(dataset: str, data: Any, path: str | None) -> dict[str, Content]:
-    """Give what a dataset adds to runs.
+def contents_of(dataset: str, path: str, kinds: Collection[ArtifactKind]) -> dict[str, Content]:
+    """Return what a dataset adds to runs, by address of the run; undefined figures are left out.
 
     Args:
         dataset: Its name.
-        data: Its content; read only where it has figures.
-        path: Of its file, where that is copied; a final model's lands in a folder ``final``.
-
-    Returns:
-        Figures, parameters and files, by address of the run; undefined figures are left out.
+        path: Of its file, which is read where it has figures or parameters.
+        kinds: Files that are copied; a final model's lands in a folder ``final``.
     """
     run, kind = locate(dataset)
-    contents = _READERS[kind](run, data) if kind in _READERS else {}
-    if path is not None:
-        file = Content(artifacts=(Artifact(path, kind.rpartition(".")[0]),))
-        contents[run] = contents.get(run, Content()).joined(file)
+    contents = _READERS[kind](run, _load(path)) if kind in _READERS else {run: Content()}
+    if _FILES.get(kind) in kinds:
+        contents[run] = replace(contents[run], artifacts=[Artifact(path, kind.rpartition(".")[0])])
     return contents
+
+
+def _load(path: str) -> Any:
+    if path.endswith(".yaml"):
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return pd.read_csv(path)
 
 
 def _read_fold(run: str, results: pd.DataFrame) -> dict[str, Content]:
@@ -200,26 +223,17 @@ def _read_fold(run: str, results: pd.DataFrame) -> dict[str, Content]:
 
 
 def _read_curves(run: str, history: pd.DataFrame) -> dict[str, Content]:
-    columns = [name for name in history.columns if name != "epoch"]
-    points = [
-        Metric(f"training/{name}", float(value), int(epoch))
-        for name in columns
-        for epoch, value in zip(history["epoch"], history[name], strict=True)
-    ]
-    return {run: Content(metrics=tuple(point for point in points if math.isfinite(point.value)))}
+    points = history.melt("epoch").itertuples(index=False)
+    return {run: _figures((f"training/{name}", value, epoch) for epoch, name, value in points)}
 
 
 def _read_experiment(run: str, results: pd.DataFrame) -> dict[str, Content]:
     """Read mean and spread; the folds gain what only their comparison tells, pairs and groups at others' cuts."""
     table = results.set_index("metric")
     carried = [name for name in table.index if name.endswith(("_transfer", *GROUP_FIGURES))]
-    contents = {
-        f"{run}.{fold}": _figures((name, table.loc[name, fold]) for name in carried)
-        for fold in table.columns
-        if _FOLD.fullmatch(fold)
-    }
-    overall = ((f"{name}_{column}", table.loc[name, column]) for name in table.index for column in ("mean", "std"))
-    return contents | {run: _figures(overall)}
+    folds = [name for name in table.columns if _FOLD.fullmatch(name)]
+    overall = _figures((f"{name}_{column}", table.loc[name, column]) for name in table.index for column in _OVERALL)
+    return {f"{run}.{fold}": _figures(table.loc[carried, fold].items()) for fold in folds} | {run: overall}
 
 
 def _read_test(run: str, results: pd.DataFrame) -> dict[str, Content]:
@@ -232,9 +246,10 @@ def _read_compute(run: str, resolved_config: Mapping[str, Any]) -> dict[str, Con
     return {run: Content(parameters=flatten({"compute": resolved_config["compute"]}))}
 
 
-def _figures(named: Any) -> Content:
-    metrics = (Metric(str(name), float(value)) for name, value in named)
-    return Content(metrics=tuple(metric for metric in metrics if math.isfinite(metric.value)))
+def _figures(rows: Iterable[tuple[Any, ...]]) -> Content:
+    """Return figures from name, value and perhaps step, without those that are undefined."""
+    metrics = (Metric(str(name), float(value), *map(int, step)) for name, value, *step in rows)
+    return Content(metrics=[metric for metric in metrics if math.isfinite(metric.value)])
 
 
 _READERS: dict[str, Callable[[str, Any], dict[str, Content]]] = {

@@ -3,13 +3,13 @@
 W&B has no nested runs: those of a study share a group, and their job type tells study, experiment and fold apart.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import wandb
 
 from skinbit.config import TrackingParams
-from skinbit.runtime.tracking.messages import STUDY, Content, PlannedRun
+from skinbit.runtime.tracking.runs import STUDY, Artifact, Content, Metric
 
 _PRIVATE = {
     # W&B would add the machine's name, its user, paths, packages, code and what the terminal shows.
@@ -27,9 +27,12 @@ _PRIVATE = {
 
 @dataclass
 class _Run:
-    planned: PlannedRun
+    title: str
+    level: str
     begun: int
-    content: Content
+    config: dict[str, str]
+    metrics: list[Metric] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
 
 
 class WandbTracker:
@@ -46,37 +49,38 @@ class WandbTracker:
         self._runs: dict[str, _Run] = {}
 
     def find(self, outputs: str) -> str | None:
-        """Give None: offline runs have no index to search."""
+        """Return None: offline runs have no index to search."""
         return None
 
-    def start(self, run: str, planned: PlannedRun, time: int) -> None:
+    def start(self, run: str, title: str, tags: dict[str, str], time: int) -> None:
         """Note a run."""
-        self._runs[run] = _Run(planned, time, Content())
+        self._runs[run] = _Run(title, tags["level"], time, dict(tags))
 
     def log(self, run: str, content: Content, time: int) -> None:
         """Note what a run gains."""
-        self._runs[run].content = self._runs[run].content.joined(content)
+        noted = self._runs[run]
+        noted.config |= content.parameters | content.tags
+        noted.metrics += content.metrics
+        noted.artifacts += content.artifacts
 
     def finish(self, run: str, failed: bool, time: int) -> None:
         """Write a run down; a failed one has exit code 1."""
-        written = self._runs[run]
-        content, planned = written.content, written.planned
-        tags = planned.tags | content.tags
+        noted = self._runs[run]
         with wandb.init(
             project=self._project,
             dir=self._folder,
-            name=planned.title,
-            group=self._runs[STUDY].planned.title,
-            job_type=tags["level"],
-            config=planned.parameters | content.parameters | tags,
+            name=noted.title,
+            group=self._runs[STUDY].title,
+            job_type=noted.level,
+            config=noted.config,
             mode="online" if self._uri else "offline",
             reinit="create_new",
-            settings=self._settings(written.begun),
+            settings=self._settings(noted.begun),
         ) as open_run:
-            for step, row in sorted(_curves(content).items()):
+            for step, row in sorted(_curves(noted.metrics).items()):
                 open_run.log(row, step=step)
-            open_run.summary.update({metric.name: metric.value for metric in content.metrics if metric.step == 0})
-            for artifact in content.artifacts:
+            open_run.summary.update({metric.name: metric.value for metric in noted.metrics if metric.step == 0})
+            for artifact in noted.artifacts:
                 path = Path(artifact.path)
                 base = path.parents[1] if artifact.folder else path.parent
                 open_run.save(path, base_path=base, policy="end", glob=False)
@@ -88,10 +92,10 @@ class WandbTracker:
         return wandb.Settings(x_start_time=begun / 1000, symlink=False, **_PRIVATE, **place)
 
 
-def _curves(content: Content) -> dict[int, dict[str, float]]:
-    """Give the points of curves by step; figures have step 0, epochs count from 1."""
+def _curves(metrics: list[Metric]) -> dict[int, dict[str, float]]:
+    """Return the points of curves by step; figures have step 0, epochs count from 1."""
     rows: dict[int, dict[str, float]] = {}
-    for metric in content.metrics:
+    for metric in metrics:
         if metric.step > 0:
             rows.setdefault(metric.step, {})[metric.name] = metric.value
     return rows
