@@ -41,9 +41,9 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
     from skinbit.runtime.comparison import (
         EQUAL,
         ONLY_FIRST,
+        STATES,
         WITHIN_TOLERANCE,
         compare_folders,
-        count_states,
         explain_records,
     )
 
@@ -59,21 +59,13 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
         click.echo(f"made with other: {', '.join(causes)}")
     if tolerance:
         click.echo(f"tolerance: numbers may differ by {tolerance}")
-    click.echo(_tabulate(count_states(comparisons), has_tolerance=tolerance > 0))
+    states = [state for state in STATES if tolerance or state != WITHIN_TOLERANCE]
+    counts = {comparison.path.partition("/")[0]: Counter[str]() for comparison in comparisons}
+    for comparison in comparisons:
+        counts[comparison.path.partition("/")[0]][comparison.state] += 1
+    counts["all files"] = sum(counts.values(), Counter[str]())
+    width = max(map(len, counts))
+    click.echo("  ".join([" " * width, *states]))
+    for name, row in counts.items():
+        click.echo("  ".join([name.ljust(width), *(str(row[state]).rjust(len(state)) for state in states)]))
     context.exit(1 if different else 0)
-
-
-def _tabulate(counts: dict[str, Counter[str]], has_tolerance: bool) -> str:
-    from skinbit.runtime.comparison import STATES, WITHIN_TOLERANCE
-
-    states = [state for state in STATES if has_tolerance or state != WITHIN_TOLERANCE]
-    total = sum(counts.values(), Counter[str]())
-    rows = [["", *states], *([name, *(str(row[state]) for state in states)] for name, row in counts.items())]
-    rows.append(["all files", *(str(total[state]) for state in states)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )

@@ -1,13 +1,16 @@
-"""Two folders of outputs side by side: which files differ, and where."""
+"""Two folders of outputs side by side: which files differ, and where.
+
+Tables, documents, tensors and pages are read as a list of places and values, which one function compares.
+"""
 
 import csv
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,16 @@ ONLY_SECOND = "only in the second"
 STATES = (EQUAL, WITHIN_TOLERANCE, DIFFERENT, ONLY_FIRST, ONLY_SECOND)
 
 _RECORDS = ".fingerprints"
-_HEADER_KEY = "skinbit"
-_SEAL = "seal"
 _CHUNK = 2**20
 _LONGEST = 60
 """Characters of a value that are shown."""
 _ID = re.compile(r"[-+]?0\d|.*_")
 """How cells begin that are no numbers, although Python reads 007 as 7 and 12_1 as 121."""
+
+Place = tuple[str, Any]
+"""Where in a file a value stands, in words, and the value."""
+
+Reader = Callable[[Path], Iterator[Place]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class FileComparison:
 
 
 def compare_folders(first: Path, second: Path, tolerance: float = 0.0) -> list[FileComparison]:
-    """Compare all files of two folders of outputs.
+    """Return one comparison per file, ordered by path, so in the order in which a study makes them.
 
     Hidden files and folders are left out: records of what made a file differ where parameters are written in two ways
     that mean the same. A folder of outputs inside of one, as ``data/demo`` in ``data``, is left out, too.
@@ -59,38 +65,20 @@ def compare_folders(first: Path, second: Path, tolerance: float = 0.0) -> list[F
         second: Another one.
         tolerance: By so much numbers in tables, documents and tensors may differ, where all else in the file is equal;
             with 0 every byte counts.
-
-    Returns:
-        One comparison per file, ordered by path, so in the order in which a study makes them.
     """
-    names = [set(_files(folder)) for folder in (first, second)]
-    return [_compare(first, second, path, names, tolerance) for path in sorted(names[0] | names[1])]
-
-
-def count_states(comparisons: Iterable[FileComparison]) -> dict[str, Counter[str]]:
-    """Count files by their uppermost folder and by state."""
-    counts: dict[str, Counter[str]] = {}
-    for comparison in comparisons:
-        counts.setdefault(comparison.path.partition("/")[0], Counter())[comparison.state] += 1
-    return counts
+    one, other = set(_files(first)), set(_files(second))
+    found = [FileComparison(path, ONLY_FIRST) for path in one - other]
+    found += [FileComparison(path, ONLY_SECOND) for path in other - one]
+    found += [_compare(path, first / path, second / path, tolerance) for path in one & other]
+    return sorted(found, key=lambda comparison: comparison.path)
 
 
 def explain_records(first: Path, second: Path) -> list[str]:
-    """Say what made two folders of outputs differently, from the records of both.
-
-    Args:
-        first: A folder of outputs.
-        second: Another one.
-
-    Returns:
-        Names of parameters, raw data and software that differ, sorted; empty where none do, or where there are no
-        records.
-    """
-    recipes = [_recipes(folder) for folder in (first, second)]
-    made = recipes[0].keys() | recipes[1].keys()
-    common = [name for name in recipes[0].keys() & recipes[1].keys() if recipes[0][name] != recipes[1][name]]
-    causes = {cause for name in common for cause in recipes[0][name].differences(recipes[1][name])}
-    return sorted(causes - made)
+    """Return the names of parameters, raw data and software that differ in the records of two folders, sorted."""
+    one, other = _recipes(first), _recipes(second)
+    changed = [name for name in one.keys() & other.keys() if one[name] != other[name]]
+    causes = {cause for name in changed for cause in one[name].differences(other[name])}
+    return sorted(causes - one.keys() - other.keys())
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -102,152 +90,126 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _recipes(folder: Path) -> dict[str, Recipe]:
-    found = {path.stem: _recipe(path) for path in sorted((folder / _RECORDS).glob("*.json"))}
-    return {name: recipe for name, recipe in found.items() if recipe is not None}
+    found = {}
+    for path in (folder / _RECORDS).glob("*.json"):
+        with suppress(KeyError, TypeError, ValueError):  # damaged, or of another version
+            found[path.stem] = Recipe.model_validate(json.loads(path.read_bytes())["record"]["recipe"])
+    return found
 
 
-def _recipe(path: Path) -> Recipe | None:
-    try:
-        return Recipe.model_validate(json.loads(path.read_bytes())["record"]["recipe"])
-    except (KeyError, TypeError, ValueError):  # damaged, or of another version
-        return None
-
-
-def _compare(first: Path, second: Path, path: str, names: Sequence[set[str]], tolerance: float) -> FileComparison:
-    if path not in names[1]:
-        return FileComparison(path, ONLY_FIRST)
-    if path not in names[0]:
-        return FileComparison(path, ONLY_SECOND)
-    position = _first_byte(first / path, second / path)
+def _compare(path: str, first: Path, second: Path, tolerance: float) -> FileComparison:
+    position = _first_byte(first, second)
     if position is None:
         return FileComparison(path, EQUAL)
-    suffix = Path(path).suffix
-    found = None
+    sizes = first.stat().st_size, second.stat().st_size
+    bytewise = f"byte {position}" + (f"; {sizes[0]} and {sizes[1]} bytes" if sizes[0] != sizes[1] else "")
+    read = _READERS.get(first.suffix)
+    if read is None:
+        return FileComparison(path, DIFFERENT, bytewise)
     try:
-        if suffix in _WITH_NUMBERS:
-            found = _WITH_NUMBERS[suffix](first / path, second / path, tolerance)
-            if tolerance and found is None:
-                return FileComparison(path, WITHIN_TOLERANCE)
-        elif suffix == ".html":
-            found = _describe_text(first / path, second / path)
+        found = _first_difference(read, first, second, tolerance)
     except Exception:  # a file that is damaged, or not what its name says, is bytes
-        found = None
-    return FileComparison(path, DIFFERENT, found or f"byte {position}{_sizes(first / path, second / path)}")
+        return FileComparison(path, DIFFERENT, bytewise)
+    if found is None and tolerance and read is not _lines:
+        return FileComparison(path, WITHIN_TOLERANCE)
+    return FileComparison(path, DIFFERENT, found or bytewise)
 
 
 def _first_byte(first: Path, second: Path) -> int | None:
-    """Find the first byte that differs; None where none does."""
+    """Return the position of the first byte that differs; None where none does."""
     start = 0
     with first.open("rb") as one, second.open("rb") as other:
         while True:
-            chunks = one.read(_CHUNK), other.read(_CHUNK)
+            chunks = [one.read(_CHUNK), other.read(_CHUNK)]
             if chunks[0] != chunks[1]:
-                pairs = zip_longest(*chunks)
-                return start + next(position for position, (a, b) in enumerate(pairs) if a != b)
+                return start + _common(*chunks)
             if not chunks[0]:
                 return None
             start += len(chunks[0])
 
 
-def _sizes(first: Path, second: Path) -> str:
-    sizes = first.stat().st_size, second.stat().st_size
-    return "" if sizes[0] == sizes[1] else f"; {sizes[0]} and {sizes[1]} bytes"
-
-
-def _describe_table(first: Path, second: Path, tolerance: float) -> str | None:
-    tables = [_rows(path) for path in (first, second)]
-    columns = [table[0] if table else [] for table in tables]
-    if columns[0] != columns[1]:
-        return f"columns: {_shown(','.join(columns[0]))} and {_shown(','.join(columns[1]))}"
-    for number, (one, other) in enumerate(zip(*tables, strict=False), start=1):
-        for column, a, b in zip_longest(columns[0], one[: len(other)], other[: len(one)], fillvalue=""):
-            if a != b and not _are_near(_exact(a), _exact(b), tolerance):
-                return f"row {number}, column {column}: {_both(_number(a), _number(b))}"
-        if len(one) != len(other):
-            return f"row {number}: {len(one)} and {len(other)} cells"
-    return None if len(tables[0]) == len(tables[1]) else f"{len(tables[0])} and {len(tables[1])} rows"
-
-
-def _rows(path: Path) -> list[list[str]]:
+def _table(path: Path) -> Iterator[Place]:
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file))
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        yield "columns", ",".join(columns)
+        for number, row in enumerate(rows, start=2):
+            for index, cell in enumerate(row):
+                yield f"row {number}, column {columns[index] if index < len(columns) else ''}", _number(cell)
 
 
-def _number(cell: str) -> float | str:
+def _number(cell: str) -> Decimal | str:
     try:
-        return cell if _ID.match(cell) else float(cell)
-    except ValueError:
+        return cell if _ID.match(cell) else Decimal(cell)
+    except InvalidOperation:
         return cell
 
 
-def _exact(cell: str) -> Decimal | str:
-    return Decimal(cell) if isinstance(_number(cell), float) else cell
+def _json(path: Path) -> Iterator[Place]:
+    return _leaves(json.loads(path.read_bytes()))
 
 
-def _describe_json(first: Path, second: Path, tolerance: float) -> str | None:
-    one, other = (json.loads(path.read_bytes()) for path in (first, second))
-    return _describe_values(one, other, tolerance)
-
-
-def _describe_yaml(first: Path, second: Path, tolerance: float) -> str | None:
+def _yaml(path: Path) -> Iterator[Place]:
     import yaml
 
-    one, other = (yaml.safe_load(path.read_bytes()) for path in (first, second))
-    return _describe_values(one, other, tolerance)
+    return _leaves(yaml.safe_load(path.read_bytes()))
 
 
-def _describe_values(one: Any, other: Any, tolerance: float, place: str = "") -> str | None:
-    """Find the first place where two trees of plain values differ."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in sorted(one.keys() | other.keys(), key=str):
-            below = f"{place}.{key}" if place else str(key)
-            if key not in one or key not in other:
-                return f"{below}: {ONLY_FIRST if key in one else ONLY_SECOND}"
-            if found := _describe_values(one[key], other[key], tolerance, below):
-                return found
-        return None
-    if isinstance(one, list) and isinstance(other, list):
-        for index, (a, b) in enumerate(zip(one, other, strict=False)):
-            if found := _describe_values(a, b, tolerance, f"{place}[{index}]"):
-                return found
-        return None if len(one) == len(other) else f"{place}: {len(one)} and {len(other)} entries"
-    is_equal = type(one) is type(other) and (one == other or str(one) == str(other))  # NaN is NaN
-    return None if is_equal or _are_near(one, other, tolerance) else f"{place}: {_both(one, other)}"
+def _leaves(value: Any, place: str = "") -> Iterator[Place]:
+    """Yield the values of a tree, mappings by the order of their keys."""
+    if isinstance(value, Mapping) and value:
+        for key in sorted(value, key=str):
+            yield from _leaves(value[key], f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list) and value:
+        for index, entry in enumerate(value):
+            yield from _leaves(entry, f"{place}[{index}]")
+    else:
+        yield place, value
 
 
-def _are_near(one: Any, other: Any, tolerance: float) -> bool:
-    """Say whether two values are numbers within a tolerance of each other, in decimals: 0.3 and 0.4 are 0.1 apart."""
-    if not (tolerance and _is_number(one) and _is_number(other)):
-        return False
-    a, b = Decimal(str(one)), Decimal(str(other))
-    if a.is_nan() or b.is_nan():
-        return a.is_nan() and b.is_nan()
-    return a == b or abs(a - b) <= Decimal(str(tolerance))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
-def _describe_tensors(first: Path, second: Path, tolerance: float) -> str | None:
+def _tensors(path: Path) -> Iterator[Place]:
     from safetensors import safe_open
 
-    with safe_open(first, "numpy") as one, safe_open(second, "numpy") as other:
-        names = sorted({*one.keys(), *other.keys()})
-        for name in names:
-            if name not in one.keys() or name not in other.keys():  # noqa: SIM118  # not a dictionary
-                return f"tensor {name}: {ONLY_FIRST if name in one.keys() else ONLY_SECOND}"  # noqa: SIM118
-            if found := _describe_arrays(one.get_tensor(name), other.get_tensor(name), tolerance):
-                return f"tensor {name}{found}"
-        metadata = [dict(file.metadata()) for file in (one, other)]
-    headers = [json.loads(values.pop(_HEADER_KEY)) for values in metadata]
-    for header in headers:
-        header.pop(_SEAL, None)  # it differs because something else does
-    found = _describe_values(headers[0], headers[1], tolerance, "header")
-    return found or _describe_values(metadata[0], metadata[1], tolerance, "metadata")
+    with safe_open(path, "numpy") as file:
+        for name in sorted(file.keys()):
+            yield f"tensor {name}", file.get_tensor(name)
+        metadata = dict(file.metadata())
+    header = json.loads(metadata.pop("skinbit"))
+    header.pop("seal", None)  # it differs because something else does
+    yield from _leaves({"header": header, "metadata": metadata})
 
 
-def _describe_arrays(one: np.ndarray, other: np.ndarray, tolerance: float) -> str | None:
+def _lines(path: Path) -> Iterator[Place]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        yield f"line {number}", line
+
+
+_READERS: dict[str, Reader] = {
+    ".csv": _table,
+    ".json": _json,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".safetensors": _tensors,
+    ".html": _lines,
+}
+
+
+def _first_difference(read: Reader, first: Path, second: Path, tolerance: float) -> str | None:
+    """Return the first place that differs, and how; None where all values are equal or within the tolerance."""
+    for (place, one), (other_place, other) in zip_longest(read(first), read(second), fillvalue=(None, None)):
+        if place != other_place:
+            is_only_first = place is not None and place not in {name for name, _ in read(second)}
+            return f"{place}: {ONLY_FIRST}" if is_only_first else f"{other_place}: {ONLY_SECOND}"
+        if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+            found = _array_difference(one, other, tolerance)
+        else:
+            found = None if _are_equal(one, other, tolerance) else f": {_both(one, other)}"
+        if found is not None:
+            return f"{place}{found}"
+    return None
+
+
+def _array_difference(one: np.ndarray, other: np.ndarray, tolerance: float) -> str | None:
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return f": {one.dtype} {list(one.shape)} and {other.dtype} {list(other.shape)}"
     differs = np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
@@ -264,31 +226,36 @@ def _describe_arrays(one: np.ndarray, other: np.ndarray, tolerance: float) -> st
     )
 
 
-def _describe_text(first: Path, second: Path) -> str | None:
-    lines = [path.read_text(encoding="utf-8").splitlines() for path in (first, second)]
-    for number, (one, other) in enumerate(zip_longest(*lines, fillvalue=""), start=1):
-        if one != other:
-            pairs = enumerate(zip_longest(one, other))
-            column = next(position for position, (a, b) in pairs if a != b)
-            start = max(0, column - _LONGEST // 3)
-            return f"line {number}, column {column + 1}: {_both(one[start:], other[start:])}"
-    return None
+def _are_equal(one: Any, other: Any, tolerance: float) -> bool:
+    """Whether two values are the same, or numbers that are near in decimals: 0.3 and 0.4 are 0.1 apart."""
+    if type(one) is type(other) and str(one) == str(other):  # NaN is NaN
+        return True
+    if not (tolerance and _is_number(one) and _is_number(other)):
+        return False
+    a, b = Decimal(str(one)), Decimal(str(other))
+    if a.is_nan() or b.is_nan():
+        return a.is_nan() and b.is_nan()
+    return a == b or abs(a - b) <= Decimal(str(tolerance))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _both(one: Any, other: Any) -> str:
-    are_numbers = _is_number(one) and _is_number(other)
-    return f"{_shown(one)} and {_shown(other)}" + (f" (difference {abs(one - other):.3g})" if are_numbers else "")
+    if isinstance(one, str) and isinstance(other, str):
+        start = max(0, _common(one, other) - _LONGEST // 3)
+        one, other = one[start:], other[start:]
+    gap = f" (difference {float(abs(one - other)):.3g})" if _is_number(one) and _is_number(other) else ""
+    return f"{_shown(one)} and {_shown(other)}{gap}"
+
+
+def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Return the length of what two sequences have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((position for position, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, int | float) else repr(value)
+    text = str(value) if _is_number(value) or isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-_WITH_NUMBERS: dict[str, Callable[[Path, Path, float], str | None]] = {
-    ".csv": _describe_table,
-    ".json": _describe_json,
-    ".yaml": _describe_yaml,
-    ".yml": _describe_yaml,
-    ".safetensors": _describe_tensors,
-}
