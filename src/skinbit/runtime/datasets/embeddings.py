@@ -5,7 +5,8 @@ from kedro_datasets._typing import TablePreview
 
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.labels import FloatArray
-from skinbit.runtime.datasets.files import FileDataset, pack, unpack
+from skinbit.runtime.datasets.files import Contents, pack
+from skinbit.runtime.datasets.tables import TableDataset
 
 _TENSOR = "embeddings"
 _PREVIEW_COLUMNS = 8
@@ -14,22 +15,11 @@ _TOLERANCE = 1e-3
 """Far more than rounding takes from a unit length."""
 
 
-class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
+class EmbeddingsDataset(TableDataset[Embeddings]):
     """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; ids and origin are in the header."""
 
-    def load(self) -> Embeddings:
-        """Load embeddings and ids.
-
-        Raises:
-            InputError: If the file holds no embeddings, or damaged ones.
-        """
-        content = self._read()
-        with self._reading():
-            stored = unpack(content)
-            image_ids = stored.texts("image_ids")
-            values = stored.array(_TENSOR, np.float32, (len(image_ids), None))
-            _check_lengths(values, image_ids)
-        return Embeddings(image_ids, values, {key: value for key, value in stored.header.items() if key != "image_ids"})
+    content = "embeddings"
+    empty = Embeddings((), np.empty((0, 0), np.float32), {})
 
     def save(self, data: Embeddings) -> None:
         """Save embeddings and ids in one file."""
@@ -48,6 +38,12 @@ class EmbeddingsDataset(FileDataset[Embeddings, Embeddings]):
                 "data": [[image_id, *values] for image_id, values in rows],
             }
         )
+
+    def _unpack(self, stored: Contents) -> Embeddings:
+        image_ids = stored.texts("image_ids")
+        values = stored.array(_TENSOR, np.float32, (len(image_ids), None))
+        _check_lengths(values, image_ids)
+        return Embeddings(image_ids, values, {key: value for key, value in stored.header.items() if key != "image_ids"})
 
 
 def _check_lengths(values: FloatArray, image_ids: tuple[str, ...]) -> None:
