@@ -33,14 +33,6 @@ class Interruption(click.ClickException):
         click.echo(self.format_message(), file=file or sys.stderr)
 
 
-class _Stop(KeyboardInterrupt):
-    """Raised where the process is when the signal comes; Kedro and libraries let it through."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
 @contextmanager
 def stoppable() -> Iterator[None]:
     """End a run in order when it is asked to stop: by Ctrl-C, or by SIGTERM as batch systems and containers send it.
@@ -54,42 +46,33 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    run, is_asked = os.getpid(), False
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        nonlocal is_asked
+        if os.getpid() != run or is_asked:  # forked workers inherit this function
+            os._exit(128 + number)  # every save is atomic; the next run removes what is half written
+        is_asked = True
+        for child in active_children():
+            child.terminate()
+        raise KeyboardInterrupt(number)  # Kedro and libraries let it through
+
     heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup has some ignored
-    handler = _Handler()
-    before = {number: signal.signal(number, handler) or signal.SIG_DFL for number in heeded}
+    before = {number: signal.signal(number, stop) or signal.SIG_DFL for number in heeded}
     try:
         yield
-    except KeyboardInterrupt as stop:
-        raise Interruption(getattr(stop, "number", signal.SIGINT)) from None
+    except KeyboardInterrupt as asked:
+        raise Interruption(*(asked.args or [signal.SIGINT])) from None
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
 
 
-class _Handler:
-    """What happens on a signal; forked workers inherit it."""
-
-    def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._has_asked = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
-        if os.getpid() != self._pid or self._has_asked:
-            os._exit(128 + number)  # every save is atomic; the next run removes what is half written
-        self._has_asked = True
-        for child in active_children():
-            child.terminate()
-        raise _Stop(number)
-
-
 def explain_shortage(causes: list[BaseException]) -> InputError | None:
-    """Say what a run lacked.
+    """Return a message with a remedy where disk space or memory was short, else None.
 
     Args:
         causes: An error and those behind it.
-
-    Returns:
-        A message with a remedy; None where neither disk space nor memory was short.
     """
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno in _FULL:
