@@ -56,7 +56,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         super()._add_from_config(ds_name, _in_its_layer(ds_config))
 
     def local_root(self) -> Path | None:
-        """Give the folder of outputs; None where it is not on this machine."""
+        """Return the folder of outputs; None where it is not on this machine."""
         return self._records.local_root()
 
     def serve(self, token: RunToken) -> None:
@@ -64,11 +64,11 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         self._token = token
 
     def records(self) -> dict[str, Record]:
-        """Give what was written down when datasets were saved, by dataset; without records that are damaged."""
+        """Return what was written down when datasets were saved, by dataset; without records that are damaged."""
         return self._records.load()
 
     def fingerprint(self, name: str) -> str | None:
-        """Give the fingerprint of a dataset as it is now.
+        """Return the fingerprint of a dataset as it is now.
 
         Args:
             name: Of an input that the run at hand does not make.
@@ -123,7 +123,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         return damaged
 
     def _changes(self, name: str, recipe: Recipe | None, record: Record | None) -> tuple[str, ...] | None:
-        """Give what has changed since a record was written; None where the record holds."""
+        """Return what has changed since a record was written; None where the record holds."""
         if recipe is None or record is None:
             return ()
         if recipe.fingerprint != record.recipe.fingerprint:
@@ -131,7 +131,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         return None if record.content == self._content(name) else (f"files of {name}",)
 
     def exists(self, ds_name: str) -> bool:
-        """Tell whether a dataset exists and, in a run for missing outputs, would be made the same way again."""
+        """Whether a dataset exists and, in a run for missing outputs, would be made the same way again."""
         return ds_name not in self._stale and bool(super().exists(ds_name))
 
     def save(self, ds_name: str, data: Any) -> None:
@@ -172,7 +172,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
             )
 
     def _is_intact(self, name: str, record: Record) -> bool:
-        """Tell whether a file is what its record says; one that does not exist is missing, not damaged."""
+        """Whether a file is what its record says; one that does not exist is missing, not damaged."""
         found = self._stored(name) if record.file is not None else None
         return found is None or found == record.file
 

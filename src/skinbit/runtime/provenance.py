@@ -152,7 +152,7 @@ def _unwrap(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]
 
 @cache
 def software_versions() -> dict[str, str]:
-    """Give the versions of the software that decides results, by name; of Python the first two numbers."""
+    """Return the versions of the software that decides results, by name; of Python the first two numbers."""
     return {name: version(name) for name in _SOFTWARE} | {
         "python": f"{sys.version_info.major}.{sys.version_info.minor}"
     }
@@ -179,7 +179,7 @@ def _plain(value: Any) -> Any:
 
 
 def _named_file(path: Any) -> Any:
-    """Give a file's name and content in place of its path: a folder that was moved makes nothing differently."""
+    """Return a file's name and content in place of its path: a folder that was moved makes nothing differently."""
     if not isinstance(path, str):
         return path
     try:

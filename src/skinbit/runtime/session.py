@@ -71,7 +71,7 @@ class _LockHook:
 
 
 def _mendable(error: Exception) -> InputError:
-    """Give the user's mistake behind a dataset's error, which wraps whatever a load or save raised."""
+    """Return the user's mistake behind a dataset's error, which wraps whatever a load or save raised."""
     causes = _causes(error)
     for cause in causes:
         if isinstance(cause, InputError):

@@ -18,7 +18,7 @@ class FeatureCacheDataset(Lookup):
     refusal = "the feature cache is only read"
 
     def load(self) -> Callable[[str, str], Features]:
-        """Give the look-up: by name of the features and of the file; features of no image where none is usable."""
+        """Return the look-up: by name of the features and of the file; features of no image where none is usable."""
 
         def stored_features(name: str, file: str) -> Features:
             filepath = f"{self._path}/{name}/{file}.safetensors"

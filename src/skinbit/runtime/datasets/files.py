@@ -45,7 +45,7 @@ Loaded = TypeVar("Loaded")
 
 @contextmanager
 def atomic_target(fs: Any, path: str) -> Iterator[str]:
-    """Give a temporary name beside ``path``; it takes the place of ``path`` when the block ends well.
+    """Yield a temporary name beside ``path``; it takes the place of ``path`` when the block ends well.
 
     ``path`` holds the old content, or nothing, until then: ``--only-missing-outputs`` trusts whatever exists.
 
@@ -82,7 +82,7 @@ def _flush_to_disk(path: str, flags: int) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file has a name that :func:`atomic_target` gives until a save has ended."""
+    """Whether a file has a name that :func:`atomic_target` gives until a save has ended."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -116,7 +116,7 @@ def _digest(file: Any, size: int) -> StoredFile:
 
 
 def unusable(path: str, error: Exception) -> InputError:
-    """Say that a file's content is of no use, and what to do.
+    """Return the error that says that a file's content is of no use, and what to do.
 
     Args:
         path: Of a file that Skinbit makes.
@@ -153,7 +153,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
         self.metadata = metadata
 
     def stored_file(self) -> tuple[Any, str]:
-        """Give the file system and the path of the file."""
+        """Return the file system and the path of the file."""
         return self._fs, self._path
 
     def _describe(self) -> dict[str, Any]:
@@ -353,7 +353,7 @@ class Contents:
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Tell whether an array holds neither NaN nor infinity; without a copy, as arrays may fill half the memory."""
+    """Whether an array holds neither NaN nor infinity; without a copy, as arrays may fill half the memory."""
     return array.dtype.kind not in "fc" or array.size == 0 or bool(np.isfinite([array.min(), array.max()]).all())
 
 

@@ -57,7 +57,7 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         return {name: record for name, record in records.items() if record is not None}
 
     def read(self, name: str) -> Record | None:
-        """Give the record of one dataset; None where there is none, or where it is damaged."""
+        """Return the record of one dataset; None where there is none, or where it is damaged."""
         try:
             sealed = SealedRecord.model_validate_json(self._fs.cat_file(self.path_of(name)))
         except (FileNotFoundError, ValidationError):
@@ -65,7 +65,7 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         return sealed.record if sealed.sha256 == hash_value(sealed.record) else None
 
     def is_damaged(self, name: str) -> bool:
-        """Tell whether there is a record of a dataset that cannot be used."""
+        """Whether there is a record of a dataset that cannot be used."""
         return bool(self._fs.exists(self.path_of(name))) and self.read(name) is None
 
     def save(self, data: Mapping[str, Record]) -> None:
@@ -81,11 +81,11 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
             self._fs.rm_file(self.path_of(name))
 
     def local_root(self) -> Path | None:
-        """Give the folder that holds the folder of records; None where it is not on this machine."""
+        """Return the folder that holds the folder of records; None where it is not on this machine."""
         return Path(self._path).parent if isinstance(self._fs, LocalFileSystem) else None
 
     def path_of(self, name: str) -> str:
-        """Give the path of one dataset's record."""
+        """Return the path of one dataset's record."""
         return f"{self._path}/{name}.json"
 
     def _names(self) -> list[str]:

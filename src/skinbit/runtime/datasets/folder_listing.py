@@ -23,7 +23,7 @@ class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
         self.metadata = metadata
 
     def load(self) -> list[str]:
-        """Give the files' paths inside the folder, sorted."""
+        """Return the files' paths inside the folder, sorted."""
         found = [Path(parent, name) for parent, _, names in os.walk(self._path) for name in names]
         return sorted(path.relative_to(self._path).as_posix() for path in found)
 

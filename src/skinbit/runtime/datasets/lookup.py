@@ -62,7 +62,7 @@ class LookupDataset(Lookup):
         self._argument = argument
 
     def load(self) -> Callable[[str], Any]:
-        """Give the look-up: a path, relative or not, ``~`` included, or any fsspec URL, to what is there."""
+        """Return the look-up: a path, relative or not, ``~`` included, or any fsspec URL, to what is there."""
 
         def look_up(path: str) -> Any:
             found = path if "://" in path else str(Path(self._path) / Path(path).expanduser())

@@ -31,7 +31,7 @@ class AtomicSave:
         dataset._release()
 
     def stored_file(self) -> tuple[Any, str]:
-        """Give the file system and the path of the file."""
+        """Return the file system and the path of the file."""
         dataset: Any = self
         return dataset._fs, str(dataset._get_load_path())
 

@@ -21,7 +21,7 @@ class StateFile:
         self._dataset = dataset
 
     def read(self) -> Checkpoint | None:
-        """Give the stored state; None where there is none, or where it is damaged: the training then begins anew."""
+        """Return the stored state; None where there is none, or where it is damaged: the training then begins anew."""
         try:
             return unpack_checkpoint(self._dataset._read())
         except FileNotFoundError:
@@ -41,7 +41,7 @@ class TrainingStateDataset(FileDataset[NoReturn, StateFile]):
     affects_results = False  # a resumed training ends as an uninterrupted one
 
     def load(self) -> StateFile:
-        """Give the file; it need not exist."""
+        """Return the file; it need not exist."""
         return StateFile(self)
 
     def save(self, data: NoReturn) -> None:
@@ -56,7 +56,7 @@ class TrainingStatesDataset(Lookup):
     refusal = "a training state is written by its training"
 
     def load(self) -> Callable[[str, str], StateFile]:
-        """Give the look-up, by experiment and ``fold_{k}`` or ``final``."""
+        """Return the look-up, by experiment and ``fold_{k}`` or ``final``."""
 
         def state_of(experiment: str, part: str) -> StateFile:
             filepath = f"{self._path}/{experiment}/{part}/training_state.safetensors"
