@@ -23,35 +23,24 @@ LOCK = ".fingerprints/run.lock"
 
 
 @dataclass(frozen=True)
-class Holder:
-    """The run that holds a folder.
+class RunToken:
+    """The run that holds a folder, as the folder's lock file names it.
 
     Attributes:
-        token: Tells it from every other run.
+        lock: Path of the lock file.
+        token: Tells the run from every other one.
         pid: Of its process.
         host: Name of its machine.
         command: What it runs.
         started: Local time.
     """
 
+    lock: str
     token: str
     pid: int
     host: str
     command: str
     started: str
-
-
-@dataclass(frozen=True)
-class RunToken:
-    """What a process that writes for a run knows of it.
-
-    Attributes:
-        lock: The folder's lock file.
-        token: The run's.
-    """
-
-    lock: Path
-    token: str
 
     def check(self) -> None:
         """Make sure that the folder is still this run's.
@@ -59,7 +48,7 @@ class RunToken:
         Raises:
             InputError: If this process has outlived its run, e.g. as a worker of a process that was killed.
         """
-        holder = _read_holder(self.lock)
+        holder = _read_holder(Path(self.lock))
         if holder is not None and holder.token != self.token:
             raise InputError(
                 f"The run that this process worked for has ended, and process {holder.pid} runs in its folder now.\n"
@@ -79,7 +68,7 @@ def hold(root: Path, command: str) -> Iterator[RunToken]:
         command: What runs, for the message to a second run.
 
     Yields:
-        What processes of this run need to know.
+        The run, for all processes that write for it.
 
     Raises:
         InputError: If another run holds it, whose process, command and start are named; or if it is not writable.
@@ -96,11 +85,11 @@ def hold(root: Path, command: str) -> Iterator[RunToken]:
             f"Nothing can be written to {root}: {error}.\n  Remedy: correct `root` in globals.yml."
         ) from error
     started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    holder = Holder(uuid4().hex, os.getpid(), socket.gethostname(), command, started)
+    token = RunToken(str(path), uuid4().hex, os.getpid(), socket.gethostname(), command, started)
     try:
-        path.write_text(json.dumps(asdict(holder)), encoding="utf-8")
+        path.write_text(json.dumps(asdict(token)), encoding="utf-8")
         remove_leftovers(root)
-        yield RunToken(path, holder.token)
+        yield token
     except BaseException:
         remove_leftovers(root)
         raise
@@ -125,14 +114,14 @@ def remove_leftovers(root: Path) -> None:
         logger.info("removed %d unfinished files of a run that was interrupted", removed)
 
 
-def _read_holder(path: Path) -> Holder | None:
+def _read_holder(path: Path) -> RunToken | None:
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+        return RunToken(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError):  # between two runs, or on a system that lets nobody read a locked file
         return None
 
 
-def _refusal(root: Path, holder: Holder | None) -> str:
+def _refusal(root: Path, holder: RunToken | None) -> str:
     who = "Another run"
     if holder is not None:
         place = "" if holder.host == socket.gethostname() else f" on {holder.host}"
