@@ -52,7 +52,8 @@ class TestEnds:
         process.send(Event(dataset="a.fold_0.results"))
         process._process.stdin.write(b'{"time": 1, "failed": fal')
         process._process.stdin.close()
-        process._process.wait(timeout=120)
+        with process._process.stdout:
+            process._process.wait(timeout=120)
         found = {title: run.status for title, run in stored().items() if title != "earlier"}
         assert found == {"study": "FAILED", "a": "FAILED", "a.fold_0": "FINISHED"}
 
