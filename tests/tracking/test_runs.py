@@ -4,6 +4,7 @@ import hashlib
 import math
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,6 +126,14 @@ class TestPlan:
         expected = plan(given)["vit_triplet"].expected
         assert "vit_triplet.resolved_config" in expected
         assert not {"vit_triplet.f1_curves", "vit_triplet.final.checkpoint"} & expected
+
+
+class TestOutputsElsewhere:
+    def test_figures_are_read_and_files_are_not_copied(self):
+        with fsspec.open("memory://study/results.csv", "w") as file:
+            file.write("metric,value\ncosine_f1,0.5\n")
+        contents = contents_of("vit_triplet.fold_0.results", "memory://study/results.csv", ("results",))
+        assert contents == {"vit_triplet.fold_0": Content(metrics=[Metric("cosine_f1", 0.5)])}
 
 
 class TestParameters:

@@ -91,7 +91,7 @@ class TrackingHooks:
         names = sorted(pipeline.all_outputs() | HASHED.keys())
         tracked = [name for name in names if is_tracked(name, parameters.tracking.artifacts)]
         described = {name: catalog[name]._describe() for name in tracked}
-        files = {name: str(found["filepath"]) for name, found in described.items() if found["protocol"] == "file"}
+        files = {name: _address(**found) for name, found in described.items()}
         title = f"{self._environment} {run_id[:19].replace('T', ' ')}"
         folder = f"{platform.node()}:{self._project}:{self._environment}"
         return Plan(
@@ -123,6 +123,10 @@ class TrackingHooks:
             reason = process.end(failed, error)
             if reason is not None:
                 _warn(reason)
+
+
+def _address(protocol: str, filepath: object, **_: object) -> str:
+    return str(filepath) if protocol == "file" else f"{protocol}://{filepath}"
 
 
 def _warn(reason: str) -> None:

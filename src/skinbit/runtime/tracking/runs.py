@@ -9,9 +9,10 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
+import fsspec
 import pandas as pd
 import yaml
 from pydantic import BaseModel
@@ -194,7 +195,10 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, str]:
 
 def hash_of(dataset: str, path: str) -> dict[str, str]:
     """Return the tag of every run that a dataset adds: the SHA-256 of its file; none for most."""
-    return {HASHED[dataset]: hashlib.sha256(Path(path).read_bytes()).hexdigest()} if dataset in HASHED else {}
+    if dataset not in HASHED:
+        return {}
+    with fsspec.open(path, "rb") as file:
+        return {HASHED[dataset]: hashlib.sha256(file.read()).hexdigest()}
 
 
 def contents_of(dataset: str, path: str, kinds: Collection[ArtifactKind]) -> dict[str, Content]:
@@ -202,20 +206,19 @@ def contents_of(dataset: str, path: str, kinds: Collection[ArtifactKind]) -> dic
 
     Args:
         dataset: Its name.
-        path: Of its file, which is read where it has figures or parameters.
-        kinds: Files that are copied; a final model's lands in a folder ``final``.
+        path: Of its file, or its address on another machine; read where it has figures or parameters.
+        kinds: Files on this machine that are copied; a final model's lands in a folder ``final``.
     """
     run, kind = locate(dataset)
     contents = _READERS[kind](run, _load(path)) if kind in _READERS else {run: Content()}
-    if _FILES.get(kind) in kinds:
+    if _FILES.get(kind) in kinds and "://" not in path:
         contents[run] = replace(contents[run], artifacts=[Artifact(path, kind.rpartition(".")[0])])
     return contents
 
 
 def _load(path: str) -> Any:
-    if path.endswith(".yaml"):
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    return pd.read_csv(path)
+    with fsspec.open(path, "rb") as file:
+        return yaml.safe_load(file) if path.endswith(".yaml") else pd.read_csv(file)
 
 
 def _read_fold(run: str, results: pd.DataFrame) -> dict[str, Content]:
