@@ -30,10 +30,15 @@ from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.text import TextDataset
 from kedro_datasets.yaml import YAMLDataset
 
-from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.config import GeometryParams, SimilarityParams
+from skinbit.embedding.checkpoints import Checkpoint, StoredState
+from skinbit.embedding.headers import read_header
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
+from skinbit.matching.assembly import Matching
+from skinbit.matching.cuts.operating_points import KnownCuts, OperatingPoints
 from skinbit.matching.keypoints.sift import tabulate_keypoints
+from skinbit.matching.similarity.calibration import INLIER_STEPS, Calibration
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
@@ -43,6 +48,7 @@ from skinbit.runtime.datasets.image_folder import ImageFolderDataset
 from skinbit.runtime.datasets.keypoints import KeypointsDataset
 from skinbit.runtime.datasets.metadata_table import MetadataDataset
 from skinbit.runtime.datasets.pixels import PixelsDataset
+from skinbit.runtime.datasets.stock import ObjectDataset
 from skinbit.runtime.datasets.training_state import TrainingStatesDataset
 from skinbit.runtime.provenance import Recipe, Record
 from skinbit.settings import CONFIG_LOADER_ARGS
@@ -85,7 +91,41 @@ class SomeDecoding:
             yield tuple(np.full((1, *shape[1:]), self.description["seed"], np.uint8) for shape in self.shapes.values())
 
 
+HEADER = read_header(
+    {
+        "backbone": {"model": "test_resnet", "image_size": 32, "pretrained": False},
+        "preprocessing": {
+            **{"image_size": 32, "crop_pct": 0.95, "interpolation": "bicubic"},
+            **{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+        },
+        **{"weights_sha256": "0" * 64, "holds_backbone": True, "head": {"dim": None}},
+        **{"loss": "baseline", "epoch": None, "seed": 42, "versions": {}},
+    }
+)
+
+
+def make_objects(seed: int) -> dict[str, Any]:
+    """Return an object of every type that writes itself, by the name of the type."""
+    points = OperatingPoints(cuts=(0.1, 0.2), tp=(1, 2), fp=(0, seed), n_positive_pairs=2, n_images=5)
+    slopes = (0.0,) * len(INLIER_STEPS)
+    calibration = Calibration(kind="logistic", intercept=seed, similarity_slope=1.0, inliers_slopes=slopes)
+    return {
+        "PointsOfSubset": {"dbscan": points},
+        "PointsOfSubsets": {"dbscan": (points,)},
+        "KnownCuts": KnownCuts(method="dbscan", given=None, value=0.1, operating_points=(points,)),
+        "Calibrations": {"all": calibration},
+        "Matching": Matching(
+            operating_points={"dbscan": (points,)},
+            max_group_size=None,
+            similarity=SimilarityParams(verification=True),
+            geometry=GeometryParams(),
+            calibration=calibration,
+        ),
+    }
+
+
 EXAMPLES = {
+    ObjectDataset: make_objects,
     CSVDataset: lambda seed: pd.DataFrame({"image_id": ["a", "b"], "some_value": [seed, 0.5]}),
     MetadataDataset: lambda seed: pd.DataFrame({"lesion_id": ["L", "L"], "image_id": ["a", f"b{seed}"]}),
     JSONDataset: lambda seed: {"some_key": "some value", "seed": seed},
@@ -95,10 +135,10 @@ EXAMPLES = {
     EmbeddingsDataset: lambda seed: Embeddings(("a", "b"), make_array(seed, 2, 3), {}),
     FeaturesDataset: lambda seed: Features(("a", "b"), make_array(seed, 2, 1, 3), ("x", "y"), {}),
     KeypointsDataset: lambda seed: tabulate_keypoints((), (), (), {"image_side": seed}),
-    CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"holds_backbone": False}),
+    CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, HEADER),
     FingerprintsDataset: lambda seed: {"split": Record(recipe=make_recipe(seed))},
     PixelsDataset: SomeDecoding,
-    TrainingStatesDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
+    TrainingStatesDataset: lambda seed: StoredState({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
     ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
 }
 READ_ONLY = (
@@ -114,7 +154,8 @@ def example(dataset: Any, seed: int) -> Any:
     """Give something that the dataset can save; another seed gives something else."""
     makers = [make for kind, make in EXAMPLES.items() if isinstance(dataset, kind)]
     assert makers, f"{type(dataset).__name__} is new in the catalog: add an example of what it saves to EXAMPLES"
-    return makers[0](seed)
+    made = makers[0](seed)
+    return made[dataset._contract.split(".")[-1]] if isinstance(dataset, ObjectDataset) else made
 
 
 def entries_that_are_saved() -> list[str]:

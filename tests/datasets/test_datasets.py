@@ -22,7 +22,8 @@ from PIL import Image
 
 from skinbit.config import BackboneParams
 from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.checkpoints import Checkpoint, StoredState
+from skinbit.embedding.headers import read_header
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.sift import Keypoints, KeypointTable, tabulate_keypoints
@@ -76,8 +77,9 @@ HEADER = {
 }
 CHECKPOINT = Checkpoint(
     {"z.weight": torch.arange(6.0).view(2, 3), "a.n_steps": torch.tensor(5), "a.bias": torch.zeros(2)},
-    HEADER | {"cosine_threshold": 0.1 + 0.2},
+    read_header(HEADER | {"cosine_threshold": 0.1 + 0.2}),
 )
+STATE = StoredState(CHECKPOINT.tensors, {"key": "k", "history": [{"f1": 0.1 + 0.2}]})
 TABLE = pd.DataFrame({"metric": ["f1", "n"], "value": [0.1 + 0.2, 3.0]})
 DOCUMENT = {"b": 1, "a": [1.5, None, "ä"]}
 
@@ -111,7 +113,7 @@ def read_bytes(path: str) -> bytes:
 
 def plain(value: Any) -> Any:
     """Give a value in a form that ``==`` compares completely."""
-    if isinstance(value, Embeddings | Features | KeypointTable | Checkpoint):
+    if isinstance(value, Embeddings | Features | KeypointTable | Checkpoint | StoredState):
         return {name: plain(part) for name, part in vars(value).items()}
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
@@ -257,7 +259,7 @@ def test_checkpoint_rebuilds_a_backbone_with_identical_features(tmp_path: Path, 
     params = BackboneParams(model="test_resnet", image_size=32, pretrained=False)
     original, other = (load_backbone(params, seed) for seed in (1, 2))
     dataset = CheckpointDataset(filepath=(tmp_path / "best.safetensors").as_posix())
-    dataset.save(Checkpoint(original.module.to(memory_format=layout).state_dict(), HEADER))
+    dataset.save(Checkpoint(original.module.to(memory_format=layout).state_dict(), read_header(HEADER)))
     other.module.load_state_dict(dict(dataset.load().tensors))
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert other.weights_sha256() == original.weights_sha256()
@@ -398,7 +400,7 @@ def test_embeddings_are_previewed_as_a_table(place: str) -> None:
     [
         (FeaturesDataset, FEATURES, {"shape": [5, 2, 3], "model": "m"}),
         (KeypointsDataset, KEYPOINTS, {"images": 5, "keypoints": 10, "image_side": 30}),
-        (CheckpointDataset, CHECKPOINT, CHECKPOINT.header),
+        (CheckpointDataset, CHECKPOINT, json.loads(json.dumps(CHECKPOINT.header.model_dump()))),
         (JSONDataset, DOCUMENT, DOCUMENT),
         (YAMLDataset, DOCUMENT, DOCUMENT),
     ],
@@ -450,8 +452,8 @@ def test_figure_is_saved_and_previewed_as_png(place: str) -> None:
 def test_training_state_is_read_by_the_training_as_it_was_written(place: str) -> None:
     state_of = TrainingStatesDataset(path=place).load()
     assert state_of("vit_triplet", "fold_0").read() is None
-    state_of("vit_triplet", "fold_0").write(CHECKPOINT)
-    assert plain(TrainingStatesDataset(path=place).load()("vit_triplet", "fold_0").read()) == plain(CHECKPOINT)
+    state_of("vit_triplet", "fold_0").write(STATE)
+    assert plain(TrainingStatesDataset(path=place).load()("vit_triplet", "fold_0").read()) == plain(STATE)
     for other in (("vit_triplet", "fold_1"), ("vit_triplet", "final"), ("vit_infonce", "fold_0")):
         assert state_of(*other).read() is None
 
@@ -459,7 +461,7 @@ def test_training_state_is_read_by_the_training_as_it_was_written(place: str) ->
 @pytest.mark.parametrize("content", [b"", b"garbage", "cut short"], ids=str)
 def test_training_state_that_is_of_no_use_counts_as_none(tmp_path: Path, content: bytes | str) -> None:
     store = TrainingStatesDataset(path=tmp_path.as_posix()).load()("vit_triplet", "fold_0")
-    store.write(CHECKPOINT)
+    store.write(STATE)
     path = tmp_path / "vit_triplet" / "fold_0" / "training_state.safetensors"
     path.write_bytes(path.read_bytes()[:-4] if isinstance(content, str) else content)
     assert store.read() is None
@@ -467,7 +469,7 @@ def test_training_state_that_is_of_no_use_counts_as_none(tmp_path: Path, content
 
 def test_training_states_are_not_saved_by_kedro(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="a training"):
-        TrainingStatesDataset(path=tmp_path.as_posix()).save(CHECKPOINT)
+        TrainingStatesDataset(path=tmp_path.as_posix()).save(STATE)
 
 
 TABLES = {"type": "skinbit.runtime.datasets.metadata_table.MetadataDataset"}

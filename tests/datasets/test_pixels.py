@@ -21,7 +21,7 @@ from skinbit.embedding.tables import Embeddings
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.pixels import PixelsDataset
 
-PREPROCESSING = Preprocessing(12, 0.8, "bicubic", (0.5,) * 3, (0.5,) * 3)
+PREPROCESSING = Preprocessing(image_size=12, crop_pct=0.8, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
 ZOOMS = (1.0, 2.0)
 CANVAS = 15
 MAX_PIXELS = 10**6
@@ -76,7 +76,7 @@ def test_loaded_pixels_are_those_of_the_decoded_photographs(folder: Path, datase
     loaded = dataset.load()
     assert loaded.image_ids == tuple("abcde")
     assert (loaded.canvases.shape, loaded.crops.shape) == ((5, CANVAS, CANVAS, 3), (5, 2, 12, 12, 3))
-    whole = replace(PREPROCESSING, image_size=CANVAS, crop_pct=1.0)
+    whole = PREPROCESSING.model_copy(update={"image_size": CANVAS, "crop_pct": 1.0})
     for row, name in enumerate("abcde"):
         image = decode_image(listed(folder).read(name), MAX_PIXELS, 30)
         expected = crop_zooms(image, PREPROCESSING, ZOOMS).transpose(0, 2, 3, 1)
@@ -147,8 +147,8 @@ def test_pixels_that_are_in_use_stay_as_they_are_when_others_take_their_place(
     [
         {"canvas_size": 16},
         {"views": ViewParams()},
-        {"preprocessing": replace(PREPROCESSING, crop_pct=0.9)},
-        {"preprocessing": replace(PREPROCESSING, interpolation="bilinear")},
+        {"preprocessing": PREPROCESSING.model_copy(update={"crop_pct": 0.9})},
+        {"preprocessing": PREPROCESSING.model_copy(update={"interpolation": "bilinear"})},
         {"image_ids": tuple("ABCDE")},
     ],
     ids=str,
@@ -168,7 +168,7 @@ def test_mean_and_standard_deviation_have_no_influence(
     folder: Path, dataset: PixelsDataset, decoded: list[bytes]
 ) -> None:
     dataset.save(decoding(folder))
-    dataset.save(replace(decoding(folder), preprocessing=replace(PREPROCESSING, mean=(0.1, 0.2, 0.3))))
+    dataset.save(replace(decoding(folder), preprocessing=PREPROCESSING.model_copy(update={"mean": (0.1, 0.2, 0.3)})))
     assert len(decoded) == 5
 
 

@@ -26,20 +26,25 @@ from skinbit.config import (
 )
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_tensors
 from skinbit.errors import InputError
-from skinbit.matching.assembly import write_matching
+from skinbit.matching.assembly import Matching
 from skinbit.matching.similarity.calibration import INLIER_STEPS
 from skinbit.matching.similarity.whitening import Whitening
 from skinbit.pipelines.cluster_images.nodes import open_checkpoint
 from skinbit.pipelines.final_model.nodes import package_model
-from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_checkpoint
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_tensors
 
 WIDTH = 48 + 32  # features of both levels
 POINTS = {"cuts": [0.9, 0.5], "tp": [1, 2], "fp": [0, 3], "n_positive_pairs": 4, "n_images": 9}
 SLOPES = [0.0] * len(INLIER_STEPS)
 LINE = {"kind": "logistic", "intercept": -1.0, "similarity_slope": 2.0, "inliers_slopes": SLOPES}
-CALIBRATION = LINE | {"log_odds": [], "probabilities": []}
 SIMILARITY = SimilarityParams(calibration="logistic", reranking=RerankingParams())
-MATCHING = write_matching({"cosine": [POINTS]}, 4, SIMILARITY, GeometryParams(), CALIBRATION)
+MATCHING = Matching(
+    operating_points={"cosine": [POINTS]},
+    max_group_size=4,
+    similarity=SIMILARITY,
+    geometry=GeometryParams(),
+    calibration=LINE,
+)
 
 
 def make_checkpoint() -> Checkpoint:
@@ -58,6 +63,12 @@ def checkpoint() -> Checkpoint:
     return make_checkpoint()
 
 
+def header_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a header as the file holds it."""
+    plain: dict[str, Any] = json.loads(json.dumps(checkpoint.header.model_dump()))
+    return plain
+
+
 def refusal(path: Path) -> str:
     """Give the message with which a file is refused, before or while it becomes a model."""
     with pytest.raises((DatasetError, InputError)) as refused:
@@ -69,7 +80,7 @@ def refusal(path: Path) -> str:
 
 
 def changed(header: Any, path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    copied: dict[str, Any] = copy.deepcopy(dict(header))
+    copied: dict[str, Any] = copy.deepcopy(header)
     place: Any = copied
     for step in path[:-1]:
         place = place[step]
@@ -79,13 +90,12 @@ def changed(header: Any, path: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 def write(path: Path, tensors: Any, header: Any) -> Path:
     """Write as a stranger would, with a seal that fits."""
-    header = json.loads(json.dumps(header))
-    path.write_bytes(pack_checkpoint(Checkpoint(tensors, header | {"format": 1})))
+    path.write_bytes(pack_tensors(tensors, header | {"format": 1}))
     return path
 
 
 def test_the_example_is_a_model(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.safetensors", checkpoint.tensors, checkpoint.header)
+    path = write(tmp_path / "a.safetensors", checkpoint.tensors, header_of(checkpoint))
     assert rebuild_model(CheckpointDataset(filepath=path.as_posix()).load()).feature_dim == WIDTH
 
 
@@ -152,7 +162,7 @@ class TestHeader:
     def test_a_value_that_no_model_has_is_named_and_nothing_large_is_made(
         self, checkpoint, tmp_path, monkeypatch, place, value, said
     ):
-        path = write(tmp_path / "a.safetensors", checkpoint.tensors, changed(checkpoint.header, place, value))
+        path = write(tmp_path / "a.safetensors", checkpoint.tensors, changed(header_of(checkpoint), place, value))
         makers = ["heads.make_head", *(["backbones.load_backbone"] if place[0] == "backbone" else [])]
         for maker in makers:
             monkeypatch.setattr(f"skinbit.embedding.{maker}", lambda *_: pytest.fail("a network is made"))
@@ -160,7 +170,7 @@ class TestHeader:
 
     @pytest.mark.parametrize("name", ["backbone", "preprocessing", "head", "seed", "weights_sha256", "versions"])
     def test_a_missing_key_is_named(self, checkpoint, tmp_path, name):
-        header = {key: value for key, value in checkpoint.header.items() if key != name}
+        header = {key: value for key, value in header_of(checkpoint).items() if key != name}
         assert f"{name}: Field required" in refusal(write(tmp_path / "a.safetensors", checkpoint.tensors, header))
 
     @pytest.mark.parametrize("header", [[], None, 1, "text", {}])
@@ -176,7 +186,7 @@ class TestHeader:
         monkeypatch.setattr(socket.socket, "connect", connect)
         monkeypatch.setattr(socket, "getaddrinfo", connect)
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        header = changed(checkpoint.header, ("backbone", "pretrained"), True)
+        header = changed(header_of(checkpoint), ("backbone", "pretrained"), True)
         path = write(tmp_path / "a.safetensors", checkpoint.tensors, header)
         assert rebuild_model(CheckpointDataset(filepath=path.as_posix()).load()).feature_dim == WIDTH
 
@@ -207,13 +217,13 @@ class TestTensors:
         ],
     )
     def test_that_are_not_those_of_the_model_are_named(self, checkpoint, tmp_path, change, said):
-        path = write(tmp_path / "a.safetensors", change(dict(checkpoint.tensors)), checkpoint.header)
+        path = write(tmp_path / "a.safetensors", change(dict(checkpoint.tensors)), header_of(checkpoint))
         assert said in refusal(path)
 
     def test_of_a_model_that_is_not_asked_for_are_named_with_the_file_before_photographs_are_read(
         self, checkpoint, tmp_path
     ):
-        path = write(tmp_path / "best.safetensors", without(checkpoint.tensors, CONV), checkpoint.header)
+        path = write(tmp_path / "best.safetensors", without(checkpoint.tensors, CONV), header_of(checkpoint))
         with pytest.raises(InputError, match=r"best\.safetensors cannot be used\. The model cannot be rebuilt"):
             open_checkpoint(
                 lambda name: CheckpointDataset(filepath=name).load(), ClusterParams(checkpoint=path.as_posix())
@@ -239,13 +249,13 @@ class TestSeal:
 
     def test_a_file_that_something_else_wrote_is_refused(self, checkpoint, tmp_path):
         path = tmp_path / "a.safetensors"
-        header = json.dumps({**checkpoint.header, "format": 1})
+        header = json.dumps({**header_of(checkpoint), "format": 1})
         path.write_bytes(save_tensors({"a": torch.zeros(1)}, {"skinbit": header}))
         assert "it has no seal" in refusal(path)
 
     def test_a_file_of_a_later_version_is_refused(self, checkpoint, tmp_path):
         path = tmp_path / "a.safetensors"
-        path.write_bytes(pack_checkpoint(Checkpoint(checkpoint.tensors, {**checkpoint.header, "format": 2})))
+        path.write_bytes(pack_tensors(checkpoint.tensors, {**header_of(checkpoint), "format": 2}))
         assert "its format is 2, this version of Skinbit reads 1" in refusal(path)
 
     def test_the_same_model_has_the_same_bytes(self, checkpoint, tmp_path):
@@ -334,7 +344,7 @@ class TestFuzz:
     @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
     def test_any_value_anywhere_in_the_header_gives_a_model_or_one_message(self, checkpoint, tmp_path, data):
-        header = json.loads(json.dumps(dict(checkpoint.header)))
+        header = header_of(checkpoint)
         header = changed(header, data.draw(st.sampled_from(places(header))), data.draw(JSON))
         self.accept(write(tmp_path / "a.safetensors", checkpoint.tensors, header))
 
@@ -342,7 +352,7 @@ class TestFuzz:
     @given(data=st.data())
     @example(data=None)
     def test_any_bytes_anywhere_in_the_file_give_a_model_or_one_message(self, checkpoint, tmp_path, data):
-        path = write(tmp_path / "a.safetensors", checkpoint.tensors, checkpoint.header)
+        path = write(tmp_path / "a.safetensors", checkpoint.tensors, header_of(checkpoint))
         content = bytearray(path.read_bytes())
         if data is not None:
             length = int.from_bytes(content[:8], "little")

@@ -144,41 +144,46 @@ class TestDocuments:
         named = [name for name in validators if "{" not in name]  # those of patterns: tests/pipelines/test_graph.py
         assert all(isinstance(load_obj(name), type(schemas.Split)) for name in named)
 
-    def dataset(self, path: Path, content: Any, contract: str) -> JSONDataset:
+    def dataset(self, path: Path, content: Any, name: str) -> JSONDataset:
+        """Return an entry of the catalog with another file."""
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return JSONDataset(filepath=path.as_posix(), contract=f"skinbit.runtime.documents.{contract}")
+        entry = CATALOG[name]
+        found: JSONDataset = load_obj(entry["type"])(filepath=path.as_posix(), contract=entry["contract"])
+        return found
 
     @pytest.mark.parametrize(
-        ("content", "contract", "said"),
+        ("content", "name", "said"),
         [
-            ("{", "KnownCuts", "Expecting property name"),
-            ("[" * 100_000, "KnownCuts", "recursion"),
-            ([], "OperatingPointsDocument", "should be an object"),
-            ({"cosine": [POINTS | {"n_images": None}]}, "OperatingPointsDocument", "cosine.0.n_images"),
-            ({"cosine": [POINTS | {"cuts": [0.1, float("inf")]}]}, "OperatingPointsDocument", "cosine.0.cuts.1"),
-            ({"cosine": [{"cuts": []}]}, "OperatingPointsDocument", "cosine.0.tp: Field required"),
-            ({"0": {"kind": "logistic"}}, "CalibrationsDocument", "0.intercept: Field required"),
-            ({"../x": {}}, "CalibrationsDocument", "../x"),
-            ({"a": "https://example.org/x.png"}, "Thumbnails", "a: String should match pattern"),
-            ({"a": "data:text/html;base64,AAAA"}, "Thumbnails", "a: String should match pattern"),
-            ({"method": "cosine", "given": None, "value": None}, "KnownCuts", "operating_points: Field required"),
-            ({"groups": [{}]}, "ClusterGroups", "groups.0.image_ids: Field required"),
-            ([{"cluster_id": 0, "image_ids": ["a"], "inliers": 1, "drawing": None}], "ClusterLinks", "0.image_ids"),
-            ({}, "MatchingDocument", "similarity: Field required"),
-            ({"dbscan_eps": 3.0}, "Averages", "dbscan_eps"),
-            ({"pairs": [{"similarity": 7}]}, "Mistakes", "pairs.0.similarity"),
-            ({"figures": {"f1": {"mean": "high"}}}, "Summary", "figures.f1.mean"),
+            ("{", "known_cuts", "Expecting property name"),
+            ("[" * 100_000, "known_cuts", "recursion"),
+            ([], "{experiment}.operating_points", "should be an object"),
+            ({"cosine": [POINTS | {"n_images": None}]}, "{experiment}.operating_points", "cosine.0.n_images"),
+            ({"cosine": [POINTS | {"cuts": [0.1, float("inf")]}]}, "{experiment}.operating_points", "cosine.0.cuts.1"),
+            ({"cosine": [{"cuts": []}]}, "{experiment}.operating_points", "cosine.0.tp: Field required"),
+            ({"0": {"kind": "logistic"}}, "{experiment}.calibration", "0.intercept: Field required"),
+            ({"../x": {}}, "{experiment}.calibration", "../x"),
+            ({"a": "https://example.org/x.png"}, "{new_or_known}_thumbnails", "a: String should match pattern"),
+            ({"a": "data:text/html;base64,AAAA"}, "{new_or_known}_thumbnails", "a: String should match pattern"),
+            ({"method": "cosine", "given": None, "value": None}, "known_cuts", "operating_points: Field required"),
+            ({"groups": [{}]}, "cluster_groups", "groups.0.image_ids: Field required"),
+            ([{"cluster_id": 0, "image_ids": ["a"], "inliers": 1, "drawing": None}], "cluster_links", "0.image_ids"),
+            ({}, "{experiment}.matching", "similarity: Field required"),
+            ({"dbscan_eps": 3.0}, "{experiment}.averages", "dbscan_eps"),
+            ({"pairs": [{"similarity": 7}]}, "{experiment}.test_misclassifications_{method}", "pairs.0.similarity"),
+            ({"figures": {"f1": {"mean": "high"}}}, "{experiment}.summary", "figures.f1.mean"),
         ],
         ids=range(17),
     )
-    def test_what_breaks_a_contract_is_named(self, tmp_path, content, contract, said):
-        message = refusal(self.dataset(tmp_path / "a.json", content, contract))
+    def test_what_breaks_a_contract_is_named(self, tmp_path, content, name, said):
+        message = refusal(self.dataset(tmp_path / "a.json", content, name))
         assert "a.json cannot be used" in message
         assert said in message
 
     def test_a_document_comes_back_as_it_was_written(self, tmp_path):
         content = {"cosine": [self.POINTS]}
-        assert self.dataset(tmp_path / "a.json", content, "OperatingPointsDocument").load() == content
+        dataset = self.dataset(tmp_path / "a.json", content, "{experiment}.operating_points")
+        dataset.save(dataset.load())
+        assert json.loads((tmp_path / "a.json").read_text()) == content
 
 
 class TestTables:

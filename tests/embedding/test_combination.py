@@ -22,14 +22,20 @@ from skinbit.embedding.checkpoints import Checkpoint, rebuild_model
 from skinbit.embedding.combination import combine_checkpoints, combine_embeddings, combine_vectors, members_of
 from skinbit.embedding.tables import Embeddings
 from skinbit.errors import InputError
-from skinbit.matching.assembly import write_matching
+from skinbit.matching.assembly import Matching
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from skinbit.pipelines.cluster_images.nodes import open_checkpoint
 from skinbit.pipelines.final_model.nodes import package_combination, package_model
-from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_checkpoint
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_tensors
 
-MATCHING = write_matching({"cosine": []}, 4, SimilarityParams(), GeometryParams(), None)
+MATCHING = Matching(
+    operating_points={"cosine": ()},
+    max_group_size=4,
+    similarity=SimilarityParams(),
+    geometry=GeometryParams(),
+    calibration=None,
+)
 AVERAGES = dict.fromkeys(("cosine_threshold", "dbscan_eps", "average_cut", "complete_cut"), 0.5)
 
 
@@ -96,7 +102,7 @@ class TestCheckpoint:
     def test_gives_back_every_member_after_it_was_written(self, parts, combined, tmp_path):
         CheckpointDataset(filepath=(tmp_path / "a.safetensors").as_posix()).save(combined)
         checkpoint, models = load(tmp_path / "a.safetensors")
-        assert (checkpoint.header["combine"], checkpoint.header["shares"]) == (["first", "second"], [2.0, 1.0])
+        assert (checkpoint.header.combine, checkpoint.header.shares) == (("first", "second"), (2.0, 1.0))
         pixels = {size: torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) for size in (32, 96)}
         for model, part in zip(models, parts.values(), strict=True):
             batch = pixels[model.preprocessing.image_size]
@@ -110,13 +116,13 @@ class TestCheckpoint:
             rebuild_model(combined)
 
     def test_says_nothing_of_how_members_are_matched_alone(self, combined):
-        for header in combined.header["members"]:
-            assert not {"matching", "cosine_threshold", "dbscan_eps"} & header.keys()
-        assert combined.header["matching"] == MATCHING
+        for header in combined.header.members:
+            assert not {"matching", "cosine_threshold", "dbscan_eps"} & header.model_dump().keys()
+        assert combined.header.matching == MATCHING
 
 
 def change(header, path, value):
-    copied = copy.deepcopy(dict(header))
+    copied = copy.deepcopy(header)
     place = copied
     for step in path[:-1]:
         place = place[step]
@@ -131,7 +137,7 @@ HEADERS = [
     (("members", 0), {}, "members.0.backbone: Field required"),
     (("members", 0, "backbone", "model"), "hf-hub:someone/model", "no path, address or hub name"),
     (("members", 1, "holds_backbone"), False, "a combination holds all weights"),
-    (("members", 1, "matching"), MATCHING, "a combination is matched as a whole"),
+    (("members", 1, "matching"), MATCHING.model_dump(), "a combination is matched as a whole"),
     (("members", 0, "members"), [], "members.0.members: Extra inputs are not permitted"),
     (("combine",), ["first"], "combine: Tuple should have at least 2 items"),
     (("combine",), ["first", "../second"], "combine.1"),
@@ -148,8 +154,9 @@ CLASS_TOKEN = "member_1.backbone.cls_token"
 class TestStrangersCheckpoint:
     @pytest.mark.parametrize(("place", "value", "said"), HEADERS, ids=lambda part: str(part)[:50])
     def test_a_header_that_no_combination_has_is_named(self, combined, tmp_path, place, value, said):
-        header = json.loads(json.dumps(change(combined.header, place, value) | {"format": 1}))
-        (tmp_path / "a.safetensors").write_bytes(pack_checkpoint(Checkpoint(combined.tensors, header)))
+        plain = json.loads(json.dumps(combined.header.model_dump()))
+        header = change(plain, place, value) | {"format": 1}
+        (tmp_path / "a.safetensors").write_bytes(pack_tensors(combined.tensors, header))
         with pytest.raises(DatasetError) as refused:
             load(tmp_path / "a.safetensors")
         assert said in str(refused.value.__cause__)
@@ -175,5 +182,5 @@ class TestStrangersCheckpoint:
 
 def test_members_are_combined_in_the_order_in_which_they_are_named(parts):
     orders = (parts.items(), reversed(parts.items()))
-    names = [combine_checkpoints(dict(order), (1.0, 1.0)).header["combine"] for order in orders]
-    assert names == [["first", "second"], ["second", "first"]]
+    names = [combine_checkpoints(dict(order), (1.0, 1.0), AVERAGES, MATCHING).header.combine for order in orders]
+    assert names == [("first", "second"), ("second", "first")]

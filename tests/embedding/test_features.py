@@ -56,7 +56,9 @@ class PixelsAsFeatures(torch.nn.Module):
 
 
 def show_pixels(size: int = SIZE, mean: float = 0.0) -> Backbone:
-    preprocessing = Preprocessing(size, 1.0, "bilinear", (mean,) * 3, (1.0,) * 3)
+    preprocessing = Preprocessing(
+        image_size=size, crop_pct=1.0, interpolation="bilinear", mean=(mean,) * 3, std=(1.0,) * 3
+    )
     return Backbone(PixelsAsFeatures(), preprocessing, 3 * size * size)
 
 

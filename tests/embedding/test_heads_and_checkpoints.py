@@ -1,7 +1,5 @@
 """Heads, and models that a checkpoint brings back: their embeddings are those of the trained model, bit for bit."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +27,7 @@ from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.embedding.pixels import Decoding, as_tensor
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
-from skinbit.matching.assembly import write_matching
+from skinbit.matching.assembly import Matching
 from skinbit.matching.methods import CUTS
 from skinbit.pipelines.baseline_embeddings.nodes import embed_subset
 from skinbit.pipelines.final_model.nodes import package_model
@@ -55,7 +53,9 @@ POOLED = BackboneParams(
 ROLES = Roles(tuple("abcde"), tuple("vvwww"), tuple("gf"), tuple("xx"), chooses_epoch=True)
 
 AVERAGES = dict(zip(CUTS.values(), [0.5, 0.25, 0.3, 0.4], strict=True))
-MATCHING: dict[str, Any] = write_matching({}, 4, SimilarityParams(), GeometryParams(), None)
+MATCHING = Matching(
+    operating_points={}, max_group_size=4, similarity=SimilarityParams(), geometry=GeometryParams(), calibration=None
+)
 
 
 class NoStore:
@@ -186,20 +186,20 @@ class TestFineTuned:
         )
 
     def test_the_header_tells_how_to_use_it(self, tuned):
-        header = tuned.checkpoint.header
-        assert header["holds_backbone"] is True
-        assert header["backbone"]["model"] == "test_resnet"
-        assert header["preprocessing"]["image_size"] == 32
-        assert (header["head"]["dim"], header["loss"], header["seed"]) == (5, "contrastive", SEED)
-        assert header["epoch"] in (1, 2)
-        assert header["versions"].keys() == {"skinbit", "timm", "torch"}
+        header = tuned.checkpoint.model
+        assert header.holds_backbone is True
+        assert header.backbone.model == "test_resnet"
+        assert header.preprocessing.image_size == 32
+        assert (header.head.dim, header.loss, header.seed) == (5, "contrastive", SEED)
+        assert header.epoch in (1, 2)
+        assert header.versions.keys() == {"skinbit", "timm", "torch"}
 
 
 class TestHeadOnFrozenBackbone:
     def test_a_fold_keeps_the_head_alone(self, headed):
         _, trained = headed
         assert {name.split(".")[0] for name in trained.checkpoint.tensors} == {"head"}
-        assert trained.checkpoint.header["holds_backbone"] is False
+        assert trained.checkpoint.model.holds_backbone is False
 
     def test_with_its_backbone_it_embeds_as_the_trained_one_did(self, headed, pixels, tmp_path):
         _, trained = headed

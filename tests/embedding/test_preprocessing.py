@@ -10,7 +10,9 @@ from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise
 
 
 def preprocessing(size: int = 4, crop_pct: float = 1.0, interpolation: str = "nearest") -> Preprocessing:
-    return Preprocessing(size, crop_pct, interpolation, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
+    return Preprocessing(
+        image_size=size, crop_pct=crop_pct, interpolation=interpolation, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25)
+    )
 
 
 def numbered(width: int, height: int) -> tuple[Image.Image, np.ndarray]:

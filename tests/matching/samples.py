@@ -14,7 +14,9 @@ from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool, similarity
 from skinbit.matching.similarity.calibration import Calibration
 from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
-CALIBRATION = Calibration("logistic", -9.0, 11.0, (0.7, 0.5, 0.6, 1.4, 2.0))
+CALIBRATION = Calibration(
+    kind="logistic", intercept=-9.0, similarity_slope=11.0, inliers_slopes=(0.7, 0.5, 0.6, 1.4, 2.0)
+)
 
 VECTORS = ("lesions", "grid", "copies", "hub")
 MADE_OF = ("cosines", "scaled", "verified", "all", "reranked")
@@ -98,7 +100,7 @@ def pools(draw, least=1, most=30, kinds=VECTORS, made_of=MADE_OF):
         pairs = np.argwhere(np.triu(rng.random((len(labels), len(labels))) < 0.2, 1))
         shortlist = Shortlist(pairs, rng.integers(0, 40, len(pairs)))
         usual = {"pool_sizes": (2, 20), "crowdings": (0.1, 0.3)} if scaling else {}
-        calibration = replace(CALIBRATION, **usual)
+        calibration = CALIBRATION.model_copy(update=usual)
     if made in ("reranked", "all"):
         reranking = RerankingParams(k1=draw(st.integers(1, 6)), k2=draw(st.integers(1, 4)), weight=0.3)
     params = SimilarityParams(scaling=scaling, reranking=reranking)

@@ -1,7 +1,6 @@
 """Calibrated scores against scikit-learn and plain loops."""
 
 import json
-from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
 
@@ -138,7 +137,7 @@ def test_scores_are_calibrated_on_unseen_pairs():
 def test_a_calibration_goes_through_json(kind):
     similarity, inliers, is_positive = pairs(300)
     calibration = fit_calibration(similarity, inliers, is_positive, kind)
-    rebuilt = Calibration(**json.loads(json.dumps(asdict(calibration))))
+    rebuilt = Calibration.model_validate_json(json.dumps(calibration.model_dump()), strict=True)
     np.testing.assert_array_equal(rebuilt.score(similarity, inliers), calibration.score(similarity, inliers))
 
 
@@ -201,7 +200,9 @@ class TestFusedSimilarities:
         np.testing.assert_array_equal(fused, fused.T)
 
     def test_very_sure_pairs_still_differ_in_single_precision(self):
-        calibration = Calibration("logistic", 0.0, 30.0, (0.0,) * len(INLIER_STEPS))
+        calibration = Calibration(
+            kind="logistic", intercept=0.0, similarity_slope=30.0, inliers_slopes=(0.0,) * len(INLIER_STEPS)
+        )
         of_first = np.linspace(-1, 1, 601, dtype=np.float32)
         fused = fuse(of_first, None, calibration)
         assert len(np.unique(1.0 - fused.astype(np.float64))) == 601

@@ -11,14 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 from skinbit.matching.curves import Sweep, select
 from skinbit.matching.cuts.operating_points import (
     OperatingPoints,
+    PointsOfSubsets,
     carry_over,
-    carry_to_folds,
+    cuts_of_folds,
+    gather_subsets,
     operating_points,
-    read_points,
-    write_points,
 )
-from skinbit.matching.documents import OperatingPointsDocument
-from skinbit.matching.scoring.results import points_table, reach_metrics, read_points_table
 
 RHOS = (0.05, 0.5, 1.0, 1.7, 5.0, 40.0)
 
@@ -43,7 +41,7 @@ def test_for_every_pool_size_the_best_row_is_kept(curve):
     points = operating_points(curve, -1.0, 2.0, 100)
     for rho in RHOS:
         best = max(corrected_f1(tp, fp, curve.n_positive_pairs, rho) for tp, fp in zip(curve.tp, curve.fp, strict=True))
-        kept = corrected_f1(points.tp, points.fp, curve.n_positive_pairs, rho)
+        kept = corrected_f1(np.array(points.tp), np.array(points.fp), curve.n_positive_pairs, rho)
         assert max(kept, default=0.0) == pytest.approx(best, abs=1e-15)
 
 
@@ -56,7 +54,7 @@ def test_for_the_subset_itself_it_is_the_cut_with_the_best_f1(curve):
 @given(curves(), st.floats(0.0, 0.8), st.floats(0.05, 0.2))
 def test_cuts_outside_of_the_allowed_range_are_never_kept(curve, low, width):
     points = operating_points(curve, low, low + width, 100)
-    assert ((points.cuts >= low - 1e-12) & (points.cuts <= low + width + 1e-12)).all()
+    assert all(low - 1e-12 <= cut <= low + width + 1e-12 for cut in points.cuts)
 
 
 @given(curves())
@@ -67,8 +65,8 @@ def test_of_many_rows_some_are_left_out_but_never_a_best_one(curve):
         thinned = operating_points(curve, -1.0, 2.0, 100)
     assert len(thinned.cuts) <= len(whole.cuts)
     for rho in RHOS:
-        best = corrected_f1(whole.tp, whole.fp, curve.n_positive_pairs, rho)
-        kept = corrected_f1(thinned.tp, thinned.fp, curve.n_positive_pairs, rho)
+        best = corrected_f1(np.array(whole.tp), np.array(whole.fp), curve.n_positive_pairs, rho)
+        kept = corrected_f1(np.array(thinned.tp), np.array(thinned.fp), curve.n_positive_pairs, rho)
         assert max(kept, default=0.0) == max(best, default=0.0)
 
 
@@ -100,18 +98,19 @@ def test_counts_between_rows_lie_on_a_straight_line_and_before_the_first_row_the
 
 
 def test_a_cut_for_a_pool_lies_where_the_counts_of_all_subsets_are_known():
-    rows = (np.array([0.1, 0.3, 0.5]), np.array([5, 8, 9]), np.array([0, 1, 2]), 10, 50)
-    whole = OperatingPoints(*rows, is_similarity=False)
-    short = OperatingPoints(*(column[:2] for column in rows[:3]), 10, 50, is_similarity=False, reach=0.3)
+    rows = {"cuts": (0.1, 0.3, 0.5), "tp": (5, 8, 9), "fp": (0, 1, 2)}
+    whole = OperatingPoints(**rows, n_positive_pairs=10, n_images=50)
+    first = {name: values[:2] for name, values in rows.items()}
+    short = OperatingPoints(**first, n_positive_pairs=10, n_images=50, reach=0.3)
     assert carry_over([whole, whole], 50, is_corrected=True).value == 0.5
     assert carry_over([whole, short], 50, is_corrected=True).value == 0.3
-    document = json.loads(json.dumps(write_points([{"dbscan": whole}, {"dbscan": short}])))
-    assert [points.reach for points in read_points(document, "dbscan")] == [np.inf, 0.3]
+    both, adapter = gather_subsets([{"dbscan": whole}, {"dbscan": short}]), TypeAdapter(PointsOfSubsets)
+    document = json.loads(json.dumps(adapter.dump_python(both)))
+    assert adapter.validate_json(json.dumps(document), strict=True) == both
     assert ["reach" in plain for plain in document["dbscan"]] == [False, True]
-    TypeAdapter(OperatingPointsDocument).validate_python(document)
     document["dbscan"][1]["reach"] = -0.5
     with pytest.raises(ValidationError, match="reach"):
-        TypeAdapter(OperatingPointsDocument).validate_python(document)
+        adapter.validate_json(json.dumps(document), strict=True)
 
 
 def test_a_curve_that_ends_reaches_as_far_as_the_last_pair_that_enters_before_its_end():
@@ -124,11 +123,8 @@ def test_a_curve_that_ends_reaches_as_far_as_the_last_pair_that_enters_before_it
         5,
     )
     points = operating_points(curve, 0.0, 2.0, 20, is_whole=False)
-    assert (points.cuts.tolist(), points.reach) == ([0.15, 0.25], 0.25)
-    assert reach_metrics({"dbscan": points, "average": operating_points(curve, 0.0, 2.0, 20)}) == {"dbscan_reach": 0.25}
-    table = points_table({"dbscan": points})
-    metrics = {"n_images": 20.0, "n_positive_pairs": 5.0, "dbscan_reach": 0.25}
-    assert read_points_table(table, metrics)["dbscan"].reach == 0.25
+    assert (points.cuts, points.reach) == ((0.15, 0.25), 0.25)
+    assert operating_points(curve, 0.0, 2.0, 20).reach == 2.0
 
 
 def test_a_single_row_of_a_threshold_predicts_below_it_not_above():
@@ -149,9 +145,13 @@ def test_without_correction_the_cut_is_the_mean_of_those_that_are_defined():
 
 
 def test_each_fold_gets_the_mean_of_the_others():
-    folds = {n: {"cosine": points([cut], [1], [0], 1, 10)} for n, cut in enumerate((0.1, 0.2, 0.6))}
-    assert carry_to_folds(folds, "cosine") == pytest.approx({0: 0.4, 1: 0.35, 2: 0.15})
-    assert np.isnan(carry_to_folds({0: folds[0]}, "cosine")[0])
+    folds = tuple(points([cut], [1], [0], 1, 10) for cut in (0.1, 0.2, 0.6))
+    carried = cuts_of_folds({"cosine": folds}, (0, 1, 2))
+    assert {fold: cuts["cosine"] for fold, cuts in carried.items()} == pytest.approx({0: 0.4, 1: 0.35, 2: 0.15})
+
+
+def test_a_single_fold_gets_its_own():
+    assert cuts_of_folds({"cosine": (points([0.1], [1], [0], 1, 10),)}, [4]) == {4: {"cosine": 0.1}}
 
 
 def test_where_no_pair_of_one_lesion_is_ever_predicted_the_strictest_cut_is_kept():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from skinbit.config import EvaluationParams
-from skinbit.matching.cuts.operating_points import carry_to_folds
+from skinbit.matching.cuts.operating_points import cuts_of_folds, gather_subsets
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
@@ -15,11 +15,10 @@ from skinbit.matching.scoring.judging import transfer_figures
 from skinbit.matching.scoring.results import (
     collect_folds,
     curve_table,
-    points_table,
     rank_experiments,
-    read_points_table,
 )
 from skinbit.matching.scoring.score import score
+from skinbit.runtime.datasets.stock import ObjectDataset
 from tests.matching.samples import on_circle
 
 
@@ -29,11 +28,9 @@ def scored(embeddings, lesion_ids, cuts=None):
 
 def collect(folds):
     """Score every fold at the mean of the other folds' cuts, as a study does."""
-    points = {fold: scored(*images).points for fold, images in folds.items()}
-    carried = {method: carry_to_folds(points, method) for method in CUTS}
-    found = {
-        fold: scored(*images, {method: carried[method][fold] for method in CUTS}) for fold, images in folds.items()
-    }
+    points = gather_subsets([scored(*images).points for images in folds.values()])
+    carried = cuts_of_folds(points, list(folds))
+    found = {fold: scored(*images, carried[fold]) for fold, images in folds.items()}
     transfer = {fold: transfer_figures(each.given) for fold, each in found.items() if len(folds) > 1}
     return collect_folds({fold: each.metrics for fold, each in found.items()}, transfer).set_index("metric")
 
@@ -61,13 +58,12 @@ class TestTransfer:
 class TestFiles:
     def test_operating_points_survive_exactly(self, tmp_path):
         found = scored(*random_images())
-        points_table(found.points).to_csv(tmp_path / "points.csv", index=False)
-        stored = read_points_table(pd.read_csv(tmp_path / "points.csv"), found.metrics)
-        assert stored.keys() == found.points.keys() == CUTS.keys()
-        for method, points in found.points.items():
-            for column in ("cuts", "tp", "fp"):
-                assert getattr(stored[method], column).tolist() == getattr(points, column).tolist()
-            assert (stored[method].n_images, stored[method].n_positive_pairs) == (30, points.n_positive_pairs)
+        contract = "skinbit.matching.cuts.operating_points.PointsOfSubset"
+        dataset = ObjectDataset(filepath=str(tmp_path / "points.json"), contract=contract)
+        dataset.save(found.points)
+        assert dataset.load() == found.points
+        assert found.points.keys() == CUTS.keys()
+        assert [points.is_similarity for points in dataset.load().values()] == [True, False, False, False]
 
     def test_curves_survive_exactly(self, tmp_path):
         table = curve_table(scored(*random_images()).sweeps)

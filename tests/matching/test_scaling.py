@@ -1,7 +1,5 @@
 """Local scaling against a loop over pairs, and what it is for."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,7 +113,7 @@ class TestFewImages:
 
     @pytest.mark.parametrize("n_images", [2, 3, 5])
     def test_they_would_look_alike_without_what_the_folds_tell_of_few_images(self, calibration, n_images):
-        unaware = replace(calibration, pool_sizes=(), crowdings=())
+        unaware = calibration.model_copy(update={"pool_sizes": (), "crowdings": ()})
         among_many = self.likeness_of_strangers(240, unaware)
         assert self.likeness_of_strangers(n_images, unaware) > among_many + 0.2
 

@@ -8,15 +8,11 @@ import pytest
 from skinbit.config import GeometryParams, RerankingParams, SimilarityParams
 from skinbit.matching.assembly import (
     LabelledPool,
+    Matching,
     calibrate,
     judge_calibration,
     pool_of,
-    pool_of_model,
-    read_calibration,
-    write_calibration,
-    write_matching,
 )
-from skinbit.matching.cuts.operating_points import write_points
 from skinbit.matching.keypoints.shortlist import (
     NO_SHORTLIST,
     Shortlist,
@@ -27,6 +23,7 @@ from skinbit.matching.keypoints.shortlist import (
 )
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
+from skinbit.matching.similarity.calibration import Calibration
 from tests.matching.samples import given_pool, reranked
 
 COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
@@ -132,7 +129,7 @@ class TestFiles:
     def test_a_calibration_survives(self):
         for kind in ("logistic", "isotonic"):
             calibration = calibrate([photographs(1)], SimilarityParams(verification=True, calibration=kind))
-            assert read_calibration(json.loads(json.dumps(write_calibration(calibration)))) == calibration
+            assert Calibration.model_validate_json(json.dumps(calibration.model_dump()), strict=True) == calibration
 
     def test_a_shortlist_survives_by_ids_whatever_their_order(self):
         shortlist = Shortlist(np.array([[0, 2], [1, 2]]), np.array([7, 0]))
@@ -149,12 +146,15 @@ class TestFiles:
     def test_a_model_says_what_its_similarities_are(self):
         pool = photographs(0)
         calibration = calibrate([photographs(1)], VERIFIED)
-        matching = write_matching(write_points([]), 4, COSINE, GeometryParams(), None) | {
-            "similarity": VERIFIED.model_dump(mode="json"),
-            "calibration": write_calibration(calibration),
-        }
-        plain = json.loads(json.dumps(matching))
+        matching = Matching(
+            operating_points={},
+            max_group_size=4,
+            similarity=VERIFIED,
+            geometry=GeometryParams(),
+            calibration=calibration,
+        )
+        read = Matching.model_validate_json(json.dumps(matching.model_dump()), strict=True)
         expected = similarities_of(pool.embeddings, VERIFIED, pool.shortlist, calibration)
-        found = pool_of_model(pool.embeddings, plain, pool.shortlist, Limits(100, 7))
+        found = read.pool(pool.embeddings, pool.shortlist, Limits(100, 7))
         assert (similarity_matrix(found) == expected).all()
         assert found.limits == Limits(100, 7)

@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from skinbit.config import EvaluationParams, Parameters, RerankingParams, SimilarityParams, WhiteningParams
-from skinbit.matching.assembly import pool_of, read_calibration
+from skinbit.matching.assembly import pool_of
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from skinbit.matching.scoring.score import score
+from skinbit.matching.similarity.calibration import Calibration
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.files import unpack_header
 
@@ -81,7 +82,7 @@ class TestStudy:
                 embedded.values,
                 SimilarityParams(verification=True),
                 read_shortlist(listed, embedded.image_ids),
-                read_calibration(calibrations[str(fold)]),
+                Calibration.model_validate(calibrations[str(fold)]),
             )
             lesions = split[list(embedded.image_ids)].tolist()
             expected = score(pool, lesions, EvaluationParams()).metrics

@@ -5,14 +5,16 @@ import pandas as pd
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
+from pydantic import TypeAdapter
 
 from skinbit.config import DataParams, PolicyParams, SimilarityParams
 from skinbit.data.images import find_images
 from skinbit.errors import InputError
-from skinbit.matching.assembly import pool_of, read_calibration
-from skinbit.matching.cuts.operating_points import carry_over, others_of_folds
+from skinbit.matching.assembly import pool_of
+from skinbit.matching.cuts.operating_points import PointsOfSubsets, carry_over, others_of_folds
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.pairs.pool import similarity_matrix
+from skinbit.matching.similarity.calibration import Calibration
 from skinbit.pipelines.data_split.nodes import draw_distractors
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 
@@ -123,7 +125,9 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
     from json import loads
 
     folder = project.root / f"data/demo/08_reporting/{experiment}"
-    points = others_of_folds(loads((folder / "operating_points.json").read_text()), FOLDS)
+    points = others_of_folds(
+        TypeAdapter(PointsOfSubsets).validate_json((folder / "operating_points.json").read_text()), FOLDS
+    )
     split = table(project, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
     distractors = table(project, "02_intermediate/distractors.csv").set_index("image_id")["lesion_id"]
     reported = table(project, f"08_reporting/{experiment}/results.csv").set_index("metric")
@@ -133,7 +137,7 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
         lesions = np.array([*split[list(own.image_ids)], *distractors[list(others.image_ids)]])
         calibration, shortlist = None, None
         if experiment == "head":
-            calibration = read_calibration(loads((folder / "calibration.json").read_text())[str(fold)])
+            calibration = Calibration.model_validate(loads((folder / "calibration.json").read_text())[str(fold)])
             shortlist = table(project, f"07_model_output/{experiment}/fold_{fold}/distractor_shortlist.csv")
             assert shortlist["image_b"].isin(distractors.index).any()
         values, listed = np.concatenate([own.values, others.values]), read_shortlist(shortlist, image_ids)

@@ -10,11 +10,12 @@ from kedro.framework.startup import bootstrap_project
 
 from skinbit.config import EvaluationParams, SimilarityParams
 from skinbit.errors import InputError
-from skinbit.matching.assembly import LabelledPool, calibrate, pool_of, pool_of_model, read_calibration
+from skinbit.matching.assembly import LabelledPool, Matching, calibrate, pool_of
 from skinbit.matching.cuts.operating_points import carry_to_pool
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.scoring.score import metrics_at_cuts, score
+from skinbit.matching.similarity.calibration import Calibration
 from skinbit.notebook.study import Study
 from skinbit.runtime.context import active_parameters
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
@@ -89,18 +90,19 @@ class TestVerified:
         matching = unpack_header(path.read_bytes())["matching"]
         found = pools(study)
         calibration = calibrate([pool for _, pool in found.values()], SimilarityParams(verification=True))
-        assert read_calibration(matching["calibration"]) == calibration
+        assert Calibration.model_validate(matching["calibration"]) == calibration
         assert matching["similarity"]["verification"] is True
         assert matching["geometry"]["neighbours"] == 8
 
     def test_test_figures_are_at_the_cut_for_the_size_of_the_test_subset(self, study):
         root = study.root / "data/demo"
-        matching = unpack_header((root / "06_models/seen/final/best.safetensors").read_bytes())["matching"]
+        header = unpack_header((root / "06_models/seen/final/best.safetensors").read_bytes())
+        matching = Matching.model_validate(header["matching"])
         embeddings = EmbeddingsDataset(filepath=str(root / "07_model_output/seen/final/embeddings.safetensors")).load()
         shortlist = read_shortlist(table(study, "07_model_output/seen/final/shortlist.csv"), embeddings.image_ids)
-        pool = pool_of_model(embeddings.values, matching, shortlist)
+        pool = matching.pool(embeddings.values, shortlist)
         split = table(study, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
-        carried = carry_to_pool(matching["operating_points"], len(embeddings.image_ids), is_corrected=True)
+        carried = carry_to_pool(matching.operating_points, len(embeddings.image_ids), is_corrected=True)
         cuts = {method: cut.value for method, cut in carried.items()}
         lesion_ids = split[list(embeddings.image_ids)].tolist()
         expected = metrics_at_cuts(score(pool, lesion_ids, EvaluationParams(), cuts), cuts)

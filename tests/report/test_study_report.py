@@ -16,7 +16,7 @@ from skinbit.audit.findings import Check, Finding, tabulate_findings
 from skinbit.audit.split import hash_split, places_of
 from skinbit.audit.summary import AuditSummary, summarise_kinds
 from skinbit.config import EvaluationParams, StudyParams
-from skinbit.matching.cuts.operating_points import carry_to_pool, cuts_of_folds, others_of_folds, write_points
+from skinbit.matching.cuts.operating_points import carry_to_pool, cuts_of_folds, gather_subsets, others_of_folds
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
@@ -96,7 +96,7 @@ class Study:
         matched = {fold: evaluate(fold) for fold in folds}
         found = [each for _, _, each in matched.values()]
         by_fold = {f"fold_{fold}_sweep": curve_table(each.sweeps) for fold, (_, _, each) in matched.items()}
-        points = write_points([each.points for each in found])
+        points = gather_subsets([each.points for each in found])
         judgement, *details = self._judge(matched, points)
         metrics = {f"fold_{fold}_results": metric_table(each.metrics) for fold, (_, _, each) in matched.items()}
         results = collect_results(judgement, name=name, **metrics)

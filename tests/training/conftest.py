@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.runtime.datasets.checkpoint import pack_checkpoint, unpack_checkpoint
+from skinbit.embedding.checkpoints import StoredState
+from skinbit.runtime.datasets.checkpoint import pack_tensors, unpack_tensors
 from skinbit.training.fit import Subset
 from skinbit.training.images import CachedViews
 
@@ -23,11 +23,11 @@ class Memory:
     content: bytes | None = None
     n_writes: int = field(default=0)
 
-    def read(self) -> Checkpoint | None:
-        return None if self.content is None else unpack_checkpoint(self.content)
+    def read(self) -> StoredState | None:
+        return None if self.content is None else StoredState(*unpack_tensors(self.content))
 
-    def write(self, state: Checkpoint) -> None:
-        self.content = pack_checkpoint(state)
+    def write(self, state: StoredState) -> None:
+        self.content = pack_tensors(state.tensors, state.header)
         self.n_writes += 1
 
 

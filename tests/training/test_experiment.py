@@ -88,7 +88,7 @@ class TestResults:
     def test_the_final_model_of_a_study_without_test_subset_embeds_nothing(self, store, run):
         trained = run(store, roles=FINAL_WITHOUT_TEST)
         assert trained.embeddings.values.shape == (0, 4)
-        assert trained.checkpoint.header["epoch"] == 2
+        assert trained.checkpoint.model.epoch == 2
 
     @RUNS
     def test_images_that_are_not_of_the_training_have_no_influence(self, store, run):

@@ -20,7 +20,7 @@ from skinbit.config import (
     TripletParams,
 )
 from skinbit.embedding.backbones import load_backbone
-from skinbit.embedding.checkpoints import Checkpoint, StateStore
+from skinbit.embedding.checkpoints import StateStore, StoredState
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.features import describe_backbone
 from skinbit.embedding.tables import Features, Pixels
@@ -47,10 +47,10 @@ class Told:
         self._store = store
         self._name = name
 
-    def read(self) -> Checkpoint | None:
+    def read(self) -> StoredState | None:
         return self._store.read()
 
-    def write(self, state: Checkpoint) -> None:
+    def write(self, state: StoredState) -> None:
         self._store.write(state)
         print(self._name, len(state.header["history"]), flush=True)  # noqa: T201
         time.sleep(0.01)  # an epoch of tiny networks ends before anyone can kill it

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, compute
 from skinbit.audit.findings import KINDS, SEVERITIES, Check, Finding, Severity, is_leak
 from skinbit.embedding.headers import Sha256
 from skinbit.matching.clustering.merges import components
-from skinbit.matching.documents import Similarity
+from skinbit.matching.methods import Similarity
 
 
 class _Record(BaseModel):

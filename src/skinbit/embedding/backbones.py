@@ -140,13 +140,13 @@ def _pooled(network: Any, params: BackboneParams) -> nn.Module:
     return module
 
 
-def load_described(params: BackboneParams, seed: int, description: Mapping[str, Any]) -> Backbone:
+def load_described(params: BackboneParams, seed: int, weights_sha256: str) -> Backbone:
     """Load a backbone whose weights must be those that were checked before.
 
     Args:
         params: As for :func:`load_backbone`.
         seed: Likewise.
-        description: From :func:`skinbit.embedding.features.describe_backbone`.
+        weights_sha256: Of the weights that were checked.
 
     Returns:
         The backbone.
@@ -155,7 +155,7 @@ def load_described(params: BackboneParams, seed: int, description: Mapping[str, 
         InputError: If it cannot be loaded, or its weights are others.
     """
     loaded = load_backbone(params, seed)
-    if loaded.weights_sha256() != description["weights_sha256"]:
+    if loaded.weights_sha256() != weights_sha256:
         raise InputError(
             f"The weights of {params.model} are not those that were checked.\n"
             "  Remedy: do not replace weight files during a run; run baseline_embeddings as a whole."
@@ -203,10 +203,10 @@ def _preprocessing(network: nn.Module, params: BackboneParams) -> Preprocessing:
     config = resolve_model_data_config(network)
     return Preprocessing(
         image_size=params.image_size,
-        crop_pct=float(config["crop_pct"]),
-        interpolation=str(config["interpolation"]),
-        mean=tuple(map(float, params.mean or config["mean"])),
-        std=tuple(map(float, params.std or config["std"])),
+        crop_pct=config["crop_pct"],
+        interpolation=config["interpolation"],
+        mean=params.mean or tuple(config["mean"]),
+        std=params.std or tuple(config["std"]),
     )
 
 

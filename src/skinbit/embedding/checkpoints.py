@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skinbit.config import BackboneParams, HeadParams
-from skinbit.embedding.headers import CheckpointHeader, read_header
+from skinbit.embedding.headers import CombinationHeader, ModelHeader
 from skinbit.errors import InputError
+from skinbit.matching.assembly import Matching
 from skinbit.matching.similarity.whitening import Whitening
 
 if TYPE_CHECKING:
@@ -31,8 +32,47 @@ class Checkpoint:
     Attributes:
         tensors: Weights and buffers by name, ``backbone.…`` and ``head.…``; without the backbone's where it stayed
             frozen in a fold; ``whitening.…`` where embeddings are whitened.
-        header: Plain values: backbone, image size, head, loss, threshold, eps, seed, versions; ``matching``, all that
-            makes groups of embeddings.
+        header: Everything needed to rebuild and use the model, or the models of a combination.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    header: ModelHeader | CombinationHeader
+
+    @property
+    def model(self) -> ModelHeader:
+        """Return the header of one model.
+
+        Raises:
+            ValueError: If this is a combination.
+        """
+        if isinstance(self.header, CombinationHeader):
+            raise ValueError("the checkpoint holds a combination of models")
+        return self.header
+
+    @property
+    def matching(self) -> Matching:
+        """Return how its embeddings are matched.
+
+        Raises:
+            InputError: If it does not say so.
+        """
+        if self.header.matching is None:
+            raise InputError(
+                "The model does not say how its embeddings are matched: it holds trained weights alone, as "
+                "weights.safetensors does, or an earlier version of Skinbit made it.\n"
+                "  Remedy: best.safetensors in the same folder; if that is missing or old, run the pipeline of its "
+                "experiment again: trainings that are finished are not repeated."
+            )
+        return self.header.matching
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """The state of a training as it is stored.
+
+    Attributes:
+        tensors: Weights, moments and the like, by name.
+        header: Plain values.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -42,11 +82,11 @@ class Checkpoint:
 class StateStore(Protocol):
     """Keeps the state of one training between processes."""
 
-    def read(self) -> Checkpoint | None:
-        """Give the stored state; None where there is none that can be read."""
+    def read(self) -> StoredState | None:
+        """Return the stored state; None where there is none that can be read."""
         ...
 
-    def write(self, state: Checkpoint) -> None:
+    def write(self, state: StoredState) -> None:
         """Replace the stored state, completely or not at all."""
         ...
 
@@ -67,7 +107,7 @@ def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Bac
             or one with other weights, is given.
     """
     try:
-        return _rebuild(checkpoint, read_header(checkpoint.header), frozen)
+        return _rebuild(checkpoint, checkpoint.model, frozen)
     except InputError:
         raise
     except ValueError as error:
@@ -77,10 +117,9 @@ def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Bac
         ) from error
 
 
-def _rebuild(checkpoint: Checkpoint, header: CheckpointHeader, frozen: Backbone | None) -> Backbone:
+def _rebuild(checkpoint: Checkpoint, header: ModelHeader, frozen: Backbone | None) -> Backbone:
     from skinbit.embedding.backbones import Backbone, load_backbone
     from skinbit.embedding.heads import EmbeddingModel, make_head
-    from skinbit.embedding.preprocessing import Preprocessing
 
     weights = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_WHITENING)}
     if header.holds_backbone:
@@ -104,8 +143,7 @@ def _rebuild(checkpoint: Checkpoint, header: CheckpointHeader, frozen: Backbone 
     model = EmbeddingModel(backbone.module, make_head(backbone.feature_dim, header.head, header.seed))
     _check_values(weights, model.state_dict())
     model.load_state_dict(weights)
-    preprocessing = Preprocessing(**header.preprocessing.model_dump())
-    return Backbone(model.eval().requires_grad_(False), preprocessing, width)
+    return Backbone(model.eval().requires_grad_(False), header.preprocessing, width)
 
 
 def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -185,9 +223,10 @@ def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> 
     """
     from skinbit.embedding.backbones import load_described
 
-    loaded = load_described(params, seed, checkpoint.header)
+    header = checkpoint.model
+    loaded = load_described(params, seed, header.weights_sha256)
     backbone = {f"{_BACKBONE}{name}": tensor for name, tensor in loaded.module.state_dict().items()}
-    return Checkpoint({**backbone, **checkpoint.tensors}, {**checkpoint.header, "holds_backbone": True})
+    return Checkpoint({**backbone, **checkpoint.tensors}, header.model_copy(update={"holds_backbone": True}))
 
 
 def whitening_tensors(whitening: Whitening) -> dict[str, torch.Tensor]:
@@ -204,17 +243,12 @@ def whitening_of(checkpoint: Checkpoint) -> Whitening | None:
     return None if arrays[0] is None or arrays[1] is None else Whitening(arrays[0].numpy(), arrays[1].numpy())
 
 
-def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], matching: Mapping[str, Any]) -> Checkpoint:
-    """Write into a checkpoint's header how its embeddings are matched.
+def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], matching: Matching) -> Checkpoint:
+    """Return a trained model whose header says how its embeddings are matched.
 
     Args:
-        checkpoint: A trained model.
+        checkpoint: The model.
         cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool as large as a fold.
-        matching: ``operating_points``, what every fold would choose for a pool of any size
-            (:func:`skinbit.matching.cuts.operating_points.write_points`); ``similarity``, ``geometry`` and
-            ``calibration``, what makes similarities of embeddings.
-
-    Returns:
-        The checkpoint with them.
+        matching: How its embeddings are matched, in a pool of any size.
     """
-    return replace(checkpoint, header={**checkpoint.header, **cuts, "matching": dict(matching)})
+    return replace(checkpoint, header=checkpoint.header.model_copy(update={**cuts, "matching": matching}))

@@ -9,9 +9,10 @@ import numpy as np
 
 from skinbit.config import MEMBERS
 from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.embedding.headers import CheckpointHeader, read_combination
+from skinbit.embedding.headers import CombinationHeader
 from skinbit.embedding.tables import Embeddings
 from skinbit.errors import InputError
+from skinbit.matching.assembly import Matching
 from skinbit.matching.labels import FloatArray, unit_vectors
 
 if TYPE_CHECKING:
@@ -56,12 +57,16 @@ def combine_embeddings(members: Sequence[Embeddings], shares: Sequence[float]) -
     return Embeddings(first.image_ids, values, description)
 
 
-def combine_checkpoints(members: Mapping[str, Checkpoint], shares: Sequence[float]) -> Checkpoint:
+def combine_checkpoints(
+    members: Mapping[str, Checkpoint], shares: Sequence[float], cuts: Mapping[str, float], matching: Matching
+) -> Checkpoint:
     """Put the final models of several experiments into one checkpoint.
 
     Args:
         members: By name of the experiment; with all weights.
         shares: Of each in the mean of the cosines.
+        cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool as large as a fold.
+        matching: How the combined embeddings are matched.
 
     Returns:
         Tensors as ``member_<n>.…``; the header holds names and headers of the members, without how each is matched.
@@ -73,10 +78,15 @@ def combine_checkpoints(members: Mapping[str, Checkpoint], shares: Sequence[floa
         for number, member in enumerate(members.values())
         for name, tensor in member.tensors.items()
     }
-    known = CheckpointHeader.model_fields.keys() - {"matching"}
-    headers = [{key: value for key, value in member.header.items() if key in known} for member in members.values()]
-    combined = {"combine": list(members), "shares": list(shares), MEMBERS: headers}
-    return Checkpoint(tensors, {**combined, "versions": {"skinbit": __version__}})
+    header = CombinationHeader(
+        combine=tuple(members),
+        shares=tuple(shares),
+        members=tuple(member.model.without_matching() for member in members.values()),
+        versions={"skinbit": __version__},
+        matching=matching,
+        **cuts,
+    )
+    return Checkpoint(tensors, header)
 
 
 def members_of(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
@@ -89,27 +99,20 @@ def members_of(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
         The members' checkpoints; of one model itself.
 
     Raises:
-        InputError: If the header is not one of a combination, or a tensor belongs to no member.
+        InputError: If a tensor belongs to no member.
     """
-    if MEMBERS not in checkpoint.header:
+    if not isinstance(checkpoint.header, CombinationHeader):
         return (checkpoint,)
-    try:
-        read_combination(checkpoint.header)
-    except ValueError as error:
-        raise _refused(str(error)) from error
     rest = dict(checkpoint.tensors)
-    headers = enumerate(checkpoint.header[MEMBERS])
+    headers = enumerate(checkpoint.header.members)
     members = tuple(Checkpoint(_take(rest, _prefix(number)), header) for number, header in headers)
     if rest:
-        raise _refused(f"the checkpoint has {len(rest)} tensors of no member, such as {min(rest)!r}")
+        raise InputError(
+            "The model cannot be rebuilt: "
+            f"the checkpoint has {len(rest)} tensors of no member, such as {min(rest)!r}.\n"
+            "  Remedy: use a checkpoint as Skinbit wrote it; run the pipeline of its experiment where it is damaged."
+        )
     return members
-
-
-def _refused(problem: str) -> InputError:
-    return InputError(
-        f"The model cannot be rebuilt: {problem}.\n"
-        "  Remedy: use a checkpoint as Skinbit wrote it; run the pipeline of its experiment where it is damaged."
-    )
 
 
 def _prefix(number: int) -> str:

@@ -45,7 +45,7 @@ def describe_backbone(backbone: Backbone, params: BackboneParams, compute: Compu
         "model": params.model,
         "weights_sha256": backbone.weights_sha256(),
         "feature_dim": backbone.feature_dim,
-        "preprocessing": asdict(backbone.preprocessing),
+        "preprocessing": backbone.preprocessing.model_dump(),
         "pooling": params.pooling.model_dump(mode="json"),
         "test_views": params.test_views.model_dump(mode="json"),
         "compute": asdict(compute) | {"batch_size": batch_size},

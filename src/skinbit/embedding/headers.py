@@ -3,46 +3,68 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from skinbit.config import MAX_MEMBERS, MEMBERS, BackboneParams, Block, HeadParams, Name, in_words
-from skinbit.matching.documents import CutValue, MatchingDocument
-from skinbit.matching.methods import CUTS
+from skinbit.embedding.preprocessing import Preprocessing
+from skinbit.matching.assembly import Matching
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _cut_or_nan(value: float) -> float:
+    """A cut may be undefined (NaN): a fold without a pair of one lesion chooses none."""
+    if not (math.isnan(value) or -1 <= value <= 2):
+        raise ValueError("a cut lies between -1 and 2")
+    return value
+
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Channels = Annotated[tuple[Annotated[float, Field(ge=-10, le=10)], ...], Field(min_length=3, max_length=3)]
-_Scales = Annotated[tuple[Annotated[float, Field(ge=1e-3, le=10)], ...], Field(min_length=3, max_length=3)]
 _Versions = Annotated[dict[Name, Annotated[str, Field(max_length=100)]], Field(max_length=20)]
-_CUT: TypeAdapter[float] = TypeAdapter(CutValue)
+_Cut = Annotated[
+    Annotated[float, Field(allow_inf_nan=True), AfterValidator(_cut_or_nan)] | None, Field(exclude_if=_is_none)
+]
+_NoPath = PlainSerializer(lambda backbone: backbone.model_dump(exclude={"weights"}))
+"""A checkpoint names no other file."""
 
 
-class PreprocessingHeader(Block):
-    """See :class:`skinbit.embedding.preprocessing.Preprocessing`."""
+class Header(Block):
+    """How the embeddings of a checkpoint are matched; None where it holds trained weights alone.
 
-    image_size: Annotated[int, Field(ge=16, le=2048)]
-    crop_pct: Annotated[float, Field(ge=0.1, le=1.2)]
-    interpolation: Literal["bicubic", "bilinear", "nearest", "lanczos"]
-    mean: _Channels
-    std: _Scales
+    Attributes:
+        cosine_threshold: For a pool as large as a fold, as are the other cuts; NaN where no fold has one.
+        dbscan_eps: Likewise.
+        average_cut: Likewise.
+        complete_cut: Likewise.
+        matching: All that makes groups of embeddings, in a pool of any size.
+        versions: Of the software that made it.
+    """
+
+    cosine_threshold: _Cut = None
+    dbscan_eps: _Cut = None
+    average_cut: _Cut = None
+    complete_cut: _Cut = None
+    matching: Annotated[Matching | None, Field(exclude_if=_is_none)] = None
+    versions: _Versions
 
 
-class CheckpointHeader(Block):
-    """Everything needed to rebuild a model and to match with it; cuts stand beside it in the same header."""
+class ModelHeader(Header):
+    """Everything needed to rebuild a model and to match with it; a baseline has no loss_params, training and epoch."""
 
-    backbone: BackboneParams
-    preprocessing: PreprocessingHeader
+    backbone: Annotated[BackboneParams, _NoPath]
+    preprocessing: Preprocessing
     weights_sha256: Sha256
     holds_backbone: bool
     head: HeadParams
     loss: Name
-    loss_params: dict[str, Any] | None = Field(default=None, description="none: a baseline")
-    training: dict[str, Any] | None = Field(default=None, description="none: a baseline")
-    epoch: Annotated[int, Field(ge=0, le=10**6)] | None = Field(description="none: a baseline")
+    loss_params: Annotated[dict[str, Any] | None, Field(exclude_if=_is_none)] = None
+    training: Annotated[dict[str, Any] | None, Field(exclude_if=_is_none)] = None
+    epoch: Annotated[int, Field(ge=0, le=10**6)] | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    versions: _Versions
-    matching: MatchingDocument | None = Field(default=None, description="none: an earlier version of Skinbit made it")
 
     @model_validator(mode="after")
     def _is_of_one_model(self) -> Self:
@@ -52,15 +74,18 @@ class CheckpointHeader(Block):
             raise ValueError("preprocessing and backbone differ in image_size")
         return self
 
+    def without_matching(self) -> Self:
+        """Return what rebuilds the model alone."""
+        return self.model_copy(update=dict.fromkeys(set(Header.model_fields) - {"versions"}))
 
-class CombinationHeader(Block):
-    """Everything needed to rebuild the models of a combination and to match with them; cuts stand beside it."""
 
+class CombinationHeader(Header):
+    """Everything needed to rebuild the models of a combination and to match with them."""
+
+    matching: Matching
     combine: Annotated[tuple[Name, ...], Field(min_length=2, max_length=MAX_MEMBERS, description="experiments")]
     shares: tuple[Annotated[float, Field(ge=0.001, le=1000)], ...]
-    members: Annotated[tuple[CheckpointHeader, ...], Field(max_length=MAX_MEMBERS)]
-    versions: _Versions
-    matching: MatchingDocument
+    members: Annotated[tuple[ModelHeader, ...], Field(max_length=MAX_MEMBERS)]
 
     @model_validator(mode="after")
     def _members_are_whole(self) -> Self:
@@ -70,75 +95,23 @@ class CombinationHeader(Block):
             raise ValueError(f"it names {len(self.combine)} experiments, but has {len(self.shares)} shares")
         if not all(member.holds_backbone for member in self.members):
             raise ValueError("members: a combination holds all weights")
-        if any(member.matching is not None for member in self.members):
+        if any(member != member.without_matching() for member in self.members):
             raise ValueError("members: a combination is matched as a whole")
         return self
 
 
-_Header = TypeVar("_Header", CheckpointHeader, CombinationHeader)
-
-
-def check_header(header: Mapping[str, Any]) -> None:
-    """Check the header of a checkpoint, of one model or of a combination.
+def read_header(plain: Mapping[str, Any]) -> ModelHeader | CombinationHeader:
+    """Return the header of a checkpoint, of one model or of a combination.
 
     Args:
-        header: Plain values, as the file holds them.
+        plain: As the file holds it.
 
     Raises:
         ValueError: If a key is unknown or missing, or a value is of another kind or out of range; names all of them.
     """
-    if MEMBERS in header:
-        read_combination(header)
-    else:
-        read_header(header)
-
-
-def read_header(header: Mapping[str, Any]) -> CheckpointHeader:
-    """Check the header of a checkpoint of one model.
-
-    Args:
-        header: Plain values, as the file holds them.
-
-    Returns:
-        The same, typed; without the cuts, which are checked too.
-
-    Raises:
-        ValueError: If a key is unknown or missing, or a value is of another kind or out of range; names all of them.
-    """
-    return _read(CheckpointHeader, header)
-
-
-def read_combination(header: Mapping[str, Any]) -> CombinationHeader:
-    """Check the header of a combination's checkpoint.
-
-    Args:
-        header: Plain values, as the file holds them.
-
-    Returns:
-        The same, typed; without the cuts, which are checked too.
-
-    Raises:
-        ValueError: If a key is unknown or missing, or a value is of another kind or out of range; names all of them.
-    """
-    return _read(CombinationHeader, header)
-
-
-def _read(kind: type[_Header], header: Mapping[str, Any]) -> _Header:
-    cuts = {name: header[name] for name in CUTS.values() if name in header}
-    for name, value in cuts.items():
-        _check_cut(name, value)
-    text = json.dumps({name: value for name, value in header.items() if name not in cuts})
+    kind = CombinationHeader if MEMBERS in plain else ModelHeader
     try:
-        return kind.model_validate_json(text, strict=True)
+        # Through JSON again: only so does a strict check take a list for a tuple.
+        return kind.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         raise ValueError(f"its header is wrong: {in_words(error)}") from error
-
-
-def _check_cut(name: str, value: Any) -> None:
-    """A cut may be undefined (NaN): a fold without a pair of one lesion chooses none."""
-    if isinstance(value, float) and math.isnan(value):
-        return
-    try:
-        _CUT.validate_python(value, strict=True)
-    except ValidationError as error:
-        raise ValueError(f"its header is wrong: {name}: {in_words(error)}") from error

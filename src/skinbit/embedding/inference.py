@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import numpy as np
 
-from skinbit.config import BackboneParams
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of
 from skinbit.embedding.combination import combine_vectors, members_of
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import Extraction, extract_features
+from skinbit.embedding.headers import CombinationHeader
 from skinbit.matching.labels import FloatArray
 
 
@@ -32,12 +32,13 @@ def embed_photographs(checkpoint: Checkpoint, extraction: Extraction, image_ids:
         InputError: If the checkpoint holds a head alone, or a photograph gives no usable embedding.
     """
     embedded = [_embed(member, extraction, image_ids) for member in members_of(checkpoint)]
-    return embedded[0] if len(embedded) == 1 else combine_vectors(embedded, checkpoint.header["shares"])
+    header = checkpoint.header
+    return combine_vectors(embedded, header.shares) if isinstance(header, CombinationHeader) else embedded[0]
 
 
 def _embed(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str]) -> FloatArray:
     model = rebuild_model(checkpoint)
-    views = BackboneParams.model_validate(checkpoint.header["backbone"]).test_views
+    views = checkpoint.model.backbone.test_views
     values = extract_features(extraction, image_ids, model, views)
     embeddings, whitening = average_views(values), whitening_of(checkpoint)
     return embeddings if whitening is None else whitening.apply(embeddings)
@@ -59,12 +60,13 @@ def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> 
     for name, tensor in sorted(checkpoint.tensors.items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
-    models = [
-        {name: member.header[name] for name in ("backbone", "preprocessing", "head")}
-        for member in members_of(checkpoint)
-    ]
+    header, makes_embeddings = checkpoint.header, {"backbone", "preprocessing", "head"}
+    if isinstance(header, CombinationHeader):
+        model = header.model_dump(include={"members": {"__all__": makes_embeddings}, "shares": True})
+    else:
+        model = header.model_dump(include=makes_embeddings)
     settings = {
-        "model": models[0] if len(models) == 1 else {"members": models, "shares": checkpoint.header["shares"]},
+        "model": model,
         "compute": asdict(compute) | {"batch_size": batch_size},
         "versions": {"pillow": PIL.__version__, "timm": timm.__version__, "torch": torch.__version__},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,8 +53,7 @@ class Decoding:
         """Return what the pixels depend on besides the files."""
         import PIL
 
-        described = asdict(self.preprocessing)
-        shape = {name: described[name] for name in ("image_size", "crop_pct", "interpolation")}
+        shape = self.preprocessing.model_dump(include={"image_size", "crop_pct", "interpolation"})
         sides = {"canvas_size": self.canvas_size, "crop_side": self.crop_side}
         return {**shape, **sides, "zooms": list(self.views.zooms), "pillow": PIL.__version__}
 
@@ -92,7 +91,7 @@ class _Decoded:
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
-        self._whole = replace(decoding.preprocessing, image_size=decoding.canvas_size, crop_pct=1.0)
+        self._whole = decoding.preprocessing.model_copy(update={"image_size": decoding.canvas_size, "crop_pct": 1.0})
 
     def __len__(self) -> int:
         return len(self._decoding.image_ids)

@@ -1,13 +1,18 @@
 """From a photograph to the pixels that a backbone expects, one tensor per test view."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field, PositiveInt
 
-from skinbit.config import ViewParams
+from skinbit.config import Block, ViewParams
+
+if TYPE_CHECKING:
+    import torch
 
 _INTERPOLATION = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -17,8 +22,11 @@ _INTERPOLATION = {
 }
 
 
-@dataclass(frozen=True)
-class Preprocessing:
+_Mean = Annotated[float, Field(ge=-10, le=10)]
+_Std = Annotated[float, Field(ge=1e-3, le=10)]
+
+
+class Preprocessing(Block):
     """What a backbone wants to see, from its own timm configuration.
 
     Attributes:
@@ -29,11 +37,11 @@ class Preprocessing:
         std: Of RGB in [0, 1], divided by.
     """
 
-    image_size: int
-    crop_pct: float
-    interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    image_size: PositiveInt
+    crop_pct: Annotated[float, Field(ge=0.1, le=1.2)]
+    interpolation: Literal["bicubic", "bilinear", "nearest", "lanczos"]
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Std, _Std, _Std]
 
     def least_side(self, views: ViewParams) -> int:
         """Return the shorter side in pixels below which the closest view would be magnified."""
@@ -72,6 +80,8 @@ def normalise_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torc
     Returns:
         ``(n, 3, h, w)`` float32, channels last in memory: convolutions are faster so.
     """
+    import torch
+
     return standardise(pixels.to(torch.float32, memory_format=torch.channels_last).div_(255), preprocessing)
 
 
@@ -85,6 +95,8 @@ def standardise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Ten
     Returns:
         ``(n, 3, h, w)`` float32.
     """
+    import torch
+
     mean = torch.tensor(preprocessing.mean, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(preprocessing.std, device=pixels.device).view(1, 3, 1, 1)
     return pixels.sub_(mean).div_(std)
@@ -100,5 +112,7 @@ def rotate(pixels: torch.Tensor, degrees: int) -> torch.Tensor:
     Returns:
         ``(n, 3, s, s)``, channels last in memory, which ``rot90`` alone does not keep.
     """
+    import torch
+
     turned = pixels if degrees == 0 else torch.rot90(pixels, degrees // 90, dims=(-2, -1))
     return turned.contiguous(memory_format=torch.channels_last)

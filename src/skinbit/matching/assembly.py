@@ -1,13 +1,14 @@
 """What the similarity of two photographs is: cosine, locally scaled, fused with what keypoints say, re-ranked."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from skinbit.config import GeometryParams, ScalingParams, SimilarityParams
-from skinbit.matching.cuts.operating_points import Document
+from skinbit.config import Block, GeometryParams, ScalingParams, SimilarityParams
+from skinbit.matching.cuts.operating_points import PointsOfSubsets
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist
 from skinbit.matching.labels import FloatArray, LabelArray, positive_pairs
 from skinbit.matching.pairs.neighbours import nearest_images
@@ -72,6 +73,42 @@ def pool_of(
     return pool
 
 
+class Matching(Block):
+    """How a model's embeddings are matched.
+
+    Attributes:
+        operating_points: What each subset would choose for a pool of any size.
+        max_group_size: Of the linkages that chose it.
+        similarity: What makes similarities.
+        geometry: How keypoints are compared.
+        calibration: None where similarities are not calibrated.
+    """
+
+    operating_points: PointsOfSubsets
+    max_group_size: Annotated[int, Field(ge=2)] | None
+    similarity: SimilarityParams
+    geometry: GeometryParams
+    calibration: Calibration | None
+
+    @model_validator(mode="after")
+    def _is_calibrated_as_it_says(self) -> Self:
+        if self.similarity.is_calibrated != (self.calibration is not None):
+            raise ValueError("similarity and calibration disagree on whether similarities are calibrated")
+        return self
+
+    def pool(
+        self, embeddings: FloatArray, shortlist: Shortlist = NO_SHORTLIST, limits: Limits = DEFAULT_LIMITS
+    ) -> Pool:
+        """Return images with the similarities that the model's cross-validation would make of them.
+
+        Args:
+            embeddings: ``(n, d)`` by the model.
+            shortlist: The pairs whose keypoints were compared.
+            limits: How much is held of its pairs at once.
+        """
+        return pool_of(embeddings, self.similarity, shortlist, self.calibration, limits)
+
+
 @dataclass(frozen=True)
 class LabelledPool:
     """A subset that a calibration learns from.
@@ -108,7 +145,7 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     counted = inliers if params.verification else None
     kind = params.calibration or "logistic"
     fitted = fit_calibration(similarity, counted, is_positive.astype(bool), kind, weights)
-    return replace(fitted, pool_sizes=usual[0], crowdings=usual[1])
+    return fitted.model_copy(update={"pool_sizes": usual[0], "crowdings": usual[1]})
 
 
 def judge_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
@@ -179,66 +216,3 @@ def _pairs_of(
     is_positive = pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]]
     weights = np.where(np.isin(kept, certain), 1.0, step)
     return _scaled_pairs(pool, pairs, scaling, usual), counts, is_positive, weights
-
-
-def write_calibration(calibration: Calibration) -> dict[str, Any]:
-    """Write a calibration down as plain values, ready for JSON."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(calibration).items()}
-
-
-def read_calibration(plain: Mapping[str, Any]) -> Calibration:
-    """Read a calibration from plain values."""
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
-    }
-    return Calibration(**settings)
-
-
-def write_matching(
-    operating_points: Document,
-    max_group_size: int | None,
-    similarity: SimilarityParams,
-    geometry: GeometryParams,
-    calibration: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """Say how a model's embeddings are matched.
-
-    Args:
-        operating_points: What each subset would choose for a pool of any size.
-        max_group_size: Of the linkages that chose it.
-        similarity: What makes similarities.
-        geometry: How keypoints are compared.
-        calibration: From :func:`write_calibration`; none where similarities are not calibrated.
-
-    Returns:
-        ``operating_points``, ``max_group_size``, ``similarity``, ``geometry``, ``calibration``; plain values.
-    """
-    return {
-        "operating_points": operating_points,
-        "max_group_size": max_group_size,
-        "similarity": similarity.model_dump(mode="json"),
-        "geometry": geometry.model_dump(mode="json"),
-        "calibration": calibration,
-    }
-
-
-def pool_of_model(
-    embeddings: FloatArray,
-    matching: Mapping[str, Any],
-    shortlist: Shortlist = NO_SHORTLIST,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Pool:
-    """Return images with the similarities that a model's cross-validation would make of them.
-
-    Args:
-        embeddings: ``(n, d)`` by the model.
-        matching: From its checkpoint's header.
-        shortlist: The pairs whose keypoints were compared.
-        limits: How much is held of its pairs at once.
-
-    Returns:
-        From :func:`pool_of`.
-    """
-    calibration = None if matching["calibration"] is None else read_calibration(matching["calibration"])
-    params = SimilarityParams.model_validate(matching["similarity"])
-    return pool_of(embeddings, params, shortlist, calibration, limits)

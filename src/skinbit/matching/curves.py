@@ -1,6 +1,8 @@
 """The curve of pairwise F1 over a cut, and the choice of a cut on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,3 +104,8 @@ def _choice(sweep: Sweep, row: int, cut: float) -> Choice:
     tp, fp = int(sweep.tp[row]), int(sweep.fp[row])
     precision = tp / (tp + fp) if tp + fp else np.nan
     return Choice(cut, float(sweep.f1[row]), precision, recall=tp / sweep.n_positive_pairs)
+
+
+def never_falls(values: Sequence[float]) -> bool:
+    """Whether no value is less than the one before it."""
+    return all(first <= second for first, second in pairwise(values))

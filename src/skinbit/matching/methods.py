@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+MethodName = Literal["cosine", "dbscan", "average", "complete", "mutual"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,21 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 CUTS: Mapping[str, str] = MappingProxyType({name: method.cut for name, method in METHODS.items() if method.cut})
 """Per method that has one, the metric that holds its cut."""
+
+
+def _with_a_cut(method: str) -> str:
+    if method not in CUTS:
+        raise ValueError(f"there is no method {method!r} with a cut")
+    return method
+
+
+MethodWithCut = Annotated[str, AfterValidator(_with_a_cut)]
+
+CutValue = Annotated[float, Field(ge=-1, le=2)]
+"""A threshold, or a distance: a method knows which."""
+
+Similarity = Annotated[float, Field(ge=-1.01, le=1.01)]
+"""A cosine may leave [-1, 1] by rounding."""
 
 PAGED = ("cosine", "dbscan")
 """Methods whose misclassified test pairs are shown on pages of their own."""

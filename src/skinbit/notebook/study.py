@@ -10,7 +10,7 @@ from kedro.utils import find_kedro_project
 
 from skinbit.config import Parameters, SimilarityParams
 from skinbit.errors import InputError
-from skinbit.matching.assembly import pool_of, read_calibration
+from skinbit.matching.assembly import pool_of
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.labels import FloatArray
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
@@ -55,7 +55,7 @@ class Study:
         fitted = None
         if params.is_calibrated:
             subset = "all" if part == "final" else part.removeprefix("fold_")
-            fitted = read_calibration(self.catalog.load(f"{experiment}.calibration")[subset])
+            fitted = self.catalog.load(f"{experiment}.calibration")[subset]
         return pool_of(embeddings.values, params, read_shortlist(listed, embeddings.image_ids), fitted)
 
     def similarities(self, experiment: str, part: str) -> FloatArray:

@@ -3,42 +3,17 @@
 A document may hold more than its contract says: what is checked is all that readers rely on.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from skinbit.audit.summary import AuditSummary
-from skinbit.embedding.headers import PreprocessingHeader, Sha256
-from skinbit.matching.documents import (
-    CalibrationsDocument,
-    CutValue,
-    MatchingDocument,
-    OperatingPointsDocument,
-    PointsDocument,
-    Similarity,
-)
-
-__all__ = [
-    "AuditSummary",
-    "Averages",
-    "CalibrationsDocument",
-    "ClusterCut",
-    "ClusterGroups",
-    "ClusterLinks",
-    "Description",
-    "KnownCuts",
-    "MatchDrawings",
-    "MatchingDocument",
-    "Mistakes",
-    "OperatingPointsDocument",
-    "Summary",
-    "Thumbnails",
-]
+from skinbit.embedding.headers import Sha256
+from skinbit.embedding.preprocessing import Preprocessing
+from skinbit.matching.methods import CutValue, MethodName, Similarity
+from skinbit.matching.scoring.mistakes import Mistake
 
 Picture = Annotated[str, Field(pattern=r"^data:image/(jpeg|png);base64,[A-Za-z0-9+/]*={0,2}$")]
 """A ``data:`` address: a page that shows it loads nothing."""
-
-Method = Literal["cosine", "dbscan", "average", "complete", "mutual"]
 
 Thumbnails = dict[str, Picture]
 """By image id."""
@@ -56,7 +31,7 @@ class Description(Document):
     model: str
     weights_sha256: Sha256
     feature_dim: PositiveInt
-    preprocessing: PreprocessingHeader
+    preprocessing: Preprocessing
     pooling: dict[str, Any]
     test_views: dict[str, Any]
     compute: dict[str, Any]
@@ -73,22 +48,11 @@ class Averages(Document):
     best_epoch: Annotated[float, Field(ge=1)] | None = None
 
 
-class Mistake(Document):
-    """A misclassified pair."""
-
-    image_a: str
-    image_b: str
-    lesion_a: str
-    lesion_b: str
-    similarity: Similarity
-    error: Literal["false_positive", "false_negative"]
-
-
 class Mistakes(Document):
     """Misclassified pairs: :func:`skinbit.matching.scoring.mistakes.mistakes_document`."""
 
     experiment: str
-    method: Method
+    method: MethodName
     threshold: CutValue | None = None
     eps: CutValue | None = None
     possible_label_error_from: Similarity | None
@@ -120,19 +84,10 @@ class Summary(Document):
     histories: dict[str, dict[str, list[float | None]]]
 
 
-class KnownCuts(Document):
-    """What a model's folds would choose: ``check_cuts`` of ``cluster_images``."""
-
-    method: Method
-    given: CutValue | None
-    value: CutValue | None
-    operating_points: list[PointsDocument]
-
-
 class ClusterCut(Document):
     """From which similarity on photographs are joined: :func:`skinbit.matching.grouping.write_cut`."""
 
-    method: Method
+    method: MethodName
     cut: CutValue | None
     similarity: float | None
     unsure_from: float | None

@@ -10,7 +10,7 @@ from skinbit.audit.findings import KINDS as FINDINGS
 from skinbit.audit.findings import SEVERITIES
 from skinbit.data.problems import KINDS
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
-from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.methods import METHODS
 
 Problems = pa.DataFrameSchema(
     {
@@ -115,17 +115,6 @@ Sweep = pa.DataFrameSchema(
     },
     strict=True,
     name="sweep",
-)
-
-OperatingPoints = pa.DataFrameSchema(
-    {
-        "method": pa.Column(str, pa.Check.isin(list(CUTS))),
-        "cut": pa.Column(float, pa.Check.in_range(-1, 2)),
-        "tp": pa.Column("int64", pa.Check.ge(0)),
-        "fp": pa.Column("int64", pa.Check.ge(0)),
-    },
-    strict=True,
-    name="operating_points",
 )
 
 

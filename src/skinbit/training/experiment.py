@@ -3,13 +3,14 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from skinbit.embedding.checkpoints import Checkpoint, StateStore
 from skinbit.embedding.embeddings import average_views
+from skinbit.embedding.headers import ModelHeader
+from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.embedding.tables import Embeddings
 from skinbit.errors import InputError
 from skinbit.matching.labels import lesion_labels
@@ -100,24 +101,24 @@ def _training(prepared: Prepared, recipe: Recipe, key: str) -> Training:
     )
 
 
-def _header(task: Task, recipe: Recipe, tensors: Tensors, epoch: int) -> dict[str, Any]:
+def _header(task: Task, recipe: Recipe, tensors: Tensors, epoch: int) -> ModelHeader:
     import timm
 
     from skinbit import __version__
 
-    return {
-        "backbone": recipe.backbone.model_dump(mode="json", exclude={"weights"}),
-        "preprocessing": task.description["preprocessing"],
-        "weights_sha256": task.description["weights_sha256"],
-        "holds_backbone": any(name.startswith("backbone.") for name in tensors),
-        "head": recipe.training.head.model_dump(mode="json"),
-        "loss": recipe.loss_name,
-        "loss_params": recipe.loss.model_dump(mode="json"),
-        "training": recipe.training.model_dump(mode="json", exclude={"head"}),
-        "epoch": epoch,
-        "seed": recipe.seed,
-        "versions": {"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
-    }
+    return ModelHeader(
+        backbone=recipe.backbone.model_copy(update={"weights": None}),
+        preprocessing=Preprocessing.model_validate(task.description["preprocessing"]),
+        weights_sha256=task.description["weights_sha256"],
+        holds_backbone=any(name.startswith("backbone.") for name in tensors),
+        head=recipe.training.head,
+        loss=recipe.loss_name,
+        loss_params=recipe.loss.model_dump(mode="json"),
+        training=recipe.training.model_dump(mode="json", exclude={"head"}),
+        epoch=epoch,
+        seed=recipe.seed,
+        versions={"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
+    )
 
 
 def _training_key(task: Task, roles: Roles, recipe: Recipe) -> str:

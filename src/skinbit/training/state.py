@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
-from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.checkpoints import StoredState
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class TrainingState:
         return self.next_epoch - 1 - self.best_epoch
 
 
-def pack_state(state: TrainingState, key: str, learner: Learner) -> Checkpoint:
+def pack_state(state: TrainingState, key: str, learner: Learner) -> StoredState:
     """Return a training as one checkpoint; of a finished one only history and best weights.
 
     Args:
@@ -103,10 +103,10 @@ def pack_state(state: TrainingState, key: str, learner: Learner) -> Checkpoint:
         if state.centroids is not None:
             tensors["centroids"] = state.centroids
         header["scaler"] = learner.scaler.state_dict()
-    return Checkpoint(tensors, header)
+    return StoredState(tensors, header)
 
 
-def unpack_state(stored: Checkpoint | None, key: str, learner: Learner) -> TrainingState:
+def unpack_state(stored: StoredState | None, key: str, learner: Learner) -> TrainingState:
     """Go on where a training stood.
 
     Args:
@@ -157,7 +157,7 @@ class _Header(BaseModel):
         return self
 
 
-def _read_header(stored: Checkpoint, learner: Learner) -> _Header | None:
+def _read_header(stored: StoredState, learner: Learner) -> _Header | None:
     """Return the header of a state that is whole and of this learner; none of another, before anything is loaded."""
     try:
         header = _Header.model_validate(dict(stored.header))
@@ -185,6 +185,6 @@ def _prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def _below(stored: Checkpoint, prefix: str) -> Tensors:
+def _below(stored: StoredState, prefix: str) -> Tensors:
     start = f"{prefix}."
     return {name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)}

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from skinbit.config import HeadParams
 from skinbit.embedding.backbones import Backbone, load_described
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.compute import Compute, deterministic
@@ -146,7 +145,7 @@ class NetworkTask:
         Raises:
             InputError: If the weights are not those of the description.
         """
-        loaded = load_described(recipe.backbone, recipe.seed, self.description)
+        loaded = load_described(recipe.backbone, recipe.seed, self.description["weights_sha256"])
         head = make_head(loaded.feature_dim, recipe.training.head, recipe.seed)
         keeps_statistics = recipe.training.batch_norm == "frozen"
         model = EmbeddingModel(loaded.module.requires_grad_(True), head, keeps_statistics).to(recipe.compute.device)
@@ -170,17 +169,18 @@ def embed_by_head(checkpoint: Checkpoint, features: Features, compute: Compute) 
     Raises:
         InputError: If the features are of another backbone.
     """
-    if checkpoint.header["weights_sha256"] != features.description["weights_sha256"]:
+    header = checkpoint.model
+    if header.weights_sha256 != features.description["weights_sha256"]:
         raise InputError(
             "The head was trained on a backbone with other weights than those that made the features.\n"
             "  Remedy: run baseline_embeddings and metric_learning again."
         )
     width = features.values.shape[2]
-    head = make_head(width, HeadParams.model_validate(checkpoint.header["head"]), checkpoint.header["seed"])
+    head = make_head(width, header.head, header.seed)
     weights = {name.removeprefix("head."): tensor for name, tensor in checkpoint.tensors.items()}
     head.load_state_dict(weights)
     projected = _project(head.to(compute.device).eval(), features.values, compute)
-    return Embeddings(features.image_ids, average_views(projected), {"epoch": checkpoint.header["epoch"]})
+    return Embeddings(features.image_ids, average_views(projected), {"epoch": header.epoch})
 
 
 @torch.inference_mode()

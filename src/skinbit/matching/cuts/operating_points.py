@@ -8,43 +8,70 @@ counts of all folds are added up first: near the best cut of a large pool a sing
 positives, too few to choose by.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from skinbit.matching.curves import Sweep
+from skinbit.config import Block
+from skinbit.matching.curves import Sweep, never_falls
+from skinbit.matching.methods import CutValue, MethodName, MethodWithCut
 
 _MOST_ROWS = 400
 """Of a subset and method: finer than folds of a few hundred lesions tell cuts apart."""
 
+_LARGEST = 2.0
+"""No distance is larger."""
 
-@dataclass(frozen=True)
-class OperatingPoints:
-    """Cuts of one subset with their counts; fewest predicted pairs first.
+
+class OperatingPoints(Block):
+    """Cuts of one subset with their counts, fewest predicted pairs first, of a method whose cut is a distance.
 
     Attributes:
-        cuts: Thresholds (similarities) or distances, ``(m,)`` float64, strictly monotone.
-        tp: Predicted pairs of one lesion, ``(m,)``.
-        fp: Predicted pairs of two lesions, ``(m,)``.
+        cuts: Strictly monotone.
+        tp: Predicted pairs of one lesion, of each cut.
+        fp: Predicted pairs of two lesions, of each cut.
         n_positive_pairs: All pairs of one lesion in the subset.
         n_images: Of the subset.
+        reach: Distance beyond which counts are not known, because the curve ended there; the largest one as a rule,
+            which is not written down.
         is_similarity: Whether a lower cut predicts more pairs, as a threshold does, or fewer, as a distance.
-        reach: Distance beyond which counts are not known, because the curve ended there; infinite as a rule.
     """
 
-    cuts: NDArray[np.float64]
-    tp: NDArray[np.int64]
-    fp: NDArray[np.int64]
-    n_positive_pairs: int
-    n_images: int
-    is_similarity: bool
-    reach: float = np.inf
+    cuts: tuple[CutValue, ...]
+    tp: tuple[NonNegativeInt, ...]
+    fp: tuple[NonNegativeInt, ...]
+    n_positive_pairs: NonNegativeInt
+    n_images: PositiveInt
+    reach: Annotated[float, Field(ge=0, le=_LARGEST, exclude_if=lambda reach: reach == _LARGEST)] = _LARGEST
+
+    is_similarity: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> Self:
+        if not len(self.cuts) == len(self.tp) == len(self.fp):
+            raise ValueError("cuts, tp and fp are of different lengths")
+        if not (never_falls(self.tp) and never_falls(self.fp)):
+            raise ValueError("tp and fp must not fall")
+        if not (never_falls(self.cuts) or never_falls(self.cuts[::-1])):
+            raise ValueError("cuts must rise, or fall")
+        if self.tp and self.tp[-1] > self.n_positive_pairs:
+            raise ValueError("there are more true positives than positive pairs")
+        return self
 
     def best_cut(self, rho: float) -> float:
-        """Choose the cut for a pool ``rho`` times as large; of equals the one that predicts the fewest pairs.
+        """Return the cut for a pool ``rho`` times as large; of equals the one that predicts the fewest pairs.
 
         Args:
             rho: Size of the pool / size of the subset; 1: the subset itself.
@@ -52,17 +79,45 @@ class OperatingPoints:
         Returns:
             The cut; NaN where there is none.
         """
-        if len(self.cuts) == 0:
+        if not self.cuts:
             return float("nan")
-        f1 = 2.0 * self.tp / (self.tp + rho * self.fp + self.n_positive_pairs)
-        return float(self.cuts[np.argmax(f1)])
+        tp, fp = np.array(self.tp), np.array(self.fp)
+        return self.cuts[np.argmax(2.0 * tp / (tp + rho * fp + self.n_positive_pairs))]
 
     def counts_at(self, cuts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give true and false positives at any cuts: nothing before the first row, straight lines between rows."""
+        """Return true and false positives at any cuts: nothing before the first row, straight lines between rows."""
         direction = -1.0 if self.is_similarity else 1.0
-        places, own = direction * cuts, direction * self.cuts
+        places, own = direction * cuts, direction * np.array(self.cuts)
         tp, fp = (np.interp(places, own, counts, left=0.0) for counts in (self.tp, self.fp))
         return tp, fp
+
+
+class Thresholds(OperatingPoints):
+    """Operating points of a method whose cut is a similarity."""
+
+    is_similarity: ClassVar[bool] = True
+
+
+def _of_method(method: str, points: OperatingPoints) -> OperatingPoints:
+    """Return operating points as the class that the method asks for: files tell it by the method's name alone."""
+    return Thresholds.model_construct(**dict(points)) if method == "cosine" else points
+
+
+def _of_subset(points: dict[str, OperatingPoints]) -> dict[str, OperatingPoints]:
+    return {method: _of_method(method, each) for method, each in points.items()}
+
+
+def _of_subsets(points: dict[str, tuple[OperatingPoints, ...]]) -> dict[str, tuple[OperatingPoints, ...]]:
+    if len({len(subsets) for subsets in points.values()}) > 1:
+        raise ValueError("the methods have different numbers of subsets")
+    return {method: tuple(_of_method(method, each) for each in subsets) for method, subsets in points.items()}
+
+
+PointsOfSubset = Annotated[dict[MethodWithCut, OperatingPoints], AfterValidator(_of_subset)]
+"""By method."""
+
+PointsOfSubsets = Annotated[dict[MethodWithCut, tuple[OperatingPoints, ...]], AfterValidator(_of_subsets)]
+"""By method, one entry per subset."""
 
 
 @dataclass(frozen=True)
@@ -137,116 +192,76 @@ def carry_over(
     return pooled_cut(subsets, n_images, single_share) if is_corrected else mean_cut(subsets)
 
 
-def carry_to_folds(folds: Mapping[int, Mapping[str, OperatingPoints]], method: str) -> dict[int, float]:
-    """Choose, for every fold, the cut by what is best on the other folds; folds are of about the same size.
+class KnownCuts(Block):
+    """What the folds of a model would choose by one method.
 
-    Args:
-        folds: Operating points of all folds, by fold and method.
-        method: One that has a cut.
-
-    Returns:
-        By fold the mean of the others' best cuts; NaN where no other fold has one, so always for a single fold.
+    Attributes:
+        method: One of :data:`skinbit.matching.methods.METHODS`.
+        given: A cut that the user names instead.
+        value: The mean of the folds' own cuts; None where the method has none, or no fold.
+        operating_points: Of the folds.
     """
-    return {
-        fold: mean_cut([other[method] for number, other in folds.items() if number != fold]).value for fold in folds
-    }
+
+    method: MethodName
+    given: CutValue | None
+    value: CutValue | None
+    operating_points: tuple[OperatingPoints, ...]
+
+    @field_validator("operating_points")
+    @classmethod
+    def _of_its_method(cls, points: tuple[OperatingPoints, ...], info: ValidationInfo) -> tuple[OperatingPoints, ...]:
+        return tuple(_of_method(info.data.get("method", ""), each) for each in points)
 
 
-Document = dict[str, list[dict[str, Any]]]
-"""Operating points of several subsets as plain values: by method, one entry per subset."""
+def gather_subsets(subsets: Sequence[PointsOfSubset]) -> PointsOfSubsets:
+    """Return the operating points of several subsets by method."""
+    methods = subsets[0] if subsets else ()
+    return {method: tuple(points[method] for points in subsets) for method in methods}
 
 
-def write_points(subsets: Sequence[Mapping[str, OperatingPoints]]) -> Document:
-    """Write the operating points of subsets down as plain values.
-
-    Args:
-        subsets: By method, of each subset.
-
-    Returns:
-        The document.
-    """
-    methods = subsets[0].keys() if subsets else ()
-    return {method: [_plain(points[method]) for points in subsets] for method in methods}
-
-
-def _plain(points: OperatingPoints) -> dict[str, Any]:
-    plain = {
-        "cuts": points.cuts.tolist(),
-        "tp": points.tp.tolist(),
-        "fp": points.fp.tolist(),
-        "n_positive_pairs": points.n_positive_pairs,
-        "n_images": points.n_images,
-    }
-    return plain if np.isinf(points.reach) else plain | {"reach": points.reach}
-
-
-def read_points(document: Document, method: str) -> tuple[OperatingPoints, ...]:
-    """Read the operating points of one method.
-
-    Args:
-        document: From :func:`write_points`.
-        method: One that has a cut.
-
-    Returns:
-        Of each subset.
-    """
-    return tuple(
-        OperatingPoints(
-            np.array(plain["cuts"], dtype=np.float64),
-            np.array(plain["tp"], dtype=np.int64),
-            np.array(plain["fp"], dtype=np.int64),
-            plain["n_positive_pairs"],
-            plain["n_images"],
-            is_similarity=method == "cosine",
-            reach=plain.get("reach", np.inf),
-        )
-        for plain in document.get(method, [])
-    )
-
-
-def others_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[str, list[OperatingPoints]]]:
+def others_of_folds(points: PointsOfSubsets, folds: Sequence[int]) -> dict[int, dict[str, list[OperatingPoints]]]:
     """Return what chooses the cuts of folds: the other folds, or a single fold itself.
 
     Args:
-        document: From :func:`write_points`, one entry per fold.
+        points: One entry per fold.
         folds: Their numbers, in that order.
 
     Returns:
         By fold and method.
     """
-    points = {method: dict(zip(folds, read_points(document, method), strict=True)) for method in document}
+    by_fold = {method: dict(zip(folds, subsets, strict=True)) for method, subsets in points.items()}
     return {
         fold: {
             method: [found for other, found in of_folds.items() if other != fold] or [of_folds[fold]]
-            for method, of_folds in points.items()
+            for method, of_folds in by_fold.items()
         }
         for fold in folds
     }
 
 
-def cuts_of_folds(document: Document, folds: Sequence[int]) -> dict[int, dict[str, float]]:
+def cuts_of_folds(points: PointsOfSubsets, folds: Sequence[int]) -> dict[int, dict[str, float]]:
     """Return the cuts at which folds are judged: the mean of what the other folds choose, or a single fold's own.
 
     Args:
-        document: From :func:`write_points`, one entry per fold.
+        points: One entry per fold.
         folds: Their numbers, in that order.
 
     Returns:
         By fold and method; NaN where no other fold has a cut.
     """
     return {
-        fold: {method: mean_cut(points).value for method, points in others.items()}
-        for fold, others in others_of_folds(document, folds).items()
+        fold: {method: mean_cut(subsets).value for method, subsets in others.items()}
+        for fold, others in others_of_folds(points, folds).items()
     }
 
 
 def carry_to_pool(
-    document: Document, n_images: int, is_corrected: bool, single_share: float = 0.0
+    points: PointsOfSubsets, n_images: int, is_corrected: bool, single_share: float = 0.0
 ) -> dict[str, CarriedCut]:
     """Choose the cut of every method for a pool.
 
     Args:
-        document: Operating points of the folds.
+        points: Of the folds.
         n_images: Of the pool.
         is_corrected: Whether the sizes of pool and folds count.
         single_share: See :func:`pooled_cut`.
@@ -254,9 +269,7 @@ def carry_to_pool(
     Returns:
         By method.
     """
-    return {
-        method: carry_over(read_points(document, method), n_images, is_corrected, single_share) for method in document
-    }
+    return {method: carry_over(subsets, n_images, is_corrected, single_share) for method, subsets in points.items()}
 
 
 def operating_points(sweep: Sweep, low: float, high: float, n_images: int, is_whole: bool = True) -> OperatingPoints:
@@ -285,15 +298,14 @@ def operating_points(sweep: Sweep, low: float, high: float, n_images: int, is_wh
     evenly = enters[np.linspace(0, len(enters) - 1, min(_MOST_ROWS, len(enters))).astype(int)]
     last = [len(inside.tp) - 1] if len(enters) and is_whole else []
     kept = np.union1d(np.concatenate([evenly, last]).astype(int), _hull(inside, enters)).astype(int)
-    reach = np.inf if is_whole or len(kept) == 0 else float(inside.reported[kept[-1]])
-    return OperatingPoints(
-        inside.reported[kept],
-        inside.tp[kept],
-        inside.fp[kept],
-        sweep.n_positive_pairs,
-        n_images,
-        is_similarity=sweep.method == "cosine",
-        reach=reach,
+    kind = Thresholds if sweep.method == "cosine" else OperatingPoints
+    return kind(
+        cuts=tuple(inside.reported[kept].tolist()),
+        tp=tuple(inside.tp[kept].tolist()),
+        fp=tuple(inside.fp[kept].tolist()),
+        n_positive_pairs=sweep.n_positive_pairs,
+        n_images=n_images,
+        reach=_LARGEST if is_whole or len(kept) == 0 else float(inside.reported[kept[-1]]),
     )
 
 

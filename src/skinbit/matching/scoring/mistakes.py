@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels, positive_pairs
+from skinbit.matching.methods import Similarity
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import Tile, look_at
 
@@ -24,7 +25,7 @@ class Mistake:
         image_b: The other one.
         lesion_a: Its true lesion.
         lesion_b: Likewise; that of ``image_a`` for a false negative, another for a false positive.
-        similarity: In [-1, 1].
+        similarity: Of the two images.
         error: What is wrong with it.
     """
 
@@ -32,7 +33,7 @@ class Mistake:
     image_b: str
     lesion_a: str
     lesion_b: str
-    similarity: float
+    similarity: Similarity
     error: Error
 
 

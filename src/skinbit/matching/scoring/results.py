@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 
 from skinbit.matching.curves import Sweep
-from skinbit.matching.cuts.operating_points import OperatingPoints
-from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.methods import METHODS
 from skinbit.matching.scoring.uncertainty import interval
 
 logger = logging.getLogger(__name__)
 
 _CURVE_COLUMNS = ["method", "cut", "tp", "fp", "f1"]
-_POINT_COLUMNS = ["method", "cut", "tp", "fp"]
 
 
 def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
@@ -37,60 +35,6 @@ def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
         for method, sweep in sweeps.items()
     ]
     return pd.concat(tables, ignore_index=True)[_CURVE_COLUMNS]
-
-
-def points_table(points: Mapping[str, OperatingPoints]) -> pd.DataFrame:
-    """Write operating points down as a table.
-
-    Args:
-        points: Of each method that has a cut.
-
-    Returns:
-        ``method, cut, tp, fp``, fewest predicted pairs first.
-    """
-    tables = [
-        pd.DataFrame({"method": method, "cut": kept.cuts, "tp": kept.tp, "fp": kept.fp})
-        for method, kept in points.items()
-    ]
-    return pd.concat(tables, ignore_index=True)[_POINT_COLUMNS]
-
-
-def reach_metrics(points: Mapping[str, OperatingPoints]) -> dict[str, float]:
-    """Name the distances at which operating points end, of the methods whose curve does not go all the way.
-
-    Args:
-        points: Of each method that has a cut.
-
-    Returns:
-        ``<method>_reach``; empty as a rule.
-    """
-    return {f"{method}_reach": kept.reach for method, kept in points.items() if np.isfinite(kept.reach)}
-
-
-def read_points_table(table: pd.DataFrame, metrics: Mapping[str, float]) -> dict[str, OperatingPoints]:
-    """Rebuild operating points from their table.
-
-    Args:
-        table: From :func:`points_table`.
-        metrics: Of the subset they were found on, with those of :func:`reach_metrics`.
-
-    Returns:
-        By method.
-    """
-    n_positive_pairs, n_images = int(metrics["n_positive_pairs"]), int(metrics["n_images"])
-    by_method = {method: table[table["method"] == method] for method in CUTS}
-    return {
-        method: OperatingPoints(
-            rows["cut"].to_numpy(np.float64),
-            rows["tp"].to_numpy(np.int64),
-            rows["fp"].to_numpy(np.int64),
-            n_positive_pairs,
-            n_images,
-            is_similarity=method == "cosine",
-            reach=metrics.get(f"{method}_reach", np.inf),
-        )
-        for method, rows in by_method.items()
-    }
 
 
 def collect_folds(

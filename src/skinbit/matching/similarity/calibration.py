@@ -5,13 +5,15 @@ isotonic one may then mend its curve. Fit it on pairs of training lesions that t
 (out of fold): pairs that it was trained on are far too similar.
 """
 
-from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
+from skinbit.config import Block
+from skinbit.matching.curves import never_falls
 from skinbit.matching.labels import FloatArray
 
 Kind = Literal["logistic", "isotonic"]
@@ -30,8 +32,7 @@ _SOFTNESS = 8.0
 float32 all sure pairs would be equal from log-odds of 17 on. With 8 pairs at log-odds of ±30 still differ."""
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(Block):
     """A map from a pair's similarity and inliers to the probability that it is positive.
 
     Attributes:
@@ -48,12 +49,24 @@ class Calibration:
 
     kind: Kind
     intercept: float
-    similarity_slope: float
-    inliers_slopes: tuple[float, ...]
+    similarity_slope: NonNegativeFloat
+    inliers_slopes: Annotated[
+        tuple[NonNegativeFloat, ...], Field(min_length=len(INLIER_STEPS), max_length=len(INLIER_STEPS))
+    ]
     log_odds: tuple[float, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    pool_sizes: tuple[int, ...] = ()
-    crowdings: tuple[float, ...] = ()
+    probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+    pool_sizes: tuple[PositiveInt, ...] = ()
+    crowdings: tuple[Annotated[float, Field(ge=-1, le=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> Self:
+        if len(self.log_odds) != len(self.probabilities) or (self.kind == "isotonic") != bool(self.log_odds):
+            raise ValueError("an isotonic calibration has a probability for each of its log_odds, a logistic one none")
+        if not (never_falls(self.log_odds) and never_falls(self.probabilities)):
+            raise ValueError("log_odds and probabilities must not fall")
+        if len(self.pool_sizes) != len(self.crowdings) or not never_falls(self.pool_sizes):
+            raise ValueError("pool_sizes must rise, and each has one of crowdings")
+        return self
 
     def score(self, similarity: NDArray[np.floating], inliers: NDArray[np.number] | None = None) -> Values:
         """Give the probability that pairs are positive.
@@ -91,6 +104,10 @@ class Calibration:
         return evidence
 
 
+Calibrations = dict[Annotated[str, Field(pattern=r"^(all|[0-9]{1,6})$")], Calibration]
+"""By fold, and of all folds."""
+
+
 def fit_calibration(
     similarity: NDArray[np.floating],
     inliers: NDArray[np.number] | None,
@@ -119,7 +136,7 @@ def fit_calibration(
     weight = np.ones(len(alike)) if weights is None else np.asarray(weights, dtype=np.float64)
     _check_pairs(alike, counted, is_positive, weight)
     slopes, intercept = _fit_logistic(np.stack([alike, *_climbs(counted)]), is_positive, weight)
-    logistic = Calibration("logistic", intercept, slopes[0], slopes[1:])
+    logistic = Calibration(kind="logistic", intercept=intercept, similarity_slope=slopes[0], inliers_slopes=slopes[1:])
     if kind == "logistic":
         return logistic
     return _with_isotonic(logistic, logistic.evidence(alike, counted), is_positive, weight)
@@ -246,5 +263,5 @@ def _with_isotonic(
     from sklearn.isotonic import IsotonicRegression
 
     curve = IsotonicRegression(y_min=0.0, y_max=1.0).fit(evidence, is_positive.astype(np.float64), weights)
-    bends = tuple(curve.X_thresholds_.tolist()), tuple(curve.y_thresholds_.tolist())
-    return replace(logistic, kind="isotonic", log_odds=bends[0], probabilities=bends[1])
+    bends = {"log_odds": tuple(curve.X_thresholds_.tolist()), "probabilities": tuple(curve.y_thresholds_.tolist())}
+    return logistic.model_copy(update={"kind": "isotonic", **bends})

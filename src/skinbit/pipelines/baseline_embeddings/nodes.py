@@ -114,7 +114,7 @@ def extract_features(
 
     def extract(rows: NDArray[np.int64], _: range) -> FloatArray:
         extraction = features.Extraction(images, loader, resolve_compute(compute), data.max_pixels)
-        loaded = load_described(backbone, seed, description)
+        loaded = load_described(backbone, seed, description["weights_sha256"])
         return features.extract_features(extraction, [image_ids[row] for row in rows], loaded, backbone.test_views)
 
     wanted = features.Wanted(name, image_ids, keys, backbone.test_views.n_views, description)
@@ -144,7 +144,7 @@ def decode_photographs(
     """
     from skinbit.embedding.preprocessing import Preprocessing
 
-    preprocessing = Preprocessing(**description["preprocessing"])
+    preprocessing = Preprocessing.model_validate(description["preprocessing"])
     return Decoding(
         folder=images,
         image_ids=tuple(image_index["image_id"]),
@@ -200,7 +200,7 @@ def extract_training_views(
 
     @cache
     def maker() -> ViewMaker:
-        loaded = load_described(backbone, seed, description)
+        loaded = load_described(backbone, seed, description["weights_sha256"])
         return ViewMaker(pixels, loaded, augmentation, resolve_compute(compute), loader.batch_size, seed)
 
     wanted = Wanted(name, pixels.image_ids, keys, n_views, described)

@@ -14,7 +14,6 @@ from skinbit.config import (
     ComputeParams,
     DataParams,
     EvaluationParams,
-    GeometryParams,
     LoaderParams,
     MemoryParams,
     ReportParams,
@@ -26,8 +25,7 @@ from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbo
 from skinbit.embedding.combination import members_of
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
-from skinbit.matching.assembly import pool_of_model
-from skinbit.matching.cuts.operating_points import carry_to_pool
+from skinbit.matching.cuts.operating_points import KnownCuts, carry_over
 from skinbit.matching.grouping import (
     NO_CUT,
     Cut,
@@ -78,7 +76,7 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
             '"cluster.images=FOLDER,cluster.experiment=NAME" (or cluster.checkpoint=FILE).'
         )
     checkpoint = checkpoint_files(cluster.checkpoint)
-    if not checkpoint.header.get("holds_backbone", True):
+    if not getattr(checkpoint.header, "holds_backbone", True):
         raise InputError(
             f"{cluster.checkpoint} holds a fold's head without its frozen backbone.\n"
             "  Remedy: name the final model's checkpoint, or cluster.experiment and cluster.fold instead."
@@ -105,7 +103,7 @@ def complete_checkpoint(checkpoint: Checkpoint, backbone: BackboneParams, seed: 
     return with_backbone(checkpoint, backbone, seed)
 
 
-def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]:
+def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> KnownCuts:
     """Make sure that there is a cut to group by, before anything is read.
 
     Args:
@@ -113,37 +111,28 @@ def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]
         cluster: Method, and a cut instead.
 
     Returns:
-        ``method``; ``given``, a cut that is named; ``value``, the checkpoint's; ``operating_points`` of its folds.
+        What the model's folds would choose.
 
     Raises:
         InputError: If no folder is named, or there is no cut.
     """
     if cluster.images is None:
         raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
-    if "matching" not in checkpoint.header:
-        raise InputError(
-            "The model does not say how its embeddings are matched: it holds trained weights alone, as "
-            "weights.safetensors does, or an earlier version of Skinbit made it.\n"
-            "  Remedy: best.safetensors in the same folder; if that is missing or old, run the pipeline of its "
-            "experiment again: trainings that are finished are not repeated."
-        )
-    name = CUTS.get(cluster.method, "")
-    value = float(checkpoint.header.get(name, math.nan))
-    if name and cluster.given_cut is None and math.isnan(value):
+    points, name = checkpoint.matching.operating_points, CUTS.get(cluster.method, "")
+    value = getattr(checkpoint.header, name) if name else None
+    value = None if value is None or math.isnan(value) else value
+    if name and cluster.given_cut is None and value is None:
         raise InputError(
             f"The model has no {name}: its training had no pair of one lesion to choose it by.\n"
             f"  Remedy: give one, cluster.{METHODS[cluster.method].word}=…"
         )
-    return {
-        "method": cluster.method,
-        "given": cluster.given_cut,
-        "value": None if math.isnan(value) else value,
-        "operating_points": checkpoint.header["matching"]["operating_points"].get(cluster.method, []),
-    }
+    return KnownCuts(
+        method=cluster.method, given=cluster.given_cut, value=value, operating_points=points.get(cluster.method, ())
+    )
 
 
 def choose_cut(
-    known_cuts: dict[str, Any],
+    known_cuts: KnownCuts,
     new_photographs: pd.DataFrame,
     known_photographs: pd.DataFrame,
     cluster: ClusterParams,
@@ -161,22 +150,22 @@ def choose_cut(
     Returns:
         From :func:`skinbit.matching.grouping.write_cut`.
     """
-    method = known_cuts["method"]
+    method = known_cuts.method
     if method not in CUTS:
         return write_cut(NO_CUT)
     n_images = len(new_photographs) + len(known_photographs)
-    points = {method: known_cuts["operating_points"]}
-    carried = carry_to_pool(points, n_images, evaluation.pool_correction, cluster.single_share)[method]
+    points = known_cuts.operating_points
+    carried = carry_over(points, n_images, evaluation.pool_correction, cluster.single_share)
     chosen = tuple(fold for fold in carried.chosen if not math.isnan(fold))
-    if known_cuts["given"] is not None:
-        value, origin = known_cuts["given"], "as given"
+    if known_cuts.given is not None:
+        value, origin = known_cuts.given, "as given"
     elif chosen:
         value = carried.value
         origin = f"of the model, for {n_images} photographs, {carried.rho:.2f} times as many as in a fold (rho)"
         if cluster.single_share and evaluation.pool_correction:
             origin += f", {cluster.single_share:.0%} of them without a partner"
     else:
-        value, origin = known_cuts["value"], "of the model"
+        value, origin = math.nan if known_cuts.value is None else known_cuts.value, "of the model"
     cut = plan_cut(method, value, chosen, cluster.margin)
     logger.info(
         "joining photographs from a similarity of %.4f on (%s %.4f, %s); sure outside of %.4f to %.4f",
@@ -192,7 +181,7 @@ def choose_cut(
 
 def read_photographs(
     photograph_folders: Callable[[str], ImageFolder],
-    known_cuts: dict[str, Any],
+    known_cuts: KnownCuts,
     cluster: ClusterParams,
     data: DataParams,
     report: ReportParams,
@@ -223,7 +212,7 @@ def read_photographs(
 def read_known(
     photograph_folders: Callable[[str], ImageFolder],
     metadata_files: Callable[[str], pd.DataFrame],
-    known_cuts: dict[str, Any],
+    known_cuts: KnownCuts,
     cluster: ClusterParams,
     data: DataParams,
     report: ReportParams,
@@ -357,10 +346,10 @@ def compare_photographs(
     from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
     from skinbit.matching.keypoints.sift import extract_table, join_tables
 
-    matching = checkpoint.header["matching"]
-    if not matching["similarity"]["verification"]:
+    matching = checkpoint.matching
+    if not matching.similarity.verification:
         return row_table(NO_SHORTLIST)
-    geometry = GeometryParams.model_validate(matching["geometry"])
+    geometry = matching.geometry
     threads = resolve_compute(compute).threads
     tables = [
         extract_table(files, photographs, NO_TABLE, geometry, data.max_pixels, threads)
@@ -400,9 +389,9 @@ def group_photographs(
         InputError: If the cut asks for more pairs than may be held.
     """
     cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
-    matching = checkpoint.header["matching"]
-    pool = pool_of_model(features.values[:, 0], matching, read_rows(compared), limits_of(memory))
-    found = group_images(pool, lesions, cut, matching["max_group_size"])
+    matching = checkpoint.matching
+    pool = matching.pool(features.values[:, 0], read_rows(compared), limits_of(memory))
+    found = group_images(pool, lesions, cut, matching.max_group_size)
     table = pd.DataFrame(
         {
             "image_id": new_photographs["image_id"].tolist(),
@@ -529,7 +518,7 @@ def _draw(
     from skinbit.matching.keypoints.sift import extract_table, join_tables
     from skinbit.report.drawings import KeypointPhotographs, draw_pairs
 
-    geometry = GeometryParams.model_validate(checkpoint.header["matching"]["geometry"])
+    geometry = checkpoint.matching.geometry
     threads = resolve_compute(compute).threads
     tables = [extract_table(*source, NO_TABLE, geometry, data.max_pixels, threads) for source in sources]
     places = [(files, image_id) for files, photographs in sources for image_id in photographs["image_id"]]
@@ -626,8 +615,8 @@ def _links(records: list[dict[str, Any]], megabytes: float) -> dict[int, tuple["
 
 
 def _settings(document: dict[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
-    headers = [member.header for member in members_of(checkpoint)]
-    model = " + ".join(f"{header['backbone']['model']}, {header['loss']}" for header in headers)
+    headers = [member.model for member in members_of(checkpoint)]
+    model = " + ".join(f"{header.backbone.model}, {header.loss}" for header in headers)
     method = METHODS[document["method"]]
     if document["cut"] is None:
         return {"model": model, "method": f"{method.title.lower()}, which needs no cut"}

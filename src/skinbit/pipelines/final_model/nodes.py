@@ -14,7 +14,6 @@ from skinbit.config import (
     GeometryParams,
     MemoryParams,
     ReportParams,
-    WhiteningParams,
 )
 from skinbit.data.images import ImageFolder
 from skinbit.data.splits import TEST_FOLD
@@ -28,8 +27,8 @@ from skinbit.embedding.checkpoints import (
 from skinbit.embedding.combination import combine_checkpoints
 from skinbit.embedding.embeddings import fit_to_training_lesions, lesions_of
 from skinbit.embedding.tables import Embeddings, Features
-from skinbit.matching.assembly import pool_of_model
-from skinbit.matching.cuts.operating_points import Document, carry_to_pool
+from skinbit.matching.assembly import Matching
+from skinbit.matching.cuts.operating_points import carry_to_pool
 from skinbit.matching.keypoints.shortlist import SHORTLIST, read_shortlist
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.methods import CUTS, PAGED
@@ -72,13 +71,12 @@ def score_test(
         and the misclassified pairs by cosine threshold and by DBSCAN, see
         :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
     """
-    matching = checkpoint.header["matching"]
-    points: Document = matching["operating_points"]
-    carried = carry_to_pool(points, len(embeddings.image_ids), evaluation.pool_correction)
+    matching = checkpoint.matching
+    carried = carry_to_pool(matching.operating_points, len(embeddings.image_ids), evaluation.pool_correction)
     cuts = {method: cut.value for method, cut in carried.items()}
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
     compared = read_shortlist(shortlist, embeddings.image_ids)
-    pool = pool_of_model(embeddings.values, matching, compared, limits_of(memory))
+    pool = matching.pool(embeddings.values, compared, limits_of(memory))
     found = score(pool, lesion_ids, evaluation, cuts)
     logger.info(
         "%s test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",
@@ -203,7 +201,7 @@ def show_mistakes(
 def package_trained(
     weights: Checkpoint,
     averages: dict[str, Any],
-    matching: dict[str, Any],
+    matching: Matching,
     backbone: BackboneParams,
     seed: int,
 ) -> Checkpoint:
@@ -219,19 +217,16 @@ def package_trained(
     Returns:
         All weights; the header rebuilds the model without any other file.
     """
-    is_whole = weights.header["holds_backbone"]
-    whole = weights if is_whole else with_backbone(weights, backbone, seed)
-    return _with_average_cuts(whole, averages, matching)
+    whole = weights if weights.model.holds_backbone else with_backbone(weights, backbone, seed)
+    return with_cuts(whole, _average_cuts(averages), matching)
 
 
-def _with_average_cuts(checkpoint: Checkpoint, averages: dict[str, Any], matching: dict[str, Any]) -> Checkpoint:
-    means = {cut: averages[cut] for cut in CUTS.values()}
-    cuts = {cut: math.nan if mean is None else mean for cut, mean in means.items()}
-    return with_cuts(checkpoint, cuts, matching)
+def _average_cuts(averages: dict[str, Any]) -> dict[str, float]:
+    return {cut: math.nan if averages[cut] is None else averages[cut] for cut in CUTS.values()}
 
 
 def package_combination(
-    averages: dict[str, Any], matching: dict[str, Any], *, shares: dict[str, float], **checkpoints: Checkpoint
+    averages: dict[str, Any], matching: Matching, *, shares: dict[str, float], **checkpoints: Checkpoint
 ) -> Checkpoint:
     """Put the final models of a combination's members and the averaged cuts into one checkpoint.
 
@@ -245,12 +240,12 @@ def package_combination(
         All weights; the header rebuilds every model without any other file.
     """
     members = {member: checkpoints[f"checkpoint_{member}"] for member in shares}
-    return _with_average_cuts(combine_checkpoints(members, tuple(shares.values())), averages, matching)
+    return combine_checkpoints(members, tuple(shares.values()), _average_cuts(averages), matching)
 
 
 def package_model(
     averages: dict[str, Any],
-    matching: dict[str, Any],
+    matching: Matching,
     backbone: BackboneParams,
     seed: int,
     features: Features | None = None,
@@ -269,28 +264,27 @@ def package_model(
     Returns:
         All weights; the header rebuilds the model without any other file.
     """
-    from dataclasses import asdict
-
     import timm
     import torch
 
     from skinbit import __version__
     from skinbit.embedding.backbones import load_backbone
+    from skinbit.embedding.headers import ModelHeader
 
     loaded = load_backbone(backbone, seed)
-    header = {
-        "backbone": backbone.model_dump(mode="json", exclude={"weights"}),
-        "preprocessing": asdict(loaded.preprocessing),
-        "weights_sha256": loaded.weights_sha256(),
-        "holds_backbone": True,
-        "head": NO_HEAD.model_dump(mode="json"),
-        "loss": "baseline",
-        "epoch": None,
-        "seed": seed,
-        "versions": {"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
-    }
+    header = ModelHeader(
+        backbone=backbone.model_copy(update={"weights": None}),
+        preprocessing=loaded.preprocessing,
+        weights_sha256=loaded.weights_sha256(),
+        holds_backbone=True,
+        head=NO_HEAD,
+        loss="baseline",
+        epoch=None,
+        seed=seed,
+        versions={"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
+    )
     weights = {f"backbone.{name}": tensor for name, tensor in loaded.module.state_dict().items()}
-    if features is not None and split is not None:
-        params = WhiteningParams.model_validate(matching["similarity"]["whitening"])
+    params = matching.similarity.whitening
+    if params is not None and features is not None and split is not None:
         weights |= whitening_tensors(fit_to_training_lesions(features, split, TEST_FOLD, params))
-    return _with_average_cuts(Checkpoint(weights, header), averages, matching)
+    return with_cuts(Checkpoint(weights, header), _average_cuts(averages), matching)

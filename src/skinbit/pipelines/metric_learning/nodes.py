@@ -147,7 +147,7 @@ def embed_distractors_by_network(
     image_ids = distractor_index["image_id"].tolist()
     extraction = Extraction(images, loader, resolve_compute(compute), data.max_pixels)
     values = embed_photographs(weights, extraction, image_ids)
-    return Embeddings(tuple(image_ids), values, {"epoch": weights.header["epoch"]})
+    return Embeddings(tuple(image_ids), values, {"epoch": weights.model.epoch})
 
 
 def make_recipe(

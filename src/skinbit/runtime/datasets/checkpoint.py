@@ -8,7 +8,7 @@ import torch
 from kedro_datasets._typing import JSONPreview
 
 from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.embedding.headers import check_header
+from skinbit.embedding.headers import read_header
 from skinbit.errors import InputError
 from skinbit.runtime.datasets.files import FileDataset, pack, unpack, unpack_header
 
@@ -29,13 +29,11 @@ class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
             InputError: If there is no such file, or it is no checkpoint, or not as Skinbit wrote it.
         """
         try:
-            stored = unpack_checkpoint(self._read())
-            if stored.header.get(_FORMAT_KEY) != FORMAT:
-                found = stored.header.get(_FORMAT_KEY)
+            tensors, header = unpack_tensors(self._read())
+            if header.get(_FORMAT_KEY) != FORMAT:
+                found = header.get(_FORMAT_KEY)
                 raise ValueError(f"its format is {found!r}, this version of Skinbit reads {FORMAT}")
-            checkpoint = Checkpoint(stored.tensors, _without_format(stored.header))
-            check_header(checkpoint.header)
-            return checkpoint
+            return Checkpoint(tensors, read_header(_without_format(header)))
         except FileNotFoundError as error:
             raise InputError(
                 f"There is no model {self._path}.\n  Remedy: `kedro run --pipelines EXPERIMENT` (with the same --env) "
@@ -49,7 +47,7 @@ class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
 
     def save(self, data: Checkpoint) -> None:
         """Save weights and header in one sealed file."""
-        self._write(pack_checkpoint(Checkpoint(data.tensors, {**data.header, _FORMAT_KEY: FORMAT})))
+        self._write(pack_tensors(data.tensors, {**data.header.model_dump(), _FORMAT_KEY: FORMAT}))
 
     def preview(self) -> JSONPreview:
         """Show the header in Kedro-Viz."""
@@ -60,30 +58,21 @@ def _without_format(header: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in header.items() if name != _FORMAT_KEY}
 
 
-def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """Write weights and header as safetensors.
+def pack_tensors(tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a safetensors file.
 
     Args:
-        checkpoint: Tensors on any device.
-
-    Returns:
-        The file's bytes.
+        tensors: On any device.
+        header: Plain values.
     """
-    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in checkpoint.tensors.items()}
-    return pack(arrays, checkpoint.header)
+    return pack({name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}, header)
 
 
-def unpack_checkpoint(content: bytes) -> Checkpoint:
-    """Read weights and header.
-
-    Args:
-        content: The file's bytes.
-
-    Returns:
-        The checkpoint, its tensors on the CPU.
+def unpack_tensors(content: bytes) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
+    """Return the tensors, on the CPU, and the header of a safetensors file.
 
     Raises:
         ValueError: If this is no safetensors file of Skinbit's, or a byte of it has changed since it was written.
     """
     stored = unpack(content)
-    return Checkpoint({name: torch.from_numpy(array) for name, array in stored.tensors.items()}, stored.header)
+    return {name: torch.from_numpy(array) for name, array in stored.tensors.items()}, stored.header

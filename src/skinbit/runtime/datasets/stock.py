@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from kedro.utils import load_obj
+from kedro_datasets._typing import JSONPreview
 from kedro_datasets.json import JSONDataset as StockJSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset as StockMatplotlibDataset
 from kedro_datasets.pandas import CSVDataset as StockCSVDataset
@@ -52,7 +53,7 @@ class CSVDataset(AtomicSave, StockCSVDataset):
 
 
 class JSONDataset(AtomicSave, StockJSONDataset):
-    """A JSON document; ``contract`` names the type that it is checked against on load.
+    """A JSON document of plain values; ``contract`` names the type that it is checked against on load.
 
     Where it is ``optional``, an empty document is loaded while the file does not exist yet.
     """
@@ -72,13 +73,33 @@ class JSONDataset(AtomicSave, StockJSONDataset):
             return {}
         try:
             document = StockJSONDataset.load.__wrapped__(self)
-            if self._contract is not None:
-                # Through JSON again: only so does a strict check take a list for a tuple.
-                TypeAdapter(load_obj(self._contract)).validate_json(json.dumps(document), strict=True)
+            return document if self._contract is None else self._checked(document)
         except (ValidationError, RecursionError, ValueError) as error:
             reason = in_words(error) if isinstance(error, ValidationError) else str(error)
             raise unusable(str(self._filepath), ValueError(reason)) from error
+
+    def _checked(self, document: Any) -> Any:
+        self._typed(document)
         return document
+
+    def _typed(self, document: Any) -> Any:
+        # Through JSON again: only so does a strict check take a list for a tuple.
+        return TypeAdapter(load_obj(self._contract)).validate_json(json.dumps(document), strict=True)
+
+
+class ObjectDataset(JSONDataset):
+    """Objects of the type that ``contract`` names, as a JSON document that the type itself writes and reads."""
+
+    def save(self, data: Any) -> None:
+        """Save completely or not at all."""
+        super().save(TypeAdapter(load_obj(self._contract)).dump_python(data, warnings="error"))
+
+    def preview(self) -> JSONPreview:
+        """Show the document in Kedro-Viz."""
+        return JSONPreview(json.dumps(StockJSONDataset.load.__wrapped__(self)))
+
+    def _checked(self, document: Any) -> Any:
+        return self._typed(document)
 
 
 class TextDataset(AtomicSave, StockTextDataset):

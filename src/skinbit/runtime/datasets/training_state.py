@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from kedro.io import DatasetError
 
-from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.runtime.datasets.checkpoint import pack_checkpoint, unpack_checkpoint
+from skinbit.embedding.checkpoints import StoredState
+from skinbit.runtime.datasets.checkpoint import pack_tensors, unpack_tensors
 from skinbit.runtime.datasets.files import FileDataset
 from skinbit.runtime.datasets.lookup import Lookup
 
@@ -20,19 +20,19 @@ class StateFile:
     def __init__(self, dataset: FileDataset[NoReturn, "StateFile"]) -> None:
         self._dataset = dataset
 
-    def read(self) -> Checkpoint | None:
+    def read(self) -> StoredState | None:
         """Return the stored state; None where there is none, or where it is damaged: the training then begins anew."""
         try:
-            return unpack_checkpoint(self._dataset._read())
+            return StoredState(*unpack_tensors(self._dataset._read()))
         except FileNotFoundError:
             return None
         except ValueError as error:
             logger.warning("%s cannot be used (%s): its training begins anew", self._dataset._path, error)
             return None
 
-    def write(self, state: Checkpoint) -> None:
+    def write(self, state: StoredState) -> None:
         """Replace the stored state, completely or not at all."""
-        self._dataset._write(pack_checkpoint(state))
+        self._dataset._write(pack_tensors(state.tensors, state.header))
 
 
 class TrainingStateDataset(FileDataset[NoReturn, StateFile]):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from skinbit.config import ComputeParams, EvaluationParams, StudyParams
 from skinbit.matching.cuts.operating_points import (
-    Document,
+    PointsOfSubsets,
     carry_to_pool,
 )
 from skinbit.matching.methods import CUTS, METHODS
@@ -48,7 +48,10 @@ def collect_results(judgement: pd.DataFrame, *, name: str, **by_fold: pd.DataFra
 
 
 def add_test_results(
-    cross_validation: pd.DataFrame, operating_points: Document, test_metrics: pd.DataFrame, evaluation: EvaluationParams
+    cross_validation: pd.DataFrame,
+    operating_points: PointsOfSubsets,
+    test_metrics: pd.DataFrame,
+    evaluation: EvaluationParams,
 ) -> pd.DataFrame:
     """Add the test column to an experiment's results.
 

@@ -16,17 +16,14 @@ from skinbit.config import (
 from skinbit.embedding.checkpoints import Checkpoint, with_cuts
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
-from skinbit.matching.assembly import (
-    pool_of,
-    read_calibration,
-    write_matching,
-)
+from skinbit.matching.assembly import Matching, pool_of
 from skinbit.matching.cuts.operating_points import (
-    Document,
+    PointsOfSubset,
+    PointsOfSubsets,
     carry_over,
     cuts_of_folds,
+    gather_subsets,
     others_of_folds,
-    write_points,
 )
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.labels import lesion_labels
@@ -46,11 +43,9 @@ from skinbit.matching.scoring.results import (
     interval_metrics,
     judgement_table,
     metric_table,
-    points_table,
-    reach_metrics,
-    read_points_table,
 )
 from skinbit.matching.scoring.score import score, score_at
+from skinbit.matching.similarity.calibration import Calibrations
 from skinbit.pipelines.evaluation.nodes.folds import as_mapping, by_fold_and_kind
 
 logger = logging.getLogger(__name__)
@@ -63,11 +58,11 @@ def evaluate_embeddings(
     similarity: SimilarityParams,
     memory: MemoryParams,
     weights: Checkpoint | None = None,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibrations | None = None,
     shortlist: pd.DataFrame | None = None,
     *,
     fold: int,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, PointsOfSubset, pd.DataFrame]:
     """Sweep the cut of every method over one fold's validation images and choose the best of each.
 
     Args:
@@ -83,20 +78,17 @@ def evaluate_embeddings(
         fold: Which fold.
 
     Returns:
-        ``metric, value``, with the metric ``best_epoch`` where something was trained, and ``<method>_reach`` where the
-        curve of a method ends there; the curves ``method, cut, tp, fp,
-        f1``; the cuts that are best for pools of some size, ``method, cut, tp, fp``; and ``image_id, lesion_id,
-        cluster_id``.
+        ``metric, value``, with the metric ``best_epoch`` where something was trained; the curves ``method, cut, tp, fp,
+        f1``; the cuts that are best for pools of some size; and ``image_id, lesion_id, cluster_id``.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     pool = _fold_pool(embeddings, similarity, memory, fold, calibration, shortlist)
     found = score(pool, lesion_ids, cuts)
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     metrics = dict(found.metrics)
-    if weights is not None:
-        metrics["best_epoch"] = float(weights.header["epoch"])
-    metrics |= reach_metrics(found.points)
-    return metric_table(metrics), curve_table(found.sweeps), points_table(found.points), clusters
+    if weights is not None and weights.model.epoch is not None:
+        metrics["best_epoch"] = float(weights.model.epoch)
+    return metric_table(metrics), curve_table(found.sweeps), dict(found.points), clusters
 
 
 def _fold_pool(
@@ -104,10 +96,10 @@ def _fold_pool(
     params: SimilarityParams,
     memory: MemoryParams,
     fold: int,
-    calibration: dict[str, Any] | None,
+    calibration: Calibrations | None,
     shortlist: pd.DataFrame | None,
 ) -> Pool:
-    fitted = None if calibration is None else read_calibration(calibration[str(fold)])
+    fitted = None if calibration is None else calibration[str(fold)]
     listed = read_shortlist(shortlist, embeddings.image_ids)
     return pool_of(embeddings.values, params, listed, fitted, limits_of(memory))
 
@@ -115,11 +107,11 @@ def _fold_pool(
 def package_fold(
     weights: Checkpoint,
     results: pd.DataFrame,
-    operating_points: pd.DataFrame,
+    operating_points: PointsOfSubset,
     max_group_size: int | None,
     similarity: SimilarityParams,
     geometry: GeometryParams,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibrations | None = None,
     *,
     fold: int,
 ) -> Checkpoint:
@@ -140,9 +132,13 @@ def package_fold(
         The weights, with a header that says how to group with them.
     """
     metrics = as_mapping(results)
-    points = write_points([read_points_table(operating_points, metrics)])
-    fitted = None if calibration is None else calibration[str(fold)]
-    matching = write_matching(points, max_group_size, similarity, geometry, fitted)
+    matching = Matching(
+        operating_points=gather_subsets([operating_points]),
+        max_group_size=max_group_size,
+        similarity=similarity,
+        geometry=geometry,
+        calibration=None if calibration is None else calibration[str(fold)],
+    )
     return with_cuts(weights, {cut: metrics[cut] for cut in CUTS.values()}, matching)
 
 
@@ -150,9 +146,9 @@ def gather_cuts(
     max_group_size: int | None,
     similarity: SimilarityParams,
     geometry: GeometryParams,
-    calibration: dict[str, Any] | None = None,
-    **by_fold: pd.DataFrame,
-) -> tuple[Document, dict[str, Any], dict[str, float | None]]:
+    calibration: Calibrations | None = None,
+    **by_fold: Any,
+) -> tuple[PointsOfSubsets, Matching, dict[str, float | None]]:
     """Put down what every fold of an experiment would choose for a pool of any size, and how to match with its model.
 
     Args:
@@ -167,11 +163,14 @@ def gather_cuts(
         the folds' own cuts and best epochs, None where no fold has one.
     """
     folds = by_fold_and_kind(by_fold).values()
-    figures = [as_mapping(fold["results"]) for fold in folds]
-    points = [fold["operating_points"] for fold in folds]
-    cuts = write_points([read_points_table(kept, found) for found, kept in zip(figures, points, strict=True)])
-    fitted = None if calibration is None else calibration["all"]
-    return cuts, write_matching(cuts, max_group_size, similarity, geometry, fitted), _averages(figures)
+    matching = Matching(
+        operating_points=gather_subsets([fold["operating_points"] for fold in folds]),
+        max_group_size=max_group_size,
+        similarity=similarity,
+        geometry=geometry,
+        calibration=None if calibration is None else calibration["all"],
+    )
+    return matching.operating_points, matching, _averages([as_mapping(fold["results"]) for fold in folds])
 
 
 def _averages(figures: list[dict[str, float]]) -> dict[str, float | None]:
@@ -182,14 +181,14 @@ def _averages(figures: list[dict[str, float]]) -> dict[str, float | None]:
 
 
 def judge_folds(
-    operating_points: Document,
+    operating_points: PointsOfSubsets,
     split: pd.DataFrame,
     metadata: pd.DataFrame,
     evaluation: EvaluationParams,
     similarity: SimilarityParams,
     memory: MemoryParams,
     seed: int,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibrations | None = None,
     **by_fold: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Group every fold's images at the cuts that the other folds choose for it; where one fold ran, at its own.
@@ -230,7 +229,7 @@ def judge_folds(
 
 
 def judge_among_distractors(
-    operating_points: Document,
+    operating_points: PointsOfSubsets,
     split: pd.DataFrame,
     distractors: pd.DataFrame,
     judgement: pd.DataFrame,
@@ -239,7 +238,7 @@ def judge_among_distractors(
     similarity: SimilarityParams,
     memory: MemoryParams,
     seed: int,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibrations | None = None,
     *,
     name: str,
     **by_fold: Any,

@@ -20,12 +20,12 @@ from skinbit.matching.assembly import (
     LabelledPool,
     calibrate,
     judge_calibration,
-    write_calibration,
 )
 from skinbit.matching.keypoints.shortlist import read_shortlist, shortlist_table
 from skinbit.matching.keypoints.sift import KeypointTable, join_tables
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.pairs.pool import Pool, tiles_of
+from skinbit.matching.similarity.calibration import Calibrations
 from skinbit.pipelines.evaluation.nodes.folds import by_fold_and_kind
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def calibrate_similarities(
     split: pd.DataFrame,
     similarity: SimilarityParams,
     **by_fold: Any,
-) -> dict[str, Any]:
+) -> Calibrations:
     """Fit, for every fold, a calibration on the pairs of the other folds, and one on those of all folds.
 
     Args:
@@ -139,4 +139,4 @@ def calibrate_similarities(
     judged = [judge_calibration(fitted[str(fold)], pool, similarity) for fold, pool in pools.items()]
     brier, off = np.mean(judged, axis=0)
     logger.info("calibration: Brier score %.4f, calibration error %.4f on near pairs of unseen folds", brier, off)
-    return {fold: write_calibration(calibration) for fold, calibration in fitted.items()}
+    return fitted
