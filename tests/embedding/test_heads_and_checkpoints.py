@@ -265,7 +265,7 @@ class TestBaseline:
         lesion_ids = [f"lesion{n // 2}" for n in range(12)]
         split = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids, "fold": [0] * 8 + [-1] * 4})
         similarity = SimilarityParams(whitening=WhiteningParams(dim=5))
-        matching = MATCHING | {"similarity": similarity.model_dump(mode="json")}
+        matching = MATCHING.model_copy(update={"similarity": similarity})
         packed = package_model(AVERAGES, matching, POOLED, SEED, features, split)
         checkpoint = saved_and_loaded(packed, tmp_path)
         rebuild_model(checkpoint)  # the whitening is none of the network's weights
