@@ -30,7 +30,7 @@ from skinbit.matching.curves import select
 from skinbit.matching.cuts.search import Vicinity, first_floor, search_cut, search_threshold
 from skinbit.matching.cuts.survey import PositivePairs, find_positives
 from skinbit.matching.labels import FloatArray, LabelArray, unit_vectors
-from skinbit.matching.pairs.neighbours import NeighbourGraph, neighbours_above
+from skinbit.matching.pairs.neighbours import neighbours_above
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.scoring.score import score
 
@@ -181,7 +181,7 @@ def everything(embeddings: FloatArray, labels: LabelArray) -> float:
     return score(Pool(embeddings), labels.astype(str).tolist(), EvaluationParams()).metrics["cosine_f1"]
 
 
-Look = Callable[[NeighbourGraph, Pool, PositivePairs], float | None]
+Look = Callable[[Vicinity, PositivePairs], float | None]
 """Gives the best F1 that near pairs tell; None: pairs beyond might give a better one."""
 
 
@@ -202,7 +202,7 @@ def search(embeddings: FloatArray, labels: LabelArray, look: Look) -> float:
     pool = Pool(embeddings)
     positives = find_positives(pool, labels)
     vicinity = Vicinity(pool, neighbours_above(pool, first_floor(pool, len(positives.pairs))))
-    while (f1 := look(vicinity.graph, pool, positives)) is None:
+    while (f1 := look(vicinity, positives)) is None:
         if not vicinity.widen():
             raise LookupError(f"{len(vicinity.graph.pairs)} near pairs do not tell the best cut")
     return f1
@@ -211,8 +211,8 @@ def search(embeddings: FloatArray, labels: LabelArray, look: Look) -> float:
 def exact_thresholds(embeddings: FloatArray, labels: LabelArray) -> float:
     """Give the best F1 of all thresholds."""
 
-    def look(graph: NeighbourGraph, _: Pool, positives: PositivePairs) -> float | None:
-        curve = search_threshold(graph, positives)
+    def look(vicinity: Vicinity, positives: PositivePairs) -> float | None:
+        curve = search_threshold(vicinity.graph, positives)
         return None if curve is None else select(curve).f1
 
     return search(embeddings, labels, look)
@@ -222,8 +222,8 @@ def exact_cuts(embeddings: FloatArray, labels: LabelArray, method: str, max_grou
     """Give the best F1 of DBSCAN or of a linkage over all cuts."""
     params = EvaluationParams(max_group_size=max_group_size)
 
-    def look(graph: NeighbourGraph, pool: Pool, positives: PositivePairs) -> float | None:
-        found = search_cut(method, graph, pool, labels, positives, params)
+    def look(vicinity: Vicinity, positives: PositivePairs) -> float | None:
+        found = search_cut(method, vicinity, labels, positives, params)
         return found.choice.f1 if found.is_certain else None
 
     return search(embeddings, labels, look)

@@ -79,8 +79,8 @@ def _gallery(embeddings: np.ndarray, ids: tuple[str, ...], thumbnails: dict[str,
 
 
 def _mistakes(embeddings: np.ndarray, lesions: np.ndarray, ids: tuple[str, ...], thumbnails: dict[str, str]) -> str:
-    lesion_ids = [str(lesion) for lesion in lesions]
-    found = find_mistakes(Pool(embeddings), lesion_ids, ids, {"cosine": 0.8}, {}, REPORT.max_pairs)
+    images = [(image, str(lesion)) for image, lesion in zip(ids, lesions, strict=True)]
+    found = find_mistakes(Pool(embeddings), images, {"cosine": 0.8}, {}, REPORT.max_pairs)
     return render_mistakes(mistakes_document("benchmark", found["cosine"]), thumbnails, REPORT)
 
 

@@ -25,7 +25,7 @@ from skinbit.matching.labels import FloatArray, LabelArray, unit_vectors
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import similarity_tiles
 from skinbit.matching.scoring.score import score
-from skinbit.matching.similarity.hubness import crowding
+from skinbit.matching.similarity.hubness import hubness
 
 SIZES = (2_500, 5_000, 10_000)
 NOISES = {"clear": 1.5, "hard": 1.9}
@@ -71,7 +71,7 @@ def product_in_tiles(embeddings: FloatArray, _: LabelArray) -> Figures:
 
 def surroundings(embeddings: FloatArray, _: LabelArray) -> Figures:
     """Tell how alike each image and its surroundings are, as local scaling needs."""
-    crowding(embeddings, ScalingParams())
+    hubness(embeddings, ScalingParams())
     return {}
 
 

@@ -45,20 +45,20 @@ Spoil = Callable[[Path], Any]
 
 @cache
 def photograph(seed: int = 0, fmt: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (48, 36)) -> bytes:
-    """Give a file of noise."""
+    """Return a file of noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return encode(Image.fromarray(pixels).convert(mode), fmt)
 
 
 def encode(image: Image.Image, fmt: str = "JPEG", **options: Any) -> bytes:
-    """Give an image as a file."""
+    """Return an image as a file."""
     buffer = io.BytesIO()
     image.save(buffer, fmt, **options)
     return buffer.getvalue()
 
 
 def rows() -> list[str]:
-    """Give the lines of the sound metadata."""
+    """Return the lines of the sound metadata."""
     return [HEADER, *(f"L{lesion},L{lesion}_{image},nv" for lesion in range(N_LESIONS) for image in range(2))]
 
 
@@ -71,7 +71,7 @@ def write_study(folder: Path) -> None:
 
 
 def victim(folder: Path) -> Path:
-    """Give the photograph that is spoilt."""
+    """Return the photograph that is spoilt."""
     return folder / "images" / f"{VICTIM}.jpg"
 
 
@@ -97,26 +97,26 @@ def with_row(line: str) -> Spoil:
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
-    """Give a chunk of a PNG file."""
+    """Return a chunk of a PNG file."""
     body = name + content
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """Give the beginning of a PNG file that says how large it is."""
+    """Return the beginning of a PNG file that says how large it is."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 64))
 
 
 def png_with_text(n_bytes: int) -> bytes:
-    """Give a PNG file with a compressed text that unfolds to so many bytes."""
+    """Return a PNG file with a compressed text that unfolds to so many bytes."""
     plain = photograph(fmt="PNG")
     text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * n_bytes))
     return plain[:33] + text + plain[33:]
 
 
 def jpeg_of_size(width: int, height: int) -> bytes:
-    """Give a JPEG file whose header says another size."""
+    """Return a JPEG file whose header says another size."""
     content = bytearray(photograph())
     at = content.index(b"\xff\xc0") + 5
     content[at : at + 4] = struct.pack(">HH", height, width)
@@ -124,7 +124,7 @@ def jpeg_of_size(width: int, height: int) -> bytes:
 
 
 def with_exif(*entries: tuple[int, Any], cut: int = 0) -> bytes:
-    """Give a photograph with an EXIF block, cut short by so many bytes."""
+    """Return a photograph with an EXIF block, cut short by so many bytes."""
     exif = Image.Exif()
     for tag, value in entries:
         exif[tag] = value
@@ -402,7 +402,7 @@ class Study:
         return Tables(catalog)
 
     def refusal(self, **data: Any) -> str:
-        """Give the message that ends the run."""
+        """Return the message that ends the run."""
         with pytest.raises(InputError) as raised:
             self.run(**data)
         message = raised.value.message
@@ -414,7 +414,7 @@ class Study:
         return message
 
     def listed(self) -> pd.DataFrame:
-        """Give problems.csv."""
+        """Return problems.csv."""
         path = self.folder / "outputs/02_intermediate/problems.csv"
         return pd.read_csv(path, keep_default_na=False, dtype={"image_id": str})
 
@@ -439,7 +439,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory, entries: dict[str, Any]) 
 
 
 def _in_folder(entries: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Give the catalog of data_split with all files in a folder."""
+    """Return the catalog of data_split with all files in a folder."""
     used = {name: entries[name] for name in data_split().datasets() if name in entries}
     return {
         name: {key: _moved(value, folder) if key in ("filepath", "path") else value for key, value in entry.items()}
@@ -453,7 +453,7 @@ def _moved(path: str, folder: Path) -> str:
 
 
 def one_per_kind(cases: dict[str, tuple[Any, ...]]) -> list[Any]:
-    """Give the first case of each kind."""
+    """Return the first case of each kind."""
     first = {case[1]: pytest.param(*case, id=case[1]) for case in reversed(cases.values())}
     return list(first.values())
 

@@ -51,7 +51,7 @@ header = st.lists(
 
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
-    """Give a file that looks like metadata, more or less."""
+    """Return a file that looks like metadata, more or less."""
     delimiter = draw(st.sampled_from([",", ";", "\t", "|"]))
     names = draw(header | st.just(["lesion_id", "image_id", "dx"]))
     rows = draw(st.lists(st.lists(cell_in_file, min_size=1, max_size=5) | st.tuples(ids, ids, ids), max_size=8))
@@ -114,7 +114,7 @@ def test_any_name_can_be_shown_and_what_is_accepted_is_shown_as_it_is(text: str)
 
 @cache
 def originals() -> tuple[bytes, ...]:
-    """Give a photograph in every usual form."""
+    """Return a photograph in every usual form."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     exif = Image.Exif()
@@ -139,7 +139,7 @@ def originals() -> tuple[bytes, ...]:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """Give a photograph with some bytes changed, cut out, put in, or its end cut off."""
+    """Return a photograph with some bytes changed, cut out, put in, or its end cut off."""
     content = bytearray(draw(st.sampled_from(originals())))
     for _ in range(draw(st.integers(1, 4))):
         limit = draw(st.sampled_from([64, 256, len(content)]))  # headers matter most

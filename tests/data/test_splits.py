@@ -27,7 +27,7 @@ VALUES = ["", "nv", "mel", "back", "(other)", "NA"]
 
 
 def make_images(strata: list[str], n_images: list[int] | None = None) -> pd.DataFrame:
-    """Give a table of lesions ``L0…``, two images each unless told, with ``dx`` from ``strata``."""
+    """Return a table of lesions ``L0…``, two images each unless told, with ``dx`` from ``strata``."""
     counts = [2] * len(strata) if n_images is None else n_images
     rows = [(f"L{i}", value) for i, value in enumerate(strata) for _ in range(counts[i])]
     table = pd.DataFrame(rows, columns=["lesion_id", "dx"], dtype="str")

@@ -151,7 +151,7 @@ READ_ONLY = (
 
 
 def example(dataset: Any, seed: int) -> Any:
-    """Give something that the dataset can save; another seed gives something else."""
+    """Return something that the dataset can save; another seed gives something else."""
     makers = [make for kind, make in EXAMPLES.items() if isinstance(dataset, kind)]
     assert makers, f"{type(dataset).__name__} is new in the catalog: add an example of what it saves to EXAMPLES"
     made = makers[0](seed)
@@ -190,7 +190,7 @@ def data(root: Path) -> Path:
 
 
 def resolve(catalog: DataCatalog, entry: str) -> Any:
-    """Give the dataset of an entry; a pattern's placeholders take example names."""
+    """Return the dataset of an entry; a pattern's placeholders take example names."""
     name = re.sub(r"{(\w+)}", lambda placeholder: EXAMPLE_NAMES[placeholder[1]], entry)
     assert name == entry or catalog.config_resolver.match_dataset_pattern(name) == entry
     dataset = catalog.get(name)

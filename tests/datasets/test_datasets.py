@@ -112,7 +112,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """Give a value in a form that ``==`` compares completely."""
+    """Return a value in a form that ``==`` compares completely."""
     if isinstance(value, Embeddings | Features | KeypointTable | Checkpoint | StoredState):
         return {name: plain(part) for name, part in vars(value).items()}
     if isinstance(value, dict):

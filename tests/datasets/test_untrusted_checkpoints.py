@@ -70,7 +70,7 @@ def header_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def refusal(path: Path) -> str:
-    """Give the message with which a file is refused, before or while it becomes a model."""
+    """Return the message with which a file is refused, before or while it becomes a model."""
     with pytest.raises((DatasetError, InputError)) as refused:
         rebuild_model(CheckpointDataset(filepath=path.as_posix()).load())
     error = refused.value if isinstance(refused.value, InputError) else refused.value.__cause__
@@ -324,7 +324,7 @@ class Harm:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Give the path of every value in a header."""
+    """Return the path of every value in a header."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [*([path] if path else []), *(place for key, part in inner for place in places(part, (*path, key)))]
 

@@ -51,7 +51,7 @@ FILES: dict[type, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def refusal(dataset: Any) -> str:
-    """Give the message with which a dataset refuses its file."""
+    """Return the message with which a dataset refuses its file."""
     with pytest.raises(DatasetError) as refused:
         dataset.load()
     error = refused.value.__cause__
@@ -120,7 +120,7 @@ class TestTensors:
 
 
 def read_by_nodes(kind: str, key: str) -> list[str]:
-    """Give the entries of a kind that have no contract."""
+    """Return the entries of a kind that have no contract."""
     return [
         name
         for name, entry in CATALOG.items()

@@ -83,7 +83,7 @@ def prose(page: str) -> str:
 
 
 def console(page: str) -> list[tuple[str, str]]:
-    """Give the commands of a page's console blocks without quotes that matter to a shell only, and their comments."""
+    """Return the commands of a page's console blocks without quotes that matter to a shell only, and their comments."""
     lines = "".join(fenced(page, "console")).replace("\\\n", " ").splitlines()
     split = [line.partition(" # ") for line in lines if line.strip()]
     commands = [(" ".join(command.split()), note) for command, _, note in split]
@@ -104,7 +104,7 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def examples_of(page: str) -> dict[str, Any]:
-    """Give all that the YAML blocks of a page set in parameters."""
+    """Return all that the YAML blocks of a page set in parameters."""
     loaded = [yaml.safe_load(block) for block in fenced(page, "yaml")]
     return functools.reduce(merged, [tree for tree in loaded if tree.keys() & Parameters.model_fields.keys()], {})
 
@@ -121,7 +121,7 @@ def options_of(command: str) -> dict[str, Any] | None:
 
 
 def wrong_in(command: str, page: str) -> str | None:
-    """Tell what is wrong with a `kedro`, `make` or benchmark command; None: nothing."""
+    """Return what is wrong with a `kedro`, `make` or benchmark command; None: nothing."""
     words = command.split()
     if "make" in words[:1]:
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
@@ -326,14 +326,14 @@ def _is_parameter(dotted: str) -> bool:
 
 
 def _spelt_out(path: str, beside: str) -> list[str]:
-    """Give the paths that `a/{b,c}.x` stands for; a name without a folder is beside the first one of its row."""
+    """Return the paths that `a/{b,c}.x` stands for; a name without a folder is beside the first one of its row."""
     choice = re.search(r"\{(\w+(?:,\w+)+)\}", path)
     full = path if "/" in path else f"{beside.rpartition('/')[0]}/{path}"
     return [full.replace(choice[0], one) for one in choice[1].split(",")] if choice else [full]
 
 
 def _logged(code: str) -> list[str]:
-    """Give the format strings of a module's log calls, those with a name of their own included."""
+    """Return the format strings of a module's log calls, those with a name of their own included."""
     nodes = list(ast.walk(ast.parse(code)))
     calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger.")]
     values = {ast.unparse(node.targets[0]): node.value for node in nodes if isinstance(node, ast.Assign)}

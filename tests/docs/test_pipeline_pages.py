@@ -44,7 +44,7 @@ class Tables:
         self._catalog = yaml.safe_load((REPOSITORY / "conf/base/catalog.yml").read_text())
 
     def of(self, stage: str) -> str:
-        """Give the tables of a pipeline as Markdown."""
+        """Return the tables of a pipeline as Markdown."""
         pipeline = self._pipelines[stage]
         by_function: dict[str, list[Node]] = {}
         for node in pipeline.nodes:

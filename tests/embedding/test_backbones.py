@@ -413,7 +413,7 @@ def test_features_that_are_no_vector_are_refused() -> None:
 
 
 class FixedMaps(torch.nn.Module):
-    """Gives the same feature levels for any pixels."""
+    """Returns the same feature levels for any pixels."""
 
     def __init__(self, *maps: torch.Tensor) -> None:
         super().__init__()

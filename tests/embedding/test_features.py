@@ -49,7 +49,7 @@ RESNET = BackboneParams(model="test_resnet", image_size=SIZE, pretrained=False)
 
 
 class PixelsAsFeatures(torch.nn.Module):
-    """Gives the pixels themselves, so that a test can see what a backbone is shown."""
+    """Returns the pixels themselves, so that a test can see what a backbone is shown."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.flatten(1)

@@ -16,7 +16,7 @@ def preprocessing(size: int = 4, crop_pct: float = 1.0, interpolation: str = "ne
 
 
 def numbered(width: int, height: int) -> tuple[Image.Image, np.ndarray]:
-    """Give an image whose red is the column, whose green is the row, and its pixels (3, height, width)."""
+    """Return an image whose red is the column, whose green is the row, and its pixels (3, height, width)."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     pixels = np.stack([columns, rows, np.zeros_like(rows)])
     return Image.fromarray(pixels.transpose(1, 2, 0)), pixels

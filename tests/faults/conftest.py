@@ -96,7 +96,7 @@ def run_study(project: Path, only_missing: bool, runner=None) -> None:
 
 
 def files_of(project: Path) -> dict[str, bytes]:
-    """Give all files of the folder of outputs, records and lock included, by path."""
+    """Return all files of the folder of outputs, records and lock included, by path."""
     found = (path for path in (project / ROOT).rglob("*") if path.is_file())
     return {path.relative_to(project / ROOT).as_posix(): path.read_bytes() for path in found}
 
@@ -221,13 +221,13 @@ class Report:
 
 @pytest.fixture(scope="session")
 def studies() -> SimpleNamespace:
-    """Give what makes and runs the small study."""
+    """Return what makes and runs the small study."""
     return SimpleNamespace(make_project=make_project, fork_run=fork_run, files_of=files_of)
 
 
 @pytest.fixture(scope="session")
 def campaign() -> Callable[..., Report]:
-    """Give the campaign."""
+    """Return the campaign."""
     return run_campaign
 
 

@@ -12,8 +12,8 @@ def similarities_of(pool):
     inliers = {divmod(int(key), n): int(count) for key, count in zip(pool.keys, pool.inliers, strict=True)}
     for i, j in combinations(range(n), 2):
         alike = np.float32(min(1.0, max(-1.0, sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True)))))
-        if pool.crowded is not None:
-            alike = np.float32(np.clip(float(alike) - (pool.crowded[i] + pool.crowded[j]) / 2, -1, 1))
+        if pool.hubness is not None:
+            alike = np.float32(np.clip(float(alike) - (pool.hubness[i] + pool.hubness[j]) / 2, -1, 1))
         if pool.calibration is not None:
             of_both = pool.calibration.evidence(np.float64(alike), np.float64(inliers.get((i, j), 0)))
             alike = np.float32(np.tanh(of_both / 8))

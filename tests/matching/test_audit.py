@@ -32,7 +32,7 @@ def make_keypoints(seed, n=40):
 
 
 def make_images(vectors, lesion_ids, skins=None):
-    """Give images with these embeddings; those of one skin have the same keypoints, None has none."""
+    """Return images with these embeddings; those of one skin have the same keypoints, None has none."""
     ids = tuple(f"I{row:03}" for row in range(len(vectors)))
     keypoints = [NO_KEYPOINTS if skin is None else make_keypoints(skin) for skin in skins or [None] * len(ids)]
     table = tabulate_keypoints(ids, ids, keypoints, {})

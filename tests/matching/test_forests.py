@@ -8,8 +8,9 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from sklearn.cluster import DBSCAN, AgglomerativeClustering
 
-from skinbit.matching.clustering.forests import MutualPairs, linkage_forest, spanning_forest, tree_of_groups
+from skinbit.matching.clustering.forests import linkage_forest, spanning_forest
 from skinbit.matching.clustering.merges import clusters_at, components, select_cut, sweep_merges
+from skinbit.matching.clustering.mutual import MutualPairs, tree_of_groups
 from skinbit.matching.curves import choice_at, select
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.neighbours import neighbours_above
@@ -203,10 +204,11 @@ class TestLinkage:
         trees = [linkage_forest(neighbours_above(each, floor), each, cap, linkage) for each in (pool, small)]
         graph, no_matrix = neighbours_above(pool, floor), limited(pool, most_pairs=2)
         trees.append(linkage_forest(graph, no_matrix, cap, linkage))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("skinbit.matching.clustering.forests._MANY_PAIRS", 3)
-            patch.setattr("skinbit.matching.clustering.forests._PAIRS_AT_ONCE", 2)
-            trees += [linkage_forest(graph, each, cap, linkage) for each in (pool, no_matrix)]
+        few_at_once = ({}, {"most_pairs": 2})
+        trees += [
+            linkage_forest(graph, limited(pool, few_pairs=3, pairs_at_once=2, **limits), cap, linkage)
+            for limits in few_at_once
+        ]
         for tree in trees[1:]:
             assert np.array_equal(tree.edges, trees[0].edges)
             assert np.array_equal(tree.distances, trees[0].distances)
@@ -310,9 +312,9 @@ class TestSingleLinkage:
         assert (len(forest.edges), forest.n_images) == (0, n_images)
 
 
-def mutual_of(matrix, n_new=None, **limits):
+def mutual_of(matrix, n_new=None, tidy_from=2**20, **limits):
     pool = limited(given_pool(matrix), **limits)
-    mutual = MutualPairs(len(pool), n_new)
+    mutual = MutualPairs(len(pool), n_new, tidy_from)
     look_at(pool, [mutual])
     return mutual.links()
 
@@ -349,9 +351,7 @@ class TestMutualNearest:
 
     @given(any_matrix(), st.integers(1, 24 * 15**2))
     def test_what_is_dropped_in_between_changes_nothing(self, matrix, tile_bytes):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(MutualPairs, "_MANY", 0)
-            assert mutual_of(matrix, tile_bytes=tile_bytes)[0].tolist() == mutual_links(matrix)
+        assert mutual_of(matrix, tidy_from=0, tile_bytes=tile_bytes)[0].tolist() == mutual_links(matrix)
 
     @given(labelled(any_matrix()))
     def test_as_merges_they_are_the_same_groups_at_every_cut(self, images):

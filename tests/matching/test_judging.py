@@ -10,16 +10,19 @@ import pytest
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from skinbit.matching.scoring.group_metrics import judge_groups
 from skinbit.matching.scoring.judging import (
     distractor_figures,
     f1_intervals,
     judge_strata,
     pooled_figures,
     resample_f1,
+    strata_of_lesions,
     transfer_figures,
 )
-from skinbit.matching.scoring.score import score_at
+from skinbit.matching.scoring.score import GROUP_FIGURES, score_at
 from skinbit.matching.scoring.uncertainty import mean_f1
+from tests.matching.oracle import groups_within, partition
 
 LESIONS = [f"lesion {n // 2}" for n in range(20)]
 ALL_CUTS = {"cosine": 0.8, "dbscan": 0.1, "average": 0.2, "complete": 0.3}
@@ -35,10 +38,15 @@ def judge_at(pool, lesions, cuts, max_group_size):
 
 
 def test_every_method_is_judged_at_its_cut():
-    judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
+    pool, labels = photographs(), lesion_labels(LESIONS)
+    judged = judge_at(pool, LESIONS, ALL_CUTS, 4)
     assert list(judged.predicted) == list(METHODS)
-    assert 0 < judged.metrics["average_bcubed_f1"] <= 1
-    assert len(judged.metrics) == 4 * 4
+    assert partition(judged.groups["dbscan"]) == partition(groups_within(similarity_matrix(pool), ALL_CUTS["dbscan"]))
+    for method, groups in judged.groups.items():
+        figures = judge_groups(groups, labels)
+        assert [judged.metrics[f"{method}_{name}"] for name in GROUP_FIGURES] == [
+            figures[name] for name in GROUP_FIGURES
+        ]
 
 
 def test_without_a_cut_nothing_is_told_rather_than_0():
@@ -97,7 +105,8 @@ def test_strata_add_up_and_blank_values_are_one_of_them():
     sites = np.where(np.arange(20) < 8, "arm", np.where(np.arange(20) < 12, "", "leg"))
     metadata = split[["image_id", "lesion_id"]].assign(site=sites)
     judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
-    found = judge_strata({0: judged.predicted}, split, metadata, ["site", "nowhere"], 100, 0)
+    strata = strata_of_lesions(split, [0], metadata, ["site", "nowhere"])
+    found = judge_strata([judged.predicted], strata, 100, 0)
     by_threshold = found[found["method"] == "cosine"].set_index("stratum")
     assert by_threshold["n_lesions"].to_dict() == {"(blank)": 2, "arm": 4, "leg": 4}
     assert by_threshold["tp"].sum() == judged.predicted["cosine"].true_pairs.sum()
@@ -109,7 +118,7 @@ def test_strata_add_up_and_blank_values_are_one_of_them():
 def test_without_a_column_there_is_no_stratum(columns):
     split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
     judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
-    assert judge_strata({0: judged.predicted}, split, split, columns, 100, 0).empty
+    assert judge_strata([judged.predicted], strata_of_lesions(split, [0], split, columns), 100, 0).empty
 
 
 class TestAmongDistractors:

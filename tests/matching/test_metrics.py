@@ -15,9 +15,9 @@ from tests.matching.oracle import best_threshold, together
 from tests.matching.samples import given_pool, limited, pools
 
 
-def ranks_of(similarities, labels, **limits):
+def ranks_of(similarities, labels, few=8, **limits):
     pool = limited(given_pool(similarities), **limits)
-    ranks = PartnerRanks(len(pool), find_positives(pool, labels))
+    ranks = PartnerRanks(len(pool), find_positives(pool, labels), few)
     look_at(pool, [ranks])
     return ranks
 
@@ -127,10 +127,7 @@ def test_lesions_of_many_images_are_ranked_as_those_of_few(images):
     assert recall_at(similarities, labels, 1) == pytest.approx(expected, nan_ok=True)
     assert mean_average_precision(similarities, labels) == pytest.approx(expected, nan_ok=True)
     half = np.arange(len(labels)) % 2
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinbit.matching.cuts.survey._FEW_PARTNERS", 1)
-        many = ranks_of(similarities, half)
-    few = ranks_of(similarities, half)
+    many, few = ranks_of(similarities, half, few=1), ranks_of(similarities, half)
     for k in (1, 5):
         assert many.recall_at(k) == pytest.approx(few.recall_at(k), rel=0, abs=0, nan_ok=True)
 

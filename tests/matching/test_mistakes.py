@@ -26,7 +26,8 @@ def find_mistakes(embeddings, lesions, image_ids, cuts, max_pairs, **limits):
 
 def mistakes_of(pool, lesions, image_ids, cuts, max_pairs):
     groups = score_at(pool, lesion_labels(list(lesions)), cuts, 4).groups
-    return mistakes.find_mistakes(pool, lesions, image_ids, cuts, groups, max_pairs)
+    images = list(zip(image_ids, lesions, strict=True))
+    return mistakes.find_mistakes(pool, images, cuts, groups, max_pairs)
 
 
 @st.composite
@@ -76,7 +77,7 @@ def groups_of(pairs, eps):
 
 
 def judge(pairs, method, cut):
-    """Give true positives and the misclassified pairs, worst first."""
+    """Return true positives and the misclassified pairs, worst first."""
     groups = groups_of(pairs, cut) if method == "dbscan" else {}
     limit = cut if method == "cosine" else 1.0 - cut
     n_true, wrong = 0, []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinbit.config import EvaluationParams
-from skinbit.matching.cuts.search import Vicinity
+from skinbit.matching.cuts.search import Vicinity, first_floor
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.neighbours import neighbours_above
 from skinbit.matching.pairs.pool import Pool
@@ -18,6 +18,7 @@ from skinbit.matching.scoring.pools import (
     FOLLOWED,
     LESIONS,
     SHARES,
+    Draws,
     carried_cuts,
     draw_pools,
     fold_pools,
@@ -49,10 +50,14 @@ def f1_at(pool, labels, method, cut):
     return mean_f1([score_at(pool, labels, {method: cut}, 4).predicted[method]])
 
 
+def everything_near(pool):
+    return Vicinity(pool, neighbours_above(pool, first_floor(pool)))
+
+
 def follow(images, rules, sizes, n_draws, seed, kind=LESIONS, method="cosine"):
     pool, labels = images
     drawn = draw_pools(labels, sizes, n_draws, seed, kind)
-    return follow_pools(Vicinity(pool), labels, {method: rules}, drawn, 4)
+    return follow_pools(everything_near(pool), labels, {method: rules}, drawn, 4)
 
 
 every_method = pytest.mark.parametrize("method", ["cosine", "dbscan", "average"])
@@ -152,7 +157,7 @@ class TestLimits:
     def test_what_few_pairs_do_not_prove_is_looked_for_once_for_all_pools(self):
         pool, labels = photographs(40)
         drawn = draw_pools(labels, [10, 40], 3, 0)
-        few, all_pairs = Vicinity(pool, neighbours_above(pool, 0.95)), Vicinity(pool)
+        few, all_pairs = Vicinity(pool, neighbours_above(pool, 0.95)), everything_near(pool)
         rules = {"average": {"strict": lambda *_: 0.1}, "complete": {}, "cosine": {"strict": lambda *_: 0.9}}
         tables = [follow_pools(each, labels, rules, drawn, 4) for each in (few, all_pairs)]
         pd.testing.assert_frame_equal(*tables, check_exact=True)
@@ -228,13 +233,13 @@ class TestFolds:
 
     @staticmethod
     def others():
-        """Give what two other folds would choose."""
+        """Return what two other folds would choose."""
         folds = [scored(*photographs(15, seed=seed)) for seed in (1, 2)]
         return {method: [fold.points[method] for fold in folds] for method in FOLLOWED}
 
     def of_fold(self, images, kind=LESIONS):
         pool, labels = images
-        return fold_pools(Vicinity(pool), labels, self.others(), 4, 0, kind)
+        return fold_pools(everything_near(pool), labels, self.others(), 4, Draws(0, kind))
 
     def test_the_whole_fold_at_the_mean_cut_has_its_transfer_f1(self):
         images, others = photographs(20), self.others()

@@ -37,10 +37,7 @@ class TestCounting:
     @given(any_matrix(), st.lists(st.integers(-8, 8), max_size=20, unique=True), some_bytes)
     def test_so_are_they_where_pairs_share_bins(self, matrix, values, tile_bytes):
         pool, ascending = limited(given_pool(matrix), tile_bytes=tile_bytes), np.sort(np.float32(values)) / 8
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(PairCounter, "FEWEST_BINS", 4)
-            patch.setattr(PairCounter, "MOST_BINS", 8)
-            counter = PairCounter(ascending)
+        counter = PairCounter(ascending, bins=(4, 8))
         look_at(pool, [counter])
         at_least, above = counter.counts()
         assert at_least.tolist() == [(alike_of(pool) >= value).sum() for value in ascending]

@@ -106,9 +106,9 @@ def test_tiles_single_pairs_and_parts_change_no_value(similarities, tile_bytes, 
     pool = reranked_pool(limited(given_pool(similarities), tile_bytes=tile_bytes), k1, k2, weight)
     np.testing.assert_array_equal(similarity_matrix(pool), whole)
     pairs = np.argwhere(~np.eye(len(pool), dtype=bool))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skinbit.matching.similarity.reranking._PAIRS_AT_ONCE", 3)
-        np.testing.assert_array_equal(pool.of_pairs(pairs), whole[tuple(pairs.T)])
+    np.testing.assert_array_equal(pool.of_pairs(pairs), whole[tuple(pairs.T)])
+    in_parts = pool.neighbourhoods.mix_pairs(pool.matrix[tuple(pairs.T)], pairs, at_once=3)
+    np.testing.assert_array_equal(in_parts, whole[tuple(pairs.T)])
     rows = np.array(random.sample(range(len(pool)), random.randint(1, len(pool))))
     np.testing.assert_array_equal(similarity_matrix(pool.subset(rows)), whole[np.ix_(rows, rows)])
 

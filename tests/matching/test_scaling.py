@@ -12,8 +12,7 @@ from skinbit.matching.cuts.survey import best_f1_and_recall
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
-from skinbit.matching.similarity import hubness as scaling
-from skinbit.matching.similarity.hubness import crowding, missing_crowding, usual_crowding
+from skinbit.matching.similarity.hubness import hubness, missing_hubness, usual_hubness
 
 
 @st.composite
@@ -29,7 +28,7 @@ def params():
     return st.builds(ScalingParams, share=st.floats(0.01, 1), least=st.integers(1, 6))
 
 
-def slow_crowding(embeddings, n_near):
+def slow_hubness(embeddings, n_near):
     cosines = similarity_matrix(Pool(embeddings)).astype(np.float64)
     means = []
     for row, alike in enumerate(cosines):
@@ -38,23 +37,21 @@ def slow_crowding(embeddings, n_near):
     return means
 
 
-class TestCrowding:
+class TestHubness:
     @given(images(), params())
     def test_is_the_mean_cosine_of_an_image_with_its_nearest_others(self, embeddings, params):
-        found = crowding(embeddings, params)
-        assert found == pytest.approx(slow_crowding(embeddings, params.n_near(len(embeddings))), abs=1e-12)
+        found = hubness(embeddings, params)
+        assert found == pytest.approx(slow_hubness(embeddings, params.n_near(len(embeddings))), abs=1e-12)
 
     @given(images(least=2), params(), st.randoms(use_true_random=False))
     def test_depends_neither_on_the_order_of_the_images_nor_on_blocks(self, embeddings, params, random):
         order = np.array(random.sample(range(len(embeddings)), len(embeddings)))
-        found = crowding(embeddings, params)
-        assert np.array_equal(crowding(embeddings[order], params), found[order])
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scaling, "_BLOCK_VALUES", random.randint(1, 200))
-            assert np.array_equal(crowding(embeddings, params), found)
+        found = hubness(embeddings, params)
+        assert np.array_equal(hubness(embeddings[order], params), found[order])
+        assert np.array_equal(hubness(embeddings, params, block_values=random.randint(1, 200)), found)
 
     def test_an_image_alone_has_no_surroundings(self):
-        assert crowding(unit_vectors(np.ones((1, 3))), ScalingParams()).tolist() == [0.0]
+        assert hubness(unit_vectors(np.ones((1, 3))), ScalingParams()).tolist() == [0.0]
 
     @pytest.mark.parametrize(
         ("settings", "n_images", "n_near"),
@@ -100,7 +97,7 @@ class TestFewImages:
         return calibrate([LabelledPool(*fold, NO_SHORTLIST) for fold in self.FOLDS], self.PARAMS)
 
     def likeness_of_strangers(self, n_images, calibration):
-        """Give the mean similarity of two lesions in pools of so many images, each of a lesion of its own."""
+        """Return the mean similarity of two lesions in pools of so many images, each of a lesion of its own."""
         strangers, _ = archive(240, seed=9, n_images=1)
         pools = [strangers[start : start + n_images] for start in range(0, 240 - n_images + 1, n_images)]
         found = [similarity_matrix(pool_of(pool, self.PARAMS, calibration=calibration)) for pool in pools]
@@ -123,29 +120,29 @@ class TestFewImages:
         found = pool_of(alone, self.PARAMS, calibration=calibration)
         assert similarity_matrix(found).shape == (n_images, n_images)
 
-    def test_usual_crowding_rises_up_to_pools_of_which_surroundings_are_a_share(self):
-        sizes, means = usual_crowding(self.FOLDS, ScalingParams(share=0.1))
+    def test_usual_hubness_rises_up_to_pools_of_which_surroundings_are_a_share(self):
+        sizes, means = usual_hubness(self.FOLDS, ScalingParams(share=0.1))
         assert sizes[0] == 2
         assert sizes[-1] == ScalingParams(share=0.1).least_pool == 40
         assert list(sizes) == sorted(set(sizes))
         assert means[0] < means[len(means) // 2] < means[-1]
 
-    def test_usual_crowding_ends_with_the_smallest_subset(self):
-        assert usual_crowding([*self.FOLDS, archive(7, seed=4)], ScalingParams())[0] == (2, 3, 4, 7)
+    def test_usual_hubness_ends_with_the_smallest_subset(self):
+        assert usual_hubness([*self.FOLDS, archive(7, seed=4)], ScalingParams())[0] == (2, 3, 4, 7)
 
     @given(st.integers(2, 200))
     def test_what_is_missing_falls_with_the_number_of_images(self, n_images):
         known = ((2, 10, 50), (0.1, 0.3, 0.4))
-        missing = missing_crowding(n_images, *known)
-        assert missing >= missing_crowding(n_images + 1, *known) >= 0
+        missing = missing_hubness(n_images, *known)
+        assert missing >= missing_hubness(n_images + 1, *known) >= 0
         assert (missing == 0) == (n_images >= 50)
-        assert missing_crowding(n_images, (), ()) == 0
+        assert missing_hubness(n_images, (), ()) == 0
 
 
 class TestScaledSimilarities:
     @given(images(), params())
-    def test_are_cosines_less_the_mean_crowding_of_both_images(self, embeddings, params):
-        cosines, crowded = similarity_matrix(Pool(embeddings)), crowding(embeddings, params)
+    def test_are_cosines_less_the_mean_hubness_of_both_images(self, embeddings, params):
+        cosines, crowded = similarity_matrix(Pool(embeddings)), hubness(embeddings, params)
         found = similarity_matrix(pool_of(embeddings, SimilarityParams(scaling=params)))
         for a, row in enumerate(found):
             for b, value in enumerate(row):

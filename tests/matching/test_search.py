@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from skinbit.config import EvaluationParams
@@ -22,6 +22,7 @@ from skinbit.matching.cuts.search import (
     warn_of_uncertain,
 )
 from skinbit.matching.cuts.survey import find_positives
+from skinbit.matching.cuts.thresholds import HeadSize
 from skinbit.matching.labels import positive_pairs, unit_vectors
 from skinbit.matching.pairs.neighbours import neighbours_above
 from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
@@ -38,7 +39,8 @@ ranges = st.sampled_from([(0.0, 2.0), (0.1, 0.7), (0.05, 0.3), (0.6, 1.1)])
 
 def found_by(method, pool, labels, floor, cap=4, eps_range=(0.0, 2.0)):
     params = EvaluationParams(max_group_size=cap, eps_range=eps_range)
-    return search_cut(method, neighbours_above(pool, floor), pool, labels, find_positives(pool, labels), params)
+    vicinity = Vicinity(pool, neighbours_above(pool, floor))
+    return search_cut(method, vicinity, labels, find_positives(pool, labels), params)
 
 
 def same(one, other):
@@ -63,9 +65,9 @@ class TestCuts:
         found = found_by(method, pool, labels, floor, cap)
         if found.reach < 0:  # only equal images are held, if any
             assert len(found.tree.edges) == 0
-            return
-        wanted = select_cut(found_by(method, pool, labels, -1.0, cap).sweep, 0.0, found.reach)
-        assert same(found.choice, wanted)
+        else:
+            wanted = select_cut(found_by(method, pool, labels, -1.0, cap).sweep, 0.0, found.reach)
+            assert same(found.choice, wanted)
 
     def test_few_pairs_make_clear_groups_certain_and_too_few_do_not(self, method):
         rng = np.random.default_rng(1)
@@ -93,9 +95,8 @@ class TestThresholds:
     @given(pools(least=2), floors)
     def test_a_threshold_is_that_of_all_pairs_or_takes_pairs_that_are_not_held(self, pool, floor):
         pool, labels = pool
-        with pytest.MonkeyPatch.context() as patch:  # pools of a few dozen images have few pairs
-            patch.setattr("skinbit.matching.cuts.search.sweep_most_similar", few_first)
-            head = search_threshold(neighbours_above(pool, floor), find_positives(pool, labels))
+        few_first = HeadSize(at_least=1)  # pools of a few dozen images have few pairs
+        head = search_threshold(neighbours_above(pool, floor), find_positives(pool, labels), few_first)
         positive = together(labels)
         alike = similarity_matrix(pool)[np.triu_indices(len(pool), 1)]
         if head is None:
@@ -104,20 +105,13 @@ class TestThresholds:
             assert [*vars(select(head)).values()] == pytest.approx(best_threshold(alike, positive), rel=1e-15)
 
 
-def few_first(most_similar, positives, n_pairs):
-    from skinbit.matching.cuts.thresholds import sweep_most_similar
-
-    return sweep_most_similar(most_similar, positives, n_pairs, at_least=1)
-
-
 class TestGains:
     @every_method
     @given(pools(), st.sampled_from([2, 4, None]))
     def test_where_no_gain_is_possible_there_is_none_not_even_in_larger_pools(self, method, pool, cap):
         pool, labels = pool
         pairs = positive_pairs(labels)
-        if len(pairs) == 0:
-            return
+        assume(len(pairs))
         cap = None if method == "dbscan" else cap
         tree = merge_tree(method, neighbours_above(pool, -1.0), pool, cap)
         whole = sweep_merges(tree, labels, method)
@@ -174,7 +168,7 @@ class TestVicinity:
 
     def test_cuts_that_could_not_be_chosen_ask_for_no_pair(self):
         pool = Pool(unit_vectors(np.ones((20, 2))), limits=Limits(most_pairs=5))
-        vicinity = Vicinity(pool)
+        vicinity = Vicinity(pool, neighbours_above(pool, first_floor(pool)))
         before = vicinity.graph
         vicinity.reach({"cosine": np.nan, "average": np.nan})
         vicinity.reach({})

@@ -48,7 +48,7 @@ def cosines_of(embeddings):
 
 
 def ranks_positives_first(pool: LabelledPool, similarities) -> float:
-    """Give the share of images whose most similar other image shows the same lesion."""
+    """Return the share of images whose most similar other image shows the same lesion."""
     others = similarities - 2 * np.eye(len(similarities), dtype=np.float32)
     return float((pool.labels[others.argmax(axis=1)] == pool.labels).mean())
 

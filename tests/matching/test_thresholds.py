@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skinbit.matching.curves import select
 from skinbit.matching.cuts.survey import find_positives, survey_pairs
-from skinbit.matching.cuts.thresholds import choose_threshold, extend, sweep_most_similar
+from skinbit.matching.cuts.thresholds import HeadSize, choose_threshold, extend, sweep_most_similar
 from skinbit.matching.pairs.neighbours import neighbours_above, singles_at_least
 from skinbit.matching.pairs.ranking import PairRanking
 from tests.matching.oracle import best_threshold, counts, together
@@ -34,10 +34,8 @@ class Pairs:
         self.graph = neighbours_above(self.pool, -1.0)
         self.positives = find_positives(self.pool, self.labels)
 
-    def head(self, at_least):
-        return sweep_most_similar(
-            self.graph.most_similar, self.positives.similarities, self.pool.n_pairs, at_least=at_least
-        )
+    def head(self, head_size):
+        return sweep_most_similar(self.graph.most_similar, self.positives.similarities, self.pool.n_pairs, head_size)
 
     def survey(self, *counted):
         return survey_pairs(self.pool, self.positives, -1.0, np.unique(singles_at_least([*counted])))
@@ -49,55 +47,54 @@ class Pairs:
         assert (tp, fp) == counts(self.alike.astype(np.float64) >= cut, self.positive)
 
 
-@pytest.fixture(scope="class", params=["everything is in the head", "the head is tiny"])
-def at_least(request):
+@pytest.fixture(
+    scope="class",
+    params=[HeadSize(at_least=10_000), HeadSize(at_least=1, per_positive=1, growth=2)],
+    ids=["everything is in the head", "the head is tiny"],
+)
+def head_size(request):
     """A curve's head is made pair by pair, its tail by counting. Test both, and a head that has to grow."""
-    with pytest.MonkeyPatch.context() as patch:
-        is_tiny = request.param == "the head is tiny"
-        if is_tiny:
-            patch.setattr("skinbit.matching.cuts.thresholds._HEAD_PER_POSITIVE", 1)
-            patch.setattr("skinbit.matching.cuts.thresholds._HEAD_GROWTH", 2)
-        yield 1 if is_tiny else 10_000
+    return request.param
 
 
 class TestHead:
     @given(images=labelled())
-    def test_every_row_counts_what_brute_force_counts(self, images, at_least):
+    def test_every_row_counts_what_brute_force_counts(self, images, head_size):
         pairs = Pairs(images)
-        head = pairs.head(at_least)
+        head = pairs.head(head_size)
         assert (np.diff(head.cuts) < 0).all()
         for cut, reported, tp, fp in zip(head.cuts, head.reported, head.tp, head.fp, strict=True):
             pairs.assert_counted(cut, tp, fp)
             pairs.assert_counted(reported, tp, fp)
 
     @given(images=labelled())
-    def test_its_best_threshold_is_the_best_of_all_midway_between_neighbouring_similarities(self, images, at_least):
+    def test_its_best_threshold_is_the_best_of_all_midway_between_neighbouring_similarities(self, images, head_size):
         pairs = Pairs(images)
-        choice = select(pairs.head(at_least))
+        choice = select(pairs.head(head_size))
         if pairs.positive.any():
             assert [*vars(choice).values()] == pytest.approx(best_threshold(pairs.alike, pairs.positive), rel=1e-15)
         else:
             assert np.isnan([*vars(choice).values()]).all()
 
     @given(images=labelled(), floor=st.floats(-1, 1))
-    def test_where_it_takes_pairs_that_are_not_held_it_is_refused(self, images, floor, at_least):
+    def test_where_it_takes_pairs_that_are_not_held_it_is_refused(self, images, floor, head_size):
         pairs = Pairs(images)
         graph = neighbours_above(pairs.pool, floor)
         sweep = partial(
-            sweep_most_similar, graph.most_similar, pairs.positives.similarities, pairs.pool.n_pairs, at_least
+            sweep_most_similar, graph.most_similar, pairs.positives.similarities, pairs.pool.n_pairs, head_size
         )
-        if at_least > pairs.pool.n_pairs and not graph.is_complete:
+        if head_size.at_least > pairs.pool.n_pairs and not graph.is_complete:
             with pytest.raises(LookupError):
                 sweep()
         elif graph.is_complete:
-            assert np.array_equal(sweep().cuts, pairs.head(at_least).cuts)
+            assert np.array_equal(sweep().cuts, pairs.head(head_size).cuts)
 
 
 class TestWholeCurve:
     @given(images=labelled(), counted=st.lists(st.floats(-1, 1)))
-    def test_its_tail_counts_what_brute_force_counts(self, images, counted, at_least):
+    def test_its_tail_counts_what_brute_force_counts(self, images, counted, head_size):
         pairs = Pairs(images)
-        survey, head = pairs.survey(*counted), pairs.head(at_least)
+        survey, head = pairs.survey(*counted), pairs.head(head_size)
         is_below = survey.counted < head.cuts.min(initial=np.inf)
         whole = extend(head, survey.ranking, survey.counted[is_below], survey.n_at_least[is_below])
         assert (np.diff(whole.cuts) < 0).all()

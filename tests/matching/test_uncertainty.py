@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from skinbit.matching.curves import pairwise_f1
 from skinbit.matching.pairs.pool import similarity_matrix
-from skinbit.matching.scoring import uncertainty
 from skinbit.matching.scoring.score import score_at
 from skinbit.matching.scoring.uncertainty import (
     PredictedPairs,
@@ -151,11 +150,10 @@ class TestBootstrap:
         expected = [f1_of_copies(pairs, labels, weights, false_weight) for weights in drawn]
         assert bootstrap_f1([predicted], 4, seed) == pytest.approx(expected, nan_ok=True)
 
-    def test_more_resamples_begin_with_those_of_fewer_whatever_is_drawn_at_once(self, monkeypatch):
+    def test_more_resamples_begin_with_those_of_fewer_whatever_is_drawn_at_once(self):
         folds = [simulate(np.random.default_rng(seed), 12) for seed in range(3)]
         many = bootstrap_f1(folds, 50, 7)
-        monkeypatch.setattr(uncertainty, "_WEIGHTS_AT_ONCE", 30)
-        assert bootstrap_f1(folds, 20, 7).tolist() == many[:20].tolist()
+        assert bootstrap_f1(folds, 20, 7, weights_at_once=30).tolist() == many[:20].tolist()
         assert bootstrap_f1(folds, 50, 8).tolist() != many.tolist()
 
     def test_every_fold_draws_lesions_of_its_own(self):

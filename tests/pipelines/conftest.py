@@ -39,7 +39,7 @@ class Project:
             return session.run(pipeline_names=list(pipelines) or None, only_missing_outputs=only_missing, runner=runner)
 
     def outputs(self, root: str = "data/demo") -> dict[str, bytes]:
-        """Give every file below a root, by path; not the photographs, and not the records of what made the files."""
+        """Return every file below a root, by path; not the photographs, and not the records of what made the files."""
         aside = {"01_raw", ".fingerprints"}
         files = [path for path in (self.root / root).rglob("*") if path.is_file() and not aside & {*path.parts}]
         return {path.relative_to(self.root / root).as_posix(): path.read_bytes() for path in sorted(files)}

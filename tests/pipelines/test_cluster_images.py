@@ -277,7 +277,7 @@ OWN = ("data/demo/07_model_output/clusters/", "data/demo/04_feature/clusters/", 
 
 
 def foreign(root, *others):
-    """Give every file of a project, and of other folders, that `cluster_images` must leave as it is."""
+    """Return every file of a project, and of other folders, that `cluster_images` must leave as it is."""
     files = [path for place in (root, *others) for path in place.rglob("*") if path.is_file() or path.is_symlink()]
     return {
         path: path.read_bytes() if path.is_file() else None

@@ -69,7 +69,7 @@ def made_once(**options):
 
 
 def layers(pipeline):
-    """Give the layers of a pipeline's datasets, each after those that it is made of."""
+    """Return the layers of a pipeline's datasets, each after those that it is made of."""
     catalog = StudyCatalog.from_config(loader("base")["catalog"])
     before = defaultdict(set)
     for node in pipeline.nodes:
@@ -250,13 +250,13 @@ class TestGraph:
     @pytest.mark.parametrize("changes", [{}, COMBINED_AND_VERIFIED], ids=["as it is", "with a combination"])
     def test_every_dataset_is_in_the_catalog(self, env, changes):
         """Nothing lives in memory only: resuming needs every output on disk."""
-        catalog = DataCatalog.from_config(loader(env)["catalog"])
+        catalog = StudyCatalog.from_config(loader(env)["catalog"])
         for name, pipeline in build_pipelines(parameters(env, **changes)).items():
             datasets = {dataset for dataset in pipeline.datasets() if not dataset.startswith("params:")}
             assert not [dataset for dataset in datasets if dataset not in catalog], name
 
     def test_every_table_of_an_experiment_has_the_contract_of_its_name(self):
-        catalog = DataCatalog.from_config(loader("base")["catalog"])
+        catalog = StudyCatalog.from_config(loader("base")["catalog"])
         datasets = build_pipelines(parameters(**COMBINED_AND_VERIFIED))["__default__"].all_outputs()
         matched = {name for name in datasets if catalog.config_resolver.match_dataset_pattern(name) == TABLES}
         assert {catalog.get(name) and name.partition(".")[2] for name in matched} >= {"results", "pools"}
@@ -265,7 +265,7 @@ class TestGraph:
     @pytest.mark.parametrize("name", ["vit_triplet.judgment", "params:experiments.vit_triplt"])
     def test_a_misspelt_table_of_an_experiment_has_no_contract(self, name):
         """The pattern of an experiment's tables matches every name with a dot: nothing is saved without a contract."""
-        catalog = DataCatalog.from_config(loader("base")["catalog"])
+        catalog = StudyCatalog.from_config(loader("base")["catalog"])
         with pytest.raises(ValidationConfigurationError):
             catalog.save(name, pd.DataFrame({"metric": ["f1"]}))
 

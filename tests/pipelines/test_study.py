@@ -40,7 +40,7 @@ def mistakes(project, experiment, method):
 
 
 def best_for_pool(method, folds, n_images):
-    """Give the cuts with the highest F1 by the counts of all folds together, each false pair counting rho times."""
+    """Return the cuts with the highest F1 by the counts of all folds together, each false pair counting rho times."""
     rho = n_images / np.mean([fold["n_images"] for fold in folds])
     sign = -1 if method == "cosine" else 1
     f1 = {}

@@ -43,7 +43,7 @@ def run(project, tracking=ON, study=STUDY, **options):
 
 
 def command(study=STUDY, **blocks):
-    """Give the command line of the same study."""
+    """Return the command line of the same study."""
     blocks = {"study": study, "tracking": ON, **SMALL, **blocks}
     params = ",".join(
         f"{name}={json.dumps(value)}" if not isinstance(value, str) else f"{name}={value}"
@@ -65,7 +65,7 @@ def table(project, path):
 
 
 def latest(project):
-    """Give status and tags of the latest study's runs in the project's own database, by title; its own as STUDY."""
+    """Return status and tags of the latest study's runs in the project's own database, by title; its own as STUDY."""
     with closing(sqlite3.connect(project.root / "mlflow.db")) as tables:
         runs = tables.execute("select run_uuid, name, status from runs order by start_time, rowid").fetchall()
         tags = tables.execute("select run_uuid, key, value from tags").fetchall()
@@ -366,7 +366,7 @@ class TestEnds:
 
 
 def running(project, title):
-    """Give the statuses of the runs of a title, as far as there is a database."""
+    """Return the statuses of the runs of a title, as far as there is a database."""
     try:
         with closing(sqlite3.connect(f"file:{project.root}/mlflow.db?mode=ro", uri=True)) as tables:
             return [status for (status,) in tables.execute("select status from runs where name = ?", [title])]

@@ -61,7 +61,7 @@ def figures(project, path):
 
 
 def pools(project, experiment="seen"):
-    """Give image ids and labelled pool of every fold, as they are on disk."""
+    """Return image ids and labelled pool of every fold, as they are on disk."""
     split = table(project, "02_intermediate/split.csv").set_index("image_id")["lesion_id"]
     found = {}
     for fold in FOLDS:

@@ -83,7 +83,7 @@ def outline() -> Callable[[str], Counter]:
 
 @pytest.fixture(scope="session")
 def policy() -> Callable[[str], dict[str, str]]:
-    """Give the directives of a page's content security policy, whose hashes must be those of what the page holds."""
+    """Return the directives of a page's content security policy, whose hashes must be those of what the page holds."""
 
     def read(page: str) -> dict[str, str]:
         metas = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)

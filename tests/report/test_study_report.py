@@ -20,8 +20,15 @@ from skinbit.matching.cuts.operating_points import carry_to_pool, cuts_of_folds,
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
-from skinbit.matching.scoring.judging import f1_intervals, judge_strata, pooled_figures, resample_f1, transfer_figures
-from skinbit.matching.scoring.pools import fold_pools, mean_pools
+from skinbit.matching.scoring.judging import (
+    f1_intervals,
+    judge_strata,
+    pooled_figures,
+    resample_f1,
+    strata_of_lesions,
+    transfer_figures,
+)
+from skinbit.matching.scoring.pools import Draws, fold_pools, mean_pools
 from skinbit.matching.scoring.results import (
     add_gaps,
     curve_table,
@@ -120,7 +127,12 @@ class Study:
         predicted = {fold: each.predicted for fold, each in judged.items()}
         resampled = resample_f1(list(predicted.values()), EVALUATION.resamples, 42)
         sites = self.split.assign(site=np.where(self.split["lesion_id"].str[-1] < "3", "<b>back", "arm"))
-        strata = judge_strata(predicted, self.split, sites, ["site"], EVALUATION.resamples, 42)
+        strata = judge_strata(
+            list(predicted.values()),
+            strata_of_lesions(self.split, predicted, sites, ["site"]),
+            EVALUATION.resamples,
+            42,
+        )
         is_transferred = len(self.params.folds) > 1
         figures = {
             fold: (transfer_figures(each) if is_transferred else {}) | dict(each.metrics)
@@ -128,7 +140,7 @@ class Study:
         }
         others = others_of_folds(points, self.params.folds)
         pools = [
-            fold_pools(judged[fold].vicinity, lesion_labels(lesions), others[fold], 4, 42)
+            fold_pools(judged[fold].vicinity, lesion_labels(lesions), others[fold], 4, Draws(42))
             for fold, (_, lesions, _) in matched.items()
         ]
         of_all = interval_metrics(f1_intervals(resampled)) | pooled_figures(list(predicted.values()))

@@ -26,7 +26,7 @@ SHA256 = hashlib.sha256(b"photograph").hexdigest()
 
 
 def only(**ranges):
-    """Give settings that change nothing but what is named."""
+    """Return settings that change nothing but what is named."""
     return AugmentationParams(**{**NOTHING, **ranges})
 
 

@@ -345,7 +345,7 @@ class KilledError(Exception):
 
 
 def interrupted(store, after):
-    """Give the store, which ends the training when it has written so many states."""
+    """Return the store, which ends the training when it has written so many states."""
     write = store.write
 
     def write_and_end(state):

@@ -33,7 +33,7 @@ def epoch_rng(seed, epoch=0):
 
 
 def dealt_lesions(batch, labels):
-    """Give the lesions of a batch in their order, and check that the images of each stand together."""
+    """Return the lesions of a batch in their order, and check that the images of each stand together."""
     changes = [batch[0], *(after for before, after in pairwise(batch) if labels[before] != labels[after])]
     lesions = labels[changes].tolist()
     assert len(set(lesions)) == len(lesions)

@@ -20,12 +20,12 @@ from skinbit.matching.similarity.calibration import (
     fit_calibration,
 )
 from skinbit.matching.similarity.hubness import (
-    Crowding,
-    UsualCrowding,
-    crowding,
-    missing_crowding,
+    Hubness,
+    UsualHubness,
+    hubness,
+    missing_hubness,
     scale,
-    usual_crowding,
+    usual_hubness,
 )
 from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
@@ -33,7 +33,7 @@ _MOST_NEGATIVE = 300_000
 """Pairs of a subset outside of its shortlist that a calibration is fitted on, at most; each then stands for several."""
 
 
-_NOTHING_USUAL: UsualCrowding = ((), ())
+_NOTHING_USUAL: UsualHubness = ((), ())
 """Where similarities are not scaled, or nothing is known of pools of few images."""
 
 
@@ -56,8 +56,8 @@ def pool_of(
     Returns:
         The pool.
     """
-    crowded = None if params.scaling is None else _crowding(embeddings, params.scaling, _usual_of(calibration))
-    pool = Pool(embeddings, calibration, crowded, limits=limits)
+    found = None if params.scaling is None else _hubness(embeddings, params.scaling, _usual_of(calibration))
+    pool = Pool(embeddings, calibration, found, limits=limits)
     if calibration is not None:
         first, second = shortlist.pairs.T
         keys = np.concatenate([first * len(pool) + second, second * len(pool) + first])
@@ -139,7 +139,7 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     """
     usual = _NOTHING_USUAL
     if params.scaling is not None:
-        usual = usual_crowding([(pool.embeddings, pool.labels) for pool in pools], params.scaling)
+        usual = usual_hubness([(pool.embeddings, pool.labels) for pool in pools], params.scaling)
     parts = [_pairs_of(pool, params.scaling, usual) for pool in pools]
     similarity, inliers, is_positive, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     counted = inliers if params.verification else None
@@ -174,28 +174,28 @@ def judge_calibration(calibration: Calibration, pool: LabelledPool, params: Simi
     return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
 
 
-def _usual_of(calibration: Calibration | None) -> UsualCrowding:
+def _usual_of(calibration: Calibration | None) -> UsualHubness:
     return _NOTHING_USUAL if calibration is None else (calibration.pool_sizes, calibration.crowdings)
 
 
-def _crowding(embeddings: FloatArray, scaling: ScalingParams, usual: UsualCrowding) -> Crowding:
-    """Give the crowding of a pool's images, as it would be in a pool as large as the folds."""
-    return crowding(embeddings, scaling) + missing_crowding(len(embeddings), *usual)
+def _hubness(embeddings: FloatArray, scaling: ScalingParams, usual: UsualHubness) -> Hubness:
+    """Give the hubness of a pool's images, as it would be in a pool as large as the folds."""
+    return hubness(embeddings, scaling) + missing_hubness(len(embeddings), *usual)
 
 
 def _scaled_pairs(
-    pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None, usual: UsualCrowding
+    pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None, usual: UsualHubness
 ) -> FloatArray:
     """Give the cosines of some pairs of a subset, scaled by its own images."""
     cosines = Pool(pool.embeddings).of_pairs(pairs)
     if scaling is None:
         return cosines
-    first, second = _crowding(pool.embeddings, scaling, usual)[pairs].T
+    first, second = _hubness(pool.embeddings, scaling, usual)[pairs].T
     return scale(cosines, first, second)
 
 
 def _pairs_of(
-    pool: LabelledPool, scaling: ScalingParams | None, usual: UsualCrowding
+    pool: LabelledPool, scaling: ScalingParams | None, usual: UsualHubness
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
     n_images = len(pool.labels)

@@ -52,7 +52,7 @@ UNDEFINED = Choice(np.nan, np.nan, np.nan, np.nan)
 
 
 def pairwise_f1(tp: NDArray[np.int64], fp: NDArray[np.int64], n_positive_pairs: int) -> NDArray[np.float64]:
-    """Give F1 over pairs from counts.
+    """Return F1 over pairs from counts.
 
     Args:
         tp: Predicted pairs of one lesion, any shape.
@@ -69,9 +69,6 @@ def pairwise_f1(tp: NDArray[np.int64], fp: NDArray[np.int64], n_positive_pairs: 
 
 def select(sweep: Sweep) -> Choice:
     """Choose the cut with the highest pairwise F1; of equals, the one that predicts the fewest pairs.
-
-    Args:
-        sweep: The curve.
 
     Returns:
         The choice with its reported cut, ``UNDEFINED`` where there is no positive pair.

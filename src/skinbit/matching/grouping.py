@@ -9,18 +9,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.errors import InputError
-from skinbit.matching.clustering.forests import (
-    LINKAGES,
-    Linkage,
-    MutualPairs,
-    linkage_forest,
-    spanning_forest,
-    without_known,
-)
+from skinbit.matching.clustering.forests import LINKAGES, Linkage, linkage_forest, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
-from skinbit.matching.cuts.search import Vicinity, floor_of
+from skinbit.matching.clustering.mutual import MutualPairs, without_known
+from skinbit.matching.cuts.search import floor_of
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels
-from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, graph_of
+from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, NeighbourGraph, graph_of
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import look_at, side_of, similarity_tiles
 
@@ -46,7 +40,7 @@ class Cut:
 
     @property
     def similarity(self) -> float:
-        """Give the cut as a similarity, whatever the method."""
+        """Return the cut as a similarity, whatever the method."""
         return self.value if self.method == "cosine" else 1.0 - self.value
 
 
@@ -72,7 +66,7 @@ class Group:
     strongest_outside: float
 
     def margin(self, cut: Cut) -> float:
-        """Give how far the cut may move before the group changes, or, without a cut, how far others are behind."""
+        """Return how far the cut may move before the group changes; without a cut, how far others are behind."""
         if np.isnan(cut.value):
             return max(0.0, self.weakest_link - self.strongest_outside)
         return max(0.0, min(self.weakest_link - cut.similarity, cut.similarity - self.strongest_outside))
@@ -104,9 +98,6 @@ def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: 
         fold_values: What each fold would have chosen; their spread around their mean is that of the cut.
         margin: A range of so much on either side instead; none: the folds' or, with fewer than two, a tenth of the
             cut's distance.
-
-    Returns:
-        The cut.
     """
     at = value if method == "cosine" else 1.0 - value
     if margin is None and len(fold_values) > 1:
@@ -120,9 +111,6 @@ def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: 
 def write_cut(cut: Cut) -> dict[str, Any]:
     """Write a cut down as plain values.
 
-    Args:
-        cut: The cut.
-
     Returns:
         ``method``, ``cut``, ``similarity``, ``unsure_from``, ``unsure_to``; None where the method needs no cut.
     """
@@ -135,9 +123,6 @@ def read_cut(document: Mapping[str, Any]) -> Cut:
 
     Args:
         document: From :func:`write_cut`.
-
-    Returns:
-        The cut.
     """
     if document["cut"] is None:
         return NO_CUT
@@ -171,23 +156,10 @@ def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group
         return Grouping(np.empty(0, np.int64), (), np.empty(0, np.int64), np.empty(0, np.float32))
     nearest = NearestImages(n_images, 1)
     if cut.method == "mutual":
-        mutual = MutualPairs(n_images, n_new)
-        look_at(pool, [nearest, mutual], "nearest photographs")
-        # A forest, because a tie may lead to several known lesions: the image joins one of them.
-        tree = spanning_forest(graph_of(n_images, -1.0, *mutual.links()), n_new)
-        links, strengths = tree.edges, 1.0 - tree.distances
+        links, strengths = _mutual_links(pool, n_new, nearest)
     else:
-        near = NearPairs(floor_of(cut.method, cut.value), pool.limits.most_pairs)
-        look_at(pool, [nearest, near], "nearest photographs")
-        vicinity = Vicinity(pool, near.graph(n_images))
-        if vicinity.graph.floor > floor_of(cut.method, cut.value):
-            raise InputError(
-                f"More than {pool.limits.most_pairs:,} pairs of the {n_images:,} photographs are as similar as the cut "
-                f"of {cut.method} asks for, {cut.similarity:.4f}.\n"
-                "  Remedy: remove duplicate photographs; or a stricter cut (cluster.threshold, cluster.eps, "
-                "cluster.cut); or raise memory.max_pairs."
-            )
-        links, strengths = _links_within(_merges(vicinity, known_lesions, cut, max_group_size), cut, n_new)
+        graph = _graph_up_to(cut, pool, nearest)
+        links, strengths = _links_within(_merges(graph, pool, known_lesions, cut, max_group_size), cut, n_new)
     same = _same_lesion(known_lesions, n_new)
     numbers = components(n_images, np.concatenate([links, same]))
     if cut.method in LINKAGES:
@@ -195,6 +167,31 @@ def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group
     else:
         outside = _strongest_pairs(pool, numbers, n_new)
     return _grouping_of(_Joined(numbers, _weakest(numbers, links, strengths), outside), known_lesions, nearest)
+
+
+def _mutual_links(pool: Pool, n_new: int, nearest: NearestImages) -> tuple[LabelArray, NDArray[np.float64]]:
+    """Return the pairs of mutual nearest neighbours that join images, ``(m, 2)``, and their similarities, ``(m,)``."""
+    mutual = MutualPairs(len(pool), n_new)
+    look_at(pool, [nearest, mutual], "nearest photographs")
+    # A forest, because a tie may lead to several known lesions: the image joins one of them.
+    tree = spanning_forest(graph_of(len(pool), -1.0, *mutual.links()), n_new)
+    return tree.edges, 1.0 - tree.distances
+
+
+def _graph_up_to(cut: Cut, pool: Pool, nearest: NearestImages) -> NeighbourGraph:
+    """Return all pairs up to a cut."""
+    floor, most_pairs = floor_of(cut.method, cut.value), pool.limits.most_pairs
+    near = NearPairs(floor, most_pairs)
+    look_at(pool, [nearest, near], "nearest photographs")
+    graph = near.graph(len(pool))
+    if graph.floor > floor:
+        raise InputError(
+            f"More than {most_pairs:,} pairs of the {len(pool):,} photographs are as similar as the cut of "
+            f"{cut.method} asks for, {cut.similarity:.4f}.\n"
+            "  Remedy: remove duplicate photographs; or a stricter cut (cluster.threshold, cluster.eps, cluster.cut); "
+            "or raise memory.max_pairs."
+        )
+    return graph
 
 
 @dataclass(frozen=True)
@@ -228,12 +225,14 @@ def _grouping_of(joined: _Joined, known_lesions: tuple[str, ...], nearest: Neare
     return Grouping(cluster_ids, tuple(groups), rows, similarities)
 
 
-def _merges(vicinity: Vicinity, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> MergeTree:
-    pool, n_new = vicinity.pool, len(vicinity.pool) - len(known_lesions)
+def _merges(
+    graph: NeighbourGraph, pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
+) -> MergeTree:
+    n_new = len(pool) - len(known_lesions)
     if cut.method in LINKAGES:
         known = np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
-        return linkage_forest(vicinity.graph, pool, max_group_size, LINKAGES[cut.method], known)
-    return spanning_forest(vicinity.graph, n_new)
+        return linkage_forest(graph, pool, max_group_size, LINKAGES[cut.method], known)
+    return spanning_forest(graph, n_new)
 
 
 def _links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, NDArray[np.float64]]:
@@ -245,14 +244,14 @@ def _links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, ND
 
 
 def _weakest(numbers: LabelArray, links: LabelArray, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give, per group, the smallest similarity that holds it together; infinite where nothing needs to."""
+    """Return, per group, the smallest similarity that holds it together; infinite where nothing needs to."""
     weakest = np.full(numbers.max(initial=-1) + 1, np.inf)
     np.minimum.at(weakest, numbers[links[:, 0]], strengths)
     return weakest
 
 
 def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> tuple[str, ...]:
-    """Say why a person should look at a group.
+    """Return the reasons why a person should look at a group.
 
     Args:
         group: The group.
@@ -281,7 +280,7 @@ def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> tu
 
 
 def _same_lesion(known_lesions: tuple[str, ...], n_new: int) -> NDArray[np.int64]:
-    """Give pairs of rows that join the known images of each lesion."""
+    """Return pairs of rows that join the known images of each lesion."""
     first: dict[str, int] = {}
     pairs = [(first.setdefault(lesion, row), row) for row, lesion in enumerate(known_lesions, n_new)]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)

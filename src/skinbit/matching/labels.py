@@ -39,7 +39,7 @@ def lesion_labels(lesion_ids: list[str]) -> LabelArray:
 
 
 def positive_pairs(labels: LabelArray) -> LabelArray:
-    """Give all pairs of images of one lesion.
+    """Return all pairs of images of one lesion.
 
     Args:
         labels: ``(n,)``, the lesion of each image.

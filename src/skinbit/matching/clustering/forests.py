@@ -10,8 +10,6 @@ the two closest of all merged first, again and again, but many at a time: no mer
 so two groups that are nearer to one another than to any third one merge with each other whatever happens elsewhere
 (reciprocal nearest neighbours, Murtagh 1983). That holds with a cap on sizes and with known lesions, too: call groups
 that may not merge infinitely far apart; groups only grow, so they stay so.
-
-**Mutual nearest neighbours** need no cut: an image joins its most similar one where that is mutual.
 """
 
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from skinbit.matching.clustering.merges import MergeTree, components
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.neighbours import NeighbourGraph
 from skinbit.matching.pairs.pool import Pool
-from skinbit.matching.pairs.tiles import Tile, similarity_tiles
+from skinbit.matching.pairs.tiles import similarity_tiles
 
 Linkage = Literal["average", "complete"]
 LINKAGES: dict[str, Linkage] = {"average": "average", "complete": "complete"}
@@ -38,12 +36,6 @@ DECIMALS = 12
 
 _SLACK = 1e-12
 """Beyond the reach, so that rounding to 12 decimals drops no merge within it; the floor is twice as far."""
-
-_PAIRS_AT_ONCE = 2**18
-"""Pairs of images that are compared at once."""
-
-_MANY_PAIRS = 2**6
-"""Between two groups with more pairs of images than that, a matrix product is faster than single pairs."""
 
 _SINGLES_PER_PAIR = 10
 """A matrix of similarities may take as much memory while groups merge as near pairs may: 40 bytes a pair."""
@@ -209,7 +201,7 @@ class _Groups:
         return near, distances[near]
 
     def _may_merge(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Return whether groups differ, are together no more than a group may hold, and of one known lesion at most."""
+        """Whether groups differ, are together no more than a group may hold, and of one known lesion at most."""
         is_small = self._counted[first] + self._counted[second] <= self._max_size
         may_merge: NDArray[np.bool_] = (first != second) & is_small & ~(self._is_known[first] & self._is_known[second])
         return may_merge
@@ -283,21 +275,20 @@ class _Groups:
             return sums
         order = np.argsort(self._names, kind="stable")
         starts = np.cumsum(self._sizes) - self._sizes  # of a group's images in that order; a name without any has none
-        n_pairs = self._sizes[first] * self._sizes[second]
-        for place in np.flatnonzero(n_pairs > _MANY_PAIRS).tolist():
+        n_pairs, limits = self._sizes[first] * self._sizes[second], self._pool.limits
+        for place in np.flatnonzero(n_pairs > limits.few_pairs).tolist():
             rows, columns = (
                 order[starts[name] : starts[name] + self._sizes[name]] for name in (first[place], second[place])
             )
+            side = max(1, limits.pairs_at_once // len(columns))
             sums[place] = sum(
                 (1.0 - self._pool.between(rows[start : start + side], columns).astype(np.float64)).sum()
-                for side in [max(1, _PAIRS_AT_ONCE // len(columns))]
                 for start in range(0, len(rows), side)
             )
-        few = np.flatnonzero(n_pairs <= _MANY_PAIRS)
+        few = np.flatnonzero(n_pairs <= limits.few_pairs)
         ends = np.cumsum(n_pairs[few])
-        for part in np.split(
-            few, np.searchsorted(ends, np.arange(_PAIRS_AT_ONCE, ends[-1] if len(ends) else 0, _PAIRS_AT_ONCE))
-        ):
+        last = ends[-1] if len(ends) else 0
+        for part in np.split(few, np.searchsorted(ends, np.arange(limits.pairs_at_once, last, limits.pairs_at_once))):
             if len(part):
                 sums[part] = self._sum_of_few(first[part], second[part], order, starts)
         return sums
@@ -371,77 +362,3 @@ def _reciprocal(first: LabelArray, second: LabelArray, distances: _Distances, n_
     places = places[np.lexsort((second[places], first[places]))]
     chosen: LabelArray = places[np.unique(tied[first[places]], return_index=True)[1]]
     return chosen
-
-
-class MutualPairs:
-    """Collects the pairs in which either image is the other's most similar one.
-
-    Where several images are equally similar to one, each of them is its most similar one: all such pairs count, and no
-    order of images matters. A pair that is mutual in the end is so among the tiles up to its own, too: only such pairs
-    are kept, and fewer and fewer enter.
-    """
-
-    _MANY = 2**20
-
-    def __init__(self, n_images: int, n_new: int | None = None) -> None:
-        """Prepare to collect.
-
-        Args:
-            n_images: Number of images.
-            n_new: Images from this one on are known, and not compared with each other. None: no image is known.
-        """
-        self._n_new = n_images if n_new is None else n_new
-        self._highest = np.full(n_images, -np.inf, dtype=np.float32)
-        self._kept = [(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))]
-        self._n_kept = 0
-        self._n_to_tidy = self._MANY
-
-    def add(self, tile: Tile) -> None:
-        """Take the pairs of a tile that are mutual so far."""
-        tile = without_known(tile, self._n_new)
-        alike, rows, columns = tile.similarities, tile.rows, tile.columns
-        self._highest[rows] = np.maximum(self._highest[rows], alike.max(axis=1, initial=-np.inf))
-        self._highest[columns] = np.maximum(self._highest[columns], alike.max(axis=0, initial=-np.inf))
-        is_mutual = (alike == self._highest[rows, None]) & (alike == self._highest[columns]) & (alike > -np.inf)
-        self._kept.append(tile.pairs_where(is_mutual))
-        self._n_kept += len(self._kept[-1][0])
-        if self._n_kept > self._n_to_tidy:
-            self._tidy()
-
-    def _tidy(self) -> None:
-        pairs, alike = (np.concatenate(part) for part in zip(*self._kept, strict=True))
-        is_kept = (alike == self._highest[pairs[:, 0]]) & (alike == self._highest[pairs[:, 1]])
-        self._kept = [(pairs[is_kept], alike[is_kept])]
-        self._n_kept = int(is_kept.sum())
-        self._n_to_tidy = max(self._MANY, 2 * self._n_kept)
-
-    def links(self) -> tuple[LabelArray, NDArray[np.float32]]:
-        """Return the pairs that are mutual among all tiles ``(m, 2)``, ascending, and their similarities."""
-        self._tidy()
-        pairs, alike = self._kept[0]
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        return pairs[order], alike[order]
-
-
-def without_known(tile: Tile, n_new: int) -> Tile:
-    """Return a tile in which known images, from ``n_new`` on, are not compared with each other."""
-    if tile.first_column + tile.similarities.shape[1] <= n_new or tile.first_row + len(tile.similarities) <= n_new:
-        return tile
-    similarities = tile.similarities.copy()
-    similarities[max(0, n_new - tile.first_row) :, max(0, n_new - tile.first_column) :] = -np.inf
-    return Tile(tile.first_row, tile.first_column, similarities)
-
-
-def tree_of_groups(groups: LabelArray) -> MergeTree:
-    """Return groups that need no cut as merges.
-
-    Args:
-        groups: ``(n,)`` the group of each image, any numbers.
-
-    Returns:
-        The merges, all at distance 0, each with the first row of a group and another row of it.
-    """
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    first_rows = first[inverse]
-    others = np.flatnonzero(first_rows != np.arange(len(groups)))
-    return MergeTree(np.column_stack([first_rows[others], others]), np.zeros(len(others)), len(groups))

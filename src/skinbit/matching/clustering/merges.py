@@ -112,7 +112,7 @@ def root_of(parents: list[int] | dict[int, int], node: int) -> int:
 
 
 def clusters_at(tree: MergeTree, cut: float) -> LabelArray:
-    """Give the groups at one cut, an image without partner as a group of one.
+    """Return the groups at one cut, an image without partner as a group of one.
 
     Args:
         tree: The merges.
@@ -125,7 +125,7 @@ def clusters_at(tree: MergeTree, cut: float) -> LabelArray:
 
 
 def components(n_images: int, edges: NDArray[np.int64]) -> LabelArray:
-    """Give the connected components of a graph over images.
+    """Return the connected components of a graph over images.
 
     Args:
         n_images: Number of images n.

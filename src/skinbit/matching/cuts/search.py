@@ -11,7 +11,7 @@ from skinbit.matching.clustering.forests import LINKAGES, linkage_forest, spanni
 from skinbit.matching.clustering.merges import MergeTree, clusters_at, select_cut, sweep_merges
 from skinbit.matching.curves import UNDEFINED, Choice, Sweep
 from skinbit.matching.cuts.survey import PositivePairs
-from skinbit.matching.cuts.thresholds import sweep_most_similar
+from skinbit.matching.cuts.thresholds import DEFAULT_HEAD, HeadSize, sweep_most_similar
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.methods import CUTS
 from skinbit.matching.pairs.neighbours import NeighbourGraph, estimate_floor, neighbours_above
@@ -48,15 +48,9 @@ def first_floor(pool: Pool, n_positive_pairs: int = 0) -> float:
 class Vicinity:
     """The near pairs of a pool, widened on demand up to the pool's limit."""
 
-    def __init__(self, pool: Pool, graph: NeighbourGraph | None = None) -> None:
-        """Begin with a first part of the near pairs.
-
-        Args:
-            pool: The images.
-            graph: Their near pairs, where some are known already.
-        """
-        self.pool = pool
-        self.graph = neighbours_above(pool, first_floor(pool)) if graph is None else graph
+    def __init__(self, pool: Pool, graph: NeighbourGraph) -> None:
+        """Begin with a first part of the near pairs."""
+        self.pool, self.graph = pool, graph
         self._is_widest = False
 
     def widen(self) -> bool:
@@ -131,9 +125,6 @@ def merge_tree(method: str, graph: NeighbourGraph, pool: Pool, max_group_size: i
         graph: All near pairs of the pool.
         pool: The images.
         max_group_size: Average and complete linkage make no larger groups; None: of any size.
-
-    Returns:
-        The merges.
     """
     if method in LINKAGES:
         return linkage_forest(graph, pool, max_group_size, LINKAGES[method])
@@ -162,19 +153,13 @@ class Found:
 
 
 def search_cut(
-    method: str,
-    graph: NeighbourGraph,
-    pool: Pool,
-    labels: LabelArray,
-    positives: PositivePairs,
-    params: CutParams,
+    method: str, vicinity: Vicinity, labels: LabelArray, positives: PositivePairs, params: CutParams
 ) -> Found:
     """Find the best cut of a method among near pairs.
 
     Args:
         method: ``dbscan``, ``average`` or ``complete``.
-        graph: All near pairs of the pool.
-        pool: The images.
+        vicinity: The images and their near pairs.
         labels: ``(n,)``, the lesion of each image.
         positives: All positive pairs.
         params: Searched range, cap of groups.
@@ -182,43 +167,43 @@ def search_cut(
     Returns:
         The cut, and whether it is certainly the best one of all.
     """
-    tree = merge_tree(method, graph, pool, params.max_group_size)
+    graph = vicinity.graph
+    tree = merge_tree(method, graph, vicinity.pool, params.max_group_size)
     sweep = sweep_merges(tree, labels, method)
     ends = np.append(sweep.cuts[1:], [graph.reach][: len(sweep.cuts)])
     sweep = replace(sweep, reported=(sweep.cuts + ends) / 2)
     reach = max(0.0, graph.reach)  # below 0 where only equal images are held: nothing is joined
     low, high = params.eps_range
     choice = select_cut(sweep, low, min(high, reach)) if low <= reach else UNDEFINED
-    is_certain = graph.is_complete or _is_certain(tree, sweep, choice, graph.reach, positives, params)
-    return Found(tree, sweep, choice, graph.reach, is_certain, graph.is_complete or high <= graph.reach)
+    is_whole = graph.is_complete or high <= graph.reach
+    found = Found(tree, sweep, choice, graph.reach, is_whole, is_whole)
+    return found if is_whole else replace(found, is_certain=_is_certain(found, positives, params))
 
 
-def search_threshold(graph: NeighbourGraph, positives: PositivePairs) -> Sweep | None:
+def search_threshold(graph: NeighbourGraph, positives: PositivePairs, size: HeadSize = DEFAULT_HEAD) -> Sweep | None:
     """Return the part of the curve over thresholds that holds its maximum; None where that takes pairs not held."""
     n_pairs = graph.n_images * (graph.n_images - 1) // 2
     try:
-        return sweep_most_similar(graph.most_similar, positives.similarities, n_pairs)
+        return sweep_most_similar(graph.most_similar, positives.similarities, n_pairs, size)
     except LookupError:
         return None
 
 
-def _is_certain(
-    tree: MergeTree, sweep: Sweep, choice: Choice, reach: float, positives: PositivePairs, params: CutParams
-) -> bool:
-    """Return whether no cut beyond the reach has a higher F1, and the next merge after the best cut is known."""
-    low, high = params.eps_range
-    if high <= reach or sweep.n_positive_pairs == 0:
+def _is_certain(found: Found, positives: PositivePairs, params: CutParams) -> bool:
+    """Whether no cut beyond the reach has a higher F1, and the next merge after the best cut is known."""
+    sweep, choice = found.sweep, found.choice
+    if sweep.n_positive_pairs == 0:
         return True
-    if low > reach or choice.f1 == 0 or choice.cut >= sweep.cuts.max(initial=0.0):
+    if params.eps_range[0] > found.reach or choice.f1 == 0 or choice.cut >= sweep.cuts.max(initial=0.0):
         return False
     cap = None if sweep.method == "dbscan" else params.max_group_size
-    return not could_gain(sweep, choice.cut, clusters_at(tree, reach), positives.pairs, cap)
+    return not could_gain(sweep, choice.cut, clusters_at(found.tree, found.reach), positives.pairs, cap)
 
 
 def could_gain(
     sweep: Sweep, cut: float, groups: LabelArray, positive_pairs: LabelArray, max_group_size: int | None
 ) -> bool:
-    """Return whether a curve might rise above its best row beyond its last one, where its groups only merge.
+    """Whether a curve might rise above its best row beyond its last one, where its groups only merge.
 
     Let F = 2·tp / (tp + fp + P) be that of the best row. Any cut with TP and FP is better if and only if
     ``2·TP - F·(TP + FP) > F·P``. Beyond the last row TP and TP + FP grow, for every two groups a and b of the last row

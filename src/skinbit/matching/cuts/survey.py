@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinbit.matching.clustering.forests import MutualPairs
 from skinbit.matching.clustering.merges import components
+from skinbit.matching.clustering.mutual import MutualPairs
 from skinbit.matching.curves import pairwise_f1
 from skinbit.matching.labels import FloatArray, LabelArray, positive_pairs
 from skinbit.matching.pairs.neighbours import NearPairs, NeighbourGraph
@@ -15,7 +15,7 @@ from skinbit.matching.pairs.retrieval import chance_of_partner, precision_of_par
 from skinbit.matching.pairs.tiles import Tile, look_at
 
 _FEW_PARTNERS = 8
-"""An image with more partners has its similarities sorted: comparing them with each partner's would take longer."""
+"""With more, comparing an image's similarities with each partner's takes longer than sorting them."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,6 @@ def find_positives(pool: Pool, labels: LabelArray) -> PositivePairs:
     Args:
         pool: The images.
         labels: ``(n,)``, the lesion of each image.
-
-    Returns:
-        All positive pairs.
     """
     pairs = positive_pairs(labels)
     return PositivePairs(pairs, pool.of_pairs(pairs))
@@ -94,9 +91,6 @@ def survey_pairs(pool: Pool, positives: PositivePairs, floor: float, counted: Fl
         positives: From :func:`find_positives`.
         floor: Pairs with at least this similarity are kept; the floor rises where there are more than may be held.
         counted: ``(m,)`` float32, ascending: at these, too, pairs are counted.
-
-    Returns:
-        What was seen.
     """
     n_images = len(pool)
     values, n_positives_at = np.unique(positives.similarities, return_counts=True)
@@ -135,13 +129,15 @@ class _Lowest:
 class PartnerRanks:
     """Counts, for every image and each of its partners, the images that are at least as similar as that partner."""
 
-    def __init__(self, n_images: int, positives: PositivePairs) -> None:
+    def __init__(self, n_images: int, positives: PositivePairs, few: int = _FEW_PARTNERS) -> None:
         """Prepare to count.
 
         Args:
             n_images: Number of images.
             positives: All positive pairs.
+            few: Up to so many partners are compared one by one; the similarities of images with more are sorted.
         """
+        self._few = few
         rows = np.concatenate([positives.pairs[:, 0], positives.pairs[:, 1]])
         partners = np.tile(positives.similarities, 2)
         order = np.lexsort((partners, rows))
@@ -159,14 +155,14 @@ class PartnerRanks:
     def _count(self, first_row: int, similarities: FloatArray) -> None:
         n_partners = self._n_partners[first_row : first_row + len(similarities)]
         starts = self._starts[first_row : first_row + len(similarities)]
-        with_few = np.flatnonzero((n_partners > 0) & (n_partners <= _FEW_PARTNERS))
+        with_few = np.flatnonzero((n_partners > 0) & (n_partners <= self._few))
         for place in range(int(n_partners[with_few].max(initial=0))):
             rows = with_few[n_partners[with_few] > place]
             asked = starts[rows] + n_partners[rows] - 1 - place
             self._n_at_least[asked] += _count(similarities[rows] >= self._partners[asked, None])
         best = starts[with_few] + n_partners[with_few] - 1
         self._n_nearer[first_row + with_few] += _count(similarities[with_few] > self._partners[best, None])
-        for row in np.flatnonzero(n_partners > _FEW_PARTNERS).tolist():
+        for row in np.flatnonzero(n_partners > self._few).tolist():
             ranked = np.sort(similarities[row])
             own = slice(starts[row], starts[row] + n_partners[row])
             self._n_at_least[own] += len(ranked) - np.searchsorted(ranked, self._partners[own])

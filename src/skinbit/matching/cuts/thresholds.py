@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,16 +10,23 @@ from skinbit.matching.curves import UNDEFINED, Choice, Sweep, select
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.pairs.ranking import PairRanking
 
-HEAD_AT_LEAST = 1_000
-_HEAD_PER_POSITIVE = 10
-_HEAD_GROWTH = 8
+
+class HeadSize(NamedTuple):
+    """How many of the most similar pairs a curve starts with; changes the number of its rows, never its maximum."""
+
+    at_least: int = 1_000
+    per_positive: int = 10
+    growth: int = 8
+
+
+DEFAULT_HEAD = HeadSize()
 
 
 def sweep_most_similar(
     most_similar: Callable[[int], tuple[FloatArray, float]],
     positives: FloatArray,
     n_pairs: int,
-    at_least: int = HEAD_AT_LEAST,
+    size: HeadSize = DEFAULT_HEAD,
 ) -> Sweep:
     """Evaluate every distinct threshold that could give the highest F1; equal similarities enter together.
 
@@ -30,7 +38,7 @@ def sweep_most_similar(
             :meth:`skinbit.matching.pairs.neighbours.NeighbourGraph.most_similar` does.
         positives: Similarities of all positive pairs, in any order.
         n_pairs: All pairs.
-        at_least: Pairs that the sweep starts with; changes the number of rows, never the maximum.
+        size: How many pairs the sweep starts with, and by how many times more it goes on.
 
     Returns:
         The curve's head: a row per distinct similarity, ``method`` ``cosine``; its maximum is that over all thresholds.
@@ -40,14 +48,14 @@ def sweep_most_similar(
         LookupError: If that takes pairs which are not held.
     """
     descending = np.sort(positives)[::-1]
-    n_head = max(at_least, _HEAD_PER_POSITIVE * len(positives))
+    n_head = max(size.at_least, size.per_positive * len(positives))
     while True:
         nearest, below = most_similar(n_head)
         head = _sweep_of(nearest, below, descending)
         highest_beyond = 2 * len(positives) / (len(nearest) + 1 + len(positives))
         if len(positives) == 0 or len(nearest) == n_pairs or head.f1.max(initial=0.0) >= highest_beyond:
             return head
-        n_head *= _HEAD_GROWTH
+        n_head *= size.growth
 
 
 def _sweep_of(nearest: FloatArray, below: float, positives: FloatArray) -> Sweep:

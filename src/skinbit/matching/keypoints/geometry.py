@@ -106,13 +106,13 @@ def _reversed(match: PairMatch) -> PairMatch:
 
 
 def invert(transform: Transform) -> Transform:
-    """Give the transform that leads back."""
+    """Return the inverse transform."""
     linear = np.linalg.inv(transform[:, :2])
     return np.column_stack([linear, -linear @ transform[:, 2]])
 
 
 def move(points: NDArray[np.floating], transform: Transform) -> NDArray[np.float64]:
-    """Give where a transform puts points, ``(n, 2)``."""
+    """Return the points after a transform, ``(n, 2)``."""
     moved: NDArray[np.float64] = points @ transform[:, :2].T + transform[:, 2]
     return moved
 
@@ -163,7 +163,7 @@ def match_descriptors(a: Keypoints, b: Keypoints, ratio: float) -> tuple[LabelAr
 
 
 def _squared_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> FloatArray:
-    """Give the squared distances of all pairs of descriptors.
+    """Return the squared distances of all pairs of descriptors.
 
     They are whole numbers whose squared length is about 512², so all sums stay below 2²⁴, where single precision is
     exact: any processor, library and order gives the same.
@@ -189,7 +189,7 @@ class _Matches:
     turns: ComplexArray
 
     def agree(self, turns: ComplexArray, shifts: ComplexArray, tolerance: float) -> Flags:
-        """Tell, for each transform (rows), which matches (columns) agree with it.
+        """Return, for each transform (rows), which matches (columns) agree with it.
 
         The tolerance is that of an image halfway between the two in zoom, so either image may be the first.
         """
@@ -208,7 +208,7 @@ class _Matches:
         return agrees
 
     def fit(self, members: Flags) -> tuple[ComplexArray, ComplexArray]:
-        """Give the transform that is nearest, by least squares, to the matches in each row."""
+        """Return the transform that is nearest, by least squares, to the matches in each row."""
         weights = members / np.maximum(members.sum(axis=1, keepdims=True), 1)
         middle_a, middle_b = weights @ self.a, weights @ self.b
         from_a, from_b = self.a - middle_a[:, None], self.b - middle_b[:, None]
@@ -218,7 +218,7 @@ class _Matches:
 
 
 def _best_transform(matches: _Matches, tolerance: float) -> tuple[complex, complex, Flags]:
-    """Give the turn and shift with most inliers, and which matches these are."""
+    """Return the turn and shift with most inliers, and which matches these are."""
     turns = matches.turns[:_N_PROPOSALS]
     shifts = matches.b[:_N_PROPOSALS] - turns * matches.a[:_N_PROPOSALS]
     inliers = matches.agree(turns, shifts, tolerance)

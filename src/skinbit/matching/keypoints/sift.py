@@ -75,11 +75,11 @@ class KeypointTable:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Give the row of each image id."""
+        """Return the row of each image id."""
         return {image_id: row for row, image_id in enumerate(self.image_ids)}
 
     def at(self, row: int) -> Keypoints:
-        """Give the keypoints of the image in a row, without a copy."""
+        """Return the keypoints of the image in a row, without a copy."""
         own = slice(self.offsets[row], self.offsets[row + 1])
         width, height = self.sizes[row].tolist()
         return Keypoints(
@@ -87,11 +87,11 @@ class KeypointTable:
         )
 
     def of(self, image_id: str) -> Keypoints:
-        """Give the keypoints of an image, without a copy."""
+        """Return the keypoints of an image, without a copy."""
         return self.at(self.rows[image_id])
 
     def select(self, image_ids: Sequence[str]) -> "KeypointTable":
-        """Give the table of some of the images, in their order."""
+        """Return the table of some of the images, in their order."""
         rows = [self.rows[image_id] for image_id in image_ids]
         keys = tuple(self.keys[row] for row in rows)
         return tabulate_keypoints(image_ids, keys, [self.at(row) for row in rows], self.description)

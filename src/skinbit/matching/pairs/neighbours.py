@@ -125,9 +125,6 @@ def graph_of(n_images: int, floor: float, pairs: NDArray[np.signedinteger], simi
         floor: Of the graph.
         pairs: ``(m, 2)``, the lower row first: all pairs with at least that similarity, in any order.
         similarities: ``(m,)``.
-
-    Returns:
-        The graph.
     """
     if n_images > _LARGEST_PACKED:
         order = np.lexsort((pairs[:, 1], pairs[:, 0], -similarities))
@@ -201,10 +198,6 @@ def neighbours_above(pool: Pool, floor: float) -> NeighbourGraph:
 
 def estimate_floor(pool: Pool, n_pairs: int) -> float:
     """Estimate, from evenly spaced rows of the matrix, above which similarity so many pairs lie.
-
-    Args:
-        pool: The images.
-        n_pairs: How many.
 
     Returns:
         A similarity; -1 where that is all pairs.

@@ -11,7 +11,7 @@ import numpy as np
 from skinbit.config import MemoryParams
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.similarity.calibration import Calibration, fuse
-from skinbit.matching.similarity.hubness import Crowding, scale
+from skinbit.matching.similarity.hubness import Hubness, scale
 from skinbit.matching.similarity.reranking import Neighbourhoods
 
 
@@ -24,11 +24,15 @@ class Limits:
         most_pairs: Near pairs held at most, 2 or more; where certainty takes more, methods stay uncertain.
         first_pairs: Near pairs that are collected first, at least 80 per image; if they are not enough, as many as may
             be held.
+        pairs_at_once: Single pairs that are compared at once while groups merge.
+        few_pairs: Of two groups with more pairs of images than that, a matrix product is faster than single pairs.
     """
 
     tile_bytes: int = 2**26
     most_pairs: int = 30_000_000
     first_pairs: int = 2**21
+    pairs_at_once: int = 2**18
+    few_pairs: int = 2**6
 
 
 DEFAULT_LIMITS = Limits()
@@ -60,7 +64,7 @@ class Pool:
     Attributes:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
         calibration: Fitted on pairs of other lesions; None: similarities are cosines, scaled or not.
-        crowded: ``(n,)`` crowding of the images; None: cosines are not scaled.
+        hubness: ``(n,)`` hubness of the images; None: cosines are not scaled.
         keys: ``(2 m,)`` ``row · n + other row`` of every pair whose keypoints were compared, both ways, ascending.
         inliers: ``(2 m,)`` keypoints on which they agree.
         neighbourhoods: Of the images; None: similarities are not re-ranked.
@@ -69,7 +73,7 @@ class Pool:
 
     embeddings: FloatArray
     calibration: Calibration | None = None
-    crowded: Crowding | None = None
+    hubness: Hubness | None = None
     keys: LabelArray = field(default_factory=_nothing)
     inliers: LabelArray = field(default_factory=_nothing)
     neighbourhoods: Neighbourhoods | None = None
@@ -97,8 +101,8 @@ class Pool:
         wide, other = (self.embeddings[some].astype(np.float64) for some in (rows, columns))
         alike = np.empty((len(rows), len(columns)), dtype=np.float32)
         np.clip(wide @ other.T, -1.0, 1.0, out=alike, casting="same_kind")
-        if self.crowded is not None:
-            alike = scale(alike, self.crowded[rows][:, None], self.crowded[columns])
+        if self.hubness is not None:
+            alike = scale(alike, self.hubness[rows][:, None], self.hubness[columns])
         if self.calibration is not None:
             first, second, inliers = self._compared(rows, columns)
             verified = fuse(alike[first, second], inliers, self.calibration)
@@ -123,8 +127,8 @@ class Pool:
             part = slice(start, start + _PAIRS_AT_ONCE)
             one, other = (self.embeddings[rows[part]].astype(np.float64) for rows in (first, second))
             np.clip(np.vecdot(one, other), -1.0, 1.0, out=alike[part], casting="same_kind")
-        if self.crowded is not None:
-            alike = scale(alike, self.crowded[first], self.crowded[second])
+        if self.hubness is not None:
+            alike = scale(alike, self.hubness[first], self.hubness[second])
         if self.calibration is not None:
             keys = first * len(self) + second
             places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -151,7 +155,7 @@ class Pool:
         return Pool(
             self.embeddings[rows],
             self.calibration,
-            None if self.crowded is None else self.crowded[rows],
+            None if self.hubness is None else self.hubness[rows],
             keys[order],
             inliers[order],
             None if self.neighbourhoods is None else self.neighbourhoods.subset(rows),

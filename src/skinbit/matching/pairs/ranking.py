@@ -41,17 +41,16 @@ class PairCounter:
     bin with one of the values need a closer look: their places among the values are found by bisection.
     """
 
-    FEWEST_BINS, MOST_BINS = 2**16, 2**22
-
-    def __init__(self, ascending: FloatArray) -> None:
+    def __init__(self, ascending: FloatArray, bins: tuple[int, int] = (2**16, 2**22)) -> None:
         """Prepare to count.
 
         Args:
             ascending: ``(m,)`` float32, the values.
+            bins: Fewest and most bins; beyond 4 million the histogram leaves the cache.
         """
         self._values = ascending
-        # With many bins per value few pairs share one; beyond 4 million the histogram leaves the cache.
-        self._n_bins = int(np.clip(32 * len(ascending), self.FEWEST_BINS, self.MOST_BINS))
+        # With many bins per value few pairs share one.
+        self._n_bins = int(np.clip(32 * len(ascending), *bins))
         self._low = np.float32(ascending[0] if len(ascending) else 0)
         width = float(ascending[-1] - self._low) if len(ascending) else 1.0
         self._scale = np.float32((self._n_bins - 3) / max(width, 1e-6))
@@ -85,7 +84,7 @@ class PairCounter:
         self._n_beyond += np.bincount(np.searchsorted(self._values, close, side="left"), minlength=n_places)
 
     def counts(self) -> tuple[LabelArray, LabelArray]:
-        """Give, for each value, the pairs at least as similar and the pairs more similar."""
+        """Return, for each value, the pairs at least as similar and the pairs more similar."""
         in_plain_bins = np.where(self._is_shared, 0, self._histogram)
         in_higher_bins = (np.cumsum(in_plain_bins[::-1])[::-1])[self._bins]
         at_least, above = (np.cumsum(counts[::-1])[::-1][1:] for counts in (self._n_from, self._n_beyond))

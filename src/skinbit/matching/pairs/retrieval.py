@@ -8,10 +8,7 @@ from skinbit.matching.pairs.ranking import PairRanking
 
 
 def roc_auc(ranking: PairRanking) -> float:
-    """Give the chance that a positive pair is more similar than a negative one, ties counting half.
-
-    Args:
-        ranking: Of all pairs of a pool.
+    """Return the chance that a positive pair is more similar than a negative one, ties counting half.
 
     Returns:
         Area under the ROC curve in [0, 1] (Mann-Whitney form); NaN without positive or without negative pairs.
@@ -28,10 +25,7 @@ def roc_auc(ranking: PairRanking) -> float:
 
 
 def average_precision(ranking: PairRanking) -> float:
-    """Give the mean of precision over the positive pairs, equal similarities entering together.
-
-    Args:
-        ranking: Of all pairs of a pool.
+    """Return the mean precision over the positive pairs; equal similarities enter together.
 
     Returns:
         Average precision in (0, 1], as scikit-learn defines it (no interpolation); NaN without a positive pair.
@@ -43,7 +37,7 @@ def average_precision(ranking: PairRanking) -> float:
 
 
 def chance_of_partner(n_nearer: LabelArray, n_tied: LabelArray, n_partners: LabelArray, k: int) -> NDArray[np.float64]:
-    """Give the chance that an image's most similar partner, or an equally similar one, is among its k most similar.
+    """Return the chance that an image's most similar partner, or an equally similar one, is among its k most similar.
 
     Args:
         n_nearer: ``(n,)`` images more similar than its most similar partner.
@@ -59,7 +53,7 @@ def chance_of_partner(n_nearer: LabelArray, n_tied: LabelArray, n_partners: Labe
 
 
 def _chance_of_one(n_drawn: LabelArray, n_wanted: LabelArray, n_all: LabelArray) -> NDArray[np.float64]:
-    """Give the chance that at least one of some images drawn without replacement is a wanted one, elementwise.
+    """Return the chance that at least one of some images drawn without replacement is a wanted one, elementwise.
 
     The first wanted image comes first, or second, …: these chances add up, and none is a difference of nearly equal
     numbers. There are as many terms as images drawn, at most k.
@@ -75,7 +69,7 @@ def _chance_of_one(n_drawn: LabelArray, n_wanted: LabelArray, n_all: LabelArray)
 
 
 def precision_of_partners(partners: FloatArray, n_at_least: LabelArray) -> float:
-    """Give the average precision of one image's partners among its others.
+    """Return the average precision of one image's partners among its others.
 
     Args:
         partners: ``(m,)`` their similarities to the image, ascending, at least one.

@@ -13,7 +13,7 @@ from skinbit.matching.labels import LabelArray
 
 
 def judge_groups(cluster_ids: LabelArray, labels: LabelArray) -> dict[str, float]:
-    """Tell how far groups of images are lesions.
+    """Return the figures that compare groups of images with lesions.
 
     Args:
         cluster_ids: ``(n,)`` the group of each image, any numbers.
@@ -75,9 +75,6 @@ def count_overlaps(cluster_ids: LabelArray, labels: LabelArray) -> Overlaps:
     Args:
         cluster_ids: ``(n,)`` the group of each image, any numbers.
         labels: ``(n,)`` the lesion of each image, any numbers.
-
-    Returns:
-        The counts.
     """
     _, groups, group_sizes = np.unique(cluster_ids, return_inverse=True, return_counts=True)
     _, lesions, lesion_sizes = np.unique(labels, return_inverse=True, return_counts=True)
@@ -105,7 +102,7 @@ def _exact_groups(overlaps: Overlaps) -> float:
 
 
 def _is_trivial(sizes: LabelArray) -> bool:
-    """Tell whether all images are together, or all apart."""
+    """Whether all images are together, or all apart."""
     return len(sizes) <= 1 or len(sizes) == sizes.sum()
 
 
@@ -142,7 +139,7 @@ def _entropy(sizes: LabelArray) -> float:
 
 
 def _expected_information(group_sizes: LabelArray, lesion_sizes: LabelArray) -> float:
-    """Give the mean mutual information of groups and lesions over all ways to deal the images out to them.
+    """Return the mean mutual information of groups and lesions over all ways to deal the images out to them.
 
     What a group and a lesion contribute depends on their sizes alone, and there are few different sizes: thousands of
     groups and lesions take milliseconds, where a sum over all of them takes seconds.
@@ -167,7 +164,7 @@ def _expected_information(group_sizes: LabelArray, lesion_sizes: LabelArray) -> 
 
 
 def _distinct(sizes: LabelArray) -> list[tuple[int, int]]:
-    """Give each size that occurs, and how often it does."""
+    """Return each size that occurs, and how often it does."""
     values, counts = np.unique(sizes, return_counts=True)
     return list(zip(values.tolist(), counts.tolist(), strict=True))
 

@@ -1,6 +1,6 @@
 """How sure the F1 of pairs is at cuts that were chosen elsewhere: its intervals, its strata, and all folds together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,7 +52,7 @@ def _f1_of(judged: AtCuts) -> dict[str, float]:
 
 
 def resample_f1(judged: Sequence[Mapping[str, PredictedPairs]], n_resamples: int, seed: int) -> pd.DataFrame:
-    """Give the mean F1 of subsets under resampled lesions: what it might have been, had others been photographed.
+    """Return the mean F1 of subsets under resampled lesions, as if others had been photographed.
 
     Args:
         judged: Predicted pairs of every subset, by method; a subset without a cut of a method is left out of its mean.
@@ -90,7 +90,7 @@ def pooled_figures(judged: Sequence[Mapping[str, PredictedPairs]]) -> dict[str, 
 
 
 def f1_intervals(resampled_f1: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Give the range that holds 95 % of the resampled F1.
+    """Return the range that holds 95 % of the resampled F1.
 
     Args:
         resampled_f1: From :func:`resample_f1`.
@@ -101,21 +101,36 @@ def f1_intervals(resampled_f1: pd.DataFrame) -> dict[str, tuple[float, float]]:
     return {method: interval(resampled_f1[method].to_numpy(np.float64)) for method in METHODS}
 
 
+def strata_of_lesions(
+    split: pd.DataFrame, folds: Iterable[int], metadata: pd.DataFrame, columns: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return the stratum of every lesion of some folds, by column.
+
+    Args:
+        split: ``lesion_id, fold`` of every image.
+        folds: In the order in which their lesions are wanted.
+        metadata: ``lesion_id`` and more; a lesion has the first value of its images that is not blank.
+        columns: To stratify by; those that the metadata lack are passed over.
+
+    Returns:
+        By column, a value per lesion: folds in the given order, lesions of a fold by id.
+    """
+    lesions = [lesion for fold in folds for lesion in np.unique(split.loc[split["fold"] == fold, "lesion_id"])]
+    return {
+        column: _value_of_lesions(metadata, column).reindex(lesions).tolist()
+        for column in columns
+        if column in metadata
+    }
+
+
 def judge_strata(
-    predicted: Mapping[int, Mapping[str, PredictedPairs]],
-    split: pd.DataFrame,
-    metadata: pd.DataFrame,
-    columns: Sequence[str],
-    n_resamples: int,
-    seed: int,
+    predicted: Sequence[Mapping[str, PredictedPairs]], strata: Mapping[str, list[str]], n_resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Tell how the F1 of pairs differs between sites, diagnoses or other strata, the lesions of all folds together.
+    """Return how the F1 of pairs differs between sites, diagnoses or other strata, the lesions of all folds together.
 
     Args:
         predicted: Predicted pairs of every fold, by method.
-        split: Tells the lesions of each fold.
-        metadata: ``lesion_id, image_id`` and more; a lesion has the first value of its images that is not blank.
-        columns: To stratify by; those that the metadata lack are passed over.
+        strata: From :func:`strata_of_lesions`, of the same folds.
         n_resamples: Of lesions, for the intervals.
         seed: Of the resampling.
 
@@ -123,17 +138,15 @@ def judge_strata(
         ``column, method`` and the columns of :func:`skinbit.matching.scoring.strata.f1_by_stratum`, for
         :data:`STRATIFIED` methods that have a cut in every fold.
     """
-    methods = [method for method in STRATIFIED if all(method in found for found in predicted.values())]
-    joined = {method: join_folds([found[method] for found in predicted.values()]) for method in methods}
-    lesions = [lesion for fold in predicted for lesion in np.unique(split.loc[split["fold"] == fold, "lesion_id"])]
-    tables = [pd.DataFrame(columns=["column", "method", *STRATUM_COLUMNS])]
-    for column in columns:
-        if column in metadata:
-            strata = _value_of_lesions(metadata, column).reindex(lesions).tolist()
-            for method, pairs in joined.items():
-                found = f1_by_stratum(pairs, strata, n_resamples, seed)
-                tables.append(found.assign(column=column, method=method))
-    return pd.concat(tables[1:] or tables, ignore_index=True)[["column", "method", *STRATUM_COLUMNS]]
+    methods = [method for method in STRATIFIED if all(method in found for found in predicted)]
+    joined = {method: join_folds([found[method] for found in predicted]) for method in methods}
+    tables = [
+        f1_by_stratum(pairs, values, n_resamples, seed).assign(column=column, method=method)
+        for column, values in strata.items()
+        for method, pairs in joined.items()
+    ]
+    nothing = pd.DataFrame(columns=["column", "method", *STRATUM_COLUMNS])
+    return pd.concat(tables or [nothing], ignore_index=True)[nothing.columns]
 
 
 def _value_of_lesions(metadata: pd.DataFrame, column: str) -> pd.Series:

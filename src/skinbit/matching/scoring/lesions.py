@@ -37,7 +37,7 @@ def tabulate_positive_pairs(
 
 
 def judge_lesions(positive_pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Tell how many of its own pairs each lesion loses at a threshold.
+    """Return how many of its own pairs each lesion loses at a threshold.
 
     Args:
         positive_pairs: From :func:`tabulate_positive_pairs`.

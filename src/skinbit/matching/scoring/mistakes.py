@@ -84,8 +84,7 @@ class Mistakes:
 
 def find_mistakes(
     pool: Pool,
-    lesion_ids: Sequence[str],
-    image_ids: Sequence[str],
+    images: Sequence[tuple[str, str]],
     cuts: Mapping[str, float],
     groups: Mapping[str, LabelArray],
     max_pairs: int,
@@ -97,8 +96,7 @@ def find_mistakes(
 
     Args:
         pool: The images.
-        lesion_ids: ``n_images`` true lesions.
-        image_ids: ``n_images`` distinct ids.
+        images: Id and true lesion of each image; no id twice.
         cuts: The threshold for ``cosine``, the eps for ``dbscan``, or both.
         groups: ``(n_images,)`` groups at the cut, of every method among ``cuts`` but ``cosine``.
         max_pairs: So many pairs of each kind are listed, at most.
@@ -107,21 +105,17 @@ def find_mistakes(
         By method.
     """
     # Once images are ordered by id, ordering pairs by rows is ordering them by ids.
-    order = np.array(sorted(range(len(image_ids)), key=image_ids.__getitem__), dtype=np.int64)
-    images = _Images(
-        image_ids=tuple(image_ids[row] for row in order),
-        lesion_ids=tuple(lesion_ids[row] for row in order),
-        pool=pool.subset(order),
-    )
-    labels = lesion_labels(list(images.lesion_ids))
-    positives = images.pool.of_pairs(positive_pairs(labels)).astype(np.float64)
+    order = np.array(sorted(range(len(images)), key=lambda row: images[row][0]), dtype=np.int64)
+    subset = _Images(tuple(images[row] for row in order.tolist()), pool.subset(order))
+    labels = lesion_labels([lesion for _, lesion in subset.images])
+    positives = subset.pool.of_pairs(positive_pairs(labels)).astype(np.float64)
     label_error_from = float(np.median(positives)) if len(positives) else float("nan")
     observers = {
         method: _Observer(labels, cut, groups[method][order] if method in groups else None, label_error_from, max_pairs)
         for method, cut in cuts.items()
         if len(positives) and not np.isnan(cut)
     }
-    look_at(images.pool, observers.values(), "misclassified pairs")
+    look_at(subset.pool, observers.values(), "misclassified pairs")
     n_images, n_lesions = len(labels), len(np.unique(labels))
     return {
         method: Mistakes(
@@ -132,7 +126,7 @@ def find_mistakes(
             len(positives),
             label_error_from,
             observers[method].outcomes() if method in observers else UNDEFINED,
-            _merge(images, observers[method].worst) if method in observers else (),
+            _merge(subset, observers[method].worst) if method in observers else (),
         )
         for method, cut in cuts.items()
     }
@@ -140,10 +134,9 @@ def find_mistakes(
 
 @dataclass(frozen=True)
 class _Images:
-    """The images of a subset, ordered by id."""
+    """Id and lesion of each image of a subset, ordered by id."""
 
-    image_ids: tuple[str, ...]
-    lesion_ids: tuple[str, ...]
+    images: tuple[tuple[str, str], ...]
     pool: Pool
 
 
@@ -206,18 +199,18 @@ class _Worst:
             self._least = float(self.excess[-1])
 
 
-def _merge(images: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
+def _merge(subset: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
     """Put both kinds into one list, worst first."""
     errors = [kept.error for kept in worst for _ in kept.rows]
     rows = np.concatenate([kept.rows for kept in worst])
     excess = np.concatenate([kept.excess for kept in worst])
     order = np.lexsort((rows[:, 1], rows[:, 0], -excess))
-    similarities = images.pool.of_pairs(rows).tolist()
-    ids, lesions = images.image_ids, images.lesion_ids
-    return tuple(
-        Mistake(ids[a], ids[b], lesions[a], lesions[b], similarities[n], errors[n])
-        for n, (a, b) in zip(order.tolist(), rows[order].tolist(), strict=True)
-    )
+    similarities = subset.pool.of_pairs(rows).tolist()
+    found = []
+    for n in order.tolist():
+        (image_a, lesion_a), (image_b, lesion_b) = (subset.images[row] for row in rows[n].tolist())
+        found.append(Mistake(image_a, image_b, lesion_a, lesion_b, similarities[n], errors[n]))
+    return tuple(found)
 
 
 def mistakes_document(experiment: str, mistakes: Mistakes) -> dict[str, Any]:

@@ -65,6 +65,19 @@ def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfPool]:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """How the pools of a fold are drawn.
+
+    Attributes:
+        seed: Not negative.
+        kind: Pools of fewer lesions, or with fewer distractors.
+    """
+
+    seed: int
+    kind: str = LESIONS
+
+
+@dataclass(frozen=True)
 class DrawnPool:
     """Some lesions, all images of which are in the pool.
 
@@ -206,7 +219,7 @@ class _Part:
             best = select(curve) if len(curve.cuts) else choice_at(curve, graph.floor)  # no pair of one lesion is held
             return curve, best, head is not None
         pool = self.vicinity.pool.subset(self.rows)
-        found = search_cut(method, graph, pool, self.labels, self.positives, params)
+        found = search_cut(method, Vicinity(pool, graph), self.labels, self.positives, params)
         return found.sweep, found.choice, found.is_certain
 
     def _choice_at(self, graph: NeighbourGraph, curve: Sweep, cut: float) -> Choice:
@@ -248,8 +261,7 @@ def fold_pools(
     labels: LabelArray,
     others: Mapping[str, Sequence[OperatingPoints]],
     max_group_size: int | None,
-    seed: int,
-    kind: str = LESIONS,
+    draws: Draws,
 ) -> pd.DataFrame:
     """Follow a fold's F1 over the size of its pool, at its own best cuts and at those that the other folds choose.
 
@@ -258,12 +270,12 @@ def fold_pools(
         labels: ``(n,)``, the lesion of each image, 0 …
         others: What the other folds would choose, by method.
         max_group_size: Of average linkage.
-        seed: Of the pools.
-        kind: Pools of fewer lesions, or with fewer distractors.
+        draws: How pools are drawn.
 
     Returns:
         ``pool, method, share, rule, n_images, f1``: means over some pools of each of :data:`SHARES`.
     """
+    kind = draws.kind
     _, n_images = np.unique(labels, return_counts=True)
     n_lesions = len(n_images) if kind == LESIONS else int((n_images == 1).sum())
     sizes = {max(1, round(share * n_lesions)): share for share in SHARES} if n_lesions else {}
@@ -271,7 +283,7 @@ def fold_pools(
     if kind == LESIONS:
         for of_method in rules.values():
             del of_method["informed"]  # folds are alike: what they have of single images is in their counts
-    pools = draw_pools(labels, list(sizes), _DRAWS, seed, kind)
+    pools = draw_pools(labels, list(sizes), _DRAWS, draws.seed, kind)
     found = summarise_pools(follow_pools(vicinity, labels, rules, pools, max_group_size))
     return found.assign(pool=kind, share=found["size"].map(sizes))[
         ["pool", "method", "share", "rule", "n_images", "f1"]

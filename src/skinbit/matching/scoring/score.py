@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinbit.config import CutParams
-from skinbit.matching.clustering.forests import MutualPairs, tree_of_groups
 from skinbit.matching.clustering.merges import MergeTree, clusters_at, components, sweep_merges
+from skinbit.matching.clustering.mutual import MutualPairs, tree_of_groups
 from skinbit.matching.curves import UNDEFINED, Choice, Sweep, choice_at, pairwise_f1, select
 from skinbit.matching.cuts.operating_points import OperatingPoints, operating_points
 from skinbit.matching.cuts.search import (
@@ -22,9 +22,9 @@ from skinbit.matching.cuts.search import (
     search_threshold,
     warn_of_uncertain,
 )
-from skinbit.matching.cuts.survey import PartnerRanks, Survey, find_positives, survey_pairs
+from skinbit.matching.cuts.survey import PartnerRanks, PositivePairs, Survey, find_positives, survey_pairs
 from skinbit.matching.cuts.thresholds import choose_threshold, extend
-from skinbit.matching.labels import LabelArray, lesion_labels
+from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels
 from skinbit.matching.methods import CUTS, METHODS, PAGED
 from skinbit.matching.pairs.neighbours import NearPairs, singles_at_least
 from skinbit.matching.pairs.pool import Pool
@@ -109,50 +109,60 @@ def score(pool: Pool, lesion_ids: list[str], params: CutParams, cuts: Mapping[st
     labels = lesion_labels(lesion_ids)
     positives = find_positives(pool, labels)
     given = dict(cuts or {})
-    thresholds = [given["cosine"]] if not np.isnan(given.get("cosine", np.nan)) else []
-    tail = _TAIL[positives.similarities.min(initial=np.inf) <= _TAIL]
-    counted = np.unique(singles_at_least([*thresholds, params.threshold_range[1], *tail.tolist()]))
-    survey = survey_pairs(pool, positives, first_floor(pool, len(positives.pairs)), counted)
+    survey = survey_pairs(pool, positives, first_floor(pool, len(positives.pairs)), _counted(positives, given, params))
     vicinity = Vicinity(pool, survey.graph)
     given = vicinity.reach(given)
-    found: dict[str, Found] = {}
-    while True:
-        for method in _GROUPED:
-            if method not in found or not found[method].is_certain:
-                found[method] = search_cut(method, vicinity.graph, pool, labels, positives, params)
-        head = search_threshold(vicinity.graph, positives)
-        # Where its head is not held, the best threshold is found exactly by the ranks of positive pairs.
-        uncertain = [method for method, each in found.items() if not each.is_certain]
-        if not uncertain or not vicinity.widen():
-            break
+    found = _search_cuts(vicinity, labels, positives, params)
+    # Where the head is not held, the best threshold is found exactly by the ranks of positive pairs.
+    head = search_threshold(vicinity.graph, positives)
+    uncertain = tuple(method for method, each in found.items() if not each.is_certain)
     warn_of_uncertain(uncertain, pool)
-    mutual = tree_of_groups(survey.mutual)
+    trees = {**{method: each.tree for method, each in found.items()}, "mutual": tree_of_groups(survey.mutual)}
     sweeps = {
         "cosine": _threshold_curve(survey, head),
         **{method: each.sweep for method, each in found.items()},
-        "mutual": sweep_merges(mutual, labels, "mutual"),
+        "mutual": sweep_merges(trees["mutual"], labels, "mutual"),
     }
-    choices = {method: each.choice for method, each in found.items()}
-    choices |= {
+    choices = {
+        **{method: each.choice for method, each in found.items()},
         "cosine": _choose_threshold(survey, head, vicinity, params.threshold_range),
         "mutual": choice_at(sweeps["mutual"], ALWAYS),
     }
-    ranges = {method: params.threshold_range if method == "cosine" else params.eps_range for method in CUTS}
-    trees = {**{method: each.tree for method, each in found.items()}, "mutual": mutual}
     return Score(
         metrics=_metrics_of(choices, survey, labels),
         sweeps=sweeps,
         points={
-            method: operating_points(
-                sweeps[method], *ranges[method], len(labels), method not in found or found[method].is_whole
-            )
-            for method in CUTS
+            "cosine": operating_points(sweeps["cosine"], *params.threshold_range, len(labels)),
+            **{
+                method: operating_points(each.sweep, *params.eps_range, len(labels), each.is_whole)
+                for method, each in found.items()
+            },
         },
         clusters=clusters_at(found["dbscan"].tree, choices["dbscan"].cut),
         reach={method: each.reach for method, each in found.items()},
-        uncertain=tuple(uncertain),
+        uncertain=uncertain,
         given=_at_cuts(trees, vicinity, labels, given, survey.recall_at[1]),
     )
+
+
+def _counted(positives: PositivePairs, cuts: Mapping[str, float], params: CutParams) -> FloatArray:
+    """Return the similarities, beside those of positive pairs, at which all pairs are counted, ascending."""
+    thresholds = [cuts["cosine"]] if not np.isnan(cuts.get("cosine", np.nan)) else []
+    tail = _TAIL[positives.similarities.min(initial=np.inf) <= _TAIL]
+    return np.unique(singles_at_least([*thresholds, params.threshold_range[1], *tail.tolist()]))
+
+
+def _search_cuts(
+    vicinity: Vicinity, labels: LabelArray, positives: PositivePairs, params: CutParams
+) -> dict[str, Found]:
+    """Find the best cut of every method that makes groups; look for more near pairs where one is not certain."""
+    found: dict[str, Found] = {}
+    while True:
+        for method in _GROUPED:
+            if method not in found or not found[method].is_certain:
+                found[method] = search_cut(method, vicinity, labels, positives, params)
+        if all(each.is_certain for each in found.values()) or not vicinity.widen():
+            return found
 
 
 def score_at(pool: Pool, labels: LabelArray, cuts: Mapping[str, float], max_group_size: int | None) -> AtCuts:

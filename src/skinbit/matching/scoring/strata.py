@@ -14,7 +14,7 @@ STRATUM_COLUMNS = ["stratum", "n_lesions", "n_positive_pairs", "tp", "fp", "prec
 
 
 def f1_by_stratum(predicted: PredictedPairs, strata: Sequence[str], n_resamples: int, seed: int) -> pd.DataFrame:
-    """Give F1 over pairs for the lesions of each stratum, judged among all lesions.
+    """Return F1 over pairs for the lesions of each stratum, judged among all lesions.
 
     A pair of one lesion belongs to the lesion's stratum. A false pair belongs half to the stratum of either image, so
     the counts of all strata add up to those of the whole, and the F1 of the whole is the mean of the strata's, weighted

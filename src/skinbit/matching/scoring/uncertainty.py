@@ -48,9 +48,6 @@ def predicted_pairs(pairs: LabelArray, labels: LabelArray) -> PredictedPairs:
         pairs: ``(m, 2)`` rows of two images that are predicted to show one lesion, each pair once, in either order.
         labels: ``(n,)`` the lesion of each image, any numbers.
 
-    Returns:
-        The counts.
-
     Raises:
         ValueError: If a pair occurs twice, or is an image with itself.
     """
@@ -67,9 +64,6 @@ def predicted_pairs_of_groups(cluster_ids: LabelArray, labels: LabelArray) -> Pr
     Args:
         cluster_ids: ``(n,)`` the group of each image, any numbers.
         labels: ``(n,)`` the lesion of each image, any numbers.
-
-    Returns:
-        The counts.
     """
     overlaps = count_overlaps(cluster_ids, labels)
     groups, lesions, n_common = overlaps.groups, overlaps.lesions, overlaps.n_common
@@ -86,7 +80,7 @@ def predicted_pairs_of_groups(cluster_ids: LabelArray, labels: LabelArray) -> Pr
 
 
 def _number_lesions(labels: LabelArray) -> tuple[LabelArray, LabelArray]:
-    """Give the number of each image's lesion and the number of images of each lesion."""
+    """Return the number of each image's lesion and the number of images of each lesion."""
     _, lesions, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return lesions, sizes
 
@@ -136,7 +130,7 @@ def join_folds(folds: Sequence[PredictedPairs]) -> PredictedPairs:
 
 
 def weighted_f1(predicted: PredictedPairs, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give F1 over pairs where lesions count several times, or not at all.
+    """Return F1 over pairs where lesions count several times, or not at all.
 
     A pair of one lesion counts as often as the lesion; one of two lesions as often as the product of both.
 
@@ -151,7 +145,7 @@ def weighted_f1(predicted: PredictedPairs, weights: NDArray[np.float64]) -> NDAr
 
 
 def _weigh(predicted: PredictedPairs, weights: NDArray[np.float64], false_weight: float) -> NDArray[np.float64]:
-    """Give F1 as :func:`weighted_f1` does, each false pair counting ``false_weight`` times more."""
+    """Return F1 as :func:`weighted_f1` does, each false pair counting ``false_weight`` times more."""
     tp, positive = weights @ predicted.true_pairs, weights @ predicted.positive_pairs
     fp = false_weight * _weighted_false_pairs(predicted, weights)
     f1 = np.full(len(weights), np.nan)
@@ -172,10 +166,7 @@ def _weighted_false_pairs(predicted: PredictedPairs, weights: NDArray[np.float64
 
 
 def mean_f1(folds: Sequence[PredictedPairs]) -> float:
-    """Give the mean over folds of F1 over pairs.
-
-    Args:
-        folds: One or more.
+    """Return the mean over folds of F1 over pairs.
 
     Returns:
         Mean in [0, 1] over the folds that have a positive pair; NaN where none has.
@@ -185,7 +176,7 @@ def mean_f1(folds: Sequence[PredictedPairs]) -> float:
 
 
 def _mean_of_defined(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the mean over the rows that are not NaN, ``(n_folds, m)`` to ``(m,)``; NaN where all are."""
+    """Return the mean over the rows that are not NaN, ``(n_folds, m)`` to ``(m,)``; NaN where all are."""
     is_defined = ~np.isnan(by_fold)
     means = np.full(by_fold.shape[1], np.nan)
     n_defined = is_defined.sum(axis=0)
@@ -193,8 +184,10 @@ def _mean_of_defined(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
-def bootstrap_f1(folds: Sequence[PredictedPairs], n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """Give the mean F1 over folds for lesions drawn with replacement within each fold.
+def bootstrap_f1(
+    folds: Sequence[PredictedPairs], n_resamples: int, seed: int, weights_at_once: int = _WEIGHTS_AT_ONCE
+) -> NDArray[np.float64]:
+    """Return the mean F1 over folds for lesions drawn with replacement within each fold.
 
     Args:
         folds: One or more.
@@ -202,20 +195,25 @@ def bootstrap_f1(folds: Sequence[PredictedPairs], n_resamples: int, seed: int) -
         seed: Not negative. The same seed draws the same lesions from folds of as many lesions, so the results of two
             experiments on the same folds are paired: the difference of both is that on the same lesions. More
             resamples begin with those of fewer.
+        weights_at_once: Weights of lesions held in memory; changes no figure.
 
     Returns:
         ``(n_resamples,)`` F1 in [0, 1]. A fold without a positive pair in a resample is left out of the mean there; NaN
         where all are.
     """
-    by_fold = [_resample(fold, n_resamples, np.random.default_rng([seed, n])) for n, fold in enumerate(folds)]
+    by_fold = [
+        _resample(fold, n_resamples, np.random.default_rng([seed, n]), weights_at_once) for n, fold in enumerate(folds)
+    ]
     return _mean_of_defined(np.array(by_fold).reshape(len(folds), n_resamples))
 
 
-def _resample(fold: PredictedPairs, n_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _resample(
+    fold: PredictedPairs, n_resamples: int, rng: np.random.Generator, weights_at_once: int
+) -> NDArray[np.float64]:
     n_lesions = fold.n_lesions
     # One in n pairs of drawn lesions is, on average, a lesion and its copy, which cannot be taken for another.
     false_weight = n_lesions / (n_lesions - 1) if n_lesions > 1 else 1.0
-    n_at_once = max(1, _WEIGHTS_AT_ONCE // max(1, n_lesions))
+    n_at_once = max(1, weights_at_once // max(1, n_lesions))
     sizes = [min(n_at_once, n_resamples - start) for start in range(0, n_resamples, n_at_once)]
     drawn = (_draw_weights(n_lesions, size, rng) for size in sizes)
     return np.concatenate([np.empty(0), *(_weigh(fold, weights, false_weight) for weights in drawn)])
@@ -230,7 +228,7 @@ def _draw_weights(n_lesions: int, n_resamples: int, rng: np.random.Generator) ->
 
 
 def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """Give the range that holds the middle share of resampled values.
+    """Return the range that holds the middle share of resampled values.
 
     Args:
         values: ``(n_resamples,)``; NaN are left out.

@@ -43,8 +43,8 @@ class Calibration(Block):
         log_odds: Where ``isotonic`` bends, ascending; empty for ``logistic``.
         probabilities: Probability there, ascending; straight lines between, constant beyond.
         pool_sizes: Where similarities are locally scaled: numbers of images, ascending; else empty.
-        crowdings: The usual crowding of pools of so many, from
-            :func:`skinbit.matching.similarity.hubness.usual_crowding`.
+        crowdings: The usual hubness of pools of so many, from
+            :func:`skinbit.matching.similarity.hubness.usual_hubness`.
     """
 
     kind: Kind

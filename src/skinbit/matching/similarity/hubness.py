@@ -1,13 +1,14 @@
-"""Local scaling: by how much more two photographs look alike than each of them looks like its surroundings.
+"""Local scaling against hubs: how much more alike two photographs are than each of them and its neighbours.
 
-Some photographs look like many others: pale skin with a small lesion, a dark one that fills the frame. Their cosines
-are high with strangers, so one cut cannot suit them and photographs with a look of their own. Taking off how alike an
-image and its nearest ones are anyway (cross-domain similarity local scaling, Conneau et al. 2018) puts all images on
-one scale; what is near counts as a share of the pool, so that the same cut suits pools of other sizes.
+Some photographs are hubs, similar to many others: pale skin with a small lesion, a dark one that fills the frame. Their
+cosines are high with strangers, so no single cut suits both them and photographs with a look of their own. Local
+scaling (Zelnik-Manor and Perona 2004), here in the form of CSLS (cross-domain similarity local scaling, Conneau et al.
+2018), subtracts the mean cosine of an image with its nearest neighbours. The number of neighbours is a share of the
+pool, so that one cut suits pools of several sizes.
 
-That holds from some hundreds of images on. A few photographs have no surroundings to speak of: of two, each is all that
-is near the other, however unlike they are. What such a pool lacks, the folds tell: how crowded as few of their lesions
-are, and how crowded all are.
+That holds from some hundreds of images on. In a pool of a few photographs the nearest neighbours are strangers, and the
+hubness of every image is too low. The folds tell by how much: their calibration holds the mean hubness of as few of
+their lesions, and of many.
 """
 
 from collections.abc import Sequence
@@ -20,14 +21,14 @@ from tqdm import tqdm
 from skinbit.config import ScalingParams
 from skinbit.matching.labels import FloatArray, LabelArray
 
-Crowding = NDArray[np.float64]
-"""``(n,)``: how alike each image of a pool and its surroundings are, in [-1, 1]."""
+Hubness = NDArray[np.float64]
+"""``(n,)``: mean cosine of each image of a pool with its nearest neighbours, in [-1, 1]."""
 
-UsualCrowding = tuple[tuple[int, ...], tuple[float, ...]]
-"""Numbers of images, ascending, and the mean crowding of pools of so many; both empty where nothing is known."""
+UsualHubness = tuple[tuple[int, ...], tuple[float, ...]]
+"""Sizes of pools, ascending, and the mean hubness of pools of each size; both empty where nothing is known."""
 
 _BLOCK_VALUES = 2**22
-"""Similarities held at once: 48 MB, in double and in single precision."""
+"""48 MB, in double and in single precision."""
 
 _DRAWS = 5
 """Pools of each size that are drawn from each subset."""
@@ -39,12 +40,13 @@ _PATIENCE = 3.0
 """Seconds after which a progress bar shows: 10,000 images take less."""
 
 
-def crowding(embeddings: FloatArray, params: ScalingParams) -> Crowding:
-    """Give the mean cosine of each image with its surroundings, the images nearest to it.
+def hubness(embeddings: FloatArray, params: ScalingParams, block_values: int = _BLOCK_VALUES) -> Hubness:
+    """Return the mean cosine of each image with its nearest neighbours.
 
     Args:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
-        params: How many images the surroundings are.
+        params: How many neighbours count.
+        block_values: Similarities held in memory at once.
 
     Returns:
         ``(n,)``, the same whatever the order of the images and the size of blocks; 0 for an image without others.
@@ -55,29 +57,29 @@ def crowding(embeddings: FloatArray, params: ScalingParams) -> Crowding:
     if n_near < 1:
         return means
     wide = embeddings.astype(np.float64)
-    height = max(1, _BLOCK_VALUES // n_images)  # whole rows: what is nearest to an image is known only from all others
+    height = max(1, block_values // n_images)  # whole rows: what is nearest to an image is known only from all others
     starts = range(0, n_images, height)
-    for start in tqdm(starts, unit="block", desc="surroundings", delay=_PATIENCE, disable=None):
+    for start in tqdm(starts, unit="block", desc="nearest neighbours", delay=_PATIENCE, disable=None):
         stop = min(n_images, start + height)
         products = wide[start:stop] @ wide.T
         alike = np.clip(products, -1.0, 1.0, out=products).astype(np.float32)
-        alike[np.arange(stop - start), np.arange(start, stop)] = -np.inf  # no image is its own surroundings
+        alike[np.arange(stop - start), np.arange(start, stop)] = -np.inf  # no image is its own neighbour
         alike.partition(n_images - n_near, axis=1)
         nearest = alike[:, n_images - n_near :]
         means[start:stop] = np.sort(nearest, axis=1).mean(axis=1, dtype=np.float64)  # sorted: sums depend on the order
     return means
 
 
-def usual_crowding(subsets: Sequence[tuple[FloatArray, LabelArray]], params: ScalingParams) -> UsualCrowding:
-    """Tell how crowded pools of few strangers are: lesions drawn from subsets, one image of each.
+def usual_hubness(subsets: Sequence[tuple[FloatArray, LabelArray]], params: ScalingParams) -> UsualHubness:
+    """Return the mean hubness of pools of few strangers: lesions drawn from subsets, one image of each.
 
     Args:
         subsets: Embeddings and lesions of each, two lesions or more.
-        params: How many images the surroundings are.
+        params: How many neighbours count.
 
     Returns:
-        Sizes of pools, ascending, up to that at which surroundings are a share of the pool, or to the smallest subset;
-        and the mean crowding of pools of each size.
+        Sizes of pools, ascending, up to that from which the neighbours are a share of the pool, or to the smallest
+        subset; and the mean hubness of pools of each size.
     """
     most = min([params.least_pool, *(len(np.unique(labels)) for _, labels in subsets)])
     n_steps = ceil(log(most / 2) / log(_GROWTH)) if most > 2 else 0
@@ -86,7 +88,7 @@ def usual_crowding(subsets: Sequence[tuple[FloatArray, LabelArray]], params: Sca
     for size in sizes:
         rng = np.random.default_rng(size)
         drawn = [_one_of_each(labels, size, rng) for _, labels in subsets for _ in range(_DRAWS)]
-        found = [crowding(subsets[n // _DRAWS][0][rows], params).mean() for n, rows in enumerate(drawn)]
+        found = [hubness(subsets[n // _DRAWS][0][rows], params).mean() for n, rows in enumerate(drawn)]
         means.append(fsum(found) / len(found))
     return tuple(sizes), tuple(means)
 
@@ -98,12 +100,12 @@ def _one_of_each(labels: LabelArray, n_lesions: int, rng: np.random.Generator) -
     return rng.permutation(rows)[:n_lesions]
 
 
-def missing_crowding(n_images: int, sizes: Sequence[int], means: Sequence[float]) -> float:
-    """Give how much more crowded a pool would be if it were as large as those that a cut was chosen on.
+def missing_hubness(n_images: int, sizes: Sequence[int], means: Sequence[float]) -> float:
+    """Return by how much the hubness of a pool's images would rise in a pool as large as those that chose a cut.
 
     Args:
         n_images: Of the pool.
-        sizes: From :func:`usual_crowding`; none: nothing is known, and nothing missing.
+        sizes: From :func:`usual_hubness`; empty where nothing is known, and nothing is missing.
         means: Likewise.
 
     Returns:
@@ -115,16 +117,16 @@ def missing_crowding(n_images: int, sizes: Sequence[int], means: Sequence[float]
     return max(0.0, float(means[-1] - usual))
 
 
-def scale(cosines: FloatArray, first: Crowding, second: Crowding) -> FloatArray:
-    """Take the crowding of both images off their cosine.
+def scale(cosines: FloatArray, first: Hubness, second: Hubness) -> FloatArray:
+    """Subtract the mean hubness of both images from their cosine.
 
     Args:
         cosines: Of some pairs, any shape.
-        first: Crowding of the one image of each pair, of a shape that broadcasts to it.
+        first: Hubness of the one image of each pair, of a shape that broadcasts to it.
         second: Likewise, of the other image.
 
     Returns:
-        Float32, same shape: the cosine less the mean crowding of the two, cut off at -1 and 1.
+        Float32, same shape: the cosine less the mean hubness of the two, cut off at -1 and 1.
     """
     scaled: FloatArray = np.clip(cosines - (first + second) / 2, -1.0, 1.0).astype(np.float32)
     return scaled

@@ -23,7 +23,6 @@ _DECAY = 4.0
 scale: images of different lesions are 0.3 similar to one and 0.99 to another."""
 
 _PAIRS_AT_ONCE = 2**16
-"""Pairs whose neighbourhoods are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,20 @@ class Neighbourhoods:
         either = own.sum(axis=1)[:, None] + others.sum(axis=1) - shared
         return self._mix(shared / either, similarities)
 
-    def mix_pairs(self, similarities: FloatArray, pairs: LabelArray) -> FloatArray:
+    def mix_pairs(self, similarities: FloatArray, pairs: LabelArray, at_once: int = _PAIRS_AT_ONCE) -> FloatArray:
         """Mix the similarities of single pairs.
 
         Args:
             similarities: ``(m,)`` float32.
             pairs: ``(m, 2)`` rows of both images.
+            at_once: Pairs whose neighbourhoods are compared at once; changes no value.
 
         Returns:
             ``(m,)`` float32 in [-1, 1].
         """
         overlaps = np.empty(len(pairs))
-        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            part = slice(start, start + _PAIRS_AT_ONCE)
+        for start in range(0, len(pairs), at_once):
+            part = slice(start, start + at_once)
             one, other = (self.weights[rows] for rows in pairs[part].T)
             shared = one.minimum(other).sum(axis=1)
             overlaps[part] = shared / (one.sum(axis=1) + other.sum(axis=1) - shared)

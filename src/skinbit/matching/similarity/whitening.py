@@ -108,7 +108,7 @@ def _check(n_images: int, embedding_dim: int, dim: int | None, shrinkage: float)
 
 
 def _within_lesion_covariance(embeddings: NDArray[np.float64], labels: LabelArray | None) -> NDArray[np.float64]:
-    """Give half the mean outer product of the differences of all positive pairs, ``(d, d)``."""
+    """Return half the mean outer product of the differences of all positive pairs, ``(d, d)``."""
     if labels is None:
         raise ValueError("learned whitening needs the lesion of each image. Remedy: pass labels, or whiten with pca.")
     sizes = np.bincount(labels)
@@ -131,7 +131,7 @@ def _shrunk(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.flo
 
 
 def _whitener(covariance: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
-    """Give directions in which a covariance becomes the identity, ``(d, dim)``, largest variance first."""
+    """Return directions in which a covariance becomes the identity, ``(d, dim)``, largest variance first."""
     variances, axes = (values[..., :dim] for values in _principal_axes(covariance))
     if variances[-1] <= _LEAST_VARIANCE * variances[0]:
         raise ValueError(

@@ -88,7 +88,8 @@ def score_test(
     intervals = f1_intervals(resample_f1([found.given.predicted], evaluation.resamples, seed))
     metrics = metrics_at_cuts(found, cuts) | {"rho": carried["cosine"].rho} | dict(found.given.metrics)
     paged = {method: cuts[method] for method in PAGED}
-    mistakes = find_mistakes(pool, lesion_ids, embeddings.image_ids, paged, found.given.groups, report.max_pairs)
+    images = list(zip(embeddings.image_ids, lesion_ids, strict=True))
+    mistakes = find_mistakes(pool, images, paged, found.given.groups, report.max_pairs)
     by_cosine, by_dbscan = (mistakes_document(name, mistakes[method]) for method in PAGED)
     return metric_table(metrics | interval_metrics(intervals)), by_cosine, by_dbscan
 

@@ -35,9 +35,10 @@ from skinbit.matching.scoring.judging import (
     judge_strata,
     pooled_figures,
     resample_f1,
+    strata_of_lesions,
     transfer_figures,
 )
-from skinbit.matching.scoring.pools import DISTRACTORS, fold_pools, mean_pools
+from skinbit.matching.scoring.pools import DISTRACTORS, Draws, fold_pools, mean_pools
 from skinbit.matching.scoring.results import (
     curve_table,
     interval_metrics,
@@ -219,12 +220,17 @@ def judge_folds(
         predicted[fold] = judged.predicted
         # A single fold is judged at its own cuts: nothing is transferred.
         figures[fold] = (transfer_figures(judged) if len(folds) > 1 else {}) | dict(judged.metrics)
-        pools.append(fold_pools(judged.vicinity, labels, others[fold], evaluation.max_group_size, seed))
+        pools.append(fold_pools(judged.vicinity, labels, others[fold], evaluation.max_group_size, Draws(seed)))
     resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
     of_all = interval_metrics(f1_intervals(resampled))
     if len(folds) > 1:
         of_all |= pooled_figures(list(predicted.values()))
-    strata = judge_strata(predicted, split, metadata, evaluation.strata, evaluation.resamples, seed)
+    strata = judge_strata(
+        list(predicted.values()),
+        strata_of_lesions(split, predicted, metadata, evaluation.strata),
+        evaluation.resamples,
+        seed,
+    )
     return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
 
 
@@ -279,7 +285,8 @@ def judge_among_distractors(
         judged = score_at(pool, labels, cuts, evaluation.max_group_size)
         figures[fold] = distractor_figures(judged, carried["cosine"].rho, share)
         predicted.append(judged.predicted)
-        curves.append(fold_pools(judged.vicinity, labels, of_others, evaluation.max_group_size, seed, DISTRACTORS))
+        draws = Draws(seed, DISTRACTORS)
+        curves.append(fold_pools(judged.vicinity, labels, of_others, evaluation.max_group_size, draws))
     rho = [found["rho_distractors"] for found in figures.values()]
     logger.info(
         "%s: folds among %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)

@@ -1,0 +1,81 @@
+"""Mutual nearest neighbours, which need no cut: an image joins its most similar one where that is mutual."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinbit.matching.clustering.merges import MergeTree
+from skinbit.matching.labels import LabelArray
+from skinbit.matching.pairs.tiles import Tile
+
+
+class MutualPairs:
+    """Collects the pairs in which either image is the other's most similar one.
+
+    Where several images are equally similar to one, each of them is its most similar one: all such pairs count, and no
+    order of images matters. A pair that is mutual in the end is so among the tiles up to its own, too: only such pairs
+    are kept, and fewer and fewer enter.
+    """
+
+    def __init__(self, n_images: int, n_new: int | None = None, tidy_from: int = 2**20) -> None:
+        """Prepare to collect.
+
+        Args:
+            n_images: Number of images.
+            n_new: Images from this one on are known, and not compared with each other. None: no image is known.
+            tidy_from: From so many collected pairs on, those that are no longer mutual are dropped.
+        """
+        self._n_new = n_images if n_new is None else n_new
+        self._highest = np.full(n_images, -np.inf, dtype=np.float32)
+        self._kept = [(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))]
+        self._n_kept = 0
+        self._tidy_from = self._n_to_tidy = tidy_from
+
+    def add(self, tile: Tile) -> None:
+        """Take the pairs of a tile that are mutual so far."""
+        tile = without_known(tile, self._n_new)
+        alike, rows, columns = tile.similarities, tile.rows, tile.columns
+        self._highest[rows] = np.maximum(self._highest[rows], alike.max(axis=1, initial=-np.inf))
+        self._highest[columns] = np.maximum(self._highest[columns], alike.max(axis=0, initial=-np.inf))
+        is_mutual = (alike == self._highest[rows, None]) & (alike == self._highest[columns]) & (alike > -np.inf)
+        self._kept.append(tile.pairs_where(is_mutual))
+        self._n_kept += len(self._kept[-1][0])
+        if self._n_kept > self._n_to_tidy:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        pairs, alike = (np.concatenate(part) for part in zip(*self._kept, strict=True))
+        is_kept = (alike == self._highest[pairs[:, 0]]) & (alike == self._highest[pairs[:, 1]])
+        self._kept = [(pairs[is_kept], alike[is_kept])]
+        self._n_kept = int(is_kept.sum())
+        self._n_to_tidy = max(self._tidy_from, 2 * self._n_kept)
+
+    def links(self) -> tuple[LabelArray, NDArray[np.float32]]:
+        """Return the pairs that are mutual among all tiles ``(m, 2)``, ascending, and their similarities."""
+        self._tidy()
+        pairs, alike = self._kept[0]
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        return pairs[order], alike[order]
+
+
+def without_known(tile: Tile, n_new: int) -> Tile:
+    """Return a tile in which known images, from ``n_new`` on, are not compared with each other."""
+    if tile.first_column + tile.similarities.shape[1] <= n_new or tile.first_row + len(tile.similarities) <= n_new:
+        return tile
+    similarities = tile.similarities.copy()
+    similarities[max(0, n_new - tile.first_row) :, max(0, n_new - tile.first_column) :] = -np.inf
+    return Tile(tile.first_row, tile.first_column, similarities)
+
+
+def tree_of_groups(groups: LabelArray) -> MergeTree:
+    """Return groups that need no cut as merges.
+
+    Args:
+        groups: ``(n,)`` the group of each image, any numbers.
+
+    Returns:
+        The merges, all at distance 0, each with the first row of a group and another row of it.
+    """
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    first_rows = first[inverse]
+    others = np.flatnonzero(first_rows != np.arange(len(groups)))
+    return MergeTree(np.column_stack([first_rows[others], others]), np.zeros(len(others)), len(groups))
