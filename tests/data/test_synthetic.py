@@ -21,7 +21,7 @@ from skinbit.data.synthetic import (
 )
 from skinbit.data.synthetic.capture import MAX_OFFSET
 
-N_LESIONS = 100
+N_LESIONS = 60
 SIDE = 16
 
 

@@ -1,12 +1,19 @@
 """Mistakes that a user can mend end the run at once, with one message, and spoil nothing."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
+from kedro.config import OmegaConfigLoader
 from PIL import Image
 
+from skinbit import settings
 from skinbit.errors import SHOWN_PER_KIND, InputError
+from skinbit.runtime.context import read_parameters
+from tests.pipelines.conftest import REPOSITORY
+
+ONE_FOLD = {"sample_data": False, "experiments": "vit_baseline", "folds": 0}
 
 
 def edit(folder, change):
@@ -86,6 +93,23 @@ DATA_MISTAKES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def studied(make_project, photographs):
+    """A study of one fold; never changed."""
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        project.run(study=ONE_FOLD)
+    return project
+
+
+@pytest.fixture
+def done(studied, project, user_data):
+    """A copy of it."""
+    shutil.copytree(studied.root / "data", project.root / "data")
+    return project
+
+
 class TestData:
     @pytest.mark.parametrize(("mistake", "said"), DATA_MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
     def test_ends_the_run_with_one_message(self, project, user_data, mistake, said):
@@ -101,24 +125,20 @@ class TestData:
         assert not {"02_intermediate/split.csv", "08_reporting/leaderboard.csv"} & project.outputs().keys()
         assert not [name for name in project.outputs() if "features" in name or name.endswith(".tmp")]
 
-    def test_what_an_earlier_run_wrote_stays_as_it_was(self, project, user_data):
-        study = {"sample_data": False, "experiments": "vit_baseline", "folds": 0}
-        project.run(study=study)
-        before = project.outputs()
+    def test_what_an_earlier_run_wrote_stays_as_it_was(self, done, user_data):
+        project, before = done, done.outputs()
         truncated_image(user_data)
         with pytest.raises(InputError):
-            project.run(study=study)
+            project.run(study=ONE_FOLD)
         changed = {name for name, content in project.outputs().items() if before.get(name) != content}
         drafts = {f"02_intermediate/draft/{name}.csv" for name in ("row_problems", "checked_images")}
         assert {"02_intermediate/problems.csv"} <= changed <= {"02_intermediate/problems.csv", *drafts}
 
-    def test_embeddings_of_an_earlier_split_are_not_evaluated(self, project, user_data):
-        study = {"sample_data": False, "experiments": "vit_baseline", "folds": 0}
-        project.run(study=study)
-        before = project.outputs()["08_reporting/leaderboard.csv"]
-        project.run(pipelines=("data_split",), study=study, seed=7)
+    def test_embeddings_of_an_earlier_split_are_not_evaluated(self, done):
+        project, before = done, done.outputs()["08_reporting/leaderboard.csv"]
+        project.run(pipelines=("data_split",), study=ONE_FOLD, seed=7)
         with pytest.raises(InputError, match=r"not of the images that split\.csv deals into fold"):
-            project.run(pipelines=("evaluation",), study=study, seed=7)
+            project.run(pipelines=("evaluation",), study=ONE_FOLD, seed=7)
         assert project.outputs()["08_reporting/leaderboard.csv"] == before
 
     def test_fewer_lesions_than_folds(self, project, user_data):
@@ -199,10 +219,17 @@ class TestConfiguration:
             ),
         ],
     )
-    def test_a_wrong_parameter_at_any_depth_fails_before_anything_runs(self, project, params, said):
+    def test_a_wrong_parameter_at_any_depth_is_named(self, params, said):
+        configuration = OmegaConfigLoader(
+            str(REPOSITORY / "conf"), env="demo", runtime_params=params, **settings.CONFIG_LOADER_ARGS
+        )
         with pytest.raises(InputError) as raised:
-            project.run(**params)
+            read_parameters(configuration)
         assert said in raised.value.message
+
+    def test_a_wrong_parameter_fails_before_anything_runs(self, project):
+        with pytest.raises(InputError, match="splitt: there is no such parameter"):
+            project.run(splitt={"n_folds": 3})
         assert not project.outputs("data")
 
     def test_an_unknown_timm_name(self, project, user_data):
@@ -240,9 +267,8 @@ class TestConfiguration:
             project.run(pipelines=("evaluation",))
 
 
-@pytest.mark.parametrize("params", ["sedd=1", "study.experiments=nothing"])
-def test_the_command_prints_one_message_no_traceback_and_exits_with_1(project, params):
-    command = [sys.executable, "-m", "kedro", "run", "--env", "demo", "--params", params]
+def test_the_command_prints_one_message_no_traceback_and_exits_with_1(project):
+    command = [sys.executable, "-m", "kedro", "run", "--env", "demo", "--params", "study.experiments=nothing"]
     ended = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "Error: The parameters are wrong" in ended.stderr

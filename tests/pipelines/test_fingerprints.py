@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
 from skinbit.runtime.provenance import Record, hash_value, plan_recipes
 
-STUDY = {"sample_data": False, "experiments": "vit_baseline+resnet_baseline", "folds": "0+1+2"}
-SMALL = {"split": {"n_folds": 3}, "data": {"max_lesions": 18}, "loader": {"workers": 0}}
+STUDY = {"sample_data": False, "experiments": "vit_baseline+resnet_baseline", "folds": "0+1"}
+SMALL = {"split": {"n_folds": 2}, "data": {"max_lesions": 14}, "loader": {"workers": 0}}
 FIGURES = {"06_", "07_", "08_"}
 """Folders of all that depends on the evaluation's settings."""
 

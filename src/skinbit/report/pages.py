@@ -2,9 +2,13 @@
 
 import base64
 import hashlib
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from skinbit import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -21,6 +25,12 @@ def render_page(template: str, **values: Any) -> str:
     Returns:
         The page; equal values give equal text.
     """
+    return _environment().get_template(template).render(version=__version__, **values)
+
+
+@cache
+def _environment() -> "Environment":
+    """Return what compiles each template once."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -32,7 +42,7 @@ def render_page(template: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["hash_source"] = _hash_source
-    return environment.get_template(template).render(version=__version__, **values)
+    return environment
 
 
 def _hash_source(text: str) -> str:

@@ -13,11 +13,12 @@ that may not merge infinitely far apart; groups only grow, so they stay so.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from skinbit.matching.clustering.merges import MergeTree, components
 from skinbit.matching.labels import LabelArray
@@ -119,7 +120,7 @@ def linkage_forest(
     """
     largest = graph.n_images if max_group_size is None else max_group_size
     groups = _Groups(graph, pool, linkage == "average", largest, known)
-    with threadpool_limits(1):  # many small products: starting threads for each would take longer
+    with _libraries().limit(limits=1):  # many small products: starting threads for each would take longer
         merges = [
             merged for start, stop in _ranges(graph.distances, graph.n_images) for merged in groups.take_in(start, stop)
         ]
@@ -131,6 +132,12 @@ def linkage_forest(
         distances = np.maximum.accumulate(np.round(distances, DECIMALS))
     within = int(np.searchsorted(distances, graph.reach, side="right"))
     return MergeTree(edges[:within], distances[:within], graph.n_images)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries that have threads; finding them takes longer than grouping a small pool."""
+    return ThreadpoolController()
 
 
 def first_of_lesion(known: LabelArray) -> LabelArray:
