@@ -12,5 +12,5 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background
 
 from hypothesis import settings
 
-settings.register_profile("skinbit", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("skinbit", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("skinbit")

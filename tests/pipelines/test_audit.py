@@ -288,13 +288,3 @@ def test_the_report_shows_an_audit_from_the_next_run_on(audited, caplog):
     assert "1 nodes run: report.write_report; changed: audit_summary" in caplog.text
     assert 'href="audit.html"' in report.read_text()
     assert "of another split" not in report.read_text()
-
-
-class TestParameters:
-    def test_a_trained_experiment_is_no_judge_of_its_labels(self, project):
-        with pytest.raises(InputError, match=r"audit\.experiment: vit_triplet is trained on the labels"):
-            project.run(pipelines=("audit",), audit={"experiment": "vit_triplet"})
-
-    def test_an_unknown_experiment_is_refused(self, project):
-        with pytest.raises(InputError, match=r"audit\.experiment names the unknown experiment 'vit'"):
-            project.run(pipelines=("audit",), audit={"experiment": "vit"})

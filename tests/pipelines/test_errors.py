@@ -157,6 +157,10 @@ class TestData:
 BOTH = {"both": {"combine": ["vit_triplet", "resnet_baseline"]}}
 
 
+def mine(**overrides):
+    return {"vit_mine": {"backbone": "vit", "loss": "triplet", **overrides}}
+
+
 class TestConfiguration:
     @pytest.mark.parametrize(
         ("params", "said"),
@@ -217,6 +221,18 @@ class TestConfiguration:
                 {"experiments": BOTH, "study": {"experiments": "both"}, "similarity": {"whitening": {}}},
                 "similarity.whitening is for experiments that train nothing, not for vit_triplet",
             ),
+            ({"experiments": mine(training={"epoch": 3})}, "epoch: Extra inputs are not permitted"),
+            ({"experiments": mine(training={"head": {"width": 3}})}, "head.width: Extra inputs are not permitted"),
+            ({"experiments": mine(training={"epochs": 0})}, "epochs: Input should be greater than or equal to 1"),
+            ({"experiments": mine(augmentation={"zoom": [3, 1]})}, "augmentation.zoom must rise"),
+            ({"experiments": mine(loss_options={"temperature": 0.1})}, "temperature: Extra inputs are not permitted"),
+            ({"experiments": mine(similarity={"whitening": {}})}, "whitening is for experiments that train nothing"),
+            ({"experiments": mine(similarity={"verifcation": True})}, "experiments.vit_mine.similarity: verifcation"),
+            ({"evaluation": {"strata": ["dx", "dx"]}}, "strata must name columns"),
+            ({"evaluation": {"strata": [""]}}, "strata must name columns"),
+            ({"evaluation": {"max_group_size": 3}}, "max_group_size is 3, but a lesion may have 4 images"),
+            ({"audit": {"experiment": "vit_triplet"}}, "audit.experiment: vit_triplet is trained on the labels"),
+            ({"audit": {"experiment": "vit"}}, "audit.experiment names the unknown experiment 'vit'"),
         ],
     )
     def test_a_wrong_parameter_at_any_depth_is_named(self, params, said):

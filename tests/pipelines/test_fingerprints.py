@@ -3,8 +3,6 @@
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -169,15 +167,6 @@ class TestRecords:
         before = {path.name: path.read_bytes() for path in records(full).iterdir()}
         run(done, only_missing=False, pipelines=("evaluation",))
         assert {path.name: path.read_bytes() for path in records(done).iterdir()} == before
-
-    def test_worker_processes_leave_records(self, project, user_data):
-        """In a process of its own: a fork of this one would inherit PyTorch's threads in an unknown state."""
-        command = [sys.executable, "-m", "kedro", "run", "--env", "demo", "--runner", "ParallelRunner"]
-        blocks = {"study": STUDY, **SMALL}
-        params = [f"{block}.{name}={value}" for block, values in blocks.items() for name, value in values.items()]
-        command += ["--pipelines", "data_split", "--params", ",".join(params)]
-        subprocess.run(command, cwd=project.root, check=True, timeout=120)
-        assert run(project, pipelines=("data_split",)) == set()
 
     def test_what_was_made_of_stale_inputs_is_stale(self, done, full):
         run(done, only_missing=False, pipelines=("data_split",), seed=7)

@@ -12,7 +12,6 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.io import DataCatalog
 from kedro.utils import load_obj
 from kedro.validation.exceptions import ValidationConfigurationError
 from pydantic import BaseModel

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -275,7 +276,7 @@ class TestShapeOfTheStudy:
     def test_an_experiment_that_overrides_its_backbone_has_features_of_its_own(self, project, user_data):
         experiments = {"vit_close": {"backbone": "vit", "loss": "baseline", "test_views": {"zooms": [1.0, 2.0]}}}
         study = {**ON_USERS_DATA, "experiments": "vit_close+vit_baseline", "folds": 0}
-        project.run(study=study, split=SPLIT, experiments=experiments)
+        project.run(pipelines=("data_split", "baseline_embeddings"), study=study, split=SPLIT, experiments=experiments)
         views = {
             name: load(project.outputs()[f"04_feature/{name}/features.safetensors"])["features"].shape[1]
             for name in ("vit_close", "vit")
@@ -285,7 +286,7 @@ class TestShapeOfTheStudy:
     def test_dev_cuts_the_users_data_to_30_lesions_and_fold_0(self, project, user_data):
         tiny = {"model": "test_vit", "pretrained": False, "image_size": 64}
         backbones = dict.fromkeys(("resnet", "vit", "dinov2"), tiny)
-        study = {"experiments": "vit_baseline+vit_triplet"}
+        study = {"experiments": "vit_baseline"}
         project.run(env="dev", backbones=backbones, study=study, loader={"workers": 0}, compute={"threads": 1})
         split = table(project, "02_intermediate/split.csv", "data/dev")
         assert split["lesion_id"].nunique() == 30
@@ -307,9 +308,9 @@ class TestShapeOfTheStudy:
         for reason, images in rejected.groupby("reason"):
             assert f"left out {len(images)} images: {reason}" in caplog.text
 
-    def test_test_figures_of_other_cuts_are_not_shown(self, project, user_data, caplog):
+    def test_test_figures_of_other_cuts_are_not_shown(self, finished, project, user_data, caplog):
         one = {**ON_USERS_DATA, "experiments": "vit_baseline"}
-        project.run(study=one, split=SPLIT)
+        shutil.copytree(finished.root / "data", project.root / "data")
         project.run(pipelines=("evaluation",), study=one, split=SPLIT, evaluation={"threshold_range": [-1.0, 0.5]})
         assert "test" not in table(project, "08_reporting/vit_baseline/results.csv")
         assert "run the pipeline final_model" in caplog.text

@@ -9,7 +9,6 @@ import pytest
 from kedro.framework.startup import bootstrap_project
 
 from skinbit.config import EvaluationParams, SimilarityParams
-from skinbit.errors import InputError
 from skinbit.matching.assembly import LabelledPool, Matching, calibrate, pool_of
 from skinbit.matching.cuts.operating_points import carry_to_pool
 from skinbit.matching.keypoints.shortlist import read_shortlist
@@ -185,29 +184,6 @@ class TestPoorFolds:
         results = figures(project, "08_reporting/plain/results.csv")
         assert results.loc["cosine_f1", ["fold_0", "fold_1"]].isna().sum() == 1
         assert (project.root / "data/demo/08_reporting/report.html").exists()
-
-
-class TestParameters:
-    def test_a_trained_experiment_is_not_whitened(self, project):
-        head = {"vit_triplet": {"backbone": "vit", "loss": "triplet", "similarity": {"whitening": {}}}}
-        with pytest.raises(InputError, match="whitening is for experiments that train nothing"):
-            project.run(study={**STUDY, "experiments": "vit_triplet"}, experiments=head)
-
-    def test_a_misspelt_setting_is_named(self, project):
-        with pytest.raises(InputError, match=r"experiments\.seen\.similarity: verifcation"):
-            project.run(
-                study=STUDY,
-                experiments={**EXPERIMENTS, "seen": {**EXPERIMENTS["seen"], "similarity": {"verifcation": True}}},
-            )
-
-    @pytest.mark.parametrize("strata", [["dx", "dx"], [""]])
-    def test_strata_name_columns_each_once(self, project, strata):
-        with pytest.raises(InputError, match="strata must name columns"):
-            project.run(study=STUDY, evaluation={"strata": strata}, experiments=EXPERIMENTS)
-
-    def test_groups_must_be_able_to_hold_a_lesion(self, project):
-        with pytest.raises(InputError, match="max_group_size is 3, but a lesion may have 4 images"):
-            project.run(study=STUDY, evaluation={"max_group_size": 3}, experiments=EXPERIMENTS)
 
 
 class TestClusterImages:
