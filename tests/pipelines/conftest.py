@@ -18,10 +18,10 @@ N_LESIONS = 36
 
 
 class Project:
-    """A copy of the configuration in a folder of its own."""
+    """A copy of the configuration in a folder of its own, and the user's photographs where they are always the same."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, photographs: Path | None = None) -> None:
+        self.root, self.photographs = root, photographs
         shutil.copytree(REPOSITORY / "conf", root / "conf")
         for name in ("pyproject.toml", ".telemetry"):
             shutil.copy(REPOSITORY / name, root)
@@ -34,9 +34,14 @@ class Project:
         """Do what ``kedro run --env ENV --pipelines … --params …`` does."""
         bootstrap_project(self.root)
         logging.getLogger("skinbit").setLevel(logging.INFO)
-        session: KedroSession = StudySession.create(project_path=self.root, env=env, runtime_params=params)
-        with session:
-            return session.run(pipeline_names=list(pipelines) or None, only_missing_outputs=only_missing, runner=runner)
+        with pytest.MonkeyPatch.context() as patch:
+            if self.photographs is not None:
+                patch.setenv("SKINBIT_RAW_DIR", str(self.photographs))
+            session: KedroSession = StudySession.create(project_path=self.root, env=env, runtime_params=params)
+            with session:
+                return session.run(
+                    pipeline_names=list(pipelines) or None, only_missing_outputs=only_missing, runner=runner
+                )
 
     def outputs(self, root: str = "data/demo") -> dict[str, bytes]:
         """Return every file below a root, by path; not the photographs, and not the records of what made the files."""
@@ -75,9 +80,9 @@ def user_data(photographs, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_project(tmp_path_factory) -> Callable[[], Project]:
-    """Make a fresh project."""
-    return lambda: Project(tmp_path_factory.mktemp("project"))
+def make_project(tmp_path_factory) -> Callable[..., Project]:
+    """Make a fresh project, of some photographs or of those that the environment names."""
+    return lambda photographs=None: Project(tmp_path_factory.mktemp("project"), photographs)
 
 
 @pytest.fixture

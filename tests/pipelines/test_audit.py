@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -93,21 +94,16 @@ def turned_and_cropped(jpeg):
 @pytest.fixture(scope="module")
 def planted(make_project, photographs, tmp_path_factory):
     """An audited study with planted cases: the project, what was planted, findings and summary."""
-    project, folder = make_project(), tmp_path_factory.mktemp("planted") / "photographs"
-    shutil.copytree(photographs, folder)
-    cases = Planted(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(folder))
-        return project, cases, *audit(project)
+    folder = Path(shutil.copytree(photographs, tmp_path_factory.mktemp("planted") / "photographs"))
+    project, cases = make_project(folder), Planted(folder)
+    return project, cases, *audit(project)
 
 
 @pytest.fixture(scope="module")
 def sound(make_project, photographs):
     """An audited study of photographs without planted cases."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        return project, *audit(project)
+    project = make_project(photographs)
+    return project, *audit(project)
 
 
 class TestPlantedCases:
@@ -165,10 +161,8 @@ class TestPlantedCases:
             assert str(cases.folder) not in content
             assert str(project.root) not in content
 
-    def test_keeping_patients_together_mends_the_patient_leak(self, planted, make_project, monkeypatch):
-        _, cases, _, _ = planted
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(cases.folder))
-        project = make_project()
+    def test_keeping_patients_together_mends_the_patient_leak(self, planted, make_project):
+        project = make_project(planted[1].folder)
         together = {**SMALL, "split": {**SMALL["split"], "keep_together": "patient_id"}}
         project.run(pipelines=BOTH, study=STUDY, audit={"fail_on": "none"}, **together)
         assert not read_findings(project)["finding"].str.startswith("patient_across").any()
@@ -186,8 +180,7 @@ class TestASoundStudy:
         notes = {check["title"]: check["note"] for check in summary["checks"] if not check["is_done"]}
         assert "no column patient_id" in notes["patients across subsets and folds"]
 
-    def test_ends_well_by_default(self, sound, photographs, monkeypatch):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+    def test_ends_well_by_default(self, sound):
         assert audit(sound[0], pipelines=("audit",), fail_on="error")[1]["counts"]["error"] == 0
 
     def test_without_any_finding_has_a_page_too(self, audited):
@@ -197,9 +190,8 @@ class TestASoundStudy:
         assert summary["counts"] == {"error": 0, "warning": 0}
         assert "Nothing was found." in (audited.root / REPORTING / "audit.html").read_text()
 
-    def test_twice_gives_the_same_bytes(self, sound, photographs, make_project, monkeypatch):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        again = make_project()
+    def test_twice_gives_the_same_bytes(self, sound, photographs, make_project):
+        again = make_project(photographs)
         audit(again)
         audited = {name for name in again.outputs() if "audit" in name or "pixel_hashes" in name}
         assert len(audited) == 4
@@ -271,8 +263,7 @@ class TestTheEndOfTheRun:
             "audit.html",
         }
 
-    def test_may_be_refused_by_warnings_alone(self, sound, photographs, monkeypatch):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+    def test_may_be_refused_by_warnings_alone(self, sound):
         with pytest.raises(InputError, match="warnings: Two lesions that look alike"):
             audit(sound[0], pipelines=("audit",), fail_on="warning")
 

@@ -28,10 +28,8 @@ CLUSTERS = Path("data/demo/07_model_output/clusters")
 @pytest.fixture(scope="module")
 def studied(make_project, photographs):
     """A study of a fine-tuned, a frozen and an untrained backbone."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        project.run(study=STUDY, **SMALL)
+    project = make_project(photographs)
+    project.run(study=STUDY, **SMALL)
     return project
 
 
@@ -87,9 +85,9 @@ class TestGroups:
             assert len(cluster(studied, test_photographs[0], experiment=experiment, fold=1)) == len(test_photographs[1])
 
     def test_a_fold_of_a_calibrated_experiment_groups_as_it_was_scored_wherever_its_checkpoint_is(
-        self, studied, project, photographs, monkeypatch, tmp_path
+        self, studied, make_project, photographs, tmp_path
     ):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+        project = make_project(photographs)
         shutil.copytree(studied.root / "data", project.root / "data")
         similarity = {"calibration": "logistic", "scaling": {"share": 0.3, "least": 2}}
         own = {"backbone": "resnet", "loss": "triplet", "similarity": similarity}

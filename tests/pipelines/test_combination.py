@@ -40,12 +40,10 @@ SMALL = {
 @pytest.fixture(scope="module")
 def study(make_project, archive):
     """A study that lists the combination alone; never changed but by cluster_images."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(archive))
-        project.run(study=STUDY, **SMALL)
-        project.first = project.outputs()
-        yield project
+    project = make_project(archive)
+    project.run(study=STUDY, **SMALL)
+    project.first = project.outputs()
+    return project
 
 
 def table(project, path):

@@ -40,12 +40,10 @@ SMALL = {
 @pytest.fixture(scope="module")
 def project(make_project, archive):
     """A third of the lesions were photographed once; the study has run without distractors, and then with them."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(archive))
-        project.run(study=STUDY, **SMALL)
-        project.without = project.outputs()
-        project.run(study=STUDY, evaluation={"distractors": 10}, **SMALL)
+    project = make_project(archive)
+    project.run(study=STUDY, **SMALL)
+    project.without = project.outputs()
+    project.run(study=STUDY, evaluation={"distractors": 10}, **SMALL)
     return project
 
 

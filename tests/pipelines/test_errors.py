@@ -96,10 +96,8 @@ DATA_MISTAKES = [
 @pytest.fixture(scope="module")
 def studied(make_project, photographs):
     """A study of one fold; never changed."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        project.run(study=ONE_FOLD)
+    project = make_project(photographs)
+    project.run(study=ONE_FOLD)
     return project
 
 

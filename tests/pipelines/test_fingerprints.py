@@ -38,10 +38,8 @@ def records(project):
 @pytest.fixture(scope="module")
 def full(make_project, photographs):
     """One full run; never changed."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        run(project, only_missing=False)
+    project = make_project(photographs)
+    run(project, only_missing=False)
     return project
 
 

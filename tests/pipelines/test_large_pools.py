@@ -38,18 +38,15 @@ LOOKING = ("metric_learning", "evaluation", "final_model")
 @pytest.fixture(scope="module")
 def studied(make_project, archive):
     """A study whose pools are one tile each, and then many."""
-    project = make_project()
-    project.archive = archive
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(archive))
-        project.run(**SMALL)
-        project.run(pipelines=("audit",), **SMALL)
-        project.run(only_missing=True, **SMALL)  # the report, now with its audit
-        project.in_one_tile = project.outputs()
-        shutil.rmtree(project.root / "data/demo/06_models")  # else trainings are found finished
-        project.run(pipelines=LOOKING, **SMALL, **MANY_TILES)
-        project.run(pipelines=("audit",), **SMALL, **MANY_TILES)
-        project.in_many_tiles = project.outputs()
+    project = make_project(archive)
+    project.run(**SMALL)
+    project.run(pipelines=("audit",), **SMALL)
+    project.run(only_missing=True, **SMALL)  # the report, now with its audit
+    project.in_one_tile = project.outputs()
+    shutil.rmtree(project.root / "data/demo/06_models")  # else trainings are found finished
+    project.run(pipelines=LOOKING, **SMALL, **MANY_TILES)
+    project.run(pipelines=("audit",), **SMALL, **MANY_TILES)
+    project.in_many_tiles = project.outputs()
     return project
 
 
@@ -59,8 +56,7 @@ def test_every_file_of_a_study_is_the_same_in_one_tile_and_in_many(studied):
     assert differing == []
 
 
-def test_another_size_of_tiles_makes_no_file_anew(studied, monkeypatch):
-    monkeypatch.setenv("SKINBIT_RAW_DIR", str(studied.archive))
+def test_another_size_of_tiles_makes_no_file_anew(studied):
     times = {path: (studied.root / "data/demo" / path).stat().st_mtime_ns for path in studied.outputs()}
     studied.run(only_missing=True, **SMALL)
     assert {path: (studied.root / "data/demo" / path).stat().st_mtime_ns for path in studied.outputs()} == times
@@ -118,11 +114,9 @@ def crowd(tmp_path_factory):
 @pytest.fixture(scope="module")
 def crowded(make_project, crowd):
     """A study of them whose pools have far more pairs than are held."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(crowd))
-        project.run(**LARGE)
-        project.run(pipelines=("audit",), **LARGE)
+    project = make_project(crowd)
+    project.run(**LARGE)
+    project.run(pipelines=("audit",), **LARGE)
     return project
 
 
@@ -144,9 +138,8 @@ class TestFewPairsHeld:
                 cuts = [max(subset["cuts"], default=0.0) for subset in points[method]]
                 assert all(cut <= end for cut, end in zip(cuts, reach, strict=True))
 
-    def test_ranks_are_those_of_all_pairs(self, crowded, make_project, crowd, monkeypatch):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(crowd))
-        whole = make_project()
+    def test_ranks_are_those_of_all_pairs(self, crowded, make_project, crowd):
+        whole = make_project(crowd)
         unlimited = {name: value for name, value in LARGE.items() if name != "memory"}
         study = LARGE["study"] | {"experiments": "plain"}
         whole.run(pipelines=("data_split", "baseline_embeddings", "evaluation"), **unlimited | {"study": study})
@@ -168,8 +161,7 @@ class TestFewPairsHeld:
         summary = json.loads(crowded.outputs()["08_reporting/audit.json"])
         assert summary["n_images"] > 380
 
-    def test_methods_whose_best_cut_is_not_proven_are_named(self, crowded, crowd, monkeypatch, caplog):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(crowd))
+    def test_methods_whose_best_cut_is_not_proven_are_named(self, crowded, caplog):
         with caplog.at_level(logging.WARNING, logger="skinbit"):
             crowded.run(pipelines=("evaluation",), **LARGE)
         assert any("memory.max_pairs is 600" in record.getMessage() for record in caplog.records)

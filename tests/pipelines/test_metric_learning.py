@@ -33,10 +33,8 @@ def run(project, study=STUDY, **options):
 @pytest.fixture(scope="module")
 def trained(make_project, photographs):
     """One study of a fine-tuned and of a frozen backbone; never changed."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        run(project)
+    project = make_project(photographs)
+    run(project)
     return project
 
 
@@ -188,8 +186,7 @@ class TestSameSeedSameBytes:
         assert [name for name in reference if again[name] != reference[name]] == []
         assert rewritten(project) == set()  # threads and worker processes leave records, too
 
-    def test_a_second_run_trains_nothing_and_changes_nothing(self, trained, files, photographs, monkeypatch, caplog):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+    def test_a_second_run_trains_nothing_and_changes_nothing(self, trained, files, caplog):
         with caplog.at_level(logging.INFO, logger="skinbit"):
             run(trained)
         assert caplog.text.count("trained before") == 6
@@ -199,9 +196,9 @@ class TestSameSeedSameBytes:
 
 
 @pytest.fixture
-def done(trained, project, photographs, monkeypatch):
+def done(trained, make_project, photographs):
     """A copy of the trained study."""
-    monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
+    project = make_project(photographs)
     shutil.copytree(trained.root / "data", project.root / "data")
     return project
 
@@ -246,17 +243,13 @@ class TestWhatTheEvaluationReaches:
 
 
 class TestSharedTrainings:
-    def test_experiments_that_differ_in_their_similarity_alone_are_trained_once(
-        self, trained, project, photographs, monkeypatch, caplog
-    ):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        shutil.copytree(trained.root / "data", project.root / "data")
+    def test_experiments_that_differ_in_their_similarity_alone_are_trained_once(self, done, caplog):
         calibrated = {"backbone": "vit", "loss": "triplet", "similarity": {"calibration": "logistic"}}
         with caplog.at_level(logging.INFO, logger="skinbit"):
-            run(project, STUDY | {"experiments": "calibrated"}, experiments={"calibrated": calibrated})
+            run(done, STUDY | {"experiments": "calibrated"}, experiments={"calibrated": calibrated})
         assert caplog.text.count("trained before") == len(FOLDS) + 1
         assert " epochs in " not in caplog.text
-        files = project.outputs()
+        files = done.outputs()
         for fold in FOLDS:
             for made in ("06_models/{}/fold_{}/weights", "07_model_output/{}/fold_{}/embeddings"):
                 own, other = (made.format(name, fold) for name in ("calibrated", "vit_triplet"))

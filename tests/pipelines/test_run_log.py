@@ -19,13 +19,11 @@ def lines_of(caplog):
 @pytest.fixture(scope="module")
 def watched(make_project, photographs):
     """A finished study with what it logged."""
-    project, messages = make_project(), []
+    project, messages = make_project(photographs), []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
     logging.getLogger("skinbit").addHandler(handler)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        project.run(study=STUDY, **SMALL)
+    project.run(study=STUDY, **SMALL)
     logging.getLogger("skinbit").removeHandler(handler)
     return project, messages
 

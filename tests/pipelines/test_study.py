@@ -26,10 +26,8 @@ ON_USERS_DATA = {"sample_data": False, "experiments": "+".join(EXPERIMENTS), "fo
 @pytest.fixture(scope="module")
 def finished(make_project, photographs):
     """One whole study, looked at by several tests."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        project.run(study=ON_USERS_DATA, split=SPLIT)
+    project = make_project(photographs)
+    project.run(study=ON_USERS_DATA, split=SPLIT)
     return project
 
 
@@ -228,9 +226,8 @@ class TestSameSeedSameBytes:
         assert again == {name: reference[name] for name in again}
         assert len(again) == len(reference) - len(EXPERIMENTS) - 1
 
-    def test_when_features_come_from_the_cache(self, finished, photographs, monkeypatch, caplog):
+    def test_when_features_come_from_the_cache(self, finished, caplog):
         reference = finished.outputs()
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
         with caplog.at_level(logging.INFO, logger="skinbit"):
             finished.run(study=ON_USERS_DATA, split=SPLIT)
         assert caplog.text.count(", 0 to compute") == len(EXPERIMENTS)

@@ -42,10 +42,8 @@ FOLDS = (0, 1, 2)
 @pytest.fixture(scope="module")
 def study(make_project, photographs):
     """One study of three experiments on the same features; never changed."""
-    project = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        project.run(study=STUDY, **SMALL)
+    project = make_project(photographs)
+    project.run(study=STUDY, **SMALL)
     return project
 
 
@@ -150,19 +148,16 @@ class TestVerified:
         assert not (folder / "plain/match_drawings.json").exists()
 
     def test_one_fold_alone_is_calibrated_on_its_own_pairs_and_a_warning_says_so(
-        self, make_project, photographs, monkeypatch, caplog
+        self, make_project, photographs, caplog
     ):
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(photographs))
-        project = make_project()
+        project = make_project(photographs)
         project.run(pipelines=("seen",), study={**STUDY, "experiments": "seen", "folds": 0}, **SMALL)
         assert "calibrated on its own pairs" in caplog.text
         assert np.isnan(figures(project, "08_reporting/seen/results.csv")["mean"]["cosine_f1_transfer"])
 
 
 class TestPoorFolds:
-    def test_a_fold_without_a_positive_pair_is_undefined_not_the_end(
-        self, make_project, photographs, monkeypatch, tmp_path
-    ):
+    def test_a_fold_without_a_positive_pair_is_undefined_not_the_end(self, make_project, photographs, tmp_path):
         folder = tmp_path / "few"
         (folder / "images").mkdir(parents=True)
         metadata = pd.read_csv(photographs / "data.csv", dtype=str)
@@ -171,8 +166,7 @@ class TestPoorFolds:
         few.to_csv(folder / "data.csv", index=False)
         for image_id in few["image_id"]:
             shutil.copy(photographs / "images" / f"{image_id}.jpg", folder / "images")
-        monkeypatch.setenv("SKINBIT_RAW_DIR", str(folder))
-        project = make_project()
+        project = make_project(folder)
         project.run(
             study={**STUDY, "experiments": "plain", "folds": "0+1"},
             experiments=EXPERIMENTS,
