@@ -224,7 +224,10 @@ class TestConfiguration:
             ({"experiments": mine(training={"epochs": 0})}, "epochs: Input should be greater than or equal to 1"),
             ({"experiments": mine(augmentation={"zoom": [3, 1]})}, "augmentation.zoom must rise"),
             ({"experiments": mine(loss_options={"temperature": 0.1})}, "temperature: Extra inputs are not permitted"),
-            ({"experiments": mine(similarity={"whitening": {}})}, "whitening is for experiments that train nothing"),
+            (
+                {"experiments": mine(similarity={"whitening": {}}), "study": {"experiments": "vit_mine"}},
+                "whitening is for experiments that train nothing",
+            ),
             ({"experiments": mine(similarity={"verifcation": True})}, "experiments.vit_mine.similarity: verifcation"),
             ({"evaluation": {"strata": ["dx", "dx"]}}, "strata must name columns"),
             ({"evaluation": {"strata": [""]}}, "strata must name columns"),
