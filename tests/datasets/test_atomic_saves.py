@@ -50,7 +50,7 @@ from skinbit.runtime.datasets.metadata_table import MetadataDataset
 from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.runtime.datasets.stock import ObjectDataset
 from skinbit.runtime.datasets.training_state import TrainingStatesDataset
-from skinbit.runtime.provenance import Recipe, Record
+from skinbit.runtime.provenance import Origin, Record
 from skinbit.settings import CONFIG_LOADER_ARGS
 
 resource = pytest.importorskip("resource", reason="needs a kernel that limits the size of files")
@@ -73,8 +73,8 @@ def make_array(seed: int, *shape: int) -> np.ndarray:
     return np.full(shape, seed, dtype=np.float32)
 
 
-def make_recipe(seed: int) -> Recipe:
-    return Recipe(function="module.function", bound={"seed": seed}, inputs=(), outputs=("split",), versions={})
+def make_origin(seed: int) -> Origin:
+    return Origin(function="module.function", bound={"seed": seed}, inputs=(), outputs=("split",), versions={})
 
 
 class SomeDecoding:
@@ -136,7 +136,7 @@ EXAMPLES = {
     FeaturesDataset: lambda seed: Features(("a", "b"), make_array(seed, 2, 1, 3), ("x", "y"), {}),
     KeypointsDataset: lambda seed: tabulate_keypoints((), (), (), {"image_side": seed}),
     CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, HEADER),
-    FingerprintsDataset: lambda seed: {"split": Record(recipe=make_recipe(seed))},
+    FingerprintsDataset: lambda seed: {"split": Record(origin=make_origin(seed))},
     PixelsDataset: SomeDecoding,
     TrainingStatesDataset: lambda seed: StoredState({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
     ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
@@ -344,7 +344,7 @@ def test_file_with_a_changed_byte_is_neither_loaded_nor_kept(
     study_catalog: StudyCatalog, data: Path, entry: str, share: float
 ) -> None:
     name = re.sub(r"{(\w+)}", lambda placeholder: EXAMPLE_NAMES[placeholder[1]], entry)
-    study_catalog.expect({name: make_recipe(1)})
+    study_catalog.expect({name: make_origin(1)})
     study_catalog.save(name, example(study_catalog[name], 1))
     assert study_catalog.find_stale() == study_catalog.find_damaged() == {}
     (path,) = (path for path in data.rglob("*") if path.is_file() and ".fingerprints" not in path.parts)
@@ -358,7 +358,7 @@ def test_file_with_a_changed_byte_is_neither_loaded_nor_kept(
 
 
 def test_every_changed_byte_of_a_record_is_noticed(study_catalog: StudyCatalog, data: Path) -> None:
-    study_catalog.expect({"leaderboard": make_recipe(1)})
+    study_catalog.expect({"leaderboard": make_origin(1)})
     study_catalog.save("leaderboard", example(study_catalog["leaderboard"], 1))
     path = data / ".fingerprints" / "leaderboard.json"
     content = path.read_bytes()
@@ -374,7 +374,7 @@ def test_every_changed_byte_of_a_record_is_noticed(study_catalog: StudyCatalog, 
 def test_changed_byte_of_what_users_write_too_is_a_change_of_the_data(
     study_catalog: StudyCatalog, data: Path, entry: str
 ) -> None:
-    study_catalog.expect({entry: make_recipe(1)})
+    study_catalog.expect({entry: make_origin(1)})
     study_catalog.save(entry, example(study_catalog[entry], 1))
     change_byte(next(path for path in (data / "01_raw").rglob("*") if path.is_file()), 0.5)
     assert study_catalog.find_damaged() == {}

@@ -24,7 +24,7 @@ from skinbit.runtime.comparison import (
 )
 from skinbit.runtime.datasets.files import pack
 from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
-from skinbit.runtime.provenance import Recipe, Record
+from skinbit.runtime.provenance import Origin, Record
 
 
 @pytest.fixture
@@ -248,13 +248,13 @@ class TestFolders:
         assert compare_folders(*folders) == []
 
     def test_records_name_what_made_the_files_differently(self, folders):
-        def recipe(seed, split):
+        def origin(seed, split):
             inputs = (("params:seed", seed), ("split", split))
-            return Recipe(function="f", bound=None, inputs=inputs, outputs=(), versions={"torch": "1"})
+            return Origin(function="f", bound=None, inputs=inputs, outputs=(), versions={"torch": "1"})
 
         for folder, seed in zip(folders, "12", strict=True):
             dataset = FingerprintsDataset(path=str(folder / ".fingerprints"))
-            dataset.save({"split": Record(recipe=recipe(seed, "")), "leaderboard": Record(recipe=recipe(seed, seed))})
+            dataset.save({"split": Record(origin=origin(seed, "")), "leaderboard": Record(origin=origin(seed, seed))})
             (folder / ".fingerprints" / "damaged.json").write_text("{}")
         assert explain_records(*folders) == ["params:seed"]
 

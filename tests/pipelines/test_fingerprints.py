@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from safetensors.numpy import save_file
 
 from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
-from skinbit.runtime.provenance import Record, hash_value, plan_recipes
+from skinbit.runtime.provenance import Record, hash_value, plan_origins
 
 STUDY = {"sample_data": False, "experiments": "vit_baseline+resnet_baseline", "folds": "0+1"}
 SMALL = {"split": {"n_folds": 2}, "data": {"max_lesions": 14}, "loader": {"workers": 0}}
@@ -203,7 +203,7 @@ def step(inputs, outputs, func=function):
 
 
 def fingerprints(steps, given):
-    return {name: recipe and recipe.fingerprint for name, recipe in plan_recipes(steps, given).items()}
+    return {name: origin and origin.fingerprint for name, origin in plan_origins(steps, given).items()}
 
 
 class TestRecipes:
@@ -225,7 +225,7 @@ class TestRecipes:
     def test_inputs_that_are_not_given_do_not_count(self):
         alone = fingerprints([step(["a"], ["b"])], {"a": "1"})
         assert fingerprints([step(["a"], ["b"])], {"a": "1", "cache": "1"}) == alone
-        assert plan_recipes([step(["a", "cache"], ["b"])], {"a": "1"})["b"].fingerprint == alone["b"]
+        assert plan_origins([step(["a", "cache"], ["b"])], {"a": "1"})["b"].fingerprint == alone["b"]
 
     @pytest.mark.parametrize(
         "other",
@@ -242,18 +242,18 @@ class TestRecipes:
         assert fingerprints([step(["a", "b"], ["c"])], given)["c"] != fingerprints([other], given)["c"]
 
     def test_differences_name_what_changed(self):
-        before, after = (plan_recipes(self.CHAIN, {"a": "1", "p": p}) for p in "12")
+        before, after = (plan_origins(self.CHAIN, {"a": "1", "p": p}) for p in "12")
         assert after["b"].differences(before["b"]) == ("p",)
         newer = before["b"].model_copy(update={"versions": {**before["b"].versions, "torch": "99"}})
         assert newer.differences(before["b"]) == ("version of torch",)
         assert before["b"].model_copy(update={"bound": 1}).differences(before["b"]) == ("function",)
 
     def test_a_record_survives_its_file(self, tmp_path):
-        recipe = plan_recipes([step(["a"], ["b"], partial(function, fold=(1, 2)))], {"a": "1"})["b"]
+        origin = plan_origins([step(["a"], ["b"], partial(function, fold=(1, 2)))], {"a": "1"})["b"]
         dataset = FingerprintsDataset(path=str(tmp_path / "records"))
         assert not dataset.exists()
-        dataset.save({"x.y": Record(recipe=recipe, content="c")})
-        assert dataset.load()["x.y"].recipe.fingerprint == recipe.fingerprint
+        dataset.save({"x.y": Record(origin=origin, content="c")})
+        assert dataset.load()["x.y"].origin.fingerprint == origin.fingerprint
         dataset.forget("x.y")
         dataset.forget("x.y")
         assert dataset.load() == {}

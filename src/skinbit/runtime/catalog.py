@@ -16,7 +16,7 @@ from skinbit.errors import InputError
 from skinbit.runtime.datasets.files import hash_file
 from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
 from skinbit.runtime.locking import RunToken
-from skinbit.runtime.provenance import ABSENT, Recipe, Record, StoredFile
+from skinbit.runtime.provenance import ABSENT, Origin, Record, StoredFile
 
 _RECORDS = "fingerprints"
 """The entry of the catalog that holds the records."""
@@ -48,7 +48,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._records: FingerprintsDataset = self[_RECORDS]
-        self._recipes: Mapping[str, Recipe | None] = {}
+        self._origins: Mapping[str, Origin | None] = {}
         self._stale: set[str] = set()
         self._token: RunToken | None = None
 
@@ -74,7 +74,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
             name: Of an input that the run at hand does not make.
 
         Returns:
-            That of its recipe, where its record is about the files that are there; else that of its content, where
+            That of its origin, where its record is about the files that are there; else that of its content, where
             the dataset can tell (raw data); None where nobody knows what made it.
         """
         dataset = self.get(name)
@@ -83,15 +83,15 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         if not dataset.exists():
             return ABSENT
         record, content = self._records.read(name), self._content(name)
-        return record.recipe.fingerprint if record is not None and record.content == content else content
+        return record.origin.fingerprint if record is not None and record.content == content else content
 
-    def expect(self, recipes: Mapping[str, Recipe | None]) -> None:
+    def expect(self, origins: Mapping[str, Origin | None]) -> None:
         """Note what will make every output of the run at hand.
 
         Args:
-            recipes: By output; None where it depends on something unknown.
+            origins: By output; None where it depends on something unknown.
         """
-        self._recipes = recipes
+        self._origins = origins
 
     def find_stale(self) -> dict[str, tuple[str, ...]]:
         """Compare all records with what is expected; what differs no longer exists for Kedro.
@@ -101,7 +101,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
             compare with.
         """
         records = self._records.load()
-        stale = {name: self._changes(name, recipe, records.get(name)) for name, recipe in self._recipes.items()}
+        stale = {name: self._changes(name, origin, records.get(name)) for name, origin in self._origins.items()}
         changed = {name: changes for name, changes in stale.items() if changes is not None}
         self._stale = set(changed)
         return changed
@@ -113,21 +113,21 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
             Paths of files that were damaged, edited or replaced since they were written, by dataset.
         """
         records = self._records.load()
-        names = [name for name in self._recipes if name in records]
+        names = [name for name in self._origins if name in records]
         with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
             intact = list(pool.map(lambda name: self._is_intact(name, records[name]), names))
         damaged = {name: self._path(name) for name, holds in zip(names, intact, strict=True) if not holds}
-        unread = (name for name in self._recipes.keys() - records.keys() if self._records.is_damaged(name))
+        unread = (name for name in self._origins.keys() - records.keys() if self._records.is_damaged(name))
         damaged |= {name: self._records.path_of(name) for name in unread}
         self._stale |= damaged.keys()
         return damaged
 
-    def _changes(self, name: str, recipe: Recipe | None, record: Record | None) -> tuple[str, ...] | None:
+    def _changes(self, name: str, origin: Origin | None, record: Record | None) -> tuple[str, ...] | None:
         """Return what has changed since a record was written; None where the record holds."""
-        if recipe is None or record is None:
+        if origin is None or record is None:
             return ()
-        if recipe.fingerprint != record.recipe.fingerprint:
-            return recipe.differences(record.recipe)
+        if origin.fingerprint != record.origin.fingerprint:
+            return origin.differences(record.origin)
         return None if record.content == self._content(name) else (f"files of {name}",)
 
     def exists(self, ds_name: str) -> bool:
@@ -140,9 +140,9 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
             self._token.check()
         self._records.forget(ds_name)
         super().save(ds_name, data)
-        recipe = self._recipes.get(ds_name)
-        if recipe is not None:
-            record = Record(recipe=recipe, content=self._content(ds_name), file=self._stored(ds_name))
+        origin = self._origins.get(ds_name)
+        if origin is not None:
+            record = Record(origin=origin, content=self._content(ds_name), file=self._stored(ds_name))
             self._records.save({ds_name: record})
             self._stale.discard(ds_name)
 

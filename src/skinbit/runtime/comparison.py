@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from skinbit.runtime.provenance import Recipe
+from skinbit.runtime.provenance import Origin
 
 EQUAL = "equal"
 WITHIN_TOLERANCE = "within the tolerance"
@@ -75,7 +75,7 @@ def compare_folders(first: Path, second: Path, tolerance: float = 0.0) -> list[F
 
 def explain_records(first: Path, second: Path) -> list[str]:
     """Return the names of parameters, raw data and software that differ in the records of two folders, sorted."""
-    one, other = _recipes(first), _recipes(second)
+    one, other = _origins(first), _origins(second)
     changed = [name for name in one.keys() & other.keys() if one[name] != other[name]]
     causes = {cause for name in changed for cause in one[name].differences(other[name])}
     return sorted(causes - one.keys() - other.keys())
@@ -89,11 +89,11 @@ def _files(folder: Path) -> Iterator[str]:
                 yield Path(parent, name).relative_to(folder).as_posix()
 
 
-def _recipes(folder: Path) -> dict[str, Recipe]:
+def _origins(folder: Path) -> dict[str, Origin]:
     found = {}
     for path in (folder / _RECORDS).glob("*.json"):
         with suppress(KeyError, TypeError, ValueError):  # damaged, or of another version
-            found[path.stem] = Recipe.model_validate(json.loads(path.read_bytes())["record"]["recipe"])
+            found[path.stem] = Origin.model_validate(json.loads(path.read_bytes())["record"]["recipe"])
     return found
 
 

@@ -20,7 +20,7 @@ from skinbit.matching.scoring.results import rank_experiments
 from skinbit.report.console import tabulate_best
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import active_parameters
-from skinbit.runtime.provenance import hash_value, plan_recipes
+from skinbit.runtime.provenance import hash_value, plan_origins
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +66,9 @@ class FingerprintHooks:
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
-        """Plan recipes; for ``--only-missing-outputs``, say which outputs they no longer fit, and why."""
+        """Plan origins; for ``--only-missing-outputs``, say which outputs they no longer fit, and why."""
         given = {name: _fingerprint(catalog, name) for name in sorted(pipeline.inputs()) if _counts(catalog, name)}
-        catalog.expect(plan_recipes(pipeline.nodes, given))
+        catalog.expect(plan_origins(pipeline.nodes, given))
         _warn_of_stale_inputs(pipeline, catalog)
         if run_params["only_missing_outputs"]:
             changes = {change for changes in catalog.find_stale().values() for change in changes}
@@ -170,9 +170,9 @@ def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
         return
     given = {name: _fingerprint(catalog, name) for name in sorted(study.inputs()) if _counts(catalog, name)}
     changes = {
-        name: recipe.differences(records[name].recipe)
-        for name, recipe in plan_recipes(study.nodes, given).items()
-        if recipe is not None and name in records and recipe.fingerprint != records[name].recipe.fingerprint
+        name: origin.differences(records[name].origin)
+        for name, origin in plan_origins(study.nodes, given).items()
+        if origin is not None and name in records and origin.fingerprint != records[name].origin.fingerprint
     }
     stale = sorted(read & changes.keys())
     if stale:

@@ -1,7 +1,7 @@
 """What made a dataset, as a hash: an output that would be made the same way again need not be made again.
 
-A recipe names the function, the software, and the fingerprint of every input; its hash is the fingerprint of what it
-makes. Fingerprints of inputs are hashes of recipes in turn, so one hash stands for everything upstream (Merkle 1987):
+An origin names the function, the software, and the fingerprint of every input; its hash is the fingerprint of what it
+makes. Fingerprints of inputs are hashes of origins in turn, so one hash stands for everything upstream (Merkle 1987):
 a parameter, a photograph or a fold that changes reaches exactly the datasets that depend on it.
 """
 
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 ABSENT = hashlib.sha256(b"absent").hexdigest()
 """The fingerprint of an optional input that does not exist."""
@@ -29,7 +29,7 @@ _WEIGHTS = "weights"
 """A parameter of this name, at any depth, names a file."""
 
 
-class Recipe(BaseModel):
+class Origin(BaseModel):
     """What makes a dataset.
 
     Attributes:
@@ -53,8 +53,8 @@ class Recipe(BaseModel):
         """Hash everything above."""
         return hash_value(self)
 
-    def differences(self, earlier: "Recipe") -> tuple[str, ...]:
-        """Name what differs from an earlier recipe: inputs and software, or else the node itself."""
+    def differences(self, earlier: "Origin") -> tuple[str, ...]:
+        """Name what differs from an earlier origin: inputs and software, or else the node itself."""
         inputs = sorted({name for name, _ in set(self.inputs) ^ set(earlier.inputs)})
         software = sorted({name for name, _ in self.versions.items() ^ earlier.versions.items()})
         return (*inputs, *(f"version of {name}" for name in software)) or (self.function.rpartition(".")[2],)
@@ -78,14 +78,14 @@ class Record(BaseModel):
     """What is written down beside a dataset when it is saved.
 
     Attributes:
-        recipe: What made it.
+        origin: What made it.
         content: Hash of the files, of datasets that others write too: photographs and their metadata.
         file: What the dataset's file holds, where it is one file that nobody else writes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
-    recipe: Recipe
+    origin: Origin = Field(alias="recipe")  # its name in the records that are on disk
     content: str | None = None
     file: StoredFile | None = None
 
@@ -106,7 +106,7 @@ class Step(Protocol):
         """Names of its outputs."""
 
 
-def plan_recipes(steps: Iterable[Step], given: Mapping[str, str | None]) -> dict[str, Recipe | None]:
+def plan_origins(steps: Iterable[Step], given: Mapping[str, str | None]) -> dict[str, Origin | None]:
     """Work out what will make every output of a graph.
 
     Args:
@@ -115,18 +115,18 @@ def plan_recipes(steps: Iterable[Step], given: Mapping[str, str | None]) -> dict
             does not count: it changes how fast a result is made, not the result.
 
     Returns:
-        Recipes by output; None for all that depend on something unknown.
+        Origins by output; None for all that depend on something unknown.
     """
     known = dict(given)
-    recipes: dict[str, Recipe | None] = {}
+    origins: dict[str, Origin | None] = {}
     for step in steps:
-        recipe = _recipe(step, known)
-        recipes.update(dict.fromkeys(step.outputs, recipe))
-        known.update(dict.fromkeys(step.outputs, recipe.fingerprint if recipe else None))
-    return recipes
+        origin = _origin(step, known)
+        origins.update(dict.fromkeys(step.outputs, origin))
+        known.update(dict.fromkeys(step.outputs, origin.fingerprint if origin else None))
+    return origins
 
 
-def _recipe(step: Step, known: Mapping[str, str | None]) -> Recipe | None:
+def _origin(step: Step, known: Mapping[str, str | None]) -> Origin | None:
     inputs = []
     for name in step.inputs:
         fingerprint = known.get(name)
@@ -135,7 +135,7 @@ def _recipe(step: Step, known: Mapping[str, str | None]) -> Recipe | None:
         elif name in known:
             return None
     function, bound = _unwrap(step.func)
-    return Recipe(
+    return Origin(
         function=f"{function.__module__}.{function.__qualname__}",
         bound=_plain(bound),
         inputs=tuple(inputs),
