@@ -21,10 +21,10 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 from PIL import Image
 
-from skinbit.config import ClusterParams, DataParams, Parameters, PolicyParams, ReportParams, SplitParams
+from skinbit.config import ClusterParams, DataParams, Parameters, PolicyParams, SplitParams
 from skinbit.data.problems import KINDS
 from skinbit.errors import InputError
-from skinbit.pipelines.cluster_images.nodes import read_known, read_photographs
+from skinbit.pipelines.cluster_images.nodes.photographs import read_known, read_photographs
 from skinbit.pipelines.data_split import create_pipeline
 from skinbit.runtime.datasets.image_folder import ImageFolderDataset
 from skinbit.runtime.datasets.metadata_table import MetadataDataset
@@ -653,8 +653,8 @@ def opened(path: str) -> Any:
 
 class TestClustering:
     def read(self, folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
-        cluster = ClusterParams(images=str(folder / "images"))
-        listed, unreadable, _ = read_photographs(opened, {}, cluster, DataParams(max_megabytes=2), ReportParams())
+        images = str(folder / "images")
+        listed, unreadable, _ = read_photographs(opened, {}, images, DataParams(max_megabytes=2), 224)
         return listed, dict(unreadable.to_numpy().tolist())
 
     @pytest.mark.parametrize(("spoil", "kind", "said"), BAD_FILES.values(), ids=BAD_FILES)
@@ -680,7 +680,7 @@ class TestClustering:
         cluster = ClusterParams(images="unused", known=str(folder / "data.csv"))
         data = DataParams(max_megabytes=2, policy=policy or PolicyParams())
         tables = lambda path: MetadataDataset(filepath=path).load()  # noqa: E731
-        return read_known(opened, tables, {}, cluster, data, ReportParams())[0]
+        return read_known(opened, tables, {}, cluster, data, 224)[0]
 
     def test_names_all_that_is_wrong_with_known_photographs(self, study):
         with_row("L0,../x,nv")(study.folder)

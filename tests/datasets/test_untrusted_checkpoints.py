@@ -29,8 +29,8 @@ from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
 from skinbit.matching.similarity.calibration import INLIER_STEPS
 from skinbit.matching.similarity.whitening import Whitening
-from skinbit.pipelines.cluster_images.nodes import open_checkpoint
-from skinbit.pipelines.final_model.nodes import package_model
+from skinbit.pipelines.cluster_images.nodes.model import open_checkpoint
+from skinbit.pipelines.final_model.nodes.packaging import package_model
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_tensors
 
 WIDTH = 48 + 32  # features of both levels

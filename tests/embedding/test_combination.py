@@ -25,8 +25,8 @@ from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
-from skinbit.pipelines.cluster_images.nodes import open_checkpoint
-from skinbit.pipelines.final_model.nodes import package_combination, package_model
+from skinbit.pipelines.cluster_images.nodes.model import open_checkpoint
+from skinbit.pipelines.final_model.nodes.packaging import package_combination, package_model
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset, pack_tensors
 
 MATCHING = Matching(

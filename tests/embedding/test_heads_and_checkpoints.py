@@ -30,7 +30,7 @@ from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
 from skinbit.matching.methods import CUTS
 from skinbit.pipelines.baseline_embeddings.nodes import embed_subset
-from skinbit.pipelines.final_model.nodes import package_model
+from skinbit.pipelines.final_model.nodes.packaging import package_model
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.training.experiment import train

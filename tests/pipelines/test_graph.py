@@ -343,7 +343,10 @@ class TestGraph:
             study = pipelines_of()[1]["__default__"]
             blocks = {name for name in study.inputs() if name.startswith("params:")}
             plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
-        numbers = ("seed", "memory.tile_megabytes", "training.canvas", "cuts.max_group_size")
+        numbers = (
+            *("seed", "memory.tile_megabytes", "training.canvas", "cuts.max_group_size"),
+            *("data.max_pixels", "report.thumbnail", "report.max_pairs"),
+        )
         assert plain == {f"params:{name}" for name in numbers}
 
 

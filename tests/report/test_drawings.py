@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from skinbit.config import ComputeParams, DataParams, GeometryParams, ReportParams
+from skinbit.config import ComputeParams, GeometryParams
 from skinbit.data.images import find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.matching.keypoints.sift import NO_TABLE, extract_table
-from skinbit.pipelines.final_model.nodes import draw_matches
+from skinbit.pipelines.final_model.nodes.mistakes import draw_matches
 from skinbit.report.drawings import KeypointPhotographs, count_points, draw_pairs, strongest_links
 
 GEOMETRY = GeometryParams()
@@ -125,11 +125,12 @@ class TestDrawings:
 
 
 class TestNode:
-    def draw(self, folder, keypoints, compared, cosine, dbscan, **report):
+    def draw(self, folder, keypoints, compared, cosine, dbscan, max_drawings=100):
         table = pd.DataFrame(compared, columns=["image_a", "image_b", "inliers"])
         documents = [{"pairs": [{"image_a": a, "image_b": b} for a, b in pairs]} for pairs in (cosine, dbscan)]
-        settings = (GEOMETRY, DataParams(max_pixels=MAX_PIXELS), ComputeParams(threads=1), ReportParams(**report))
-        return draw_matches(folder, keypoints, table, *documents, *settings)
+        inputs = {"images": folder, "keypoints": keypoints, "geometry": GEOMETRY}
+        settings = {"compute": ComputeParams(threads=1), "max_pixels": MAX_PIXELS}
+        return draw_matches(table, *documents, max_drawings, **inputs, **settings)
 
     def test_draws_the_worst_pairs_with_inliers_and_lists_all_that_were_compared(self, folder, keypoints):
         p, q, mixed = ("p_part", "p_whole"), ("q_part", "q_whole"), ("p_part", "q_part")

@@ -1,8 +1,7 @@
 """Groups of photographs that nobody has labelled, around known lesions where there are any, and how sure they are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,40 +11,12 @@ from skinbit.errors import InputError
 from skinbit.matching.clustering.forests import LINKAGES, Linkage, linkage_forest, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
 from skinbit.matching.clustering.mutual import MutualPairs, without_known
+from skinbit.matching.cuts.chosen import Cut
 from skinbit.matching.cuts.search import floor_of
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels
 from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, NeighbourGraph, graph_of
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import look_at, side_of, similarity_tiles
-
-_NEAREST_RANGE = 0.1
-"""Without folds to compare, a cut is taken as known to within this share of its distance."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """From which similarity on photographs are taken to show one lesion.
-
-    Attributes:
-        method: One of :data:`skinbit.matching.methods.METHODS`.
-        value: A threshold (``cosine``, similarity) or a distance; NaN where the method needs none.
-        low: Least similarity that the cut might as well have been.
-        high: Largest one; ``low <= similarity <= high``.
-    """
-
-    method: str
-    value: float
-    low: float
-    high: float
-
-    @property
-    def similarity(self) -> float:
-        """Return the cut as a similarity, whatever the method."""
-        return self.value if self.method == "cosine" else 1.0 - self.value
-
-
-NO_CUT = Cut("mutual", np.nan, np.inf, -np.inf)
-"""Of a method that needs none; no link is near to it."""
 
 
 @dataclass(frozen=True)
@@ -87,46 +58,6 @@ class Grouping:
     groups: tuple[Group, ...]
     nearest: LabelArray
     similarities: FloatArray
-
-
-def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: float | None) -> Cut:
-    """Put a cut into the range in which it might as well have been.
-
-    Args:
-        method: One that has a cut.
-        value: Its threshold, or a distance.
-        fold_values: What each fold would have chosen; their spread around their mean is that of the cut.
-        margin: A range of so much on either side instead; none: the folds' or, with fewer than two, a tenth of the
-            cut's distance.
-    """
-    at = value if method == "cosine" else 1.0 - value
-    if margin is None and len(fold_values) > 1:
-        spread = np.array(fold_values) - np.mean(fold_values)
-        below, above = (-spread.min(), spread.max()) if method == "cosine" else (spread.max(), -spread.min())
-    else:
-        below = above = margin if margin is not None else _NEAREST_RANGE * (1.0 - at)
-    return Cut(method, value, float(at - below), float(at + above))
-
-
-def write_cut(cut: Cut) -> dict[str, Any]:
-    """Write a cut down as plain values.
-
-    Returns:
-        ``method``, ``cut``, ``similarity``, ``unsure_from``, ``unsure_to``; None where the method needs no cut.
-    """
-    values = {"cut": cut.value, "similarity": cut.similarity, "unsure_from": cut.low, "unsure_to": cut.high}
-    return {"method": cut.method} | {name: value if np.isfinite(value) else None for name, value in values.items()}
-
-
-def read_cut(document: Mapping[str, Any]) -> Cut:
-    """Read a cut.
-
-    Args:
-        document: From :func:`write_cut`.
-    """
-    if document["cut"] is None:
-        return NO_CUT
-    return Cut(document["method"], document["cut"], document["unsure_from"], document["unsure_to"])
 
 
 def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> Grouping:

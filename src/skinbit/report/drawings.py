@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
+import pandas as pd
 from PIL import Image
+from tqdm import tqdm
 
 from skinbit.config import GeometryParams
 from skinbit.data.images import decode_image
 from skinbit.errors import InputError
 from skinbit.matching.clustering.merges import root_of
 from skinbit.matching.keypoints.geometry import match_pair
-from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.keypoints.shortlist import SHORTLIST, Shortlist
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.report.matches import draw_matches
 from skinbit.report.thumbnails import Pair, shrink
@@ -108,7 +110,7 @@ class KeypointPhotographs:
 
 
 def draw_pairs(
-    pairs: Iterable[tuple[int, int]], photographs: KeypointPhotographs, geometry: GeometryParams, n_workers: int
+    pairs: Sequence[tuple[int, int]], photographs: KeypointPhotographs, geometry: GeometryParams, n_workers: int
 ) -> Iterator[str]:
     """Draw the points on which pairs of photographs agree, each pair side by side.
 
@@ -122,7 +124,7 @@ def draw_pairs(
 
     Yields:
         A JPEG of each pair as a ``data:`` address, in order, at most 300 pixels high and 900 wide; equal photographs
-        give equal text.
+        have equal text.
 
     Raises:
         InputError: If a photograph is missing or cannot be read; names the first.
@@ -139,4 +141,33 @@ def draw_pairs(
 
     # Each matrix product on one thread: pairs are what is spread over threads here.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as pool:
-        yield from pool.map(draw, pairs)
+        made = pool.map(draw, pairs)
+        yield from tqdm(made, total=len(pairs), unit="pair", desc="drawing matches", disable=None)
+
+
+def list_matches(
+    shortlist: pd.DataFrame,
+    lists: Sequence[Sequence[Mapping[str, Any]]],
+    max_drawings: int,
+    draw: Callable[[Sequence[Pair]], Iterable[str]],
+) -> list[dict[str, Any]]:
+    """List the misclassified pairs whose keypoints were compared, with drawings of the worst.
+
+    Args:
+        shortlist: ``image_a, image_b, inliers`` of all pairs that were compared.
+        lists: Misclassified pairs with ``image_a`` and ``image_b``, the worst of each list first.
+        max_drawings: Of pairs with inliers, the worst first.
+        draw: Returns the drawings of pairs, in order.
+
+    Returns:
+        ``image_a, image_b, inliers, drawing``; the drawing is None without inliers and beyond the limit.
+    """
+    columns = (shortlist[column].tolist() for column in SHORTLIST)
+    compared = {ordered(a, b): inliers for a, b, inliers in zip(*columns, strict=True)}
+    counts = count_points(lists, compared)
+    chosen = [pair for pair, inliers in counts.items() if inliers][:max_drawings]
+    drawings = dict(zip(chosen, draw(chosen), strict=True))
+    return [
+        {"image_a": a, "image_b": b, "inliers": inliers, "drawing": drawings.get((a, b))}
+        for (a, b), inliers in counts.items()
+    ]

@@ -85,7 +85,7 @@ class Summary(Document):
 
 
 class ClusterCut(Document):
-    """From which similarity on photographs are joined: :func:`skinbit.matching.grouping.write_cut`."""
+    """From which similarity on photographs are joined: :func:`skinbit.matching.cuts.chosen.write_cut`."""
 
     method: MethodName
     cut: CutValue | None

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from skinbit.config import GeometryParams
 from skinbit.data.images import ImageFolder, decode_image
+from skinbit.data.photographs import Photographs
 from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray, LabelArray
 
@@ -224,6 +225,18 @@ def extract_table(
         np.median([len(each) for each in keypoints]) if keypoints else 0,
     )
     return tabulate_keypoints(image_ids, keys, keypoints, description)
+
+
+def extract_photographs(
+    photographs: Photographs, params: GeometryParams, max_pixels: int, n_workers: int
+) -> KeypointTable:
+    """Return the keypoints of photographs from several folders, all found anew; see :func:`extract_table`."""
+    return join_tables(
+        [
+            extract_table(source.folder, source.photographs, NO_TABLE, params, max_pixels, n_workers)
+            for source in photographs.sources
+        ]
+    )
 
 
 def _read(folder: ImageFolder, image_id: str, params: GeometryParams, max_pixels: int) -> Image.Image:

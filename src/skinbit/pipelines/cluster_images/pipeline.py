@@ -3,20 +3,31 @@
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters
-from skinbit.pipelines.cluster_images.nodes import (
+from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, write_gallery
+from skinbit.pipelines.cluster_images.nodes.model import (
     check_cuts,
     choose_cut,
-    compare_photographs,
     complete_checkpoint,
-    draw_links,
-    embed_new,
-    group_photographs,
     open_checkpoint,
+)
+from skinbit.pipelines.cluster_images.nodes.photographs import (
+    compare_photographs,
+    embed_new,
     read_known,
     read_photographs,
-    write_gallery,
 )
 from skinbit.pipelines.evaluation.pipeline import TILES
+from skinbit.report.cluster_gallery import ClusterFiles
+
+_LISTED = {
+    "folders": "photograph_folders",
+    "new_photographs": "new_photographs",
+    "known_photographs": "known_photographs",
+    "cluster": "params:cluster",
+}
+"""What nodes read that look at photographs again."""
+
+_COMPUTING = {"compute": "params:compute", "max_pixels": "params:data.max_pixels"}
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
@@ -24,84 +35,14 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
     Args:
         parameters: Their ``cluster`` names an experiment, or a checkpoint.
-
-    Returns:
-        The pipeline.
     """
     opened, checkpoint = _model(parameters)
-    folders, read = "photograph_folders", ["known_cuts", "params:cluster", "params:data", "params:report"]
-    known = ["known_photographs", "known_thumbnails"]
-    photographs = ["new_photographs", "known_photographs"]
-    computing = ["params:cluster", "params:loader", "params:compute", "params:data"]
-    nodes = [
-        *opened,
-        Node(check_cuts, [checkpoint, "params:cluster"], "known_cuts", name="check_cuts"),
-        Node(
-            read_photographs,
-            [folders, *read],
-            ["new_photographs", "unreadable", "new_thumbnails"],
-            name="read_photographs",
-        ),
-        Node(read_known, [folders, "metadata_files", *read], known, name="read_known"),
-        Node(
-            choose_cut,
-            ["known_cuts", *photographs, "params:cluster", "params:evaluation"],
-            "cluster_cut",
-            name="choose_cut",
-        ),
-        Node(
-            embed_new,
-            [checkpoint, folders, *photographs, "feature_cache", *computing],
-            "clusters_features",
-            name="embed_new",
-        ),
-        Node(
-            compare_photographs,
-            [
-                *(checkpoint, "clusters_features", folders, *photographs),
-                *("params:cluster", "params:compute", "params:data", TILES),
-            ],
-            "cluster_shortlist",
-            name="compare_photographs",
-        ),
-        Node(
-            group_photographs,
-            [
-                checkpoint,
-                "clusters_features",
-                "cluster_shortlist",
-                *photographs,
-                "cluster_cut",
-                "params:data",
-                "params:memory",
-            ],
-            ["clustered_images", "cluster_groups"],
-            name="group_photographs",
-        ),
-        Node(
-            draw_links,
-            [
-                *(checkpoint, "cluster_shortlist", "cluster_groups", folders, *photographs),
-                *("params:cluster", "params:compute", "params:data", "params:report"),
-            ],
-            "cluster_links",
-            name="draw_links",
-        ),
-        Node(
-            write_gallery,
-            [
-                *("clustered_images", "cluster_groups", "known_photographs", "unreadable"),
-                *("new_thumbnails", "known_thumbnails", "cluster_links", checkpoint, "params:report"),
-            ],
-            "clusters_page",
-            name="write_gallery",
-        ),
-    ]
+    nodes = [*opened, *_reading(checkpoint), *_looking(checkpoint), *_grouping(checkpoint)]
     return Pipeline(nodes, namespace="cluster_images", prefix_datasets_with_namespace=False)
 
 
 def _model(parameters: Parameters) -> tuple[list[Node], str]:
-    """Give the nodes that open the model, and the dataset that holds all its weights."""
+    """Return the nodes that open the model, and the dataset that holds all its weights."""
     cluster = parameters.cluster
     name = cluster.experiment
     if name is None:
@@ -116,3 +57,80 @@ def _model(parameters: Parameters) -> tuple[list[Node], str]:
         return [], fold
     inputs = [fold, f"params:recipes.{name}.backbone", "params:seed"]
     return [Node(complete_checkpoint, inputs, "cluster_checkpoint", name="complete_checkpoint")], "cluster_checkpoint"
+
+
+def _reading(checkpoint: str) -> list[Node]:
+    """Return the nodes that read the photographs and settle the cut for their number."""
+    settings, thumbnail = ["params:cluster", "params:data"], "params:report.thumbnail"
+    return [
+        Node(check_cuts, [checkpoint, "params:cluster"], "known_cuts", name="check_cuts"),
+        Node(
+            read_photographs,
+            ["photograph_folders", "known_cuts", "params:cluster.images", "params:data", thumbnail],
+            ["new_photographs", "unreadable", "new_thumbnails"],
+            name="read_photographs",
+        ),
+        Node(
+            read_known,
+            ["photograph_folders", "metadata_files", "known_cuts", *settings, thumbnail],
+            ["known_photographs", "known_thumbnails"],
+            name="read_known",
+        ),
+        Node(
+            choose_cut,
+            [
+                *("known_cuts", "new_photographs", "known_photographs"),
+                *("params:cluster", "params:evaluation.pool_correction"),
+            ],
+            "cluster_cut",
+            name="choose_cut",
+        ),
+    ]
+
+
+def _looking(checkpoint: str) -> list[Node]:
+    """Return the nodes that embed the photographs and compare their keypoints."""
+    model = {"checkpoint": checkpoint, **_COMPUTING, **_LISTED}
+    return [
+        Node(
+            embed_new,
+            {"feature_cache": "feature_cache", "loader": "params:loader", **model},
+            "clusters_features",
+            name="embed_new",
+        ),
+        Node(
+            compare_photographs,
+            {"features": "clusters_features", "tile_megabytes": TILES, **model},
+            "cluster_shortlist",
+            name="compare_photographs",
+        ),
+    ]
+
+
+def _grouping(checkpoint: str) -> list[Node]:
+    """Return the nodes that group the photographs and make the page."""
+    drawn = {"compared": "cluster_shortlist", "cluster_groups": "cluster_groups", **_COMPUTING, **_LISTED}
+    shown = {name: name for name in ClusterFiles.__annotations__}
+    return [
+        Node(
+            group_photographs,
+            [
+                *(checkpoint, "clusters_features", "cluster_shortlist", "known_photographs", "cluster_cut"),
+                *("params:data.max_images_per_lesion", "params:memory"),
+            ],
+            ["clustered_images", "cluster_groups"],
+            name="group_photographs",
+        ),
+        Node(
+            draw_links,
+            {"checkpoint": checkpoint, "max_drawings": "params:report.max_drawings", **drawn},
+            "cluster_links",
+            name="draw_links",
+        ),
+        Node(
+            write_gallery,
+            {"checkpoint": checkpoint, "max_megabytes": "params:report.max_megabytes", **shown},
+            "clusters_page",
+            name="write_gallery",
+        ),
+    ]

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from skinbit.config import DataParams, SplitParams
-from skinbit.data.ids import printable
+from skinbit.data.assignment import assign_rows
 from skinbit.data.images import ImageFolder
-from skinbit.data.lesions import lesion_fates
 from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems
 from skinbit.data.preflight import Outcome, Preflight, check_photographs
 from skinbit.data.problems import Problem, kinds_by_row, raise_errors, tabulate_problems
-from skinbit.data.splits import check_columns, check_pairs, choose_distractors, choose_lesions, split_lesions
-from skinbit.errors import SHOWN_PER_KIND, InputError
+from skinbit.data.splits import check_columns, choose_distractors
+from skinbit.errors import SHOWN_PER_KIND
 from skinbit.report.console import describe_pairs
 from skinbit.report.data_summary import summarise_data
 
@@ -25,15 +24,11 @@ INDEX = {"image_id": "str", "file": "str", "sha256": "str", "width": "int64", "h
 def check_rows(raw_metadata: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
     """Look for what is wrong with rows of the metadata; nothing ends the run yet.
 
-    Args:
-        raw_metadata: As published, with the ``row`` each image comes from.
-        split: Which columns lesions are stratified by, and kept together by.
-
     Returns:
         ``kind, file, row, image_id, problem, remedy``.
 
     Raises:
-        InputError: If one of these is missing.
+        InputError: If a column is missing that lesions are stratified by, or kept together by.
     """
     check_columns(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
     return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata)))
@@ -48,14 +43,6 @@ def check_images(
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find, read and decode every image that may take part, once, before anything expensive starts.
-
-    Args:
-        raw_metadata: As published.
-        row_problems: From :func:`check_rows`.
-        images: The folder of photographs.
-        data: Which lesions take part; limits of a photograph.
-        split: How lesions are dealt, where the data are cut.
-        seed: Of the dealing.
 
     Returns:
         All problems, of rows and of images; and ``row, image_id, file, sha256, width, height`` of the images that can
@@ -78,58 +65,25 @@ def assign_images(
     split: SplitParams,
     seed: int,
 ) -> pd.DataFrame:
-    """Give every row of the metadata its fate: a subset and fold, or the reason why it is left out.
-
-    Args:
-        raw_metadata: As published, with the ``row`` each image comes from.
-        problems: From :func:`check_images`.
-        checked_images: The images that can be used.
-        data: Which lesions take part; which problems are errors.
-        split: How they are dealt.
-        seed: Of the dealing.
+    """Assign every row of the metadata to a subset and fold, or write down the reason why it is left out.
 
     Returns:
-        The rows of the metadata with ``subset``, ``fold`` and ``reason``; one of subset and reason is empty.
+        From :func:`skinbit.data.assignment.assign_rows`.
 
     Raises:
         InputError: If there are problems that are errors, too few lesions, or no two images of one lesion.
     """
     note = f"The whole list, {len(problems)} in all: 02_intermediate/problems.csv"
     raise_errors(problems, data.policy, _source(raw_metadata), note)
-    kinds = kinds_by_row(problems)
-    reason = lesion_fates(raw_metadata, kinds, data.min_images_per_lesion, data.max_images_per_lesion)
-    table = raw_metadata.drop(columns=MISSHAPEN).assign(reason=reason, subset="", fold=None)
-    taking_part = raw_metadata.loc[reason == ""].drop(columns=[ROW, MISSHAPEN])
-    try:
-        dealt = split_lesions(taking_part, split, seed)
-    except InputError as error:
-        counts = [f"\n  Left out: {n} images, {why}." for why, n in reason[reason != ""].value_counts().items()]
-        raise InputError("".join([error.message, *counts])) from error
-    if data.max_lesions is not None:
-        is_checked = table.loc[dealt.index, ROW].isin(checked_images[ROW])
-        chosen = choose_lesions(dealt[is_checked], data.max_lesions, seed)
-        table.loc[(reason == "") & ~table["lesion_id"].isin(chosen), "reason"] = (
-            f"outside the subset of {data.max_lesions} lesions"
-        )
-        dealt = dealt[dealt["lesion_id"].isin(chosen)]
-    without_pair = check_pairs(dealt)
-    table.loc[dealt.index, ["subset", "fold"]] = dealt[["subset", "fold"]]
-    has_problem = table[ROW].isin(kinds)
-    table.loc[has_problem, ["image_id", "lesion_id"]] = table.loc[has_problem, ["image_id", "lesion_id"]].map(printable)
+    table = assign_rows(raw_metadata, kinds_by_row(problems), checked_images[ROW], data, (split, seed))
     _log_decisions(table)
-    if without_pair:
-        logger.warning("no two images of one lesion, so no F1, in %s", ", ".join(without_pair))
-    return table.astype({"fold": "Int64"})
+    return table
 
 
 def tabulate_split(
     assignment: pd.DataFrame, checked_images: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Write down which images are used, where each one belongs, and what is left out.
-
-    Args:
-        assignment: From :func:`assign_images`.
-        checked_images: The images that can be used.
 
     Returns:
         Metadata of the images used; the split ``image_id, lesion_id, subset, fold``; their index
@@ -153,16 +107,8 @@ def draw_distractors(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Choose the lesions of one image that every fold is judged among, and check them as the images of the study are.
 
-    Args:
-        raw_metadata: As published.
-        problems: From :func:`check_images`; rows that have one are not drawn.
-        images: The folder of photographs.
-        data: Limits of a photograph; which problems are errors.
-        n_distractors: How many; none: all. They are never trained on.
-        seed: Of the choice.
-
     Returns:
-        ``image_id, lesion_id``, and the index ``image_id, file, sha256, width, height``.
+        ``image_id, lesion_id``, and the index ``image_id, file, sha256, width, height``. They are never trained on.
 
     Raises:
         InputError: If there are fewer, or their photographs have problems that are errors.
@@ -195,7 +141,7 @@ def _source(raw_metadata: pd.DataFrame) -> str:
 
 
 def _log_decisions(table: pd.DataFrame) -> None:
-    """Tell what is used, what is left out and what there is to find, before anything takes time."""
+    """Log what is used, what is left out and what there is to find, before anything takes time."""
     is_used = table["reason"] == ""
     used = table[is_used]
     summary = summarise_data(used, table[~is_used], used["fold"].unique().tolist())

@@ -1,12 +1,13 @@
 """evaluation: embeddings of every fold -> figures; per experiment its results; over all the leaderboard."""
 
-from collections.abc import Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters, settings_of, setup_of, study_settings
+from skinbit.pipelines.evaluation.nodes.judging import judge_among_distractors, judge_folds
+from skinbit.pipelines.evaluation.nodes.packaging import gather_cuts, package_fold
 from skinbit.pipelines.evaluation.nodes.results import (
     add_test_results,
     collect_results,
@@ -18,13 +19,7 @@ from skinbit.pipelines.evaluation.nodes.results import (
     summarise_experiment,
     write_report,
 )
-from skinbit.pipelines.evaluation.nodes.scoring import (
-    evaluate_embeddings,
-    gather_cuts,
-    judge_among_distractors,
-    judge_folds,
-    package_fold,
-)
+from skinbit.pipelines.evaluation.nodes.scoring import evaluate_embeddings
 from skinbit.pipelines.evaluation.nodes.similarity import (
     calibrate_similarities,
     combine_embeddings,
@@ -140,17 +135,15 @@ def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
     settings = parameters.recipes[name].similarity
     box = f"{name}.fold_{fold}"
     inputs = {
+        **_matched(name, parameters),
         "embeddings": f"{box}.embeddings",
         "split": "split",
         "cuts": "params:cuts",
-        "similarity": _similarity(name),
         "memory": "params:memory",
     }
     is_trained = parameters.experiments[name].is_trained
     if is_trained:
         inputs["weights"] = f"{box}.weights"
-    if settings.is_calibrated:
-        inputs["calibration"] = f"{name}.calibration"
     if settings.verification:
         inputs["shortlist"] = f"{box}.shortlist"
     outputs = [f"{box}.{kind}" for kind in ("results", "sweep", "operating_points", "clustered_images")]
@@ -179,94 +172,99 @@ def _package(name: str, fold: int, is_calibrated: bool) -> Node:
 
 def _collection(name: str, parameters: Parameters) -> Pipeline:
     """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
-    has_test, similarity = parameters.split.use_train_test_split, parameters.recipes[name].similarity
-    is_trained, has_distractors = parameters.experiments[name].is_trained, parameters.has_distractors
-    collected = "cross_validation" if has_test else "results"
-    judged, pools = ("fold_judgement", "fold_pools") if has_distractors else ("judgement", "pools")
-    matched = {
-        "similarity": _similarity(name),
-        **({"calibration": f"{name}.calibration"} if similarity.is_calibrated else {}),
-    }
-    shortlist = ["shortlist"] if similarity.verification else []
-    of_folds = partial(_of_folds, name, parameters.study.folds)
     nodes = [
-        Node(
-            gather_cuts,
-            {
-                **matched,
-                "max_group_size": _MAX_GROUP_SIZE,
-                "geometry": "params:geometry",
-                **of_folds("results", "operating_points"),
-            },
-            [f"{name}.operating_points", f"{name}.matching", f"{name}.averages"],
-            name="gather_cuts",
-            namespace=name,
-        ),
-        Node(
-            judge_folds,
-            {
-                **matched,
-                **_JUDGING,
-                "operating_points": f"{name}.operating_points",
-                "metadata": "metadata",
-                **of_folds("embeddings", *shortlist),
-            },
-            [f"{name}.{kind}" for kind in (judged, "resampled_f1", "strata", pools)],
-            name="judge_folds",
-            namespace=name,
-        ),
-        Node(
-            update_wrapper(partial(collect_results, name=name), collect_results),
-            {"judgement": f"{name}.judgement", **of_folds("results")},
-            f"{name}.{collected}",
-            name="collect_results",
-            namespace=name,
-        ),
-        Node(
-            summarise_experiment,
-            {
-                **{
-                    kind: f"{name}.{kind}" for kind in ("results", "resampled_f1", "strata", "pools", "resolved_config")
-                },
-                **of_folds("sweep", "clustered_images", *(["history"] if is_trained else [])),
-            },
-            f"{name}.summary",
-            name="summarise_experiment",
-            namespace=name,
-        ),
+        _gathering(name, parameters),
+        _judging(name, parameters),
+        _collecting(name, parameters),
+        _summary(name, parameters),
         _resolution(settings_of(name, parameters), f"{name}.resolved_config", "resolve_config", name),
     ]
-    if has_distractors:
-        shortlists = [f"distractor_{kind}" for kind in shortlist]
-        inputs = {
-            **matched,
-            **_JUDGING,
-            "operating_points": f"{name}.operating_points",
-            "distractors": "distractors",
-            "judgement": f"{name}.fold_judgement",
-            "pools": f"{name}.fold_pools",
-            **of_folds("embeddings", "distractor_embeddings", *shortlists),
-        }
-        judge = update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors)
-        outputs = [f"{name}.judgement", f"{name}.pools"]
-        nodes.append(Node(judge, inputs, outputs, name="judge_among_distractors", namespace=name))
-    if similarity.is_calibrated:
-        inputs = {kind: dataset for kind, dataset in matched.items() if kind != "calibration"}
-        inputs |= {"split": "split", **of_folds("embeddings", *shortlist)}
-        output = f"{name}.calibration"
-        nodes.append(Node(calibrate_similarities, inputs, output, name="calibrate_similarities", namespace=name))
-    if has_test:
-        tables = [f"{name}.{kind}" for kind in (collected, "operating_points", "final.results")]
-        output = f"{name}.results"
-        nodes.append(
-            Node(add_test_results, [*tables, "params:evaluation"], output, name="add_test_results", namespace=name)
-        )
+    if parameters.has_distractors:
+        nodes.append(_judging_among(name, parameters))
+    if parameters.recipes[name].similarity.is_calibrated:
+        nodes.append(_calibrating(name, parameters))
+    if parameters.split.use_train_test_split:
+        tables = [f"{name}.{kind}" for kind in ("cross_validation", "operating_points", "final.results")]
+        inputs, output = [*tables, "params:evaluation"], f"{name}.results"
+        nodes.append(Node(add_test_results, inputs, output, name="add_test_results", namespace=name))
     return Pipeline(nodes)
 
 
-def _of_folds(name: str, folds: Sequence[int], *kinds: str) -> dict[str, str]:
+def _gathering(name: str, parameters: Parameters) -> Node:
+    inputs = {
+        **_matched(name, parameters),
+        "max_group_size": _MAX_GROUP_SIZE,
+        "geometry": "params:geometry",
+        **_of_folds(name, parameters, "results", "operating_points"),
+    }
+    outputs = [f"{name}.{kind}" for kind in ("operating_points", "matching", "averages")]
+    return Node(gather_cuts, inputs, outputs, name="gather_cuts", namespace=name)
+
+
+def _judging(name: str, parameters: Parameters) -> Node:
+    inputs = {
+        **_matched(name, parameters),
+        **_JUDGING,
+        "operating_points": f"{name}.operating_points",
+        "metadata": "metadata",
+        **_of_folds(name, parameters, "embeddings", *_shortlist(name, parameters)),
+    }
+    judged, pools = ("fold_judgement", "fold_pools") if parameters.has_distractors else ("judgement", "pools")
+    outputs = [f"{name}.{kind}" for kind in (judged, "resampled_f1", "strata", pools)]
+    return Node(judge_folds, inputs, outputs, name="judge_folds", namespace=name)
+
+
+def _judging_among(name: str, parameters: Parameters) -> Node:
+    shortlists = [f"distractor_{kind}" for kind in _shortlist(name, parameters)]
+    inputs = {
+        **_matched(name, parameters),
+        **_JUDGING,
+        "operating_points": f"{name}.operating_points",
+        "distractors": "distractors",
+        "judgement": f"{name}.fold_judgement",
+        "pools": f"{name}.fold_pools",
+        **_of_folds(name, parameters, "embeddings", "distractor_embeddings", *shortlists),
+    }
+    judge = update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors)
+    outputs = [f"{name}.judgement", f"{name}.pools"]
+    return Node(judge, inputs, outputs, name="judge_among_distractors", namespace=name)
+
+
+def _collecting(name: str, parameters: Parameters) -> Node:
+    collect = update_wrapper(partial(collect_results, name=name), collect_results)
+    inputs = {"judgement": f"{name}.judgement", **_of_folds(name, parameters, "results")}
+    output = f"{name}.{'cross_validation' if parameters.split.use_train_test_split else 'results'}"
+    return Node(collect, inputs, output, name="collect_results", namespace=name)
+
+
+def _summary(name: str, parameters: Parameters) -> Node:
+    history = ["history"] if parameters.experiments[name].is_trained else []
+    kinds = ("results", "resampled_f1", "strata", "pools", "resolved_config")
+    inputs = {kind: f"{name}.{kind}" for kind in kinds}
+    inputs |= _of_folds(name, parameters, "sweep", "clustered_images", *history)
+    return Node(summarise_experiment, inputs, f"{name}.summary", name="summarise_experiment", namespace=name)
+
+
+def _calibrating(name: str, parameters: Parameters) -> Node:
+    inputs = {"similarity": _similarity(name), "split": "split"}
+    inputs |= _of_folds(name, parameters, "embeddings", *_shortlist(name, parameters))
+    output = f"{name}.calibration"
+    return Node(calibrate_similarities, inputs, output, name="calibrate_similarities", namespace=name)
+
+
+def _matched(name: str, parameters: Parameters) -> dict[str, str]:
+    """Name what makes similarities of an experiment's embeddings."""
+    is_calibrated = parameters.recipes[name].similarity.is_calibrated
+    return {"similarity": _similarity(name), **({"calibration": f"{name}.calibration"} if is_calibrated else {})}
+
+
+def _shortlist(name: str, parameters: Parameters) -> list[str]:
+    return ["shortlist"] if parameters.recipes[name].similarity.verification else []
+
+
+def _of_folds(name: str, parameters: Parameters, *kinds: str) -> dict[str, str]:
     """Name datasets of every fold as nodes that join folds take them: ``fold_<k>_<kind>``."""
-    return {f"fold_{fold}_{kind}": f"{name}.fold_{fold}.{kind}" for fold in folds for kind in kinds}
+    return {f"fold_{fold}_{kind}": f"{name}.fold_{fold}.{kind}" for fold in parameters.study.folds for kind in kinds}
 
 
 def _resolution(settings: dict[str, Any], output: str, node: str, namespace: str | None = None) -> Node:

@@ -11,15 +11,13 @@ from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.matching.methods import PAGED
 from skinbit.pipelines.evaluation.nodes.similarity import compare_keypoints
 from skinbit.pipelines.evaluation.pipeline import TILES, combination
-from skinbit.pipelines.final_model.nodes import (
+from skinbit.pipelines.final_model.nodes.mistakes import (
     draw_matches,
     make_test_thumbnails,
-    package_combination,
-    package_model,
-    package_trained,
     score_test,
     show_mistakes,
 )
+from skinbit.pipelines.final_model.nodes.packaging import package_combination, package_model, package_trained
 from skinbit.pipelines.metric_learning.pipeline import training
 
 
@@ -27,7 +25,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the final model of every experiment; without a test split there are no test figures."""
     shared = []
     if parameters.split.use_train_test_split:
-        inputs = ["images", "split", "params:data", "params:report"]
+        inputs = ["images", "split", "params:data.max_pixels", "params:report.thumbnail"]
         shared.append(Node(make_test_thumbnails, inputs, "thumbnails", name="make_test_thumbnails"))
     return sum((_final(name, parameters) for name in parameters.running), Pipeline(shared))
 
@@ -51,12 +49,14 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     documents = [f"{name}.test_misclassifications_{method}" for method in PAGED]
     pages = [f"{name}.misclassifications_{method}" for method in PAGED]
     is_verified = parameters.recipes[name].similarity.verification
-    shortlist, drawings = f"{final}.shortlist", f"{name}.match_drawings"
-    settings = [f"params:{block}" for block in ("evaluation", "report", "memory", "seed")]
+    drawings = f"{name}.match_drawings"
+    scored = {kind: f"{final}.{kind}" for kind in ("embeddings", "checkpoint", *(["shortlist"] if is_verified else []))}
+    scored |= {"split": "split", "max_pairs": "params:report.max_pairs"}
+    scored |= {block: f"params:{block}" for block in ("evaluation", "memory", "seed")}
     nodes = [
         Node(
             update_wrapper(partial(score_test, name=name), score_test),
-            [f"{final}.embeddings", "split", f"{final}.checkpoint", *settings, *([shortlist] if is_verified else [])],
+            scored,
             [f"{final}.results", *documents],
             name="score_test",
             namespace=final,
@@ -70,9 +70,11 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
         ),
     ]
     if is_verified:
-        drawn = ["images", "keypoints", shortlist, *documents]
-        settings = ["params:geometry", "params:data", "params:compute", "params:report"]
-        nodes.append(Node(draw_matches, [*drawn, *settings], drawings, name="draw_matches", namespace=final))
+        drawn = {f"by_{method}": document for method, document in zip(PAGED, documents, strict=True)}
+        drawn |= {"images": "images", "keypoints": "keypoints", "shortlist": f"{final}.shortlist"}
+        drawn |= {"geometry": "params:geometry", "compute": "params:compute"}
+        drawn |= {"max_pixels": "params:data.max_pixels", "max_drawings": "params:report.max_drawings"}
+        nodes.append(Node(draw_matches, drawn, drawings, name="draw_matches", namespace=final))
     return Pipeline(nodes)
 
 

@@ -1,9 +1,17 @@
 """Tables and other inputs of all folds, as the nodes that join folds receive them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from skinbit.config import MemoryParams, SimilarityParams
+from skinbit.embedding.tables import Embeddings
+from skinbit.matching.assembly import pool_of
+from skinbit.matching.keypoints.shortlist import read_shortlist
+from skinbit.matching.pairs.pool import Pool, limits_of
+from skinbit.matching.similarity.calibration import Calibrations
 
 
 def by_fold_and_kind(named: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -18,3 +26,24 @@ def by_fold_and_kind(named: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 def as_mapping(table: pd.DataFrame) -> dict[str, float]:
     """Return a table ``metric, value`` as a mapping."""
     return dict(zip(table["metric"], table["value"], strict=True))
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """What makes similarities of the embeddings of folds.
+
+    Attributes:
+        similarity: How similarities are made.
+        memory: How many pairs are held at once.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+    """
+
+    similarity: SimilarityParams
+    memory: MemoryParams
+    calibration: Calibrations | None
+
+    def pool(self, fold: int, embeddings: Embeddings, shortlist: pd.DataFrame | None) -> Pool:
+        """Return images with the similarities that a fold's model makes; its calibration is fitted on other folds."""
+        fitted = None if self.calibration is None else self.calibration[str(fold)]
+        listed = read_shortlist(shortlist, embeddings.image_ids)
+        return pool_of(embeddings.values, self.similarity, listed, fitted, limits_of(self.memory))

@@ -55,12 +55,6 @@ def add_test_results(
 ) -> pd.DataFrame:
     """Add the test column to an experiment's results.
 
-    Args:
-        cross_validation: From :func:`collect_results`.
-        operating_points: Likewise.
-        test_metrics: ``metric, value``; empty where the final model has not been evaluated.
-        evaluation: Whether cuts are chosen for the size of the test subset.
-
     Returns:
         The results; without a ``test`` column where there are no test figures, or only those of other cuts.
     """
@@ -89,7 +83,7 @@ def summarise_experiment(
     """Put all that a report shows of an experiment into one document.
 
     Args:
-        results: Of the experiment.
+        results: Figures by fold.
         resampled_f1: Mean F1 of every method under resampled lesions.
         strata: F1 by stratum.
         pools: F1 over the size of the pool.
@@ -101,51 +95,37 @@ def summarise_experiment(
         Settings, figures, thinned curves, groups by size, histories; plain values, undefined ones None.
     """
     folds = {f"fold_{fold}": found for fold, found in by_fold_and_kind(by_fold).items()}
-    figures = results.set_index("metric").astype(object)
     return {
         # The loader changes no figure, so it must not change this file.
         "settings": {name: block for name, block in resolved_config.items() if name != "loader"},
-        "figures": figures.where(figures.notna(), None).to_dict(orient="index"),
-        "strata": strata.astype(object).where(strata.notna(), None).to_dict(orient="records"),
-        "pools": pools.astype(object).where(pools.notna(), None).to_dict(orient="records"),
-        "resampled_f1": resampled_f1.astype(object).where(resampled_f1.notna(), None).to_dict(orient="list"),
+        "figures": _plain(results.set_index("metric")).to_dict(orient="index"),
+        "strata": _plain(strata).to_dict(orient="records"),
+        "pools": _plain(pools).to_dict(orient="records"),
+        "resampled_f1": _plain(resampled_f1).to_dict(orient="list"),
         "curves": {fold: thin_curves(found["sweep"], CURVE_POINTS) for fold, found in folds.items()},
         "groups_by_size": {
             fold: group_sizes(found["clustered_images"]["cluster_id"].tolist()) for fold, found in folds.items()
         },
         "histories": {
-            fold: found["history"].astype(object).where(found["history"].notna(), None).to_dict(orient="list")
-            for fold, found in folds.items()
-            if "history" in found
+            fold: _plain(found["history"]).to_dict(orient="list") for fold, found in folds.items() if "history" in found
         },
     }
 
 
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with None in the place of NaN."""
+    return table.astype(object).where(table.notna(), None)
+
+
 def plot_f1(summary: dict[str, Any], *, experiment: str) -> Any:
-    """Draw pairwise F1 against threshold and eps, a line per fold.
-
-    Args:
-        summary: Of the experiment.
-        experiment: For the title.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """Draw pairwise F1 against threshold and eps, a line per fold."""
     from skinbit.report.figures import f1_curves
 
     return f1_curves(experiment, summary["figures"], summary["curves"])
 
 
 def plot_training(summary: dict[str, Any], *, experiment: str) -> Any:
-    """Draw loss and validation F1 against the epoch, a line per fold.
-
-    Args:
-        summary: Of the experiment.
-        experiment: For the title.
-
-    Returns:
-        A matplotlib figure.
-    """
+    """Draw loss and validation F1 against the epoch, a line per fold."""
     from skinbit.report.figures import training_curves
 
     return training_curves(experiment, summary["histories"])
@@ -166,9 +146,6 @@ def resolve_machine(*, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def list_software(lock_file: str | None) -> dict[str, Any]:
     """Write down the software that the study ran with.
-
-    Args:
-        lock_file: SHA-256 of ``uv.lock``; None where there is none.
 
     Returns:
         ``versions`` of all that decides results, by name, and ``uv_lock_sha256``.
@@ -213,9 +190,6 @@ def write_report(
         rejected: ``image_id, lesion_id, reason``.
         audit: Summary of an audit; empty where none was made.
         of_experiments: ``summary_<experiment>`` of every experiment that runs.
-
-    Returns:
-        An HTML page.
     """
     from skinbit.audit.split import hash_split
     from skinbit.audit.summary import AuditSummary

@@ -57,7 +57,7 @@ def compare_keypoints(
     """Compare each image with its nearest by their keypoints.
 
     Args:
-        embeddings: Tell which images are near.
+        embeddings: Their nearest are compared.
         keypoints: Of at least these images.
         geometry: How many are compared, and how.
         compute: Number of threads.
@@ -112,8 +112,8 @@ def calibrate_similarities(
     """Fit, for every fold, a calibration on the pairs of the other folds, and one on those of all folds.
 
     Args:
-        split: Tells the lesion of each image.
-        similarity: What makes similarities.
+        split: Holds the lesion of each image.
+        similarity: What kind of calibration; whether surroundings count.
         by_fold: ``fold_<k>_embeddings`` of every fold and, where keypoints are compared, ``fold_<k>_shortlist``; a
             single fold is calibrated on its own pairs.
 

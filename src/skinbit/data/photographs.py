@@ -1,0 +1,177 @@
+"""Photographs that no study has split: all of a folder, and those whose lesions a table knows."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from skinbit.config import DataParams
+from skinbit.data.images import ImageFolder, check_images, try_images, with_unique_ids
+from skinbit.data.metadata import ROW, find_row_problems
+from skinbit.data.problems import Problem, raise_errors, tabulate_problems
+from skinbit.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+Outcome = TypeVar("Outcome")
+
+LISTED = ["image_id", "file", "sha256"]
+"""Columns of a table of photographs."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Some photographs of one folder.
+
+    Attributes:
+        folder: With one file per photograph.
+        photographs: ``image_id, file, sha256``.
+    """
+
+    folder: ImageFolder
+    photographs: pd.DataFrame
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Return the image ids, which differ within a folder."""
+        return self.photographs["image_id"].tolist()
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Photographs of several folders, numbered from the first of the first folder on; folders may share image ids."""
+
+    sources: tuple[Source, ...]
+
+    @cached_property
+    def places(self) -> list[tuple[ImageFolder, str]]:
+        """Return the folder and the image id of each photograph."""
+        return [(source.folder, image_id) for source in self.sources for image_id in source.image_ids]
+
+    @property
+    def hashes(self) -> list[str]:
+        """Return the SHA-256 of each file."""
+        return [sha256 for source in self.sources for sha256 in source.photographs["sha256"]]
+
+    def read(self, row: int) -> bytes:
+        """Return the file of a photograph."""
+        folder, image_id = self.places[row]
+        return folder.read(image_id)
+
+    def take(self, rows: Sequence[int]) -> "Photographs":
+        """Return some of the photographs; folders without any are left out.
+
+        Args:
+            rows: Numbers of photographs, in rising order.
+        """
+        chosen, start, taken = np.array(rows, dtype=np.int64), 0, []
+        for source in self.sources:
+            end = start + len(source.photographs)
+            own = chosen[(chosen >= start) & (chosen < end)] - start
+            if len(own):
+                taken.append(Source(source.folder, source.photographs.iloc[own]))
+            start = end
+        return Photographs(tuple(taken))
+
+
+def listed_source(folder: ImageFolder, photographs: pd.DataFrame) -> Source:
+    """Return photographs that were listed before, whatever else has come into their folder since."""
+    files = {image_id: (file,) for image_id, file in zip(photographs["image_id"], photographs["file"], strict=True)}
+    return Source(ImageFolder(folder.fs, folder.root, files), photographs[LISTED])
+
+
+def check_folder(folder: ImageFolder, parameter: str) -> ImageFolder:
+    """Return a folder if it exists.
+
+    Args:
+        folder: To be read.
+        parameter: Which names it.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    if not folder.fs.isdir(folder.root):
+        raise InputError(
+            f"There is no folder {folder.root}.\n  Remedy: correct {parameter}; a relative path starts at the project."
+        )
+    return folder
+
+
+def read_folder(
+    folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], str]
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Read every photograph of a folder; a file that cannot be read does not stop the others.
+
+    Args:
+        folder: From :func:`skinbit.data.images.find_images`.
+        data: Limits of a photograph.
+        use: Applied to each decoded photograph, in threads.
+
+    Returns:
+        ``image_id, file, sha256``; ``file, reason`` of what cannot be read; what ``use`` returned by image id.
+    """
+    folder = with_unique_ids(folder)
+    records, unreadable, used = [], [], {}
+    for attempt in _watched(try_images(folder, data, use), len(folder.files)):
+        if isinstance(attempt, Problem):
+            unreadable.append((attempt.file, attempt.problem))
+        else:
+            records.append(attempt.record)
+            used[attempt.record["image_id"]] = attempt.used
+    logger.info("%d photographs to group, %d files cannot be read", len(records), len(unreadable))
+    for file, reason in unreadable[:5]:
+        logger.warning("%s: %s", file, reason)
+    listed = pd.DataFrame(records, columns=LISTED, dtype=str)
+    return listed, pd.DataFrame(unreadable, columns=["file", "reason"]), used
+
+
+def read_known_lesions(
+    folder: ImageFolder, table: pd.DataFrame, data: DataParams, use: Callable[[Image.Image], str]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Read the photographs whose lesions a table knows.
+
+    Args:
+        folder: Where they are.
+        table: From :func:`skinbit.data.metadata.read_metadata`.
+        data: Limits of a photograph; which problems are errors.
+        use: Applied to each decoded photograph, in threads.
+
+    Returns:
+        ``image_id, file, sha256, lesion_id`` of images with a lesion; what ``use`` returned by image id.
+
+    Raises:
+        InputError: If rows or photographs have problems that are errors; lists them.
+    """
+    source = str(table.attrs.get("source", "cluster.known"))
+    row_problems = tabulate_problems(find_row_problems(table, source))
+    wanted = table[(table["lesion_id"] != "") & ~table[ROW].isin(row_problems["row"])]
+    records, image_problems, used = [], [], {}
+    for outcome in _watched(check_images(folder, wanted, data, use), len(wanted)):
+        if isinstance(outcome, Problem):
+            image_problems.append(outcome)
+        else:
+            records.append(outcome.record)
+            used[outcome.record["image_id"]] = outcome.used
+    problems = pd.concat([row_problems, tabulate_problems(image_problems)], ignore_index=True)
+    raise_errors(problems, data.policy, source, f"Photographs are looked for in {folder.root}.")
+    if len(problems):
+        logger.warning("%d rows of known photographs are left out: %s", problems["row"].nunique(), _first_of(problems))
+    listed = pd.DataFrame(records, columns=LISTED, dtype=str)
+    known = listed.merge(wanted[["image_id", "lesion_id"]], on="image_id", how="left")
+    logger.info("%d photographs of %d known lesions", len(known), known["lesion_id"].nunique())
+    return known, used
+
+
+def _first_of(problems: pd.DataFrame) -> str:
+    shown = problems.drop_duplicates("row").head(5)
+    return "; ".join(f"row {row}: {problem}" for row, problem in zip(shown["row"], shown["problem"], strict=True))
+
+
+def _watched(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
+    return tqdm(outcomes, total=total, unit="image", desc="reading images", disable=None)

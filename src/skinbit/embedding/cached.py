@@ -1,0 +1,40 @@
+"""Embeddings of photographs, computed only where no earlier run has computed them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from skinbit.data.photographs import Photographs, Source
+from skinbit.embedding.features import feature_key
+from skinbit.embedding.tables import Features
+from skinbit.matching.labels import FloatArray
+
+logger = logging.getLogger(__name__)
+
+
+def embed_missing(
+    photographs: Photographs, description: Mapping[str, Any], stored: Features, embed: Callable[[Source], FloatArray]
+) -> Features:
+    """Embed photographs; those that an earlier run embedded in the same way are not embedded again.
+
+    Args:
+        photographs: In the order of the result.
+        description: Of everything but the photograph that an embedding depends on.
+        stored: Embeddings of earlier runs.
+        embed: Returns the embeddings of some photographs, ``(n, d)``.
+
+    Returns:
+        ``(n_photographs, 1, d)``.
+    """
+    keys = tuple(feature_key(dict(description), sha256) for sha256 in photographs.hashes)
+    vectors = dict(zip(stored.keys, stored.values, strict=True))
+    # The same bytes have the same embedding: a copy under another name is embedded once.
+    first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in vectors}
+    logger.info("%d embeddings from the cache, %d to compute", len(keys) - len(first), len(first))
+    rows = sorted(first.values())
+    embedded = [vector for source in photographs.take(rows).sources for vector in embed(source)]
+    vectors.update((keys[row], vector[None]) for row, vector in zip(rows, embedded, strict=True))
+    values = np.stack([vectors[key] for key in keys]) if keys else np.empty((0, 1, 1), np.float32)
+    return Features(tuple(image_id for _, image_id in photographs.places), values, keys, description)

@@ -1,0 +1,107 @@
+"""The cut that new photographs are grouped at, and the range in which it might as well have been."""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skinbit.config import ClusterParams
+from skinbit.matching.cuts.operating_points import KnownCuts, carry_over
+from skinbit.matching.methods import CUTS
+
+logger = logging.getLogger(__name__)
+
+_NEAREST_RANGE = 0.1
+"""Without folds to compare, a cut is taken as known to within this share of its distance."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """From which similarity on photographs are taken to show one lesion.
+
+    Attributes:
+        method: One of :data:`skinbit.matching.methods.METHODS`.
+        value: A threshold (``cosine``, similarity) or a distance; NaN where the method needs none.
+        low: Least similarity that the cut might as well have been.
+        high: Largest one; ``low <= similarity <= high``.
+    """
+
+    method: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def similarity(self) -> float:
+        """Return the cut as a similarity, whatever the method."""
+        return self.value if self.method == "cosine" else 1.0 - self.value
+
+
+NO_CUT = Cut("mutual", np.nan, np.inf, -np.inf)
+"""Of a method that needs none; no link is near to it."""
+
+
+def choose_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corrected: bool) -> Cut:
+    """Return the cut for a number of photographs: the user's, else what the folds choose, else the model's own.
+
+    Args:
+        known: What the user and the folds of the model say.
+        n_images: To be grouped, known ones among them.
+        cluster: How far around the cut a group counts as unsure; the share of photographs without a partner.
+        is_corrected: Whether the number of photographs counts.
+    """
+    method = known.method
+    if method not in CUTS:
+        return NO_CUT
+    carried = carry_over(known.operating_points, n_images, is_corrected, cluster.single_share)
+    chosen = tuple(fold for fold in carried.chosen if not math.isnan(fold))
+    if known.given is not None:
+        value, origin = known.given, "as given"
+    elif chosen:
+        value = carried.value
+        origin = f"of the model, for {n_images} photographs, {carried.rho:.2f} times as many as in a fold (rho)"
+        if cluster.single_share and is_corrected:
+            origin += f", {cluster.single_share:.0%} of them without a partner"
+    else:
+        value, origin = math.nan if known.value is None else known.value, "of the model"
+    cut = plan_cut(method, value, chosen, cluster.margin)
+    logger.info(
+        "joining photographs from a similarity of %.4f on (%s %.4f, %s); sure outside of %.4f to %.4f",
+        *(cut.similarity, CUTS[method], value, origin, cut.low, cut.high),
+    )
+    return cut
+
+
+def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: float | None) -> Cut:
+    """Return a cut with the range in which it might as well have been.
+
+    Args:
+        method: One that has a cut.
+        value: Its threshold, or a distance.
+        fold_values: What each fold would have chosen; their spread around their mean is that of the cut.
+        margin: A range of so much on either side instead; none: the folds' or, with fewer than two, a tenth of the
+            cut's distance.
+    """
+    at = value if method == "cosine" else 1.0 - value
+    if margin is None and len(fold_values) > 1:
+        spread = np.array(fold_values) - np.mean(fold_values)
+        below, above = (-spread.min(), spread.max()) if method == "cosine" else (spread.max(), -spread.min())
+    else:
+        below = above = margin if margin is not None else _NEAREST_RANGE * (1.0 - at)
+    return Cut(method, value, float(at - below), float(at + above))
+
+
+def write_cut(cut: Cut) -> dict[str, Any]:
+    """Return ``method, cut, similarity, unsure_from, unsure_to``; None where the method needs no cut."""
+    values = {"cut": cut.value, "similarity": cut.similarity, "unsure_from": cut.low, "unsure_to": cut.high}
+    return {"method": cut.method} | {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def read_cut(document: Mapping[str, Any]) -> Cut:
+    """Return the cut of a document from :func:`write_cut`."""
+    if document["cut"] is None:
+        return NO_CUT
+    return Cut(document["method"], document["cut"], document["unsure_from"], document["unsure_to"])

@@ -1,0 +1,57 @@
+"""Groups of new photographs as they are written down: a table for the user, a document for the page."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skinbit.matching.cuts.chosen import Cut, write_cut
+from skinbit.matching.grouping import Grouping, explain_doubts
+
+
+def group_table(found: Grouping, image_ids: Sequence[str], with_lesions: bool) -> pd.DataFrame:
+    """Return ``image_id, cluster_id, similarity_to_nearest`` of new photographs, ``lesion_id`` where some are known."""
+    n_new = len(found.cluster_ids)
+    table = pd.DataFrame(
+        {
+            "image_id": list(image_ids[:n_new]),
+            "cluster_id": found.cluster_ids,
+            "similarity_to_nearest": found.similarities.astype(np.float64),
+        }
+    )
+    if with_lesions:
+        table["lesion_id"] = [found.groups[group].lesion_id for group in found.cluster_ids]
+    return table
+
+
+def describe_groups(
+    found: Grouping, image_ids: Sequence[str], known: pd.DataFrame, cut: Cut, most_images: int
+) -> dict[str, Any]:
+    """Return the cut, the groups with their doubts, and the nearest photograph of each new one; plain values.
+
+    Args:
+        found: The groups.
+        image_ids: Of new, then of known photographs.
+        known: ``image_id, lesion_id`` of the known ones.
+        cut: Where the groups were made.
+        most_images: Of a lesion that takes part in training.
+    """
+    known_ids = known.groupby("lesion_id")["image_id"].agg(list).to_dict()
+    groups = []
+    for number, group in enumerate(found.groups):
+        partners = known_ids.get(group.lesion_id, [])
+        margin = group.margin(cut)
+        groups.append(
+            {
+                "cluster_id": number,
+                "lesion_id": group.lesion_id,
+                "image_ids": [image_ids[row] for row in group.members],
+                "known_ids": partners,
+                "margin": margin if math.isfinite(margin) else None,
+                "doubts": list(explain_doubts(group, cut, len(partners), most_images)),
+            }
+        )
+    nearest = [image_ids[row] if row >= 0 else "" for row in found.nearest]
+    return {**write_cut(cut), "groups": groups, "nearest": nearest}

@@ -1,0 +1,47 @@
+"""Figures on lesions that no choice has seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from skinbit.config import EvaluationParams
+from skinbit.matching.cuts.operating_points import PointsOfSubsets, carry_to_pool
+from skinbit.matching.labels import LabelArray
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.scoring.judging import f1_intervals, resample_f1
+from skinbit.matching.scoring.results import interval_metrics
+from skinbit.matching.scoring.score import metrics_at_cuts, score
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """How well the cuts of the folds do on other lesions.
+
+    Attributes:
+        metrics: At these cuts, with intervals and rho; ``<method>_f1_oracle`` at the pool's own best cuts.
+        cuts: By method.
+        groups: By method, the group of each image.
+    """
+
+    metrics: Mapping[str, float]
+    cuts: Mapping[str, float]
+    groups: Mapping[str, LabelArray]
+
+
+def score_unseen(
+    pool: Pool, lesion_ids: list[str], points: PointsOfSubsets, evaluation: EvaluationParams, seed: int
+) -> Unseen:
+    """Score a pool at the cuts that the folds choose for one of its size.
+
+    Args:
+        pool: Images of lesions that are in no fold.
+        lesion_ids: ``n`` true lesions.
+        points: What the folds would choose.
+        evaluation: Searched ranges of the oracle; resampling.
+        seed: Of the resampling.
+    """
+    carried = carry_to_pool(points, len(pool), evaluation.pool_correction)
+    cuts = {method: cut.value for method, cut in carried.items()}
+    found = score(pool, lesion_ids, evaluation, cuts)
+    intervals = f1_intervals(resample_f1([found.given.predicted], evaluation.resamples, seed))
+    metrics = metrics_at_cuts(found, cuts) | {"rho": carried["cosine"].rho} | dict(found.given.metrics)
+    return Unseen(metrics | interval_metrics(intervals), cuts, found.given.groups)

@@ -1,0 +1,1 @@
+"""The nodes of cluster_images, by theme."""

@@ -1,0 +1,98 @@
+"""Nodes: groups of photographs, as tables and as a page."""
+
+import logging
+from typing import Any, Unpack
+
+import pandas as pd
+
+from skinbit.config import ClusterParams, ComputeParams, MemoryParams
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.tables import Features
+from skinbit.matching.cuts.chosen import read_cut
+from skinbit.matching.group_documents import describe_groups, group_table
+from skinbit.matching.grouping import group_images
+from skinbit.matching.keypoints.shortlist import read_rows
+from skinbit.matching.pairs.pool import limits_of
+from skinbit.pipelines.cluster_images.nodes.photographs import Folders, open_listed
+from skinbit.report.cluster_gallery import ClusterFiles
+
+logger = logging.getLogger(__name__)
+
+
+def group_photographs(
+    checkpoint: Checkpoint,
+    features: Features,
+    compared: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster_cut: dict[str, Any],
+    max_images_per_lesion: int,
+    memory: MemoryParams,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Group new photographs, around known lesions where there are any, and list the doubts about each group.
+
+    Args:
+        checkpoint: Holds what makes similarities.
+        features: Embeddings of new, then of known photographs.
+        compared: From :func:`compare_photographs`.
+        known_photographs: ``image_id, …, lesion_id``.
+        cluster_cut: From which similarity on photographs are joined.
+        max_images_per_lesion: A larger group is to be checked.
+        memory: How many pairs are held at once.
+
+    Returns:
+        ``image_id, cluster_id, similarity_to_nearest``, with known lesions also ``lesion_id``; and a document of the
+        groups: members, known lesion, margin, doubts.
+
+    Raises:
+        InputError: If the cut asks for more pairs than may be held.
+    """
+    cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
+    matching = checkpoint.matching
+    pool = matching.pool(features.values[:, 0], read_rows(compared), limits_of(memory))
+    found = group_images(pool, lesions, cut, matching.max_group_size)
+    document = describe_groups(found, features.image_ids, known_photographs, cut, max_images_per_lesion)
+    n_shared = sum(len(group["image_ids"]) + len(group["known_ids"]) > 1 for group in document["groups"])
+    n_doubtful = sum(bool(group["doubts"]) for group in document["groups"])
+    logger.info("%d groups of two and more photographs; %d groups to be checked", n_shared, n_doubtful)
+    return group_table(found, features.image_ids, with_lesions=bool(lesions)), document
+
+
+def draw_links(
+    checkpoint: Checkpoint,
+    compared: pd.DataFrame,
+    cluster_groups: dict[str, Any],
+    folders: Folders,
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    compute: ComputeParams,
+    max_pixels: int,
+    max_drawings: int,
+) -> list[dict[str, Any]]:
+    """Draw the points on which the photographs of a group agree, groups to be checked first.
+
+    Returns:
+        ``cluster_id, image_ids, inliers, drawing`` of the strongest links of each group, in the order of the page; the
+        drawing is a ``data:`` address, None beyond the limit. Empty where no keypoints are compared.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.report.links import draw_rows, find_links, link_records
+
+    new_ids, known_ids = new_photographs["image_id"].tolist(), known_photographs["image_id"].tolist()
+    linked = find_links(cluster_groups["groups"], new_ids, known_ids, read_rows(compared))
+    pairs = [link.rows for links in linked[:max_drawings] for link in links]
+    photographs = open_listed(folders, new_photographs, known_photographs, cluster)
+    threads = resolve_compute(compute).threads
+    drawings = draw_rows(photographs, pairs, checkpoint.matching.geometry, max_pixels, threads)
+    return link_records(linked, [*new_ids, *known_ids], drawings)
+
+
+def write_gallery(checkpoint: Checkpoint, max_megabytes: float, **files: Unpack[ClusterFiles]) -> str:
+    """Show the groups on a page where a person corrects them."""
+    from skinbit.report.cluster_gallery import assemble_gallery
+    from skinbit.report.gallery import render_gallery
+
+    return render_gallery(assemble_gallery(files, checkpoint, max_megabytes))

@@ -1,0 +1,88 @@
+"""Nodes: the model that groups, and its cut."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from skinbit.config import BackboneParams, ClusterParams
+from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
+from skinbit.embedding.combination import members_of
+from skinbit.errors import InputError
+from skinbit.matching.cuts import chosen
+from skinbit.matching.cuts.operating_points import KnownCuts
+from skinbit.matching.methods import CUTS, METHODS
+
+
+def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: ClusterParams) -> Checkpoint:
+    """Load the checkpoint that a user names.
+
+    Raises:
+        InputError: If no model is named at all, there is no such file, it needs another one, or is no model.
+    """
+    if cluster.checkpoint is None:
+        raise InputError(
+            "cluster_images needs a model. Remedy: --params "
+            '"cluster.images=FOLDER,cluster.experiment=NAME" (or cluster.checkpoint=FILE).'
+        )
+    checkpoint = checkpoint_files(cluster.checkpoint)
+    if not getattr(checkpoint.header, "holds_backbone", True):
+        raise InputError(
+            f"{cluster.checkpoint} holds a fold's head without its frozen backbone.\n"
+            "  Remedy: name the final model's checkpoint, or cluster.experiment and cluster.fold instead."
+        )
+    try:
+        for member in members_of(checkpoint):
+            rebuild_model(member)
+    except InputError as error:
+        raise InputError(f"{cluster.checkpoint} cannot be used. {error.message}") from error
+    return checkpoint
+
+
+def complete_checkpoint(checkpoint: Checkpoint, backbone: BackboneParams, seed: int) -> Checkpoint:
+    """Put a fold's head and its frozen backbone into one checkpoint.
+
+    Args:
+        checkpoint: Of the fold.
+        backbone: Its settings.
+        seed: Draws the backbone's weights where they are not pretrained.
+    """
+    return with_backbone(checkpoint, backbone, seed)
+
+
+def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> KnownCuts:
+    """Return the cuts that the user and the model's folds name, before anything is read.
+
+    Raises:
+        InputError: If no folder is named, or there is no cut.
+    """
+    if cluster.images is None:
+        raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
+    points, name = checkpoint.matching.operating_points, CUTS.get(cluster.method, "")
+    value = getattr(checkpoint.header, name) if name else None
+    value = None if value is None or math.isnan(value) else value
+    if name and cluster.given_cut is None and value is None:
+        raise InputError(
+            f"The model has no {name}: its training had no pair of one lesion to choose it by.\n"
+            f"  Remedy: give one, cluster.{METHODS[cluster.method].word}=…"
+        )
+    return KnownCuts(
+        method=cluster.method, given=cluster.given_cut, value=value, operating_points=points.get(cluster.method, ())
+    )
+
+
+def choose_cut(
+    known_cuts: KnownCuts,
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    is_corrected: bool,
+) -> dict[str, Any]:
+    """Settle from which similarity on photographs are joined; the more there are, the higher it is.
+
+    Returns:
+        From :func:`skinbit.matching.cuts.chosen.write_cut`.
+    """
+    n_images = len(new_photographs) + len(known_photographs)
+    return chosen.write_cut(chosen.choose_cut(known_cuts, n_images, cluster, is_corrected))

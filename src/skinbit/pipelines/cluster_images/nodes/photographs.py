@@ -1,0 +1,162 @@
+"""Nodes: the photographs to group and those of known lesions, their embeddings and keypoints."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from skinbit.config import ClusterParams, ComputeParams, DataParams, LoaderParams
+from skinbit.data.images import ImageFolder
+from skinbit.data.photographs import (
+    LISTED,
+    Photographs,
+    Source,
+    check_folder,
+    listed_source,
+    read_folder,
+    read_known_lesions,
+)
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.tables import Features
+from skinbit.matching.cuts.operating_points import KnownCuts
+from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, row_table
+from skinbit.matching.keypoints.sift import extract_photographs
+from skinbit.matching.labels import FloatArray
+from skinbit.matching.pairs.pool import Pool, tiles_of
+
+Folders = Callable[[str], ImageFolder]
+
+CACHE = "clusters"
+"""Name of the embeddings of new photographs in the feature cache."""
+
+
+def read_photographs(
+    folders: Folders, known_cuts: KnownCuts, images: str, data: DataParams, thumbnail: int
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Read every photograph of a folder.
+
+    Args:
+        folders: Looks folders up.
+        known_cuts: Unused here; a model that cannot be used ends the run before anything is read.
+        images: The folder.
+        data: Limits of a photograph.
+        thumbnail: Longer side, in pixels.
+
+    Returns:
+        ``image_id, file, sha256``; ``file, reason`` of what cannot be read; thumbnails by image id.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    from skinbit.report.thumbnails import shrink
+
+    folder = check_folder(folders(images), "cluster.images")
+    return read_folder(folder, data, lambda image: shrink(image, thumbnail))
+
+
+def read_known(
+    folders: Folders,
+    metadata_files: Callable[[str], pd.DataFrame],
+    known_cuts: KnownCuts,
+    cluster: ClusterParams,
+    data: DataParams,
+    thumbnail: int,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Read the photographs whose lesions are known.
+
+    Args:
+        folders: Looks folders up.
+        metadata_files: Looks tables up.
+        known_cuts: Unused here, as in :func:`read_photographs`.
+        cluster: Names the table, and its folder of photographs; none: images beside it.
+        data: Limits of a photograph; which problems are errors.
+        thumbnail: Longer side, in pixels.
+
+    Returns:
+        ``image_id, file, sha256, lesion_id`` of images with a lesion, empty where none are known; their thumbnails.
+
+    Raises:
+        InputError: If rows or photographs have problems that are errors; lists them.
+    """
+    from skinbit.report.thumbnails import shrink
+
+    if cluster.known is None:
+        return pd.DataFrame(columns=[*LISTED, "lesion_id"], dtype=str), {}
+    folder = check_folder(folders(_known_folder(cluster)), "cluster.known_images")
+    table = metadata_files(cluster.known)
+    return read_known_lesions(folder, table, data, lambda image: shrink(image, thumbnail))
+
+
+def _known_folder(cluster: ClusterParams) -> str:
+    """Return the folder of the known photographs: the one that is named, or images beside the table."""
+    if cluster.known_images is not None:
+        return cluster.known_images
+    parent, separator, _ = str(cluster.known).replace("\\", "/").rpartition("/")
+    return f"{parent}{separator}images"
+
+
+def open_listed(
+    folders: Folders, new_photographs: pd.DataFrame, known_photographs: pd.DataFrame, cluster: ClusterParams
+) -> Photographs:
+    """Return the new photographs, then the known ones."""
+    named = ((new_photographs, str(cluster.images)), (known_photographs, _known_folder(cluster)))
+    return Photographs(tuple(listed_source(folders(folder), table) for table, folder in named if len(table)))
+
+
+def embed_new(
+    checkpoint: Checkpoint,
+    folders: Folders,
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    feature_cache: Callable[[str, str], Features],
+    cluster: ClusterParams,
+    loader: LoaderParams,
+    compute: ComputeParams,
+    max_pixels: int,
+) -> Features:
+    """Embed new and known photographs; those that this model embedded in an earlier run are taken from the cache.
+
+    Returns:
+        ``(n_new + n_known, 1, embedding_dim)`` unit-length embeddings, new photographs first.
+    """
+    from skinbit.embedding.cached import embed_missing
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.embedding.features import Extraction
+    from skinbit.embedding.inference import embed_photographs, embedding_key
+
+    resolved = resolve_compute(compute)
+
+    def embed(source: Source) -> FloatArray:
+        return embed_photographs(checkpoint, Extraction(source.folder, loader, resolved, max_pixels), source.image_ids)
+
+    description = {"embedding": embedding_key(checkpoint, resolved, loader.batch_size)}
+    photographs = open_listed(folders, new_photographs, known_photographs, cluster)
+    return embed_missing(photographs, description, feature_cache(CACHE, "features"), embed)
+
+
+def compare_photographs(
+    checkpoint: Checkpoint,
+    features: Features,
+    folders: Folders,
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    compute: ComputeParams,
+    max_pixels: int,
+    tile_megabytes: float,
+) -> pd.DataFrame:
+    """Compare each photograph with its nearest by their keypoints, where the model was evaluated so.
+
+    Returns:
+        ``row_a, row_b, inliers``, rows of the embeddings; none where no keypoints count.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
+
+    matching = checkpoint.matching
+    if not matching.similarity.verification:
+        return row_table(NO_SHORTLIST)
+    threads = resolve_compute(compute).threads
+    photographs = open_listed(folders, new_photographs, known_photographs, cluster)
+    keypoints = extract_photographs(photographs, matching.geometry, max_pixels, threads)
+    pool = Pool(features.values[:, 0], limits=tiles_of(tile_megabytes))
+    return row_table(shortlist_by_keypoints(pool, keypoints, matching.geometry, threads))

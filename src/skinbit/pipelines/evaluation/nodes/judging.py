@@ -1,0 +1,144 @@
+"""Nodes: the figures of every fold at the cuts of the other folds, alone and among distractors."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skinbit.config import EvaluationParams, MemoryParams, SimilarityParams
+from skinbit.embedding.embeddings import lesions_of
+from skinbit.embedding.tables import join_embeddings
+from skinbit.matching.cuts.operating_points import PointsOfSubsets, carry_over, cuts_of_folds, others_of_folds
+from skinbit.matching.labels import lesion_labels
+from skinbit.matching.scoring.judging import (
+    distractor_figures,
+    f1_intervals,
+    judge_strata,
+    pooled_figures,
+    resample_f1,
+    strata_of_lesions,
+    transfer_figures,
+)
+from skinbit.matching.scoring.pools import DISTRACTORS, Draws, fold_pools, mean_pools
+from skinbit.matching.scoring.results import interval_metrics, judgement_table
+from skinbit.matching.scoring.score import score_at
+from skinbit.matching.similarity.calibration import Calibrations
+from skinbit.pipelines.evaluation.nodes.folds import Matcher, by_fold_and_kind
+
+logger = logging.getLogger(__name__)
+
+
+def judge_folds(
+    operating_points: PointsOfSubsets,
+    split: pd.DataFrame,
+    metadata: pd.DataFrame,
+    evaluation: EvaluationParams,
+    similarity: SimilarityParams,
+    memory: MemoryParams,
+    seed: int,
+    calibration: Calibrations | None = None,
+    **by_fold: Any,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Group every fold's images at the cuts that the other folds choose for it; where one fold ran, at its own.
+
+    Args:
+        operating_points: What every fold would choose.
+        split: Holds the lesion of each image.
+        metadata: Holds sites, diagnoses and the like.
+        evaluation: Size of groups and of resampling, strata.
+        similarity: What makes similarities.
+        memory: How many pairs are held at once.
+        seed: Of the resampling.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        by_fold: ``fold_<k>_embeddings`` of every fold and, where keypoints are compared, ``fold_<k>_shortlist``.
+
+    Returns:
+        ``metric, fold_<k>, …, mean, std`` of the transfer F1, of groups, of intervals, and of the pairs of all folds
+        together; the mean F1 of every method under resampled lesions; F1 by stratum; and F1 over the size of the pool.
+    """
+    matcher, folds = Matcher(similarity, memory, calibration), by_fold_and_kind(by_fold)
+    cuts, others = cuts_of_folds(operating_points, list(folds)), others_of_folds(operating_points, list(folds))
+    predicted, figures, pools = {}, {}, []
+    for fold, found in folds.items():
+        embedded = found["embeddings"]
+        pool = matcher.pool(fold, embedded, found.get("shortlist"))
+        labels = lesion_labels(lesions_of(embedded, split, fold))
+        judged = score_at(pool, labels, cuts[fold], evaluation.max_group_size)
+        predicted[fold] = judged.predicted
+        # A single fold is judged at its own cuts: nothing is transferred.
+        figures[fold] = (transfer_figures(judged) if len(folds) > 1 else {}) | dict(judged.metrics)
+        pools.append(fold_pools(judged.vicinity, labels, others[fold], evaluation.max_group_size, Draws(seed)))
+    resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
+    of_all = interval_metrics(f1_intervals(resampled))
+    if len(folds) > 1:
+        of_all |= pooled_figures(list(predicted.values()))
+    strata = judge_strata(
+        list(predicted.values()),
+        strata_of_lesions(split, predicted, metadata, evaluation.strata),
+        evaluation.resamples,
+        seed,
+    )
+    return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
+
+
+def judge_among_distractors(
+    operating_points: PointsOfSubsets,
+    split: pd.DataFrame,
+    distractors: pd.DataFrame,
+    judgement: pd.DataFrame,
+    pools: pd.DataFrame,
+    evaluation: EvaluationParams,
+    similarity: SimilarityParams,
+    memory: MemoryParams,
+    seed: int,
+    calibration: Calibrations | None = None,
+    *,
+    name: str,
+    **by_fold: Any,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Judge every fold's images among lesions of one image, at the cuts that the other folds choose for such a pool.
+
+    Args:
+        operating_points: What every fold would choose.
+        split: Holds the lesion of each image.
+        distractors: ``image_id, lesion_id``.
+        judgement: Figures without distractors.
+        pools: F1 over the size of the pool without distractors.
+        evaluation: Size of groups and of resampling, and whether cuts are chosen for the size of the pool.
+        similarity: What makes similarities.
+        memory: How many pairs are held at once.
+        seed: Of resampling and pools.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        name: Of the experiment.
+        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_distractor_embeddings`` by every fold's model and, where
+            keypoints are compared, ``fold_<k>_distractor_shortlist`` of both together.
+
+    Returns:
+        Judgement and pools with those among distractors.
+    """
+    matcher, folds = Matcher(similarity, memory, calibration), by_fold_and_kind(by_fold)
+    others = others_of_folds(operating_points, list(folds))
+    figures, predicted, curves = {}, [], []
+    for fold, found in folds.items():
+        together = join_embeddings(found["embeddings"], found["distractor_embeddings"])
+        pool = matcher.pool(fold, together, found.get("distractor_shortlist"))
+        labels = lesion_labels([*split.loc[split["fold"] == fold, "lesion_id"], *distractors["lesion_id"]])
+        share = len(distractors) / len(pool)
+        carried = {
+            method: carry_over(points, len(pool), evaluation.pool_correction, share)
+            for method, points in others[fold].items()
+        }
+        cuts = {method: cut.value for method, cut in carried.items()}
+        judged = score_at(pool, labels, cuts, evaluation.max_group_size)
+        figures[fold] = distractor_figures(judged, carried["cosine"].rho, share)
+        predicted.append(judged.predicted)
+        draws = Draws(seed, DISTRACTORS)
+        curves.append(fold_pools(judged.vicinity, labels, others[fold], evaluation.max_group_size, draws))
+    rho = [found["rho_distractors"] for found in figures.values()]
+    logger.info(
+        "%s: folds among %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)
+    )
+    intervals = f1_intervals(resample_f1(predicted, evaluation.resamples, seed))
+    added = judgement_table(figures, interval_metrics(intervals, of="distractors"))
+    return pd.concat([judgement, added], ignore_index=True), pd.concat([pools, mean_pools(curves)], ignore_index=True)

@@ -1,0 +1,89 @@
+"""Nodes: what a model takes from the folds, its cuts and how it matches, and the checkpoints of folds."""
+
+from typing import Any
+
+import pandas as pd
+
+from skinbit.config import GeometryParams, SimilarityParams
+from skinbit.embedding.checkpoints import Checkpoint, with_cuts
+from skinbit.matching.assembly import Matching
+from skinbit.matching.cuts.operating_points import PointsOfSubset, PointsOfSubsets, gather_subsets
+from skinbit.matching.methods import CUTS
+from skinbit.matching.similarity.calibration import Calibrations
+from skinbit.pipelines.evaluation.nodes.folds import as_mapping, by_fold_and_kind
+
+
+def package_fold(
+    weights: Checkpoint,
+    results: pd.DataFrame,
+    operating_points: PointsOfSubset,
+    max_group_size: int | None,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    calibration: Calibrations | None = None,
+    *,
+    fold: int,
+) -> Checkpoint:
+    """Put a fold's weights, its cuts, and how its images were matched, into one checkpoint.
+
+    Args:
+        weights: Of the fold's training.
+        results: ``metric, value`` of the fold.
+        operating_points: What it would choose for a pool of any size.
+        max_group_size: Of average and complete linkage.
+        similarity: What makes similarities.
+        geometry: How keypoints are compared.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated; the fold's own is fitted
+            on the other folds.
+        fold: Which fold.
+
+    Returns:
+        The weights, with a header that says how to group with them.
+    """
+    metrics = as_mapping(results)
+    matching = Matching(
+        operating_points=gather_subsets([operating_points]),
+        max_group_size=max_group_size,
+        similarity=similarity,
+        geometry=geometry,
+        calibration=None if calibration is None else calibration[str(fold)],
+    )
+    return with_cuts(weights, {cut: metrics[cut] for cut in CUTS.values()}, matching)
+
+
+def gather_cuts(
+    max_group_size: int | None,
+    similarity: SimilarityParams,
+    geometry: GeometryParams,
+    calibration: Calibrations | None = None,
+    **by_fold: Any,
+) -> tuple[PointsOfSubsets, Matching, dict[str, float | None]]:
+    """Return what every fold of an experiment would choose for a pool of any size, and how its model matches.
+
+    Args:
+        max_group_size: Of average and complete linkage.
+        similarity: What makes similarities.
+        geometry: How keypoints are compared.
+        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        by_fold: ``fold_<k>_results`` and ``fold_<k>_operating_points`` of every fold.
+
+    Returns:
+        Operating points by method and fold; the same with all that makes similarities of embeddings; and the means of
+        the folds' own cuts and best epochs, None where no fold has one.
+    """
+    folds = by_fold_and_kind(by_fold).values()
+    matching = Matching(
+        operating_points=gather_subsets([fold["operating_points"] for fold in folds]),
+        max_group_size=max_group_size,
+        similarity=similarity,
+        geometry=geometry,
+        calibration=None if calibration is None else calibration["all"],
+    )
+    return matching.operating_points, matching, _averages([as_mapping(fold["results"]) for fold in folds])
+
+
+def _averages(figures: list[dict[str, float]]) -> dict[str, float | None]:
+    """Average over the folds what a final model takes from them, as :func:`collect_results` averages all figures."""
+    means = pd.DataFrame(dict(enumerate(figures))).mean(axis=1)
+    taken = means[means.index.isin([*CUTS.values(), "best_epoch"])].astype(object)
+    return {str(name): value for name, value in taken.where(taken.notna(), None).items()}

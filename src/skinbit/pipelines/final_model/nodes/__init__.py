@@ -1,0 +1,1 @@
+"""The nodes of final_model, by theme."""

@@ -1,0 +1,132 @@
+"""Nodes: what the final model is worth on lesions that no choice has seen, and the pairs that it misclassifies."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from skinbit.config import ComputeParams, EvaluationParams, GeometryParams, MemoryParams, ReportParams
+from skinbit.data.images import ImageFolder
+from skinbit.data.splits import TEST_FOLD
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.embeddings import lesions_of
+from skinbit.embedding.tables import Embeddings
+from skinbit.matching.keypoints.shortlist import read_shortlist
+from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.methods import PAGED
+from skinbit.matching.pairs.pool import limits_of
+from skinbit.matching.scoring.mistakes import find_mistakes, mistakes_document
+from skinbit.matching.scoring.results import metric_table
+from skinbit.matching.scoring.unseen import score_unseen
+
+logger = logging.getLogger(__name__)
+
+
+def score_test(
+    embeddings: Embeddings,
+    split: pd.DataFrame,
+    checkpoint: Checkpoint,
+    evaluation: EvaluationParams,
+    max_pairs: int,
+    memory: MemoryParams,
+    seed: int,
+    shortlist: pd.DataFrame | None = None,
+    *,
+    name: str,
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """Score the test images at the cuts that the folds choose for a pool of this size; nothing is tuned here.
+
+    Args:
+        embeddings: Of the test images.
+        split: Holds the lesion of each image.
+        checkpoint: The final model.
+        evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs; resampling.
+        max_pairs: Misclassified pairs of each kind that are listed.
+        memory: How many pairs are held at once.
+        seed: Of the resampling.
+        shortlist: Of the test images, where keypoints are compared.
+        name: Of the experiment.
+
+    Returns:
+        ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts;
+        and the misclassified pairs by cosine threshold and by DBSCAN, see
+        :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
+    """
+    matching, image_ids = checkpoint.matching, embeddings.image_ids
+    lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
+    pool = matching.pool(embeddings.values, read_shortlist(shortlist, image_ids), limits_of(memory))
+    found = score_unseen(pool, lesion_ids, matching.operating_points, evaluation, seed)
+    logger.info(
+        "%s test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",
+        *(name, len(lesion_ids), found.metrics["rho"], found.cuts["cosine"]),
+    )
+    paged = {method: found.cuts[method] for method in PAGED}
+    images = list(zip(image_ids, lesion_ids, strict=True))
+    mistakes = find_mistakes(pool, images, paged, found.groups, max_pairs)
+    by_cosine, by_dbscan = (mistakes_document(name, mistakes[method]) for method in PAGED)
+    return metric_table(found.metrics), by_cosine, by_dbscan
+
+
+def make_test_thumbnails(images: ImageFolder, split: pd.DataFrame, max_pixels: int, thumbnail: int) -> dict[str, str]:
+    """Make small copies of all test photographs, for the pages of every experiment.
+
+    Returns:
+        ``data:`` addresses by image id.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read.
+    """
+    from tqdm import tqdm
+
+    from skinbit.report.thumbnails import make_thumbnails
+
+    image_ids = split.loc[split["fold"] == TEST_FOLD, "image_id"].tolist()
+    made = make_thumbnails(images, image_ids, thumbnail, max_pixels)
+    return dict(tqdm(made, total=len(image_ids), unit="image", desc="thumbnails", disable=None))
+
+
+def draw_matches(
+    images: ImageFolder,
+    keypoints: KeypointTable,
+    shortlist: pd.DataFrame,
+    by_cosine: dict[str, Any],
+    by_dbscan: dict[str, Any],
+    geometry: GeometryParams,
+    compute: ComputeParams,
+    max_pixels: int,
+    max_drawings: int,
+) -> list[dict[str, Any]]:
+    """Draw the points on which misclassified pairs agree, the worst pairs first.
+
+    Returns:
+        From :func:`skinbit.report.drawings.list_matches`.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read.
+    """
+    from skinbit.embedding.compute import resolve_compute
+    from skinbit.report.drawings import KeypointPhotographs, draw_pairs, list_matches
+
+    def draw(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+        rows = [(keypoints.rows[a], keypoints.rows[b]) for a, b in pairs]
+        photographs = KeypointPhotographs(keypoints, lambda row: images.read(keypoints.image_ids[row]), max_pixels)
+        return draw_pairs(rows, photographs, geometry, resolve_compute(compute).threads)
+
+    return list_matches(shortlist, [by_cosine["pairs"], by_dbscan["pairs"]], max_drawings, draw)
+
+
+def show_mistakes(
+    thumbnails: dict[str, str],
+    by_cosine: dict[str, Any],
+    by_dbscan: dict[str, Any],
+    report: ReportParams,
+    match_drawings: list[dict[str, Any]] | None = None,
+) -> tuple[str, str]:
+    """Make pages that show misclassified pairs side by side, by cosine threshold and by DBSCAN."""
+    from skinbit.report.mistakes import render_mistakes
+
+    return (
+        render_mistakes(by_cosine, thumbnails, report, match_drawings),
+        render_mistakes(by_dbscan, thumbnails, report, match_drawings),
+    )

@@ -1,0 +1,114 @@
+"""The gallery of the groups that cluster_images makes."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import pandas as pd
+
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.combination import members_of
+from skinbit.matching.methods import METHODS
+from skinbit.report.gallery import Gallery, Group, Link, Photograph
+from skinbit.report.thumbnails import within_size
+
+
+class ClusterFiles(TypedDict):
+    """What the gallery shows, by the names of the files."""
+
+    clustered_images: pd.DataFrame
+    cluster_groups: dict[str, Any]
+    cluster_links: list[dict[str, Any]]
+    known_photographs: pd.DataFrame
+    known_thumbnails: dict[str, str]
+    new_thumbnails: dict[str, str]
+    unreadable: pd.DataFrame
+
+
+def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes: float) -> Gallery:
+    """Return what the page shows, with as many thumbnails, then drawings, as fit.
+
+    Args:
+        files: The groups, and pictures of their photographs.
+        checkpoint: The model that made them.
+        max_megabytes: Of thumbnails and drawings.
+    """
+    clustered, document, unreadable = files["clustered_images"], files["cluster_groups"], files["unreadable"]
+    groups = tuple(_group(plain) for plain in document["groups"])
+    n_shared = sum(_n_photographs(group) > 1 for group in groups)
+    needed = _by_need(groups, files["new_thumbnails"], files["known_thumbnails"])
+    thumbnails = within_size(needed, max_megabytes)
+    return Gallery(
+        title=f"{len(clustered)} photographs, {n_shared} groups of two and more",
+        settings=_settings(document, checkpoint),
+        photographs=_photographs(clustered, document["nearest"], files["known_photographs"]),
+        groups=groups,
+        unreadable=tuple(zip(unreadable["file"], unreadable["reason"], strict=True)),
+        thumbnails=thumbnails,
+        csv_columns=tuple(clustered.columns),
+        links=_links(files["cluster_links"], max_megabytes - sum(map(len, thumbnails.values())) / 1e6),
+    )
+
+
+def _group(plain: Mapping[str, Any]) -> Group:
+    return Group(
+        cluster_id=plain["cluster_id"],
+        lesion_id=plain["lesion_id"],
+        image_ids=tuple(plain["image_ids"]),
+        known_ids=tuple(plain["known_ids"]),
+        margin=math.inf if plain["margin"] is None else plain["margin"],
+        needs_check=bool(plain["doubts"]),
+        reasons=tuple(plain["doubts"]),
+    )
+
+
+def _n_photographs(group: Group) -> int:
+    return len(group.image_ids) + len(group.known_ids)
+
+
+def _photographs(clustered: pd.DataFrame, nearest: Sequence[str], known: pd.DataFrame) -> tuple[Photograph, ...]:
+    new = zip(clustered["image_id"], clustered["similarity_to_nearest"], nearest, strict=True)
+    labelled = zip(known["image_id"], known["lesion_id"], strict=True)
+    return (
+        *(Photograph(image_id, _as_in_csv(value), other, "") for image_id, value, other in new),
+        *(Photograph(image_id, "", "", lesion_id) for image_id, lesion_id in labelled),
+    )
+
+
+def _as_in_csv(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _by_need(groups: Iterable[Group], new: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Order thumbnails: those of groups that need a look first, images without partner last."""
+    ordered: dict[str, str] = {}
+    for group in sorted(groups, key=lambda group: (_n_photographs(group) < 2, group.margin)):
+        ordered |= {image_id: new[image_id] for image_id in group.image_ids}
+        ordered |= {f"known:{image_id}": known[image_id] for image_id in group.known_ids}
+    return ordered
+
+
+def _links(records: Sequence[Mapping[str, Any]], megabytes: float) -> dict[int, tuple[Link, ...]]:
+    """Return the links of each group, with as many drawings as fit."""
+    drawn = {number: record["drawing"] for number, record in enumerate(records) if record["drawing"]}
+    fitting = within_size(drawn, megabytes)
+    links: dict[int, tuple[Link, ...]] = {}
+    for number, record in enumerate(records):
+        image_a, image_b = record["image_ids"]
+        link = Link((image_a, image_b), record["inliers"], fitting.get(number))
+        links[record["cluster_id"]] = (*links.get(record["cluster_id"], ()), link)
+    return links
+
+
+def _settings(document: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
+    headers = [member.model for member in members_of(checkpoint)]
+    model = " + ".join(f"{header.backbone.model}, {header.loss}" for header in headers)
+    method = METHODS[document["method"]]
+    if document["cut"] is None:
+        return {"model": model, "method": f"{method.title.lower()}, which needs no cut"}
+    return {
+        "model": model,
+        "method": f"{document['method']}, {method.word} {document['cut']:.4f}",
+        "joined from": f"similarity {document['similarity']:.4f}",
+        "unsure between": f"similarities {document['unsure_from']:.4f} and {document['unsure_to']:.4f}",
+    }

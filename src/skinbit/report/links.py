@@ -1,0 +1,106 @@
+"""Links of a group of new photographs: the pairs whose keypoints hold it together, and their drawings."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from skinbit.config import GeometryParams
+from skinbit.data.photographs import Photographs
+from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.keypoints.sift import extract_photographs
+from skinbit.report.drawings import KeypointPhotographs, draw_pairs, strongest_links
+
+_N_LINKS = 3
+"""Of one group, at most."""
+
+Rows = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FoundLink:
+    """Two photographs of a group that agree on points.
+
+    Attributes:
+        cluster_id: Of the group.
+        rows: Of the two, the lower first; new photographs come before known ones.
+        inliers: On how many points they agree, at least 1.
+    """
+
+    cluster_id: int
+    rows: Rows
+    inliers: int
+
+
+def find_links(
+    groups: Sequence[Mapping[str, Any]], new_ids: Sequence[str], known_ids: Sequence[str], shortlist: Shortlist
+) -> list[list[FoundLink]]:
+    """Return the strongest links of each group that has any, in the order of the page.
+
+    Args:
+        groups: From :func:`skinbit.matching.group_documents.describe_groups`.
+        new_ids: Of the new photographs.
+        known_ids: Of the known photographs, which may share image ids with new ones.
+        shortlist: The pairs whose keypoints were compared.
+    """
+    ordered = sorted(groups, key=_urgency)
+    new_rows = {image_id: row for row, image_id in enumerate(new_ids)}
+    known_rows = {image_id: row for row, image_id in enumerate(known_ids, len(new_ids))}
+    members = [
+        ([new_rows[image_id] for image_id in group["image_ids"]], [known_rows[each] for each in group["known_ids"]])
+        for group in ordered
+    ]
+    links = strongest_links(members, shortlist, _N_LINKS)
+    return [
+        [FoundLink(group["cluster_id"], (a, b), inliers) for a, b, inliers in found]
+        for group, found in zip(ordered, links, strict=True)
+        if found
+    ]
+
+
+def _urgency(group: Mapping[str, Any]) -> tuple[bool, float]:
+    """Return what the page sorts groups by: those to be checked come first, then the smallest margin."""
+    return not group["doubts"], math.inf if group["margin"] is None else group["margin"]
+
+
+def draw_rows(
+    photographs: Photographs, pairs: Sequence[Rows], geometry: GeometryParams, max_pixels: int, n_workers: int
+) -> dict[Rows, str]:
+    """Draw the points on which pairs of photographs agree.
+
+    Args:
+        photographs: Only those that are drawn are read.
+        pairs: Rows of the photographs, each pair once.
+        geometry: How keypoints are compared.
+        max_pixels: See :func:`skinbit.data.images.decode_image`.
+        n_workers: Threads; changes the speed, never a drawing.
+
+    Returns:
+        ``data:`` addresses by pair.
+
+    Raises:
+        InputError: If a photograph is missing or cannot be read.
+    """
+    chosen = sorted({row for pair in pairs for row in pair})
+    place = {row: number for number, row in enumerate(chosen)}
+    taken = photographs.take(chosen)
+    table = extract_photographs(taken, geometry, max_pixels, n_workers)
+    places = [(place[a], place[b]) for a, b in pairs]
+    made = draw_pairs(places, KeypointPhotographs(table, taken.read, max_pixels), geometry, n_workers)
+    return dict(zip(pairs, made, strict=True))
+
+
+def link_records(
+    linked: Sequence[Sequence[FoundLink]], image_ids: Sequence[str], drawings: Mapping[Rows, str]
+) -> list[dict[str, Any]]:
+    """Return ``cluster_id, image_ids, inliers, drawing`` of each link; the drawing is None where there is none."""
+    return [
+        {
+            "cluster_id": link.cluster_id,
+            "image_ids": [image_ids[row] for row in link.rows],
+            "inliers": link.inliers,
+            "drawing": drawings.get(link.rows),
+        }
+        for links in linked
+        for link in links
+    ]

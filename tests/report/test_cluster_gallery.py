@@ -1,0 +1,80 @@
+"""What the gallery of groups shows, and which pictures come first where not all fit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.report.cluster_gallery import assemble_gallery
+from skinbit.report.gallery import render_gallery
+
+MODEL = Checkpoint({}, {"backbone": {"model": "resnet"}, "loss": "triplet"})
+PICTURE = "data:image/jpeg;base64,AAAA"
+CUT = {"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8}
+
+
+def group(cluster_id, image_ids, known_ids=(), lesion_id="", margin=None, doubts=()):
+    return {
+        "cluster_id": cluster_id,
+        "lesion_id": lesion_id,
+        "image_ids": list(image_ids),
+        "known_ids": list(known_ids),
+        "margin": margin,
+        "doubts": list(doubts),
+    }
+
+
+@pytest.fixture
+def files():
+    """A photograph without a partner, then one that joins a known lesion, then two of which one is linked."""
+    groups = [group(0, "a"), group(1, "b", "k", "mole", 0.2), group(2, "cd", margin=0.01, doubts=["Unsure."])]
+    return {
+        "clustered_images": pd.DataFrame(
+            {"image_id": list("abcd"), "cluster_id": [0, 1, 2, 2], "similarity_to_nearest": [np.nan, 0.5, 0.75, 0.75]}
+        ),
+        "cluster_groups": {**CUT, "groups": groups, "nearest": ["", "k", "d", "c"]},
+        "cluster_links": [{"cluster_id": 2, "image_ids": ["c", "d"], "inliers": 12, "drawing": PICTURE}],
+        "known_photographs": pd.DataFrame({"image_id": ["k"], "lesion_id": ["mole"]}),
+        "known_thumbnails": {"k": PICTURE},
+        "new_thumbnails": dict.fromkeys("abcd", PICTURE),
+        "unreadable": pd.DataFrame({"file": ["x.jpg"], "reason": ["damaged"]}),
+    }
+
+
+def megabytes(n_pictures):
+    return n_pictures * len(PICTURE) / 1e6
+
+
+def test_it_can_be_shown(files):
+    gallery = assemble_gallery(files, MODEL, 1.0)
+    assert gallery.title == "4 photographs, 2 groups of two and more"
+    assert gallery.unreadable == (("x.jpg", "damaged"),)
+    assert [photograph.similarity for photograph in gallery.photographs] == ["", "0.5", "0.75", "0.75", ""]
+    assert "4 photographs" in render_gallery(gallery)
+
+
+def test_thumbnails_of_the_smallest_margin_come_first_and_those_without_a_partner_last(files):
+    assert list(assemble_gallery(files, MODEL, 1.0).thumbnails) == ["c", "d", "b", "known:k", "a"]
+    assert list(assemble_gallery(files, MODEL, megabytes(3)).thumbnails) == ["c", "d", "b"]
+
+
+@pytest.mark.parametrize(("room", "n_left_out"), [(6, 0), (5, 1)])
+def test_drawings_have_the_room_that_thumbnails_leave(files, room, n_left_out):
+    gallery = assemble_gallery(files, MODEL, megabytes(room))
+    assert len(gallery.thumbnails) == 5
+    assert gallery.links[2][0].n_points == 12
+    assert gallery.n_drawings_left_out == n_left_out
+
+
+def test_it_names_model_method_and_cut(files):
+    assert assemble_gallery(files, MODEL, 1.0).settings == {
+        "model": "resnet, triplet",
+        "method": "average, cut 0.3000",
+        "joined from": "similarity 0.7000",
+        "unsure between": "similarities 0.6000 and 0.8000",
+    }
+
+
+def test_a_method_without_a_cut_says_so(files):
+    files["cluster_groups"] |= {"method": "mutual", "cut": None, "similarity": None}
+    assert assemble_gallery(files, MODEL, 1.0).settings["method"] == "mutual nearest, which needs no cut"
