@@ -75,7 +75,7 @@ class TestStaleInputs:
         changed = {"backbones": {"vit": {"image_size": 64}}}
         said = self.evaluate(done, caplog, **changed)
         assert "files that this run reads were made otherwise than the study would make them now" in said
-        assert "(params:backbones.vit)" in said
+        assert "params:backbones.vit" in said
         assert "vit_baseline.fold_0.embeddings" in said
 
 

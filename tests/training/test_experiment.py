@@ -30,6 +30,14 @@ TURNED = ViewParams(rotations=(0, 180))
 RESNET = BackboneParams(model="test_resnet", image_size=32, pretrained=False, test_views=TURNED)
 TRAINING = TrainingParams(epochs=2, lesions_per_batch=4, learning_rate=0.01, warmup=0, views=2, head=HeadParams(dim=4))
 RECIPE = Recipe("vit_infonce fold 0", RESNET, "infonce", InfonceParams(), TRAINING, AugmentationParams(), CPU, 5, 0.0)
+PREPROCESSING = {
+    "image_size": 32,
+    "crop_pct": 1.0,
+    "interpolation": "bicubic",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+}
+DESCRIPTION = {"preprocessing": PREPROCESSING, "weights_sha256": "0" * 64}
 IDS = tuple("abcdefghijkl")
 LESIONS = tuple("uuvvwwxxyyzz")
 ROLES = Roles(IDS[:8], LESIONS[:8], IDS[8:], LESIONS[8:], chooses_epoch=True)
@@ -39,7 +47,7 @@ FINAL_WITHOUT_TEST = Roles(IDS, LESIONS, (), (), chooses_epoch=False)
 def features(n_views=2, seed=0):
     values = np.random.default_rng(seed).normal(size=(12, n_views, 6)).astype(np.float32)
     keys = tuple(f"{seed} {image_id}" for image_id in IDS)
-    return Features(IDS, values, keys, {"preprocessing": {}, "weights_sha256": "w"})
+    return Features(IDS, values, keys, DESCRIPTION)
 
 
 def pixels():

@@ -97,8 +97,9 @@ def complete_features(
     values = np.empty((len(wanted.keys), n_views, wanted.description["feature_dim"]), dtype=np.float32)
     if n_stored:
         values[is_known, :n_stored] = stored.values[[row_of[key] for key in wanted.keys if key in row_of]]
-    figures = (len(wanted.keys), n_views, is_known.sum(), n_stored)
-    logger.info("%s: %d images x %d views, %d x %d of them from the cache", wanted.name, *figures)
+    n_known, n_all = is_known.sum() * n_stored, len(wanted.keys) * n_views
+    counts = (wanted.name, len(wanted.keys), n_views, n_known, n_all - n_known)
+    logger.info("%s: %d images x %d views: %d features from the cache, %d to compute", *counts)
     for rows, views in (
         (np.flatnonzero(is_known), range(n_stored, n_views)),
         (np.flatnonzero(~is_known), range(n_views)),
