@@ -34,6 +34,7 @@ from skinbit.config import (
     LoaderParams,
     LossParams,
     TrainingParams,
+    TrainingRecipe,
     TripletParams,
     ViewParams,
 )
@@ -49,9 +50,9 @@ from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.training.experiment import train
 from skinbit.training.fit import Subset, Training, fit, take_step
 from skinbit.training.images import DecodedPhotographs, TrainingImages
+from skinbit.training.job import Job, Roles
 from skinbit.training.losses import make_loss
 from skinbit.training.optimisation import parameter_groups
-from skinbit.training.recipe import Recipe, Roles
 from skinbit.training.state import Learner
 from skinbit.training.tasks import HeadTask
 from skinbit.training.views import ViewMaker
@@ -174,8 +175,15 @@ def cached_study(folder: ImageFolder, table: pd.DataFrame, path: Path, compute: 
     before = time.perf_counter()
     for name, loss in LOSSES.items():
         for fold in range(N_FOLDS):
-            recipe = Recipe(name, FROZEN, name, loss, HEAD, AugmentationParams(), compute, SEED, 1e9)
-            train(HeadTask(*tables), roles(table, fold), recipe, NoStore())
+            recipe = TrainingRecipe(
+                loss=name,
+                loss_options=loss.model_dump(),
+                params=HEAD,
+                augmentation=AugmentationParams(),
+                threads=compute.threads,
+                save_every=1e9,
+            )
+            train(HeadTask(*tables), roles(table, fold), Job(name, FROZEN, recipe, compute, SEED), NoStore())
     seconds["15 trainings of 60 epochs"] = time.perf_counter() - before
     return seconds
 

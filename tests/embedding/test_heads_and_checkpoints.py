@@ -15,6 +15,7 @@ from skinbit.config import (
     PoolingParams,
     SimilarityParams,
     TrainingParams,
+    TrainingRecipe,
     ViewParams,
     WhiteningParams,
 )
@@ -34,7 +35,7 @@ from skinbit.pipelines.final_model.nodes.packaging import package_model
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.training.experiment import train
-from skinbit.training.recipe import Recipe, Roles
+from skinbit.training.job import Job, Roles
 from skinbit.training.tasks import HeadTask, NetworkTask
 
 CPU = Compute("cpu", "fp32", 1)
@@ -107,10 +108,17 @@ class TestHead:
         assert model.backbone.training
 
 
-def recipe_of(backbone, head):
+def job_of(backbone, head):
     training = TrainingParams(epochs=2, lesions_per_batch=3, learning_rate=0.01, warmup=0, views=2, head=head)
-    options = {"training": training, "augmentation": AugmentationParams(), "compute": CPU}
-    return Recipe("test", backbone, "contrastive", ContrastiveParams(), seed=SEED, save_every=9.0, **options)
+    recipe = TrainingRecipe(
+        loss="contrastive",
+        loss_options=ContrastiveParams().model_dump(),
+        params=training,
+        augmentation=AugmentationParams(),
+        threads=1,
+        save_every=9.0,
+    )
+    return Job("test", backbone, recipe, CPU, SEED)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +148,7 @@ def saved_and_loaded(checkpoint, folder):
 @pytest.fixture(scope="module")
 def tuned(pixels):
     description = describe_backbone(load_backbone(POOLED, SEED), POOLED, CPU, 3)
-    return train(NetworkTask(pixels, description), ROLES, recipe_of(POOLED, HeadParams(dim=5)), NoStore())
+    return train(NetworkTask(pixels, description), ROLES, job_of(POOLED, HeadParams(dim=5)), NoStore())
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +165,8 @@ def vit_features(pixels):
 
 @pytest.fixture(scope="module")
 def headed(vit_features):
-    recipe = recipe_of(VIT, HeadParams(hidden=(9,), dim=5))
-    return recipe, train(HeadTask(*vit_features), ROLES, recipe, NoStore())
+    job = job_of(VIT, HeadParams(hidden=(9,), dim=5))
+    return job, train(HeadTask(*vit_features), ROLES, job, NoStore())
 
 
 class TestFineTuned:
@@ -208,22 +216,20 @@ class TestHeadOnFrozenBackbone:
         np.testing.assert_allclose(found, trained.embeddings.values, atol=2e-6)  # other batches, other last bits
 
     def test_the_final_model_needs_no_other_file(self, headed, pixels, tmp_path):
-        recipe, trained = headed
-        final = rebuild_model(
-            saved_and_loaded(with_backbone(trained.checkpoint, recipe.backbone, recipe.seed), tmp_path)
-        )
+        job, trained = headed
+        final = rebuild_model(saved_and_loaded(with_backbone(trained.checkpoint, job.backbone, job.seed), tmp_path))
         fold = rebuild_model(trained.checkpoint, load_backbone(VIT, SEED))
         found, expected = (embed(model.module, model.preprocessing, pixels) for model in (final, fold))
         assert np.array_equal(found, expected)
 
     def test_every_pixel_gives_the_embedding_of_backbone_and_head(self, headed, tmp_path):
-        recipe, trained = headed
+        job, trained = headed
         backbone = load_backbone(VIT, SEED)
-        head = make_head(backbone.feature_dim, recipe.training.head, 99).eval()
+        head = make_head(backbone.feature_dim, job.recipe.params.head, 99).eval()
         tensors = trained.checkpoint.tensors
         head.load_state_dict({name.removeprefix("head."): tensor for name, tensor in tensors.items()})
         rebuilt = rebuild_model(
-            saved_and_loaded(with_backbone(trained.checkpoint, recipe.backbone, recipe.seed), tmp_path)
+            saved_and_loaded(with_backbone(trained.checkpoint, job.backbone, job.seed), tmp_path)
         ).module
         images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
@@ -242,9 +248,9 @@ class TestHeadOnFrozenBackbone:
             rebuild_model(Checkpoint(tensors, checkpoint.header), load_backbone(VIT, SEED))
 
     def test_a_backbone_whose_weights_have_changed_since_is_not_packed_with_the_head(self, headed):
-        recipe, trained = headed
+        job, trained = headed
         with pytest.raises(InputError, match="are not those that were checked"):
-            with_backbone(trained.checkpoint, recipe.backbone, SEED + 1)
+            with_backbone(trained.checkpoint, job.backbone, SEED + 1)
 
 
 class TestBaseline:

@@ -12,6 +12,7 @@ from skinbit.config import (
     HeadParams,
     InfonceParams,
     TrainingParams,
+    TrainingRecipe,
     TripletParams,
     ViewParams,
 )
@@ -22,14 +23,22 @@ from skinbit.embedding.tables import Features, Pixels
 from skinbit.errors import InputError
 from skinbit.pipelines.metric_learning.nodes import roles_of_fold
 from skinbit.training.experiment import train
-from skinbit.training.recipe import Recipe, Roles
+from skinbit.training.job import Job, Roles
 from skinbit.training.tasks import HeadTask, NetworkTask
 
 CPU = Compute("cpu", "fp32", 1)
 TURNED = ViewParams(rotations=(0, 180))
 RESNET = BackboneParams(model="test_resnet", image_size=32, pretrained=False, test_views=TURNED)
 TRAINING = TrainingParams(epochs=2, lesions_per_batch=4, learning_rate=0.01, warmup=0, views=2, head=HeadParams(dim=4))
-RECIPE = Recipe("vit_infonce fold 0", RESNET, "infonce", InfonceParams(), TRAINING, AugmentationParams(), CPU, 5, 0.0)
+RECIPE = TrainingRecipe(
+    loss="infonce",
+    loss_options=InfonceParams().model_dump(),
+    params=TRAINING,
+    augmentation=AugmentationParams(),
+    threads=1,
+    save_every=0.0,
+)
+JOB = Job("vit_infonce fold 0", RESNET, RECIPE, CPU, 5)
 PREPROCESSING = {
     "image_size": 32,
     "crop_pct": 1.0,
@@ -55,13 +64,13 @@ def pixels():
     return Pixels(IDS, canvases, canvases[:, None, 4:36, 4:36].copy(), IDS, {"canvas_size": 40})
 
 
-def run_head(store, recipe=RECIPE, plain=None, views=None, roles=ROLES):
-    return train(HeadTask(plain or features(), views or features(3, seed=1)), roles, recipe, store)
+def run_head(store, job=JOB, plain=None, views=None, roles=ROLES):
+    return train(HeadTask(plain or features(), views or features(3, seed=1)), roles, job, store)
 
 
-def run_fine_tuning(store, recipe=RECIPE, roles=ROLES):
+def run_fine_tuning(store, job=JOB, roles=ROLES):
     description = describe_backbone(load_backbone(RESNET, 5), RESNET, CPU, 4)
-    return train(NetworkTask(pixels(), description), roles, recipe, store)
+    return train(NetworkTask(pixels(), description), roles, job, store)
 
 
 RUNS = pytest.mark.parametrize("run", [run_head, run_fine_tuning])
@@ -114,7 +123,7 @@ class TestResults:
     def test_test_views_are_averaged(self, store):
         plain = features(2)
         turned = replace(plain, values=plain.values[:, ::-1].copy())
-        fixed = replace(RECIPE, last_epoch=1)
+        fixed = replace(JOB, last_epoch=1)
         roles = replace(ROLES, chooses_epoch=False)
         one = run_head(store, fixed, plain, roles=roles).embeddings.values
         other = run_head(type(store)(), fixed, turned, roles=roles).embeddings.values
@@ -122,12 +131,12 @@ class TestResults:
 
 
 CHANGES = {
-    "loss": TripletParams(),
-    "training": TRAINING.model_copy(update={"weight_decay": 0.5}),
-    "augmentation": AugmentationParams(blur=0.9),
-    "seed": 6,
-    "last_epoch": 1,
-    "compute": Compute("cpu", "bf16", 1),
+    "loss": {"recipe": RECIPE.model_copy(update={"loss": "triplet", "loss_options": TripletParams().model_dump()})},
+    "training": {"recipe": RECIPE.model_copy(update={"params": TRAINING.model_copy(update={"weight_decay": 0.5})})},
+    "augmentation": {"recipe": RECIPE.model_copy(update={"augmentation": AugmentationParams(blur=0.9)})},
+    "seed": {"seed": 6},
+    "last_epoch": {"last_epoch": 1},
+    "compute": {"compute": Compute("cpu", "bf16", 1)},
 }
 
 
@@ -138,8 +147,8 @@ class TestKey:
 
     @pytest.mark.parametrize("name", CHANGES)
     def test_another_setting_is_another_training(self, store, name):
-        changed = replace(RECIPE, **{name: CHANGES[name]})
-        assert self.key_of(store, recipe=changed) != self.key_of(type(store)())
+        changed = replace(JOB, **CHANGES[name])
+        assert self.key_of(store, job=changed) != self.key_of(type(store)())
 
     @pytest.mark.parametrize(
         "changes",
@@ -155,8 +164,8 @@ class TestKey:
         assert self.key_of(store, **changes) != self.key_of(type(store)())
 
     def test_name_and_rhythm_of_saving_are_no_part_of_it(self, store):
-        renamed = replace(RECIPE, name="another", save_every=99.0)
-        assert self.key_of(store, recipe=renamed) == self.key_of(type(store)())
+        renamed = replace(JOB, name="another", recipe=RECIPE.model_copy(update={"save_every": 99.0}))
+        assert self.key_of(store, job=renamed) == self.key_of(type(store)())
 
 
 class TestErrors:
@@ -176,4 +185,4 @@ class TestErrors:
 
     def test_a_backbone_with_other_weights_than_those_that_were_checked(self, store):
         with pytest.raises(InputError, match="not those that were checked"):
-            run_fine_tuning(store, recipe=replace(RECIPE, seed=6))
+            run_fine_tuning(store, job=replace(JOB, seed=6))

@@ -17,6 +17,7 @@ from skinbit.config import (
     InfonceParams,
     PoolingParams,
     TrainingParams,
+    TrainingRecipe,
     TripletParams,
 )
 from skinbit.embedding.backbones import load_backbone
@@ -28,7 +29,7 @@ from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.training_state import TrainingStatesDataset
 from skinbit.training.experiment import train
-from skinbit.training.recipe import Recipe, Roles
+from skinbit.training.job import Job, Roles
 from skinbit.training.tasks import HeadTask, NetworkTask
 
 CPU = Compute("cpu", "fp32", 1)
@@ -64,7 +65,7 @@ def roles() -> Roles:
     return Roles(*subsets, chooses_epoch=True)
 
 
-def recipe(name: str, epochs: int) -> Recipe:
+def job(name: str, epochs: int) -> Job:
     training = TrainingParams(
         epochs=epochs,
         lesions_per_batch=6,
@@ -73,15 +74,24 @@ def recipe(name: str, epochs: int) -> Recipe:
         views=2,
         head=HeadParams(hidden=(16,) if name == "head" else (), dim=8),
     )
-    loss_name, loss = ("triplet", TripletParams()) if name == "head" else ("infonce", InfonceParams())
-    return Recipe(name, RESNET, loss_name, loss, training, AugmentationParams(), CPU, 5, save_every=0.0)
+    loss, params = ("triplet", TripletParams()) if name == "head" else ("infonce", InfonceParams())
+    recipe = TrainingRecipe(
+        loss=loss,
+        loss_options=params.model_dump(),
+        params=training,
+        augmentation=AugmentationParams(),
+        threads=1,
+        save_every=0.0,
+    )
+    return Job(name, RESNET, recipe, CPU, 5)
 
 
 def features(n_views: int, seed: int) -> Features:
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(N_LESIONS, 24))
     values = centres[LABELS][:, None] + 2 * rng.normal(size=(len(IDS), n_views, 24))
-    description = {"preprocessing": {}, "weights_sha256": "of another network"}
+    preprocessing = {"image_size": 32, "crop_pct": 1, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
+    description = {"preprocessing": preprocessing, "weights_sha256": "0" * 64}
     return Features(IDS, np.float32(values), tuple(f"key {seed} of {image_id}" for image_id in IDS), description)
 
 
@@ -98,10 +108,10 @@ def main(folder: Path) -> None:
         return Told(states(name, "fold_0"), name)
 
     task = HeadTask(features(1, 1), features(3, 2))
-    head = train(task, roles(), recipe("head", HEAD_EPOCHS), store("head"))
+    head = train(task, roles(), job("head", HEAD_EPOCHS), store("head"))
     description = describe_backbone(load_backbone(RESNET, 5), RESNET, CPU, 4)
     whole = NetworkTask(pixels(), description)
-    backbone = train(whole, roles(), recipe("backbone", BACKBONE_EPOCHS), store("backbone"))
+    backbone = train(whole, roles(), job("backbone", BACKBONE_EPOCHS), store("backbone"))
     for name, trained in (("head", head), ("backbone", backbone)):
         CheckpointDataset(filepath=(folder / f"{name}.safetensors").as_posix()).save(trained.checkpoint)
         EmbeddingsDataset(filepath=(folder / f"{name}_embeddings.safetensors").as_posix()).save(trained.embeddings)

@@ -16,9 +16,9 @@ from skinbit.errors import InputError
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.pairs.pool import tiles_of
 from skinbit.training.fit import Subset, Training, check_directions, fit
+from skinbit.training.job import Job, Roles
 from skinbit.training.losses import make_loss
 from skinbit.training.optimisation import parameter_groups
-from skinbit.training.recipe import Recipe, Roles
 from skinbit.training.state import Tensors
 from skinbit.training.tasks import Prepared, Task
 
@@ -38,36 +38,34 @@ class Trained:
     embeddings: Embeddings
 
 
-def train(task: Task, roles: Roles, recipe: Recipe, store: StateStore) -> Trained:
+def train(task: Task, roles: Roles, job: Job, store: StateStore) -> Trained:
     """Train an experiment once, and embed the judged images with what has been learnt.
 
     Args:
         task: A head, or a whole network, with its images.
         roles: Which images train and which are judged.
-        recipe: Settings.
+        job: What it is made of.
         store: Keeps the training's state.
 
     Raises:
         InputError: If images are missing, there is only one lesion, the backbone's weights are not those of the
             description, the loss diverges, memory does not suffice, or an image is mapped to nothing.
     """
-    prepared = task.prepare(recipe)
+    prepared = task.prepare(job)
     learned = _subset(task, roles.train_ids, roles.train_lesions)
     judged = _subset(task, roles.judged_ids, roles.judged_lesions)
     if len(np.unique(learned.labels)) < 2:
-        raise InputError(
-            f"{recipe.name}: there is one lesion to learn from. Remedy: give more lesions, or fewer folds."
-        )
-    training = _training(prepared, recipe, _training_key(task, roles, recipe))
+        raise InputError(f"{job.name}: there is one lesion to learn from. Remedy: give more lesions, or fewer folds.")
+    training = _training(prepared, job, _training_key(task, roles, job))
     fitted = fit(training, prepared.images, learned, judged if roles.chooses_epoch else None, store)
     prepared.module.load_state_dict(fitted.weights)
     prepared.module.eval()
     views = prepared.embed(judged.rows)
-    check_directions(views, recipe.name)
+    check_directions(views, job.name)
     tensors = task.tensors(fitted.weights)
-    origin = {"loss": recipe.loss_name, "epoch": fitted.best_epoch, "training": training.key}
+    origin = {"loss": job.recipe.loss, "epoch": fitted.best_epoch, "training": training.key}
     return Trained(
-        Checkpoint(tensors, _header(task, recipe, tensors, fitted.best_epoch)),
+        Checkpoint(tensors, _header(task, job, tensors, fitted.best_epoch)),
         fitted.history,
         Embeddings(roles.judged_ids, average_views(views), origin),
     )
@@ -85,57 +83,58 @@ def _subset(task: Task, image_ids: tuple[str, ...], lesions: tuple[str, ...]) ->
     return Subset(rows, lesion_labels(list(lesions)))
 
 
-def _training(prepared: Prepared, recipe: Recipe, key: str) -> Training:
+def _training(prepared: Prepared, job: Job, key: str) -> Training:
     return Training(
-        name=recipe.name,
+        name=job.name,
         module=prepared.module,
-        groups=parameter_groups(prepared.module, recipe.training),
-        loss=make_loss(recipe.loss),
-        params=recipe.training,
-        compute=recipe.compute,
-        seed=recipe.seed,
+        groups=parameter_groups(prepared.module, job.recipe.params),
+        loss=make_loss(job.recipe.loss_params),
+        params=job.recipe.params,
+        compute=job.compute,
+        seed=job.seed,
         key=key,
-        save_every=recipe.save_every,
-        limits=tiles_of(recipe.tile_megabytes),
-        last_epoch=recipe.last_epoch,
+        save_every=job.recipe.save_every,
+        limits=tiles_of(job.tile_megabytes),
+        last_epoch=job.last_epoch,
     )
 
 
-def _header(task: Task, recipe: Recipe, tensors: Tensors, epoch: int) -> ModelHeader:
+def _header(task: Task, job: Job, tensors: Tensors, epoch: int) -> ModelHeader:
     import timm
 
     from skinbit import __version__
 
     return ModelHeader(
-        backbone=recipe.backbone.model_copy(update={"weights": None}),
+        backbone=job.backbone.model_copy(update={"weights": None}),
         preprocessing=Preprocessing.model_validate(task.description["preprocessing"]),
         weights_sha256=task.description["weights_sha256"],
         holds_backbone=any(name.startswith("backbone.") for name in tensors),
-        head=recipe.training.head,
-        loss=recipe.loss_name,
-        loss_params=recipe.loss.model_dump(mode="json"),
-        training=recipe.training.model_dump(mode="json", exclude={"head"}),
+        head=job.recipe.params.head,
+        loss=job.recipe.loss,
+        loss_params=job.recipe.loss_options,
+        training=job.recipe.params.model_dump(mode="json", exclude={"head"}),
         epoch=epoch,
-        seed=recipe.seed,
+        seed=job.seed,
         versions={"skinbit": __version__, "timm": timm.__version__, "torch": torch.__version__},
     )
 
 
-def _training_key(task: Task, roles: Roles, recipe: Recipe) -> str:
+def _training_key(task: Task, roles: Roles, job: Job) -> str:
     """Fingerprint everything that a training's result depends on."""
     import pytorch_metric_learning
     import timm
 
-    settings = {
-        name: getattr(recipe, name).model_dump(mode="json") for name in ("backbone", "loss", "training", "augmentation")
-    }
-    settings["backbone"].pop("weights")  # a path; the description's hash stands for the content
+    recipe = job.recipe
     content = {
-        **settings,
-        "loss_name": recipe.loss_name,
-        "compute": asdict(recipe.compute),
-        "seed": recipe.seed,
-        "last_epoch": recipe.last_epoch,
+        # Without the weights' path: the description's hash stands for their content.
+        "backbone": job.backbone.model_dump(mode="json", exclude={"weights"}),
+        "loss_name": recipe.loss,
+        "loss": recipe.loss_options,
+        "training": recipe.params.model_dump(mode="json"),
+        "augmentation": recipe.augmentation.model_dump(mode="json"),
+        "compute": asdict(job.compute),
+        "seed": job.seed,
+        "last_epoch": job.last_epoch,
         "roles": asdict(roles),
         "inputs": task.keys,
         "versions": [torch.__version__, timm.__version__, pytorch_metric_learning.__version__, np.__version__],

@@ -20,7 +20,7 @@ from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
 from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray
 from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
-from skinbit.training.recipe import Recipe
+from skinbit.training.job import Job
 from skinbit.training.sampling import Rows
 from skinbit.training.state import Tensors
 
@@ -61,7 +61,7 @@ class Task(Protocol):
         """The pretrained backbone."""
         ...
 
-    def prepare(self, recipe: Recipe) -> Prepared:
+    def prepare(self, job: Job) -> Prepared:
         """Return the module that learns, as it is before the first step."""
         ...
 
@@ -97,7 +97,7 @@ class HeadTask:
         """The backbone that made the features."""
         return self.features.description
 
-    def prepare(self, recipe: Recipe) -> Prepared:
+    def prepare(self, job: Job) -> Prepared:
         """Return a head whose weights are drawn from the seed.
 
         Raises:
@@ -108,9 +108,9 @@ class HeadTask:
                 "Features and training views are of different images.\n  Remedy: run baseline_embeddings again."
             )
         values = self.features.values
-        head = make_head(values.shape[2], recipe.training.head, recipe.seed).to(recipe.compute.device)
-        images = CachedViews(self.views.values[:, : recipe.training.views], values[:, 0])
-        return Prepared(head, images, lambda rows: _project(head, values[rows], recipe.compute))
+        head = make_head(values.shape[2], job.recipe.params.head, job.seed).to(job.compute.device)
+        images = CachedViews(self.views.values[:, : job.recipe.params.views], values[:, 0])
+        return Prepared(head, images, lambda rows: _project(head, values[rows], job.compute))
 
     def tensors(self, weights: Tensors) -> Tensors:
         """Return the head's weights, named as in a checkpoint; the backbone's stay as they were."""
@@ -139,19 +139,19 @@ class NetworkTask:
         """The keys of pixels, of the pretrained weights, and of how pixels were decoded."""
         return (*self.pixels.keys, self.description["weights_sha256"], json.dumps(self.pixels.description))
 
-    def prepare(self, recipe: Recipe) -> Prepared:
+    def prepare(self, job: Job) -> Prepared:
         """Return the pretrained backbone with a head whose weights are drawn from the seed.
 
         Raises:
             InputError: If the weights are not those of the description.
         """
-        loaded = load_described(recipe.backbone, recipe.seed, self.description["weights_sha256"])
-        head = make_head(loaded.feature_dim, recipe.training.head, recipe.seed)
-        keeps_statistics = recipe.training.batch_norm == "frozen"
-        model = EmbeddingModel(loaded.module.requires_grad_(True), head, keeps_statistics).to(recipe.compute.device)
+        loaded = load_described(job.backbone, job.seed, self.description["weights_sha256"])
+        head = make_head(loaded.feature_dim, job.recipe.params.head, job.seed)
+        keeps_statistics = job.recipe.params.batch_norm == "frozen"
+        model = EmbeddingModel(loaded.module.requires_grad_(True), head, keeps_statistics).to(job.compute.device)
         crops = self.pixels.crops
-        images = DecodedPhotographs(self.pixels.canvases, crops[:, 0], loaded.preprocessing, recipe.augmentation)
-        return Prepared(model, images, lambda rows: _embed_crops(model, crops[rows], loaded, recipe))
+        images = DecodedPhotographs(self.pixels.canvases, crops[:, 0], loaded.preprocessing, job.recipe.augmentation)
+        return Prepared(model, images, lambda rows: _embed_crops(model, crops[rows], loaded, job))
 
     def tensors(self, weights: Tensors) -> Tensors:
         """Return the weights, which are already named as in a checkpoint."""
@@ -192,14 +192,14 @@ def _project(head: nn.Module, values: FloatArray, compute: Compute) -> FloatArra
     return projected.reshape(*values.shape[:2], projected.shape[1])  # without a test subset there may be none
 
 
-def _embed_crops(model: nn.Module, crops: Bytes, loaded: Backbone, recipe: Recipe) -> FloatArray:
+def _embed_crops(model: nn.Module, crops: Bytes, loaded: Backbone, job: Job) -> FloatArray:
     """Map ``(n, n_zooms, s, s, 3)`` crops to ``(n, n_views, embedding_dim)``; without a test subset n may be 0."""
-    views = recipe.backbone.test_views
-    width = recipe.training.head.dim or loaded.feature_dim
+    views = job.backbone.test_views
+    width = job.recipe.params.head.dim or loaded.feature_dim
     values = np.empty((len(crops), views.n_views, width), dtype=np.float32)
-    with deterministic(recipe.compute):
+    with deterministic(job.compute):
         for start in range(0, len(crops), _EMBED_BATCH):
             batch = as_tensor(crops[start : start + _EMBED_BATCH])
-            embedded = embed_views(model, batch, loaded.preprocessing, views, recipe.compute)
+            embedded = embed_views(model, batch, loaded.preprocessing, views, job.compute)
             values[start : start + len(batch)] = embedded
     return values

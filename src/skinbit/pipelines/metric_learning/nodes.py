@@ -21,7 +21,7 @@ from skinbit.embedding.checkpoints import Checkpoint, StateStore
 from skinbit.embedding.tables import Embeddings, Features, Pixels
 
 if TYPE_CHECKING:
-    from skinbit.training.recipe import Recipe, Roles
+    from skinbit.training.job import Roles
     from skinbit.training.tasks import Task
 
 HISTORY = ["epoch", "loss", "f1", "recall_at_1", "learning_rate"]
@@ -68,16 +68,23 @@ def train_model(
         The trained weights: the head, and the backbone unless it stayed frozen; their history; embeddings of the fold's
         or the test images.
     """
+    from skinbit.embedding.compute import resolve_compute
     from skinbit.training.experiment import train
+    from skinbit.training.job import Job
 
     place = "final" if fold == TEST_FOLD else f"fold_{fold}"
-    title = f"{name} {place.replace('_', ' ')}"
-    recipe = make_recipe(title, backbone, training, compute, seed)
-    recipe = replace(recipe, tile_megabytes=tile_megabytes)
-    if averages is not None:  # the schedule stays the folds', so an epoch means the same
-        recipe = replace(recipe, last_epoch=max(1, round(averages["best_epoch"])))
+    job = Job(
+        name=f"{name} {place.replace('_', ' ')}",
+        backbone=backbone,
+        recipe=training,
+        compute=replace(resolve_compute(compute), threads=training.threads),
+        seed=seed,
+        tile_megabytes=tile_megabytes,
+        # The schedule stays the folds', so an epoch means the same.
+        last_epoch=None if averages is None else max(1, round(averages["best_epoch"])),
+    )
     task = _task(features, training_views, pixels, description)
-    trained = train(task, roles_of_fold(split, fold), recipe, training_states(trained_as, place))
+    trained = train(task, roles_of_fold(split, fold), job, training_states(trained_as, place))
     return trained.checkpoint, history_table(trained.history), trained.embeddings
 
 
@@ -150,34 +157,6 @@ def embed_distractors_by_network(
     return Embeddings(tuple(image_ids), values, {"epoch": weights.model.epoch})
 
 
-def make_recipe(
-    name: str, backbone: BackboneParams, training: TrainingRecipe, compute: ComputeParams, seed: int
-) -> Recipe:
-    """Return the settings of one training, ``auto`` settled.
-
-    Args:
-        name: Experiment and fold, for messages.
-        backbone: Its settings.
-        training: Loss, epochs, batches, schedule, augmentation, and the number of threads.
-        compute: Where to compute.
-        seed: The seed.
-    """
-    from skinbit.embedding.compute import resolve_compute
-    from skinbit.training.recipe import Recipe
-
-    return Recipe(
-        name=name,
-        backbone=backbone,
-        loss_name=training.loss,
-        loss=training.loss_params,
-        training=training.params,
-        augmentation=training.augmentation,
-        compute=replace(resolve_compute(compute), threads=training.threads),
-        seed=seed,
-        save_every=training.save_every,
-    )
-
-
 def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:
     """Tell which images train, and which are judged.
 
@@ -188,7 +167,7 @@ def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:
     Returns:
         The roles, images in the order of the split; never does a test image train.
     """
-    from skinbit.training.recipe import Roles
+    from skinbit.training.job import Roles
 
     train = split[(split["fold"] != fold) & (split["fold"] != TEST_FOLD)]
     judged = split[split["fold"] == fold]

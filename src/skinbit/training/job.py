@@ -1,38 +1,30 @@
-"""Settings of one training, and which images do what in it."""
+"""One training: what it is made of, and which images do what in it."""
 
 from dataclasses import dataclass
 
-from skinbit.config import AugmentationParams, BackboneParams, LossParams, TrainingParams
+from skinbit.config import BackboneParams, TrainingRecipe
 from skinbit.embedding.compute import Compute
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All settings of one training, overrides applied.
+class Job:
+    """One training of one experiment.
 
     Attributes:
         name: Experiment and fold, for messages.
         backbone: Of the experiment.
-        loss_name: ``contrastive``, ``triplet`` or ``infonce``.
-        loss: Its settings.
-        training: Epochs, batches, schedule, head.
-        augmentation: Of training images.
+        recipe: Loss, epochs, batches, schedule, head, augmentation.
         compute: Device, precision, threads.
         seed: Of weights, batches and augmentations.
-        save_every: Seconds between two saved states.
-        tile_megabytes: For similarities at any moment of the validation; changes no figure.
+        tile_megabytes: For similarities at any moment of the validation; changes no metric.
         last_epoch: Where a training without validation stops.
     """
 
     name: str
     backbone: BackboneParams
-    loss_name: str
-    loss: LossParams
-    training: TrainingParams
-    augmentation: AugmentationParams
+    recipe: TrainingRecipe
     compute: Compute
     seed: int
-    save_every: float
     tile_megabytes: float = 64.0
     last_epoch: int | None = None
 
