@@ -38,10 +38,10 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
     stages = _stages(parameters)
     source = sample_data.create_pipeline() if parameters.study.sample_data else Pipeline([])
     experiments = {
-        name: sum(_stages(parameters.only(name), with_leaderboard=False).values(), source)
+        name: Pipeline([source, *_stages(parameters.only(name), with_leaderboard=False).values()])
         for name in parameters.experiments
     }
-    study = sum(stages.values(), source)
+    study = Pipeline([source, *stages.values()])
     on_demand = {
         "sample_data": sample_data.create_pipeline(),
         "cluster_images": cluster_images.create_pipeline(parameters),

@@ -43,7 +43,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
         nodes = [_keypoints(), *([_distractor_keypoints()] if parameters.has_distractors else [])]
         shared += Pipeline(nodes, namespace="baseline_embeddings", prefix_datasets_with_namespace=False)
     baselines = [name for name in models if not parameters.experiments[name].is_trained]
-    return sum((_embedding_pipeline(name, parameters) for name in baselines), shared)
+    return Pipeline([shared, *(_embedding_pipeline(name, parameters) for name in baselines)])
 
 
 def create_comparison(experiment: str, parameters: Parameters) -> Pipeline:

@@ -47,7 +47,7 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
         The pipeline.
     """
     experiments = parameters.running
-    evaluated = sum((_experiment(name, parameters) for name in experiments), Pipeline([]))
+    evaluated = [_experiment(name, parameters) for name in experiments]
     reports = [node for name in experiments for node in _plots(name, parameters)]
     if with_leaderboard:
         results, summaries = (
@@ -61,7 +61,7 @@ def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pi
         reports.append(Node(write_report, shown, "report", name="write_report"))
         reports.append(_resolution(study_settings(parameters), "study_parameters", "write_parameters"))
         reports.append(Node(list_software, "lock_file", "study_software", name="list_software"))
-    return evaluated + Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)
+    return Pipeline([*evaluated, Pipeline(reports, namespace="report", prefix_datasets_with_namespace=False)])
 
 
 def _plots(experiment: str, parameters: Parameters) -> list[Node]:
@@ -86,13 +86,13 @@ def _experiment(name: str, parameters: Parameters) -> Pipeline:
         verified += [_verify_among(name, fold) for fold in folds]
     if parameters.experiments[name].is_combination:
         verified += [_combine(name, fold, parameters) for fold in folds]
-    evaluated = sum((_evaluate(name, fold, parameters) for fold in folds), sum(verified, Pipeline([])))
-    return evaluated + _collection(name, parameters)
+    evaluated = [_evaluate(name, fold, parameters) for fold in folds]
+    return Pipeline([*verified, *evaluated, _collection(name, parameters)])
 
 
 def _combine(name: str, fold: int, parameters: Parameters) -> Pipeline:
     kinds = ["embeddings", *(["distractor_embeddings"] if parameters.has_distractors else [])]
-    return sum((combination(name, f"fold_{fold}", kind, parameters) for kind in kinds), Pipeline([]))
+    return Pipeline([combination(name, f"fold_{fold}", kind, parameters) for kind in kinds])
 
 
 def combination(name: str, subset: str, kind: str, parameters: Parameters) -> Pipeline:

@@ -27,7 +27,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     if parameters.split.use_train_test_split:
         inputs = ["images", "split", "params:data.max_pixels", "params:report.thumbnail"]
         shared.append(Node(make_test_thumbnails, inputs, "thumbnails", name="make_test_thumbnails"))
-    return sum((_final(name, parameters) for name in parameters.running), Pipeline(shared))
+    return Pipeline([*shared, *(_final(name, parameters) for name in parameters.running)])
 
 
 def _final(name: str, parameters: Parameters) -> Pipeline:
@@ -40,7 +40,7 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
         compared = [f"{box}.embeddings", "keypoints", "params:geometry", "params:compute", TILES]
         nodes.append(Node(compare_keypoints, compared, f"{box}.shortlist", name="compare_keypoints", namespace=box))
     combined = combination(name, "final", "embeddings", parameters) if entry.is_combination else Pipeline([])
-    return combined + Pipeline(nodes) + _mistakes(name, parameters)
+    return Pipeline([combined, *nodes, _mistakes(name, parameters)])
 
 
 def _mistakes(name: str, parameters: Parameters) -> Pipeline:
