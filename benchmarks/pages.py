@@ -21,7 +21,7 @@ from skinbit.matching.grouping import Cut, explain_doubts, group_images
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.scoring.mistakes import find_mistakes, mistakes_document
-from skinbit.report.gallery import Gallery, Group, Photograph, render_gallery
+from skinbit.report.gallery import Gallery, GroupCard, PhotographCard, render_gallery
 from skinbit.report.mistakes import render_mistakes
 from skinbit.report.thumbnails import make_thumbnail, within_size
 
@@ -70,9 +70,9 @@ def _gallery(embeddings: np.ndarray, ids: tuple[str, ...], thumbnails: dict[str,
     for number, group in enumerate(found.groups):
         doubts = explain_doubts(group, CUT, 0, 4)
         members = tuple(ids[row] for row in group.members)
-        groups.append(Group(number, "", members, (), group.margin(CUT), bool(doubts), doubts))
+        groups.append(GroupCard(number, "", members, (), group.margin(CUT), bool(doubts), doubts))
     nearest = zip(ids, found.similarities.tolist(), found.nearest, strict=True)
-    photographs = tuple(Photograph(image_id, repr(value), ids[row], "") for image_id, value, row in nearest)
+    photographs = tuple(PhotographCard(image_id, repr(value), ids[row], "") for image_id, value, row in nearest)
     columns = ("image_id", "cluster_id", "similarity_to_nearest")
     shown = within_size(thumbnails, REPORT.max_megabytes)
     return render_gallery(Gallery("Benchmark", {}, photographs, tuple(groups), (), shown, columns))

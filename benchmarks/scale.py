@@ -1,4 +1,4 @@
-"""All figures and groups of larger and larger pools: time, processor time and peak memory of one run each.
+"""All metrics and groups of larger and larger pools: time, processor time and peak memory of one run each.
 
 ``python -m benchmarks.scale`` compares at 2,500 to 10,000 images, ``python -m benchmarks.scale 100000`` runs the large
 pool. Every job is a process of its own, so that its peak memory is its own; making the embeddings and importing is in
@@ -37,7 +37,7 @@ EPS = 0.75
 CUT = Cut("average", EPS, 1 - EPS, 1 - EPS)
 MAX_GROUP_SIZE = 4
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 _HEADER = ["pool", "job", "seconds", "processor seconds", "times the product", "peak MB", "F1"]
 
@@ -62,32 +62,32 @@ def make_pool(n_images: int, noise: float) -> tuple[FloatArray, LabelArray]:
     return unit_vectors(vectors), labels
 
 
-def product_in_tiles(embeddings: FloatArray, _: LabelArray) -> Figures:
+def product_in_tiles(embeddings: FloatArray, _: LabelArray) -> Metrics:
     """Compare all pairs, and look at none."""
     for _tile in similarity_tiles(Pool(embeddings)):
         pass
     return {}
 
 
-def surroundings(embeddings: FloatArray, _: LabelArray) -> Figures:
+def surroundings(embeddings: FloatArray, _: LabelArray) -> Metrics:
     """Tell how alike each image and its surroundings are, as local scaling needs."""
     hubness(embeddings, ScalingParams())
     return {}
 
 
-def all_figures(embeddings: FloatArray, labels: LabelArray) -> Figures:
-    """Give all figures, as a study does for a fold."""
+def all_metrics(embeddings: FloatArray, labels: LabelArray) -> Metrics:
+    """Return all metrics, as a study does for a fold."""
     found = score(Pool(embeddings), labels.astype(str).tolist(), EvaluationParams())
     return {**found.metrics, "reach": dict(found.reach), "uncertain": list(found.uncertain)}
 
 
-def groups(embeddings: FloatArray, labels: LabelArray) -> Figures:
+def groups(embeddings: FloatArray, labels: LabelArray) -> Metrics:
     """Put images into groups, with margins and nearest images: what `cluster_images` does."""
     found = group_images(Pool(embeddings), (), CUT, MAX_GROUP_SIZE)
     return {"cosine_f1": cluster_f1(found.cluster_ids, labels)}
 
 
-def sklearn_dbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
+def sklearn_dbscan(embeddings: FloatArray, labels: LabelArray) -> Metrics:
     """Fit scikit-learn's DBSCAN at one eps."""
     from sklearn.cluster import DBSCAN
 
@@ -95,7 +95,7 @@ def sklearn_dbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
     return {"cosine_f1": cluster_f1(clusters, labels)}
 
 
-def scipy_linkage(embeddings: FloatArray, _: LabelArray) -> Figures:
+def scipy_linkage(embeddings: FloatArray, _: LabelArray) -> Metrics:
     """Make SciPy's tree of average linkage, of groups of any size."""
     from scipy.cluster import hierarchy
 
@@ -103,7 +103,7 @@ def scipy_linkage(embeddings: FloatArray, _: LabelArray) -> Figures:
     return {}
 
 
-def fast_hdbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
+def fast_hdbscan(embeddings: FloatArray, labels: LabelArray) -> Metrics:
     """Fit fast_hdbscan, which approximates neighbours in so many dimensions, a second time: the first one compiles."""
     from fast_hdbscan import HDBSCAN
 
@@ -114,10 +114,10 @@ def fast_hdbscan(embeddings: FloatArray, labels: LabelArray) -> Figures:
     return {**took, "cosine_f1": cluster_f1(clusters, labels)}
 
 
-JOBS: dict[str, Callable[[FloatArray, LabelArray], Figures]] = {
+JOBS: dict[str, Callable[[FloatArray, LabelArray], Metrics]] = {
     "product in tiles": product_in_tiles,
     "surroundings": surroundings,
-    "all figures": all_figures,
+    "all figures": all_metrics,
     "groups": groups,
     "scikit-learn DBSCAN, one eps": sklearn_dbscan,
     "SciPy average linkage, the tree": scipy_linkage,
@@ -128,7 +128,7 @@ LARGE = ("product in tiles", "surroundings", "all figures", "groups")
 """What is run where rivals would take too long."""
 
 
-def run_job(name: str, n_images: int, pool: str) -> Figures:
+def run_job(name: str, n_images: int, pool: str) -> Metrics:
     """Run one job in this process.
 
     Args:
@@ -137,13 +137,13 @@ def run_job(name: str, n_images: int, pool: str) -> Figures:
         pool: A key of ``NOISES``.
 
     Returns:
-        Its figures, ``seconds``, ``processor_seconds`` and ``peak_megabytes``.
+        Its metrics, ``seconds``, ``processor_seconds`` and ``peak_megabytes``.
     """
     embeddings, labels = make_pool(n_images, NOISES[pool])
     started, started_cpu = time.perf_counter(), time.process_time()
-    figures = JOBS[name](embeddings, labels)
+    metrics = JOBS[name](embeddings, labels)
     took = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - started_cpu}
-    return {**took, **figures, "peak_megabytes": peak_resident_megabytes()}
+    return {**took, **metrics, "peak_megabytes": peak_resident_megabytes()}
 
 
 def compare(n_images: int, pool: str, names: tuple[str, ...]) -> list[list[str]]:
@@ -156,7 +156,7 @@ def compare(n_images: int, pool: str, names: tuple[str, ...]) -> list[list[str]]
     if n_images <= SIZES[0]:
         _check_best_f1(found["all figures"]["cosine_f1"], *make_pool(n_images, NOISES[pool]))
     product = found["product in tiles"]["processor_seconds"]
-    return [_row(f"{n_images:,}, {pool}", name, figures, product) for name, figures in found.items()]
+    return [_row(f"{n_images:,}, {pool}", name, metrics, product) for name, metrics in found.items()]
 
 
 def _check_best_f1(f1: float, embeddings: FloatArray, labels: LabelArray) -> None:
@@ -173,15 +173,15 @@ def _check_best_f1(f1: float, embeddings: FloatArray, labels: LabelArray) -> Non
         raise ValueError(f"the best F1 by threshold is {f1}, of all pairs sorted {best}")
 
 
-def _row(pool: str, name: str, figures: Figures, product: float) -> list[str]:
-    f1 = f"{figures['cosine_f1']:.4f}" if "cosine_f1" in figures else ""
-    ratio = f"{figures['processor_seconds'] / product:.1f}"
-    seconds, of_processor = f"{figures['seconds']:.1f}", f"{figures['processor_seconds']:.1f}"
-    return [pool, name, seconds, of_processor, ratio, f"{figures['peak_megabytes']:,.0f}", f1]
+def _row(pool: str, name: str, metrics: Metrics, product: float) -> list[str]:
+    f1 = f"{metrics['cosine_f1']:.4f}" if "cosine_f1" in metrics else ""
+    ratio = f"{metrics['processor_seconds'] / product:.1f}"
+    seconds, of_processor = f"{metrics['seconds']:.1f}", f"{metrics['processor_seconds']:.1f}"
+    return [pool, name, seconds, of_processor, ratio, f"{metrics['peak_megabytes']:,.0f}", f1]
 
 
 def main() -> None:
-    """Print the table; with a job, that job's figures."""
+    """Print the table; with a job, that job's metrics."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", type=int, nargs="?", help="size of a pool that is measured without rivals")
     parser.add_argument("--job", choices=JOBS, help="run this one alone, in this process")

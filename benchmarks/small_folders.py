@@ -28,7 +28,8 @@ from benchmarks.stored import (
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.config import EvaluationParams, ScalingParams, SimilarityParams
 from skinbit.embedding.tables import Embeddings, join_embeddings
-from skinbit.matching.cuts.operating_points import OperatingPoints, carry_over
+from skinbit.matching.cuts.operating_points import OperatingPoints
+from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.grouping import Cut, group_images
 from skinbit.matching.keypoints.sift import join_tables
 from skinbit.matching.labels import LabelArray, lesion_labels

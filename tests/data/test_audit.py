@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from skinbit.audit.audited_study import check_left_out
 from skinbit.audit.copies import find_copies, hash_pixels
 from skinbit.audit.findings import NOWHERE, Finding, is_leak, tabulate_findings
 from skinbit.audit.metadata import check_agreement, check_patients, lesions_of_images
 from skinbit.audit.split import check_split, hash_split, places_of, read_split
-from skinbit.audit.study import check_left_out
 from skinbit.config import SplitParams
 from skinbit.data.images import find_images
 from skinbit.data.splits import split_lesions

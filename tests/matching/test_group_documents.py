@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinbit.matching.cuts.chosen import Cut
+from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.group_documents import describe_groups, group_table
 from skinbit.matching.grouping import Group, Grouping
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skinbit.errors import InputError
 from skinbit.matching.clustering.merges import number_by_appearance
-from skinbit.matching.cuts.chosen import NO_CUT, Cut, plan_cut, read_cut, write_cut
+from skinbit.matching.cuts.grouping_cut import NO_CUT, Cut, plan_cut, read_cut, write_cut
 from skinbit.matching.grouping import Group, explain_doubts, group_images
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix

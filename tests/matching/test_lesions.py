@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from skinbit.matching.scoring.lesions import (
+    evaluate_lesions,
     find_mixed_groups,
-    judge_lesions,
     summarise_by_size,
     tabulate_positive_pairs,
 )
@@ -43,7 +43,7 @@ class TestPositivePairs:
 
     @given(subsets(), st.floats(-1, 1))
     def test_are_missed_below_the_threshold(self, subset, threshold):
-        lesions = judge_lesions(tabulate_positive_pairs(*subset), threshold).set_index("lesion_id")
+        lesions = evaluate_lesions(tabulate_positive_pairs(*subset), threshold).set_index("lesion_id")
         own = {lesion: [s for a, b, *_, s in pairs_by_hand(*subset) if a == b == lesion] for lesion in set(subset[1])}
         assert set(lesions.index) == {lesion for lesion, similarities in own.items() if similarities}
         for lesion, row in lesions.iterrows():
@@ -55,7 +55,7 @@ class TestPositivePairs:
 
     @given(subsets(), st.floats(-1, 1))
     def test_summed_by_size_are_all_there(self, subset, threshold):
-        lesions = judge_lesions(tabulate_positive_pairs(*subset), threshold)
+        lesions = evaluate_lesions(tabulate_positive_pairs(*subset), threshold)
         by_size = summarise_by_size(lesions)
         assert by_size["n_pairs"].sum() == len(tabulate_positive_pairs(*subset))
         assert by_size["n_missed"].sum() == lesions["n_missed"].sum()
@@ -63,7 +63,7 @@ class TestPositivePairs:
 
     def test_a_lesion_of_three_that_loses_one_pair_is_found_in_part(self):
         similarities = similarity_matrix(Pool(unit_vectors(np.array([[1, 0], [1, 1], [0, 1]]))))
-        judged = judge_lesions(tabulate_positive_pairs(similarities, ["a"] * 3, "xyz"), 0.5)
+        judged = evaluate_lesions(tabulate_positive_pairs(similarities, ["a"] * 3, "xyz"), 0.5)
         assert judged[["n_pairs", "n_missed"]].to_numpy().tolist() == [[3, 1]]
         assert summarise_by_size(judged)["some_found"].tolist() == [1]
 

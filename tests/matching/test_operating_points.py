@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from skinbit.matching.curves import Sweep, select
-from skinbit.matching.cuts.operating_points import (
-    OperatingPoints,
-    PointsOfSubsets,
-    carry_over,
-    cuts_of_folds,
-    gather_subsets,
-    operating_points,
-)
+from skinbit.matching.cuts.operating_points import OperatingPoints, PointsOfSubsets, gather_subsets, operating_points
+from skinbit.matching.cuts.transfer import carry_over, cuts_of_folds
 
 RHOS = (0.05, 0.5, 1.0, 1.7, 5.0, 40.0)
 

@@ -7,17 +7,18 @@ import pandas as pd
 import pytest
 
 from skinbit.config import EvaluationParams
-from skinbit.matching.cuts.operating_points import cuts_of_folds, gather_subsets
+from skinbit.matching.cuts.operating_points import gather_subsets
+from skinbit.matching.cuts.transfer import cuts_of_folds
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
-from skinbit.matching.scoring.judging import transfer_figures
 from skinbit.matching.scoring.results import (
     collect_folds,
     curve_table,
     rank_experiments,
 )
 from skinbit.matching.scoring.score import score
+from skinbit.matching.scoring.transfer_metrics import transfer_metrics
 from skinbit.runtime.datasets.stock import ObjectDataset
 from tests.matching.samples import on_circle
 
@@ -31,7 +32,7 @@ def collect(folds):
     points = gather_subsets([scored(*images).points for images in folds.values()])
     carried = cuts_of_folds(points, list(folds))
     found = {fold: scored(*images, carried[fold]) for fold, images in folds.items()}
-    transfer = {fold: transfer_figures(each.given) for fold, each in found.items() if len(folds) > 1}
+    transfer = {fold: transfer_metrics(each.given) for fold, each in found.items() if len(folds) > 1}
     return collect_folds({fold: each.metrics for fold, each in found.items()}, transfer).set_index("metric")
 
 

@@ -1,4 +1,4 @@
-"""What a labelled pool is worth: figures, curves and certainty against every cut tried one by one."""
+"""What a labelled pool is worth: metrics, curves and certainty against every cut tried one by one."""
 
 import logging
 
@@ -11,8 +11,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from skinbit.config import EvaluationParams
 from skinbit.matching.clustering.merges import number_by_appearance
 from skinbit.matching.curves import Sweep, choice_at, pairwise_f1, select
-from skinbit.matching.cuts.operating_points import carry_over
 from skinbit.matching.cuts.survey import best_f1_and_recall
+from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
@@ -56,7 +56,7 @@ def n_predicted(predicted):
 
 
 class Oracle:
-    """All of a pool's figures by brute force."""
+    """All of a pool's metrics by brute force."""
 
     def __init__(self, pool, labels, cap=4):
         self.labels, self.n, self.positive = labels, len(labels), together(labels)
@@ -89,7 +89,7 @@ class Oracle:
             return self.alike.astype(np.float64) >= cut
         return together(self.groups(method, cut))
 
-    def figures_at(self, method, cut):
+    def metrics_at(self, method, cut):
         """Return F1, precision and recall at any cut."""
         tp, fp = counts(self.predicted(method, cut), self.positive)
         n_positive = int(self.positive.sum())
@@ -98,7 +98,7 @@ class Oracle:
         return 2 * tp / (tp + fp + n_positive), tp / (tp + fp) if tp + fp else np.nan, tp / n_positive
 
     def ranking(self):
-        """Return the figures that need no cut."""
+        """Return the metrics that need no cut."""
         is_mixed = self.positive.any() and not self.positive.all()
         ranks = [np.delete(self.matrix[row], row) for row in range(self.n)]
         same = [np.delete(self.labels == label, row) for row, label in enumerate(self.labels)]
@@ -117,14 +117,14 @@ class Oracle:
         }
 
 
-def figures_of(metrics, method):
+def pair_metrics(metrics, method):
     of_pairs = "" if method in ("cosine", "dbscan") else "pair_"
     return [metrics[f"{method}_{name}"] for name in ("f1", f"{of_pairs}precision", f"{of_pairs}recall")]
 
 
 def assert_best(found, oracle, method, searched=((-1.0, 1.0), (0.0, 2.0))):
-    cut, *figures = oracle.best(method, searched)
-    assert figures_of(found.metrics, method) == pytest.approx(figures, rel=1e-15, nan_ok=True)
+    cut, *metrics = oracle.best(method, searched)
+    assert pair_metrics(found.metrics, method) == pytest.approx(metrics, rel=1e-15, nan_ok=True)
     # Averages are rounded to 12 decimals, of one sum or of another.
     assert found.metrics[CUTS[method]] == pytest.approx(cut, rel=0, abs=2e-12, nan_ok=True)
 
@@ -162,8 +162,8 @@ class TestAgainstEveryCut:
         assert found.uncertain == ()
         for method in CUTS:
             assert_best(found, oracle, method, searched)
-        assert figures_of(found.metrics, "mutual") == pytest.approx(
-            oracle.figures_at("mutual", 0.0), rel=1e-15, nan_ok=True
+        assert pair_metrics(found.metrics, "mutual") == pytest.approx(
+            oracle.metrics_at("mutual", 0.0), rel=1e-15, nan_ok=True
         )
         for name, value in oracle.ranking().items():
             assert found.metrics[name] == pytest.approx(value, abs=1e-12, nan_ok=True)
@@ -180,14 +180,14 @@ class TestAgainstEveryCut:
                 assert (tp, fp) == counts(oracle.predicted(method, cut + rounding), oracle.positive)
 
     @given(pools(most=13), st.data())
-    def test_given_cuts_are_judged_as_they_are_and_the_best_ones_stand_beside(self, pool, data):
+    def test_given_cuts_are_evaluated_as_they_are_and_the_best_ones_stand_beside(self, pool, data):
         pool, labels = pool
         cuts = {method: data.draw(st.floats(0, 1)) for method in CUTS}
         cuts |= data.draw(st.sampled_from([{}, {"average": np.nan}, {"cosine": np.nan}, {"dbscan": np.nan}]))
         found, oracle = score(pool, names_of(labels), parameters(3), cuts), Oracle(pool, labels, 3)
         given_ = metrics_at_cuts(found, cuts)
         for method, cut in cuts.items():
-            assert figures_of(given_, method) == pytest.approx(oracle.figures_at(method, cut), rel=1e-15, nan_ok=True)
+            assert pair_metrics(given_, method) == pytest.approx(oracle.metrics_at(method, cut), rel=1e-15, nan_ok=True)
             assert given_[f"{method}_f1_oracle"] == pytest.approx(found.metrics[f"{method}_f1"], nan_ok=True)
             assert given_[CUTS[method]] == pytest.approx(cut, nan_ok=True)
             if method != "cosine":
@@ -222,7 +222,7 @@ class TestAgainstEveryCut:
             assert_same_predictions(score_at(few, labels, cuts, 3), score_at(pool, labels, cuts, 3))
 
     @given(pools(most=25))
-    def test_of_a_training_figures_are_those_of_the_score(self, pool):
+    def test_of_a_training_metrics_are_those_of_the_score(self, pool):
         pool, labels = pool
         metrics = score(pool, names_of(labels), EVERYTHING).metrics
         wanted = metrics["cosine_f1"], metrics["recall_at_1"]
@@ -298,7 +298,7 @@ class TestLimits:
                 for name in ("cuts", "tp", "fp"):
                     assert np.array_equal(getattr(kept, name), getattr(complete, name)[: len(kept.cuts)])
 
-    def test_few_of_the_pairs_make_the_figures_of_clear_groups_certain(self):
+    def test_few_of_the_pairs_make_the_metrics_of_clear_groups_certain(self):
         rng = np.random.default_rng(1)
         labels = np.repeat(np.arange(500), rng.integers(1, 4, 500))[:500]
         embeddings = unit_vectors(rng.normal(size=(500, 24))[labels] + 0.5 * rng.normal(size=(500, 24)))
@@ -456,7 +456,7 @@ class TestSubset:
         assert given_["cosine_threshold"] == cosine(20)
         assert given_["cosine_f1_oracle"] == given_["dbscan_f1_oracle"] == 1
 
-    def test_without_given_cuts_only_what_needs_none_is_judged(self):
+    def test_without_given_cuts_only_what_needs_none_is_evaluated(self):
         found = scored(on_circle(0, 10, 90, 130), list("aabb"))
         assert list(found.given.predicted) == ["mutual"]
         assert np.isnan(found.given.metrics["dbscan_ari"])

@@ -10,7 +10,7 @@ from skinbit.matching.assembly import (
     LabelledPool,
     Matching,
     calibrate,
-    judge_calibration,
+    evaluate_calibration,
     pool_of,
 )
 from skinbit.matching.keypoints.shortlist import (
@@ -107,16 +107,16 @@ class TestCalibration:
     @pytest.mark.parametrize("params", [VERIFIED, SimilarityParams(calibration="logistic")])
     def test_how_far_probabilities_are_right_is_told_on_other_lesions(self, params):
         calibration = calibrate([photographs(seed) for seed in (1, 2, 3)], params)
-        brier, error = judge_calibration(calibration, photographs(4), params)
+        brier, error = evaluate_calibration(calibration, photographs(4), params)
         assert 0 <= brier < 0.1
         assert 0 <= error < 0.05
         swapped = LabelledPool(photographs(4).embeddings, np.roll(photographs(4).labels, 1), photographs(4).shortlist)
-        assert judge_calibration(calibration, swapped, params)[0] > brier
+        assert evaluate_calibration(calibration, swapped, params)[0] > brier
 
     def test_without_a_near_pair_nothing_is_told(self):
         pool = photographs(0)
         alone = LabelledPool(pool.embeddings, pool.labels, NO_SHORTLIST)
-        assert np.isnan(judge_calibration(calibrate([photographs(1)], VERIFIED), alone, VERIFIED)).all()
+        assert np.isnan(evaluate_calibration(calibrate([photographs(1)], VERIFIED), alone, VERIFIED)).all()
 
     def test_without_a_pair_of_one_lesion_it_says_so(self):
         pool = photographs(0)

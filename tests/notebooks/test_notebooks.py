@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from nbstripout import strip_output
 
 from skinbit.errors import InputError
-from skinbit.notebook.study import open_study
+from skinbit.notebook.finished_study import open_study
 
 pytestmark = pytest.mark.long
 

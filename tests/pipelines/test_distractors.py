@@ -11,7 +11,8 @@ from skinbit.config import DataParams, PolicyParams, SimilarityParams
 from skinbit.data.images import find_images
 from skinbit.errors import InputError
 from skinbit.matching.assembly import pool_of
-from skinbit.matching.cuts.operating_points import PointsOfSubsets, carry_over, others_of_folds
+from skinbit.matching.cuts.operating_points import PointsOfSubsets
+from skinbit.matching.cuts.transfer import carry_over, others_of_folds
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.pairs.pool import similarity_matrix
 from skinbit.matching.similarity.calibration import Calibration

@@ -10,12 +10,12 @@ from kedro.framework.startup import bootstrap_project
 
 from skinbit.config import EvaluationParams, SimilarityParams
 from skinbit.matching.assembly import LabelledPool, Matching, calibrate, pool_of
-from skinbit.matching.cuts.operating_points import carry_to_pool
+from skinbit.matching.cuts.transfer import carry_to_pool
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.scoring.score import metrics_at_cuts, score
 from skinbit.matching.similarity.calibration import Calibration
-from skinbit.notebook.study import Study
+from skinbit.notebook.finished_study import Study
 from skinbit.runtime.context import active_parameters
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.files import unpack_header

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from skinbit.report.gallery import Gallery, Group, Link, Photograph, render_gallery
+from skinbit.report.gallery import Gallery, GroupCard, Link, PhotographCard, render_gallery
 
 DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 HOSTILE = ("a,b", 'say "so"', " padded ", "é 痣", "<b>bold</b>", "</script><script>document.title='owned'</script>")
@@ -33,15 +33,17 @@ def gallery(members, *, known=(), lesions=(), margins=(), checks=(), columns=COL
         for image_id in group:
             pool = group if len(group) > 1 else ids
             nearest[image_id] = pool[(pool.index(image_id) + 1) % len(pool)] if len(ids) > 1 else ""
-    photographs = [Photograph(i, repr(0.9 + k / 7e4) if nearest[i] else "", nearest[i], "") for k, i in enumerate(ids)]
-    photographs += [Photograph(image_id, "", "", lesion_id) for image_id, lesion_id in known]
+    photographs = [
+        PhotographCard(i, repr(0.9 + k / 7e4) if nearest[i] else "", nearest[i], "") for k, i in enumerate(ids)
+    ]
+    photographs += [PhotographCard(image_id, "", "", lesion_id) for image_id, lesion_id in known]
     groups = []
     for number, group in enumerate(members):
         lesion = dict(lesions).get(number, "")
         margin = dict(enumerate(margins)).get(number, 0.01 * (number + 1))
         shown = tuple(image_id for image_id, lesion_id in known if lesion_id == lesion)
         reasons = ("Its weakest link is hardly above the cut.",) if number in checks else ()
-        groups.append(Group(number, lesion, tuple(group), shown, margin, number in checks, reasons))
+        groups.append(GroupCard(number, lesion, tuple(group), shown, margin, number in checks, reasons))
     if thumbnails is None:
         thumbnails = {(f"known:{p.image_id}" if p.lesion_id else p.image_id): DOT for p in photographs}
     title = f"{len(ids)} photographs in {len(groups)} groups"

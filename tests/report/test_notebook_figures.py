@@ -14,7 +14,7 @@ from skinbit.config import EvaluationParams
 from skinbit.data.images import find_images
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
-from skinbit.matching.scoring.lesions import judge_lesions, summarise_by_size, tabulate_positive_pairs
+from skinbit.matching.scoring.lesions import evaluate_lesions, summarise_by_size, tabulate_positive_pairs
 from skinbit.matching.scoring.score import score
 from skinbit.notebook import data_figures, match_figures, pictures
 from skinbit.report.data_summary import summarise_data
@@ -110,7 +110,7 @@ class TestMatches:
     def test_lesions_are_drawn_by_outcome_and_pair_by_pair(self):
         pairs = tabulate_positive_pairs(self.similarities, self.lesions, SPLIT["image_id"].tolist())
         threshold = pairs["similarity"].median()
-        bars = drawn(match_figures.lesion_outcomes(summarise_by_size(judge_lesions(pairs, threshold))))
+        bars = drawn(match_figures.lesion_outcomes(summarise_by_size(evaluate_lesions(pairs, threshold))))
         assert sum(bar.get_width() for bar in bars.axes[0].patches) == pytest.approx(2 * 100)
         dots = drawn(match_figures.lesion_similarities(pairs, threshold))
         missed, found = (line.get_xdata() for line in dots.axes[0].lines if line.get_marker() == "o")

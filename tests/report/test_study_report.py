@@ -16,18 +16,11 @@ from skinbit.audit.findings import Check, Finding, tabulate_findings
 from skinbit.audit.split import hash_split, places_of
 from skinbit.audit.summary import AuditSummary, summarise_kinds
 from skinbit.config import EvaluationParams, StudyParams
-from skinbit.matching.cuts.operating_points import carry_to_pool, cuts_of_folds, gather_subsets, others_of_folds
+from skinbit.matching.cuts.operating_points import gather_subsets
+from skinbit.matching.cuts.transfer import carry_to_pool, cuts_of_folds, others_of_folds
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
-from skinbit.matching.scoring.judging import (
-    f1_intervals,
-    judge_strata,
-    pooled_figures,
-    resample_f1,
-    strata_of_lesions,
-    transfer_figures,
-)
 from skinbit.matching.scoring.pools import Draws, fold_pools, mean_pools
 from skinbit.matching.scoring.results import (
     add_gaps,
@@ -38,6 +31,9 @@ from skinbit.matching.scoring.results import (
     rank_experiments,
 )
 from skinbit.matching.scoring.score import metrics_at_cuts, score, score_at
+from skinbit.matching.scoring.strata import evaluate_strata, strata_of_lesions
+from skinbit.matching.scoring.transfer_metrics import pooled_metrics, transfer_metrics
+from skinbit.matching.scoring.uncertainty import f1_intervals, resample_f1
 from skinbit.pipelines.evaluation.nodes.results import (
     add_test_results,
     collect_results,
@@ -51,7 +47,7 @@ from skinbit.report.figures import f1_curves
 from skinbit.report.findings import findings, headline, transfer_costs
 from skinbit.report.method_tables import compare_methods, gap_to_first, stratum_tables
 from skinbit.report.pages import render_page
-from skinbit.report.study import prepare_report
+from skinbit.report.study_report import prepare_report
 
 EVALUATION = EvaluationParams(resamples=100)
 
@@ -104,7 +100,7 @@ class Study:
         found = [each for _, _, each in matched.values()]
         by_fold = {f"fold_{fold}_sweep": curve_table(each.sweeps) for fold, (_, _, each) in matched.items()}
         points = gather_subsets([each.points for each in found])
-        judgement, *details = self._judge(matched, points)
+        judgement, *details = self._evaluate(matched, points)
         metrics = {f"fold_{fold}_results": metric_table(each.metrics) for fold, (_, _, each) in matched.items()}
         results = collect_results(judgement, name=name, **metrics)
         if has_test:
@@ -118,33 +114,33 @@ class Study:
         summary = summarise_experiment(results, *details, SETTINGS, **by_fold)
         self.summaries[name] = json.loads(json.dumps(summary))
 
-    def _judge(self, matched, points):
+    def _evaluate(self, matched, points):
         cuts = cuts_of_folds(points, self.params.folds)
-        judged = {
+        evaluated = {
             fold: score_at(pool, lesion_labels(lesions), cuts[fold], max_group_size=4)
             for fold, (pool, lesions, _) in matched.items()
         }
-        predicted = {fold: each.predicted for fold, each in judged.items()}
+        predicted = {fold: each.predicted for fold, each in evaluated.items()}
         resampled = resample_f1(list(predicted.values()), EVALUATION.resamples, 42)
         sites = self.split.assign(site=np.where(self.split["lesion_id"].str[-1] < "3", "<b>back", "arm"))
-        strata = judge_strata(
+        strata = evaluate_strata(
             list(predicted.values()),
             strata_of_lesions(self.split, predicted, sites, ["site"]),
             EVALUATION.resamples,
             42,
         )
         is_transferred = len(self.params.folds) > 1
-        figures = {
-            fold: (transfer_figures(each) if is_transferred else {}) | dict(each.metrics)
-            for fold, each in judged.items()
+        metrics = {
+            fold: (transfer_metrics(each) if is_transferred else {}) | dict(each.metrics)
+            for fold, each in evaluated.items()
         }
         others = others_of_folds(points, self.params.folds)
         pools = [
-            fold_pools(judged[fold].vicinity, lesion_labels(lesions), others[fold], 4, Draws(42))
+            fold_pools(evaluated[fold].vicinity, lesion_labels(lesions), others[fold], 4, Draws(42))
             for fold, (_, lesions, _) in matched.items()
         ]
-        of_all = interval_metrics(f1_intervals(resampled)) | pooled_figures(list(predicted.values()))
-        return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
+        of_all = interval_metrics(f1_intervals(resampled)) | pooled_metrics(list(predicted.values()))
+        return judgement_table(metrics, of_all), resampled, strata, mean_pools(pools)
 
     def _test(self, matched, points):
         pool, lesions, _ = matched
@@ -173,11 +169,11 @@ def one_fold():
     return Study({"vit_baseline": 1.0, "vit_triplet": 0.5}, folds=(1,), has_test=False)
 
 
-def row(experiment="vit_triplet", **figures):
+def row(experiment="vit_triplet", **metrics):
     names = [f"{method}_{name}" for method in METHODS for name in ("f1_mean", "f1_std", "f1_test")]
     names += [f"{method}_f1_transfer_{name}" for method in METHODS for name in ("mean", "std", "low", "high")]
     names += ["rank", "behind_first", "behind_first_low", "behind_first_high"]
-    return dict.fromkeys(names) | {"experiment": experiment} | figures
+    return dict.fromkeys(names) | {"experiment": experiment} | metrics
 
 
 def sizes(folds=(0, 1), has_test=True):
@@ -223,33 +219,33 @@ class TestWords:
     )
     def test_what_is_known_of_the_test_is_said(self, has_test, f1, words):
         board = [row(cosine_f1_mean=0.4, cosine_f1_test=f1)]
-        figures = {"vit_triplet": {"cosine_f1": {"fold_0": 0.4, "mean": 0.4}}}
-        said = findings(board, sizes(has_test=has_test), figures, {})
+        metrics = {"vit_triplet": {"cosine_f1": {"fold_0": 0.4, "mean": 0.4}}}
+        said = findings(board, sizes(has_test=has_test), metrics, {})
         assert words in said[1]
 
     def test_the_lead_is_counted_in_folds(self):
         gap = {"behind_first": 0.0}
         board = [row(name, cosine_f1_mean=0.4, cosine_f1_transfer_mean=0.4, **gap) for name in ("first", "second")]
-        figures = {
+        metrics = {
             name: {"cosine_f1": dict.fromkeys(f1), "cosine_f1_transfer": f1}
             for name, f1 in {
                 "first": {"fold_0": 0.5, "fold_1": 0.3, "fold_2": None, "fold_3": 0.5},
                 "second": {"fold_0": 0.4, "fold_1": 0.3, "fold_2": 0.1, "fold_3": 0.4},
             }.items()
         }
-        said = findings(board, sizes(), figures, {})
+        said = findings(board, sizes(), metrics, {})
         assert any("ahead of it in 2 of 4 folds" in sentence for sentence in said)
         assert "over 3 of 4 folds" in said[0], "F1 is undefined in one"
 
     def test_the_cost_of_a_carried_cut_is_the_difference_of_the_printed_figures(self):
-        figures = {
+        metrics = {
             "cosine_f1": {"mean": 0.5004, "test": 0.4},
             "cosine_f1_transfer": {"mean": 0.4496},
             "cosine_f1_oracle": {"mean": None, "test": 0.4},
             "dbscan_f1": {"mean": 0.3},
             "dbscan_f1_transfer": {"mean": None},
         }
-        (sentence,) = transfer_costs(figures)
+        (sentence,) = transfer_costs(metrics)
         assert "from the other folds it costs 0.050 of F1 (0.500\xa0→\xa00.450)" in sentence
         assert "the threshold that the folds choose costs no F1 (0.400\xa0→\xa00.400)" in sentence
 
@@ -465,9 +461,9 @@ class TestMethods:
         ]
 
     def test_an_interval_stands_only_by_the_f1_that_was_resampled(self):
-        figures = row(cosine_f1_mean=0.5, cosine_f1_transfer_low=0.1, cosine_f1_transfer_high=0.2)
+        metrics = row(cosine_f1_mean=0.5, cosine_f1_transfer_low=0.1, cosine_f1_transfer_high=0.2)
         resampled, other = (
-            compare_methods(figures, transfers=False, is_resampled=each)[0][0] for each in (True, False)
+            compare_methods(metrics, transfers=False, is_resampled=each)[0][0] for each in (True, False)
         )
         assert (resampled.value, resampled.interval) == (0.5, (0.1, 0.2))
         assert (other.value, other.interval) == (0.5, (None, None))

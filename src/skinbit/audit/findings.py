@@ -24,7 +24,7 @@ _DECIMALS = 7
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingKind:
     """A kind of finding.
 
     Attributes:
@@ -43,67 +43,67 @@ class Kind:
 
 
 KINDS = {
-    "identical_bytes": Kind(
+    "identical_bytes": FindingKind(
         "Identical files",
         "One file under two image ids. Of one lesion it is a positive pair that any model finds, of two lesions one of "
         "the labels is wrong.",
         "remove one of the two rows; of two lesions, find out which label holds",
         joins_lesions=True,
     ),
-    "identical_pixels": Kind(
+    "identical_pixels": FindingKind(
         "Identical photographs in different files",
         "The files differ (metadata, format), the decoded photographs do not.",
         "remove one of the two rows; of two lesions, find out which label holds",
         joins_lesions=True,
     ),
-    "near_duplicate": Kind(
+    "near_duplicate": FindingKind(
         "Two lesions that show the same places",
         "Keypoints of two photographs agree on one turn, zoom and shift: the same skin under two lesion ids, mostly "
         "the same lesion, sometimes two lesions in one field of view.",
         "look at the pair; give both lesions one lesion_id, or keep them in one fold with split.keep_together",
         joins_lesions=True,
     ),
-    "lesion_across_folds": Kind(
+    "lesion_across_folds": FindingKind(
         "Lesions in several folds or subsets",
         "The split on disk deals images of one lesion to more than one place: a model is judged on what it has seen.",
         "make the split anew: kedro run --pipelines data_split",
     ),
-    "split_contradiction": Kind(
+    "split_contradiction": FindingKind(
         "Rows of the split that do not fit",
         "The split on disk contradicts itself or the metadata.",
         "make the split anew: kedro run --pipelines data_split",
     ),
-    "patient_across_subsets": Kind(
+    "patient_across_subsets": FindingKind(
         "Patients in the test subset and in training",
         "One patient's lesions are in the test subset and in training: skin, camera and clinic are known already.",
         "deal patients whole: split.keep_together names the column of patients",
     ),
-    "patient_across_folds": Kind(
+    "patient_across_folds": FindingKind(
         "Patients in several folds",
         "One patient's lesions are in several folds.",
         "deal patients whole: split.keep_together names the column of patients",
     ),
-    "look_alike": Kind(
+    "look_alike": FindingKind(
         "Two lesions that look alike",
         "More alike than most photographs of one lesion are, though no places agree: two similar lesions, a mirrored "
         "copy, or one lesion under two ids.",
         "look at the pair, and whether both labels are right",
         is_label_error=True,
     ),
-    "unlike_pair": Kind(
+    "unlike_pair": FindingKind(
         "One lesion that looks like two",
         "Less alike than photographs of two lesions mostly are, and no places agree: another zoom, or two lesions "
         "under one id.",
         "look at the pair, and whether both labels are right",
         is_label_error=True,
     ),
-    "foreign_neighbours": Kind(
+    "foreign_neighbours": FindingKind(
         "Images among another lesion's",
         "The nearest images all belong to one other lesion.",
         "look at the pair, and whether both labels are right",
         is_label_error=True,
     ),
-    "metadata_contradiction": Kind(
+    "metadata_contradiction": FindingKind(
         "Lesions whose images say different things",
         "Columns that describe the lesion or the patient have several values within one lesion.",
         "look which row is wrong",

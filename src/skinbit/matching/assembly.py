@@ -148,7 +148,7 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     return fitted.model_copy(update={"pool_sizes": usual[0], "crowdings": usual[1]})
 
 
-def judge_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
+def evaluate_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
     """Tell how far probabilities are right for the near pairs of a subset that the calibration was not fitted on.
 
     Args:

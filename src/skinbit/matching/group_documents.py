@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinbit.matching.cuts.chosen import Cut, write_cut
+from skinbit.matching.cuts.grouping_cut import Cut, write_cut
 from skinbit.matching.grouping import Grouping, explain_doubts
 
 

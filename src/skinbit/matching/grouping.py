@@ -11,7 +11,7 @@ from skinbit.errors import InputError
 from skinbit.matching.clustering.forests import LINKAGES, Linkage, linkage_forest, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
 from skinbit.matching.clustering.mutual import MutualPairs, without_known
-from skinbit.matching.cuts.chosen import Cut
+from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.cuts.search import floor_of
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels
 from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, NeighbourGraph, graph_of

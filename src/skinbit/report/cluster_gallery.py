@@ -9,7 +9,7 @@ import pandas as pd
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.combination import members_of
 from skinbit.matching.methods import METHODS
-from skinbit.report.gallery import Gallery, Group, Link, Photograph
+from skinbit.report.gallery import Gallery, GroupCard, Link, PhotographCard
 from skinbit.report.thumbnails import within_size
 
 
@@ -50,8 +50,8 @@ def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes:
     )
 
 
-def _group(plain: Mapping[str, Any]) -> Group:
-    return Group(
+def _group(plain: Mapping[str, Any]) -> GroupCard:
+    return GroupCard(
         cluster_id=plain["cluster_id"],
         lesion_id=plain["lesion_id"],
         image_ids=tuple(plain["image_ids"]),
@@ -62,16 +62,16 @@ def _group(plain: Mapping[str, Any]) -> Group:
     )
 
 
-def _n_photographs(group: Group) -> int:
+def _n_photographs(group: GroupCard) -> int:
     return len(group.image_ids) + len(group.known_ids)
 
 
-def _photographs(clustered: pd.DataFrame, nearest: Sequence[str], known: pd.DataFrame) -> tuple[Photograph, ...]:
+def _photographs(clustered: pd.DataFrame, nearest: Sequence[str], known: pd.DataFrame) -> tuple[PhotographCard, ...]:
     new = zip(clustered["image_id"], clustered["similarity_to_nearest"], nearest, strict=True)
     labelled = zip(known["image_id"], known["lesion_id"], strict=True)
     return (
-        *(Photograph(image_id, _as_in_csv(value), other, "") for image_id, value, other in new),
-        *(Photograph(image_id, "", "", lesion_id) for image_id, lesion_id in labelled),
+        *(PhotographCard(image_id, _as_in_csv(value), other, "") for image_id, value, other in new),
+        *(PhotographCard(image_id, "", "", lesion_id) for image_id, lesion_id in labelled),
     )
 
 
@@ -79,7 +79,7 @@ def _as_in_csv(value: float) -> str:
     return "" if math.isnan(value) else repr(value)
 
 
-def _by_need(groups: Iterable[Group], new: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+def _by_need(groups: Iterable[GroupCard], new: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """Order thumbnails: those of groups that need a look first, images without partner last."""
     ordered: dict[str, str] = {}
     for group in sorted(groups, key=lambda group: (_n_photographs(group) < 2, group.margin)):

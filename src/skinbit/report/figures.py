@@ -1,4 +1,4 @@
-"""Figures: pairwise F1 over the cut of each method; loss and F1 over a training."""
+"""Matplotlib figures of an experiment: pairwise F1 over the cut of each method; loss and F1 over a training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,15 +8,15 @@ from matplotlib.figure import Figure
 
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.report.charts import Column, Curve, cut_label, shown_range
-from skinbit.report.findings import Figures, fold_name
+from skinbit.report.findings import Metrics, fold_name
 
 
-def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
+def f1_curves(experiment: str, metrics: Metrics, curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """Draw pairwise F1 against the cut of each method, a line per fold, its best cut and their mean marked.
 
     Args:
         experiment: For the title.
-        figures: Of the experiment.
+        metrics: Of the experiment.
         curves: By fold and method.
 
     Returns:
@@ -26,11 +26,11 @@ def f1_curves(experiment: str, figures: Figures, curves: Mapping[str, Mapping[st
     for (method, cut), axes in zip(CUTS.items(), panels, strict=True):
         for fold, methods in curves.items():
             _draw_fold(axes, fold_name(fold), methods[method])
-        average = figures[cut]["mean"]
+        average = metrics[cut]["mean"]
         if average is not None:
             axes.axvline(average, color="black", linestyle=":", linewidth=1, label="mean of the folds' cuts")
         axes.set_ylim(0, 1)
-        axes.set_title(_title(figures, method), fontsize="medium")
+        axes.set_title(_title(metrics, method), fontsize="medium")
         axes.grid(alpha=0.3)
         axes.set_xlim(shown_range([methods[method] for methods in curves.values()]))
     panels[0].legend(fontsize="small")
@@ -66,8 +66,8 @@ def _draw_fold(axes: Axes, fold: str, curve: Curve) -> None:
         axes.plot(curve["cut"][best], curve["f1"][best], "o", markersize=4, color=line.get_color())
 
 
-def _title(figures: Figures, method: str) -> str:
-    best, transfer = (figures[metric]["mean"] for metric in (f"{method}_f1", f"{method}_f1_transfer"))
+def _title(metrics: Metrics, method: str) -> str:
+    best, transfer = (metrics[metric]["mean"] for metric in (f"{method}_f1", f"{method}_f1_transfer"))
     if best is None:
         return f"{METHODS[method].title}\nF1 is undefined"
     carried = "" if transfer is None else f", other folds' cut {transfer:.3f}"

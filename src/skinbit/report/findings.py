@@ -1,4 +1,4 @@
-"""What a study found, in sentences; none of them holds an undefined figure."""
+"""What a study found, in sentences; none of them holds an undefined metric."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from skinbit.matching.methods import METHODS, PAGED
 from skinbit.matching.scoring.uncertainty import interval
 from skinbit.report.data_summary import DataSummary, SubsetSize
 
-Figures = Mapping[str, Mapping[str, float | None]]
+Metrics = Mapping[str, Mapping[str, float | None]]
 """By metric its value per fold, ``mean``, ``std`` and perhaps ``test``; undefined ones are None."""
 
 Row = Mapping[str, Any]
-"""A row of the leaderboard; undefined figures are None."""
+"""A row of the leaderboard; undefined metrics are None."""
 
 _NBSP = "\N{NO-BREAK SPACE}"
-"""Keeps a figure on one line with what it belongs to."""
+"""Keeps a number on one line with what it belongs to."""
 
 Resampled = Mapping[str, Sequence[float | None]]
 """By method its F1 under resampled lesions; undefined ones are None."""
@@ -39,7 +39,7 @@ def headline(leaderboard: Sequence[Row]) -> str:
         leaderboard: Best first.
     """
     best = leaderboard[0]
-    mean, std = main_figure(best, "cosine", has_transfer(leaderboard))
+    mean, std = main_f1(best, "cosine", has_transfer(leaderboard))
     if mean is None:
         return "No experiment has a defined F1"
     is_best = "best: pairwise" if len(leaderboard) > 1 else "with pairwise"
@@ -47,27 +47,27 @@ def headline(leaderboard: Sequence[Row]) -> str:
 
 
 def findings(
-    leaderboard: Sequence[Row], data: DataSummary, figures: Mapping[str, Figures], resampled: Resampled
+    leaderboard: Sequence[Row], data: DataSummary, metrics: Mapping[str, Metrics], resampled: Resampled
 ) -> tuple[str, ...]:
     """Return sentences about what the headline rests on, and about what is unknown since it did not run.
 
     Args:
         leaderboard: Best first.
         data: Sizes of the subsets.
-        figures: By experiment.
+        metrics: By experiment.
         resampled: Of the best experiment.
     """
     best = leaderboard[0]
     if best["cosine_f1_mean"] is None:
         return ("No fold that ran has a positive pair, or no cut lies in the searched range.",)
     transfers = has_transfer(leaderboard)
-    said = [_basis(data, figures[best["experiment"]], transfers), _test(best, data)]
+    said = [_basis(data, metrics[best["experiment"]], transfers), _test(best, data)]
     if transfers and len(leaderboard) > 1:
-        said.append(_lead(leaderboard, figures))
+        said.append(_lead(leaderboard, metrics))
     return (*said, _best_method(best, transfers, resampled), *_better_elsewhere(leaderboard, transfers))
 
 
-def main_figure(row: Row, method: str, transfers: bool) -> tuple[float | None, float | None]:
+def main_f1(row: Row, method: str, transfers: bool) -> tuple[float | None, float | None]:
     """Return mean and standard deviation of the F1 that counts, None where undefined.
 
     Args:
@@ -87,9 +87,9 @@ def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
-def folds_of(figures: Figures) -> list[str]:
+def folds_of(metrics: Metrics) -> list[str]:
     """Return the columns of the folds that ran."""
-    return [column for column in figures["cosine_f1"] if column.startswith("fold_")]
+    return [column for column in metrics["cosine_f1"] if column.startswith("fold_")]
 
 
 def fold_name(column: str) -> str:
@@ -97,10 +97,10 @@ def fold_name(column: str) -> str:
     return column.replace("_", " ")
 
 
-def _basis(data: DataSummary, figures: Figures, transfers: bool) -> str:
-    folds = folds_of(figures)
+def _basis(data: DataSummary, metrics: Metrics, transfers: bool) -> str:
+    folds = folds_of(metrics)
     if transfers:
-        n_defined = sum(figures["cosine_f1_transfer"][fold] is not None for fold in folds)
+        n_defined = sum(metrics["cosine_f1_transfer"][fold] is not None for fold in folds)
         counted = f"{len(folds)} folds" if n_defined == len(folds) else f"{n_defined} of {len(folds)} folds"
         return (
             f"That is the mean ± standard deviation over {counted} ({_size(data.validation)}), each judged "
@@ -126,13 +126,13 @@ def _test(best: Row, data: DataSummary) -> str:
     return f"On the test subset, {_size(data.test)} that no choice has seen, its final model reaches F1{_NBSP}{f1:.3f}."
 
 
-def _lead(leaderboard: Sequence[Row], figures: Mapping[str, Figures]) -> str:
+def _lead(leaderboard: Sequence[Row], metrics: Mapping[str, Metrics]) -> str:
     first, second = leaderboard[:2]
-    mean, std = main_figure(second, "cosine", transfers=True)
+    mean, std = main_f1(second, "cosine", transfers=True)
     if mean is None:
         return "No other experiment has a defined F1."
-    ours, theirs = (figures[row["experiment"]]["cosine_f1_transfer"] for row in (first, second))
-    both = [(ours[fold], theirs[fold]) for fold in folds_of(figures[first["experiment"]])]
+    ours, theirs = (metrics[row["experiment"]]["cosine_f1_transfer"] for row in (first, second))
+    both = [(ours[fold], theirs[fold]) for fold in folds_of(metrics[first["experiment"]])]
     n_ahead = sum(our is not None and their is not None and our > their for our, their in both)
     return (
         f"The second, {second['experiment']}, has {spread_text(mean, std)}; the first is ahead of it in "
@@ -155,7 +155,7 @@ def range_text(low: float, high: float) -> str:
 
 def _best_method(row: Row, transfers: bool, resampled: Resampled) -> str:
     """Compare methods within an experiment; they are resampled on the same lesions, so differences are paired."""
-    f1 = {method: mean for method in METHODS if (mean := main_figure(row, method, transfers)[0]) is not None}
+    f1 = {method: mean for method in METHODS if (mean := main_f1(row, method, transfers)[0]) is not None}
     best, *others = sorted(f1, key=lambda method: -f1[method])
     if not others:
         return f"Only {_spoken(best)} has a defined F1."
@@ -177,7 +177,7 @@ def _better_elsewhere(leaderboard: Sequence[Row], transfers: bool) -> tuple[str,
         (row["experiment"], method): mean
         for row in leaderboard
         for method in METHODS
-        if (mean := main_figure(row, method, transfers)[0]) is not None
+        if (mean := main_f1(row, method, transfers)[0]) is not None
     }
     experiment, method = max(f1, key=lambda which: f1[which])
     if experiment == leaderboard[0]["experiment"]:
@@ -191,18 +191,18 @@ def _spoken(method: str) -> str:
     return title if title.isupper() else f"{'' if METHODS[method].is_group else 'the '}{title.lower()}"
 
 
-def transfer_costs(figures: Figures) -> tuple[str, ...]:
+def transfer_costs(metrics: Metrics) -> tuple[str, ...]:
     """Return a sentence per method about the F1 that is lost by carrying its cut over; none where none was carried.
 
     Args:
-        figures: Of an experiment.
+        metrics: Of an experiment.
     """
     said = []
     for method in PAGED:
         cut = METHODS[method].word
-        folds, test = figures[f"{method}_f1"]["mean"], figures.get(f"{method}_f1_oracle", {}).get("test")
-        carried = figures[f"{method}_f1_transfer"]["mean"]
-        tested = figures[f"{method}_f1"].get("test")
+        folds, test = metrics[f"{method}_f1"]["mean"], metrics.get(f"{method}_f1_oracle", {}).get("test")
+        carried = metrics[f"{method}_f1_transfer"]["mean"]
+        tested = metrics[f"{method}_f1"].get("test")
         parts = []
         if folds is not None and carried is not None:
             parts.append(f"carried over from the other folds it costs {_cost(folds, carried)}")
@@ -214,6 +214,6 @@ def transfer_costs(figures: Figures) -> tuple[str, ...]:
 
 
 def _cost(own: float, carried: float) -> str:
-    # Of rounded figures, so that a reader who subtracts finds the same.
+    # Of rounded numbers, so that a reader who subtracts finds the same.
     lost = round(own, 3) - round(carried, 3)
     return f"{f'{lost:.3f} of' if lost > 0 else 'no'} F1 ({own:.3f}{_NBSP}→{_NBSP}{carried:.3f})"

@@ -13,7 +13,7 @@ _CELLS = ("image_id", "cluster_id", "similarity_to_nearest", "lesion_id")
 
 
 @dataclass(frozen=True)
-class Photograph:
+class PhotographCard:
     """A photograph of a gallery.
 
     Attributes:
@@ -30,7 +30,7 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupCard:
     """Photographs taken to show one lesion.
 
     Attributes:
@@ -86,8 +86,8 @@ class Gallery:
 
     title: str
     settings: Mapping[str, str]
-    photographs: tuple[Photograph, ...]
-    groups: tuple[Group, ...]
+    photographs: tuple[PhotographCard, ...]
+    groups: tuple[GroupCard, ...]
     unreadable: tuple[tuple[str, str], ...]
     thumbnails: Mapping[str, str]
     csv_columns: tuple[str, ...]
@@ -125,11 +125,11 @@ def render_gallery(gallery: Gallery) -> str:
 class _Rows:
     """Rows of photographs by image id. A new and a known photograph may share an id, so each kind has its own table."""
 
-    def __init__(self, photographs: tuple[Photograph, ...]) -> None:
+    def __init__(self, photographs: tuple[PhotographCard, ...]) -> None:
         self.new = {p.image_id: row for row, p in enumerate(photographs) if not p.lesion_id}
         self.known = {p.image_id: row for row, p in enumerate(photographs) if p.lesion_id}
 
-    def nearest(self, row: int, photograph: Photograph, group: Group | None) -> int | None:
+    def nearest(self, row: int, photograph: PhotographCard, group: GroupCard | None) -> int | None:
         """Return the nearest photograph; of two with its id the one in the same group, else the new one."""
         candidates = (self.new.get(photograph.nearest), self.known.get(photograph.nearest))
         found = [candidate for candidate in candidates if candidate not in (None, row)]
@@ -138,7 +138,7 @@ class _Rows:
         return found[0] if found else None
 
 
-def _check(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> None:
+def _check(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> None:
     held = Counter(image_id for group in groups for image_id in group.image_ids)
     is_new = [not photograph.lesion_id for photograph in gallery.photographs]
     if is_new != sorted(is_new, reverse=True) or len(rows.new) + len(rows.known) != len(is_new):
@@ -156,7 +156,7 @@ def _check(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> None:
         raise ValueError(f"The CSV can have the columns {', '.join(_CELLS)}, not {', '.join(gallery.csv_columns)}.")
 
 
-def _page_data(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> dict[str, object]:
+def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> dict[str, object]:
     """Return what the page's script reads: photographs by row, everything else by reference to rows."""
     group_of = {rows.new[image_id]: group for group in groups for image_id in group.image_ids}
     return {
@@ -187,7 +187,7 @@ def _page_data(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> dict
     }
 
 
-def _known_rows(gallery: Gallery, groups: tuple[Group, ...], rows: _Rows) -> dict[str, list[int]]:
+def _known_rows(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> dict[str, list[int]]:
     """Return the photographs to show of each known lesion: those of its groups, or all if no group belongs to it."""
     shown: dict[str, list[int]] = {}
     for group in groups:

@@ -6,9 +6,9 @@ from itertools import groupby
 from typing import Any
 
 from skinbit.matching.methods import CUTS, METHODS, Method
-from skinbit.matching.scoring.judging import STRATIFIED
-from skinbit.matching.scoring.score import GROUP_FIGURES
-from skinbit.report.findings import Figures, Row, main_figure
+from skinbit.matching.scoring.score import GROUP_METRICS
+from skinbit.matching.scoring.strata import STRATIFIED
+from skinbit.report.findings import Metrics, Row, main_f1
 
 Ends = tuple[float | None, float | None]
 """Ends of an interval, the lower one first; both None where there is no interval."""
@@ -18,10 +18,10 @@ UNKNOWN: Ends = (None, None)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval.
+    """A metric and its interval.
 
     Attributes:
-        value: The figure; None where undefined.
+        value: Its value; None where undefined.
         interval: Ends of its 95 % interval.
         is_best: No other method has a higher one.
     """
@@ -53,9 +53,9 @@ class MethodRow:
     Attributes:
         cut: Mean of the folds' own cuts; None where undefined, or where the method needs none.
         test_cut: The cut for the test subset, likewise.
-        f1: The one that counts, see :func:`skinbit.report.findings.main_figure`.
+        f1: The one that counts, see :func:`skinbit.report.findings.main_f1`.
         test: F1 on the test subset.
-        groups: :data:`skinbit.matching.scoring.score.GROUP_FIGURES`, means over the folds; empty where the method makes
+        groups: :data:`skinbit.matching.scoring.score.GROUP_METRICS`, means over the folds; empty where the method makes
             no groups.
     """
 
@@ -74,7 +74,7 @@ class StratumRow:
     Attributes:
         n_lesions: In all folds that ran.
         n_positive_pairs: Of these lesions.
-        f1: By method of :data:`skinbit.matching.scoring.judging.STRATIFIED`.
+        f1: By method of :data:`skinbit.matching.scoring.strata.STRATIFIED`.
     """
 
     name: str
@@ -94,7 +94,7 @@ def compare_methods(row: Row, transfers: bool, is_resampled: bool) -> tuple[tupl
     ends: dict[str, Ends] = {}
     if is_resampled:
         ends = {method: (row[f"{method}_f1_transfer_low"], row[f"{method}_f1_transfer_high"]) for method in METHODS}
-    means = _estimates({method: main_figure(row, method, transfers)[0] for method in METHODS}, ends)
+    means = _estimates({method: main_f1(row, method, transfers)[0] for method in METHODS}, ends)
     tests = _estimates({method: row[f"{method}_f1_test"] for method in METHODS}, {})
     return tuple(zip(means.values(), tests.values(), strict=True))
 
@@ -120,18 +120,18 @@ def gap_to_first(row: Row, is_resampled: bool) -> Gap | None:
     return Gap(row["behind_first"], (low, high), is_certain=low is not None and low > 0)
 
 
-def method_rows(figures: Figures, compared: Sequence[tuple[Estimate, Estimate]]) -> tuple[MethodRow, ...]:
+def method_rows(metrics: Metrics, compared: Sequence[tuple[Estimate, Estimate]]) -> tuple[MethodRow, ...]:
     """Return cuts, F1 and groups of every method for one experiment.
 
     Args:
-        figures: Of the experiment.
+        metrics: Of the experiment.
         compared: From :func:`compare_methods`.
     """
     rows = []
     for (name, method), (f1, test) in zip(METHODS.items(), compared, strict=True):
-        cut = figures[CUTS[name]] if name in CUTS else {}
-        low, high = (figures[f"{name}_f1_transfer_{end}"].get("test") for end in ("low", "high"))
-        groups = tuple(figures[f"{name}_{figure}"]["mean"] for figure in GROUP_FIGURES) if method.is_group else ()
+        cut = metrics[CUTS[name]] if name in CUTS else {}
+        low, high = (metrics[f"{name}_f1_transfer_{end}"].get("test") for end in ("low", "high"))
+        groups = tuple(metrics[f"{name}_{metric}"]["mean"] for metric in GROUP_METRICS) if method.is_group else ()
         on_test = Estimate(test.value, (low, high) if test.value is not None else UNKNOWN, test.is_best)
         rows.append(MethodRow(method, cut.get("mean"), cut.get("test"), f1, on_test, groups))
     return tuple(rows)
@@ -141,7 +141,7 @@ def stratum_tables(strata: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, t
     """Yield each metadata column and its strata, most lesions first.
 
     Args:
-        strata: Rows of ``strata.csv``, undefined figures None.
+        strata: Rows of ``strata.csv``, undefined metrics None.
     """
     for column, rows in groupby(strata, key=lambda row: row["column"]):
         by_stratum: dict[str, dict[str, Mapping[str, Any]]] = {}

@@ -1,10 +1,10 @@
-"""Every figure of an experiment, fold by fold, in the words of a reader."""
+"""Every metric of an experiment, fold by fold, with its name in plain words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from skinbit.matching.methods import METHODS, PAGED
-from skinbit.report.findings import Figures, folds_of
+from skinbit.report.findings import Metrics, folds_of
 from skinbit.report.method_tables import Ends
 
 _F1, _CUT, _COUNT, _RATIO = 3, 4, 0, 2
@@ -16,10 +16,10 @@ _GROUPS = (
     ("ami", "adjusted mutual information", _F1),
     ("n_groups_error", "groups too many, as a share of the lesions; negative: too few", _F1),
 )
-"""Figures of groups, at the other folds' cut."""
+"""Metrics of groups, at the other folds' cut."""
 
 
-def _own_figures(method: str, precision_and_recall: str) -> tuple[tuple[str, str, int], ...]:
+def _own_metrics(method: str, precision_and_recall: str) -> tuple[tuple[str, str, int], ...]:
     """Return the metrics of a method: name in results.csv, label, decimals."""
     cut, word, is_group = METHODS[method].cut, METHODS[method].word, METHODS[method].is_group
     own = ((cut, f"the fold's own {word}", _CUT),) if cut else ()
@@ -39,7 +39,7 @@ def _own_figures(method: str, precision_and_recall: str) -> tuple[tuple[str, str
 
 
 _TOPICS = (
-    *((METHODS[method].title, method, _own_figures(method, "")) for method in PAGED),
+    *((METHODS[method].title, method, _own_metrics(method, "")) for method in PAGED),
     (
         "Order of the pairs, without any cut",
         "",
@@ -76,7 +76,7 @@ _TOPICS = (
 """The metrics of an experiment by topic: title, method whose interval belongs to it, metrics."""
 
 _MORE_TOPICS = tuple(
-    (method.title, name, _own_figures(name, "pair_")) for name, method in METHODS.items() if name not in PAGED
+    (method.title, name, _own_metrics(name, "pair_")) for name, method in METHODS.items() if name not in PAGED
 )
 """The same for the methods that the leaderboard does not show."""
 
@@ -119,39 +119,39 @@ class Topic:
     intervals: tuple[str, Ends, Ends] | None
 
 
-def topics(figures: Figures, has_test: bool) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
+def topics(metrics: Metrics, has_test: bool) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
     """Return the topics of an experiment: those of the leaderboard, then the methods that it does not show.
 
     Args:
-        figures: Of the experiment.
-        has_test: There are test figures.
+        metrics: Of the experiment.
+        has_test: There are test metrics.
     """
-    return tuple(_fill(_TOPICS, figures, has_test)), tuple(_fill(_MORE_TOPICS, figures, has_test))
+    return tuple(_fill(_TOPICS, metrics, has_test)), tuple(_fill(_MORE_TOPICS, metrics, has_test))
 
 
 def _fill(
-    topics: Sequence[tuple[str, str, Sequence[tuple[str, str, int]]]], figures: Figures, has_test: bool
+    topics: Sequence[tuple[str, str, Sequence[tuple[str, str, int]]]], metrics: Metrics, has_test: bool
 ) -> Iterator[Topic]:
-    folds = folds_of(figures)
+    folds = folds_of(metrics)
     for title, method, rows in topics:
         found = tuple(
             MetricRow(
                 name=name,
                 label=label,
                 decimals=decimals,
-                folds=tuple(figures[name][fold] for fold in folds),
-                mean=figures[name]["mean"],
-                std=figures[name]["std"],
-                test=figures[name].get("test") if has_test else None,
+                folds=tuple(metrics[name][fold] for fold in folds),
+                mean=metrics[name]["mean"],
+                std=metrics[name]["std"],
+                test=metrics[name].get("test") if has_test else None,
             )
             for name, label, decimals in rows
-            if name in figures
+            if name in metrics
         )
         if found:
-            yield Topic(title, found, _intervals(figures, method) if method else None)
+            yield Topic(title, found, _intervals(metrics, method) if method else None)
 
 
-def _intervals(figures: Figures, method: str) -> tuple[str, Ends, Ends]:
-    low, high = (figures[f"{method}_f1_transfer_{end}"] for end in ("low", "high"))
+def _intervals(metrics: Metrics, method: str) -> tuple[str, Ends, Ends]:
+    low, high = (metrics[f"{method}_f1_transfer_{end}"] for end in ("low", "high"))
     name = f"{method}_f1_transfer_low, _high"
     return name, (low["mean"], high["mean"]), (low.get("test"), high.get("test"))

@@ -48,7 +48,7 @@ class Averages(Document):
     best_epoch: Annotated[float, Field(ge=1)] | None = None
 
 
-class Mistakes(Document):
+class MistakesDocument(Document):
     """Misclassified pairs: :func:`skinbit.matching.scoring.mistakes.mistakes_document`."""
 
     experiment: str
@@ -73,7 +73,7 @@ MatchDrawings = list[MatchDrawing]
 
 
 class Summary(Document):
-    """All that a report shows of an experiment; None where a figure is undefined."""
+    """All that a report shows of an experiment; None where a metric is undefined."""
 
     settings: dict[str, Any]
     figures: dict[str, dict[str, float | None]]
@@ -85,7 +85,7 @@ class Summary(Document):
 
 
 class ClusterCut(Document):
-    """From which similarity on photographs are joined: :func:`skinbit.matching.cuts.chosen.write_cut`."""
+    """From which similarity on photographs are joined: :func:`skinbit.matching.cuts.grouping_cut.write_cut`."""
 
     method: MethodName
     cut: CutValue | None

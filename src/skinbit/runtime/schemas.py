@@ -158,7 +158,7 @@ Metrics = pa.DataFrameSchema(
 )
 """Figures of a fold, or of a test subset that has none yet: an empty table."""
 
-FoldFigures = pa.DataFrameSchema(
+FoldMetrics = pa.DataFrameSchema(
     {
         "metric": _text(unique=True),
         r"^(fold_\d+|mean|std|test)$": _number(required=False, regex=True),
@@ -252,6 +252,6 @@ Clusters = pa.DataFrameSchema(
 )
 
 # The tables of an experiment, under the names by which the catalog looks their contracts up.
-results = judgement = fold_judgement = cross_validation = FoldFigures
+results = judgement = fold_judgement = cross_validation = FoldMetrics
 pools = fold_pools = Pools
 resampled_f1 = ResampledF1

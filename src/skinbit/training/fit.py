@@ -120,12 +120,12 @@ def fit(
         if state.next_epoch:
             logger.info("%s: resumes after epoch %d", training.name, state.next_epoch)
         with deterministic(training.compute), _mendable(training):
-            _Run(training, learner, images, train, validation).finish(state, store)
+            _Training(training, learner, images, train, validation).finish(state, store)
     return Fitted(state.best, state.history, state.best_epoch + 1)
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Training:
     """A training with its learner and its images."""
 
     training: Training

@@ -1,4 +1,4 @@
-"""Figures of groups as a whole, beside the F1 of their pairs.
+"""Metrics of groups as a whole, beside the F1 of their pairs.
 
 Pairs weigh a lesion by the square of its images. BCubed (Amigó et al. 2009) weighs every image once; ARI (Hubert and
 Arabie 1985) and AMI (Vinh et al. 2010) take off what groups of the same sizes would reach by chance.
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from skinbit.matching.labels import LabelArray
 
 
-def judge_groups(cluster_ids: LabelArray, labels: LabelArray) -> dict[str, float]:
-    """Return the figures that compare groups of images with lesions.
+def evaluate_groups(cluster_ids: LabelArray, labels: LabelArray) -> dict[str, float]:
+    """Return the metrics that compare groups of images with lesions.
 
     Args:
         cluster_ids: ``(n,)`` the group of each image, any numbers.

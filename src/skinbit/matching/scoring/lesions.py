@@ -36,7 +36,7 @@ def tabulate_positive_pairs(
     return table.sort_values("similarity", kind="stable", ignore_index=True)
 
 
-def judge_lesions(positive_pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def evaluate_lesions(positive_pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Return how many of its own pairs each lesion loses at a threshold.
 
     Args:
@@ -67,7 +67,7 @@ def summarise_by_size(lesions: pd.DataFrame) -> pd.DataFrame:
     """Count, by number of images, the lesions of which all pairs, some or none are found.
 
     Args:
-        lesions: From :func:`judge_lesions`.
+        lesions: From :func:`evaluate_lesions`.
 
     Returns:
         ``n_images, n_lesions, all_found, some_found, none_found, n_pairs, n_missed``, fewest images first.

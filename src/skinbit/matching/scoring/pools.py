@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from skinbit.config import CutParams
 from skinbit.matching.curves import Choice, Sweep, choice_at, select
-from skinbit.matching.cuts.operating_points import OperatingPoints, carry_over
+from skinbit.matching.cuts.operating_points import OperatingPoints
 from skinbit.matching.cuts.search import Vicinity, search_cut, search_threshold, warn_of_uncertain
 from skinbit.matching.cuts.survey import PositivePairs, find_positives
+from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.neighbours import NeighbourGraph
 from skinbit.matching.scoring.uncertainty import interval

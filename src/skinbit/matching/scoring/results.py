@@ -1,4 +1,4 @@
-"""The figures of folds and experiments side by side: curves, results, leaderboard."""
+"""The metrics of folds and experiments side by side: curves, results, leaderboard."""
 
 import logging
 from collections import Counter
@@ -17,12 +17,12 @@ _CURVE_COLUMNS = ["method", "cut", "tp", "fp", "f1"]
 
 
 def metric_table(metrics: Mapping[str, float]) -> pd.DataFrame:
-    """Write figures down as ``metric, value``."""
+    """Return metrics as a table ``metric, value``."""
     return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values())})
 
 
 def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
-    """Write sweeps down as a table.
+    """Return curves as a table.
 
     Args:
         sweeps: The curve of each method.
@@ -40,7 +40,7 @@ def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
 def collect_folds(
     metrics: Mapping[int, Mapping[str, float]], transfer_f1: Mapping[int, Mapping[str, float]]
 ) -> pd.DataFrame:
-    """Put the folds side by side, with mean and standard deviation, and insert the transfer F1.
+    """Return the folds side by side, with mean and standard deviation, the transfer F1 inserted.
 
     The transfer F1 of a fold is its F1 at the mean of the other folds' cuts: what a cut chosen elsewhere is worth.
 
@@ -53,7 +53,7 @@ def collect_folds(
         the metric is defined.
     """
     columns = {f"fold_{fold}": _with_transfer(found, transfer_f1.get(fold, {})) for fold, found in metrics.items()}
-    _warn_undefined({column: figures["cosine_f1"] for column, figures in columns.items()})
+    _warn_undefined({column: found["cosine_f1"] for column, found in columns.items()})
     return _side_by_side(columns)
 
 
@@ -76,7 +76,7 @@ def _warn_undefined(f1_of: Mapping[str, float]) -> None:
 
 
 def interval_metrics(intervals: Mapping[str, tuple[float, float]], of: str = "transfer") -> dict[str, float]:
-    """Name the ends of the intervals of F1.
+    """Return the ends of the intervals of F1 as metrics.
 
     Args:
         intervals: Low and high, by method.
@@ -93,18 +93,18 @@ def interval_metrics(intervals: Mapping[str, tuple[float, float]], of: str = "tr
 
 
 def judgement_table(metrics: Mapping[int, Mapping[str, float]], of_all: Mapping[str, float]) -> pd.DataFrame:
-    """Put figures of every fold side by side, with mean and standard deviation, and those of all folds together.
+    """Return the metrics of every fold side by side, with mean and standard deviation, and those of all folds together.
 
     Args:
-        metrics: Figures of each fold.
-        of_all: Figures of all folds, as those of :func:`interval_metrics`; they stand in the column of the mean.
+        metrics: Metrics of each fold.
+        of_all: Metrics of all folds, as those of :func:`interval_metrics`; they stand in the column of the mean.
 
     Returns:
         ``metric, fold_<k>, …, mean, std``.
     """
-    figures = _side_by_side({f"fold_{fold}": found for fold, found in metrics.items()})
+    table = _side_by_side({f"fold_{fold}": found for fold, found in metrics.items()})
     rows = pd.DataFrame({"metric": list(of_all), "mean": list(of_all.values())})
-    return pd.concat([figures, rows], ignore_index=True)
+    return pd.concat([table, rows], ignore_index=True)
 
 
 def _side_by_side(columns: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
@@ -192,7 +192,7 @@ def add_gaps(board: pd.DataFrame, resampled_f1: Mapping[str, Sequence[float | No
             resamples for every experiment.
 
     Returns:
-        The leaderboard with ``behind_first``, the difference of the figures that order it, and the 95 % interval of
+        The leaderboard with ``behind_first``, the difference of the metrics that order it, and the 95 % interval of
         this difference, ``behind_first_low`` and ``behind_first_high``.
     """
     key = _ordered_by(board)

@@ -1,4 +1,4 @@
-"""What a labelled pool is worth: the ranking, and every method at its own best cut and at cuts chosen elsewhere."""
+"""The metrics of a labelled pool: of its ranking, and of every method at its own best cut and at given cuts."""
 
 import logging
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ from skinbit.matching.pairs.neighbours import NearPairs, singles_at_least
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.retrieval import average_precision, roc_auc
 from skinbit.matching.pairs.tiles import look_at, similarity_tiles
-from skinbit.matching.scoring.group_metrics import judge_groups
+from skinbit.matching.scoring.group_metrics import evaluate_groups
 from skinbit.matching.scoring.uncertainty import PredictedPairs, predicted_pairs, predicted_pairs_of_groups
 
 logger = logging.getLogger(__name__)
 
-GROUP_FIGURES = ("bcubed_f1", "ari", "ami", "n_groups_error")
-"""Of the figures of groups, those that are reported."""
+GROUP_METRICS = ("bcubed_f1", "ari", "ami", "n_groups_error")
+"""Of the metrics of groups, those that are reported."""
 
 _GROUPED = tuple(method for method in CUTS if METHODS[method].is_group)
 """Methods that put images into groups by a cut."""
@@ -48,7 +48,7 @@ of these only the least similar pair is drawn, so that far pairs need no count."
 
 @dataclass(frozen=True)
 class AtCuts:
-    """What a pool is worth at cuts that were chosen elsewhere.
+    """The metrics of a pool at cuts that were chosen elsewhere.
 
     Attributes:
         metrics: ``<method>_bcubed_f1`` and so on, of every method that makes groups; NaN where it has no cut.
@@ -67,10 +67,10 @@ class AtCuts:
 
 @dataclass(frozen=True)
 class Score:
-    """What a labelled pool is worth.
+    """The metrics of a labelled pool.
 
     Attributes:
-        metrics: Figures by name, in the order in which they are reported, at the pool's own best cuts.
+        metrics: Metrics by name, in the order in which they are reported, at the pool's own best cuts.
         sweeps: The curve of each method; that of groups ends at its ``reach``.
         points: Per method that has a cut, the cuts that are best for pools of some size.
         clusters: ``(n,)`` DBSCAN's groups at the chosen eps.
@@ -99,12 +99,12 @@ def score(pool: Pool, lesion_ids: list[str], params: CutParams, cuts: Mapping[st
         lesion_ids: ``n`` true lesions.
         params: Searched ranges, cap of groups.
         cuts: Chosen elsewhere, by method, of ``cosine`` a threshold, else a distance; NaN where none could be chosen.
-            None: figures at given cuts are those of methods that need none.
+            None: metrics at given cuts are those of methods that need none.
 
     Returns:
-        The score; without a positive pair all figures that need one are NaN. A warning names methods for which the
+        The score; without a positive pair all metrics that need one are NaN. A warning names methods for which the
         limit on pairs was reached before their best cut was certain: the best one within the reach is taken. So it is
-        with a given cut that asks for more pairs than may be held: figures are those at the loosest cut that does not.
+        with a given cut that asks for more pairs than may be held: metrics are those at the loosest cut that does not.
     """
     labels = lesion_labels(lesion_ids)
     positives = find_positives(pool, labels)
@@ -166,7 +166,7 @@ def _search_cuts(
 
 
 def score_at(pool: Pool, labels: LabelArray, cuts: Mapping[str, float], max_group_size: int | None) -> AtCuts:
-    """Measure what a labelled pool is worth at cuts that were chosen elsewhere, and at no others.
+    """Return the metrics of a labelled pool at cuts that were chosen elsewhere, and at no others.
 
     Args:
         pool: The images.
@@ -175,8 +175,8 @@ def score_at(pool: Pool, labels: LabelArray, cuts: Mapping[str, float], max_grou
         max_group_size: Average and complete linkage make no larger groups; None: of any size.
 
     Returns:
-        Figures, predicted pairs and groups. Where a cut asks for more pairs than may be held, a warning says so, and
-        figures are those at the loosest cut that does not.
+        Metrics, predicted pairs and groups. Where a cut asks for more pairs than may be held, a warning says so, and
+        metrics are those at the loosest cut that does not.
     """
     floor = min([first_floor(pool), *(floor_of(method, cut) for method, cut in cuts.items())])
     near, mutual = NearPairs(floor, pool.limits.most_pairs), MutualPairs(len(pool))
@@ -201,33 +201,33 @@ def _at_cuts(
     n_predicted = 0 if np.isnan(chosen["cosine"]) else vicinity.graph.n_at_least(chosen["cosine"])
     predicted = {"cosine": predicted_pairs(vicinity.graph.pairs[:n_predicted].astype(np.int64), labels)}
     predicted |= {method: predicted_pairs_of_groups(ids, labels) for method, ids in groups.items()}
-    figures = {method: judge_groups(ids, labels) for method, ids in groups.items()}
+    of_groups = {method: evaluate_groups(ids, labels) for method, ids in groups.items()}
     is_cut = {method: not np.isnan(cut) for method, cut in chosen.items()}
     metrics = {
-        f"{method}_{name}": figures[method][name] if is_cut[method] else float("nan")
+        f"{method}_{name}": of_groups[method][name] if is_cut[method] else float("nan")
         for method in groups
-        for name in GROUP_FIGURES
+        for name in GROUP_METRICS
     }
     defined = {method: predicted[method] for method in METHODS if is_cut[method]}
     return AtCuts(metrics, defined, groups, recall_at_1, vicinity)
 
 
 def metrics_at_cuts(found: Score, cuts: Mapping[str, float]) -> dict[str, float]:
-    """Return how well given cuts do on a pool, beside its own best ones.
+    """Return the metrics of a pool at given cuts, beside those at its own best ones.
 
     Args:
         found: Of the pool, scored at these cuts.
         cuts: Per method a cut that was chosen elsewhere.
 
     Returns:
-        F1, precision and recall at the given cuts, the cuts, every figure that needs no cut, and
+        F1, precision and recall at the given cuts, the cuts, every metric that needs no cut, and
         ``<method>_f1_oracle`` at the pool's own best cut.
     """
     metrics = dict(found.metrics)
     for method, cut in cuts.items():
         metrics |= {f"{method}_f1_oracle": found.metrics[f"{method}_f1"], CUTS[method]: cut}
         predicted = found.given.predicted.get(method)
-        metrics |= _figures_of(method, UNDEFINED if predicted is None else _choice_of(predicted, cut))
+        metrics |= _pair_metrics(method, UNDEFINED if predicted is None else _choice_of(predicted, cut))
     return metrics
 
 
@@ -274,10 +274,10 @@ def _largest_below(vicinity: Vicinity, threshold: float) -> float:
 
 
 def _metrics_of(choices: Mapping[str, Choice], survey: Survey, labels: LabelArray) -> dict[str, float]:
-    """Put the figures of a pool in the order in which they are reported."""
+    """Return the metrics of a pool in the order in which they are reported."""
     metrics = {
-        **_figures_of("cosine", choices["cosine"]),
-        **_figures_of("dbscan", choices["dbscan"]),
+        **_pair_metrics("cosine", choices["cosine"]),
+        **_pair_metrics("dbscan", choices["dbscan"]),
         CUTS["cosine"]: choices["cosine"].cut,
         CUTS["dbscan"]: choices["dbscan"].cut,
         "roc_auc": roc_auc(survey.ranking),
@@ -288,13 +288,13 @@ def _metrics_of(choices: Mapping[str, Choice], survey: Survey, labels: LabelArra
         "n_positive_pairs": float(survey.ranking.n_positive_pairs),
     }
     for method in METHODS:
-        metrics |= _figures_of(method, choices[method])  # those of cosine and DBSCAN stay where they are
+        metrics |= _pair_metrics(method, choices[method])  # those of cosine and DBSCAN stay where they are
     metrics |= {cut: choices[method].cut for method, cut in CUTS.items()}
     return metrics | {"recall_at_5": survey.recall_at[5], "mean_average_precision": survey.mean_average_precision}
 
 
-def _figures_of(method: str, choice: Choice) -> dict[str, float]:
-    # `average_precision` is a figure of the ranking: precision by average linkage needs another name.
+def _pair_metrics(method: str, choice: Choice) -> dict[str, float]:
+    # `average_precision` is a metric of the ranking: precision by average linkage needs another name.
     of_pairs = "" if method in PAGED else "pair_"
     return {
         f"{method}_f1": choice.f1,

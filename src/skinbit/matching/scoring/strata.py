@@ -1,20 +1,23 @@
 """F1 of the lesions of one site, one diagnosis, or any other stratum, among all lesions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skinbit.matching.scoring.uncertainty import PredictedPairs, bootstrap_f1, interval, mean_f1
+from skinbit.matching.scoring.uncertainty import PredictedPairs, bootstrap_f1, interval, join_folds, mean_f1
+
+STRATIFIED = ("cosine", "average")
+"""Methods whose F1 is also computed by stratum."""
 
 STRATUM_COLUMNS = ["stratum", "n_lesions", "n_positive_pairs", "tp", "fp", "precision", "recall", "f1", "low", "high"]
 """Of the table that :func:`f1_by_stratum` gives."""
 
 
 def f1_by_stratum(predicted: PredictedPairs, strata: Sequence[str], n_resamples: int, seed: int) -> pd.DataFrame:
-    """Return F1 over pairs for the lesions of each stratum, judged among all lesions.
+    """Return F1 over pairs for the lesions of each stratum, among all lesions.
 
     A pair of one lesion belongs to the lesion's stratum. A false pair belongs half to the stratum of either image, so
     the counts of all strata add up to those of the whole, and the F1 of the whole is the mean of the strata's, weighted
@@ -38,7 +41,7 @@ def f1_by_stratum(predicted: PredictedPairs, strata: Sequence[str], n_resamples:
         raise ValueError(f"{len(strata)} strata were given for {predicted.n_lesions} lesions")
     of_lesions = np.asarray(strata, dtype=str)
     rows = [
-        (name, *_judge(_part_of(predicted, of_lesions == name), int((of_lesions == name).sum()), n_resamples, seed))
+        (name, *_evaluate(_part_of(predicted, of_lesions == name), int((of_lesions == name).sum()), n_resamples, seed))
         for name in np.unique(of_lesions).tolist()
     ]
     return pd.DataFrame(rows, columns=STRATUM_COLUMNS)
@@ -58,9 +61,62 @@ def _part_of(predicted: PredictedPairs, is_inside: NDArray[np.bool_]) -> Predict
     )
 
 
-def _judge(part: PredictedPairs, n_lesions: int, n_resamples: int, seed: int) -> tuple[float, ...]:
+def _evaluate(part: PredictedPairs, n_lesions: int, n_resamples: int, seed: int) -> tuple[float, ...]:
     tp, fp, n_positive = int(part.true_pairs.sum()), float(part.false_count.sum()), int(part.positive_pairs.sum())
     precision = tp / (tp + fp) if tp + fp else np.nan
     recall = tp / n_positive if n_positive else np.nan
     bounds = interval(bootstrap_f1([part], n_resamples, seed))
     return n_lesions, n_positive, tp, fp, precision, recall, mean_f1([part]), *bounds
+
+
+def strata_of_lesions(
+    split: pd.DataFrame, folds: Iterable[int], metadata: pd.DataFrame, columns: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return the stratum of every lesion of some folds, by column.
+
+    Args:
+        split: ``lesion_id, fold`` of every image.
+        folds: In the order in which their lesions are wanted.
+        metadata: ``lesion_id`` and more; a lesion has the first value of its images that is not blank.
+        columns: To stratify by; those that the metadata lack are passed over.
+
+    Returns:
+        By column, a value per lesion: folds in the given order, lesions of a fold by id.
+    """
+    lesions = [lesion for fold in folds for lesion in np.unique(split.loc[split["fold"] == fold, "lesion_id"])]
+    return {
+        column: _value_of_lesions(metadata, column).reindex(lesions).tolist()
+        for column in columns
+        if column in metadata
+    }
+
+
+def evaluate_strata(
+    predicted: Sequence[Mapping[str, PredictedPairs]], strata: Mapping[str, list[str]], n_resamples: int, seed: int
+) -> pd.DataFrame:
+    """Return how the F1 of pairs differs between sites, diagnoses or other strata, the lesions of all folds together.
+
+    Args:
+        predicted: Predicted pairs of every fold, by method.
+        strata: From :func:`strata_of_lesions`, of the same folds.
+        n_resamples: Of lesions, for the intervals.
+        seed: Of the resampling.
+
+    Returns:
+        ``column, method`` and the columns of :func:`f1_by_stratum`, for :data:`STRATIFIED` methods
+        that have a cut in every fold.
+    """
+    methods = [method for method in STRATIFIED if all(method in found for found in predicted)]
+    joined = {method: join_folds([found[method] for found in predicted]) for method in methods}
+    tables = [
+        f1_by_stratum(pairs, values, n_resamples, seed).assign(column=column, method=method)
+        for column, values in strata.items()
+        for method, pairs in joined.items()
+    ]
+    nothing = pd.DataFrame(columns=["column", "method", *STRATUM_COLUMNS])
+    return pd.concat(tables or [nothing], ignore_index=True)[nothing.columns]
+
+
+def _value_of_lesions(metadata: pd.DataFrame, column: str) -> pd.Series:
+    filled = metadata.assign(**{column: metadata[column].where(metadata[column] != "")})
+    return filled.groupby("lesion_id")[column].first().fillna("(blank)")

@@ -7,13 +7,15 @@ those of different lesions count n / (n - 1) times, with n lesions. Predictions 
 the choice of lesions is worth, not what another training, or another choice of the cut, would give.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from skinbit.matching.labels import LabelArray
+from skinbit.matching.methods import METHODS
 from skinbit.matching.scoring.group_metrics import count_overlaps
 
 _WEIGHTS_AT_ONCE = 2**22
@@ -247,3 +249,33 @@ def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, f
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def resample_f1(subsets: Sequence[Mapping[str, PredictedPairs]], n_resamples: int, seed: int) -> pd.DataFrame:
+    """Return the mean F1 of subsets under resampled lesions, as if others had been photographed.
+
+    Args:
+        subsets: Predicted pairs of every subset, by method; a subset without a cut of a method is left out of its mean.
+        n_resamples: Of lesions, within each subset.
+        seed: Of the resampling; with the same one, rows of experiments on the same subsets belong together.
+
+    Returns:
+        A column per method, a row per resample; NaN where no subset has a positive pair.
+    """
+    defined = {method: [subset[method] for subset in subsets if method in subset] for method in METHODS}
+    undefined = np.full(n_resamples, np.nan)
+    return pd.DataFrame(
+        {method: bootstrap_f1(found, n_resamples, seed) if found else undefined for method, found in defined.items()}
+    )
+
+
+def f1_intervals(resampled_f1: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return the range that holds 95 % of the resampled F1.
+
+    Args:
+        resampled_f1: From :func:`resample_f1`.
+
+    Returns:
+        Low and high, by method.
+    """
+    return {method: interval(resampled_f1[method].to_numpy(np.float64)) for method in METHODS}

@@ -1,15 +1,16 @@
-"""Figures on lesions that no choice has seen."""
+"""Metrics on lesions that no choice has seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from skinbit.config import EvaluationParams
-from skinbit.matching.cuts.operating_points import PointsOfSubsets, carry_to_pool
+from skinbit.matching.cuts.operating_points import PointsOfSubsets
+from skinbit.matching.cuts.transfer import carry_to_pool
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.pool import Pool
-from skinbit.matching.scoring.judging import f1_intervals, resample_f1
 from skinbit.matching.scoring.results import interval_metrics
 from skinbit.matching.scoring.score import metrics_at_cuts, score
+from skinbit.matching.scoring.uncertainty import f1_intervals, resample_f1
 
 
 @dataclass(frozen=True)

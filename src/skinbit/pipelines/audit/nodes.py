@@ -73,8 +73,8 @@ def find_findings(
     Raises:
         InputError: If the split cannot be audited, or its tables are of different images.
     """
+    from skinbit.audit.audited_study import AuditedStudy
     from skinbit.audit.similarities import AuditedImages, compare_images
-    from skinbit.audit.study import AuditedStudy
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.embeddings import baseline_embeddings
     from skinbit.matching.pairs.pool import Pool, tiles_of

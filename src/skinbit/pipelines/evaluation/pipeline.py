@@ -1,4 +1,4 @@
-"""evaluation: embeddings of every fold -> figures; per experiment its results; over all the leaderboard."""
+"""evaluation: embeddings of every fold -> metrics; per experiment its results; over all the leaderboard."""
 
 from functools import partial, update_wrapper
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters, settings_of, setup_of, study_settings
-from skinbit.pipelines.evaluation.nodes.judging import judge_among_distractors, judge_folds
 from skinbit.pipelines.evaluation.nodes.packaging import gather_cuts, package_fold
 from skinbit.pipelines.evaluation.nodes.results import (
     add_test_results,
@@ -26,6 +25,7 @@ from skinbit.pipelines.evaluation.nodes.similarity import (
     compare_keypoints,
     compare_keypoints_among,
 )
+from skinbit.pipelines.evaluation.nodes.transfer import judge_among_distractors, judge_folds
 
 _MAX_GROUP_SIZE = "params:cuts.max_group_size"
 

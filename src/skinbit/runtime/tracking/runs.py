@@ -1,4 +1,4 @@
-"""What is tracked: from parameters and outputs of nodes to the tags, parameters, figures and files of runs.
+"""What is tracked: from parameters and outputs of nodes to the tags, parameters, metrics and files of runs.
 
 Plain functions; nothing here knows where runs are written down.
 """
@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from skinbit.config import ArtifactKind, Parameters, settings_of, setup_of
-from skinbit.matching.scoring.score import GROUP_FIGURES
+from skinbit.matching.scoring.score import GROUP_METRICS
 
 STUDY = ""
 """The address of the study's own run; an experiment's is its name, a fold's is ``{experiment}.fold_{k}``."""
@@ -48,13 +48,13 @@ _SHARED = ("study", "data", "split", "evaluation")
 """Blocks of parameters that all experiments share."""
 
 _OVERALL = ("mean", "std")
-"""Columns of an experiment's results that are its own figures."""
+"""Columns of an experiment's results that are its own metrics."""
 
 _FOLD = re.compile(r"fold_\d+")
 
 
 class Metric(NamedTuple):
-    """A figure; those of a curve share their name and differ by step."""
+    """A metric; those of a curve share their name and differ by step."""
 
     name: str
     value: float
@@ -202,11 +202,11 @@ def hash_of(dataset: str, path: str) -> dict[str, str]:
 
 
 def contents_of(dataset: str, path: str, kinds: Collection[ArtifactKind]) -> dict[str, Content]:
-    """Return what a dataset adds to runs, by address of the run; undefined figures are left out.
+    """Return what a dataset adds to runs, by address of the run; undefined metrics are left out.
 
     Args:
         dataset: Its name.
-        path: Of its file, or its address on another machine; read where it has figures or parameters.
+        path: Of its file, or its address on another machine; read where it has metrics or parameters.
         kinds: Files on this machine that are copied; a final model's lands in a folder ``final``.
     """
     run, kind = locate(dataset)
@@ -222,26 +222,26 @@ def _load(path: str) -> Any:
 
 
 def _read_fold(run: str, results: pd.DataFrame) -> dict[str, Content]:
-    return {run: _figures(zip(results["metric"], results["value"], strict=True))}
+    return {run: _metrics(zip(results["metric"], results["value"], strict=True))}
 
 
 def _read_curves(run: str, history: pd.DataFrame) -> dict[str, Content]:
     points = history.melt("epoch").itertuples(index=False)
-    return {run: _figures((f"training/{name}", value, epoch) for epoch, name, value in points)}
+    return {run: _metrics((f"training/{name}", value, epoch) for epoch, name, value in points)}
 
 
 def _read_experiment(run: str, results: pd.DataFrame) -> dict[str, Content]:
     """Read mean and spread; the folds gain what only their comparison tells, pairs and groups at others' cuts."""
     table = results.set_index("metric")
-    carried = [name for name in table.index if name.endswith(("_transfer", *GROUP_FIGURES))]
+    carried = [name for name in table.index if name.endswith(("_transfer", *GROUP_METRICS))]
     folds = [name for name in table.columns if _FOLD.fullmatch(name)]
-    overall = _figures((f"{name}_{column}", table.loc[name, column]) for name in table.index for column in _OVERALL)
-    return {f"{run}.{fold}": _figures(table.loc[carried, fold].items()) for fold in folds} | {run: overall}
+    overall = _metrics((f"{name}_{column}", table.loc[name, column]) for name in table.index for column in _OVERALL)
+    return {f"{run}.{fold}": _metrics(table.loc[carried, fold].items()) for fold in folds} | {run: overall}
 
 
 def _read_test(run: str, results: pd.DataFrame) -> dict[str, Content]:
     return {
-        run: _figures((f"{name}_test", value) for name, value in zip(results["metric"], results["value"], strict=True))
+        run: _metrics((f"{name}_test", value) for name, value in zip(results["metric"], results["value"], strict=True))
     }
 
 
@@ -249,8 +249,8 @@ def _read_compute(run: str, resolved_config: Mapping[str, Any]) -> dict[str, Con
     return {run: Content(parameters=flatten({"compute": resolved_config["compute"]}))}
 
 
-def _figures(rows: Iterable[tuple[Any, ...]]) -> Content:
-    """Return figures from name, value and perhaps step, without those that are undefined."""
+def _metrics(rows: Iterable[tuple[Any, ...]]) -> Content:
+    """Return metrics from name, value and perhaps step, without those that are undefined."""
     metrics = (Metric(str(name), float(value), *map(int, step)) for name, value, *step in rows)
     return Content(metrics=[metric for metric in metrics if math.isfinite(metric.value)])
 
@@ -262,4 +262,4 @@ _READERS: dict[str, Callable[[str, Any], dict[str, Content]]] = {
     "final.results": _read_test,
     "resolved_config": _read_compute,
 }
-"""How figures are read, by a dataset's kind."""
+"""How metrics are read, by a dataset's kind."""

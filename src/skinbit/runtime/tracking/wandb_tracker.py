@@ -26,7 +26,7 @@ _PRIVATE = {
 
 
 @dataclass
-class _Run:
+class _PendingRun:
     title: str
     level: str
     begun: int
@@ -46,7 +46,7 @@ class WandbTracker:
             project: Folder of the Skinbit project; offline runs land in its ``wandb/``.
         """
         self._project, self._folder, self._uri = tracking.experiment, project, tracking.uri
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _PendingRun] = {}
 
     def find(self, outputs: str) -> str | None:
         """Return None: offline runs have no index to search."""
@@ -54,7 +54,7 @@ class WandbTracker:
 
     def start(self, run: str, title: str, tags: dict[str, str], time: int) -> None:
         """Note a run."""
-        self._runs[run] = _Run(title, tags["level"], time, dict(tags))
+        self._runs[run] = _PendingRun(title, tags["level"], time, dict(tags))
 
     def log(self, run: str, content: Content, time: int) -> None:
         """Note what a run gains."""
@@ -93,7 +93,7 @@ class WandbTracker:
 
 
 def _curves(metrics: list[Metric]) -> dict[int, dict[str, float]]:
-    """Return the points of curves by step; figures have step 0, epochs count from 1."""
+    """Return the points of curves by step; metrics have step 0, epochs count from 1."""
     rows: dict[int, dict[str, float]] = {}
     for metric in metrics:
         if metric.step > 0:

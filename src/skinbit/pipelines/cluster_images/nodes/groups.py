@@ -8,7 +8,7 @@ import pandas as pd
 from skinbit.config import ClusterParams, ComputeParams, MemoryParams
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features
-from skinbit.matching.cuts.chosen import read_cut
+from skinbit.matching.cuts.grouping_cut import read_cut
 from skinbit.matching.group_documents import describe_groups, group_table
 from skinbit.matching.grouping import group_images
 from skinbit.matching.keypoints.shortlist import read_rows

@@ -10,7 +10,7 @@ from skinbit.config import BackboneParams, ClusterParams
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
 from skinbit.embedding.combination import members_of
 from skinbit.errors import InputError
-from skinbit.matching.cuts import chosen
+from skinbit.matching.cuts import grouping_cut
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.methods import CUTS, METHODS
 
@@ -82,7 +82,7 @@ def choose_cut(
     """Settle from which similarity on photographs are joined; the more there are, the higher it is.
 
     Returns:
-        From :func:`skinbit.matching.cuts.chosen.write_cut`.
+        From :func:`skinbit.matching.cuts.grouping_cut.write_cut`.
     """
     n_images = len(new_photographs) + len(known_photographs)
-    return chosen.write_cut(chosen.choose_cut(known_cuts, n_images, cluster, is_corrected))
+    return grouping_cut.write_cut(grouping_cut.choose_cut(known_cuts, n_images, cluster, is_corrected))

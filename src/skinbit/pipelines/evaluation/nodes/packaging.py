@@ -82,8 +82,8 @@ def gather_cuts(
     return matching.operating_points, matching, _averages([as_mapping(fold["results"]) for fold in folds])
 
 
-def _averages(figures: list[dict[str, float]]) -> dict[str, float | None]:
-    """Average over the folds what a final model takes from them, as :func:`collect_results` averages all figures."""
-    means = pd.DataFrame(dict(enumerate(figures))).mean(axis=1)
+def _averages(metrics: list[dict[str, float]]) -> dict[str, float | None]:
+    """Average over the folds what a final model takes from them, as :func:`collect_results` averages all metrics."""
+    means = pd.DataFrame(dict(enumerate(metrics))).mean(axis=1)
     taken = means[means.index.isin([*CUTS.values(), "best_epoch"])].astype(object)
     return {str(name): value for name, value in taken.where(taken.notna(), None).items()}

@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from skinbit.config import ComputeParams, EvaluationParams, StudyParams
-from skinbit.matching.cuts.operating_points import (
-    PointsOfSubsets,
-    carry_to_pool,
-)
+from skinbit.matching.cuts.operating_points import PointsOfSubsets
+from skinbit.matching.cuts.transfer import carry_to_pool
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.scoring.results import (
     add_gaps,
@@ -194,7 +192,7 @@ def write_report(
     from skinbit.audit.split import hash_split
     from skinbit.audit.summary import AuditSummary
     from skinbit.report.pages import render_page
-    from skinbit.report.study import prepare_report
+    from skinbit.report.study_report import prepare_report
 
     report = prepare_report(leaderboard, split, rejected, _named(of_experiments, "summary_"), study.folds)
     made = AuditSummary.model_validate(audit) if audit else None

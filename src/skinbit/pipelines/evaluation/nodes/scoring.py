@@ -1,4 +1,4 @@
-"""Nodes: the figures of every fold at its own cuts."""
+"""Nodes: the metrics of every fold at its own cuts."""
 
 import pandas as pd
 

@@ -19,7 +19,7 @@ from skinbit.errors import InputError
 from skinbit.matching.assembly import (
     LabelledPool,
     calibrate,
-    judge_calibration,
+    evaluate_calibration,
 )
 from skinbit.matching.keypoints.shortlist import read_shortlist, shortlist_table
 from skinbit.matching.keypoints.sift import KeypointTable, join_tables
@@ -136,7 +136,7 @@ def calibrate_similarities(
         fitted["all"] = calibrate(list(pools.values()), similarity)
     except ValueError as error:
         raise InputError(f"Similarities cannot be calibrated: {error}") from error
-    judged = [judge_calibration(fitted[str(fold)], pool, similarity) for fold, pool in pools.items()]
-    brier, off = np.mean(judged, axis=0)
+    evaluated = [evaluate_calibration(fitted[str(fold)], pool, similarity) for fold, pool in pools.items()]
+    brier, off = np.mean(evaluated, axis=0)
     logger.info("calibration: Brier score %.4f, calibration error %.4f on near pairs of unseen folds", brier, off)
     return fitted

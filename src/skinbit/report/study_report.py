@@ -1,4 +1,4 @@
-"""The report of a study: leaderboard, data, and for each experiment its figures, curves, groups and settings."""
+"""The report of a study: leaderboard, data, and for each experiment its metrics, curves, groups and settings."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ import pandas as pd
 
 from skinbit.config import MEMBERS
 from skinbit.matching.methods import METHODS, PAGED, Method
-from skinbit.matching.scoring.judging import STRATIFIED
+from skinbit.matching.scoring.strata import STRATIFIED
 from skinbit.report.charts import Axis, Chart, axis_from_zero
 from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
 from skinbit.report.experiment_charts import RULES, f1_axis, f1_charts, pool_charts, training_charts
@@ -21,7 +21,7 @@ from skinbit.report.findings import (
     folds_of,
     has_transfer,
     headline,
-    main_figure,
+    main_f1,
     spread_text,
     transfer_costs,
 )
@@ -38,7 +38,7 @@ from skinbit.report.method_tables import (
 from skinbit.report.metric_tables import Topic, topics
 
 Summary = Mapping[str, Any]
-"""Of an experiment: settings, figures, strata, pools, resampled F1, thinned curves, groups by size, histories."""
+"""Of an experiment: settings, metrics, strata, pools, resampled F1, thinned curves, groups by size, histories."""
 
 _BOARD = tuple(f"{method}_{column}" for method in PAGED for column in ("f1_mean", "f1_transfer_mean", "f1_test"))
 """Columns of the leaderboard that the page shows."""
@@ -49,11 +49,11 @@ _SIZES = (("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4", 4, 4), ("5 to 9", 5, 9), 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of the leaderboard.
+    """A metric of the leaderboard.
 
     Attributes:
-        mean: Over the folds, or the test figure; None where undefined.
-        std: Over the folds; None where undefined, and for a test figure.
+        mean: Over the folds, or the test metric; None where undefined.
+        std: Over the folds; None where undefined, and for a test metric.
         is_best: No other experiment has a higher mean.
     """
 
@@ -72,7 +72,7 @@ class Interval:
         mean: Place of the mean.
         high: Place of mean + std.
         test: Place of the test F1; None where undefined.
-        text: The figures in words.
+        text: Both in words.
     """
 
     method: str
@@ -209,7 +209,7 @@ def prepare_report(
         The report; equal arguments give an equal one.
     """
     data = summarise_data(split, rejected, folds)
-    figures = {name: summary["figures"] for name, summary in summaries.items()}
+    metrics = {name: summary["figures"] for name, summary in summaries.items()}
     rows = _rows(leaderboard)
     transfers = has_transfer(rows)
     is_resampled = transfers or len(folds) == 1
@@ -221,7 +221,7 @@ def prepare_report(
     resampled = summaries[rows[0]["experiment"]]["resampled_f1"] if is_resampled else {}
     return StudyReport(
         headline=headline(rows),
-        findings=findings(rows, data, figures, resampled),
+        findings=findings(rows, data, metrics, resampled),
         has_transfer=transfers,
         has_test=data.test is not None,
         has_intervals=is_resampled,
@@ -245,7 +245,7 @@ def _interval_axis(leaderboard: Sequence[Row], transfers: bool) -> Axis:
     ends = [0.0]
     for row in leaderboard:
         for method in PAGED:
-            mean, std = main_figure(row, method, transfers)
+            mean, std = main_f1(row, method, transfers)
             ends += [(mean or 0) + (std or 0), row[f"{method}_f1_test"] or 0]
     return axis_from_zero("pairwise F1", min(max(ends), 1))
 
@@ -274,7 +274,7 @@ def _cell(row: Row, column: str, highest: float | None) -> Cell:
 
 
 def _interval(row: Row, method: str, transfers: bool, axis: Axis) -> Interval | None:
-    (mean, std), test = main_figure(row, method, transfers), row[f"{method}_f1_test"]
+    (mean, std), test = main_f1(row, method, transfers), row[f"{method}_f1_test"]
     if mean is None:
         return None
     spread = std or 0
@@ -290,19 +290,19 @@ def _interval(row: Row, method: str, transfers: bool, axis: Axis) -> Interval | 
 
 
 def _experiment(row: BoardRow, summary: Summary, lesions: SizeRow, y: Axis) -> ExperimentReport:
-    figures = summary["figures"]
-    has_test = "test" in figures["cosine_f1"]
-    metrics, more_metrics = topics(figures, has_test)
+    metrics = summary["figures"]
+    has_test = "test" in metrics["cosine_f1"]
+    shown, more = topics(metrics, has_test)
     return ExperimentReport(
         row=row,
-        folds=tuple(map(fold_name, folds_of(figures))),
+        folds=tuple(map(fold_name, folds_of(metrics))),
         has_test=has_test,
-        costs=transfer_costs(figures),
-        methods=method_rows(figures, row.methods),
-        rho=figures.get("rho", {}).get("test"),
+        costs=transfer_costs(metrics),
+        methods=method_rows(metrics, row.methods),
+        rho=metrics.get("rho", {}).get("test"),
         strata=tuple(stratum_tables(summary["strata"])),
-        metrics=metrics,
-        more_metrics=more_metrics,
+        metrics=shown,
+        more_metrics=more,
         charts=(*f1_charts(summary, y), *training_charts(summary["histories"], y)),
         pools=tuple(pool_charts(summary["pools"])),
         sizes=(*_group_sizes(summary["groups_by_size"]), lesions),

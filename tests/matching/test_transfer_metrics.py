@@ -1,4 +1,4 @@
-"""Figures at cuts that were chosen elsewhere, and where none could be chosen."""
+"""Metrics at cuts that were chosen elsewhere, and where none could be chosen."""
 
 from itertools import combinations
 from typing import ClassVar
@@ -10,18 +10,11 @@ import pytest
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
-from skinbit.matching.scoring.group_metrics import judge_groups
-from skinbit.matching.scoring.judging import (
-    distractor_figures,
-    f1_intervals,
-    judge_strata,
-    pooled_figures,
-    resample_f1,
-    strata_of_lesions,
-    transfer_figures,
-)
-from skinbit.matching.scoring.score import GROUP_FIGURES, score_at
-from skinbit.matching.scoring.uncertainty import mean_f1
+from skinbit.matching.scoring.group_metrics import evaluate_groups
+from skinbit.matching.scoring.score import GROUP_METRICS, score_at
+from skinbit.matching.scoring.strata import evaluate_strata, strata_of_lesions
+from skinbit.matching.scoring.transfer_metrics import distractor_metrics, pooled_metrics, transfer_metrics
+from skinbit.matching.scoring.uncertainty import f1_intervals, mean_f1, resample_f1
 from tests.matching.oracle import groups_within, partition
 
 LESIONS = [f"lesion {n // 2}" for n in range(20)]
@@ -33,42 +26,44 @@ def photographs(seed: int = 0):
     return Pool(unit_vectors(np.repeat(rng.normal(size=(10, 4)), 2, axis=0) + 0.2 * rng.normal(size=(20, 4))))
 
 
-def judge_at(pool, lesions, cuts, max_group_size):
+def evaluate_at(pool, lesions, cuts, max_group_size):
     return score_at(pool, lesion_labels(lesions), cuts, max_group_size)
 
 
-def test_every_method_is_judged_at_its_cut():
+def test_every_method_is_evaluated_at_its_cut():
     pool, labels = photographs(), lesion_labels(LESIONS)
-    judged = judge_at(pool, LESIONS, ALL_CUTS, 4)
-    assert list(judged.predicted) == list(METHODS)
-    assert partition(judged.groups["dbscan"]) == partition(groups_within(similarity_matrix(pool), ALL_CUTS["dbscan"]))
-    for method, groups in judged.groups.items():
-        figures = judge_groups(groups, labels)
-        assert [judged.metrics[f"{method}_{name}"] for name in GROUP_FIGURES] == [
-            figures[name] for name in GROUP_FIGURES
+    evaluated = evaluate_at(pool, LESIONS, ALL_CUTS, 4)
+    assert list(evaluated.predicted) == list(METHODS)
+    assert partition(evaluated.groups["dbscan"]) == partition(
+        groups_within(similarity_matrix(pool), ALL_CUTS["dbscan"])
+    )
+    for method, groups in evaluated.groups.items():
+        metrics = evaluate_groups(groups, labels)
+        assert [evaluated.metrics[f"{method}_{name}"] for name in GROUP_METRICS] == [
+            metrics[name] for name in GROUP_METRICS
         ]
 
 
 def test_without_a_cut_nothing_is_told_rather_than_0():
-    judged = judge_at(photographs(), LESIONS, dict.fromkeys(CUTS, np.nan), 4)
-    assert list(judged.predicted) == ["mutual"]
-    assert np.isnan(judged.metrics["average_ari"])
-    resampled = resample_f1([judged.predicted], 100, 0)
+    evaluated = evaluate_at(photographs(), LESIONS, dict.fromkeys(CUTS, np.nan), 4)
+    assert list(evaluated.predicted) == ["mutual"]
+    assert np.isnan(evaluated.metrics["average_ari"])
+    resampled = resample_f1([evaluated.predicted], 100, 0)
     assert resampled["cosine"].isna().all()
     assert resampled["mutual"].notna().any()
     assert np.isnan(f1_intervals(resampled)["cosine"]).all()
 
 
-def test_transfer_figures_are_the_f1_of_each_method_and_undefined_without_a_cut():
-    judged = judge_at(photographs(), LESIONS, ALL_CUTS | {"average": np.nan}, 4)
-    found = transfer_figures(judged)
+def test_transfer_metrics_are_the_f1_of_each_method_and_undefined_without_a_cut():
+    evaluated = evaluate_at(photographs(), LESIONS, ALL_CUTS | {"average": np.nan}, 4)
+    found = transfer_metrics(evaluated)
     assert list(found) == [f"{method}_f1_transfer" for method in METHODS]
     assert np.isnan(found["average_f1_transfer"])
-    assert found["dbscan_f1_transfer"] == mean_f1([judged.predicted["dbscan"]]) > 0
+    assert found["dbscan_f1_transfer"] == mean_f1([evaluated.predicted["dbscan"]]) > 0
 
 
 def test_a_fold_without_a_cut_is_left_out_of_the_mean():
-    good, bad = (judge_at(photographs(), LESIONS, ALL_CUTS | {"cosine": cut}, 4).predicted for cut in (0.8, np.nan))
+    good, bad = (evaluate_at(photographs(), LESIONS, ALL_CUTS | {"cosine": cut}, 4).predicted for cut in (0.8, np.nan))
     assert resample_f1([good, bad], 100, 0)["cosine"].tolist() == resample_f1([good], 100, 0)["cosine"].tolist()
 
 
@@ -80,45 +75,45 @@ class TestPooled:
     ]
 
     def test_f1_is_that_of_all_counted_pairs_added_up(self):
-        judged = [judge_at(pool, lesions, ALL_CUTS, 4).predicted for pool, lesions in self.FOLDS]
+        evaluated = [evaluate_at(pool, lesions, ALL_CUTS, 4).predicted for pool, lesions in self.FOLDS]
         tp = fp = positive = 0
         for pool, lesions in self.FOLDS:
             alike = similarity_matrix(pool)
             for a, b in combinations(range(len(lesions)), 2):
                 same, joined = lesions[a] == lesions[b], alike[a, b] >= np.float64(ALL_CUTS["cosine"])
                 tp, fp, positive = tp + (same and joined), fp + (joined and not same), positive + same
-        found = pooled_figures(judged)
+        found = pooled_metrics(evaluated)
         assert list(found) == [f"{method}_f1_pooled" for method in METHODS]
         assert found["cosine_f1_pooled"] == pytest.approx(2 * tp / (tp + fp + positive))
-        assert found["cosine_f1_pooled"] != pytest.approx(mean_f1([fold["cosine"] for fold in judged]))
+        assert found["cosine_f1_pooled"] != pytest.approx(mean_f1([fold["cosine"] for fold in evaluated]))
 
     def test_a_fold_without_a_cut_leaves_it_undefined(self):
         cuts = (ALL_CUTS, ALL_CUTS | {"average": np.nan})
-        judged = [judge_at(photographs(), LESIONS, each, 4).predicted for each in cuts]
-        found = pooled_figures(judged)
+        evaluated = [evaluate_at(photographs(), LESIONS, each, 4).predicted for each in cuts]
+        found = pooled_metrics(evaluated)
         assert np.isnan(found["average_f1_pooled"])
-        assert found["dbscan_f1_pooled"] == mean_f1([judged[0]["dbscan"]])  # of two equal folds
+        assert found["dbscan_f1_pooled"] == mean_f1([evaluated[0]["dbscan"]])  # of two equal folds
 
 
 def test_strata_add_up_and_blank_values_are_one_of_them():
     split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
     sites = np.where(np.arange(20) < 8, "arm", np.where(np.arange(20) < 12, "", "leg"))
     metadata = split[["image_id", "lesion_id"]].assign(site=sites)
-    judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
+    evaluated = evaluate_at(photographs(), LESIONS, ALL_CUTS, 4)
     strata = strata_of_lesions(split, [0], metadata, ["site", "nowhere"])
-    found = judge_strata([judged.predicted], strata, 100, 0)
+    found = evaluate_strata([evaluated.predicted], strata, 100, 0)
     by_threshold = found[found["method"] == "cosine"].set_index("stratum")
     assert by_threshold["n_lesions"].to_dict() == {"(blank)": 2, "arm": 4, "leg": 4}
-    assert by_threshold["tp"].sum() == judged.predicted["cosine"].true_pairs.sum()
-    assert by_threshold["fp"].sum() == judged.predicted["cosine"].false_count.sum()
+    assert by_threshold["tp"].sum() == evaluated.predicted["cosine"].true_pairs.sum()
+    assert by_threshold["fp"].sum() == evaluated.predicted["cosine"].false_count.sum()
     assert set(found["column"]) == {"site"}
 
 
 @pytest.mark.parametrize("columns", [[], ["nowhere"]])
 def test_without_a_column_there_is_no_stratum(columns):
     split = pd.DataFrame({"image_id": [f"image {n}" for n in range(20)], "lesion_id": LESIONS, "fold": 0})
-    judged = judge_at(photographs(), LESIONS, ALL_CUTS, 4)
-    assert judge_strata([judged.predicted], strata_of_lesions(split, [0], split, columns), 100, 0).empty
+    evaluated = evaluate_at(photographs(), LESIONS, ALL_CUTS, 4)
+    assert evaluate_strata([evaluated.predicted], strata_of_lesions(split, [0], split, columns), 100, 0).empty
 
 
 class TestAmongDistractors:
@@ -137,7 +132,7 @@ class TestAmongDistractors:
     def test_f1_counts_every_pair_of_the_pool(self):
         pool, lesions = self.pool()
         similar = similarity_matrix(pool)
-        found = distractor_figures(judge_at(pool, lesions, ALL_CUTS, 4), 1.75, 0.4)
+        found = distractor_metrics(evaluate_at(pool, lesions, ALL_CUTS, 4), 1.75, 0.4)
         pairs = list(combinations(range(len(lesions)), 2))
         tp = sum(similar[a, b] >= 0.8 and lesions[a] == lesions[b] for a, b in pairs)
         fp = sum(similar[a, b] >= 0.8 and lesions[a] != lesions[b] for a, b in pairs)
@@ -148,12 +143,12 @@ class TestAmongDistractors:
     def test_a_nearest_image_may_be_a_distractor(self):
         pool, lesions = self.pool()
         similar = similarity_matrix(pool)
-        found = distractor_figures(judge_at(pool, lesions, ALL_CUTS, 4), 1.75, 0.4)
+        found = distractor_metrics(evaluate_at(pool, lesions, ALL_CUTS, 4), 1.75, 0.4)
         nearest = np.argmax(np.where(np.eye(len(lesions), dtype=bool), -2, similar), axis=1)
         expected = np.mean([lesions[nearest[row]] == lesions[row] for row in range(20)])
         assert found["recall_at_1_distractors"] == pytest.approx(expected)
 
-    def test_a_method_without_a_cut_has_no_figure(self):
-        found = distractor_figures(judge_at(*self.pool(), dict.fromkeys(CUTS, np.nan), 4), 1.0, 0.4)
+    def test_a_method_without_a_cut_has_no_metric(self):
+        found = distractor_metrics(evaluate_at(*self.pool(), dict.fromkeys(CUTS, np.nan), 4), 1.0, 0.4)
         assert np.isnan([found[f"{method}_f1_distractors"] for method in CUTS]).all()
         assert found["mutual_f1_distractors"] > 0

@@ -1,4 +1,4 @@
-"""Nodes: the figures of every fold at the cuts of the other folds, alone and among distractors."""
+"""Nodes: the metrics of every fold at the cuts of the other folds, alone and among distractors."""
 
 import logging
 from typing import Any
@@ -9,20 +9,15 @@ import pandas as pd
 from skinbit.config import EvaluationParams, MemoryParams, SimilarityParams
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import join_embeddings
-from skinbit.matching.cuts.operating_points import PointsOfSubsets, carry_over, cuts_of_folds, others_of_folds
+from skinbit.matching.cuts.operating_points import PointsOfSubsets
+from skinbit.matching.cuts.transfer import carry_over, cuts_of_folds, others_of_folds
 from skinbit.matching.labels import lesion_labels
-from skinbit.matching.scoring.judging import (
-    distractor_figures,
-    f1_intervals,
-    judge_strata,
-    pooled_figures,
-    resample_f1,
-    strata_of_lesions,
-    transfer_figures,
-)
 from skinbit.matching.scoring.pools import DISTRACTORS, Draws, fold_pools, mean_pools
 from skinbit.matching.scoring.results import interval_metrics, judgement_table
 from skinbit.matching.scoring.score import score_at
+from skinbit.matching.scoring.strata import evaluate_strata, strata_of_lesions
+from skinbit.matching.scoring.transfer_metrics import distractor_metrics, pooled_metrics, transfer_metrics
+from skinbit.matching.scoring.uncertainty import f1_intervals, resample_f1
 from skinbit.matching.similarity.calibration import Calibrations
 from skinbit.pipelines.evaluation.nodes.folds import Matcher, by_fold_and_kind
 
@@ -59,27 +54,27 @@ def judge_folds(
     """
     matcher, folds = Matcher(similarity, memory, calibration), by_fold_and_kind(by_fold)
     cuts, others = cuts_of_folds(operating_points, list(folds)), others_of_folds(operating_points, list(folds))
-    predicted, figures, pools = {}, {}, []
+    predicted, metrics, pools = {}, {}, []
     for fold, found in folds.items():
         embedded = found["embeddings"]
         pool = matcher.pool(fold, embedded, found.get("shortlist"))
         labels = lesion_labels(lesions_of(embedded, split, fold))
-        judged = score_at(pool, labels, cuts[fold], evaluation.max_group_size)
-        predicted[fold] = judged.predicted
-        # A single fold is judged at its own cuts: nothing is transferred.
-        figures[fold] = (transfer_figures(judged) if len(folds) > 1 else {}) | dict(judged.metrics)
-        pools.append(fold_pools(judged.vicinity, labels, others[fold], evaluation.max_group_size, Draws(seed)))
+        evaluated = score_at(pool, labels, cuts[fold], evaluation.max_group_size)
+        predicted[fold] = evaluated.predicted
+        # A single fold is evaluated at its own cuts: nothing is transferred.
+        metrics[fold] = (transfer_metrics(evaluated) if len(folds) > 1 else {}) | dict(evaluated.metrics)
+        pools.append(fold_pools(evaluated.vicinity, labels, others[fold], evaluation.max_group_size, Draws(seed)))
     resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
     of_all = interval_metrics(f1_intervals(resampled))
     if len(folds) > 1:
-        of_all |= pooled_figures(list(predicted.values()))
-    strata = judge_strata(
+        of_all |= pooled_metrics(list(predicted.values()))
+    strata = evaluate_strata(
         list(predicted.values()),
         strata_of_lesions(split, predicted, metadata, evaluation.strata),
         evaluation.resamples,
         seed,
     )
-    return judgement_table(figures, of_all), resampled, strata, mean_pools(pools)
+    return judgement_table(metrics, of_all), resampled, strata, mean_pools(pools)
 
 
 def judge_among_distractors(
@@ -97,13 +92,13 @@ def judge_among_distractors(
     name: str,
     **by_fold: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Judge every fold's images among lesions of one image, at the cuts that the other folds choose for such a pool.
+    """Evaluate every fold's images among lesions of one image, at the cuts that the other folds choose for such a pool.
 
     Args:
         operating_points: What every fold would choose.
         split: Holds the lesion of each image.
         distractors: ``image_id, lesion_id``.
-        judgement: Figures without distractors.
+        judgement: Metrics without distractors.
         pools: F1 over the size of the pool without distractors.
         evaluation: Size of groups and of resampling, and whether cuts are chosen for the size of the pool.
         similarity: What makes similarities.
@@ -119,7 +114,7 @@ def judge_among_distractors(
     """
     matcher, folds = Matcher(similarity, memory, calibration), by_fold_and_kind(by_fold)
     others = others_of_folds(operating_points, list(folds))
-    figures, predicted, curves = {}, [], []
+    metrics, predicted, curves = {}, [], []
     for fold, found in folds.items():
         together = join_embeddings(found["embeddings"], found["distractor_embeddings"])
         pool = matcher.pool(fold, together, found.get("distractor_shortlist"))
@@ -130,15 +125,15 @@ def judge_among_distractors(
             for method, points in others[fold].items()
         }
         cuts = {method: cut.value for method, cut in carried.items()}
-        judged = score_at(pool, labels, cuts, evaluation.max_group_size)
-        figures[fold] = distractor_figures(judged, carried["cosine"].rho, share)
-        predicted.append(judged.predicted)
+        evaluated = score_at(pool, labels, cuts, evaluation.max_group_size)
+        metrics[fold] = distractor_metrics(evaluated, carried["cosine"].rho, share)
+        predicted.append(evaluated.predicted)
         draws = Draws(seed, DISTRACTORS)
-        curves.append(fold_pools(judged.vicinity, labels, others[fold], evaluation.max_group_size, draws))
-    rho = [found["rho_distractors"] for found in figures.values()]
+        curves.append(fold_pools(evaluated.vicinity, labels, others[fold], evaluation.max_group_size, draws))
+    rho = [found["rho_distractors"] for found in metrics.values()]
     logger.info(
         "%s: folds among %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)
     )
     intervals = f1_intervals(resample_f1(predicted, evaluation.resamples, seed))
-    added = judgement_table(figures, interval_metrics(intervals, of="distractors"))
+    added = judgement_table(metrics, interval_metrics(intervals, of="distractors"))
     return pd.concat([judgement, added], ignore_index=True), pd.concat([pools, mean_pools(curves)], ignore_index=True)

@@ -3,14 +3,15 @@
 import pytest
 
 from skinbit.config import ClusterParams
-from skinbit.matching.cuts.chosen import NO_CUT, choose_cut
+from skinbit.matching.cuts.grouping_cut import NO_CUT, choose_cut
+from skinbit.matching.cuts.operating_points import KnownCuts
 
 FOLD = {"cuts": [0.2, 0.3], "tp": [4, 6], "fp": [0, 3], "n_positive_pairs": 6, "n_images": 10}
 """At its strict cut a fold has no false positive, at the other one all pairs of one lesion."""
 
 
 def known(method="average", given=None, value=0.5, points=(FOLD, FOLD)):
-    return {"method": method, "given": given, "value": value, "operating_points": list(points)}
+    return KnownCuts.model_validate({"method": method, "given": given, "value": value, "operating_points": points})
 
 
 def test_a_given_cut_wins(caplog):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from skinbit.config import ClusterParams
-from skinbit.matching.cuts.operating_points import KnownCuts, carry_over
+from skinbit.matching.cuts.operating_points import KnownCuts
+from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.methods import CUTS
 
 logger = logging.getLogger(__name__)

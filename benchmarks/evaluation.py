@@ -1,6 +1,6 @@
-"""Processor seconds that judging a finished study takes: figures of folds, transfer, distractors, pools and reports.
+"""Processor seconds that evaluating a finished study takes: figures of folds, transfer, distractors, pools and reports.
 
-``python -m benchmarks.judging --env ham10000`` runs the nodes of ``evaluation`` anew, on the embeddings and compared
+``python -m benchmarks.evaluation --env ham10000`` runs the nodes of ``evaluation`` anew, on the embeddings and compared
 keypoints that the study has stored: everything but features, views, keypoints and trainings.
 """
 
@@ -22,8 +22,8 @@ def processor_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def judge(project: Path, env: str) -> int:
-    """Judge a study.
+def evaluate(project: Path, env: str) -> int:
+    """Evaluate a study.
 
     Args:
         project: Its folder.
@@ -54,7 +54,7 @@ def main() -> None:
     given = parser.parse_args()
     print(describe_machine("numpy", "scipy"), flush=True)
     started, used = time.perf_counter(), processor_seconds()
-    n_nodes = judge(Path.cwd(), given.env)
+    n_nodes = evaluate(Path.cwd(), given.env)
     seconds, used = time.perf_counter() - started, processor_seconds() - used
     print(
         f"{n_nodes} nodes: {used:.0f} processor seconds, {seconds:.0f} s, {peak_resident_megabytes():,.0f} MB at most"

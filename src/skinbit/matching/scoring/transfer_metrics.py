@@ -1,0 +1,64 @@
+"""The metrics of a subset at cuts that other subsets chose: by fold, among distractors, and over all folds together."""
+
+from collections.abc import Mapping, Sequence
+
+from skinbit.matching.methods import METHODS
+from skinbit.matching.scoring.score import AtCuts
+from skinbit.matching.scoring.uncertainty import PredictedPairs, join_folds, mean_f1
+
+
+def transfer_metrics(evaluated: AtCuts) -> dict[str, float]:
+    """Return the F1 over pairs at cuts that other subsets chose, by the name of the metric.
+
+    Args:
+        evaluated: Of a subset, at these cuts.
+
+    Returns:
+        ``<method>_f1_transfer`` of every method, NaN where it has no cut.
+    """
+    return {f"{method}_f1_transfer": f1 for method, f1 in _f1_of(evaluated).items()}
+
+
+def distractor_metrics(evaluated: AtCuts, rho: float, single_share: float) -> dict[str, float]:
+    """Return the metrics of a subset among lesions of one image, by name.
+
+    Args:
+        evaluated: Of the subset with the distractors, at cuts that were chosen elsewhere.
+        rho: Images of the pool / images of the subsets that chose the cuts.
+        single_share: Share of distractors.
+
+    Returns:
+        ``<method>_f1_distractors``, NaN where a method has no cut; ``recall_at_1_distractors``; ``rho_distractors``,
+        ``share_distractors``.
+    """
+    return {
+        **{f"{method}_f1_distractors": f1 for method, f1 in _f1_of(evaluated).items()},
+        "recall_at_1_distractors": evaluated.recall_at_1,
+        "rho_distractors": rho,
+        "share_distractors": single_share,
+    }
+
+
+def _f1_of(evaluated: AtCuts) -> dict[str, float]:
+    predicted = evaluated.predicted
+    return {method: mean_f1([predicted[method]]) if method in predicted else float("nan") for method in METHODS}
+
+
+def pooled_metrics(folds: Sequence[Mapping[str, PredictedPairs]]) -> dict[str, float]:
+    """Return the F1 over the pairs of all folds together, in which a fold with few positive pairs weighs little.
+
+    Its parts are added up first, as Forman and Scholz (2010) advise: 2·ΣTP / (ΣTP + ΣFP + ΣP). No pair between folds is
+    predicted, nor counted.
+
+    Args:
+        folds: Predicted pairs of every fold, by method, at cuts that the other folds chose.
+
+    Returns:
+        ``<method>_f1_pooled``; NaN where a fold has no cut.
+    """
+    return {
+        f"{method}_f1_pooled": mean_f1([join_folds([fold[method] for fold in folds])])
+        if all(method in fold for fold in folds)
+        else float("nan")
+        for method in METHODS
+    }
