@@ -17,7 +17,7 @@ from skinbit.runtime.context import active_parameters
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Give the pipelines of the active study.
+    """Return the pipelines of the active study.
 
     Pipelines are imported by name: Kedro's ``find_pipelines`` imports only what ``--pipelines`` names, and an
     experiment has no folder of its own.
@@ -53,7 +53,7 @@ def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
 
 
 def _stages(parameters: Parameters, with_leaderboard: bool = True) -> dict[str, Pipeline]:
-    """Give the stages of a study; each node is tagged with its stage, since a study's boxes are its experiments."""
+    """Return the stages of a study, each node tagged with its stage: the boxes of the graph are experiments."""
     stages = {
         "data_split": data_split.create_pipeline(parameters),
         "baseline_embeddings": baseline_embeddings.create_pipeline(parameters),

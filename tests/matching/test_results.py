@@ -12,11 +12,8 @@ from skinbit.matching.cuts.transfer import cuts_of_folds
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
-from skinbit.matching.scoring.results import (
-    collect_folds,
-    curve_table,
-    rank_experiments,
-)
+from skinbit.matching.scoring.leaderboard import rank_experiments
+from skinbit.matching.scoring.results import collect_folds, curve_table
 from skinbit.matching.scoring.score import score
 from skinbit.matching.scoring.transfer_metrics import transfer_metrics
 from skinbit.runtime.datasets.stock import ObjectDataset

@@ -5,10 +5,22 @@ import pandas as pd
 import pytest
 
 from skinbit.embedding.checkpoints import Checkpoint
+from skinbit.embedding.headers import read_header
 from skinbit.report.cluster_gallery import assemble_gallery
 from skinbit.report.gallery import render_gallery
 
-MODEL = Checkpoint({}, {"backbone": {"model": "resnet"}, "loss": "triplet"})
+HEADER = read_header(
+    {
+        "backbone": {"model": "resnet", "image_size": 32, "pretrained": False},
+        "preprocessing": {
+            **{"image_size": 32, "crop_pct": 0.95, "interpolation": "bicubic"},
+            **{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+        },
+        **{"weights_sha256": "0" * 64, "holds_backbone": True, "head": {"dim": None}},
+        **{"loss": "triplet", "epoch": 1, "seed": 42, "versions": {}},
+    }
+)
+MODEL = Checkpoint({}, HEADER)
 PICTURE = "data:image/jpeg;base64,AAAA"
 CUT = {"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8}
 

@@ -21,15 +21,9 @@ from skinbit.matching.cuts.transfer import carry_to_pool, cuts_of_folds, others_
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.scoring.leaderboard import add_gaps, rank_experiments
 from skinbit.matching.scoring.pools import Draws, fold_pools, mean_pools
-from skinbit.matching.scoring.results import (
-    add_gaps,
-    curve_table,
-    interval_metrics,
-    judgement_table,
-    metric_table,
-    rank_experiments,
-)
+from skinbit.matching.scoring.results import curve_table, interval_metrics, judgement_table, metric_table
 from skinbit.matching.scoring.score import metrics_at_cuts, score, score_at
 from skinbit.matching.scoring.strata import evaluate_strata, strata_of_lesions
 from skinbit.matching.scoring.transfer_metrics import pooled_metrics, transfer_metrics

@@ -1,1 +1,1 @@
-"""The audit: what in photographs, metadata and split would falsify the F1, as a table, a summary and a page."""
+"""The audit of a data set: copies, leaks between subsets and doubtful labels, all of which would falsify F1."""

@@ -1,4 +1,4 @@
-"""All that an audit checks of one study, and the table and summary of what it found."""
+"""The study that is audited: its tables, the checks on them, and the table and summary of the findings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every parameter with its range and unit, as frozen models; a misspelt key fails at any depth before anything runs."""
+"""All parameters with their ranges and units, as frozen pydantic models: a misspelt key fails before anything runs."""
 
 from skinbit.config.backbone import BackboneParams, PoolingParams, ViewParams
 from skinbit.config.block import MAX_MEMBERS, MEMBERS, NAME_PATTERN, AnyBlock, Block, Name, in_words

@@ -51,7 +51,7 @@ def _merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Put the place before the message of a validation error, for values that are merged from several places."""
+    """Prepend the place to the message of a validation error, for values that are merged from several places."""
     try:
         yield
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The losses and their settings."""
+"""The losses that can be chosen and their settings; :mod:`skinbit.training.losses` computes them."""
 
 from typing import Literal
 

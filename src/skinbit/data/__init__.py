@@ -1,1 +1,1 @@
-"""Metadata, photographs, splits, and synthetic photographs."""
+"""Reading and checking metadata and photographs, splitting lesions into subsets and folds; synthetic photographs."""

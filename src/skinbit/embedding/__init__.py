@@ -1,1 +1,1 @@
-"""From photographs to features and embeddings: backbones, preprocessing, test views."""
+"""From photographs to embeddings: preprocessing, backbones and their weights, features, heads, checkpoints."""

@@ -1,4 +1,4 @@
-"""A model on disk: its weights, and everything needed to rebuild and use it."""
+"""A checkpoint: its tensors, and a header (:mod:`skinbit.embedding.headers`) that says how to rebuild the model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from skinbit.embedding.backbones import Backbone
 
 NO_HEAD = HeadParams(dim=None, neck=False)
-"""A baseline's: features scaled to unit length."""
+"""The head of a baseline: features scaled to unit length."""
 
 
 _BACKBONE, _HEAD, _WHITENING = "backbone.", "head.", "whitening."
-"""How the names of tensors begin."""
+"""Prefixes of the names of tensors."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class StateStore(Protocol):
 
 
 def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Backbone:
-    """Make a checkpoint a model again.
+    """Return the model of a checkpoint.
 
     Args:
         checkpoint: Of a fold or a final model, from anyone: nothing large is made before all of it has been checked,
@@ -230,7 +230,7 @@ def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> 
 
 
 def whitening_tensors(whitening: Whitening) -> dict[str, torch.Tensor]:
-    """Give a whitening as tensors of a checkpoint."""
+    """Return a whitening as tensors of a checkpoint."""
     import torch
 
     arrays = {"mean": whitening.mean, "projection": whitening.projection}
@@ -238,7 +238,7 @@ def whitening_tensors(whitening: Whitening) -> dict[str, torch.Tensor]:
 
 
 def whitening_of(checkpoint: Checkpoint) -> Whitening | None:
-    """Give the whitening of a checkpoint's embeddings, views averaged; none where they are matched as they are."""
+    """Return the whitening of a checkpoint's embeddings, averaged over test views; None where it has none."""
     arrays = [checkpoint.tensors.get(f"{_WHITENING}{name}") for name in ("mean", "projection")]
     return None if arrays[0] is None or arrays[1] is None else Whitening(arrays[0].numpy(), arrays[1].numpy())
 

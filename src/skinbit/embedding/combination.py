@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def combine_vectors(members: Sequence[FloatArray], shares: Sequence[float]) -> FloatArray:
-    """Put embeddings of the same images side by side, so that cosines become the mean of the members' cosines.
+    """Return embeddings of the same images side by side: their cosines are the mean of the members' cosines.
 
     Args:
         members: ``(n_images, embedding_dim)`` each, unit length; dimensions may differ. At least one.
@@ -60,7 +60,7 @@ def combine_embeddings(members: Sequence[Embeddings], shares: Sequence[float]) -
 def combine_checkpoints(
     members: Mapping[str, Checkpoint], shares: Sequence[float], cuts: Mapping[str, float], matching: Matching
 ) -> Checkpoint:
-    """Put the final models of several experiments into one checkpoint.
+    """Return the final models of several experiments as one checkpoint.
 
     Args:
         members: By name of the experiment; with all weights.

@@ -1,4 +1,4 @@
-"""What the header of a checkpoint may say: everything in it is checked before anything is made of it."""
+"""The header of a checkpoint: its fields, checked completely before a model is built from them."""
 
 import json
 import math

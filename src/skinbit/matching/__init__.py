@@ -1,1 +1,1 @@
-"""From embeddings to pairs, groups and figures: similarities, sweeps, selection, metrics."""
+"""From embeddings to groups of one lesion: similarities, pairs, cuts, clustering, and the metrics of all these."""

@@ -1,4 +1,4 @@
-"""What the similarity of two photographs is: cosine, locally scaled, fused with what keypoints say, re-ranked."""
+"""Assembly of the similarity of two photographs: cosine, local scaling, keypoints, calibration, re-ranking."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -149,7 +149,7 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
 
 
 def evaluate_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
-    """Tell how far probabilities are right for the near pairs of a subset that the calibration was not fitted on.
+    """Return the errors of a calibration on the near pairs of a subset that it was not fitted on.
 
     Args:
         calibration: From other subsets.
@@ -179,14 +179,14 @@ def _usual_of(calibration: Calibration | None) -> UsualHubness:
 
 
 def _hubness(embeddings: FloatArray, scaling: ScalingParams, usual: UsualHubness) -> Hubness:
-    """Give the hubness of a pool's images, as it would be in a pool as large as the folds."""
+    """Return the hubness of a pool's images, as it would be in a pool as large as the folds."""
     return hubness(embeddings, scaling) + missing_hubness(len(embeddings), *usual)
 
 
 def _scaled_pairs(
     pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None, usual: UsualHubness
 ) -> FloatArray:
-    """Give the cosines of some pairs of a subset, scaled by its own images."""
+    """Return the cosines of some pairs of a subset, scaled by its own images."""
     cosines = Pool(pool.embeddings).of_pairs(pairs)
     if scaling is None:
         return cosines
@@ -197,7 +197,7 @@ def _scaled_pairs(
 def _pairs_of(
     pool: LabelledPool, scaling: ScalingParams | None, usual: UsualHubness
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Give similarity, inliers, whether it is positive, and weight of the pairs of a subset."""
+    """Return the similarities, inliers, labels (positive or not) and weights of the pairs of a subset."""
     n_images = len(pool.labels)
     listed = pool.shortlist.pairs
     # Every pair has a place: pairs of the first image come first, then those of the second one, …

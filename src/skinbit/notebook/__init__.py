@@ -1,1 +1,1 @@
-"""What only notebooks use: a finished study, its figures, its photographs."""
+"""What only the notebooks use: access to a finished study, its plots, its photographs."""

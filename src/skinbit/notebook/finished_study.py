@@ -1,4 +1,4 @@
-"""A finished study in a notebook: its catalog, its parameters, its experiments."""
+"""Access to a finished study from a notebook: its catalog, parameters and similarities."""
 
 import os
 import warnings

@@ -1,1 +1,1 @@
-"""Pipelines: thin nodes and their wiring; the science is in the packages beside."""
+"""The Kedro pipelines: thin nodes and their wiring; the other packages do the work."""

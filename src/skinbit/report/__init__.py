@@ -1,1 +1,1 @@
-"""Pages, charts and drawings that people look at."""
+"""What people look at: HTML pages with their tables and charts, matplotlib figures, and lines of the log."""

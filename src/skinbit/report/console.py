@@ -37,7 +37,7 @@ def tabulate_best(leaderboard: pd.DataFrame, n_rows: int) -> str:
     """Return the best experiments as a small table.
 
     Args:
-        leaderboard: From :func:`skinbit.matching.scoring.results.rank_experiments`, best first.
+        leaderboard: From :func:`skinbit.matching.scoring.leaderboard.rank_experiments`, best first.
         n_rows: Number of experiments at most.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The charts of an experiment: F1 over every cut, over the training and over the size of the pool."""
+"""The charts of an experiment on its page, as SVG: F1 over the cut, the training, and the size of the pool."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

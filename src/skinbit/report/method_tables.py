@@ -1,4 +1,4 @@
-"""The tables of a report that compare methods: over all experiments, within one, and by stratum of lesions."""
+"""The tables of the report in which methods are compared: in the leaderboard, in an experiment, and by stratum."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

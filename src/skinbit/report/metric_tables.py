@@ -1,4 +1,4 @@
-"""Every metric of an experiment, fold by fold, with its name in plain words."""
+"""The table of an experiment with all its metrics, fold by fold, and their names in plain words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

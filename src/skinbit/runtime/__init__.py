@@ -1,1 +1,1 @@
-"""What makes Kedro trustworthy: configuration, sessions, provenance, files, tracking."""
+"""What surrounds Kedro: configuration, sessions, catalog, datasets, provenance, locks, tracking."""

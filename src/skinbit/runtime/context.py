@@ -37,7 +37,7 @@ class StudyContext(KedroContext):
         pipelines.configure("skinbit.pipeline_registry")
 
     def _get_catalog(self, catalog_class: type = DataCatalog, **options: Any) -> StudyCatalog:
-        """Give a catalog that knows what made its files; the setting DATA_CATALOG_CLASS reaches `kedro run` only."""
+        """Return a :class:`StudyCatalog`; the setting DATA_CATALOG_CLASS applies to `kedro run` only."""
         is_shared = issubclass(catalog_class, SharedMemoryDataCatalog)
         catalog: StudyCatalog = super()._get_catalog(SharedStudyCatalog if is_shared else StudyCatalog, **options)
         return catalog
@@ -85,7 +85,7 @@ def _explain(problem: Any) -> str:
 
 
 def active_parameters() -> Parameters:
-    """Give the parameters of the running session.
+    """Return the parameters of the running session.
 
     Returns:
         Those of the session; where there is none (``kedro registry``), of the environment named by ``KEDRO_ENV``.

@@ -16,7 +16,7 @@ from kedro.pipeline import Pipeline
 from skinbit.audit.summary import AuditSummary
 from skinbit.config import setup_of
 from skinbit.errors import SHOWN_PER_KIND, InputError
-from skinbit.matching.scoring.results import rank_experiments
+from skinbit.matching.scoring.leaderboard import rank_experiments
 from skinbit.report.console import tabulate_best
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import active_parameters
@@ -99,7 +99,7 @@ class SummaryHooks(_Places):
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Name the members of combinations: they run, whether the study lists them or not."""
+        """Log the members of combinations, which run even where the study does not list them."""
         outputs = pipeline.all_outputs()
         for name, entry in active_parameters().experiments.items():
             if entry.is_combination and f"{name}.operating_points" in outputs:
@@ -156,12 +156,12 @@ def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
 
 
 def _counts(catalog: StudyCatalog, name: str) -> bool:
-    """Tell whether results depend on an input: a dataset that only makes a run faster says so."""
+    """Whether results depend on an input; a dataset that only makes a run faster has ``affects_results = False``."""
     return name != f"params:{_MEMORY}.{_TILES}" and bool(getattr(catalog.get(name), "affects_results", True))
 
 
 def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
-    """Name what a run of a part reads although the study would now make it differently."""
+    """Warn of outputs that a partial run reads although a run of the study would now make them differently."""
     if all((node.namespace or "").startswith(_CLUSTERS) for node in pipeline.nodes):
         return
     study, records = pipelines["__default__"], catalog.records()
@@ -200,7 +200,7 @@ def _warn_of_damaged_files(catalog: StudyCatalog) -> None:
 
 
 def _explain(pipeline: Pipeline, catalog: StudyCatalog, changes: list[str]) -> str:
-    """Say how many outputs still hold, which nodes run for the others, and what has changed."""
+    """Return how many outputs still hold, which nodes run for the others, and what has changed."""
     held = {name for name in pipeline.all_outputs() if catalog.exists(name)}
     nodes = [node.name for node in pipeline.nodes if not held.issuperset(node.outputs)]
     counts = f"{len(held)} of {len(pipeline.all_outputs())} outputs are as this run would make them"

@@ -50,11 +50,11 @@ class Origin(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Hash everything above."""
+        """Return the hash of all fields."""
         return hash_value(self)
 
     def differences(self, earlier: "Origin") -> tuple[str, ...]:
-        """Name what differs from an earlier origin: inputs and software, or else the node itself."""
+        """Return the names of inputs and software that differ from an earlier origin, else that of the function."""
         inputs = sorted({name for name, _ in set(self.inputs) ^ set(earlier.inputs)})
         software = sorted({name for name, _ in self.versions.items() ^ earlier.versions.items()})
         return (*inputs, *(f"version of {name}" for name in software)) or (self.function.rpartition(".")[2],)

@@ -119,7 +119,7 @@ Sweep = pa.DataFrameSchema(
 
 
 def _number(low: float = -math.inf, high: float = math.inf, *, required: bool = True, regex: bool = False) -> pa.Column:
-    """Give a column of finite numbers in a range, whole or not; empty where a figure is undefined."""
+    """Return the contract of a column of finite numbers in a range, empty where a metric is undefined."""
 
     def fits(values: "pd.Series[float]") -> "pd.Series[bool] | bool":
         if not pd.api.types.is_numeric_dtype(values):
@@ -132,7 +132,7 @@ def _number(low: float = -math.inf, high: float = math.inf, *, required: bool = 
 
 
 def _count() -> pa.Column:
-    """Give a column of whole numbers from 0 on; a table without rows knows no type."""
+    """Return the contract of a column of whole numbers from 0 on; a table without rows has no types to check."""
 
     def fits(values: "pd.Series[int]") -> "pd.Series[bool] | bool":
         return values.empty or (pd.api.types.is_integer_dtype(values) and values.ge(0))
@@ -141,7 +141,7 @@ def _count() -> pa.Column:
 
 
 def _text(pattern: str = r"[\s\S]*", *, unique: bool = False, required: bool = True) -> pa.Column:
-    """Give a column of texts that match a pattern completely; a table without rows knows no type."""
+    """Return the contract of a column of texts that match a pattern; a table without rows has no types to check."""
 
     def fits(values: "pd.Series[str]") -> "pd.Series[bool] | bool":
         if not pd.api.types.is_string_dtype(values):

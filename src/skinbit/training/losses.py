@@ -21,9 +21,13 @@ def make_loss(params: LossParams) -> Loss:
       averaged over an anchor's positives, then over anchors whose term is not 0, as it is in float32 once an anchor's
       positives are far closer than all others (van den Oord et al. 2018, Khosla et al. 2020).
     """
-    if isinstance(params, ContrastiveParams):
-        return _contrastive(params)
-    return _triplet(params) if isinstance(params, TripletParams) else _infonce(params)
+    match params:
+        case ContrastiveParams():
+            return _contrastive(params)
+        case TripletParams():
+            return _triplet(params)
+        case InfonceParams():
+            return _infonce(params)
 
 
 def _contrastive(params: ContrastiveParams) -> Loss:

@@ -1,1 +1,1 @@
-"""Groups that merge as a cut on distance grows."""
+"""Clustering: trees of merges, by linkage or by mutual neighbours, that are cut at a distance."""

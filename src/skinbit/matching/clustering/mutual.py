@@ -1,4 +1,4 @@
-"""Mutual nearest neighbours, which need no cut: an image joins its most similar one where that is mutual."""
+"""Groups of mutual nearest neighbours, which need no cut: two images join if each is the other's most similar one."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,1 +1,1 @@
-"""The best cut of each method, and what it is worth in other pools."""
+"""Cuts (thresholds and distances): the best one on a labelled pool, and its transfer to other pools."""

@@ -1,4 +1,4 @@
-"""The cut that new photographs are grouped at, and the range in which it might as well have been."""
+"""The cut at which new photographs are grouped, and how sure it is."""
 
 import logging
 import math

@@ -186,7 +186,7 @@ def _without_last(sweep: Sweep) -> Sweep:
 
 
 def _hull(sweep: Sweep, rows: NDArray[np.int64]) -> list[int]:
-    """Give the rows at the corners of the upper convex hull of false against true positives (Andrew 1979)."""
+    """Return the rows at the corners of the upper convex hull of false against true positives (Andrew 1979)."""
     hull: list[int] = []
     for row in rows.tolist():
         while len(hull) > 1 and not _turns_right(sweep, hull[-2], hull[-1], row):
@@ -198,7 +198,7 @@ def _hull(sweep: Sweep, rows: NDArray[np.int64]) -> list[int]:
 
 
 def _turns_right(sweep: Sweep, first: int, middle: int, last: int) -> bool:
-    """Tell whether the middle one of three rows lies above the line through the others; exact, in whole numbers."""
+    """Whether the middle one of three rows lies above the line through the others; exact, in whole numbers."""
     run, rise = int(sweep.fp[middle] - sweep.fp[first]), int(sweep.tp[middle] - sweep.tp[first])
     whole_run, whole_rise = int(sweep.fp[last] - sweep.fp[first]), int(sweep.tp[last] - sweep.tp[first])
     return rise * whole_run > whole_rise * run

@@ -1,4 +1,4 @@
-"""One look at all pairs of a pool: what its figures need of them, without holding them."""
+"""One pass over all pairs of a pool that collects what its metrics need, without holding the pairs."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""Keypoints, and the one transform that many of them agree on."""
+"""SIFT keypoints: finding them, matching them between two photographs, and verifying proposed pairs by them."""

@@ -111,7 +111,7 @@ NO_KEYPOINTS = Keypoints(
 def tabulate_keypoints(
     image_ids: Sequence[str], keys: Sequence[str], keypoints: Sequence[Keypoints], description: dict[str, Any]
 ) -> KeypointTable:
-    """Put the keypoints of images into one table.
+    """Return the keypoints of images as one table.
 
     Args:
         image_ids: One per image, distinct.
@@ -141,7 +141,7 @@ NO_TABLE = tabulate_keypoints((), (), (), {})
 
 
 def join_tables(tables: Sequence[KeypointTable]) -> KeypointTable:
-    """Put tables made in the same way one after the other.
+    """Return tables that were made in the same way as one, in the given order.
 
     Args:
         tables: Of images whose ids may repeat from table to table: look these up by row.

@@ -1,1 +1,1 @@
-"""The one way to look at pairs: a pool, its similarities in tiles, its near pairs."""
+"""The pairs of a pool of images: similarities tile by tile, near pairs, ranks of positive pairs."""

@@ -118,7 +118,7 @@ def singles_at_least(thresholds: list[float]) -> FloatArray:
 
 
 def graph_of(n_images: int, floor: float, pairs: NDArray[np.signedinteger], similarities: FloatArray) -> NeighbourGraph:
-    """Put pairs in order.
+    """Return the graph of some pairs, most similar first.
 
     Args:
         n_images: Number of images.

@@ -1,4 +1,4 @@
-"""Figures that need no cut: how well positive pairs rank above negative ones, and nearest neighbours."""
+"""Metrics that need no cut: how well positive pairs rank above negative ones, and nearest neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray

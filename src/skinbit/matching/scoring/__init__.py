@@ -1,1 +1,1 @@
-"""What a labelled pool is worth: pairs, groups, intervals, strata, mistakes."""
+"""Metrics of a labelled pool: of pairs, groups, lesions and strata, with intervals; their tables; the leaderboard."""

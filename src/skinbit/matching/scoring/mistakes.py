@@ -200,7 +200,7 @@ class _Worst:
 
 
 def _merge(subset: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
-    """Put both kinds into one list, worst first."""
+    """Return both kinds as one list, worst first."""
     errors = [kept.error for kept in worst for _ in kept.rows]
     rows = np.concatenate([kept.rows for kept in worst])
     excess = np.concatenate([kept.excess for kept in worst])

@@ -1,4 +1,4 @@
-"""The metrics of folds and experiments side by side: curves, results, leaderboard."""
+"""The tables of an experiment: metrics of its folds side by side, curves, sizes of groups."""
 
 import logging
 from collections import Counter
@@ -9,7 +9,6 @@ import pandas as pd
 
 from skinbit.matching.curves import Sweep
 from skinbit.matching.methods import METHODS
-from skinbit.matching.scoring.uncertainty import interval
 
 logger = logging.getLogger(__name__)
 
@@ -143,61 +142,3 @@ def group_sizes(cluster_ids: Sequence[int]) -> dict[str, int]:
     """
     counts = Counter(Counter(cluster_ids).values())
     return {str(size): counts[size] for size in sorted(counts)}
-
-
-def rank_experiments(results: Mapping[str, pd.DataFrame], settings: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Order the experiments by what their thresholds are worth elsewhere.
-
-    Args:
-        results: Per experiment ``metric, fold_<k>, …, mean, std`` and, with a test split, ``test``.
-        settings: Per experiment its backbone and loss.
-
-    Returns:
-        The leaderboard: ``rank, experiment, backbone, loss``, the F1 columns of every method and the intervals of the
-        mean transfer F1, best mean transfer F1 of the threshold first (mean F1, where no experiment has a transfer
-        F1), ties by name, undefined last.
-    """
-    rows = [
-        {"experiment": name, "backbone": settings[name][0], "loss": settings[name][1]} | _headline(results[name])
-        for name in sorted(results)
-    ]
-    board = pd.DataFrame(rows)
-    board = board.sort_values(_ordered_by(board), ascending=False, kind="stable", na_position="last", ignore_index=True)
-    board.insert(0, "rank", np.arange(1, len(board) + 1))
-    return board
-
-
-def _ordered_by(board: pd.DataFrame) -> str:
-    return "cosine_f1_transfer_mean" if board["cosine_f1_transfer_mean"].notna().any() else "cosine_f1_mean"
-
-
-def _headline(results: pd.DataFrame) -> dict[str, float]:
-    columns = {str(name): results[name].tolist() for name in results.columns}
-    rows = columns["metric"]
-    headline: dict[str, float] = {}
-    for method in METHODS:
-        for metric in (f"{method}_f1", f"{method}_f1_transfer"):
-            headline |= {f"{metric}_{column}": columns[column][rows.index(metric)] for column in ("mean", "std")}
-        headline[f"{method}_f1_test"] = columns["test"][rows.index(f"{method}_f1")] if "test" in columns else np.nan
-    ends = [f"{method}_f1_transfer_{end}" for method in METHODS for end in ("low", "high")]
-    return headline | {end: columns["mean"][rows.index(end)] for end in ends}
-
-
-def add_gaps(board: pd.DataFrame, resampled_f1: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
-    """Add to a leaderboard how far each experiment is behind the first.
-
-    Args:
-        board: From :func:`rank_experiments`.
-        resampled_f1: Per experiment its F1 by threshold under resampled lesions, None where undefined; the same
-            resamples for every experiment.
-
-    Returns:
-        The leaderboard with ``behind_first``, the difference of the metrics that order it, and the 95 % interval of
-        this difference, ``behind_first_low`` and ``behind_first_high``.
-    """
-    key = _ordered_by(board)
-    values = {name: np.array(f1, dtype=np.float64) for name, f1 in resampled_f1.items()}
-    first = values[str(board["experiment"][0])]
-    gaps = [interval(first - values[name]) for name in board["experiment"]]
-    low, high = zip(*gaps, strict=True)
-    return board.assign(behind_first=board[key][0] - board[key], behind_first_low=low, behind_first_high=high)

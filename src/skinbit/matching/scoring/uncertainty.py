@@ -112,7 +112,7 @@ def _from_counts(keys: LabelArray, counts: NDArray[np.integer | np.float64], siz
 
 
 def join_folds(folds: Sequence[PredictedPairs]) -> PredictedPairs:
-    """Put the lesions of several folds into one subset, in whose F1 every pair weighs the same.
+    """Return the folds joined to one subset, in whose F1 every pair weighs the same.
 
     Args:
         folds: At least one; no pair between folds is predicted, nor counted.

@@ -1,4 +1,4 @@
-"""Metrics on lesions that no choice has seen."""
+"""Metrics of the test subset, whose lesions no choice has seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

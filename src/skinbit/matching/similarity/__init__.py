@@ -1,1 +1,1 @@
-"""What makes two photographs alike: whitening, hubness, re-ranking, calibration."""
+"""Corrections of the cosine similarity: whitening, local scaling against hubs, re-ranking, calibration."""

@@ -69,7 +69,7 @@ class Calibration(Block):
         return self
 
     def score(self, similarity: NDArray[np.floating], inliers: NDArray[np.number] | None = None) -> Values:
-        """Give the probability that pairs are positive.
+        """Return the probability that pairs are positive.
 
         Args:
             similarity: Of each pair, any shape.
@@ -87,7 +87,7 @@ class Calibration(Block):
         return probabilities
 
     def evidence(self, similarity: NDArray[np.floating], inliers: NDArray[np.number] | None = None) -> Values:
-        """Give the log-odds of the logistic regression, whatever the kind.
+        """Return the log-odds of the logistic regression, whatever the kind.
 
         Args:
             similarity: Of each pair, any shape.
@@ -162,7 +162,7 @@ def fuse(similarities: FloatArray, inliers: NDArray[np.number] | None, calibrati
 
 
 def brier_score(probabilities: Values, is_positive: NDArray[np.bool_]) -> float:
-    """Give the mean squared difference between probability and truth.
+    """Return the mean squared difference between probability and truth.
 
     Args:
         probabilities: ``(m,)`` in [0, 1], at least one.
@@ -175,7 +175,7 @@ def brier_score(probabilities: Values, is_positive: NDArray[np.bool_]) -> float:
 
 
 def calibration_error(probabilities: Values, is_positive: NDArray[np.bool_], n_bins: int = 10) -> float:
-    """Give the expected calibration error: how far probabilities are from the share of positive pairs, on average.
+    """Return the expected calibration error: how far probabilities are from the share of positive pairs, on average.
 
     Args:
         probabilities: ``(m,)`` in [0, 1], at least one.
@@ -244,7 +244,7 @@ def _fit_logistic(features: Values, is_positive: NDArray[np.bool_], weights: Val
 def _penalised_loss(
     parameters: Values, features: Values, is_positive: NDArray[np.bool_], weights: Values
 ) -> tuple[float, Values]:
-    """Give the log loss of slopes and an intercept, penalised, and its gradient, both per positive pair."""
+    """Return the penalised log loss of slopes and an intercept, and its gradient, both per positive pair."""
     from scipy.special import expit
 
     slopes, intercept = parameters[:-1], parameters[-1]

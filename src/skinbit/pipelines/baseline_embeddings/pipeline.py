@@ -108,7 +108,7 @@ def _distractor_features(name: str, backbone: str) -> Node:
 
 
 def _extraction(name: str, backbone: str) -> list[str]:
-    """Name what makes features of photographs."""
+    """Return the names of the inputs that make features of photographs."""
     settings = ["params:loader", "params:compute", "params:data", "params:seed"]
     return [f"{name}_description", "feature_cache", backbone, *settings]
 

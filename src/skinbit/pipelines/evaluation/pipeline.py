@@ -253,7 +253,7 @@ def _calibrating(name: str, parameters: Parameters) -> Node:
 
 
 def _matched(name: str, parameters: Parameters) -> dict[str, str]:
-    """Name what makes similarities of an experiment's embeddings."""
+    """Return the inputs that make similarities of an experiment's embeddings."""
     is_calibrated = parameters.recipes[name].similarity.is_calibrated
     return {"similarity": _similarity(name), **({"calibration": f"{name}.calibration"} if is_calibrated else {})}
 
@@ -263,7 +263,7 @@ def _shortlist(name: str, parameters: Parameters) -> list[str]:
 
 
 def _of_folds(name: str, parameters: Parameters, *kinds: str) -> dict[str, str]:
-    """Name datasets of every fold as nodes that join folds take them: ``fold_<k>_<kind>``."""
+    """Return the inputs of a node that joins folds: every fold's datasets by the argument ``fold_<k>_<kind>``."""
     return {f"fold_{fold}_{kind}": f"{name}.fold_{fold}.{kind}" for fold in parameters.study.folds for kind in kinds}
 
 

@@ -99,7 +99,7 @@ def _training(name: str, parameters: Parameters) -> list[Node]:
 
 
 def _taken(name: str) -> dict[str, str]:
-    """Name what a final model takes from the folds."""
+    """Return the inputs that a final model takes from the folds."""
     return {kind: f"{name}.{kind}" for kind in ("averages", "matching")}
 
 

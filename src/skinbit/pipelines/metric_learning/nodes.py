@@ -158,7 +158,7 @@ def embed_distractors_by_network(
 
 
 def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:
-    """Tell which images train, and which are judged.
+    """Return which images are trained on, and which are evaluated.
 
     Args:
         split: ``image_id, lesion_id, subset, fold``.

@@ -1,1 +1,1 @@
-"""Kedro datasets: one class per kind of file, every save atomic."""
+"""Kedro datasets: one class per kind of file; every save is atomic."""

@@ -139,7 +139,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file.
+        """Set the file.
 
         Args:
             filepath: Local path or any fsspec URL.
@@ -171,7 +171,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Name the file, and what to do about it, where its content is of no use."""
+        """Turn a ValueError about the content into a message that names the file and a remedy."""
         try:
             yield
         except ValueError as error:

@@ -39,7 +39,7 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the folder.
+        """Set the folder.
 
         Args:
             path: Local folder or any fsspec URL; it need not exist.

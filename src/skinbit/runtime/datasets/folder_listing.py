@@ -13,7 +13,7 @@ class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
     affects_results = False  # only whether there are any
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the folder.
+        """Set the folder.
 
         Args:
             path: Local folder; it need not exist.

@@ -37,7 +37,7 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the folder.
+        """Set the folder.
 
         Args:
             path: Local folder or any fsspec URL.

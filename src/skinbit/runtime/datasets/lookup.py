@@ -13,7 +13,7 @@ class Lookup(AbstractDataset[NoReturn, Callable[..., Any]]):
     refusal: ClassVar[str] = "a look-up is only read"
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None, **file_system: Any) -> None:
-        """Name the folder.
+        """Set the folder.
 
         Args:
             path: Local folder or any fsspec URL; it need not exist.
@@ -49,7 +49,7 @@ class LookupDataset(Lookup):
         argument: str = "filepath",
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Say what is looked up.
+        """Set the folder and the dataset that loads a file.
 
         Args:
             path: Relative paths start here.

@@ -41,7 +41,7 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
 
 
 def complete_checkpoint(checkpoint: Checkpoint, backbone: BackboneParams, seed: int) -> Checkpoint:
-    """Put a fold's head and its frozen backbone into one checkpoint.
+    """Return a fold's checkpoint with its frozen backbone.
 
     Args:
         checkpoint: Of the fold.

@@ -24,7 +24,7 @@ def package_fold(
     *,
     fold: int,
 ) -> Checkpoint:
-    """Put a fold's weights, its cuts, and how its images were matched, into one checkpoint.
+    """Return the checkpoint of a fold: its weights, its cuts, and how its images were matched.
 
     Args:
         weights: Of the fold's training.

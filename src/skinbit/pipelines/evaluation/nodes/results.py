@@ -11,13 +11,8 @@ from skinbit.config import ComputeParams, EvaluationParams, StudyParams
 from skinbit.matching.cuts.operating_points import PointsOfSubsets
 from skinbit.matching.cuts.transfer import carry_to_pool
 from skinbit.matching.methods import CUTS, METHODS
-from skinbit.matching.scoring.results import (
-    add_gaps,
-    collect_folds,
-    group_sizes,
-    rank_experiments,
-    thin_curves,
-)
+from skinbit.matching.scoring.leaderboard import add_gaps, rank_experiments
+from skinbit.matching.scoring.results import collect_folds, group_sizes, thin_curves
 from skinbit.pipelines.evaluation.nodes.folds import as_mapping, by_fold_and_kind
 from skinbit.report.console import describe_cuts
 from skinbit.runtime.provenance import software_versions
@@ -26,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def collect_results(judgement: pd.DataFrame, *, name: str, **by_fold: pd.DataFrame) -> pd.DataFrame:
-    """Put an experiment's folds side by side and add the transfer F1.
+    """Return the results of an experiment: its folds side by side, with the transfer F1.
 
     Args:
         judgement: Figures at the cuts of the other folds, of groups, intervals.
@@ -78,7 +73,7 @@ def summarise_experiment(
     resolved_config: dict[str, Any],
     **by_fold: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Put all that a report shows of an experiment into one document.
+    """Return all that a report shows of an experiment, as one document.
 
     Args:
         results: Figures by fold.
@@ -179,7 +174,7 @@ def write_report(
     audit: dict[str, Any],
     **of_experiments: dict[str, Any],
 ) -> str:
-    """Put the whole study on one page.
+    """Return the report of the study, one HTML page.
 
     Args:
         study: The folds that run.

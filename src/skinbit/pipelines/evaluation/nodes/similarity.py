@@ -1,4 +1,4 @@
-"""Nodes: what makes similarities: combined embeddings, compared keypoints, calibrations."""
+"""Nodes: what similarities are computed from: combined embeddings, compared keypoints, calibrations."""
 
 import logging
 from collections.abc import Mapping

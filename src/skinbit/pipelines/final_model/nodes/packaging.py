@@ -22,7 +22,7 @@ def package_trained(
     backbone: BackboneParams,
     seed: int,
 ) -> Checkpoint:
-    """Put the trained weights, those of a frozen backbone, and the averaged cuts into one checkpoint.
+    """Return the final checkpoint: the trained weights, those of a frozen backbone, and the averaged cuts.
 
     Args:
         weights: Of the final training.
@@ -45,7 +45,7 @@ def _average_cuts(averages: dict[str, Any]) -> dict[str, float]:
 def package_combination(
     averages: dict[str, Any], matching: Matching, *, shares: dict[str, float], **checkpoints: Checkpoint
 ) -> Checkpoint:
-    """Put the final models of a combination's members and the averaged cuts into one checkpoint.
+    """Return the final checkpoint of a combination: the final models of its members, and the averaged cuts.
 
     Args:
         averages: Of its folds' cuts.
@@ -68,7 +68,7 @@ def package_model(
     features: Features | None = None,
     split: pd.DataFrame | None = None,
 ) -> Checkpoint:
-    """Put a baseline's backbone and the averaged cuts into one checkpoint.
+    """Return the final checkpoint of a baseline: its backbone and the averaged cuts.
 
     Args:
         averages: Of its folds' cuts.
