@@ -1,4 +1,4 @@
-"""One row of the study."""
+"""An experiment of the study: a backbone, a loss and its overrides, or a combination of other experiments."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self

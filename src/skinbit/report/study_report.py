@@ -130,7 +130,7 @@ class ExperimentReport:
         costs: Sentences about carrying cuts over.
         methods: All of them side by side.
         rho: Images of the test subset / mean of the folds' images, where cuts are chosen for its size; None: no test.
-        strata: Of every metadata column by which F1 is told apart.
+        strata: Of every metadata column by which lesions are stratified.
         metrics: By topic.
         more_metrics: Of the methods that the leaderboard does not show.
         charts: F1 over every cut; loss and F1 over the training, where something was trained.
@@ -166,7 +166,7 @@ class StudyReport:
         has_transfer: Cuts were carried from fold to fold.
         has_test: A test subset was kept.
         has_intervals: The F1 that counts was resampled: one fold ran, or cuts were carried over.
-        stratified: Titles of the methods whose F1 is told apart by stratum.
+        stratified: Titles of the methods whose F1 is also computed by stratum.
         rules: How the cut of a pool is chosen, in the order of the lines.
         board: Leaderboard, best first.
         axis: Of the leaderboard's intervals.

@@ -48,7 +48,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What has been learnt.
+    """The result of a training.
 
     Attributes:
         weights: Of the best epoch by validation F1; of the last one where nothing was validated.
@@ -148,7 +148,7 @@ class _Training:
                     store.write(pack_state(state, training.key, self.learner))
                     saved = time.perf_counter()
                 shown = ("loss", "f1") if self.validation else ("loss",)
-                bar.set_postfix({figure: f"{row[figure]:.3f}" for figure in shown})
+                bar.set_postfix({metric: f"{row[metric]:.3f}" for metric in shown})
                 bar.update()
         f1, best = state.history[state.best_epoch]["f1"], state.best_epoch + 1
         kept = "the last one is kept" if math.isnan(f1) else f"best epoch {best} (F1 {f1:.3f})"

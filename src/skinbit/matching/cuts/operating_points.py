@@ -118,7 +118,7 @@ PointsOfSubsets = Annotated[dict[MethodWithCut, tuple[OperatingPoints, ...]], Af
 
 
 class KnownCuts(Block):
-    """What the folds of a model would choose by one method.
+    """The cuts of a model by one method: the user's, the folds' mean, and what the folds would choose for other pools.
 
     Attributes:
         method: One of :data:`skinbit.matching.methods.METHODS`.

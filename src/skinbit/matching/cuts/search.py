@@ -132,8 +132,8 @@ def merge_tree(method: str, graph: NeighbourGraph, pool: Pool, max_group_size: i
 
 
 @dataclass(frozen=True)
-class Found:
-    """What near pairs say about a method that puts images into groups.
+class BestCut:
+    """The best cut of a method that makes groups, as far as the near pairs determine it.
 
     Attributes:
         tree: The merges, up to the reach.
@@ -154,7 +154,7 @@ class Found:
 
 def search_cut(
     method: str, vicinity: Vicinity, labels: LabelArray, positives: PositivePairs, params: CutParams
-) -> Found:
+) -> BestCut:
     """Find the best cut of a method among near pairs.
 
     Args:
@@ -176,7 +176,7 @@ def search_cut(
     low, high = params.eps_range
     choice = select_cut(sweep, low, min(high, reach)) if low <= reach else UNDEFINED
     is_whole = graph.is_complete or high <= graph.reach
-    found = Found(tree, sweep, choice, graph.reach, is_whole, is_whole)
+    found = BestCut(tree, sweep, choice, graph.reach, is_whole, is_whole)
     return found if is_whole else replace(found, is_certain=_is_certain(found, positives, params))
 
 
@@ -189,7 +189,7 @@ def search_threshold(graph: NeighbourGraph, positives: PositivePairs, size: Head
         return None
 
 
-def _is_certain(found: Found, positives: PositivePairs, params: CutParams) -> bool:
+def _is_certain(found: BestCut, positives: PositivePairs, params: CutParams) -> bool:
     """Whether no cut beyond the reach has a higher F1, and the next merge after the best cut is known."""
     sweep, choice = found.sweep, found.choice
     if sweep.n_positive_pairs == 0:

@@ -20,7 +20,7 @@ _FEW_PARTNERS = 8
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at all pairs of images gives.
+    """What one pass over all pairs of images collects.
 
     Attributes:
         graph: The near pairs.

@@ -17,7 +17,7 @@ from skinbit.matching.similarity.reranking import Neighbourhoods
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a pool's pairs is held at once; none of it changes a figure that is certain.
+    """Limits on what is held in memory of a pool's pairs; none changes a metric that is certain.
 
     Attributes:
         tile_bytes: Memory for a tile of similarities and for looking at it.

@@ -30,7 +30,7 @@ class Tile:
 
     @property
     def is_diagonal(self) -> bool:
-        """Whether its pairs stand in it twice, mirrored."""
+        """Whether the tile lies on the diagonal of the matrix, so that it holds every pair twice."""
         return self.first_row == self.first_column
 
     @property

@@ -47,7 +47,7 @@ def evaluate_groups(cluster_ids: LabelArray, labels: LabelArray) -> dict[str, fl
 
 @dataclass(frozen=True)
 class Overlaps:
-    """How many images groups and lesions have, and have in common where they have any.
+    """Sizes of groups and lesions, and of their intersections that are not empty.
 
     Attributes:
         group_sizes: ``(n_groups,)``, groups in the order of their ids.

@@ -13,7 +13,7 @@ from skinbit.matching.scoring.uncertainty import interval
 
 
 def rank_experiments(results: Mapping[str, pd.DataFrame], settings: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Order the experiments by what their thresholds are worth elsewhere.
+    """Return the leaderboard, ordered by the F1 at the thresholds of the other folds.
 
     Args:
         results: Per experiment ``metric, fold_<k>, …, mean, std`` and, with a test split, ``test``.
@@ -51,7 +51,7 @@ def _headline(results: pd.DataFrame) -> dict[str, float]:
 
 
 def add_gaps(board: pd.DataFrame, resampled_f1: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
-    """Add to a leaderboard how far each experiment is behind the first.
+    """Return a leaderboard with the gap of each experiment to the first.
 
     Args:
         board: From :func:`rank_experiments`.

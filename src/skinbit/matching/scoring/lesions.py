@@ -1,4 +1,4 @@
-"""What a cut makes of each lesion, and of each group: which lesions it takes apart, which groups mix lesions."""
+"""Lesions whose photographs a cut separates, and groups that mix several lesions."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -72,14 +72,14 @@ def summarise_by_size(lesions: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``n_images, n_lesions, all_found, some_found, none_found, n_pairs, n_missed``, fewest images first.
     """
-    judged = lesions.assign(
+    outcomes = lesions.assign(
         n_lesions=1,
         all_found=lesions["n_missed"] == 0,
         some_found=(lesions["n_missed"] > 0) & (lesions["n_missed"] < lesions["n_pairs"]),
         none_found=lesions["n_missed"] == lesions["n_pairs"],
     )
     counted = ["n_lesions", "all_found", "some_found", "none_found", "n_pairs", "n_missed"]
-    return judged.groupby("n_images")[counted].sum().reset_index()
+    return outcomes.groupby("n_images")[counted].sum().reset_index()
 
 
 def find_mixed_groups(clustered_images: pd.DataFrame) -> pd.DataFrame:

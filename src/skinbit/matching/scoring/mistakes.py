@@ -39,7 +39,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of all pairs of a subset at one cut; all None where F1 is undefined.
+    """Counts of the pairs of a subset at one cut, by outcome; all None where F1 is undefined.
 
     Attributes:
         true_positive: Predicted pairs of one lesion.

@@ -2,7 +2,7 @@
 
 Positive pairs grow with the number of images, negative ones with its square, so F1 falls as the pool grows, and falls
 faster at a cut that was best in a small one. Lesions of one image, as most lesions of an archive are, add negative
-pairs only. They need nothing special: a lesion of one image is a label that occurs once, and all figures allow for it.
+pairs only. They need nothing special: a lesion of one image is a label that occurs once, and all metrics allow for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +36,10 @@ _DRAWS = 4
 """Pools of each size and fold: their mean over the folds is what is shown."""
 
 CutOfPool = Callable[[int, float], float]
-"""Returns the cut for a pool of so many images, of which such a share is of lesions of one image; knows nothing
-else."""
+"""Returns the cut for a pool by its number of images and the share of them whose lesion was photographed once."""
 
 Rules = Mapping[str, Mapping[str, CutOfPool]]
-"""By method and name, what chooses a cut for a pool."""
+"""By method and name, the rule that chooses a cut for a pool."""
 
 OWN = "own"
 """The rule that every curve has: the pool's own best cut, which only its labels tell."""

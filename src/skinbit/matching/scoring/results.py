@@ -41,7 +41,7 @@ def collect_folds(
 ) -> pd.DataFrame:
     """Return the folds side by side, with mean and standard deviation, the transfer F1 inserted.
 
-    The transfer F1 of a fold is its F1 at the mean of the other folds' cuts: what a cut chosen elsewhere is worth.
+    The transfer F1 of a fold is its F1 at the mean of the other folds' cuts, so at a cut that was not chosen on it.
 
     Args:
         metrics: What each fold found at its own best cuts.

@@ -13,7 +13,7 @@ from skinbit.matching.curves import UNDEFINED, Choice, Sweep, choice_at, pairwis
 from skinbit.matching.cuts.operating_points import OperatingPoints, operating_points
 from skinbit.matching.cuts.search import (
     ALWAYS,
-    Found,
+    BestCut,
     Vicinity,
     first_floor,
     floor_of,
@@ -154,9 +154,9 @@ def _counted(positives: PositivePairs, cuts: Mapping[str, float], params: CutPar
 
 def _search_cuts(
     vicinity: Vicinity, labels: LabelArray, positives: PositivePairs, params: CutParams
-) -> dict[str, Found]:
+) -> dict[str, BestCut]:
     """Find the best cut of every method that makes groups; look for more near pairs where one is not certain."""
-    found: dict[str, Found] = {}
+    found: dict[str, BestCut] = {}
     while True:
         for method in _GROUPED:
             if method not in found or not found[method].is_certain:

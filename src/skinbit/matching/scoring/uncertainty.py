@@ -3,8 +3,8 @@
 Lesions are drawn with replacement within each fold (Efron 1979), because the pairs of one lesion, and its images, stand
 and fall together. A lesion that is drawn twice counts twice in every pair that it takes part in; pairs between its two
 copies do not count, for they would be pairs of an image with itself. So that the pool has its false pairs nonetheless,
-those of different lesions count n / (n - 1) times, with n lesions. Predictions stay as they are: an interval tells what
-the choice of lesions is worth, not what another training, or another choice of the cut, would give.
+those of different lesions count n / (n - 1) times, with n lesions. Predictions stay as they are: an interval covers
+the choice of lesions, not another training, nor another choice of the cut.
 """
 
 from collections.abc import Mapping, Sequence

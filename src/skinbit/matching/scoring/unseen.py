@@ -15,7 +15,7 @@ from skinbit.matching.scoring.uncertainty import f1_intervals, resample_f1
 
 @dataclass(frozen=True)
 class Unseen:
-    """How well the cuts of the folds do on other lesions.
+    """The metrics of a pool of other lesions at the cuts of the folds.
 
     Attributes:
         metrics: At these cuts, with intervals and rho; ``<method>_f1_oracle`` at the pool's own best cuts.

@@ -105,7 +105,7 @@ def draw_distractors(
     n_distractors: int | None,
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choose the lesions of one image that every fold is judged among, and check them as the images of the study are.
+    """Choose the lesions of one image among which folds are evaluated, and check them as the images of the study are.
 
     Returns:
         ``image_id, lesion_id``, and the index ``image_id, file, sha256, width, height``. They are never trained on.

@@ -29,8 +29,8 @@ from skinbit.pipelines.evaluation.nodes.transfer import judge_among_distractors,
 
 _MAX_GROUP_SIZE = "params:cuts.max_group_size"
 
-_JUDGING = {"split": "split", **{block: f"params:{block}" for block in ("evaluation", "memory", "seed")}}
-"""What judging folds takes beside what makes similarities."""
+_EVALUATION_INPUTS = {"split": "split", **{block: f"params:{block}" for block in ("evaluation", "memory", "seed")}}
+"""Inputs of the nodes that evaluate folds, beside those that make similarities."""
 
 TILES = "params:memory.tile_megabytes"
 """For nodes that look at all pairs and hold none; no result depends on it."""
@@ -174,13 +174,13 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
     """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
     nodes = [
         _gathering(name, parameters),
-        _judging(name, parameters),
+        _fold_evaluation(name, parameters),
         _collecting(name, parameters),
         _summary(name, parameters),
         _resolution(settings_of(name, parameters), f"{name}.resolved_config", "resolve_config", name),
     ]
     if parameters.has_distractors:
-        nodes.append(_judging_among(name, parameters))
+        nodes.append(_evaluation_among_distractors(name, parameters))
     if parameters.recipes[name].similarity.is_calibrated:
         nodes.append(_calibrating(name, parameters))
     if parameters.split.use_train_test_split:
@@ -201,33 +201,33 @@ def _gathering(name: str, parameters: Parameters) -> Node:
     return Node(gather_cuts, inputs, outputs, name="gather_cuts", namespace=name)
 
 
-def _judging(name: str, parameters: Parameters) -> Node:
+def _fold_evaluation(name: str, parameters: Parameters) -> Node:
     inputs = {
         **_matched(name, parameters),
-        **_JUDGING,
+        **_EVALUATION_INPUTS,
         "operating_points": f"{name}.operating_points",
         "metadata": "metadata",
         **_of_folds(name, parameters, "embeddings", *_shortlist(name, parameters)),
     }
-    judged, pools = ("fold_judgement", "fold_pools") if parameters.has_distractors else ("judgement", "pools")
-    outputs = [f"{name}.{kind}" for kind in (judged, "resampled_f1", "strata", pools)]
+    table, pools = ("fold_judgement", "fold_pools") if parameters.has_distractors else ("judgement", "pools")
+    outputs = [f"{name}.{kind}" for kind in (table, "resampled_f1", "strata", pools)]
     return Node(judge_folds, inputs, outputs, name="judge_folds", namespace=name)
 
 
-def _judging_among(name: str, parameters: Parameters) -> Node:
+def _evaluation_among_distractors(name: str, parameters: Parameters) -> Node:
     shortlists = [f"distractor_{kind}" for kind in _shortlist(name, parameters)]
     inputs = {
         **_matched(name, parameters),
-        **_JUDGING,
+        **_EVALUATION_INPUTS,
         "operating_points": f"{name}.operating_points",
         "distractors": "distractors",
         "judgement": f"{name}.fold_judgement",
         "pools": f"{name}.fold_pools",
         **_of_folds(name, parameters, "embeddings", "distractor_embeddings", *shortlists),
     }
-    judge = update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors)
+    evaluate = update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors)
     outputs = [f"{name}.judgement", f"{name}.pools"]
-    return Node(judge, inputs, outputs, name="judge_among_distractors", namespace=name)
+    return Node(evaluate, inputs, outputs, name="judge_among_distractors", namespace=name)
 
 
 def _collecting(name: str, parameters: Parameters) -> Node:

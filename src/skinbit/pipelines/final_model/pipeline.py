@@ -1,4 +1,4 @@
-"""final_model: cuts and best epoch averaged over the folds -> the model to keep, its test figures and mistakes."""
+"""final_model: cuts and best epoch averaged over the folds -> the model to keep, its test metrics and mistakes."""
 
 from collections.abc import Callable
 from functools import partial, update_wrapper
@@ -22,7 +22,7 @@ from skinbit.pipelines.metric_learning.pipeline import training
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
-    """Wire the final model of every experiment; without a test split there are no test figures."""
+    """Wire the final model of every experiment; without a test split there are no test metrics."""
     shared = []
     if parameters.split.use_train_test_split:
         inputs = ["images", "split", "params:data.max_pixels", "params:report.thumbnail"]
@@ -44,7 +44,7 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
 
 
 def _mistakes(name: str, parameters: Parameters) -> Pipeline:
-    """Wire the test figures of an experiment and its misclassified pairs; its pages leave the experiment's box."""
+    """Wire the test metrics of an experiment and its misclassified pairs; its pages leave the experiment's box."""
     final = f"{name}.final"
     documents = [f"{name}.test_misclassifications_{method}" for method in PAGED]
     pages = [f"{name}.misclassifications_{method}" for method in PAGED]

@@ -70,7 +70,7 @@ class Artifact(NamedTuple):
 
 @dataclass(frozen=True)
 class Content:
-    """What a run gains."""
+    """What a dataset adds to a run."""
 
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ def collect_results(judgement: pd.DataFrame, *, name: str, **by_fold: pd.DataFra
     """Return the results of an experiment: its folds side by side, with the transfer F1.
 
     Args:
-        judgement: Figures at the cuts of the other folds, of groups, intervals.
+        judgement: Metrics at the cuts of the other folds, of groups, intervals.
         name: Of the experiment.
         by_fold: ``fold_<k>_results`` of every fold.
 
@@ -49,7 +49,7 @@ def add_test_results(
     """Add the test column to an experiment's results.
 
     Returns:
-        The results; without a ``test`` column where there are no test figures, or only those of other cuts.
+        The results; without a ``test`` column where there are no test metrics, or only those of other cuts.
     """
     if test_metrics.empty:
         logger.warning("there are no test figures yet: run the pipeline final_model")
@@ -76,7 +76,7 @@ def summarise_experiment(
     """Return all that a report shows of an experiment, as one document.
 
     Args:
-        results: Figures by fold.
+        results: Metrics by fold.
         resampled_f1: Mean F1 of every method under resampled lesions.
         strata: F1 by stratum.
         pools: F1 over the size of the pool.
@@ -85,7 +85,7 @@ def summarise_experiment(
             ``fold_<k>_history``.
 
     Returns:
-        Settings, figures, thinned curves, groups by size, histories; plain values, undefined ones None.
+        Settings, metrics, thinned curves, groups by size, histories; plain values, undefined ones None.
     """
     folds = {f"fold_{fold}": found for fold, found in by_fold_and_kind(by_fold).items()}
     return {

@@ -1,4 +1,4 @@
-"""Nodes: what the final model is worth on lesions that no choice has seen, and the pairs that it misclassifies."""
+"""Nodes: the metrics of the final model on the test subset, and the pairs that it misclassifies."""
 
 import logging
 from collections.abc import Iterator, Sequence
