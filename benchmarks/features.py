@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import fsspec
 import torch
 
+from benchmarks.photographs import list_photographs
 from benchmarks.timing import describe_machine, markdown_table
-from skinbit.config import BackboneParams, ComputeParams, DataParams, LoaderParams, ViewParams
-from skinbit.data.images import ImageFolder, find_images
+from skinbit.config import BackboneParams, ComputeParams, LoaderParams, ViewParams
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic, resolve_compute
@@ -30,19 +30,18 @@ SEED = 0
 BACKBONE = BackboneParams(model="resnet50", pretrained=False, image_size=224)
 
 
-def write_photographs(root: Path) -> tuple[ImageFolder, list[str]]:
+def write_photographs(root: Path) -> ListedPhotographs:
     """Write synthetic JPEG files.
 
     Args:
         root: An empty folder.
 
     Returns:
-        The folder, and the ids of its ``N_IMAGES`` photographs.
+        ``N_IMAGES`` photographs.
     """
     for photograph, _ in zip(make_photographs(N_LESIONS, SEED, WIDTH, HEIGHT), range(N_IMAGES), strict=False):
         (root / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
-    folder = find_images(fsspec.filesystem("file"), str(root))
-    return folder, sorted(folder.files)
+    return list_photographs(root)
 
 
 def make_batches(batch_size: int) -> list[torch.Tensor]:
@@ -76,18 +75,14 @@ def alternate(calls: dict[str, Callable[[], object]], n_rounds: int) -> dict[str
     return rates
 
 
-def measure(
-    folder: ImageFolder, image_ids: list[str], loader: LoaderParams, compute: Compute
-) -> dict[str, list[float]]:
+def measure(photographs: ListedPhotographs, loader: LoaderParams, compute: Compute) -> dict[str, list[float]]:
     """Give images per second of extraction and of the bare forward pass, a value per round."""
     backbone = load_backbone(BACKBONE, SEED)
     batches = make_batches(loader.batch_size)
-    max_pixels = DataParams().max_pixels
+    extraction = Extraction(photographs, loader, compute)
     return alternate(
         {
-            "extract_features": lambda: extract_features(
-                Extraction(folder, loader, compute, max_pixels), image_ids, backbone, ViewParams()
-            ),
+            "extract_features": lambda: extract_features(extraction, photographs.image_ids, backbone, ViewParams()),
             "bare forward pass": lambda: forward(backbone, batches, compute),
         },
         N_ROUNDS,
@@ -101,7 +96,7 @@ def main() -> None:
     print(f"{BACKBONE.model} at {BACKBONE.image_size} pixels, {compute}, {loader};")
     print(f"{N_IMAGES} JPEG files of {WIDTH}x{HEIGHT}, {N_ROUNDS} rounds\n")
     with tempfile.TemporaryDirectory() as root:
-        rates = measure(*write_photographs(Path(root)), loader, compute)
+        rates = measure(write_photographs(Path(root)), loader, compute)
     header = ["images per second", "median", *(f"round {number + 1}" for number in range(N_ROUNDS))]
     rows = [[name, f"{median(found):.1f}", *(f"{rate:.1f}" for rate in found)] for name, found in rates.items()]
     print(markdown_table(header, rows))

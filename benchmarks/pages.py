@@ -3,7 +3,6 @@
 In headless Chromium of this machine. The thumbnails are of random pixels, which compress worse than photographs do.
 """
 
-import io
 import shutil
 import tempfile
 import time
@@ -23,7 +22,7 @@ from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.scoring.mistakes import find_mistakes, mistakes_document
 from skinbit.report.gallery import Gallery, GroupCard, PhotographCard, render_gallery
 from skinbit.report.mistakes import render_mistakes
-from skinbit.report.thumbnails import make_thumbnail, within_size
+from skinbit.report.thumbnails import shrink, within_size
 
 N_IMAGES, PER_LESION, SEED, N_ROUNDS = 10_000, 3, 42, 5
 REPORT = ReportParams()
@@ -57,10 +56,8 @@ def _thumbnails(rng: np.random.Generator) -> list[str]:
     """Give a thumbnail per image; a hundred different ones, since making them is not what is measured."""
     different = []
     for _ in range(100):
-        buffer = io.BytesIO()
         small = Image.fromarray(rng.integers(0, 255, (18, 24, 3), dtype=np.uint8))
-        small.resize((224, 168)).save(buffer, format="PNG")
-        different.append(make_thumbnail(buffer.getvalue(), REPORT.thumbnail, max_pixels=10**6))
+        different.append(shrink(small.resize((224, 168)), REPORT.thumbnail))
     return [different[number % 100] for number in range(N_IMAGES)]
 
 

@@ -22,13 +22,13 @@ import pandas as pd
 import torch
 
 from benchmarks.features import HEIGHT, SEED, WIDTH
+from benchmarks.photographs import list_photographs
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ComputeParams,
     ContrastiveParams,
-    DataParams,
     HeadParams,
     InfonceParams,
     LoaderParams,
@@ -38,7 +38,7 @@ from skinbit.config import (
     TripletParams,
     ViewParams,
 )
-from skinbit.data.images import ImageFolder, find_images
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic, resolve_compute
@@ -104,32 +104,29 @@ class BackboneInEveryEpoch:
         return self._embed(self._photographs.plain(rows, device))
 
 
-def write_photographs(root: Path) -> tuple[ImageFolder, pd.DataFrame]:
+def write_photographs(root: Path) -> tuple[ListedPhotographs, pd.DataFrame]:
     """Write synthetic JPEG files.
 
     Args:
         root: An empty folder.
 
     Returns:
-        The folder, and ``image_id, lesion_id, fold`` of ``N_IMAGES`` photographs.
+        The photographs, and ``image_id, lesion_id, fold`` of ``N_IMAGES`` photographs.
     """
-    import fsspec
-
     rows = []
     for photograph, _ in zip(make_photographs(N_IMAGES, SEED, WIDTH, HEIGHT), range(N_IMAGES), strict=False):
         (root / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
         rows.append((photograph.image_id, photograph.lesion_id))
     table = pd.DataFrame(rows, columns=["image_id", "lesion_id"]).sort_values("image_id", ignore_index=True)
     table["fold"] = pd.factorize(table["lesion_id"])[0] % N_FOLDS
-    return find_images(fsspec.filesystem("file"), str(root)), table
+    return list_photographs(root), table
 
 
-def decode(folder: ImageFolder, table: pd.DataFrame, backbone: Backbone, path: Path) -> Pixels:
+def decode(photographs: ListedPhotographs, backbone: Backbone, path: Path) -> Pixels:
     """Decode all photographs into a memory map.
 
     Args:
-        folder: Where they are.
-        table: Their ids.
+        photographs: To be decoded.
         backbone: Its preprocessing.
         path: Of the file.
 
@@ -137,12 +134,8 @@ def decode(folder: ImageFolder, table: pd.DataFrame, backbone: Backbone, path: P
         The pixels.
     """
     size = backbone.preprocessing.image_size * 5 // 4
-    ids = tuple(table["image_id"])
-    keys = tuple(f"{number:064x}" for number in range(len(ids)))
     dataset = PixelsDataset(filepath=str(path))
-    dataset.save(
-        Decoding(folder, ids, keys, backbone.preprocessing, ViewParams(), size, LOADER, DataParams().max_pixels)
-    )
+    dataset.save(Decoding(photographs, backbone.preprocessing, ViewParams(), size, LOADER))
     return dataset.load()
 
 
@@ -153,7 +146,7 @@ def roles(table: pd.DataFrame, fold: int) -> Roles:
     return Roles(*columns, chooses_epoch=True)
 
 
-def cached_study(folder: ImageFolder, table: pd.DataFrame, path: Path, compute: Compute) -> dict[str, float]:
+def cached_study(photographs: ListedPhotographs, table: pd.DataFrame, path: Path, compute: Compute) -> dict[str, float]:
     """Decode, extract features and views, and train all heads.
 
     Returns:
@@ -163,10 +156,10 @@ def cached_study(folder: ImageFolder, table: pd.DataFrame, path: Path, compute: 
     backbone = load_backbone(FROZEN, SEED)
     ids = table["image_id"].tolist()
     started = time.perf_counter()
-    pixels = decode(folder, table, backbone, path)
+    pixels = decode(photographs, backbone, path)
     seconds["decoding"] = time.perf_counter() - started
     maker = ViewMaker(pixels, backbone, AugmentationParams(), compute, LOADER.batch_size, SEED)
-    extraction = Extraction(folder, LOADER, compute, DataParams().max_pixels)
+    extraction = Extraction(photographs, LOADER, compute)
     plain = extract_features(extraction, ids, backbone, ViewParams())
     views = maker.extract(np.arange(len(ids)), range(N_VIEWS))
     seconds["features and views"] = time.perf_counter() - started - seconds["decoding"]
@@ -248,7 +241,7 @@ def step_sides(pixels: Pixels, compute: Compute) -> dict[str, Callable[[], None]
     return {"fine-tuning step": ours, "bare step": bare}
 
 
-def epoch_sides(folder: ImageFolder, pixels: Pixels, table: pd.DataFrame, path: Path) -> dict[str, Callable[[], None]]:
+def epoch_sides(listed: ListedPhotographs, pixels: Pixels, path: Path) -> dict[str, Callable[[], None]]:
     """Give an epoch's augmented images, from the memory map and from JPEG files."""
     backbone = load_backbone(TUNED, SEED)
     photographs = photographs_of(pixels, backbone)
@@ -260,7 +253,7 @@ def epoch_sides(folder: ImageFolder, pixels: Pixels, table: pd.DataFrame, path: 
 
     def decoded() -> None:
         path.unlink(missing_ok=True)
-        fresh = decode(folder, table, backbone, path)
+        fresh = decode(listed, backbone, path)
         augmented(dataclasses.replace(photographs, canvases=fresh.canvases))
 
     return {"memory map": lambda: augmented(photographs), "decoded each time": decoded}
@@ -284,14 +277,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder_name:
         root = Path(folder_name)
         (root / "images").mkdir()
-        folder, table = write_photographs(root / "images")
-        seconds = cached_study(folder, table, root / "vit.safetensors", compute)
+        photographs, table = write_photographs(root / "images")
+        seconds = cached_study(photographs, table, root / "vit.safetensors", compute)
         pixels = PixelsDataset(filepath=str(root / "vit.safetensors")).load()
         print_frozen(seconds, *uncached_epochs(pixels, table, compute), table)
-        resnet = decode(folder, table, load_backbone(TUNED, SEED), root / "resnet.safetensors")
+        resnet = decode(photographs, load_backbone(TUNED, SEED), root / "resnet.safetensors")
         with deterministic(compute):
             print_rounds(rounds_of(step_sides(resnet, compute)), N_STEP_IMAGES, "images per second")
-            sides = epoch_sides(folder, resnet, table, root / "again.safetensors")
+            sides = epoch_sides(photographs, resnet, root / "again.safetensors")
             print_rounds(rounds_of(sides), N_IMAGES, "images per second")
 
 

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +12,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.photographs import list_photographs
 from skinbit.config import BackboneParams, GeometryParams, PoolingParams
-from skinbit.data.images import ImageFolder, find_images
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.compute import Compute
@@ -38,8 +38,8 @@ class Archive:
     weights: Path
 
     @property
-    def folder(self) -> ImageFolder:
-        return find_images(fsspec.filesystem("file"), str(self.photographs))
+    def listed(self) -> ListedPhotographs:
+        return list_photographs(self.photographs)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     alone.to_csv(folder / "distractors.csv", index=False)
     alone.to_csv(folder / "distractor_index.csv", index=False)
     for name, images in (("keypoints", table), ("distractor_keypoints", alone)):
-        keypoints = extract_table(found.folder, images, NO_TABLE, GeometryParams(n_keypoints=60), 10**6, 1)
+        keypoints = extract_table(replace(found.listed, table=images), NO_TABLE, GeometryParams(n_keypoints=60), 1)
         KeypointsDataset(filepath=f"{found.root}/04_feature/{name}.safetensors").save(keypoints)
     _write_description(found)
     for fold, part in table.groupby("fold"):
@@ -71,8 +71,8 @@ def _write_photographs(folder: Path) -> pd.DataFrame:
     for photograph in make_photographs(N_LESIONS + N_ALONE, 0, 120, 90):
         (folder / f"{photograph.image_id}.jpg").write_bytes(photograph.jpeg)
         sha256 = hashlib.sha256(photograph.jpeg).hexdigest()
-        rows.append((photograph.image_id, photograph.lesion_id, sha256))
-    table = pd.DataFrame(rows, columns=["image_id", "lesion_id", "sha256"])
+        rows.append((photograph.image_id, photograph.lesion_id, f"{photograph.image_id}.jpg", sha256))
+    table = pd.DataFrame(rows, columns=["image_id", "lesion_id", "file", "sha256"])
     table["lesion"] = pd.factorize(table["lesion_id"])[0]
     return table.assign(fold=table["lesion"] % N_FOLDS, subset="train")
 

@@ -19,6 +19,7 @@ from skinbit.data.images import (
     check_images,
     decode_image,
     find_images,
+    read_photograph,
     try_images,
     with_unique_ids,
 )
@@ -226,7 +227,7 @@ def test_every_accepted_suffix_in_any_case_is_found_and_read(folder: Path, suffi
     (folder / f"ISIC_1.a{suffix}").write_bytes(b"content")
     found = find(folder)
     assert found.files == {"ISIC_1.a": (f"ISIC_1.a{suffix}",)}
-    assert found.read("ISIC_1.a") == b"content"
+    assert read_photograph(found, f"ISIC_1.a{suffix}", LIMITS) == b"content"
 
 
 def test_other_files_and_subfolders_are_not_photographs(folder: Path) -> None:
@@ -250,7 +251,7 @@ def test_folder_that_does_not_exist_is_empty(tmp_path: Path) -> None:
 def test_folder_is_read_through_any_file_system() -> None:
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/test_images/a.jpg", b"content")
-    assert find_images(fs, "/test_images").read("a") == b"content"
+    assert read_photograph(find_images(fs, "/test_images"), "a.jpg", LIMITS) == b"content"
 
 
 def test_each_photograph_has_a_record_in_the_order_asked_for(folder: Path) -> None:

@@ -20,7 +20,8 @@ import torch
 from kedro.io import DatasetError
 from PIL import Image
 
-from skinbit.config import BackboneParams
+from skinbit.config import BackboneParams, DataParams
+from skinbit.data.images import read_photograph
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint, StoredState
 from skinbit.embedding.headers import read_header
@@ -344,7 +345,7 @@ def test_image_folder_is_listed_and_read_by_id(place: str) -> None:
     folder = dataset.load()
     assert dataset.exists()
     assert folder.files == {"a": ("a.png",), "b": ("b.JPG",)}
-    assert (folder.read("a"), folder.read("b")) == (png(), b"b")
+    assert [read_photograph(folder, file, DataParams()) for file in ("a.png", "b.JPG")] == [png(), b"b"]
 
 
 def test_images_that_are_there_stay_when_others_are_saved(place: str) -> None:
@@ -425,12 +426,13 @@ def test_tables_are_previewed_with_the_first_rows(place: str, dataset_type: type
 
 def test_image_folder_is_previewed_as_a_contact_sheet(place: str) -> None:
     dataset = ImageFolderDataset(path=f"{place}/images")
-    dataset.save({f"{number}.png": png() for number in range(30)})
+    dataset.save({f"{number}.png": png() for number in range(30)} | {"1.png": b"damaged"})
     preview = dataset.preview(columns=3, rows=2)
     assert viz_type(dataset) == "ImagePreview"
     sheet = Image.open(io.BytesIO(base64.b64decode(preview)))
     assert sheet.size == (3 * 96, 2 * 72)
     assert sheet.getpixel((10, 10)) == (200, 100, 50)
+    assert sheet.getpixel((96 + 10, 10)) == (0, 0, 0)
 
 
 def test_feature_cache_finds_features_by_name_and_is_empty_where_there_are_none(place: str) -> None:

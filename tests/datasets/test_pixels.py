@@ -1,20 +1,19 @@
 """Decoded photographs in one file: what it holds, when it is made anew, and that it is the same every time."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 from kedro.io import DatasetError
 from PIL import Image
 from safetensors.numpy import load as load_tensors
 
+from benchmarks.photographs import list_photographs
 from skinbit.config import LoaderParams, ViewParams
-from skinbit.data.images import ImageFolder, decode_image, find_images
-from skinbit.embedding import pixels as decoding_module
+from skinbit.data import listed as listed_module
+from skinbit.data.images import decode_image
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms
 from skinbit.embedding.tables import Embeddings
@@ -46,16 +45,11 @@ def dataset(tmp_path: Path) -> PixelsDataset:
     return PixelsDataset(filepath=(tmp_path / "new" / "pixels.safetensors").as_posix())
 
 
-def listed(folder: Path) -> ImageFolder:
-    return find_images(fsspec.filesystem("file"), folder.as_posix())
-
-
 def decoding(folder: Path, ids: str = "abcde", workers: int = 0, batch_size: int = 2) -> Decoding:
-    keys = tuple(hashlib.sha256((folder / f"{name}.jpg").read_bytes()).hexdigest() for name in ids)
+    found = list_photographs(folder)
+    listed = replace(found, table=found.table.set_index("image_id").loc[list(ids)].reset_index())
     loader = LoaderParams(workers=workers, batch_size=batch_size)
-    return Decoding(
-        listed(folder), tuple(ids), keys, PREPROCESSING, ViewParams(zooms=ZOOMS), CANVAS, loader, MAX_PIXELS
-    )
+    return Decoding(listed, PREPROCESSING, ViewParams(zooms=ZOOMS), CANVAS, loader)
 
 
 @pytest.fixture
@@ -67,7 +61,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         contents.append(content)
         return decode_image(content, *rest)
 
-    monkeypatch.setattr(decoding_module, "decode_image", decode_and_note)
+    monkeypatch.setattr(listed_module, "decode_image", decode_and_note)
     return contents
 
 
@@ -78,7 +72,7 @@ def test_loaded_pixels_are_those_of_the_decoded_photographs(folder: Path, datase
     assert (loaded.canvases.shape, loaded.crops.shape) == ((5, CANVAS, CANVAS, 3), (5, 2, 12, 12, 3))
     whole = PREPROCESSING.model_copy(update={"image_size": CANVAS, "crop_pct": 1.0})
     for row, name in enumerate("abcde"):
-        image = decode_image(listed(folder).read(name), MAX_PIXELS, 30)
+        image = decode_image((folder / f"{name}.jpg").read_bytes(), MAX_PIXELS, 30)
         expected = crop_zooms(image, PREPROCESSING, ZOOMS).transpose(0, 2, 3, 1)
         np.testing.assert_array_equal(loaded.crops[row], expected)
         np.testing.assert_array_equal(loaded.canvases[row], crop_zooms(image, whole, (1.0,))[0].transpose(1, 2, 0))
@@ -149,7 +143,7 @@ def test_pixels_that_are_in_use_stay_as_they_are_when_others_take_their_place(
         {"views": ViewParams()},
         {"preprocessing": PREPROCESSING.model_copy(update={"crop_pct": 0.9})},
         {"preprocessing": PREPROCESSING.model_copy(update={"interpolation": "bilinear"})},
-        {"image_ids": tuple("ABCDE")},
+        {"names": list("ABCDE")},
     ],
     ids=str,
 )
@@ -158,9 +152,10 @@ def test_other_sizes_crops_or_names_are_written_anew(
 ) -> None:
     dataset.save(decoding(folder))
     before = dataset.load().description, dataset.load().image_ids
-    files = listed(folder).files
-    named = replace(listed(folder), files={**files, **{name.upper(): files[name] for name in "abcde"}})
-    dataset.save(replace(decoding(folder), folder=named, **change))
+    listed = list_photographs(folder)
+    named = replace(listed, table=listed.table.assign(image_id=change.get("names", listed.image_ids)))
+    others = {name: value for name, value in change.items() if name != "names"}
+    dataset.save(replace(decoding(folder), photographs=named, **others))
     assert (dataset.load().description, dataset.load().image_ids) != before
 
 

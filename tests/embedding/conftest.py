@@ -1,9 +1,7 @@
 """Small photographs and networks that the embedding tests share."""
 
-import io
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 import timm
@@ -11,11 +9,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from skinbit.data.images import ImageFolder, find_images
+from benchmarks.photographs import list_photographs
+from skinbit.data.listed import ListedPhotographs
 
 
 @pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> ListedPhotographs:
     """Seven photographs ``a`` to ``g``, none square, none symmetric."""
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
@@ -23,12 +22,12 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
         coarse = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
         photograph = Image.fromarray(coarse).resize((60, 45), Image.Resampling.BICUBIC)
         photograph.save(folder / f"{name}.png")
-    return find_images(fsspec.filesystem("file"), folder.as_posix())
+    return list_photographs(folder)
 
 
 @pytest.fixture(scope="session")
-def photograph_a(photographs: ImageFolder) -> Image.Image:
-    return Image.open(io.BytesIO(photographs.read("a"))).convert("RGB")
+def photograph_a(photographs: ListedPhotographs) -> Image.Image:
+    return Image.open(f"{photographs.folder.root}/a.png").convert("RGB")
 
 
 @pytest.fixture(scope="session")

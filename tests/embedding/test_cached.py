@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skinbit.config import DataParams
 from skinbit.data.images import ImageFolder
-from skinbit.data.photographs import Photographs, Source
+from skinbit.data.listed import ListedPhotographs
+from skinbit.data.photographs import Photographs
 from skinbit.embedding.cached import embed_missing
 from skinbit.embedding.tables import Features
 
@@ -17,9 +19,10 @@ def photographs(*folders):
     """Make photographs whose bytes are their last letter."""
     return Photographs(
         tuple(
-            Source(
-                ImageFolder(None, "", {image_id: (image_id,) for image_id in image_ids}),
+            ListedPhotographs(
+                ImageFolder(None, "", {}),
                 pd.DataFrame({"image_id": image_ids, "file": image_ids, "sha256": [each[-1] for each in image_ids]}),
+                DataParams(),
             )
             for image_ids in folders
         )

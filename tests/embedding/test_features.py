@@ -1,7 +1,7 @@
 """Frozen features: what they depend on, in which order they come, and that none is computed twice."""
 
 import hashlib
-import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.photographs import list_photographs
 from skinbit.config import (
     BackboneParams,
     ComputeParams,
@@ -22,7 +23,7 @@ from skinbit.config import (
     ViewParams,
     WhiteningParams,
 )
-from skinbit.data.images import ImageFolder, check_images, find_images
+from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views, baseline_embeddings, fit_to_training_lesions
@@ -40,7 +41,6 @@ from skinbit.errors import InputError
 from skinbit.pipelines.baseline_embeddings import nodes
 
 SIZE = 32
-MAX_PIXELS = 1_000_000
 CPU = Compute("cpu", "fp32", 1)
 IN_PROCESS = LoaderParams(workers=0, batch_size=3)
 PLAIN = ViewParams()
@@ -63,14 +63,14 @@ def show_pixels(size: int = SIZE, mean: float = 0.0) -> Backbone:
 
 
 def extract(
-    folder: ImageFolder,
+    photographs: ListedPhotographs,
     backbone: Backbone,
     image_ids: str = "abcdefg",
     views: ViewParams = PLAIN,
     loader: LoaderParams = IN_PROCESS,
     compute: Compute = CPU,
 ) -> np.ndarray:
-    return extract_features(Extraction(folder, loader, compute, MAX_PIXELS), list(image_ids), backbone, views)
+    return extract_features(Extraction(photographs, loader, compute), list(image_ids), backbone, views)
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +78,13 @@ def resnet() -> Backbone:
     return load_backbone(RESNET, 1)
 
 
-def test_plain_view_shows_the_image_itself(photographs: ImageFolder, photograph_a: Image.Image) -> None:
+def test_plain_view_shows_the_image_itself(photographs: ListedPhotographs, photograph_a: Image.Image) -> None:
     central = photograph_a.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=(7.5, 0, 52.5, 45))
     shown = extract(photographs, show_pixels(mean=0.25), "a")[0, 0].reshape(3, SIZE, SIZE)
     np.testing.assert_allclose(shown.transpose(1, 2, 0), np.asarray(central) / 255 - 0.25, atol=1e-6)
 
 
-def test_view_number_is_rotation_times_zooms_plus_zoom(photographs: ImageFolder) -> None:
+def test_view_number_is_rotation_times_zooms_plus_zoom(photographs: ListedPhotographs) -> None:
     shown = extract(photographs, show_pixels(), "a", SIX_VIEWS)[0].reshape(6, 3, SIZE, SIZE)
     for rotation, quarter_turns in enumerate((0, 1, 3)):
         for zoom in range(2):
@@ -93,14 +93,14 @@ def test_view_number_is_rotation_times_zooms_plus_zoom(photographs: ImageFolder)
     assert np.abs(shown[0] - shown[1]).max() > 0.1
 
 
-def test_view_0_does_not_depend_on_the_other_views(photographs: ImageFolder, resnet: Backbone) -> None:
+def test_view_0_does_not_depend_on_the_other_views(photographs: ListedPhotographs, resnet: Backbone) -> None:
     alone = extract(photographs, resnet)
     among_six = extract(photographs, resnet, views=SIX_VIEWS)
     assert (alone.shape, among_six.shape) == ((7, 1, 96), (7, 6, 96))
     np.testing.assert_allclose(among_six[:, 0], alone[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_features_are_those_of_the_network(photographs: ImageFolder, resnet: Backbone) -> None:
+def test_features_are_those_of_the_network(photographs: ListedPhotographs, resnet: Backbone) -> None:
     exact = replace(show_pixels(), preprocessing=resnet.preprocessing)
     shown = torch.from_numpy(extract(photographs, exact).reshape(7, 3, SIZE, SIZE))
     with torch.inference_mode():
@@ -108,19 +108,19 @@ def test_features_are_those_of_the_network(photographs: ImageFolder, resnet: Bac
     np.testing.assert_allclose(extract(photographs, resnet)[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_rows_come_in_the_order_asked_for(photographs: ImageFolder) -> None:
+def test_rows_come_in_the_order_asked_for(photographs: ListedPhotographs) -> None:
     forwards, backwards = (extract(photographs, show_pixels(8), ids) for ids in ("abcdefg", "gfedcba"))
     np.testing.assert_array_equal(forwards, backwards[::-1])
     assert len(np.unique(forwards[:, 0, 0])) > 1
 
 
-def test_features_do_not_depend_on_the_number_of_workers(photographs: ImageFolder, resnet: Backbone) -> None:
+def test_features_do_not_depend_on_the_number_of_workers(photographs: ListedPhotographs, resnet: Backbone) -> None:
     alone = extract(photographs, resnet, views=SIX_VIEWS)
     with_workers = extract(photographs, resnet, views=SIX_VIEWS, loader=IN_PROCESS.model_copy(update={"workers": 2}))
     assert alone.tobytes() == with_workers.tobytes()
 
 
-def test_extraction_restores_threads_and_determinism(photographs: ImageFolder) -> None:
+def test_extraction_restores_threads_and_determinism(photographs: ListedPhotographs) -> None:
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     extract(photographs, show_pixels(8), "a", compute=Compute("cpu", "fp32", 2))
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
@@ -138,7 +138,7 @@ def test_operations_without_a_deterministic_algorithm_end_a_run_on_a_cpu_only(
     assert torch.backends.cudnn.benchmark
 
 
-def test_mixed_precision_on_the_cpu_is_close(photographs: ImageFolder, resnet: Backbone) -> None:
+def test_mixed_precision_on_the_cpu_is_close(photographs: ListedPhotographs, resnet: Backbone) -> None:
     exact = extract(photographs, resnet)[:, 0]
     mixed = extract(photographs, resnet, compute=Compute("cpu", "bf16", 1))[:, 0]
     assert mixed.dtype == np.float32
@@ -147,7 +147,7 @@ def test_mixed_precision_on_the_cpu_is_close(photographs: ImageFolder, resnet: B
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_features_on_a_gpu_are_close_and_repeatable(photographs: ImageFolder, precision: str) -> None:
+def test_features_on_a_gpu_are_close_and_repeatable(photographs: ListedPhotographs, precision: str) -> None:
     backbone = load_backbone(RESNET, 1)
     exact = extract(photographs, backbone)[:, 0]
     first, again = (extract(photographs, backbone, compute=Compute("cuda", precision, 1))[:, 0] for _ in range(2))
@@ -162,21 +162,18 @@ class NotANumberForLightImages(PixelsAsFeatures):
 
 
 @pytest.mark.parametrize(("culprit", "level"), [("light", 255), ("black", 0)])
-def test_image_whose_features_are_not_finite_or_all_zero_is_named(
-    tmp_path: Path, photographs: ImageFolder, culprit: str, level: int
-) -> None:
+def test_image_whose_features_are_not_finite_or_all_zero_is_named(tmp_path: Path, culprit: str, level: int) -> None:
     levels = {"dark": 10, "grey": 128, "brown": 60, culprit: level}
     for name, grey in levels.items():
         Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"{name}.png")
-    folder = find_images(photographs.fs, tmp_path.as_posix())
     backbone = replace(show_pixels(8), module=NotANumberForLightImages())
     with pytest.raises(ValueError, match=f"features of image {culprit} are not finite, or all zero"):
-        extract_features(Extraction(folder, IN_PROCESS, CPU, MAX_PIXELS), list(levels), backbone, PLAIN)
+        extract_features(Extraction(list_photographs(tmp_path), IN_PROCESS, CPU), list(levels), backbone, PLAIN)
 
 
-def test_image_above_the_pixel_limit_is_refused(photographs: ImageFolder) -> None:
+def test_image_above_the_pixel_limit_is_refused(photographs: ListedPhotographs) -> None:
     with pytest.raises(ValueError, match="60x45 pixels"):
-        extract_features(Extraction(photographs, IN_PROCESS, CPU, max_pixels=100), ["a"], show_pixels(8), PLAIN)
+        extract(replace(photographs, data=DataParams(max_pixels=100)), show_pixels(8), "a")
 
 
 def key(params: BackboneParams = RESNET, image: str = "a", seed: int = 1, **changes: Any) -> str:
@@ -210,14 +207,8 @@ def test_key_is_the_same_for_the_same_features() -> None:
     assert key() == key(params=RESNET.model_copy(update={"frozen": False}))
 
 
-def index_of(folder: ImageFolder, image_ids: str) -> pd.DataFrame:
-    needed = pd.DataFrame({"image_id": list(image_ids), "row": range(2, 2 + len(image_ids))})
-    checked = check_images(folder, needed, DataParams(min_side=1), lambda image: image.size)
-    return pd.DataFrame([one.record for one in checked])
-
-
 def run_node(
-    folder: ImageFolder,
+    photographs: ListedPhotographs,
     index: pd.DataFrame,
     stored: Features | None = None,
     backbone: BackboneParams = RESNET,
@@ -226,7 +217,7 @@ def run_node(
 ) -> Features:
     """Run the node, with the features that an earlier run left, if any."""
     return nodes.extract_features(
-        images=folder,
+        images=photographs.folder,
         image_index=index,
         description=describe_backbone(load_backbone(backbone, seed), backbone, CPU, loader.batch_size),
         feature_cache=lambda name, file: stored or Features((), np.empty((0, 0, 0), np.float32), (), {}),
@@ -240,12 +231,12 @@ def run_node(
 
 
 @pytest.fixture(scope="module")
-def index(photographs: ImageFolder) -> pd.DataFrame:
-    return index_of(photographs, "abcdefg")
+def index(photographs: ListedPhotographs) -> pd.DataFrame:
+    return photographs.table
 
 
 @pytest.fixture(scope="module")
-def stored(photographs: ImageFolder, index: pd.DataFrame) -> Features:
+def stored(photographs: ListedPhotographs, index: pd.DataFrame) -> Features:
     return run_node(photographs, index)
 
 
@@ -262,7 +253,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ids
 
 
-def test_node_describes_what_it_computed(photographs: ImageFolder, resnet: Backbone, stored: Features) -> None:
+def test_node_describes_what_it_computed(photographs: ListedPhotographs, resnet: Backbone, stored: Features) -> None:
     assert stored.image_ids == tuple("abcdefg")
     assert stored.description["weights_sha256"] == resnet.weights_sha256()
     assert len(set(stored.keys)) == 7
@@ -270,7 +261,7 @@ def test_node_describes_what_it_computed(photographs: ImageFolder, resnet: Backb
 
 
 def test_second_run_computes_nothing(
-    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+    photographs: ListedPhotographs, index: pd.DataFrame, stored: Features, computed: list[str]
 ) -> None:
     again = run_node(photographs, index, stored)
     assert computed == []
@@ -279,7 +270,7 @@ def test_second_run_computes_nothing(
 
 
 def test_second_run_with_other_workers_computes_nothing(
-    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+    photographs: ListedPhotographs, index: pd.DataFrame, stored: Features, computed: list[str]
 ) -> None:
     again = run_node(photographs, index, stored, loader=IN_PROCESS.model_copy(update={"workers": 2}))
     assert computed == []
@@ -287,7 +278,7 @@ def test_second_run_with_other_workers_computes_nothing(
 
 
 def test_only_new_images_are_computed_and_rows_follow_the_index(
-    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+    photographs: ListedPhotographs, index: pd.DataFrame, stored: Features, computed: list[str]
 ) -> None:
     rows = [6, 2, 0]
     part = Features(tuple("gca"), stored.values[rows], tuple(stored.keys[row] for row in rows), stored.description)
@@ -298,7 +289,7 @@ def test_only_new_images_are_computed_and_rows_follow_the_index(
 
 
 def test_images_that_are_no_longer_used_are_dropped(
-    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+    photographs: ListedPhotographs, index: pd.DataFrame, stored: Features, computed: list[str]
 ) -> None:
     fewer = run_node(photographs, index.iloc[[4, 1]], stored)
     assert computed == []
@@ -307,10 +298,12 @@ def test_images_that_are_no_longer_used_are_dropped(
 
 
 def test_image_with_other_bytes_under_the_same_id_is_computed_again(
-    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str]
+    tmp_path: Path, photographs: ListedPhotographs, stored: Features, computed: list[str]
 ) -> None:
-    replaced = index.assign(sha256=["0" * 64, *index["sha256"][1:]])
-    assert run_node(photographs, replaced, stored).keys[0] != stored.keys[0]
+    shutil.copytree(photographs.folder.root, tmp_path, dirs_exist_ok=True)
+    Image.new("RGB", (60, 45), (200, 100, 50)).save(tmp_path / "a.png")
+    replaced = list_photographs(tmp_path)
+    assert run_node(replaced, replaced.table, stored).keys[0] != stored.keys[0]
     assert computed == ["a"]
 
 
@@ -325,7 +318,7 @@ def test_image_with_other_bytes_under_the_same_id_is_computed_again(
     ids=str,
 )
 def test_other_weights_or_settings_compute_everything_again(
-    photographs: ImageFolder, index: pd.DataFrame, stored: Features, computed: list[str], changes: dict[str, Any]
+    photographs: ListedPhotographs, index: pd.DataFrame, stored: Features, computed: list[str], changes: dict[str, Any]
 ) -> None:
     recomputed = run_node(photographs, index, stored, **changes)
     assert computed == list("abcdefg")
@@ -450,7 +443,6 @@ class TestWhitening:
             nodes.embed_subset(features, alone, self.WHITENED, fold=0)
 
 
-def test_photographs_fixture_holds_different_pictures(photographs: ImageFolder) -> None:
-    sizes = {Image.open(io.BytesIO(photographs.read(name))).size for name in "abcdefg"}
-    assert sizes == {(60, 45)}
-    assert len({photographs.read(name) for name in "abcdefg"}) == 7
+def test_photographs_fixture_holds_different_pictures(photographs: ListedPhotographs) -> None:
+    assert {photographs.decode(name).size for name in "abcdefg"} == {(60, 45)}
+    assert len(set(photographs.hashes)) == 7

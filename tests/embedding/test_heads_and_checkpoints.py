@@ -125,10 +125,9 @@ def job_of(backbone, head):
 def pixels(photographs, tmp_path_factory):
     """Fixture ``photographs``, decoded once for both backbones: they look at squares of one size."""
     loaded = load_backbone(POOLED, SEED)
-    ids = tuple("abcdefg")
     loader = LoaderParams(workers=0, batch_size=3)
     dataset = PixelsDataset(filepath=(tmp_path_factory.mktemp("pixels") / "pixels.safetensors").as_posix())
-    dataset.save(Decoding(photographs, ids, ids, loaded.preprocessing, TURNED, 40, loader, 10**6))
+    dataset.save(Decoding(photographs, loaded.preprocessing, TURNED, 40, loader))
     return dataset.load()
 
 

@@ -4,18 +4,17 @@ import io
 import itertools
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-import fsspec
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
+from benchmarks.photographs import list_photographs
 from skinbit.config import GeometryParams
-from skinbit.data.images import find_images
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.geometry import (
@@ -38,7 +37,6 @@ from tests.matching.samples import given_pool, limited, tile_sizes
 
 SIZE = (240, 180)
 PARAMS = GeometryParams(image_side=240, n_keypoints=300)
-MAX_PIXELS = 1_000_000
 
 
 def texture(seed: int) -> Image.Image:
@@ -272,34 +270,29 @@ class TestTable:
             assert (first.dtype, first.shape[1:], len(first)) == (second.dtype, second.shape[1:], 0)
 
     @pytest.fixture
-    def folder(self, tmp_path):
+    def photographs(self, tmp_path):
         for seed in range(3):
             texture(seed).save(tmp_path / f"{seed}.png")
-        return find_images(fsspec.filesystem("file"), tmp_path.as_posix())
+        found = list_photographs(tmp_path)
+        return replace(found, table=found.table.iloc[[2, 0, 1]])
 
-    INDEX = pd.DataFrame({"image_id": ["2", "0", "1"], "sha256": ["c", "a", "b"]})
     NOTHING = tabulate_keypoints((), (), (), {})
 
-    def test_every_image_has_its_keypoints(self, folder):
-        table = extract_table(folder, self.INDEX, self.NOTHING, PARAMS, MAX_PIXELS, n_workers=2)
+    def test_every_image_has_its_keypoints(self, photographs):
+        table = extract_table(photographs, self.NOTHING, PARAMS, n_workers=2)
         assert table.image_ids == ("2", "0", "1")
-        assert table.keys == tuple(keypoint_key(table.description, sha256) for sha256 in "cab")
+        assert table.keys == tuple(keypoint_key(table.description, sha256) for sha256 in photographs.hashes)
         assert np.array_equal(table.of("1").descriptors, keypoints(texture(1)).descriptors)
 
-    def test_images_of_earlier_runs_are_not_read_again(self, folder, tmp_path):
-        first = extract_table(folder, self.INDEX[1:], self.NOTHING, PARAMS, MAX_PIXELS, n_workers=1)
+    def test_images_of_earlier_runs_are_not_read_again(self, photographs, tmp_path):
+        fewer = replace(photographs, table=photographs.table[1:])
+        first = extract_table(fewer, self.NOTHING, PARAMS, n_workers=1)
         for name in ("0.png", "1.png"):
             (tmp_path / name).write_bytes(b"gone")
-        second = extract_table(folder, self.INDEX, first, PARAMS, MAX_PIXELS, n_workers=1)
+        second = extract_table(photographs, first, PARAMS, n_workers=1)
         assert np.array_equal(second.of("0").positions, first.of("0").positions)
-        changed = self.INDEX.assign(sha256=["c", "another", "b"])
-        with pytest.raises(InputError, match="The photograph 0 cannot be compared"):
-            extract_table(folder, changed, second, PARAMS, MAX_PIXELS, n_workers=1)
-
-    def test_a_missing_image_is_named(self, folder):
-        index = pd.DataFrame({"image_id": ["9"], "sha256": ["d"]})
-        with pytest.raises(InputError, match="The photograph 9 cannot be compared"):
-            extract_table(folder, index, self.NOTHING, PARAMS, MAX_PIXELS, n_workers=1)
+        with pytest.raises(InputError, match=r"The photograph 0\.png can no longer be used"):
+            extract_table(fewer, self.NOTHING, PARAMS, n_workers=1)
 
     @pytest.mark.parametrize("change", [{"image_side": 300}, {"n_keypoints": 200}])
     def test_other_parameters_give_other_keys(self, change):

@@ -3,8 +3,8 @@
 import base64
 import io
 import itertools
+from dataclasses import replace
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from skinbit.config import ComputeParams, GeometryParams
-from skinbit.data.images import find_images
+from benchmarks.photographs import list_photographs
+from skinbit.config import ComputeParams, DataParams, GeometryParams
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.shortlist import Shortlist
@@ -22,7 +22,6 @@ from skinbit.pipelines.final_model.nodes.mistakes import draw_matches
 from skinbit.report.drawings import KeypointPhotographs, count_points, draw_pairs, strongest_links
 
 GEOMETRY = GeometryParams()
-MAX_PIXELS = 1_000_000
 
 
 def pairs_of(*names):
@@ -75,7 +74,7 @@ class TestLinks:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def photographs(tmp_path_factory):
     """Two synthetic lesions, each with an excerpt of its photograph."""
     root = tmp_path_factory.mktemp("images")
     firsts = {p.lesion_id: p for p in make_photographs(2, seed=0, width=400, height=300)}
@@ -83,13 +82,12 @@ def folder(tmp_path_factory):
         whole = Image.open(io.BytesIO(photograph.jpeg))
         whole.save(root / f"{name}_whole.jpg", quality=95)
         whole.crop((60, 40, 360, 265)).save(root / f"{name}_part.jpg", quality=95)
-    return find_images(fsspec.filesystem("file"), str(root))
+    return list_photographs(root)
 
 
 @pytest.fixture(scope="module")
-def keypoints(folder):
-    index = pd.DataFrame({"image_id": list(folder.files), "sha256": list(folder.files)})
-    return extract_table(folder, index, NO_TABLE, GEOMETRY, MAX_PIXELS, n_workers=1)
+def keypoints(photographs):
+    return extract_table(photographs, NO_TABLE, GEOMETRY, n_workers=1)
 
 
 def decoded(address):
@@ -97,45 +95,45 @@ def decoded(address):
 
 
 class TestDrawings:
-    def draw(self, folder, keypoints, pairs, n_workers=1):
-        read = lambda row: folder.read(keypoints.image_ids[row])  # noqa: E731
-        return list(draw_pairs(pairs, KeypointPhotographs(keypoints, read, MAX_PIXELS), GEOMETRY, n_workers))
+    def draw(self, photographs, keypoints, pairs, n_workers=1):
+        return list(draw_pairs(pairs, KeypointPhotographs.of_study(keypoints, photographs), GEOMETRY, n_workers))
 
-    def test_are_small_jpegs_of_two_photographs(self, folder, keypoints):
-        (drawing,) = self.draw(folder, keypoints, [(0, 1)])
+    def test_are_small_jpegs_of_two_photographs(self, photographs, keypoints):
+        (drawing,) = self.draw(photographs, keypoints, [(0, 1)])
         image = decoded(drawing)
         assert image.height == 300
         assert 800 <= image.width <= 900
         assert len(drawing) < 150_000
 
-    def test_are_the_same_whatever_the_number_of_threads(self, folder, keypoints):
+    def test_are_the_same_whatever_the_number_of_threads(self, photographs, keypoints):
         pairs = [(0, 1), (2, 3), (1, 0)]
-        assert self.draw(folder, keypoints, pairs) == self.draw(folder, keypoints, pairs, n_workers=3)
+        assert self.draw(photographs, keypoints, pairs) == self.draw(photographs, keypoints, pairs, n_workers=3)
 
-    def test_of_very_wide_photographs_are_no_wider(self, folder, keypoints, tmp_path):
+    def test_of_very_wide_photographs_are_no_wider(self, photographs, keypoints, tmp_path):
         for row in (0, 1):
             Image.new("RGB", (4000, 20)).save(tmp_path / f"{keypoints.image_ids[row]}.jpg")
-        wide = find_images(fsspec.filesystem("file"), str(tmp_path))
-        (drawing,) = self.draw(wide, keypoints, [(0, 1)])
+        (drawing,) = self.draw(list_photographs(tmp_path), keypoints, [(0, 1)])
         assert decoded(drawing).width <= 900
 
-    def test_a_photograph_that_is_gone_is_named(self, folder, keypoints, tmp_path):
-        with pytest.raises(InputError, match="p_part cannot be drawn: there is no such file"):
-            self.draw(find_images(folder.fs, str(tmp_path)), keypoints, [(0, 1)])
+    def test_a_photograph_that_is_gone_is_named(self, photographs, keypoints, tmp_path):
+        moved = replace(photographs, folder=replace(photographs.folder, root=str(tmp_path)))
+        with pytest.raises(InputError, match=r"photograph p_part\.jpg can no longer be used: it is gone"):
+            self.draw(moved, keypoints, [(0, 1)])
 
 
 class TestNode:
-    def draw(self, folder, keypoints, compared, cosine, dbscan, max_drawings=100):
+    def draw(self, photographs, keypoints, compared, cosine, dbscan, max_drawings=100):
         table = pd.DataFrame(compared, columns=["image_a", "image_b", "inliers"])
-        documents = [{"pairs": [{"image_a": a, "image_b": b} for a, b in pairs]} for pairs in (cosine, dbscan)]
-        inputs = {"images": folder, "keypoints": keypoints, "geometry": GEOMETRY}
-        settings = {"compute": ComputeParams(threads=1), "max_pixels": MAX_PIXELS}
-        return draw_matches(table, *documents, max_drawings, **inputs, **settings)
+        cosine, dbscan = ({"pairs": [{"image_a": a, "image_b": b} for a, b in pairs]} for pairs in (cosine, dbscan))
+        inputs = {"images": photographs.folder, "image_index": photographs.table, "keypoints": keypoints}
+        settings = {"geometry": GEOMETRY, "compute": ComputeParams(threads=1), "data": DataParams()}
+        documents = {"shortlist": table, "by_cosine": cosine, "by_dbscan": dbscan}
+        return draw_matches(**inputs, **documents, **settings, max_drawings=max_drawings)
 
-    def test_draws_the_worst_pairs_with_inliers_and_lists_all_that_were_compared(self, folder, keypoints):
+    def test_draws_the_worst_pairs_with_inliers_and_lists_all_that_were_compared(self, photographs, keypoints):
         p, q, mixed = ("p_part", "p_whole"), ("q_part", "q_whole"), ("p_part", "q_part")
         compared = [(*reversed(p), 40), (*q, 30), (*mixed, 0)]
-        found = self.draw(folder, keypoints, compared, [mixed, q], [("p_whole", "q_whole"), p], max_drawings=1)
+        found = self.draw(photographs, keypoints, compared, [mixed, q], [("p_whole", "q_whole"), p], max_drawings=1)
         assert [(each["image_a"], each["image_b"], each["inliers"]) for each in found] == [
             (*mixed, 0),
             (*q, 30),
@@ -143,11 +141,11 @@ class TestNode:
         ]
         assert [each["drawing"] is not None for each in found] == [False, True, False]
 
-    def test_an_excerpt_of_a_photograph_is_drawn_with_lines(self, folder, keypoints):
+    def test_an_excerpt_of_a_photograph_is_drawn_with_lines(self, photographs, keypoints):
         pair = ("p_part", "p_whole")
-        (found,) = self.draw(folder, keypoints, [(*pair, 40)], [pair], [])
+        (found,) = self.draw(photographs, keypoints, [(*pair, 40)], [pair], [])
         pixels = np.asarray(decoded(found["drawing"])).astype(int)
         assert ((pixels[..., 2] - pixels[..., 0]) > 100).sum() > 1000
 
-    def test_without_mistakes_there_is_nothing_to_draw(self, folder, keypoints):
-        assert self.draw(folder, keypoints, [("p_part", "p_whole", 40)], [], []) == []
+    def test_without_mistakes_there_is_nothing_to_draw(self, photographs, keypoints):
+        assert self.draw(photographs, keypoints, [("p_part", "p_whole", 40)], [], []) == []

@@ -1,14 +1,12 @@
 """Which links of groups are drawn, and that only their photographs are read."""
 
-import fsspec
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks.photographs import list_photographs
 from skinbit.config import GeometryParams
-from skinbit.data.images import find_images
-from skinbit.data.photographs import Photographs, listed_source
+from skinbit.data.photographs import Photographs
 from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.report.links import FoundLink, draw_rows, find_links, link_records
 
@@ -54,19 +52,19 @@ def test_a_link_beyond_the_limit_has_no_drawing():
 
 @pytest.fixture
 def photographs(tmp_path):
-    for name in ("a", "c"):  # there is no file of b
+    for name in "abc":
         noise = np.random.default_rng(ord(name)).integers(0, 255, (60, 80, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{name}.png")
-    ids = ["a", "b", "c"]
-    table = pd.DataFrame({"image_id": ids, "file": [f"{each}.png" for each in ids], "sha256": ids})
-    return Photographs((listed_source(find_images(fsspec.filesystem("file"), str(tmp_path)), table),))
+    listed = list_photographs(tmp_path)
+    (tmp_path / "b.png").unlink()
+    return Photographs((listed,))
 
 
 def test_only_photographs_of_drawn_pairs_are_read(photographs):
-    drawings = draw_rows(photographs, [(0, 2)], GeometryParams(), 1_000_000, n_workers=1)
+    drawings = draw_rows(photographs, [(0, 2)], GeometryParams(), n_workers=1)
     assert list(drawings) == [(0, 2)]
     assert drawings[0, 2].startswith("data:image/jpeg;base64,")
 
 
 def test_without_pairs_nothing_is_drawn(photographs):
-    assert draw_rows(photographs, [], GeometryParams(), 1_000_000, n_workers=1) == {}
+    assert draw_rows(photographs, [], GeometryParams(), n_workers=1) == {}

@@ -3,15 +3,14 @@
 import io
 from typing import ClassVar
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from benchmarks.photographs import list_photographs
 from skinbit.config import EvaluationParams
-from skinbit.data.images import find_images
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from skinbit.matching.scoring.lesions import evaluate_lesions, summarise_by_size, tabulate_positive_pairs
@@ -165,8 +164,7 @@ class TestPictures:
     def test_photographs_are_read_small_and_in_order(self, tmp_path, photographs):
         for image_id, image in photographs.items():
             image.resize((80, 60)).save(tmp_path / f"{image_id}.png")
-        folder = find_images(fsspec.filesystem("file"), str(tmp_path))
-        found = pictures.read_photographs(folder, ["i4", "i1"], 16, 10_000)
+        found = pictures.read_photographs(list_photographs(tmp_path), ["i4", "i1"], 16)
         assert list(found) == ["i4", "i1"]
         assert found["i4"].size == (16, 12)
         assert found["i4"].getpixel((0, 0)) == (40, 90, 90)

@@ -1,36 +1,34 @@
 """Copies: one photograph under several image ids, as equal files or as equal pixels."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import pandas as pd
 
 from skinbit.audit.findings import Finding
-from skinbit.data.images import ImageFolder, decode_image
-from skinbit.report.thumbnails import map_photographs
+from skinbit.data.listed import ListedPhotographs
+from skinbit.data.threads import map_in_order
 
 
-def hash_pixels(folder: ImageFolder, image_ids: Sequence[str], max_pixels: int) -> Iterator[tuple[str, str]]:
+def hash_pixels(photographs: ListedPhotographs) -> Iterator[tuple[str, str]]:
     """Hash decoded photographs: equal for two files that show the same pixels, upright and in RGB.
 
     Args:
-        folder: Holds the photographs.
-        image_ids: The photographs to hash.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
+        photographs: All of them are hashed.
 
     Yields:
         Image id and SHA-256 of size and pixels of each, in order.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read; names the first.
+        InputError: If a photograph is not as it was when it was listed; names the first.
     """
 
-    def digest(content: bytes) -> str:
-        image = decode_image(content, max_pixels)
-        return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
+    def digest(image_id: str) -> tuple[str, str]:
+        image = photographs.decode(image_id)
+        return image_id, hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()
 
-    return map_photographs(folder, image_ids, digest, "audited")
+    return map_in_order(digest, photographs.image_ids)
 
 
 def find_copies(hashes: pd.DataFrame, lesion_of: Mapping[str, str]) -> list[Finding]:

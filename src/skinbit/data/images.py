@@ -58,11 +58,6 @@ class ImageFolder:
     root: str
     files: Mapping[str, tuple[str, ...]]
 
-    def read(self, image_id: str) -> bytes:
-        """Return the bytes of a photograph."""
-        content: bytes = self.fs.cat_file(f"{self.root}/{self.files[image_id][0]}")
-        return content
-
 
 def find_images(fs: Any, root: str) -> ImageFolder:
     """Return a folder with its photographs by id.
@@ -87,7 +82,7 @@ def _list(fs: Any, root: str) -> list[str]:
         return sorted(fs.ls(root, detail=False)) if fs.isdir(root) else []
     except OSError as error:
         raise InputError(
-            f"The image folder {root} cannot be listed: {_reason(error)}. Remedy: mend its permissions."
+            f"The image folder {root} cannot be listed: {explain_failure(error)}. Remedy: mend its permissions."
         ) from error
 
 
@@ -161,12 +156,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read_photograph(folder: ImageFolder, image_id: str, data: DataParams) -> bytes:
+def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
     """Read a file that may be anything: a folder, a pipe, a link to somewhere else, larger than memory.
 
     Args:
         folder: Where the file is.
-        image_id: With one file.
+        file: Its name.
         data: Largest file; whether links may lead out of the folder.
 
     Returns:
@@ -176,8 +171,11 @@ def read_photograph(folder: ImageFolder, image_id: str, data: DataParams) -> byt
         UnusableError: If it is no file of the folder, or too large.
         OSError: If it cannot be read.
     """
-    path = f"{folder.root}/{folder.files[image_id][0]}"
-    described = folder.fs.info(path)
+    path = f"{folder.root}/{file}"
+    try:
+        described = folder.fs.info(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnusableError(_explain_absence(folder, path)) from error
     if described["type"] == "directory":
         raise UnusableError("it is a folder")
     if described["type"] == "other":
@@ -189,17 +187,22 @@ def read_photograph(folder: ImageFolder, image_id: str, data: DataParams) -> byt
         raise UnusableError(
             f"{megabytes:.0f} megabytes are more than data.max_megabytes={data.max_megabytes:g}", "too_large"
         )
-    return folder.read(image_id)
+    content: bytes = folder.fs.cat_file(path)
+    return content
+
+
+def _explain_absence(folder: ImageFolder, path: str) -> str:
+    if not folder.fs.isdir(folder.root):
+        return "the whole folder is gone"
+    return "it is a link that leads nowhere" if Path(path).is_symlink() else "it is gone"
 
 
 def _leads_out(path: str, root: str) -> bool:
     return Path(path).is_symlink() and not Path(path).resolve().is_relative_to(Path(root).resolve())
 
 
-def _reason(error: Exception) -> str:
+def explain_failure(error: Exception) -> str:
     """Return why a file cannot be used, without its path: messages stand on pages that leave the machine."""
-    if isinstance(error, FileNotFoundError):
-        return "it is gone, or a link that leads nowhere"
     if isinstance(error, OSError):
         return (error.strerror or type(error).__name__).lower()
     return str(error)
@@ -245,13 +248,13 @@ def _try_image(
         why = f"its name cannot be used: {reason}; rename the file"
         return Problem("unreadable", printable(file), row, printable(image_id), why)
     try:
-        content = read_photograph(folder, image_id, data)
+        content = read_photograph(folder, file, data)
         image = decode_image(content, data.max_pixels)
         if min(image.size) < data.min_side:
             size = f"{image.width}x{image.height} pixels"
             raise UnusableError(f"{size}; a side is shorter than data.min_side={data.min_side}", "too_small")
     except (UnusableError, OSError) as error:
-        return Problem(getattr(error, "kind", "unreadable"), file, row, image_id, _reason(error))
+        return Problem(getattr(error, "kind", "unreadable"), file, row, image_id, explain_failure(error))
     record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
     return Checked(row, record, use(image))
 

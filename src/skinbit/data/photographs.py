@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from skinbit.config import DataParams
 from skinbit.data.images import ImageFolder, check_images, try_images, with_unique_ids
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.metadata import ROW, find_row_problems
 from skinbit.data.problems import Problem, raise_errors, tabulate_problems
 from skinbit.errors import InputError
@@ -26,43 +27,25 @@ LISTED = ["image_id", "file", "sha256"]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Some photographs of one folder.
-
-    Attributes:
-        folder: With one file per photograph.
-        photographs: ``image_id, file, sha256``.
-    """
-
-    folder: ImageFolder
-    photographs: pd.DataFrame
-
-    @property
-    def image_ids(self) -> list[str]:
-        """Return the image ids, which differ within a folder."""
-        return self.photographs["image_id"].tolist()
-
-
-@dataclass(frozen=True)
 class Photographs:
     """Photographs of several folders, numbered from the first of the first folder on; folders may share image ids."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[ListedPhotographs, ...]
 
     @cached_property
-    def places(self) -> list[tuple[ImageFolder, str]]:
-        """Return the folder and the image id of each photograph."""
-        return [(source.folder, image_id) for source in self.sources for image_id in source.image_ids]
+    def places(self) -> list[tuple[ListedPhotographs, str]]:
+        """Return the source and the image id of each photograph."""
+        return [(source, image_id) for source in self.sources for image_id in source.image_ids]
 
     @property
     def hashes(self) -> list[str]:
         """Return the SHA-256 of each file."""
-        return [sha256 for source in self.sources for sha256 in source.photographs["sha256"]]
+        return [sha256 for source in self.sources for sha256 in source.hashes]
 
-    def read(self, row: int) -> bytes:
-        """Return the file of a photograph."""
-        folder, image_id = self.places[row]
-        return folder.read(image_id)
+    def decode(self, row: int, least_side: int) -> Image.Image:
+        """Return a photograph; see :meth:`skinbit.data.listed.ListedPhotographs.decode`."""
+        source, image_id = self.places[row]
+        return source.decode(image_id, least_side)
 
     def take(self, rows: Sequence[int]) -> "Photographs":
         """Return some of the photographs; folders without any are left out.
@@ -72,18 +55,12 @@ class Photographs:
         """
         chosen, start, taken = np.array(rows, dtype=np.int64), 0, []
         for source in self.sources:
-            end = start + len(source.photographs)
+            end = start + len(source.table)
             own = chosen[(chosen >= start) & (chosen < end)] - start
             if len(own):
-                taken.append(Source(source.folder, source.photographs.iloc[own]))
+                taken.append(replace(source, table=source.table.iloc[own]))
             start = end
         return Photographs(tuple(taken))
-
-
-def listed_source(folder: ImageFolder, photographs: pd.DataFrame) -> Source:
-    """Return photographs that were listed before, whatever else has come into their folder since."""
-    files = {image_id: (file,) for image_id, file in zip(photographs["image_id"], photographs["file"], strict=True)}
-    return Source(ImageFolder(folder.fs, folder.root, files), photographs[LISTED])
 
 
 def check_folder(folder: ImageFolder, parameter: str) -> ImageFolder:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from skinbit.data.photographs import Photographs, Source
+from skinbit.data.listed import ListedPhotographs
+from skinbit.data.photographs import Photographs
 from skinbit.embedding.features import feature_key
 from skinbit.embedding.tables import Features
 from skinbit.matching.labels import FloatArray
@@ -15,7 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def embed_missing(
-    photographs: Photographs, description: Mapping[str, Any], stored: Features, embed: Callable[[Source], FloatArray]
+    photographs: Photographs,
+    description: Mapping[str, Any],
+    stored: Features,
+    embed: Callable[[ListedPhotographs], FloatArray],
 ) -> Features:
     """Embed photographs; those that an earlier run embedded in the same way are not embedded again.
 

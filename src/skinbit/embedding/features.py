@@ -4,20 +4,20 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from skinbit.config import BackboneParams, LoaderParams, ViewParams
-from skinbit.data.images import ImageFolder, decode_image
+from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
+from skinbit.embedding.loading import read_batches
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise_pixels, rotate
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
@@ -114,44 +114,32 @@ class Extraction:
     """How photographs are read and run through a network.
 
     Attributes:
-        folder: Where the photographs are.
+        photographs: To be read.
         loader: Worker processes and batch size.
         compute: Device, precision, threads.
-        max_pixels: Larger images are refused.
     """
 
-    folder: ImageFolder
+    photographs: ListedPhotographs
     loader: LoaderParams
     compute: Compute
-    max_pixels: int
 
-    def batches(self, image_ids: list[str], preprocessing: Preprocessing, views: ViewParams) -> DataLoader[Any]:
-        """Return a loader of crops, ``(batch_size, n_zooms, 3, s, s)`` uint8, in the order of the images."""
-        return DataLoader(
-            _Crops(self, image_ids, preprocessing, views),
-            self.loader.batch_size,
-            num_workers=min(self.loader.workers, -(-len(image_ids) // self.loader.batch_size)),
-            pin_memory=self.compute.device == "cuda",
-            # Without a generator of its own it draws from the global one, while another thread draws weights from that.
-            generator=torch.Generator(),
-        )
+    def batches(self, image_ids: list[str], preprocessing: Preprocessing, views: ViewParams) -> Iterator[torch.Tensor]:
+        """Yield batches of crops, ``(batch_size, n_zooms, 3, s, s)`` uint8, in the order of the images."""
+        crops = _Crops(self.photographs, image_ids, preprocessing, views)
+        return read_batches(crops, len(image_ids), self.loader, pin_memory=self.compute.device == "cuda")
 
 
 @dataclass(frozen=True)
-class _Crops(Dataset[torch.Tensor]):
+class _Crops:
     """Decodes and crops photographs; runs in the loader's worker processes."""
 
-    extraction: Extraction
+    photographs: ListedPhotographs
     image_ids: list[str]
     preprocessing: Preprocessing
     views: ViewParams
 
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        content = self.extraction.folder.read(self.image_ids[index])
-        image = decode_image(content, self.extraction.max_pixels, self.preprocessing.least_side(self.views))
+    def __call__(self, index: int) -> torch.Tensor:
+        image = self.photographs.decode(self.image_ids[index], self.preprocessing.least_side(self.views))
         return torch.from_numpy(crop_zooms(image, self.preprocessing, self.views.zooms))
 
 
@@ -168,7 +156,8 @@ def extract_features(extraction: Extraction, image_ids: list[str], backbone: Bac
         ``(n_images, n_views, feature_dim)`` float32.
 
     Raises:
-        InputError: If a feature is not finite, or a whole vector is zero; names the image.
+        InputError: If a photograph is not as it was when it was listed, a feature is not finite, or a whole vector is
+            zero; names the image.
     """
     compute = extraction.compute
     module = backbone.module.to(compute.device)

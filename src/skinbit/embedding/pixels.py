@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from skinbit.config import LoaderParams, ViewParams
-from skinbit.data.images import ImageFolder, decode_image
+from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.tables import Bytes
 
 if TYPE_CHECKING:  # this module is imported with the graph, PyTorch when something is computed
@@ -24,24 +25,28 @@ class Decoding:
     """What :class:`skinbit.embedding.tables.Pixels` will hold, decoded batch by batch while it is written.
 
     Attributes:
-        folder: Where the photographs are.
-        image_ids: One per row.
-        keys: Per row, the SHA-256 of the file.
+        photographs: One per row.
         preprocessing: Of the backbone.
         views: Its test views.
         canvas_size: Side of a canvas in pixels.
         loader: Worker processes and batch size.
-        max_pixels: Larger images are refused.
     """
 
-    folder: ImageFolder
-    image_ids: tuple[str, ...]
-    keys: tuple[str, ...]
+    photographs: ListedPhotographs
     preprocessing: Preprocessing
     views: ViewParams
     canvas_size: int
     loader: LoaderParams
-    max_pixels: int
+
+    @cached_property
+    def image_ids(self) -> tuple[str, ...]:
+        """Return the image id of each row."""
+        return tuple(self.photographs.image_ids)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the SHA-256 of each row's file."""
+        return tuple(self.photographs.hashes)
 
     @property
     def crop_side(self) -> int:
@@ -68,20 +73,10 @@ class Decoding:
 
     def batches(self) -> Iterator[tuple[Bytes, Bytes]]:
         """Decode the photographs; yield canvases and crops of the next images, in order."""
-        import torch
-        from torch.utils.data import DataLoader
+        from skinbit.embedding.loading import read_batches
 
-        # Not a subclass of torch's Dataset, which would import it with the graph.
-        photographs: Any = _Decoded(self)
-        # Without a generator of its own it draws from the global one, while another thread draws weights from that.
-        loader: DataLoader[Any] = DataLoader(
-            photographs,
-            self.loader.batch_size,
-            num_workers=min(self.loader.workers, -(-len(self.image_ids) // self.loader.batch_size)),
-            generator=torch.Generator(),
-        )
         with tqdm(total=len(self.image_ids), unit="image", desc="decoding", disable=None) as bar:
-            for canvases, crops in loader:
+            for canvases, crops in read_batches(_Decoded(self), len(self.image_ids), self.loader):
                 yield canvases.numpy(), crops.numpy()
                 bar.update(len(canvases))
 
@@ -93,21 +88,18 @@ class _Decoded:
         self._decoding = decoding
         self._whole = decoding.preprocessing.model_copy(update={"image_size": decoding.canvas_size, "crop_pct": 1.0})
 
-    def __len__(self) -> int:
-        return len(self._decoding.image_ids)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
         from skinbit.embedding.preprocessing import crop_zooms
 
         decoding = self._decoding
-        content = decoding.folder.read(decoding.image_ids[index])
-        image = decode_image(content, decoding.max_pixels, decoding.crop_side)
-        crops = crop_zooms(image, decoding.preprocessing, decoding.views.zooms)
-        if decoding.canvas_size > decoding.crop_side:  # a JPEG may have been halved for the crops
-            image = decode_image(content, decoding.max_pixels, decoding.canvas_size)
-        canvas = crop_zooms(image, self._whole, (1.0,))[0]
+        sides = [decoding.crop_side]
+        if decoding.canvas_size > decoding.crop_side:  # a JPEG may be halved for the crops
+            sides.append(decoding.canvas_size)
+        images = decoding.photographs.decode_sizes(decoding.image_ids[index], sides)
+        crops = crop_zooms(images[0], decoding.preprocessing, decoding.views.zooms)
+        canvas = crop_zooms(images[-1], self._whole, (1.0,))[0]
         return torch.from_numpy(canvas.transpose(1, 2, 0).copy()), torch.from_numpy(crops.transpose(0, 2, 3, 1).copy())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kedro.utils import find_kedro_project
 
 from skinbit.config import Parameters, SimilarityParams
+from skinbit.data.listed import ListedPhotographs
 from skinbit.errors import InputError
 from skinbit.matching.assembly import pool_of
 from skinbit.matching.keypoints.shortlist import read_shortlist
@@ -37,6 +38,12 @@ class Study:
     def best_experiment(self) -> str:
         """Return the experiment that leads the leaderboard."""
         return str(self.catalog.load("leaderboard")["experiment"].iloc[0])
+
+    @property
+    def photographs(self) -> ListedPhotographs:
+        """Return the photographs of the study."""
+        folder, table = self.catalog.load("images"), self.catalog.load("image_index")
+        return ListedPhotographs(folder, table, self.parameters.data)
 
     def pool(self, experiment: str, part: str) -> Pool:
         """Return images with the similarities on which the figures of an experiment rest.

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from skinbit.data.images import ImageFolder, decode_image
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.threads import map_in_order
 from skinbit.matching.labels import FloatArray
 from skinbit.notebook.data_figures import largest_first
@@ -61,25 +61,23 @@ class Strip:
     pictures: tuple[Picture, ...]
 
 
-def read_photographs(folder: ImageFolder, image_ids: Sequence[str], side: int, max_pixels: int) -> Photographs:
+def read_photographs(photographs: ListedPhotographs, image_ids: Sequence[str], side: int) -> Photographs:
     """Decode small copies of photographs, in threads.
 
     Args:
-        folder: Holds the photographs.
+        photographs: Those to read are among them.
         image_ids: The photographs to read.
         side: Length of the longer side at most, in pixels.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
 
     Returns:
         Copies by image id.
 
     Raises:
-        KeyError: If there is no such photograph.
-        ValueError: If one cannot be read.
+        InputError: If a photograph is not as it was when it was listed.
     """
 
     def read(image_id: str) -> Image.Image:
-        image = decode_image(folder.read(image_id), max_pixels, side)
+        image = photographs.decode(image_id, side)
         image.thumbnail((side, side))
         return image
 

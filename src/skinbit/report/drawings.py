@@ -11,8 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from skinbit.config import GeometryParams
-from skinbit.data.images import decode_image
-from skinbit.errors import InputError
+from skinbit.data.listed import ListedPhotographs
 from skinbit.matching.clustering.merges import root_of
 from skinbit.matching.keypoints.geometry import match_pair
 from skinbit.matching.keypoints.shortlist import SHORTLIST, Shortlist
@@ -85,28 +84,16 @@ class KeypointPhotographs:
 
     Attributes:
         table: Their keypoints.
-        read: Returns the file of the photograph in a row of the table.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
+        decode: Returns the photograph in a row of the table, given the least side that it needs.
     """
 
     table: KeypointTable
-    read: Callable[[int], bytes]
-    max_pixels: int
+    decode: Callable[[int, int], Image.Image]
 
-    def open(self, row: int) -> Image.Image:
-        """Return the photograph of a row, perhaps smaller than it is, but at least as high as a drawing.
-
-        Raises:
-            InputError: If it is missing or cannot be read.
-        """
-        try:
-            return decode_image(self.read(row), self.max_pixels, _HEIGHT)
-        except (OSError, ValueError, KeyError) as error:
-            reason = "there is no such file" if isinstance(error, KeyError) else error
-            raise InputError(
-                f"The photograph {self.table.image_ids[row]} cannot be drawn: {reason}.\n"
-                "  Remedy: the photographs have changed since they were checked; run the pipeline as a whole."
-            ) from error
+    @classmethod
+    def of_study(cls, table: KeypointTable, photographs: ListedPhotographs) -> "KeypointPhotographs":
+        """Return the photographs that keypoints were found in."""
+        return cls(table, lambda row, least_side: photographs.decode(table.image_ids[row], least_side))
 
 
 def draw_pairs(
@@ -127,13 +114,13 @@ def draw_pairs(
         have equal text.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read; names the first.
+        InputError: If a photograph is not as it was when it was listed; names the first.
     """
     from threadpoolctl import threadpool_limits
 
     def draw(pair: tuple[int, int]) -> str:
         a, b = (photographs.table.at(row) for row in pair)
-        image_a, image_b = (photographs.open(row) for row in pair)
+        image_a, image_b = (photographs.decode(row, _HEIGHT) for row in pair)
         ratio = image_a.width / image_a.height + image_b.width / image_b.height
         height = max(1, min(_HEIGHT, int(_WIDTH / ratio)))
         match = match_pair(a, b, geometry)

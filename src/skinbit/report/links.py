@@ -64,7 +64,7 @@ def _urgency(group: Mapping[str, Any]) -> tuple[bool, float]:
 
 
 def draw_rows(
-    photographs: Photographs, pairs: Sequence[Rows], geometry: GeometryParams, max_pixels: int, n_workers: int
+    photographs: Photographs, pairs: Sequence[Rows], geometry: GeometryParams, n_workers: int
 ) -> dict[Rows, str]:
     """Draw the points on which pairs of photographs agree.
 
@@ -72,21 +72,20 @@ def draw_rows(
         photographs: Only those that are drawn are read.
         pairs: Rows of the photographs, each pair once.
         geometry: How keypoints are compared.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
         n_workers: Threads; changes the speed, never a drawing.
 
     Returns:
         ``data:`` addresses by pair.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read.
+        InputError: If a photograph is not as it was when it was listed.
     """
     chosen = sorted({row for pair in pairs for row in pair})
     place = {row: number for number, row in enumerate(chosen)}
     taken = photographs.take(chosen)
-    table = extract_photographs(taken, geometry, max_pixels, n_workers)
+    table = extract_photographs(taken, geometry, n_workers)
     places = [(place[a], place[b]) for a, b in pairs]
-    made = draw_pairs(places, KeypointPhotographs(table, taken.read, max_pixels), geometry, n_workers)
+    made = draw_pairs(places, KeypointPhotographs(table, taken.decode), geometry, n_workers)
     return dict(zip(pairs, made, strict=True))
 
 

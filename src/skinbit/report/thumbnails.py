@@ -3,18 +3,16 @@
 import base64
 import io
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from PIL import Image
 
-from skinbit.data.images import ImageFolder, decode_image
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.threads import map_in_order
-from skinbit.errors import InputError
 
 Key = TypeVar("Key")
-Result = TypeVar("Result")
 
 Pair = tuple[str, str]
 """Two image ids, the one that comes first as text before the other."""
@@ -22,82 +20,32 @@ Pair = tuple[str, str]
 _QUALITY = 80
 
 
-def make_thumbnail(content: bytes, side: int, max_pixels: int) -> str:
-    """Return a small copy of a photograph.
-
-    Args:
-        content: A JPEG or PNG file.
-        side: Length of the longer side at most, in pixels.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
-
-    Returns:
-        A JPEG without metadata, as a ``data:`` address; equal bytes give equal text.
-
-    Raises:
-        ValueError: If the photograph cannot be read.
-    """
-    return shrink(decode_image(content, max_pixels, side), side)
-
-
-def make_thumbnails(
-    folder: ImageFolder, image_ids: Sequence[str], side: int, max_pixels: int
-) -> Iterator[tuple[str, str]]:
+def make_thumbnails(photographs: ListedPhotographs, image_ids: Sequence[str], side: int) -> Iterator[tuple[str, str]]:
     """Make small copies of many photographs, in threads.
 
     Args:
-        folder: Holds the photographs.
+        photographs: Those to copy are among them.
         image_ids: The photographs to copy.
-        side: See :func:`make_thumbnail`.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
+        side: See :func:`shrink`.
 
     Yields:
         Image id and ``data:`` address of each, in order.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read; names the first.
+        InputError: If a photograph is not as it was when it was listed; names the first.
     """
-    return map_photographs(folder, image_ids, lambda content: make_thumbnail(content, side, max_pixels), "shown")
-
-
-def map_photographs(
-    folder: ImageFolder, image_ids: Sequence[str], function: Callable[[bytes], Result], participle: str
-) -> Iterator[tuple[str, Result]]:
-    """Apply a function to photographs that could be read when they were checked, in threads.
-
-    Args:
-        folder: Holds the photographs.
-        image_ids: The photographs to read.
-        function: Of the content of a file; a ``ValueError`` means that it cannot be read.
-        participle: For the message, e.g. ``shown``.
-
-    Yields:
-        Image id and result of each, in order.
-
-    Raises:
-        InputError: If a photograph is missing or cannot be read; names the first.
-    """
-
-    def apply(image_id: str) -> tuple[str, Result]:
-        try:
-            if image_id not in folder.files:
-                raise FileNotFoundError(f"there is no such file in {folder.root}")
-            return image_id, function(folder.read(image_id))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"The photograph {image_id} cannot be {participle}: {error}.\n"
-                "  Remedy: the photographs have changed since they were checked; `kedro run --pipelines data_split` "
-                "lists all that cannot be used."
-            ) from error
-
-    return map_in_order(apply, image_ids)
+    return map_in_order(lambda image_id: (image_id, shrink(photographs.decode(image_id, side), side)), image_ids)
 
 
 def shrink(image: Image.Image, side: int) -> str:
-    """Return a small copy of a decoded photograph, like :func:`make_thumbnail`.
+    """Return a small copy of a decoded photograph.
 
     Args:
         image: RGB.
         side: Length of the longer side at most, in pixels.
+
+    Returns:
+        A JPEG without metadata, as a ``data:`` address; equal pixels give equal text.
     """
     small = image.copy()
     small.thumbnail((side, side))

@@ -86,7 +86,7 @@ def explain_shortage(causes: list[BaseException]) -> InputError | None:
                 "Memory does not suffice.\n  Remedy: lower loader.batch_size, loader.workers or the number of workers "
                 f"of the runner, or give the machine more memory. {_RESUME}"
             )
-        if isinstance(cause, BrokenProcessPool) or "DataLoader worker" in str(cause):
+        if isinstance(cause, BrokenProcessPool) or "DataLoader worker (pid" in str(cause):
             return InputError(
                 f"A worker process was killed, most often because memory did not suffice ({cause}).\n"
                 f"  Remedy: lower loader.workers or the number of workers of the runner. {_RESUME}"

@@ -12,15 +12,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from skinbit.config import GeometryParams
-from skinbit.data.images import ImageFolder, decode_image
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
-from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray, LabelArray
 
 logger = logging.getLogger(__name__)
@@ -178,39 +176,32 @@ def keypoint_key(description: dict[str, Any], image_sha256: str) -> str:
 
 
 def extract_table(
-    folder: ImageFolder,
-    image_index: pd.DataFrame,
-    stored: KeypointTable,
-    params: GeometryParams,
-    max_pixels: int,
-    n_workers: int,
+    photographs: ListedPhotographs, stored: KeypointTable, params: GeometryParams, n_workers: int
 ) -> KeypointTable:
     """Find the keypoints of every image, once.
 
     Args:
-        folder: Where the photographs are.
-        image_index: ``image_id, sha256`` of the images, the latter of their bytes.
+        photographs: To be read, where nothing is stored of them.
         stored: Of earlier runs; keypoints of other bytes, parameters or software are not used.
         params: See :func:`extract_keypoints`.
-        max_pixels: See :func:`skinbit.data.images.decode_image`.
         n_workers: Threads; changes the speed, never a keypoint.
 
     Returns:
-        The table, images in the order of the index.
+        The table, images in the order of the photographs.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read; names the first.
+        InputError: If a photograph is not as it was when it was listed; names the first.
     """
     description = describe_keypoints(params)
-    image_ids = image_index["image_id"].tolist()
-    keys = [keypoint_key(description, sha256) for sha256 in image_index["sha256"]]
+    image_ids = photographs.image_ids
+    keys = [keypoint_key(description, sha256) for sha256 in photographs.hashes]
     row_of = {key: row for row, key in enumerate(stored.keys)}
     n_new = sum(key not in row_of for key in keys)
 
     def find(image_id: str, key: str) -> Keypoints:
         if key in row_of:
             return stored.at(row_of[key])
-        found = extract_keypoints(_read(folder, image_id, params, max_pixels), params)
+        found = extract_keypoints(photographs.decode(image_id, params.image_side), params)
         bar.update()
         return found
 
@@ -227,29 +218,9 @@ def extract_table(
     return tabulate_keypoints(image_ids, keys, keypoints, description)
 
 
-def extract_photographs(
-    photographs: Photographs, params: GeometryParams, max_pixels: int, n_workers: int
-) -> KeypointTable:
+def extract_photographs(photographs: Photographs, params: GeometryParams, n_workers: int) -> KeypointTable:
     """Return the keypoints of photographs from several folders, all found anew; see :func:`extract_table`."""
-    return join_tables(
-        [
-            extract_table(source.folder, source.photographs, NO_TABLE, params, max_pixels, n_workers)
-            for source in photographs.sources
-        ]
-    )
-
-
-def _read(folder: ImageFolder, image_id: str, params: GeometryParams, max_pixels: int) -> Image.Image:
-    try:
-        if image_id not in folder.files:
-            raise FileNotFoundError(f"there is no such file in {folder.root}")
-        return decode_image(folder.read(image_id), max_pixels, params.image_side)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"The photograph {image_id} cannot be compared by its keypoints: {error}.\n"
-            "  Remedy: the photographs have changed since they were checked; `kedro run --pipelines data_split` "
-            "lists all that cannot be used."
-        ) from error
+    return join_tables([extract_table(source, NO_TABLE, params, n_workers) for source in photographs.sources])
 
 
 def extract_keypoints(image: Image.Image, params: GeometryParams) -> Keypoints:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from skinbit.config import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
 from skinbit.data.images import ImageFolder
+from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.tables import Features
 from skinbit.matching.keypoints.sift import KeypointTable
 
@@ -19,19 +20,19 @@ def hash_photographs(images: ImageFolder, image_index: pd.DataFrame, data: DataP
     Args:
         images: The folder of photographs.
         image_index: The images used.
-        data: Pixel limit.
+        data: Limits of a photograph.
 
     Returns:
         ``image_id, pixels_sha256``.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read.
+        InputError: If a photograph is not as it was when it was listed.
     """
     from tqdm import tqdm
 
     from skinbit.audit.copies import hash_pixels
 
-    hashed = hash_pixels(images, image_index["image_id"].tolist(), data.max_pixels)
+    hashed = hash_pixels(ListedPhotographs(images, image_index, data))
     bar = tqdm(hashed, total=len(image_index), unit="image", desc="hashing pixels", disable=None)
     return pd.DataFrame(list(bar), columns=["image_id", "pixels_sha256"])
 
@@ -94,6 +95,7 @@ def find_findings(
 
 def show_findings(
     images: ImageFolder,
+    image_index: pd.DataFrame,
     keypoints: KeypointTable,
     findings: pd.DataFrame,
     summary: dict[str, Any],
@@ -106,19 +108,20 @@ def show_findings(
 
     Args:
         images: The folder of photographs.
+        image_index: The images used, with the hash of their bytes.
         keypoints: Of the images used.
         findings: From :func:`find_findings`.
         summary: Likewise.
         report: Sizes and limits of the page.
         geometry: How keypoints are compared.
-        data: Pixel limit.
+        data: Limits of a photograph.
         compute: Number of threads.
 
     Returns:
         HTML.
 
     Raises:
-        InputError: If a photograph cannot be read any more.
+        InputError: If a photograph is not as it was when it was listed.
     """
     from skinbit.audit.page import pages_images, pairs_to_draw, render_audit
     from skinbit.audit.summary import AuditSummary
@@ -126,12 +129,13 @@ def show_findings(
     from skinbit.report.drawings import KeypointPhotographs, draw_pairs
     from skinbit.report.thumbnails import make_thumbnails
 
+    photographs = ListedPhotographs(images, image_index, data)
     # An edited split may name images that there is no photograph of.
-    shown = [image_id for image_id in pages_images(findings, report.max_pairs) if image_id in images.files]
-    thumbnails = dict(make_thumbnails(images, shown, report.thumbnail, data.max_pixels))
+    shown = [image_id for image_id in pages_images(findings, report.max_pairs) if image_id in photographs.noted]
+    thumbnails = dict(make_thumbnails(photographs, shown, report.thumbnail))
     pairs = pairs_to_draw(findings, report.max_pairs, report.max_drawings)
     rows = [(keypoints.rows[a], keypoints.rows[b]) for a, b in pairs]
-    photographs = KeypointPhotographs(keypoints, lambda row: images.read(keypoints.image_ids[row]), data.max_pixels)
-    drawn = draw_pairs(rows, photographs, geometry, resolve_compute(compute).threads)
+    drawn_of = KeypointPhotographs.of_study(keypoints, photographs)
+    drawn = draw_pairs(rows, drawn_of, geometry, resolve_compute(compute).threads)
     drawings = dict(zip(pairs, drawn, strict=True))
     return render_audit(findings, AuditSummary.model_validate(summary), thumbnails, drawings, report)

@@ -35,7 +35,7 @@ def create_pipeline(parameters: Parameters, experiment: str) -> Pipeline:
         Node(
             show_findings,
             [
-                *("images", "keypoints", "audit_findings", "audit_summary"),
+                *("images", "image_index", "keypoints", "audit_findings", "audit_summary"),
                 *("params:report", "params:geometry", "params:data", "params:compute"),
             ],
             "audit_page",

@@ -22,6 +22,7 @@ from skinbit.config import (
     ViewParams,
 )
 from skinbit.data.images import ImageFolder
+from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Embeddings, Features, Pixels
@@ -94,7 +95,7 @@ def extract_features(
         backbone: Its settings.
         loader: Worker processes and batch size.
         compute: Where to compute.
-        data: Pixel limit.
+        data: Limits of a photograph.
         seed: Draws the weights where they are not pretrained.
         name: Of these features in the cache.
         file: Likewise: of the images of the study, or of distractors.
@@ -103,7 +104,8 @@ def extract_features(
         Features of all images used, in the order of the index.
 
     Raises:
-        InputError: If the weights are not those of the description, or an image gives no usable features.
+        InputError: If the weights are not those of the description, a photograph is not as it was when it was listed,
+            or gives no usable features.
     """
     from skinbit.embedding import features
     from skinbit.embedding.backbones import load_described
@@ -113,7 +115,8 @@ def extract_features(
     keys = tuple(features.feature_key(description, sha256) for sha256 in image_index["sha256"])
 
     def extract(rows: NDArray[np.int64], _: range) -> FloatArray:
-        extraction = features.Extraction(images, loader, resolve_compute(compute), data.max_pixels)
+        photographs = ListedPhotographs(images, image_index, data)
+        extraction = features.Extraction(photographs, loader, resolve_compute(compute))
         loaded = load_described(backbone, seed, description["weights_sha256"])
         return features.extract_features(extraction, [image_ids[row] for row in rows], loaded, backbone.test_views)
 
@@ -137,7 +140,7 @@ def decode_photographs(
         description: Of the backbone, with its preprocessing and test views.
         canvas: Side of decoded images, in sides of the backbone's images.
         loader: Worker processes and batch size.
-        data: Pixel limit.
+        data: Limits of a photograph.
 
     Returns:
         What is decoded while it is written.
@@ -146,14 +149,11 @@ def decode_photographs(
 
     preprocessing = Preprocessing.model_validate(description["preprocessing"])
     return Decoding(
-        folder=images,
-        image_ids=tuple(image_index["image_id"]),
-        keys=tuple(image_index["sha256"]),
+        photographs=ListedPhotographs(images, image_index, data),
         preprocessing=preprocessing,
         views=ViewParams.model_validate(description["test_views"]),
         canvas_size=math.ceil(preprocessing.image_size * canvas),
         loader=loader,
-        max_pixels=data.max_pixels,
     )
 
 
@@ -273,7 +273,7 @@ def find_keypoints(
         image_index: ``image_id, file, sha256, width, height``.
         keypoint_cache: As an earlier run left them.
         geometry: Size of the image, number and contrast of keypoints.
-        data: Pixel limit.
+        data: Limits of a photograph.
         compute: Number of threads.
 
     Returns:
@@ -283,4 +283,4 @@ def find_keypoints(
     from skinbit.matching.keypoints.sift import extract_table
 
     threads = resolve_compute(compute).threads
-    return extract_table(images, image_index, keypoint_cache, geometry, data.max_pixels, threads)
+    return extract_table(ListedPhotographs(images, image_index, data), keypoint_cache, geometry, threads)

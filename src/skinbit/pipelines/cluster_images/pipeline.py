@@ -27,7 +27,7 @@ _LISTED = {
 }
 """What nodes read that look at photographs again."""
 
-_COMPUTING = {"compute": "params:compute", "max_pixels": "params:data.max_pixels"}
+_COMPUTING = {"compute": "params:compute", "data": "params:data"}
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:

@@ -25,7 +25,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the final model of every experiment; without a test split there are no test metrics."""
     shared = []
     if parameters.split.use_train_test_split:
-        inputs = ["images", "split", "params:data.max_pixels", "params:report.thumbnail"]
+        inputs = ["images", "image_index", "split", "params:data", "params:report.thumbnail"]
         shared.append(Node(make_test_thumbnails, inputs, "thumbnails", name="make_test_thumbnails"))
     return Pipeline([*shared, *(_final(name, parameters) for name in parameters.running)])
 
@@ -71,9 +71,9 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     ]
     if is_verified:
         drawn = {f"by_{method}": document for method, document in zip(PAGED, documents, strict=True)}
-        drawn |= {"images": "images", "keypoints": "keypoints", "shortlist": f"{final}.shortlist"}
-        drawn |= {"geometry": "params:geometry", "compute": "params:compute"}
-        drawn |= {"max_pixels": "params:data.max_pixels", "max_drawings": "params:report.max_drawings"}
+        drawn |= {dataset: dataset for dataset in ("images", "image_index", "keypoints")}
+        drawn |= {"shortlist": f"{final}.shortlist", "max_drawings": "params:report.max_drawings"}
+        drawn |= {block: f"params:{block}" for block in ("geometry", "compute", "data")}
         nodes.append(Node(draw_matches, drawn, drawings, name="draw_matches", namespace=final))
     return Pipeline(nodes)
 

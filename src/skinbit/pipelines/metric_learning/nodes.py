@@ -16,6 +16,7 @@ from skinbit.config import (
     TrainingRecipe,
 )
 from skinbit.data.images import ImageFolder
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint, StateStore
 from skinbit.embedding.tables import Embeddings, Features, Pixels
@@ -139,22 +140,22 @@ def embed_distractors_by_network(
         images: The folder of photographs.
         loader: Worker processes and batch size.
         compute: Where to compute.
-        data: Pixel limit.
+        data: Limits of a photograph.
 
     Returns:
         One embedding per distractor.
 
     Raises:
-        InputError: If an image gives no usable embedding.
+        InputError: If a photograph is not as it was when it was listed, or gives no usable embedding.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.features import Extraction
     from skinbit.embedding.inference import embed_photographs
 
-    image_ids = distractor_index["image_id"].tolist()
-    extraction = Extraction(images, loader, resolve_compute(compute), data.max_pixels)
-    values = embed_photographs(weights, extraction, image_ids)
-    return Embeddings(tuple(image_ids), values, {"epoch": weights.model.epoch})
+    photographs = ListedPhotographs(images, distractor_index, data)
+    extraction = Extraction(photographs, loader, resolve_compute(compute))
+    values = embed_photographs(weights, extraction, photographs.image_ids)
+    return Embeddings(tuple(photographs.image_ids), values, {"epoch": weights.model.epoch})
 
 
 def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:

@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import fsspec
@@ -13,14 +15,18 @@ from kedro.io.core import get_protocol_and_path
 from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
-from skinbit.data.images import ImageFolder, decode_image, find_images
+from skinbit.config import DataParams
+from skinbit.data.images import Checked, ImageFolder, find_images, try_images
 from skinbit.data.threads import map_in_order
 from skinbit.runtime.datasets.files import atomic_target
 
 _CELL = (96, 72)
 """Pixels of a thumbnail: most dermoscopes photograph 4:3."""
 
-_MAX_PREVIEW_PIXELS = 100_000_000
+
+def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    image.thumbnail(size)
+    return image
 
 
 class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
@@ -92,10 +98,10 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
         folder = self.load()
         width, height = _CELL
         sheet = Image.new("RGB", (columns * width, rows * height))
-        for position, image_id in enumerate(list(folder.files)[: columns * rows]):
-            thumbnail = decode_image(folder.read(image_id), _MAX_PREVIEW_PIXELS, width)
-            thumbnail.thumbnail(_CELL)
-            sheet.paste(thumbnail, (position % columns * width, position // columns * height))
+        shown = replace(folder, files=dict(islice(folder.files.items(), columns * rows)))
+        for position, tried in enumerate(try_images(shown, DataParams(min_side=1), lambda image: _fit(image, _CELL))):
+            if isinstance(tried, Checked):  # what cannot be read leaves its place empty
+                sheet.paste(tried.used, (position % columns * width, position // columns * height))
         buffer = io.BytesIO()
         sheet.save(buffer, format="PNG")
         return ImagePreview(base64.b64encode(buffer.getvalue()).decode())

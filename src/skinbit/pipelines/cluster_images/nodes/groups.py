@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 import pandas as pd
 
-from skinbit.config import ClusterParams, ComputeParams, MemoryParams
+from skinbit.config import ClusterParams, ComputeParams, DataParams, MemoryParams
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features
 from skinbit.matching.cuts.grouping_cut import read_cut
@@ -66,7 +66,7 @@ def draw_links(
     known_photographs: pd.DataFrame,
     cluster: ClusterParams,
     compute: ComputeParams,
-    max_pixels: int,
+    data: DataParams,
     max_drawings: int,
 ) -> list[dict[str, Any]]:
     """Draw the points on which the photographs of a group agree, groups to be checked first.
@@ -76,7 +76,7 @@ def draw_links(
         drawing is a ``data:`` address, None beyond the limit. Empty where no keypoints are compared.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read.
+        InputError: If a photograph is not as it was when it was listed.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.report.links import draw_rows, find_links, link_records
@@ -84,9 +84,9 @@ def draw_links(
     new_ids, known_ids = new_photographs["image_id"].tolist(), known_photographs["image_id"].tolist()
     linked = find_links(cluster_groups["groups"], new_ids, known_ids, read_rows(compared))
     pairs = [link.rows for links in linked[:max_drawings] for link in links]
-    photographs = open_listed(folders, new_photographs, known_photographs, cluster)
+    photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
     threads = resolve_compute(compute).threads
-    drawings = draw_rows(photographs, pairs, checkpoint.matching.geometry, max_pixels, threads)
+    drawings = draw_rows(photographs, pairs, checkpoint.matching.geometry, threads)
     return link_records(linked, [*new_ids, *known_ids], drawings)
 
 

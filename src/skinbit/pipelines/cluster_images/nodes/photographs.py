@@ -6,12 +6,11 @@ import pandas as pd
 
 from skinbit.config import ClusterParams, ComputeParams, DataParams, LoaderParams
 from skinbit.data.images import ImageFolder
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import (
     LISTED,
     Photographs,
-    Source,
     check_folder,
-    listed_source,
     read_folder,
     read_known_lesions,
 )
@@ -95,11 +94,19 @@ def _known_folder(cluster: ClusterParams) -> str:
 
 
 def open_listed(
-    folders: Folders, new_photographs: pd.DataFrame, known_photographs: pd.DataFrame, cluster: ClusterParams
+    folders: Folders,
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    data: DataParams,
 ) -> Photographs:
     """Return the new photographs, then the known ones."""
     named = ((new_photographs, str(cluster.images)), (known_photographs, _known_folder(cluster)))
-    return Photographs(tuple(listed_source(folders(folder), table) for table, folder in named if len(table)))
+    return Photographs(
+        tuple(
+            ListedPhotographs(folders(folder), table, data, "cluster_images") for table, folder in named if len(table)
+        )
+    )
 
 
 def embed_new(
@@ -111,7 +118,7 @@ def embed_new(
     cluster: ClusterParams,
     loader: LoaderParams,
     compute: ComputeParams,
-    max_pixels: int,
+    data: DataParams,
 ) -> Features:
     """Embed new and known photographs; those that this model embedded in an earlier run are taken from the cache.
 
@@ -125,11 +132,11 @@ def embed_new(
 
     resolved = resolve_compute(compute)
 
-    def embed(source: Source) -> FloatArray:
-        return embed_photographs(checkpoint, Extraction(source.folder, loader, resolved, max_pixels), source.image_ids)
+    def embed(source: ListedPhotographs) -> FloatArray:
+        return embed_photographs(checkpoint, Extraction(source, loader, resolved), source.image_ids)
 
     description = {"embedding": embedding_key(checkpoint, resolved, loader.batch_size)}
-    photographs = open_listed(folders, new_photographs, known_photographs, cluster)
+    photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
     return embed_missing(photographs, description, feature_cache(CACHE, "features"), embed)
 
 
@@ -141,7 +148,7 @@ def compare_photographs(
     known_photographs: pd.DataFrame,
     cluster: ClusterParams,
     compute: ComputeParams,
-    max_pixels: int,
+    data: DataParams,
     tile_megabytes: float,
 ) -> pd.DataFrame:
     """Compare each photograph with its nearest by their keypoints, where the model was evaluated so.
@@ -156,7 +163,7 @@ def compare_photographs(
     if not matching.similarity.verification:
         return row_table(NO_SHORTLIST)
     threads = resolve_compute(compute).threads
-    photographs = open_listed(folders, new_photographs, known_photographs, cluster)
-    keypoints = extract_photographs(photographs, matching.geometry, max_pixels, threads)
+    photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
+    keypoints = extract_photographs(photographs, matching.geometry, threads)
     pool = Pool(features.values[:, 0], limits=tiles_of(tile_megabytes))
     return row_table(shortlist_by_keypoints(pool, keypoints, matching.geometry, threads))

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.config import ComputeParams, EvaluationParams, GeometryParams, MemoryParams, ReportParams
+from skinbit.config import ComputeParams, DataParams, EvaluationParams, GeometryParams, MemoryParams, ReportParams
 from skinbit.data.images import ImageFolder
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
@@ -68,33 +69,36 @@ def score_test(
     return metric_table(found.metrics), by_cosine, by_dbscan
 
 
-def make_test_thumbnails(images: ImageFolder, split: pd.DataFrame, max_pixels: int, thumbnail: int) -> dict[str, str]:
+def make_test_thumbnails(
+    images: ImageFolder, image_index: pd.DataFrame, split: pd.DataFrame, data: DataParams, thumbnail: int
+) -> dict[str, str]:
     """Make small copies of all test photographs, for the pages of every experiment.
 
     Returns:
         ``data:`` addresses by image id.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read.
+        InputError: If a photograph is not as it was when it was listed.
     """
     from tqdm import tqdm
 
     from skinbit.report.thumbnails import make_thumbnails
 
     image_ids = split.loc[split["fold"] == TEST_FOLD, "image_id"].tolist()
-    made = make_thumbnails(images, image_ids, thumbnail, max_pixels)
+    made = make_thumbnails(ListedPhotographs(images, image_index, data), image_ids, thumbnail)
     return dict(tqdm(made, total=len(image_ids), unit="image", desc="thumbnails", disable=None))
 
 
 def draw_matches(
     images: ImageFolder,
+    image_index: pd.DataFrame,
     keypoints: KeypointTable,
     shortlist: pd.DataFrame,
     by_cosine: dict[str, Any],
     by_dbscan: dict[str, Any],
     geometry: GeometryParams,
     compute: ComputeParams,
-    max_pixels: int,
+    data: DataParams,
     max_drawings: int,
 ) -> list[dict[str, Any]]:
     """Draw the points on which misclassified pairs agree, the worst pairs first.
@@ -103,14 +107,14 @@ def draw_matches(
         From :func:`skinbit.report.drawings.list_matches`.
 
     Raises:
-        InputError: If a photograph is missing or cannot be read.
+        InputError: If a photograph is not as it was when it was listed.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.report.drawings import KeypointPhotographs, draw_pairs, list_matches
 
     def draw(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
         rows = [(keypoints.rows[a], keypoints.rows[b]) for a, b in pairs]
-        photographs = KeypointPhotographs(keypoints, lambda row: images.read(keypoints.image_ids[row]), max_pixels)
+        photographs = KeypointPhotographs.of_study(keypoints, ListedPhotographs(images, image_index, data))
         return draw_pairs(rows, photographs, geometry, resolve_compute(compute).threads)
 
     return list_matches(shortlist, [by_cosine["pairs"], by_dbscan["pairs"]], max_drawings, draw)

@@ -1,0 +1,100 @@
+"""Photographs that were checked before: what is read of them later is what was checked, or the run ends."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+from PIL import Image
+
+from skinbit.config import DataParams
+from skinbit.data.ids import printable
+from skinbit.data.images import ImageFolder, UnusableError, decode_image, explain_failure, read_photograph
+from skinbit.errors import InputError
+
+
+@dataclass(frozen=True)
+class ListedPhotographs:
+    """The only way to photographs once they have been listed: nothing is stored under the hash of another file.
+
+    Attributes:
+        folder: Where they are.
+        table: ``image_id, file, sha256`` of each, as they were when they were checked.
+        data: Limits of a photograph.
+        checked_by: The pipeline that listed them, for messages.
+    """
+
+    folder: ImageFolder
+    table: pd.DataFrame
+    data: DataParams
+    checked_by: str = "data_split"
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Return the image ids, which differ from each other."""
+        return self.table["image_id"].tolist()
+
+    @property
+    def hashes(self) -> list[str]:
+        """Return the SHA-256 of each file."""
+        return self.table["sha256"].tolist()
+
+    @cached_property
+    def noted(self) -> dict[str, tuple[str, str]]:
+        """Return the file name and the SHA-256 of each photograph, by image id."""
+        return dict(zip(self.image_ids, zip(self.table["file"], self.hashes, strict=True), strict=True))
+
+    def decode(self, image_id: str, least_side: int | None = None) -> Image.Image:
+        """Return a photograph; see :meth:`decode_sizes`."""
+        (image,) = self.decode_sizes(image_id, (least_side,))
+        return image
+
+    def decode_sizes(self, image_id: str, least_sides: Sequence[int | None]) -> list[Image.Image]:
+        """Read a photograph once and decode it for several sizes.
+
+        Args:
+            image_id: Of the photograph.
+            least_sides: See :func:`skinbit.data.images.decode_image`.
+
+        Returns:
+            An image per size.
+
+        Raises:
+            InputError: If the file is not the one that was checked, or can no longer be read or decoded.
+        """
+        if image_id not in self.noted:
+            raise InputError(
+                f"{self.checked_by} has listed no photograph {printable(image_id)}.\n  Remedy: run it again{self._how}."
+            )
+        file, sha256 = self.noted[image_id]
+        try:
+            content = read_photograph(self.folder, file, self.data)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise UnusableError(f"its bytes are not those that {self.checked_by} read: {self._describe(content)}")
+            return [decode_image(content, self.data.max_pixels, side) for side in least_sides]
+        except UnusableError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise MemoryError(str(error)) from error
+            back = "put it back as it was" if error.kind == "unreadable" else "put the file or the setting back"
+            remedy = f"{back}, or run {self.checked_by} again{self._how}"
+            raise InputError(self._message(file, str(error), remedy)) from error
+        except OSError as error:
+            remedy = "mend what keeps it from being read (its permissions, the disk, the network), then run again"
+            raise InputError(self._message(file, explain_failure(error), remedy)) from error
+
+    @property
+    def _how(self) -> str:
+        return f", with the same --env and --params: kedro run --pipelines {self.checked_by}"
+
+    def _describe(self, content: bytes) -> str:
+        """Return what a file is now that holds other bytes."""
+        try:
+            decode_image(content, self.data.max_pixels)
+        except UnusableError as error:
+            return str(error)
+        return "it is another photograph, or was saved again"
+
+    @staticmethod
+    def _message(file: str, reason: str, remedy: str) -> str:
+        return f"The photograph {printable(file)} can no longer be used: {reason}.\n  Remedy: {remedy}."
