@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.photographs import list_photographs
 from skinbit.audit.copies import hash_pixels
-from skinbit.config import ComputeParams, DataParams, GeometryParams, LoaderParams, ViewParams
+from skinbit.config import ClusterParams, ComputeParams, DataParams, GeometryParams, LoaderParams, ViewParams
 from skinbit.data import listed as listed_module
 from skinbit.data.images import UnusableError
 from skinbit.data.listed import ListedPhotographs
@@ -31,6 +31,7 @@ from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.sift import NO_TABLE, extract_photographs, extract_table
 from skinbit.notebook.pictures import read_photographs
+from skinbit.pipelines.cluster_images.nodes.photographs import open_listed
 from skinbit.report.drawings import KeypointPhotographs, draw_pairs
 from skinbit.report.thumbnails import make_thumbnails
 
@@ -177,8 +178,12 @@ class TestAPhotograph:
         self, listed: ListedPhotographs, tmp_path: Path
     ) -> None:
         (tmp_path / "images" / VICTIM).write_bytes(photograph(9))
-        with pytest.raises(InputError, match=r"those that cluster_images read: (.|\n)*--pipelines cluster_images"):
-            replace(listed, checked_by="cluster_images").decode("b")
+        known = listed.table.assign(lesion_id="L1")
+        cluster = ClusterParams(images="new", known="known/data.csv")
+        opened = open_listed(lambda _: listed.folder, listed.table, known, cluster, DataParams())
+        for row in (1, 5):  # of the new ones, and of the known ones
+            with pytest.raises(InputError, match=r"those that cluster_images read: (.|\n)*--pipelines cluster_images"):
+                opened.decode(row, 16)
 
 
 class Flattened(torch.nn.Module):
