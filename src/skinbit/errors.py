@@ -20,8 +20,7 @@ class ProblemList:
     """Collects problems by kind, so that a user mends them all before the next try."""
 
     def __init__(self) -> None:
-        self._details: dict[str, list[str]] = defaultdict(list)
-        self._remedies: dict[str, str] = {}
+        self._details: dict[tuple[str, str], list[str]] = defaultdict(list)
 
     def add(self, kind: str, detail: str, remedy: str) -> None:
         """Note one problem.
@@ -29,10 +28,9 @@ class ProblemList:
         Args:
             kind: What is wrong, as a heading, e.g. ``"images that are missing"``.
             detail: Where it is wrong: file, row, value.
-            remedy: What mends every problem of this kind.
+            remedy: What mends it; problems of one kind and one remedy are listed together.
         """
-        self._details[kind].append(detail)
-        self._remedies[kind] = remedy
+        self._details[kind, remedy].append(detail)
 
     def raise_if_any(self, source: str, note: str = "") -> None:
         """End with one message that lists every problem.
@@ -45,11 +43,11 @@ class ProblemList:
             InputError: If a problem was noted. The first 20 of each kind are listed, all are counted.
         """
         if self._details:
-            sections = [self._section(kind, details) for kind, details in self._details.items()]
+            sections = [self._section(kind, remedy, details) for (kind, remedy), details in self._details.items()]
             raise InputError("\n".join([f"{source} cannot be used.", *sections, *([note] if note else [])]))
 
-    def _section(self, kind: str, details: list[str]) -> str:
+    def _section(self, kind: str, remedy: str, details: list[str]) -> str:
         lines = [f"{len(details)} {kind}:", *(f"  - {detail}" for detail in details[:SHOWN_PER_KIND])]
         if len(details) > SHOWN_PER_KIND:
             lines.append(f"  … and {len(details) - SHOWN_PER_KIND} more")
-        return "\n".join([*lines, f"  Remedy: {self._remedies[kind]}"])
+        return "\n".join([*lines, f"  Remedy: {remedy}"])

@@ -51,6 +51,9 @@ class DataParams(Block):
     )
     min_side: int = Field(default=16, ge=1, description="shortest side, in pixels, that a photograph may have")
     follow_links: bool = Field(default=False, description="true: links may lead out of the folder of images")
+    subfolders: bool = Field(
+        default=False, description="true: photographs in folders below are read; an image id is the path without suffix"
+    )
     policy: PolicyParams = PolicyParams()
 
     @field_validator("policy", mode="before")

@@ -12,11 +12,19 @@ _PATH = re.compile(r"[/\\:]")
 _FORMULA = re.compile(r"[=@\uff1d\uff20]|[+\-\uff0b\uff0d](?![\d.,]+([eE][+\-]?\d+)?$)")
 
 
-def explain_id(text: str) -> str:
-    """Return why a text that is not blank cannot be an id, as the end of a sentence; empty where it can be one."""
-    if text.startswith("."):
-        return "it begins with a dot"
-    if _PATH.search(text):
+def explain_id(text: str, may_be_path: bool = False) -> str:
+    """Return why a text that is not blank cannot be an id, as the end of a sentence; empty where it can be one.
+
+    Args:
+        text: Of the table.
+        may_be_path: Whether it may be a path inside the folder of photographs, as ``visit1/a``; never one out of it.
+    """
+    parts = text.split("/") if may_be_path else [text]
+    if not all(parts):
+        return "it begins or ends with /, or holds //"
+    if any(part.startswith(".") for part in parts):
+        return "it begins with a dot" if len(parts) == 1 else "a part of the path begins with a dot"
+    if any(_PATH.search(part) for part in parts):
         return "it holds / or \\ or :, as a path does"
     if len(text) > _LONGEST:
         return f"it is longer than {_LONGEST} characters"

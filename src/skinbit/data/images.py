@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import logging
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
@@ -15,14 +17,17 @@ from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from skinbit.config import DataParams
-from skinbit.data.ids import explain_name, fold_case, printable
+from skinbit.data.file_names import is_hidden, is_photograph, without_suffix
+from skinbit.data.ids import explain_name, printable
+from skinbit.data.near_misses import NearMisses
 from skinbit.data.problems import Problem
 from skinbit.data.threads import map_in_order
 from skinbit.errors import InputError
 
 Used = TypeVar("Used")
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+logger = logging.getLogger(__name__)
+
 _DECODERS = ("JPEG", "PNG")
 """Pillow may open nothing else, whatever a file is called."""
 
@@ -46,54 +51,112 @@ class UnusableError(ValueError):
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder of photographs, each found by its image id (the file name without suffix).
+    """A folder of photographs, each found by its image id: its file name, or path inside the folder, without suffix.
 
     Attributes:
         fs: The fsspec file system the folder is on.
         root: The folder.
-        files: File names per image id; more than one where an id is ambiguous.
+        files: File names, or paths inside the folder, per image id; more than one where an id is ambiguous.
+        others: Names, or paths inside the folder, of all that is no photograph; those of folders that were not searched
+            end with a slash.
+        is_searched: Whether photographs in folders below were looked for.
     """
 
     fs: Any
     root: str
     files: Mapping[str, tuple[str, ...]]
+    others: tuple[str, ...] = ()
+    is_searched: bool = False
+
+    @cached_property
+    def deep(self) -> "ImageFolder":
+        """Return the folder with the photographs of all folders below."""
+        return self if self.is_searched else find_images(self.fs, self.root, subfolders=True)
+
+    def choose(self, subfolders: bool) -> "ImageFolder":
+        """Return the folder with or without those below, as ``data.subfolders`` says."""
+        return self.deep if subfolders else self
+
+    def find(self, image_id: str) -> tuple[str, ...]:
+        """Return the files that an image id of a table means; more than one where it is ambiguous.
+
+        That is the file of this id; else the one of this very name, as some tables name files with their suffix; else,
+        where folders below are searched, those of this name in any of them.
+        """
+        return self.files.get(image_id) or self._other_names.get(image_id, ())
+
+    @cached_property
+    def _other_names(self) -> dict[str, tuple[str, ...]]:
+        paths = [path for names in self.files.values() for path in names]
+        bare: dict[str, list[str]] = defaultdict(list)
+        for path in paths:
+            if "/" in path:
+                name = PurePosixPath(path).name
+                bare[name].append(path)
+                bare[without_suffix(name)].append(path)
+        return {**{name: tuple(found) for name, found in bare.items()}, **{path: (path,) for path in paths}}
 
 
-def find_images(fs: Any, root: str) -> ImageFolder:
+def find_images(fs: Any, root: str, subfolders: bool = False) -> ImageFolder:
     """Return a folder with its photographs by id.
 
     Args:
         fs: An fsspec file system.
-        root: The folder, which need not exist; subfolders are not searched, and hidden files are no photographs.
+        root: The folder, which need not exist. Hidden files are no photographs.
+        subfolders: Whether folders below are searched, too; never hidden ones, nor links to folders.
 
     Raises:
         InputError: If the folder cannot be listed.
     """
     files: dict[str, list[str]] = defaultdict(list)
-    for path in _list(fs, root):
-        name = PurePosixPath(path)
-        if name.suffix.lower() in SUFFIXES and not name.name.startswith("."):  # as ._a.jpg, which macOS writes
-            files[name.stem].append(name.name)
-    return ImageFolder(fs, root, {image_id: tuple(names) for image_id, names in files.items()})
+    others = []
+    for path in _list(fs, root, subfolders):
+        if is_photograph(path):
+            files[without_suffix(path)].append(path)
+        else:
+            others.append(path)
+    return ImageFolder(
+        fs, root, {image_id: tuple(paths) for image_id, paths in files.items()}, tuple(others), subfolders
+    )
 
 
-def _list(fs: Any, root: str) -> list[str]:
+def _list(fs: Any, root: str, subfolders: bool) -> list[str]:
     try:
-        return sorted(fs.ls(root, detail=False)) if fs.isdir(root) else []
+        return sorted(_walk(fs, root, "", subfolders)) if fs.isdir(root) else []
     except OSError as error:
         raise InputError(
             f"The image folder {root} cannot be listed: {explain_failure(error)}. Remedy: mend its permissions."
         ) from error
 
 
+def _walk(fs: Any, root: str, parent: str, subfolders: bool) -> Iterator[str]:
+    """Yield paths inside a folder; what is called as a photograph is asked for nothing, as that takes time."""
+    for full in fs.ls(f"{root}/{parent}" if parent else root, detail=False):
+        path = f"{parent}{PurePosixPath(full).name}"
+        if is_photograph(path) or not fs.isdir(full):
+            yield path
+        elif subfolders and not is_hidden(path) and not (isinstance(fs, LocalFileSystem) and fs.islink(full)):
+            yield from _walk_below(fs, root, f"{path}/")
+        else:
+            yield f"{path}/"
+
+
+def _walk_below(fs: Any, root: str, parent: str) -> list[str]:
+    """Return the paths inside a folder below, or its own where it cannot be listed."""
+    try:
+        return [*_walk(fs, root, parent, subfolders=True)]
+    except OSError:
+        return [parent]
+
+
 def with_unique_ids(folder: ImageFolder) -> ImageFolder:
-    """Return a folder with one file per image id: the whole name of a file where its stem would be ambiguous."""
+    """Return a folder with one file per image id: the whole name of a file where its id would be ambiguous."""
     names = {name for files in folder.files.values() for name in files}
     unique = {}
     for stem, files in folder.files.items():
         is_clear = len(files) == 1 and stem not in names
         unique.update({stem if is_clear else name: (name,) for name in files})
-    return ImageFolder(folder.fs, folder.root, dict(sorted(unique.items())))
+    return replace(folder, files=dict(sorted(unique.items())))
 
 
 def decode_image(content: bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:
@@ -273,17 +336,44 @@ def check_images(
     Yields:
         What became of each image, in order.
     """
-    spelt = {fold_case(image_id): names[0] for image_id, names in folder.files.items()}
+    found = replace(folder, files={image_id: folder.find(image_id) for image_id in images["image_id"].tolist()})
+    near = None if all(found.files.values()) else _near_misses(folder)
 
     def check(needed: tuple[int, str]) -> Checked[Used] | Problem:
         row, image_id = needed
-        names = folder.files.get(image_id, ())
+        names = found.files[image_id]
         if not names:
-            other = spelt.get(fold_case(image_id))
-            hint = f"; there is {printable(other)}, spelt differently" if other else ""
-            return Problem("missing", f"{image_id}.jpg", row, image_id, f"there is no such file{hint}")
+            return _explain_missing(row, image_id, near)
         if len(names) > 1:
-            return Problem("ambiguous", names[0], row, image_id, f"{', '.join(names)} have the same image_id")
-        return _try_image(folder, data, use, needed)
+            listed = ", ".join(printable(name) for name in names)
+            return Problem("ambiguous", names[0], row, image_id, f"{listed} have the same image_id")
+        return _try_image(found, data, use, needed)
 
     return map_in_order(check, zip(images["row"].tolist(), images["image_id"].tolist(), strict=True))
+
+
+def _near_misses(folder: ImageFolder) -> NearMisses:
+    below = folder.deep
+    paths = [path for names in below.files.values() for path in names]
+    return NearMisses([*paths, *below.others], folder.is_searched)
+
+
+def _explain_missing(row: int, image_id: str, near: NearMisses | None) -> Problem:
+    hint, remedy = near.explain(image_id) if near else ("", "")
+    file = image_id if is_photograph(image_id) else f"{image_id}.jpg"
+    said = f"there is no such file; {hint}" if hint else "there is no such file"
+    return Problem("missing", file, row, image_id, said, remedy)
+
+
+def log_found_otherwise(records: Iterable[Mapping[str, Any]]) -> None:
+    """Log how many image ids of a table mean a file that is named in another way than by them and a suffix.
+
+    Args:
+        records: With ``image_id`` and ``file``.
+    """
+    pairs = [(str(each["image_id"]), str(each["file"])) for each in records]
+    others = [f"{image_id} is {printable(file)}" for image_id, file in pairs if image_id != without_suffix(file)]
+    if others:
+        logger.info(
+            "%d image ids name a file with its suffix, or one in a folder below, e.g. %s", len(others), others[0]
+        )

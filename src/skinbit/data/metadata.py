@@ -179,23 +179,24 @@ def _listed(names: list[str]) -> str:
     return ", ".join(printable(name[:_SHOWN]) for name in names[:_SHOWN])
 
 
-def find_row_problems(table: pd.DataFrame, source: str) -> list[Problem]:
+def find_row_problems(table: pd.DataFrame, source: str, subfolders: bool = False) -> list[Problem]:
     """Check every row of a metadata table; the photographs are not looked at.
 
     Args:
         table: From :func:`read_metadata`.
         source: The file's name.
+        subfolders: Whether image ids may be paths inside the folder of photographs.
 
     Returns:
         The problems in the order of rows. Of rows with the same image_id only those are listed that would have to go.
     """
-    found = [*_shapes_and_ids(table), *_doubled(table), *_clashing(table)]
+    found = [*_shapes_and_ids(table, subfolders), *_doubled(table), *_clashing(table)]
     image_of = dict(zip(table[ROW].tolist(), table["image_id"].tolist(), strict=True))
     problems = [Problem(kind, source, row, printable(image_of[row]), problem) for kind, row, problem in found]
     return sorted(problems, key=lambda problem: problem.row)
 
 
-def _shapes_and_ids(table: pd.DataFrame) -> Iterator[_Found]:
+def _shapes_and_ids(table: pd.DataFrame, subfolders: bool) -> Iterator[_Found]:
     columns = (table[name].tolist() for name in (ROW, MISSHAPEN, "image_id", "lesion_id"))
     for row, misshapen, image_id, lesion_id in zip(*columns, strict=True):
         if misshapen:
@@ -204,7 +205,7 @@ def _shapes_and_ids(table: pd.DataFrame) -> Iterator[_Found]:
         if not image_id:
             yield "no_image_id", row, "image_id is blank"
         for column, text in (("image_id", image_id), ("lesion_id", lesion_id)):
-            if text and (reason := explain_id(text)):
+            if text and (reason := explain_id(text, may_be_path=subfolders and column == "image_id")):
                 yield "bad_id", row, f"{column} {quote(text)}: {reason}"
 
 

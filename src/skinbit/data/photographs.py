@@ -12,15 +12,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from skinbit.config import DataParams
-from skinbit.data.images import ImageFolder, check_images, try_images, with_unique_ids
+from skinbit.data.images import ImageFolder, check_images, log_found_otherwise, try_images, with_unique_ids
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.metadata import ROW, find_row_problems
+from skinbit.data.passed_over import explain_nothing, list_passed_over
 from skinbit.data.problems import Problem, raise_errors, tabulate_problems
 from skinbit.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 Outcome = TypeVar("Outcome")
+
+_SHOWN = 5
+"""So many files are named in the log; all are in the table."""
 
 LISTED = ["image_id", "file", "sha256"]
 """Columns of a table of photographs."""
@@ -91,9 +95,15 @@ def read_folder(
         use: Applied to each decoded photograph, in threads.
 
     Returns:
-        ``image_id, file, sha256``; ``file, reason`` of what cannot be read; what ``use`` returned by image id.
+        ``image_id, file, sha256``; ``file, reason`` of what cannot be read or is passed over; what ``use`` returned by
+        image id.
+
+    Raises:
+        InputError: If there is nothing to group.
     """
-    folder = with_unique_ids(folder)
+    folder = with_unique_ids(folder.choose(data.subfolders))
+    if not folder.files:
+        raise InputError(explain_nothing(folder, "put photographs (.jpg, .jpeg or .png) into it, or name another one"))
     records, unreadable, used = [], [], {}
     for attempt in _watched(try_images(folder, data, use), len(folder.files)):
         if isinstance(attempt, Problem):
@@ -101,11 +111,22 @@ def read_folder(
         else:
             records.append(attempt.record)
             used[attempt.record["image_id"]] = attempt.used
-    logger.info("%d photographs to group, %d files cannot be read", len(records), len(unreadable))
-    for file, reason in unreadable[:5]:
+    passed_over = list_passed_over(folder)
+    logger.info(
+        "%d photographs to group, %d cannot be read, %d other files and folders are passed over",
+        *(len(records), len(unreadable), len(folder.others)),
+    )
+    for file, reason in [*unreadable[:_SHOWN], *passed_over[:_SHOWN]]:
         logger.warning("%s: %s", file, reason)
+    if not records:
+        shown = "\n".join(f"  - {file}: {reason}" for file, reason in unreadable[:_SHOWN])
+        raise InputError(
+            f"None of the {len(unreadable)} photographs in {folder.root} can be used:\n{shown}\n"
+            "  Remedy: replace the files; where they are as they should be, change the limits in data "
+            "(max_pixels, max_megabytes, min_side, follow_links)."
+        )
     listed = pd.DataFrame(records, columns=LISTED, dtype=str)
-    return listed, pd.DataFrame(unreadable, columns=["file", "reason"]), used
+    return listed, pd.DataFrame([*unreadable, *passed_over], columns=["file", "reason"]), used
 
 
 def read_known_lesions(
@@ -126,7 +147,8 @@ def read_known_lesions(
         InputError: If rows or photographs have problems that are errors; lists them.
     """
     source = str(table.attrs.get("source", "cluster.known"))
-    row_problems = tabulate_problems(find_row_problems(table, source))
+    folder = folder.choose(data.subfolders)
+    row_problems = tabulate_problems(find_row_problems(table, source, data.subfolders))
     wanted = table[(table["lesion_id"] != "") & ~table[ROW].isin(row_problems["row"])]
     records, image_problems, used = [], [], {}
     for outcome in _watched(check_images(folder, wanted, data, use), len(wanted)):
@@ -139,6 +161,7 @@ def read_known_lesions(
     raise_errors(problems, data.policy, source, f"Photographs are looked for in {folder.root}.")
     if len(problems):
         logger.warning("%d rows of known photographs are left out: %s", problems["row"].nunique(), _first_of(problems))
+    log_found_otherwise(records)
     listed = pd.DataFrame(records, columns=LISTED, dtype=str)
     known = listed.merge(wanted[["image_id", "lesion_id"]], on="image_id", how="left")
     logger.info("%d photographs of %d known lesions", len(known), known["lesion_id"].nunique())

@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 
 from skinbit.config import DataParams, SplitParams
-from skinbit.data.images import Checked, ImageFolder, check_images
+from skinbit.data.ids import printable
+from skinbit.data.images import Checked, ImageFolder, check_images, log_found_otherwise
 from skinbit.data.lesions import FEW_LEFT, lesion_fates
 from skinbit.data.metadata import ROW
+from skinbit.data.passed_over import explain_nothing
 from skinbit.data.problems import Problem
 from skinbit.data.splits import choose_lesions, split_lesions
 from skinbit.errors import InputError
@@ -50,11 +52,11 @@ class Preflight:
         Raises:
             InputError: If the folder holds no photograph.
         """
-        if not self.folder.files:
-            raise InputError(
-                f"The image folder {self.folder.root} does not exist, or holds no photograph.\n"
-                "  Remedy: put the photographs (.jpg, .jpeg or .png) into the folder images beside the CSV."
-            )
+        folder = self.folder.choose(self.data.subfolders)
+        if not folder.files:
+            put = "put the photographs (.jpg, .jpeg or .png) into the folder images beside the CSV"
+            raise InputError(explain_nothing(folder, put))
+        owners: dict[str, int] = {}
         records: dict[int, dict[str, Any]] = {}
         problems: dict[int, Problem] = {}
         while not any(getattr(self.data.policy, problem.kind) == "error" for problem in problems.values()):
@@ -62,14 +64,23 @@ class Preflight:
             left = wanted[~wanted[ROW].isin(records.keys() | problems.keys())]
             if left.empty:
                 break
-            outcomes = check_images(self.folder, left, self.data, lambda image: image.size)
+            outcomes = check_images(folder, left, self.data, lambda image: image.size)
             for outcome in self.watch(outcomes, len(left)):
                 if isinstance(outcome, Problem):
                     problems[outcome.row] = outcome
+                elif (owner := owners.setdefault(outcome.record["file"], outcome.row)) != outcome.row:
+                    problems[outcome.row] = _doubled(outcome, owner)
                 else:
                     width, height = outcome.used
                     records[outcome.row] = {ROW: outcome.row, **outcome.record, "width": width, "height": height}
+        log_found_otherwise(records.values())
         return [records[row] for row in sorted(records)], [problems[row] for row in sorted(problems)]
+
+
+def _doubled(outcome: Checked[tuple[int, int]], owner: int) -> Problem:
+    """Return the problem of a row whose file is another row's, too: one may name it with its suffix."""
+    image_id, file = outcome.record["image_id"], outcome.record["file"]
+    return Problem("duplicate", file, outcome.row, image_id, f"{printable(file)} is also the file of row {owner}")
 
 
 def check_photographs(

@@ -1,7 +1,7 @@
 """What can be wrong with a row of the metadata or with its photograph, and what the user decided to do about it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import pandas as pd
 
@@ -100,6 +100,7 @@ class Problem:
         row: Of the metadata, counted as a spreadsheet does.
         image_id: Of the row, printable; may be blank.
         problem: What is wrong, printable.
+        remedy: What mends it; empty: what mends every problem of its kind.
     """
 
     kind: str
@@ -107,19 +108,15 @@ class Problem:
     row: int
     image_id: str
     problem: str
-
-    @property
-    def remedy(self) -> str:
-        """Return what mends it."""
-        return KINDS[self.kind].remedy
+    remedy: str = ""
 
 
-COLUMNS = [*(field.name for field in fields(Problem)), "remedy"]
+COLUMNS = [field.name for field in fields(Problem)]
 
 
 def tabulate_problems(problems: Iterable[Problem]) -> pd.DataFrame:
     """Return problems as a table ``kind, file, row, image_id, problem, remedy``."""
-    rows = [(*astuple(problem), problem.remedy) for problem in problems]
+    rows = [astuple(replace(each, remedy=each.remedy or KINDS[each.kind].remedy)) for each in problems]
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS, "str") | {"row": "int64"})
 
 
@@ -140,7 +137,7 @@ def raise_errors(problems: pd.DataFrame, policy: PolicyParams, source: str, note
         kind = KINDS[str(problem.kind)]
         if getattr(policy, str(problem.kind)) == "error":
             place = f"{problem.file} (row {problem.row} of {source})" if kind.is_of_image else f"row {problem.row}"
-            remedy = f"{kind.remedy}; to leave them out: --params data.policy.{problem.kind}=skip"
+            remedy = f"{problem.remedy}; to leave them out: --params data.policy.{problem.kind}=skip"
             listed.add(kind.heading, f"{place}: {problem.problem}", remedy)
     listed.raise_if_any(f"{source} and its images" if _any_of_image(problems) else source, note)
 

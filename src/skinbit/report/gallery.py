@@ -77,7 +77,7 @@ class Gallery:
         settings: Model, method, cut and the like, by name.
         photographs: New ones in the order of the CSV's rows, then known ones.
         groups: Every new photograph is in one of them; a group of one without known lesion is an image without partner.
-        unreadable: File name and reason of every photograph that could not be read.
+        unreadable: File name and reason of all that could not be read or was passed over.
         thumbnails: ``data:`` address by image id, ``known:{image_id}`` for known photographs; may miss some.
         csv_columns: Header of the CSV: ``image_id``, ``cluster_id``, ``similarity_to_nearest``, ``lesion_id`` or some.
         links: By ``cluster_id``, the strongest links of a group, the strongest first; empty where keypoints are not

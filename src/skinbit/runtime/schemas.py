@@ -12,6 +12,9 @@ from skinbit.data.problems import KINDS
 from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.matching.methods import METHODS
 
+_INSIDE = r"(?!\.)[^/\x00]+(/(?!\.)[^/\x00]+)*"
+"""A file in its folder or in one below, never somewhere else."""
+
 Problems = pa.DataFrameSchema(
     {
         "kind": pa.Column(str, pa.Check.isin(list(KINDS))),
@@ -73,7 +76,7 @@ Distractors = pa.DataFrameSchema(
 ImageIndex = pa.DataFrameSchema(
     {
         "image_id": pa.Column(str, unique=True),
-        "file": pa.Column(str),
+        "file": pa.Column(str, pa.Check.str_matches(rf"^{_INSIDE}\Z")),
         "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
         "width": pa.Column("int64", pa.Check.ge(1)),
         "height": pa.Column("int64", pa.Check.ge(1)),
@@ -210,7 +213,7 @@ ResampledF1 = pa.DataFrameSchema(
 Photographs = pa.DataFrameSchema(
     {
         "image_id": _text(unique=True),
-        "file": _text(r"[^/\x00]+"),  # in its folder, not somewhere else
+        "file": _text(_INSIDE),
         "sha256": _text("[0-9a-f]{64}"),
         "lesion_id": _text(r"[\s\S]+", required=False),
     },

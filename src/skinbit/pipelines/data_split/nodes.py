@@ -7,6 +7,7 @@ import pandas as pd
 
 from skinbit.config import DataParams, SplitParams
 from skinbit.data.assignment import assign_rows
+from skinbit.data.ids import printable
 from skinbit.data.images import ImageFolder
 from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems
 from skinbit.data.preflight import Outcome, Preflight, check_photographs
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 INDEX = {"image_id": "str", "file": "str", "sha256": "str", "width": "int64", "height": "int64"}
 
 
-def check_rows(raw_metadata: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
+def check_rows(raw_metadata: pd.DataFrame, data: DataParams, split: SplitParams) -> pd.DataFrame:
     """Look for what is wrong with rows of the metadata; nothing ends the run yet.
 
     Returns:
@@ -31,7 +32,7 @@ def check_rows(raw_metadata: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
         InputError: If a column is missing that lesions are stratified by, or kept together by.
     """
     check_columns(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
-    return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata)))
+    return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata), data.subfolders))
 
 
 def check_images(
@@ -52,6 +53,7 @@ def check_images(
         InputError: If there is no folder of images.
     """
     preflight = Preflight(images, data, _watch)
+    _log_unnamed(images.choose(data.subfolders), raw_metadata)
     records, problems = check_photographs(preflight, raw_metadata, kinds_by_row(row_problems), split, seed)
     checked = pd.DataFrame(records, columns=[ROW, *INDEX]).astype({ROW: "int64", **INDEX})
     return pd.concat([row_problems, tabulate_problems(problems)], ignore_index=True), checked
@@ -128,6 +130,17 @@ def draw_distractors(
         more = f" and {len(unusable) - SHOWN_PER_KIND} more" if len(unusable) > SHOWN_PER_KIND else ""
         logger.warning("not among them, as they cannot be used: %d images, %s%s", len(unusable), names, more)
     return drawn, index
+
+
+def _log_unnamed(images: ImageFolder, raw_metadata: pd.DataFrame) -> None:
+    """Log how much of the folder no row of the metadata names: a wrong folder shows here."""
+    named = {file for image_id in raw_metadata["image_id"] for file in images.find(image_id)}
+    n_files = sum(map(len, images.files.values()))
+    if n_files > len(named):
+        logger.info("no row names %d of the %d photographs in the folder", n_files - len(named), n_files)
+    if images.others:
+        first = printable(images.others[0])
+        logger.info("passed over in the folder: %d other files and folders, e.g. %s", len(images.others), first)
 
 
 def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:

@@ -24,7 +24,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     ]
     return Pipeline(
         [
-            Node(check_rows, ["raw_metadata", "params:split"], "row_problems", name="check_rows"),
+            Node(check_rows, ["raw_metadata", "params:data", "params:split"], "row_problems", name="check_rows"),
             Node(
                 check_images,
                 ["raw_metadata", "row_problems", "images", "params:data", "params:split", "params:seed"],

@@ -1,0 +1,64 @@
+"""What there is where a photograph is missing: the same name in another spelling, format or folder."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from skinbit.data.file_names import FORMATS, is_hidden, is_photograph, suffix_of, without_formats, without_suffix
+from skinbit.data.ids import fold_case, printable
+
+_SHOWN = 3
+
+CONVERT = "convert the files to JPEG or PNG under the same names"
+SEARCH = "let folders below be read, too: --params data.subfolders=true"
+_WITHOUT_SUFFIX = "write image_id without a suffix, or put the file that it names into the folder"
+_LAST_SUFFIX = "rename the files, or write image_id as the file name without its last suffix alone"
+_SPELLING = "spell image_id and the file alike: correct the table, or rename the files"
+
+
+class NearMisses:
+    """Names of one folder and those below, to be looked up by what an image id resembles."""
+
+    def __init__(self, paths: Iterable[str], searched: bool) -> None:
+        """Sort the names by what they share.
+
+        Args:
+            paths: Of files inside the folder, photographs or not.
+            searched: Whether photographs in folders below are read.
+        """
+        self._searched = searched
+        self._paths: dict[str, list[str]] = defaultdict(list)
+        for path in paths:
+            if not is_hidden(path) and (is_photograph(path) or suffix_of(path) in FORMATS):
+                self._paths[_core(path)].append(path)
+
+    def explain(self, image_id: str) -> tuple[str, str]:
+        """Return what there is in place of a missing photograph and what takes it, or two empty texts.
+
+        Args:
+            image_id: For which there is no file.
+        """
+        found = [(*self._judge(image_id, path), path) for path in self._paths.get(_core(image_id), ())]
+        if not found:
+            return "", ""
+        _, remedy, what, _ = min(found)
+        names = [printable(path) for _, other, _, path in sorted(found) if other == remedy]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return f"there is {', '.join(names[:_SHOWN])}{more}, {what}", remedy
+
+    def _judge(self, image_id: str, path: str) -> tuple[int, str, str]:
+        """Return how far a file is from what is missing, what takes it, and how it differs."""
+        if not is_photograph(path):
+            return 3, CONVERT, "in a format that is not read"
+        if "/" in path and not self._searched:
+            return 2, SEARCH, "in a folder below"
+        name, asked = (path, image_id) if "/" in image_id else (PurePosixPath(path).name, image_id)
+        if without_formats(asked) != without_formats(name):
+            return 1, _SPELLING, "spelt differently"
+        if without_formats(asked) != without_suffix(name):
+            return 0, _LAST_SUFFIX, "with a suffix before its last one"
+        return 0, _WITHOUT_SUFFIX, "with another suffix"
+
+
+def _core(path: str) -> str:
+    return fold_case(without_formats(PurePosixPath(path).name))
