@@ -209,25 +209,62 @@ BAD_FILES: dict[str, tuple[Spoil, str, str]] = {
 
 BAD_FOLDERS: dict[str, tuple[Spoil, str, str]] = {
     "missing": (lambda folder: victim(folder).unlink(), "missing", "there is no such file"),
-    "missing_but_of_another_case": (
-        lambda folder: victim(folder).rename(folder / "images" / "l0_0.JPG"),
-        "missing",
-        "there is no such file; there is l0_0.JPG, spelt differently",
-    ),
-    "missing_but_in_a_folder_below": (
-        lambda folder: (folder / "images/deeper").mkdir() or victim(folder).rename(folder / "images/deeper/L0_0.jpg"),
-        "missing",
-        "there is no such file",
-    ),
-    "missing_but_of_another_format": (
-        lambda folder: victim(folder).rename(folder / "images" / f"{VICTIM}.tif"),
-        "missing",
-        "there is no such file",
-    ),
     "jpg_and_JPG": (also(f"{VICTIM}.JPG"), "ambiguous", "L0_0.JPG, L0_0.jpg have the same image_id"),
     "jpg_and_png": (also(f"{VICTIM}.png", "PNG"), "ambiguous", "L0_0.jpg, L0_0.png have the same image_id"),
     "jpg_and_jpeg": (also(f"{VICTIM}.jpeg"), "ambiguous", "L0_0.jpeg, L0_0.jpg have the same image_id"),
 }
+
+
+def below(folder: Path) -> Path:
+    """Make the folder of photographs anew, for folders below it."""
+    (folder / "images").mkdir()
+    return folder / "images"
+
+
+def called(name: str) -> Spoil:
+    """Move the photograph to another name, or into a folder below."""
+
+    def spoil(folder: Path) -> None:
+        target = folder / "images" / name
+        target.parent.mkdir(exist_ok=True)
+        victim(folder).rename(target)
+
+    return spoil
+
+
+def ids(change: Callable[[str], str]) -> Spoil:
+    """Write every image id in another way."""
+
+    def line(text: str) -> str:
+        lesion, image, dx = text.split(",")
+        return f"{lesion},{change(image)},{dx}"
+
+    return edited(lambda lines: [HEADER, *map(line, lines[1:])])
+
+
+NEAR_MISSES: dict[str, tuple[Spoil, str, str]] = {
+    "another_case": (called("l0_0.JPG"), "there is l0_0.JPG, spelt differently", "correct the table, or rename"),
+    "a_folder_below": (called("x/L0_0.png"), "there is x/L0_0.png, in a folder below", "--params data.subfolders=true"),
+    "a_suffix_twice": (called("L0_0.jpg.jpg"), "there is L0_0.jpg.jpg, with a suffix", "without its last suffix alone"),
+    "two_suffixes": (called("L0_0.tif.JPG"), "there is L0_0.tif.JPG, with a suffix", "without its last suffix alone"),
+    "heic": (
+        called("L0_0.HEIC"),
+        "there is L0_0.HEIC, in a format that is not read",
+        "convert the files to JPEG or PNG",
+    ),
+    "dicom": (
+        called("L0_0.dcm"),
+        "there is L0_0.dcm, in a format that is not read",
+        "convert the files to JPEG or PNG",
+    ),
+    "camera_raw": (
+        called("l0_0.NEF"),
+        "there is l0_0.NEF, in a format that is not",
+        "convert the files to JPEG or PNG",
+    ),
+    "format_below": (called("x/L0_0.avif"), "there is x/L0_0.avif, in a format", "convert the files to JPEG or PNG"),
+}
+"""Where the photograph is instead: how to make it so, how it is told, what takes it."""
 
 BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
     "path_traversal": (with_row("L0,../../etc/passwd,nv"), "bad_id", 14, "'../../etc/passwd': it begins with a dot"),
@@ -295,14 +332,23 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
         edited(lambda lines: [line.replace(",", "|") for line in lines]),
         "its columns are: lesion_id|image_id|dx",
     ),
-    "no_images": (lambda folder: (folder / "images").rename(folder / "pictures"), "does not exist, or holds no photo"),
+    "no_images": (lambda folder: (folder / "images").rename(folder / "pictures"), "images does not exist."),
     "no_photograph": (
         lambda folder: [path.unlink() for path in (folder / "images").iterdir()],
-        "does not exist, or holds no photo",
+        "holds no photograph that can be read; it is empty.",
+    ),
+    "no_photograph_but_in_a_folder_below": (
+        lambda folder: (folder / "images").rename(folder / "x") and (folder / "x").rename(below(folder) / "visit1"),
+        "  - visit1/: a folder with 12 photographs, not searched; data.subfolders=true reads it\n"
+        "  Remedy: read the folders below: --params data.subfolders=true.",
+    ),
+    "no_photograph_that_is_read": (
+        lambda folder: [path.rename(path.with_suffix(".heic")) for path in (folder / "images").iterdir()],
+        "L0_0.heic: HEIC is not read; convert it to JPEG or PNG",
     ),
     "images_is_a_file": (
         lambda folder: (folder / "images").rename(folder / "x") and (folder / "images").write_text(""),
-        "does not exist, or holds no photo",
+        "images is a file.",
     ),
     "one_lesion": (edited(lambda lines: lines[:3]), "1 lesions are too few"),
     "fewer_lesions_than_folds": (edited(lambda lines: lines[:3]), "split.n_folds is 2"),
@@ -468,7 +514,7 @@ class TestAPhotograph:
         assert f"1 {KINDS[kind].heading}:" in message
         assert "(row 2 of data.csv): " in message
         assert said in message
-        assert KINDS[kind].remedy in message
+        assert f"Remedy: {KINDS[kind].remedy}; to leave" in message
         assert str(study.folder) not in message
         (problem,) = study.listed().to_dict("records")
         assert (problem["kind"], problem["row"], problem["image_id"]) == (kind, 2, VICTIM)
@@ -505,6 +551,143 @@ class TestAPhotograph:
 
         monkeypatch.setattr(LocalFileSystem, "cat_file", cat_file)  # root may read everything
         assert f"{VICTIM}.jpg (row 2 of data.csv): permission denied" in study.refusal()
+
+
+class TestANearMiss:
+    @pytest.mark.parametrize(("spoil", "said", "remedy"), NEAR_MISSES.values(), ids=NEAR_MISSES)
+    def test_is_named_and_what_takes_it_is_offered_before_it_is_left_out(self, study, spoil, said, remedy):
+        spoil(study.folder)
+        message = study.refusal()
+        assert f"L0_0.jpg (row 2 of data.csv): there is no such file; {said}" in message
+        (problem,) = study.listed().to_dict("records")
+        assert (problem["kind"], problem["row"]) == ("missing", 2)
+        assert remedy in problem["remedy"]
+        assert f"Remedy: {problem['remedy']}; to leave them out: --params data.policy.missing=skip" in message
+        assert len(study.run(PolicyParams(missing="skip"))["split"]) == 10
+
+    def test_of_each_sort_has_a_remedy_of_its_own(self, study):
+        for name in ("L0_0.bmp", "x/L1_0.jpg", "l2_0.jpg"):
+            old = study.folder / "images" / f"L{name.rpartition('/')[2][1]}_0.jpg"
+            (study.folder / "images/x").mkdir(exist_ok=True)
+            old.rename(study.folder / "images" / name)
+        (study.folder / "images/L3_0.jpg").unlink()
+        message = study.refusal()
+        assert message.count(f"1 {KINDS['missing'].heading}:") == 4
+        assert message.count("Remedy: ") == 4
+        assert study.listed()["remedy"].nunique() == 4
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            ids(lambda image: f"{image}.jpg"),
+            lambda folder: (ids(lambda image: f"{image}.JPG")(folder), rename_all(folder, ".JPG")),
+            lambda folder: (ids(lambda image: f"{image}.PNG")(folder), rename_all(folder, ".PNG")),
+            lambda folder: (ids(lambda image: f"{image}.jpg")(folder), rename_all(folder, ".jpg.jpg")),
+        ],
+        ids=["jpg", "JPG", "PNG", "jpg_jpg"],
+    )
+    def test_of_an_id_with_the_suffix_of_its_file_is_taken_with_a_line_in_the_log(self, study, spoil, caplog):
+        spoil(study.folder)
+        with caplog.at_level("INFO"):
+            tables = study.run()
+        assert len(tables["split"]) == 12
+        files, image_ids = tables["image_index"]["file"].tolist(), tables["image_index"]["image_id"].tolist()
+        assert all(file.startswith(image_id) for file, image_id in zip(files, image_ids, strict=True))
+        assert ("12 image ids name a file with its suffix" in caplog.text) == (files == image_ids)
+
+    def test_of_an_id_with_another_suffix_is_named(self, study):
+        ids(lambda image: f"{image}.png")(study.folder)
+        message = study.refusal()
+        assert "L0_0.png (row 2 of data.csv): there is no such file; there is L0_0.jpg, with another suffix" in message
+        assert "Remedy: write image_id without a suffix" in message
+
+    def test_may_not_give_one_file_to_two_rows(self, study):
+        with_row("L1,L0_0.jpg,nv")(study.folder)
+        assert "row 14: L0_0.jpg is also the file of row 2" in study.refusal()
+        assert len(study.run(PolicyParams(duplicate="skip"))["split"]) == 12
+
+    def test_is_not_looked_for_among_hidden_files(self, study):
+        called("._L0_0.jpg")(study.folder)
+        assert "L0_0.jpg (row 2 of data.csv): there is no such file\n" in study.refusal()
+
+
+def rename_all(folder: Path, suffix: str, remove: bool = False) -> None:
+    """Give every photograph another suffix, or remove it."""
+    for path in list((folder / "images").iterdir()):
+        path.unlink() if remove else path.rename(path.with_suffix(suffix))
+
+
+def into_folders(folder: Path) -> None:
+    """Move every photograph into a folder of its lesion."""
+    for path in list((folder / "images").iterdir()):
+        lesion = path.parent / path.name[:2]
+        lesion.mkdir(exist_ok=True)
+        path.rename(lesion / path.name)
+
+
+class TestFoldersBelow:
+    def test_are_read_on_request_by_the_ids_of_the_table(self, study, expected, caplog):
+        into_folders(study.folder)
+        assert "L0/: a folder with 2 photographs, not searched" in study.refusal()
+        with caplog.at_level("INFO"):
+            tables = study.run(subfolders=True)
+        pd.testing.assert_frame_equal(tables["split"], expected)
+        assert tables["image_index"]["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
+        assert "12 image ids name a file with its suffix, or one in a folder below, e.g. L0_0 is L0/L0_0" in caplog.text
+
+    @pytest.mark.parametrize("suffix", ["", ".jpg"])
+    def test_are_read_by_ids_that_are_paths(self, study, suffix):
+        into_folders(study.folder)
+        ids(lambda image: f"{image[:2]}/{image}{suffix}")(study.folder)
+        tables = study.run(subfolders=True)
+        assert tables["image_index"]["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
+        assert tables["split"]["image_id"].tolist()[0] == f"L0/L0_0{suffix}"
+
+    def test_that_share_a_name_need_the_path(self, study):
+        for name in ("x", "y"):
+            (study.folder / "images" / name).mkdir()
+            (study.folder / "images" / name / "L0_0.jpg").write_bytes(photograph())
+        victim(study.folder).rename(study.folder / "kept.jpg")
+        assert "x/L0_0.jpg, y/L0_0.jpg have the same image_id" in study.refusal(subfolders=True)
+        (study.folder / "kept.jpg").rename(victim(study.folder))
+        assert study.run(subfolders=True)["image_index"].loc[0, "file"] == "L0_0.jpg"  # the one of this very id
+
+    def test_give_no_file_to_two_rows(self, study):
+        into_folders(study.folder)
+        with_row("L1,L0/L0_0,nv")(study.folder)
+        assert "row 14: L0/L0_0.jpg is also the file of row 2" in study.refusal(subfolders=True)
+
+    @pytest.mark.parametrize(
+        "image_id", ["../secret", "L0/../../secret", "/etc/passwd", "L0//L0_0", "L0/", "L0/.hidden", "L0\\L0_0", "C:/a"]
+    )
+    def test_are_never_left_by_an_id(self, study, image_id):
+        into_folders(study.folder)
+        (study.folder / "secret.jpg").write_bytes(photograph())
+        with_row(f"L0,{image_id},nv")(study.folder)
+        assert f"1 {KINDS['bad_id'].heading}:\n  - row 14: image_id " in study.refusal(subfolders=True)
+
+    def test_are_no_links(self, study):
+        into_folders(study.folder)
+        (study.folder / "images/L0").rename(study.folder / "elsewhere")
+        (study.folder / "images/L0").symlink_to(study.folder / "elsewhere")
+        (study.folder / "images/L1/loop").symlink_to(study.folder / "images")
+        assert "L0_0.jpg (row 2 of data.csv): there is no such file" in study.refusal(subfolders=True)
+
+    def test_hold_no_link_to_a_file_elsewhere(self, study):
+        into_folders(study.folder)
+        link = study.folder / "images/L0/L0_0.jpg"
+        link.rename(study.folder / "elsewhere.jpg")
+        link.symlink_to(study.folder / "elsewhere.jpg")
+        message = study.refusal(subfolders=True)
+        assert "L0/L0_0.jpg (row 2 of data.csv): it is a link to a file outside of the folder" in message
+
+    def test_may_not_be_in_a_lesion_id(self, study):
+        with_row("L0/x,L0_0,nv")(study.folder)
+        assert "lesion_id 'L0/x': it holds / or" in study.refusal(subfolders=True)
+
+    def test_are_not_read_unasked(self, study):
+        with_row("L0,x/L0_0,nv")(study.folder)
+        assert "image_id 'x/L0_0': it holds / or" in study.refusal()
 
 
 class TestARow:
@@ -647,6 +830,18 @@ class TestProblems:
         assert study.run()["problems"].empty
 
 
+NOTHING_TO_GROUP: dict[str, Callable[[Path], str]] = {
+    "empty": lambda folder: rename_all(folder, ".gone", remove=True) or "put photographs",
+    "folders": lambda folder: into_folders(folder) or "read the folders below: --params data.subfolders=true",
+    "webp": lambda folder: rename_all(folder, ".webp") or "convert the files to JPEG or PNG",
+    "dicom": lambda folder: rename_all(folder, ".dcm") or "convert the files to JPEG or PNG",
+    "archives": lambda folder: rename_all(folder, ".zip") or "unpack the archives",
+    "tables": lambda folder: rename_all(folder, ".csv") or "put photographs",
+    "damaged": lambda folder: [path.write_bytes(b"") for path in (folder / "images").iterdir()] and "replace the files",
+}
+"""Folders of which nothing can be grouped, and what mends them."""
+
+
 def opened(path: str) -> Any:
     return ImageFolderDataset(path=path).load()
 
@@ -675,6 +870,44 @@ class TestClustering:
         assert file.isprintable()
         assert not file.startswith("=")
         assert reason.endswith("rename the file")
+
+    def test_lists_what_it_passes_over(self, study):
+        for name in ("scan.heic", "._a.jpg", "notes.txt", "more.zip", "IM0001", "clip.mp4", "data.csv"):
+            (study.folder / "images" / name).write_bytes(b"x")
+        for name in ("visit1", "empty"):
+            (study.folder / "images" / name).mkdir()
+        (study.folder / "images/visit1/<b>.jpg").write_bytes(photograph())
+        listed, unreadable = self.read(study.folder)
+        assert len(listed) == 12
+        only = "only .jpg, .jpeg, .jpe, .jfif or .png are read"
+        assert unreadable == {
+            "visit1/": "a folder with 1 photographs, not searched; data.subfolders=true reads it",
+            "IM0001": f"a file without a suffix; {only}",
+            "clip.mp4": f"a file with the suffix .mp4; {only}",
+            "more.zip": "an archive; unpack it",
+            "scan.heic": "HEIC is not read; convert it to JPEG or PNG",
+            "1 folders": "there is no photograph in them",
+            "1 hidden files or folders": "their names begin with a dot",
+            "2 tables, texts and the like": "no photographs, by their suffixes",
+        }
+
+    def test_reads_folders_below_by_their_paths_on_request(self, study, caplog):
+        into_folders(study.folder)
+        (study.folder / "images/L0/notes.txt").write_text("x")
+        (study.folder / "images/link").symlink_to(study.folder / "images/L0")
+        data = DataParams(subfolders=True)
+        with caplog.at_level("INFO"):
+            listed, unreadable, _ = read_photographs(opened, {}, str(study.folder / "images"), data, 224)
+        assert listed["image_id"].tolist()[:2] == ["L0/L0_0", "L0/L0_1"]
+        assert listed["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
+        assert "12 photographs to group, 0 cannot be read, 2 other files and folders are passed over" in caplog.text
+        assert unreadable["file"].tolist() == ["link/", "1 tables, texts and the like"]
+
+    @pytest.mark.parametrize("spoil", NOTHING_TO_GROUP.values(), ids=NOTHING_TO_GROUP)
+    def test_of_nothing_is_refused_with_a_remedy(self, study, spoil):
+        remedy = spoil(study.folder)
+        with pytest.raises(InputError, match=rf"(?s)Remedy: {remedy}"):
+            self.read(study.folder)
 
     def known(self, folder: Path, policy: PolicyParams | None = None) -> pd.DataFrame:
         cluster = ClusterParams(images="unused", known=str(folder / "data.csv"))

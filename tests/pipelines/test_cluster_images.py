@@ -162,7 +162,26 @@ class TestGroups:
 
 
 class TestAnyFolder:
-    @pytest.mark.parametrize("n_images", [0, 1, 2])
+    def test_below_others_works_on_request_and_none_is_refused(self, studied, photographs, tmp_path):
+        folder = tmp_path / "visits"
+        for number, path in enumerate(sorted((photographs / "images").iterdir())[:4]):
+            (folder / f"visit{number % 2}").mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / f"visit{number % 2}")
+        (folder / "<i>.heic").touch()
+        with pytest.raises(
+            InputError, match=r"(?s)holds no photograph.*visit0/: a folder with 2 photographs.*Remedy: read"
+        ):
+            cluster(studied, folder, experiment="vit_infonce")
+        named = {"images": str(folder), "experiment": "vit_infonce"}
+        studied.run(pipelines=("cluster_images",), cluster=named, study=STUDY, data={"subfolders": True}, **SMALL)
+        found = table(studied.root / CLUSTERS / "clustered_images.csv")
+        assert sorted({image_id.partition("/")[0] for image_id in found["image_id"]}) == ["visit0", "visit1"]
+        assert table(studied.root / CLUSTERS / "unreadable.csv")["file"].tolist() == ["<i>.heic"]
+        page = (studied.root / CLUSTERS / "clusters.html").read_text()
+        assert "&lt;i&gt;.heic" in page
+        assert found["image_id"][0] in page
+
+    @pytest.mark.parametrize("n_images", [1, 2])
     def test_of_few_photographs_works(self, studied, photographs, tmp_path, n_images):
         folder = tmp_path / "few"
         folder.mkdir()
@@ -201,6 +220,7 @@ class TestAnyFolder:
         assert dict(zip(unreadable["file"], unreadable["reason"].str.split(" ").str[0], strict=True)) == {
             "<i>broken.jpg": "damaged",
             "empty.png": "the",
+            "1 tables, texts and the like": "no",
         }
         page = (studied.root / CLUSTERS / "clusters.html").read_text()
         assert "<b>.jpg" not in page

@@ -79,7 +79,7 @@ def empty_file(folder):
 
 DATA_MISTAKES = [
     (no_csv, ["There is no metadata file", "data.csv", "SKINBIT_RAW_DIR", "--env demo"]),
-    (no_images, ["images does not exist, or holds no photograph", "Remedy"]),
+    (no_images, ["images does not exist.", "Remedy"]),
     (most_images_missing, ["images that are missing", "and {n_missing} more", "Remedy"]),
     (own_column, ["data.csv has the column 'fold', a name that Skinbit uses itself"]),
     (one_image_per_lesion, ["lesions are too few", "Left out:", "lesion has fewer than 2 images"]),

@@ -16,7 +16,8 @@ def list_passed_over(folder: ImageFolder) -> list[tuple[str, str]]:
     Args:
         folder: From :func:`skinbit.data.images.find_images`.
     """
-    reasons = {name: _explain(name, folder) for name in folder.others}
+    folders = _explain_folders(folder) if any(name.endswith("/") for name in folder.others) else {}
+    reasons = {name: folders.get(name) or _explain(name) for name in folder.others}
     common = Counter(_COMMON[reason] for reason in reasons.values() if reason in _COMMON)
     listed = sorted(reasons.items(), key=lambda each: not each[0].endswith("/"))  # folders first
     one_by_one = [(printable(name), reason) for name, reason in listed if reason not in _COMMON]
@@ -31,11 +32,9 @@ _COMMON = {
 }
 
 
-def _explain(name: str, folder: ImageFolder) -> str:
+def _explain(name: str) -> str:
     if is_hidden(name):
         return _HIDDEN
-    if name.endswith("/"):
-        return _explain_folder(name, folder)
     suffix = suffix_of(name)
     if suffix in FORMATS:
         return f"{FORMATS[suffix]} is not read; convert it to JPEG or PNG"
@@ -47,15 +46,22 @@ def _explain(name: str, folder: ImageFolder) -> str:
     return f"{what}; only {_READ} are read"
 
 
-def _explain_folder(name: str, folder: ImageFolder) -> str:
+def _explain_folders(folder: ImageFolder) -> dict[str, str]:
+    """Return why folders are passed over, by their names with a slash; but for hidden ones."""
     below = folder.deep
-    if name in below.others:
-        return "a link to a folder, which is not followed, or a folder that cannot be listed"
-    number = sum(path.startswith(name) for paths in below.files.values() for path in paths)
-    others = sum(path.startswith(name) and suffix_of(path) in FORMATS for path in below.others)
-    if number or others:
-        return f"a folder with {number + others} photographs, not searched; data.subfolders=true reads it"
-    return _EMPTY
+    unread = [path for path in below.others if suffix_of(path) in FORMATS]
+    paths = [*(path for paths in below.files.values() for path in paths), *unread]
+    numbers = Counter(f"{path.partition('/')[0]}/" for path in paths if "/" in path)
+    not_walked = set(below.others)
+
+    def explain(name: str) -> str:
+        if name in not_walked:
+            return "a link to a folder, which is not followed, or a folder that cannot be listed"
+        if numbers[name]:
+            return f"a folder with {numbers[name]} photographs, not searched; data.subfolders=true reads it"
+        return _EMPTY
+
+    return {name: explain(name) for name in folder.others if name.endswith("/") and not is_hidden(name)}
 
 
 def explain_nothing(folder: ImageFolder, where: str) -> str:

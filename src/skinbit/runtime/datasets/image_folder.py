@@ -92,7 +92,8 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
         return {"path": self._path, "protocol": self._protocol}
 
     def _exists(self) -> bool:
-        return bool(self.load().files)
+        folder = self.load()
+        return bool(folder.files or folder.deep.files)
 
     def preview(self, columns: int = 6, rows: int = 4) -> ImagePreview:
         """Show the first photographs as a contact sheet in Kedro-Viz."""
