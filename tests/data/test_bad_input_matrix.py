@@ -924,6 +924,17 @@ class TestClustering:
         for kind in ("bad_id", "unreadable", "missing"):
             assert f"1 {KINDS[kind].heading}:" in raised.value.message
 
+    def test_takes_known_photographs_in_folders_below_once_each(self, study):
+        into_folders(study.folder)
+        with_row("L1,L0_0.jpg,nv")(study.folder)
+        cluster, data = (
+            ClusterParams(images="unused", known=str(study.folder / "data.csv")),
+            DataParams(subfolders=True),
+        )
+        tables = lambda path: MetadataDataset(filepath=path).load()  # noqa: E731
+        with pytest.raises(InputError, match=r"row 14: L0/L0_0\.jpg is also the file of row 2"):
+            read_known(opened, tables, {}, cluster, data, 224)
+
     def test_leaves_known_photographs_out_where_the_policy_says_so(self, study, caplog):
         with_row("L0,../x,nv")(study.folder)
         victim(study.folder).write_bytes(b"")

@@ -365,6 +365,26 @@ def _explain_missing(row: int, image_id: str, near: NearMisses | None) -> Proble
     return Problem("missing", file, row, image_id, said, remedy)
 
 
+def refuse_doubled(
+    outcomes: Iterable[Checked[Used] | Problem], owners: dict[str, int]
+) -> Iterator[Checked[Used] | Problem]:
+    """Yield outcomes, but a problem for a row whose file another row has: one may name it with its suffix.
+
+    Args:
+        outcomes: From :func:`check_images`.
+        owners: Row of each file so far; filled in.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, Checked):
+            row, image_id, file = outcome.row, outcome.record["image_id"], outcome.record["file"]
+            owner = owners.setdefault(file, row)
+            if owner != row:
+                said = f"{printable(file)} is also the file of row {owner}"
+                yield Problem("duplicate", file, row, image_id, said)
+                continue
+        yield outcome
+
+
 def log_found_otherwise(records: Iterable[Mapping[str, Any]]) -> None:
     """Log how many image ids of a table mean a file that is named in another way than by them and a suffix.
 

@@ -12,7 +12,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from skinbit.config import DataParams
-from skinbit.data.images import ImageFolder, check_images, log_found_otherwise, try_images, with_unique_ids
+from skinbit.data.images import (
+    ImageFolder,
+    check_images,
+    log_found_otherwise,
+    refuse_doubled,
+    try_images,
+    with_unique_ids,
+)
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.metadata import ROW, find_row_problems
 from skinbit.data.passed_over import explain_nothing, list_passed_over
@@ -151,7 +158,7 @@ def read_known_lesions(
     row_problems = tabulate_problems(find_row_problems(table, source, data.subfolders))
     wanted = table[(table["lesion_id"] != "") & ~table[ROW].isin(row_problems["row"])]
     records, image_problems, used = [], [], {}
-    for outcome in _watched(check_images(folder, wanted, data, use), len(wanted)):
+    for outcome in _watched(refuse_doubled(check_images(folder, wanted, data, use), {}), len(wanted)):
         if isinstance(outcome, Problem):
             image_problems.append(outcome)
         else:

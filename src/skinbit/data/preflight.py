@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from skinbit.config import DataParams, SplitParams
-from skinbit.data.ids import printable
-from skinbit.data.images import Checked, ImageFolder, check_images, log_found_otherwise
+from skinbit.data.images import Checked, ImageFolder, check_images, log_found_otherwise, refuse_doubled
 from skinbit.data.lesions import FEW_LEFT, lesion_fates
 from skinbit.data.metadata import ROW
 from skinbit.data.passed_over import explain_nothing
@@ -64,23 +63,15 @@ class Preflight:
             left = wanted[~wanted[ROW].isin(records.keys() | problems.keys())]
             if left.empty:
                 break
-            outcomes = check_images(folder, left, self.data, lambda image: image.size)
+            outcomes = refuse_doubled(check_images(folder, left, self.data, lambda image: image.size), owners)
             for outcome in self.watch(outcomes, len(left)):
                 if isinstance(outcome, Problem):
                     problems[outcome.row] = outcome
-                elif (owner := owners.setdefault(outcome.record["file"], outcome.row)) != outcome.row:
-                    problems[outcome.row] = _doubled(outcome, owner)
                 else:
                     width, height = outcome.used
                     records[outcome.row] = {ROW: outcome.row, **outcome.record, "width": width, "height": height}
         log_found_otherwise(records.values())
         return [records[row] for row in sorted(records)], [problems[row] for row in sorted(problems)]
-
-
-def _doubled(outcome: Checked[tuple[int, int]], owner: int) -> Problem:
-    """Return the problem of a row whose file is another row's, too: one may name it with its suffix."""
-    image_id, file = outcome.record["image_id"], outcome.record["file"]
-    return Problem("duplicate", file, outcome.row, image_id, f"{printable(file)} is also the file of row {owner}")
 
 
 def check_photographs(
