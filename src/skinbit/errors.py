@@ -16,6 +16,11 @@ class InputError(click.ClickException, ValueError):
     """
 
 
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice: PyTorch has no class for that on a CPU."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
 class ProblemList:
     """Collects problems by kind, so that a user mends them all before the next try."""
 

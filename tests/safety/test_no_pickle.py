@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import timm
@@ -12,6 +11,7 @@ import yaml
 
 from skinbit.config import BackboneParams
 from skinbit.embedding.backbones import load_backbone
+from skinbit.embedding.hub import _Answer
 from skinbit.errors import InputError
 from skinbit.runtime.tracking.process import QUIET
 
@@ -106,22 +106,21 @@ def test_weights_of_another_format_are_refused_before_they_are_opened(name):
 
 
 def test_weights_that_are_published_as_a_pickle_are_not_opened(monkeypatch, tmp_path):
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
     asked = []
 
-    def download(repository, name, **_):
-        asked.append((repository, name))
-        raise RemoteEntryNotFoundError("404", response=Mock())
+    def ask(url):
+        asked.append(url)
+        return _Answer(404, "EntryNotFound", b"")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    monkeypatch.setattr("skinbit.embedding.weights._hub_answers", lambda: True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("skinbit.embedding.hub._ask", ask)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("it is downloaded"))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle is opened"))
     with pytest.raises(InputError, match="no safetensors file, and Skinbit opens no pickle") as refused:
         load_backbone(BackboneParams(model="resnet18.a1_in1k"), seed=1)
     assert "Remedy" in refused.value.message
-    assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
+    assert [url.partition("/timm/")[2] for url in asked] == ["resnet18.a1_in1k/resolve/main/model.safetensors"]
 
 
 @pytest.mark.parametrize("published", [{"hf_hub_id": None}, {"hf_hub_filename": "w.pt"}, {"hf_hub_filename": "w.npz"}])

@@ -7,24 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from skinbit.config import BackboneParams, PoolingParams
 from skinbit.embedding.preprocessing import Preprocessing
-from skinbit.embedding.weights import FewTensors, FilledTensors, check_finite, drawn_from, find_weights, refuse
-from skinbit.errors import InputError
+from skinbit.embedding.weight_files import check_complete, explain_misfit, find_weights
+from skinbit.embedding.weights import FewTensors, FilledTensors, check_finite, drawn_from, refuse
+from skinbit.errors import InputError, is_short_of_memory
 
-_CREATION_ERRORS = (
-    AssertionError,
-    IndexError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    TypeError,
-    ValueError,
-)
+_REFUSALS = (AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What timm and PyTorch raise where arguments, pixels or tensors do not suit a network."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
     with drawn_from(seed), FilledTensors() as filled:
         network = _create(params, file)
     if file is not None:
-        filled.check_complete(network, params)
+        check_complete(params, file, network, filled.absent_from(network))
     check_finite(network, params)
     module = _pooled(network, params).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     preprocessing = _preprocessing(network, params)
@@ -125,11 +117,13 @@ def _create(params: BackboneParams, file: str | None) -> Any:
         return timm.create_model(params.model, **weights, **_creation_arguments(params))
     except InputError:
         raise
-    except _CREATION_ERRORS as error:
+    except _REFUSALS as error:
+        if is_short_of_memory(error):
+            raise
+        if file is not None:  # without the file it is made, or its arguments are at fault
+            raise explain_misfit(params, file, _create(params, None).state_dict()) from error
         raise refuse(
-            params,
-            f"timm cannot create it: {error}",
-            "correct model_args, pooling.levels or weights of backbones.<name>.",
+            params, f"timm cannot create it: {error}", "correct model_args or pooling.levels of backbones.<name>."
         ) from error
 
 
@@ -216,7 +210,9 @@ def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
     try:
         with torch.inference_mode():
             features = module(pixels)
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except _REFUSALS as error:
+        if is_short_of_memory(error):
+            raise
         raise refuse(
             params,
             f"it cannot process images of {params.image_size} pixels: {error}",

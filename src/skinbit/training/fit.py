@@ -15,7 +15,7 @@ from tqdm import tqdm
 from skinbit.config import TrainingParams
 from skinbit.embedding.checkpoints import StateStore
 from skinbit.embedding.compute import Compute, deterministic
-from skinbit.errors import InputError
+from skinbit.errors import InputError, is_short_of_memory
 from skinbit.matching.cuts.survey import best_f1_and_recall
 from skinbit.matching.labels import FloatArray, LabelArray, unit_vectors
 from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool
@@ -287,9 +287,8 @@ def _mendable(training: Training) -> Iterator[None]:
     """Turn running out of memory into a message that names the parameter to change."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-        if not ran_out:
+    except (MemoryError, RuntimeError) as error:
+        if not is_short_of_memory(error):
             raise
         raise InputError(
             f"{training.name}: memory does not suffice on {training.compute.device}.\n"
