@@ -2,9 +2,12 @@
 
 import math
 from collections import Counter
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import click
+from kedro.framework.cli.project import run as kedro_run
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -69,3 +72,17 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
     for name, row in counts.items():
         click.echo("  ".join([name.ljust(width), *(str(row[state]).rjust(len(state)) for state in states)]))
     context.exit(1 if different else 0)
+
+
+def _run(runner: str | None, runner_params: dict[str, Any], **options: Any) -> Any:
+    from skinbit.runtime.runners import check_runner
+
+    check_runner(runner, runner_params)
+    return kedro_run.callback(runner=runner, runner_params=runner_params, **options)
+
+
+run = copy(kedro_run)
+"""Kedro's own command; it would answer an unknown runner with a traceback."""
+
+run.callback = _run
+cli.add_command(run)

@@ -2,7 +2,6 @@
 
 import errno
 import math
-import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -284,7 +283,6 @@ def test_short_memory_is_not_blamed_on_the_arguments(monkeypatch: pytest.MonkeyP
     assert not isinstance(raised.value, InputError)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs permissions")
 def test_weights_file_that_may_not_be_read_is_named(
     weights_of_resnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,18 +1,15 @@
 """One run at a time in a folder; one that is asked to stop, or lacks something, ends with one message."""
 
-import errno
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from skinbit.errors import InputError
 from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
-from skinbit.runtime.interruption import explain_shortage
 from skinbit.runtime.locking import LOCK, hold, remove_leftovers
 
 TEMPORARY = f".split.csv.{'0' * 32}.tmp"
@@ -137,33 +134,3 @@ class TestStop:
         assert f"Interrupted by {number.name}. The same command with --only-missing-outputs goes on" in said
         assert "Traceback" not in printed + said
         assert not list((project.root / "data/demo").rglob(".*.tmp"))
-
-
-class TestShortage:
-    @pytest.mark.parametrize(
-        ("error", "said"),
-        [
-            (OSError(errno.ENOSPC, "No space left on device", "/data/a.csv"), "The disk is full, .* at /data/a.csv"),
-            (OSError(errno.EDQUOT, "Disk quota exceeded"), "The disk is full, or a quota"),
-            (OSError(errno.EFBIG, "File too large"), "or a quota or limit is reached"),
-            (MemoryError(), "Memory does not suffice"),
-            (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Memory does not suffice"),
-            (BrokenProcessPool("A process was terminated abruptly"), "A worker process was killed"),
-            (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "A worker process was killed"),
-        ],
-    )
-    def test_is_one_message_with_a_remedy(self, error, said):
-        with pytest.raises(InputError, match=rf"(?s){said}.*Remedy.*--only-missing-outputs"):
-            raise explain_shortage([RuntimeError("around it"), error])
-
-    def test_other_errors_are_left_alone(self):
-        assert explain_shortage([OSError(errno.EACCES, "Permission denied"), ValueError("wrong")]) is None
-
-    @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device")])
-    def test_ends_a_run_wherever_it_arises(self, project, user_data, monkeypatch, error):
-        def fail(*_, **__):
-            raise error
-
-        monkeypatch.setattr("skinbit.runtime.datasets.stock.CSVDataset.save", fail)
-        with pytest.raises(InputError, match=r"Memory does not suffice|The disk is full"):
-            project.run(pipelines=("data_split",), study={"sample_data": False})

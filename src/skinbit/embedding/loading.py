@@ -1,4 +1,4 @@
-"""Photographs read in worker processes, batch by batch."""
+"""Batches that worker processes load; what goes wrong in a worker arrives as it is."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from skinbit.config import LoaderParams
-from skinbit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,10 @@ class _Items(Dataset[Any]):
     def __len__(self) -> int:
         return self.n_items
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitems__(self, indices: list[int]) -> list[Any] | Exception:
         try:
-            return self.read(index)
-        except InputError as error:  # raised here, it would come out as the text of a traceback
+            return [self.read(index) for index in indices]
+        except Exception as error:  # raised here, it would come out as the text of a traceback, without its number
             return error
 
 
@@ -41,7 +40,7 @@ def read_batches(
         Batches of items, in order.
 
     Raises:
-        InputError: That of the first item whose reading raises one.
+        Exception: That of the first item whose reading raises one, as it was raised in the worker.
     """
     batches: DataLoader[Any] = DataLoader(
         _Items(read, n_items),
@@ -53,11 +52,15 @@ def read_batches(
         generator=torch.Generator(),
     )
     for batch in batches:
-        if isinstance(batch, InputError):
+        if isinstance(batch, Exception):
             raise batch
         yield batch
 
 
-def _collate(items: list[Any]) -> Any:
-    failed = next((item for item in items if isinstance(item, InputError)), None)
-    return default_collate(items) if failed is None else failed
+def _collate(items: list[Any] | Exception) -> Any:
+    if isinstance(items, Exception):
+        return items
+    try:
+        return default_collate(items)
+    except Exception as error:  # shared memory does not suffice
+        return error

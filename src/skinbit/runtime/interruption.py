@@ -1,12 +1,10 @@
-"""How a run ends that does not come to its end: asked to stop, out of disk space or out of memory."""
+"""How a run ends that is asked to stop."""
 
-import errno
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children
 from types import FrameType
@@ -14,18 +12,16 @@ from typing import Any, NoReturn
 
 import click
 
-from skinbit.errors import InputError
+from skinbit.runtime.failures import RESUME
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_RESUME = "The same command with --only-missing-outputs goes on from here: what is on disk is complete."
 
 
 class Interruption(click.ClickException):
     """A run that was asked to stop: one line on standard error, and the exit code that shells know for the signal."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"Interrupted by {signal.Signals(number).name}. {_RESUME}")
+        super().__init__(f"Interrupted by {signal.Signals(number).name}. {RESUME}")
         self.exit_code = 128 + number  # type: ignore[misc]  # click declares it for the class and reads the instance's
 
     def show(self, file: Any = None) -> None:
@@ -66,29 +62,3 @@ def stoppable() -> Iterator[None]:
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
-
-
-def explain_shortage(causes: list[BaseException]) -> InputError | None:
-    """Return a message with a remedy where disk space or memory was short, else None.
-
-    Args:
-        causes: An error and those behind it.
-    """
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.errno in _FULL:
-            where = f" at {cause.filename}" if cause.filename else ""
-            return InputError(
-                f"The disk is full, or a quota or limit is reached{where} ({cause.strerror}).\n"
-                f"  Remedy: free some space, or move `root` in globals.yml to a larger disk. {_RESUME}"
-            )
-        if isinstance(cause, MemoryError) or "allocate memory" in str(cause):
-            return InputError(
-                "Memory does not suffice.\n  Remedy: lower loader.batch_size, loader.workers or the number of workers "
-                f"of the runner, or give the machine more memory. {_RESUME}"
-            )
-        if isinstance(cause, BrokenProcessPool) or "DataLoader worker (pid" in str(cause):
-            return InputError(
-                f"A worker process was killed, most often because memory did not suffice ({cause}).\n"
-                f"  Remedy: lower loader.workers or the number of workers of the runner. {_RESUME}"
-            )
-    return None

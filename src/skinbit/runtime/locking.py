@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from skinbit.errors import InputError
 from skinbit.runtime.datasets.files import is_temporary
+from skinbit.runtime.failures import explain_lock
 
 logger = logging.getLogger(__name__)
 
@@ -74,16 +75,15 @@ def hold(root: Path, command: str) -> Iterator[RunToken]:
         InputError: If another run holds it, whose process, command and start are named; or if it is not writable.
     """
     path = root / LOCK
-    lock = FileLock(path, blocking=False)
+    # Without locks of the system it would take an existing file for one: that outlives a run that is killed.
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise InputError(_refusal(root, _read_holder(path))) from None
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise InputError(
-            f"Nothing can be written to {root}: {error}.\n  Remedy: correct `root` in globals.yml."
-        ) from error
+    except (NotImplementedError, OSError) as error:
+        raise explain_lock(error, root) from error
     started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     token = RunToken(str(path), uuid4().hex, os.getpid(), socket.gethostname(), command, started)
     try:

@@ -14,7 +14,8 @@ from kedro.validation import DataValidationError
 from skinbit.errors import InputError
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.datasets.files import REMAKE
-from skinbit.runtime.interruption import explain_shortage, stoppable
+from skinbit.runtime.failures import causes_of, explain_failure
+from skinbit.runtime.interruption import stoppable
 from skinbit.runtime.locking import hold
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class StudySession(KedroSession):
 
         Raises:
             InputError: In place of a missing or unreadable file, a table that breaks its contract, an unknown pipeline,
-                a full disk; or if another run writes to the same folder.
+                whatever the machine refuses (disk, memory, permissions); or if another run writes to the same folder.
             Interruption: In place of Ctrl-C and SIGTERM.
         """
         try:
@@ -39,10 +40,10 @@ class StudySession(KedroSession):
         except (DatasetError, DataValidationError) as error:
             raise _mendable(error) from error
         except (MemoryError, OSError, RuntimeError) as error:
-            shortage = explain_shortage(_causes(error))
-            if shortage is None:
+            failure = explain_failure(error)
+            if failure is None:
                 raise
-            raise shortage from error
+            raise failure from error
         except ValueError as error:
             _check_pipeline_names(options.get("pipeline_names") or [])
             if str(error).startswith("Pipeline "):  # a filter (--namespaces, --tags, …) that leaves no node
@@ -72,25 +73,21 @@ class _LockHook:
 
 def _mendable(error: Exception) -> InputError:
     """Return the user's mistake behind a dataset's error, which wraps whatever a load or save raised."""
-    causes = _causes(error)
+    causes = list(causes_of(error))
     for cause in causes:
         if isinstance(cause, InputError):
             return cause
-    shortage = explain_shortage(causes)
-    if shortage is not None:
-        return shortage
+    is_read = str(error).startswith("Failed while loading") or " on load" in str(error).partition("\n")[0]
+    failure = explain_failure(error, is_read)
+    if failure is not None:
+        return failure
     if any(isinstance(cause, FileNotFoundError) for cause in causes):
         return InputError(
             f"{error}\n  Remedy: run the pipelines that make this file first; `kedro run --pipelines "
             "data_split,baseline_embeddings` makes what a fold of an experiment needs, `kedro run` everything."
         )
     is_out_of_reach = any(isinstance(cause, OSError) for cause in causes)
-    is_read = str(error).startswith("Failed while loading") or " on load" in str(error).partition("\n")[0]
     return InputError(f"{error}\n  Remedy: {REMAKE}" if is_read and not is_out_of_reach else str(error))
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    return [] if error is None else [error, *_causes(error.__cause__)]
 
 
 def _check_pipeline_names(names: list[str]) -> None:

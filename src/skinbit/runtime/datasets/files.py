@@ -58,8 +58,8 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
     """
     target = PurePosixPath(path)
     temporary = str(target.with_name(f".{target.name}.{uuid4().hex}.tmp"))
-    fs.makedirs(str(target.parent), exist_ok=True)
     try:
+        fs.makedirs(str(target.parent), exist_ok=True)
         yield temporary
         if isinstance(fs, LocalFileSystem):
             _flush_to_disk(temporary, os.O_RDWR)
@@ -68,6 +68,10 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
                 _flush_to_disk(str(target.parent), os.O_DIRECTORY)
         else:
             fs.mv(temporary, path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, temporary):  # a full disk is told without a name
+            error.filename = path
+        raise
     finally:
         if fs.exists(temporary):
             fs.rm_file(temporary)

@@ -1,0 +1,141 @@
+"""What the machine refuses, told apart by the system's own number and by where it arises: disk, memory, processes."""
+
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from skinbit.errors import InputError, is_short_of_memory
+
+RESUME = "The same command with --only-missing-outputs goes on from here: what is on disk is complete."
+
+_MOVE = "or move `root` in globals.yml"
+_FULL = (
+    "The disk is full, or a quota or limit is reached",
+    "free some space, have the quota raised, or move `root` in globals.yml to a larger disk",
+)
+_NO_ACCESS = ("Permission is denied", f"let this user read and write there, {_MOVE} to a folder of this user's")
+_UNSTEADY = ("The disk or network drive fails", "see that it is connected and sound (the system's log says more)")
+_TOO_MANY_FILES = ("Too many files are open", "raise the limit (`ulimit -n 8192`), or lower loader.workers")
+
+_REFUSALS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EACCES: _NO_ACCESS,
+    errno.EPERM: _NO_ACCESS,
+    errno.EROFS: ("The file system can only be read", f"mount it for writing, {_MOVE} to a disk that can be written"),
+    errno.EMLINK: ("There are more links or folders than the file system allows", f"remove some, {_MOVE} to another"),
+    errno.ENAMETOOLONG: (
+        "A name is longer than the file system allows",
+        f"shorten the names of experiments and backbones, {_MOVE} to a folder with a shorter path",
+    ),
+    errno.ELOOP: ("Links lead in a circle", "remove the link"),
+    errno.ENOTDIR: ("A file is where a folder should be", f"move it away, {_MOVE}"),
+    errno.EEXIST: ("A file is where a folder should be", f"move it away, {_MOVE}"),
+    errno.EISDIR: ("A folder is where a file should be", f"move it away, {_MOVE}"),
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: _TOO_MANY_FILES,
+    errno.EIO: _UNSTEADY,
+    errno.ENODEV: _UNSTEADY,
+    errno.ENXIO: _UNSTEADY,
+    getattr(errno, "ESTALE", errno.EIO): _UNSTEADY,
+    getattr(errno, "EHOSTDOWN", errno.EIO): _UNSTEADY,
+}
+
+_LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What a file system answers that has no locks."""
+
+_SHARED = Path("/dev/shm")
+
+_WRITTEN = re.compile(r"\[Errno (\d+)\] ([^\n:]*)(?:: '([^'\n]*)')?")
+"""An error of the system in the text of another: between processes, causes are lost."""
+
+
+def explain_failure(error: BaseException, is_read: bool = False) -> InputError | None:
+    """Return one message with a remedy where the machine refused something, else None.
+
+    Args:
+        error: As it arrived; what it comes from is in its causes.
+        is_read: Whether it arose while a file was read, which may be outside of the folder of outputs.
+    """
+    explained = (_explain(cause, is_read) for cause in causes_of(error))
+    return next((found for found in explained if found is not None), None)
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it comes from; texts of other processes' tracebacks are no errors."""
+    while error is not None:
+        if type(error).__name__ not in ("_RemoteTraceback", "RemoteTraceback"):
+            yield error
+        error = error.__cause__
+
+
+def explain_lock(error: OSError | NotImplementedError, root: Path) -> InputError:
+    """Return the error that says why a folder of outputs cannot be held.
+
+    Args:
+        error: Of the lock.
+        root: The folder.
+    """
+    if isinstance(error, NotImplementedError) or error.errno in _LOCKLESS:
+        return InputError(
+            f"The file system of {root} has no locks, so two runs could write there at a time.\n  Remedy: mount it "
+            "with locks (NFS: `local_lock=all`, or start its lock service; Lustre: `flock`), or move `root` in "
+            "globals.yml to a disk of this machine."
+        )
+    refusal = _REFUSALS.get(error.errno or 0)
+    what, remedy = refusal or (error.strerror or str(error), "correct `root` in globals.yml")
+    return InputError(f"Nothing can be written to {root}: {_lower(what)}.\n  Remedy: {remedy}.")
+
+
+def _explain(cause: BaseException, is_read: bool) -> InputError | None:
+    said = str(cause)
+    if _is_of_shared_memory(cause):
+        size = f" ({shutil.disk_usage(_SHARED).total / 1e6:.0f} MB in {_SHARED})" if _SHARED.is_dir() else ""
+        return InputError(
+            f"Shared memory{size} does not suffice for the loader's worker processes.\n  Remedy: "
+            "`--params loader.workers=0` needs none; or give the container more (`docker run --shm-size=2g`). "
+            f"{RESUME}"
+        )
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in _REFUSALS:
+        return _refused(cause.errno, cause.filename, is_read)
+    if is_short_of_memory(cause):
+        return InputError(
+            "Memory does not suffice.\n  Remedy: lower loader.batch_size, loader.workers or the number of workers "
+            f"of the runner, or give the machine more memory. {RESUME}"
+        )
+    if isinstance(cause, BrokenProcessPool) or "killed by signal: Killed" in said or "exited unexpectedly" in said:
+        return InputError(
+            "A worker process was killed, most often because memory did not suffice.\n  Remedy: lower "
+            f"loader.workers or the number of workers of the runner. {RESUME}"
+        )
+    if "killed by signal" in said:
+        return InputError(
+            f"A worker process has crashed ({said.partition('killed by ')[2].partition('.')[0]}).\n  Remedy: "
+            f"`--params loader.workers=0` does without them and shows where. {RESUME}"
+        )
+    written = None if isinstance(cause, InputError) or cause.__cause__ else _WRITTEN.search(said)
+    return _refused(int(written[1]), written[3], is_read) if written and int(written[1]) in _REFUSALS else None
+
+
+def _is_of_shared_memory(cause: BaseException) -> bool:
+    """Whether a loader's worker had no room for a batch: PyTorch's errors of it have no number."""
+    if isinstance(cause, OSError):
+        return cause.errno == errno.ENOSPC and str(cause.filename).startswith(f"{_SHARED}/")
+    return isinstance(cause, RuntimeError) and any(
+        part in str(cause) for part in ("killed by signal: Bus error", "shared memory(shm)", "file </torch_")
+    )
+
+
+def _refused(number: int, file: str | None, is_read: bool) -> InputError:
+    what, remedy = _REFUSALS[number]
+    remedy = "let this user read it" if is_read and _REFUSALS[number] is _NO_ACCESS else remedy
+    where = f" at {file}" if file else ""
+    return InputError(f"{what}{where} ({errno.errorcode[number]}).\n  Remedy: {remedy}. {RESUME}")
+
+
+def _lower(what: str) -> str:
+    return what[:1].lower() + what[1:]
