@@ -5,7 +5,7 @@ import warnings
 from omegaconf.resolvers import oc
 
 from skinbit.privacy import refuse_telemetry
-from skinbit.runtime.context import StudyContext
+from skinbit.runtime.context import StudyContext, join_place
 from skinbit.runtime.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
 from skinbit.runtime.session import StudySession
 from skinbit.runtime.tracking.hooks import TrackingHooks
@@ -28,5 +28,6 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "local",
     # Soft: an environment of a few lines changes these lines, it does not replace whole blocks.
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
-    "custom_resolvers": {"oc.env": oc.env},  # SKINBIT_RAW_DIR, SKINBIT_METADATA_FILE
+    # SKINBIT_RAW_DIR, SKINBIT_METADATA_FILE; `place` joins folders and files
+    "custom_resolvers": {"oc.env": oc.env, "place": join_place},
 }

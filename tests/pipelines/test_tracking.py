@@ -402,6 +402,13 @@ class TestOff:
         project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "width": 32, "height": 32}, tracking=ON)
         assert not (project.root / "mlflow.db").exists()
 
+    def test_a_library_that_is_missing_is_named_before_anything_is_called_tracked(self, done, monkeypatch, caplog):
+        monkeypatch.setattr("skinbit.runtime.tracking.hooks.find_spec", lambda _: None)
+        with caplog.at_level(logging.INFO, logger="skinbit"):
+            run(done, pipelines=("data_split",), tracking={**ON, "backend": "wandb"})
+        assert caplog.text.count("Weights & Biases is not installed, `uv sync --extra wandb` installs it") == 1
+        assert "tracked in" not in caplog.text
+
     def test_a_process_that_cannot_start_costs_one_warning(self, done, monkeypatch, caplog):
         monkeypatch.setattr(sys, "executable", str(done.root / "no-python"))
         with caplog.at_level(logging.WARNING, logger="skinbit"):

@@ -5,6 +5,7 @@ import shutil
 import socket
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -108,6 +109,18 @@ class TestFailures:
         process.send(plan())
         assert "mlflow.db was made in another folder" in process.end(failed=False)
         assert sorted(empty_database.parent.rglob("*")) == before
+
+    @pytest.mark.parametrize("kind", ["folder", "text"])
+    def test_a_database_that_is_none_is_named_at_once_and_leaves_no_folder(self, tmp_path, process, plan, kind):
+        place = tmp_path / "mlflow.db"
+        place.mkdir() if kind == "folder" else place.write_text("this is a text, and not a database at all")
+        began = time.monotonic()
+        process.send(plan())
+        reason = process.end(False)
+        assert time.monotonic() - began < 60  # MLflow tries for 93 s
+        assert "mlflow.db is a folder" in reason or "mlflow.db is no database" in reason
+        assert "move it away" in reason
+        assert not (tmp_path / "mlartifacts").exists()
 
     def test_a_killed_process_gives_its_exit_code(self, process):
         process._process.kill()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from skinbit.config.block import Block
+from skinbit.config.block import Block, PathText
 
 
 class PoolingParams(Block):
@@ -85,7 +85,7 @@ class BackboneParams(Block):
         default=True, description="true: only a head is trained; false: the whole network is fine-tuned"
     )
     pretrained: bool = Field(default=True, description="false: weights are random, drawn from the seed")
-    weights: str | None = Field(
+    weights: PathText | None = Field(
         default=None, description="path of a local .safetensors file; null: weights from timm's hub"
     )
     model_args: dict[str, Any] = Field(default_factory=dict, description="further arguments of timm.create_model")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from skinbit.errors import SHOWN_PER_KIND
 
@@ -12,6 +12,16 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 """Names become folders, namespaces and pipeline names: lower case, digits, underscores."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+def _no_number(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise ValueError("a path that looks like a number is read as one: begin it with ./, as in ./2019")
+    return value
+
+
+PathText = Annotated[str, BeforeValidator(_no_number)]
+"""A path, ``~`` included: what Kedro's ``--params`` took for a number has lost its zeros, and is refused."""
 
 MEMBERS = "members"
 """Key of the members' settings, in the settings of a combination and in the header of its model."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from skinbit.config.block import Block, Name, split_joined
+from skinbit.config.block import Block, Name, PathText, split_joined
 
 
 class CutParams(Block):
@@ -65,14 +65,14 @@ class EvaluationParams(CutParams):
 class ClusterParams(Block):
     """Which photographs `cluster_images` groups, and how."""
 
-    images: str | None = Field(
+    images: PathText | None = Field(
         default=None, description="folder of the photographs; relative paths start at the project"
     )
     experiment: Name | None = Field(
         default=None, description="experiment whose model is used; null: a checkpoint is given"
     )
     fold: int | None = Field(default=None, ge=0, description="fold whose model is used; null: the final model")
-    checkpoint: str | None = Field(default=None, description="path of a checkpoint, in place of an experiment")
+    checkpoint: PathText | None = Field(default=None, description="path of a checkpoint, in place of an experiment")
     method: Literal["cosine", "dbscan", "average", "complete", "mutual"] = Field(
         default="average", description="how photographs are joined into groups, see docs/clustering.md"
     )
@@ -95,8 +95,8 @@ class ClusterParams(Block):
         lt=1,
         description="rough share of the photographs whose lesion appears only once, beyond the share in the folds",
     )
-    known: str | None = Field(default=None, description="CSV of photographs whose lesions are known")
-    known_images: str | None = Field(
+    known: PathText | None = Field(default=None, description="CSV of photographs whose lesions are known")
+    known_images: PathText | None = Field(
         default=None, description="folder of the known photographs; null: `images` beside the CSV"
     )
 

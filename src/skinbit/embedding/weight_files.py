@@ -37,13 +37,14 @@ def find_weights(params: BackboneParams) -> str | None:
     """
     if not params.pretrained:
         return None
-    if params.weights is not None and not Path(params.weights).is_file():
+    own = None if params.weights is None else Path(params.weights).expanduser()
+    if own is not None and not own.is_file():
         raise refuse(
             params,
             f"the weights file {params.weights} does not exist",
             "name a file, absolute or relative to the folder that the command runs in.",
         )
-    file = params.weights or find_published(params, explain_start)
+    file = str(own or find_published(params, explain_start))
     _check_whole(params, file)
     return file
 

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import platform
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -45,6 +46,9 @@ class TrackingHooks:
         self._end(failed=True)  # a run that was interrupted in this very process, e.g. in a notebook
         kept = _kept(pipeline, catalog) if run_params["only_missing_outputs"] else None
         if not active_parameters().tracking.enabled or not _is_study(pipeline) or kept == pipeline.all_outputs():
+            return
+        if active_parameters().tracking.backend == "wandb" and find_spec("wandb") is None:
+            _warn("Weights & Biases is not installed, `uv sync --extra wandb` installs it")
             return
         try:
             plan = self._plan(run_params["run_id"], pipeline, catalog, kept)

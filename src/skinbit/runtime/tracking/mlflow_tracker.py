@@ -3,6 +3,8 @@
 Only ``MlflowClient`` is used: MLflow's fluent interface knows one active run per thread, and a study has many.
 """
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from filelock import FileLock
@@ -40,9 +42,10 @@ class MlflowTracker:
 
         Raises:
             MlflowException: If the server does not answer, or refuses.
-            ValueError: If the project's database is another folder's, or the experiment was deleted.
+            ValueError: If the database cannot be opened, or is another folder's, or the experiment was deleted.
         """
         files = (project / ARTIFACTS).as_uri()
+        _check_database(tracking.uri or f"sqlite:///{DATABASE}")
         if tracking.uri is None:
             (project / ARTIFACTS).mkdir(exist_ok=True)
             # MLflow makes a new database in many steps; two studies that do so at a time would leave it broken.
@@ -103,3 +106,21 @@ class MlflowTracker:
         if found.lifecycle_stage != LifecycleStage.ACTIVE:
             raise ValueError(f"the experiment {name!r} was deleted in MLflow: restore it, or set tracking.experiment")
         return found
+
+
+def _check_database(uri: str) -> None:
+    """Open a local database once: MLflow would try for a minute and a half, whatever it is."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or not path.exists():
+        return
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder where the database should be: move it away, or correct tracking.uri")
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError as error:
+        raise ValueError(
+            f"{path} cannot be opened ({error}): let this user read and write it and its folder"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} is no database ({error}): move it away, or correct tracking.uri") from error

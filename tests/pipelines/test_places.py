@@ -1,0 +1,69 @@
+"""Paths as people write them: absolute, with ``~``, blanks, commas, and names that look like numbers."""
+
+import shutil
+
+import pytest
+from kedro.framework.startup import bootstrap_project
+from pydantic import ValidationError
+
+from skinbit.config import BackboneParams
+from skinbit.config.evaluation import ClusterParams
+from skinbit.runtime.context import join_place
+from skinbit.runtime.session import StudySession
+from tests.pipelines.raw_data import write_photographs
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("data/01_raw", "data.csv"), "data/01_raw/data.csv"),
+        (("data/01_raw", "/tables/own.csv"), "/tables/own.csv"),
+        (("~/photographs", "data.csv"), "/home/anna/photographs/data.csv"),
+        (("data", "~/own.csv"), "/home/anna/own.csv"),
+        (("data", "s3://bucket/own.csv"), "s3://bucket/own.csv"),
+        (("s3://bucket/raw", "own.csv"), "s3://bucket/raw/own.csv"),
+        ((2019, "my data, new.csv"), "2019/my data, new.csv"),
+        (("a~b", "c~.csv"), "a~b/c~.csv"),
+    ],
+)
+def test_a_file_in_a_folder_may_be_written_in_any_way(monkeypatch, parts, expected):
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert join_place(*parts) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw_dir", "metadata_file"),
+    [
+        ("{raw}", "{raw}/data.csv"),
+        ("~/my photographs, new", "data.csv"),
+        ("~/my photographs, new", "~/my photographs, new/data.csv"),
+        ("2019", "data.csv"),
+        ("2019", "../2019/data.csv"),
+    ],
+)
+def test_places_in_environment_variables_are_found(project, tmp_path, monkeypatch, raw_dir, metadata_file):
+    raw = tmp_path / "my photographs, new"
+    raw.mkdir()
+    write_photographs(raw, 3, seed=1, width=64, height=48)
+    shutil.copytree(raw, project.root / "2019")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SKINBIT_RAW_DIR", raw_dir.format(raw=raw))
+    monkeypatch.setenv("SKINBIT_METADATA_FILE", metadata_file.format(raw=raw))
+    monkeypatch.chdir(project.root)
+    bootstrap_project(project.root)
+    with StudySession.create(project_path=project.root) as session:
+        catalog = session.load_context().catalog
+    assert len(catalog.load("raw_metadata")) > 0
+    assert len(catalog.load("images").files) > 0
+
+
+@pytest.mark.parametrize("name", ["images", "checkpoint", "known", "known_images"])
+@pytest.mark.parametrize("value", [2019, 1e3, True])
+def test_a_path_that_was_read_as_a_number_is_told_how_to_be_written(name, value):
+    with pytest.raises(ValidationError, match="begin it with"):
+        ClusterParams(**{name: value})
+
+
+def test_weights_that_were_read_as_a_number_are_told_how_to_be_written():
+    with pytest.raises(ValidationError, match="begin it with"):
+        BackboneParams(model="test_resnet", weights=2019)
