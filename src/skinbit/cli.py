@@ -81,8 +81,29 @@ def _run(runner: str | None, runner_params: dict[str, Any], **options: Any) -> A
     return kedro_run.callback(runner=runner, runner_params=runner_params, **options)
 
 
+def _explained(option: click.Parameter) -> click.Parameter:
+    """Return Kedro's option ``--params``, which says what to do about a value with a comma; others as they are."""
+    if option.name != "params":
+        return option
+    explained, split = copy(option), option.callback
+
+    def callback(context: click.Context, parameter: click.Parameter, text: Any) -> Any:
+        try:
+            return split(context, parameter, text) if split else text
+        except click.UsageError as error:
+            raise click.UsageError(
+                f"{error.message}\n  Remedy: a comma begins the next key=value; a value that holds one, as a path may, "
+                "goes into a parameters.yml of the environment, such as conf/local/parameters.yml.",
+                context,
+            ) from error
+
+    explained.callback = callback
+    return explained
+
+
 run = copy(kedro_run)
 """Kedro's own command; it would answer an unknown runner with a traceback."""
 
 run.callback = _run
+run.params = [_explained(option) for option in kedro_run.params]
 cli.add_command(run)

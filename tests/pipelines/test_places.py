@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
+from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 from pydantic import ValidationError
 
+from skinbit.cli import cli
 from skinbit.config import BackboneParams
 from skinbit.config.evaluation import ClusterParams
 from skinbit.runtime.context import join_place
@@ -67,3 +69,10 @@ def test_a_path_that_was_read_as_a_number_is_told_how_to_be_written(name, value)
 def test_weights_that_were_read_as_a_number_are_told_how_to_be_written():
     with pytest.raises(ValidationError, match="begin it with"):
         BackboneParams(model="test_resnet", weights=2019)
+
+
+def test_a_comma_in_a_value_of_the_command_is_told_where_it_belongs():
+    ended = CliRunner().invoke(cli, ["run", "--params", "cluster.images=lesions, 2019"])
+    assert ended.exit_code == 2
+    assert "Item `2019` must contain a key" in ended.output
+    assert "conf/local/parameters.yml" in ended.output
