@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from kedro.framework.cli.project import run
 from kedro.framework.project import configure_project
 
+from skinbit.cli import run
 from skinbit.privacy import refuse_telemetry
 
 

@@ -173,6 +173,7 @@ def catalog(root: Path) -> DataCatalog:
     """The project's own catalog, read as Kedro reads it, with all files below ``root / "data"``."""
     shutil.copytree(CONF / "base", root / "conf" / "base")
     (root / "conf" / "local").mkdir()
+    (root / "synthetic.json").touch()  # metadata of someone else are not overwritten
     where = root / "conf" / "base" / "globals.yml"
     moved = {"root": f"{root}/data", "raw_dir": f"{root}/data/01_raw"}
     where.write_text(yaml.safe_dump(yaml.safe_load(where.read_text(encoding="utf-8")) | moved), encoding="utf-8")

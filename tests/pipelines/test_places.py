@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from skinbit.cli import cli
 from skinbit.config import BackboneParams
 from skinbit.config.evaluation import ClusterParams
+from skinbit.errors import InputError
 from skinbit.runtime.context import join_place
 from skinbit.runtime.session import StudySession
 from tests.pipelines.raw_data import write_photographs
@@ -57,6 +58,15 @@ def test_places_in_environment_variables_are_found(project, tmp_path, monkeypatc
         catalog = session.load_context().catalog
     assert len(catalog.load("raw_metadata")) > 0
     assert len(catalog.load("images").files) > 0
+
+
+def test_the_demo_overwrites_no_table_elsewhere(project, tmp_path, monkeypatch):
+    own = tmp_path / "own.csv"
+    own.write_text("lesion_id,image_id\nL1,a\n")
+    monkeypatch.setenv("SKINBIT_METADATA_FILE", str(own))
+    with pytest.raises(InputError, match=r"own\.csv was there before, so it is not overwritten"):
+        project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "width": 32, "height": 32})
+    assert own.read_text() == "lesion_id,image_id\nL1,a\n"
 
 
 @pytest.mark.parametrize("name", ["images", "checkpoint", "known", "known_images"])

@@ -25,7 +25,7 @@ def test_every_file_is_below_the_root_or_is_raw_data():
     read_only = {"photograph_folders", "metadata_files", "checkpoint_files", "lock_file"}
     places = {name: path for name, path in written().items() if name not in read_only}
     assert len(places) > 40
-    assert [path for path in places.values() if not re.match(r"\$\{_(root|raw_dir)\}(/|$)", path)] == []
+    assert [path for path in places.values() if not re.match(r"\$\{_(root|raw_dir|metadata_file)\}(/|$)", path)] == []
     assert [path for path in places.values() if ".." in path] == []
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import PurePosixPath
+from typing import Any
 
 import pandas as pd
 from kedro_datasets._typing import TablePreview
@@ -20,6 +21,17 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
     messages need.
     """
 
+    def __init__(self, *, made_with: str | None = None, **arguments: Any) -> None:
+        """Name the file.
+
+        Args:
+            made_with: Name of a file in its folder, or in one above, without which an existing table is someone else's
+                and is not overwritten; none: it is.
+            arguments: As for every dataset that is one file.
+        """
+        super().__init__(**arguments)
+        self._made_with = made_with
+
     def load(self) -> pd.DataFrame:
         """Load the table; see :func:`skinbit.data.metadata.read_metadata`."""
         if not self._exists():
@@ -34,7 +46,17 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         return table
 
     def save(self, data: pd.DataFrame) -> None:
-        """Save a table as UTF-8 CSV."""
+        """Save a table as UTF-8 CSV.
+
+        Raises:
+            InputError: If there is a table of someone else.
+        """
+        above = PurePosixPath(self._path).parents
+        if self._made_with and self._exists() and not any(self._fs.exists(f"{p}/{self._made_with}") for p in above):
+            raise InputError(
+                f"{self._path} was there before, so it is not overwritten.\n"
+                "  Remedy: unset SKINBIT_METADATA_FILE, or set study.sample_data=false to use the table."
+            )
         self._write(data.to_csv(index=False, lineterminator="\n").encode())
 
     def _read(self) -> bytes:
