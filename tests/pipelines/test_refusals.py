@@ -13,7 +13,8 @@ import pytest
 import torch
 from kedro.io import DatasetError
 
-from skinbit.embedding.loading import BatchLoader
+from skinbit.config import LoaderParams
+from skinbit.embedding.loading import read_batches
 from skinbit.errors import InputError
 from skinbit.runtime.failures import explain_failure
 from skinbit.runtime.locking import hold
@@ -183,10 +184,7 @@ class Photographs:
     def __init__(self, error):
         self.error = error
 
-    def __len__(self):
-        return 3
-
-    def __getitem__(self, index):
+    def __call__(self, index):
         if index == 2 and self.error is not None:
             raise self.error
         return torch.full((2,), index)
@@ -201,13 +199,13 @@ class TestWorker:
     )
     def test_hands_over_what_went_wrong_as_it_is(self, workers, error):
         with pytest.raises(type(error)) as raised:
-            list(BatchLoader(Photographs(error), 2, num_workers=workers))
+            list(read_batches(Photographs(error), 3, LoaderParams(batch_size=2, workers=workers)))
         assert str(raised.value) == str(error)
         assert getattr(raised.value, "errno", None) == getattr(error, "errno", None)
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_loads_batches_in_order(self, workers):
-        batches = list(BatchLoader(Photographs(None), 2, num_workers=workers))
+        batches = list(read_batches(Photographs(None), 3, LoaderParams(batch_size=2, workers=workers)))
         assert [batch[:, 0].tolist() for batch in batches] == [[0, 1], [2]]
 
     def test_hands_over_that_shared_memory_does_not_suffice(self, monkeypatch):
@@ -215,10 +213,9 @@ class TestWorker:
             raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left (28)")
 
         monkeypatch.setattr("skinbit.embedding.loading.default_collate", fail)
+        workers = 1 if multiprocessing.get_start_method() == "fork" else 0
         with pytest.raises(RuntimeError) as raised:
-            list(
-                BatchLoader(Photographs(None), 2, num_workers=1 if multiprocessing.get_start_method() == "fork" else 0)
-            )
+            list(read_batches(Photographs(None), 3, LoaderParams(batch_size=2, workers=workers)))
         assert one_message(raised.value).startswith("Shared memory")
 
 
