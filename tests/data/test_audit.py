@@ -133,7 +133,16 @@ class TestPatients:
         (finding,), _ = check_patients(make_metadata(patient_id=["Doe"] * 4), "patient_id", places)
         assert (finding.kind, finding.severity) == ("patient_across_folds", "warning")
 
-    @pytest.mark.parametrize("patients", [["Doe", "Doe", "Poe", "Poe"], ["", "", "", ""], ["Doe", "Doe", "", ""]])
+    @pytest.mark.parametrize(
+        "patients",
+        [
+            ["Doe", "Doe", "Poe", "Poe"],
+            ["", "", "", ""],
+            ["Doe", "Doe", "", ""],
+            ["nan"] * 4,
+            ["Doe", "N/A", "-", "NULL"],
+        ],
+    )
     def test_in_one_place_or_unknown_are_no_finding(self, patients):
         findings, check = check_patients(make_metadata(patient_id=patients), "patient_id", PLACES)
         assert findings == []

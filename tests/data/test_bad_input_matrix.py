@@ -285,6 +285,10 @@ BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
     "formula_at": (with_row("L0,@SUM(A1),nv"), "bad_id", 14, "it begins as a formula"),
     "lesion_id_path": (with_row("../L0,new,nv"), "bad_id", 14, "lesion_id '../L0': it begins with a dot"),
     "lesion_id_nul": (with_row("L0\0,new,nv"), "bad_id", 14, "lesion_id 'L0\\x00'"),
+    "lesion_id_nan": (with_row("nan,new,nv"), "placeholder", 14, "lesion_id 'nan' stands for a missing value"),
+    "lesion_id_not_available": (with_row("#N/A,new,nv"), "placeholder", 14, "lesion_id '#N/A' stands for a missing"),
+    "image_id_that_is_none": (with_row("L0,<n/a>,nv"), "placeholder", 14, "image_id '<n/a>' stands for a missing"),
+    "comment_between_rows": (with_row("# reviewed in May"), "cells", 14, "1 cells, the header has 3; is it a comment?"),
     "doubled_row": (with_row("L0,L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
     "doubled_without_lesion": (with_row(",L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
     "blank_image_id": (with_row("L0,,nv"), "no_image_id", 14, "image_id is blank"),
@@ -329,8 +333,8 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "column_of_ours": (edited(lambda lines: ["lesion_id,image_id,fold", *lines[1:]]), "a name that Skinbit uses"),
     "column_with_escape": (edited(lambda lines: ["lesion_id,image_id,\x1b[2J", *lines[1:]]), "is no table of text"),
     "wrong_delimiter": (
-        edited(lambda lines: [line.replace(",", "|") for line in lines]),
-        "its columns are: lesion_id|image_id|dx",
+        edited(lambda lines: [line.replace(",", "~") for line in lines]),
+        "its columns are: lesion_id~image_id~dx",
     ),
     "no_images": (lambda folder: (folder / "images").rename(folder / "pictures"), "images does not exist."),
     "no_photograph": (
@@ -363,6 +367,12 @@ SOUND: dict[str, Spoil] = {
     "windows_1252": edited(lambda lines: [line.replace("nv", "nävus") for line in lines], "cp1252"),
     "semicolons": edited(lambda lines: [line.replace(",", ";") for line in lines]),
     "tabs": edited(lambda lines: [line.replace(",", "\t") for line in lines]),
+    "pipes": edited(lambda lines: [line.replace(",", "|") for line in lines]),
+    "delimiter_named_as_excel_does": edited(lambda lines: ["sep=^", *(line.replace(",", "^") for line in lines)]),
+    "comments_before_the_header": edited(lambda lines: ["# exported, by hand", "#", "", *lines]),
+    "file_names_of_bcn20000": edited(
+        lambda lines: ["lesion_id,bcn_filename,dx", *(line.replace(",nv", ".jpg,nv") for line in lines[1:])]
+    ),
     "windows_line_ends": edited(list, end="\r\n"),
     "old_mac_line_ends": edited(list, end="\r"),
     "padded_cells": edited(lambda lines: [" , ".join(line.split(",")) + "  " for line in lines]),
@@ -727,6 +737,14 @@ class TestARow:
         assert set(left["rejected"]["lesion_id"]) == {line.split(",")[0], "L0"}
         assert "L0" not in set(left["split"]["lesion_id"])
 
+    def test_whose_number_is_written_in_two_ways_is_left_out_with_the_other_one_or_kept(self, study):
+        edited(lambda lines: [lines[0], *(line.replace("L", "", 1) for line in lines[1:]), "1.0,new,nv"])(study.folder)
+        also("new.jpg")(study.folder)
+        assert "row 14: lesion_id '1.0': elsewhere '1'" in study.refusal()
+        assert set(study.run(SKIP)["rejected"]["lesion_id"]) == {"1", "1.0"}
+        kept = study.run(PolicyParams(number_clash="keep"))
+        assert set(kept["rejected"]["lesion_id"]) == {"1.0"}
+
     def test_without_a_lesion_is_left_out(self, study):
         with_row(",new,nv")(study.folder)
         assert study.run()["rejected"].to_numpy().tolist() == [["new", "", "no lesion_id"]]
@@ -753,10 +771,21 @@ class TestMetadata:
             study.folder
         )
         victim(study.folder).rename(study.folder / "images" / f"{cell}.jpg")
-        tables = study.run()
+        tables = study.run(PolicyParams(placeholder="keep"))
         for name in ("metadata", "split"):
             assert tables[name].loc[0, ["lesion_id", "image_id"]].tolist() == [cell, cell]
         assert tables["image_index"].loc[0, "image_id"] == cell
+
+    def test_that_are_read_with_a_warning_say_so_once(self, study, caplog):
+        edited(lambda lines: [f"{lines[0]},", *(line.replace("nv", "nävus,") for line in lines[1:])], "cp1252")(
+            study.folder
+        )
+        study.run()
+        said = [record.getMessage() for record in caplog.records if record.name.endswith("metadata_table")]
+        assert said == [
+            "data.csv: no valid Unicode; read as Windows-1252",
+            "data.csv: columns without a name are left out, number 4",
+        ]
 
     @pytest.mark.parametrize("cell", ["=cmd|' /C calc'!A0", "a\0b", "a\rb\r\nc", "NA", "<b>", "\u200b"])
     def test_keep_other_cells_as_they_are(self, study, cell):

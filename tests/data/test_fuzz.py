@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from skinbit.config import PolicyParams
+from skinbit.config import DataParams, PolicyParams
 from skinbit.data.ids import explain_id, explain_name, printable
 from skinbit.data.images import UnusableError, decode_image
 from skinbit.data.lesions import lesion_fates
@@ -74,7 +74,7 @@ def survive(content: bytes) -> None:
         assert "Remedy" in refused
         assert all(line.isprintable() for line in refused.splitlines())
         return
-    problems = tabulate_problems(find_row_problems(table, "data.csv"))
+    problems = tabulate_problems(find_row_problems(table, "data.csv", DataParams()))
     assert all(text.isprintable() for text in [*problems["problem"], *problems["image_id"]])
     assert set(problems["row"]) <= set(table[ROW])
     if len(problems):

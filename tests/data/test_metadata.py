@@ -1,10 +1,13 @@
 """Metadata as it is published: every encoding, delimiter and column name that users have, and what is refused."""
 
+from typing import Literal
+
 import pandas as pd
 import pytest
 
+from skinbit.config import DataParams, PolicyParams
 from skinbit.data.lesions import lesion_fates
-from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems, read_metadata
+from skinbit.data.metadata import MISSHAPEN, NOTES, ROW, find_row_problems, read_metadata
 from skinbit.data.problems import Problem
 from skinbit.errors import InputError
 
@@ -31,8 +34,8 @@ def raw_table(image_ids: list[str], lesion_ids: list[str] | None = None) -> pd.D
     return table.assign(**{ROW: range(2, len(image_ids) + 2), MISSHAPEN: ""})
 
 
-def problems_of(table: pd.DataFrame) -> list[Problem]:
-    return find_row_problems(table, "data.csv")
+def problems_of(table: pd.DataFrame, **policy: Literal["keep"]) -> list[Problem]:
+    return find_row_problems(table, "data.csv", DataParams(policy=PolicyParams(**policy)))
 
 
 def found_in(table: pd.DataFrame) -> list[tuple[str, int]]:
@@ -57,9 +60,8 @@ def test_utf_16_of_either_byte_order_is_read(mark: bytes, encoding: str) -> None
     assert table["image_id"].tolist() == ["ä"]
 
 
-def test_windows_1252_is_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    read("lesion_id,image_id\nL,ä\n", "cp1252")
-    assert "data.csv is no valid Unicode" in caplog.text
+def test_windows_1252_is_read_with_a_note() -> None:
+    assert read("lesion_id,image_id\nL,ä\n", "cp1252").attrs[NOTES] == ["no valid Unicode; read as Windows-1252"]
 
 
 def test_blanks_around_cells_and_names_are_removed() -> None:
@@ -103,6 +105,83 @@ def test_ids_are_text_and_never_a_number_or_a_missing_value(cell: str) -> None:
     assert table[["lesion_id", "image_id"]].to_numpy().tolist() == [[cell, cell]]
 
 
+WORDS_FOR_MISSING = [
+    *(
+        "nan",
+        "NaN",
+        "None",
+        "NULL",
+        "null",
+        "n/a",
+        "N/A",
+        "<NA>",
+        "#N/A",
+        "-",
+        "NaT",
+        "\\N",
+        "#NV",
+        "(null)",
+        "?",
+        "unknown",
+    ),
+    *("-1.#IND", "#DIV/0!", "undefined", "n.a.", "NA?", "--", "\u2014", ".", "Not Available", "#NAME?"),
+]
+
+
+@pytest.mark.parametrize("word", WORDS_FOR_MISSING)
+def test_a_word_for_a_missing_value_is_no_lesion(word: str) -> None:
+    table = raw_table(["a", "b", "c"], [word, "L", word])
+    assert found_in(table) == [("placeholder", 2), ("placeholder", 4)]
+    kept = {problem.kind for problem in problems_of(table, placeholder="keep")}
+    assert kept <= {"bad_id"}  # a path or a formula is none, whatever it stands for
+
+
+@pytest.mark.parametrize(
+    "lesion_id", ["0", "-1", "999", "Nana", "N", "A-", "unk7", "none of these", "x?", "NB", "nan1"]
+)
+def test_other_words_and_numbers_are_lesions(lesion_id: str) -> None:
+    assert found_in(raw_table(["a", "b"], [lesion_id, lesion_id])) == []
+
+
+def test_one_photograph_may_be_called_by_such_a_word_and_several_not() -> None:
+    assert found_in(raw_table(["NA", "b"])) == []
+    assert found_in(raw_table(["nan", "b", "nan"], ["L", "L", "M"])) == [("placeholder", 2), ("placeholder", 4)]
+    assert found_in(raw_table(["n/a", "b"])) == [("placeholder", 2)]
+
+
+def test_an_image_with_and_without_a_lesion_is_there_twice_and_not_of_two_lesions() -> None:
+    assert found_in(raw_table(["a", "a"], ["L", "nan"])) == [("placeholder", 3), ("duplicate", 3)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("7", "007"), ("7.0", "7"), ("1e3", "1000"), ("1E+03", "1000.00"), ("7,0", "07"), ("+7", "7")]
+)
+def test_ids_that_differ_only_in_how_a_number_is_written_are_problems(one: str, other: str) -> None:
+    assert found_in(raw_table([one, "x", other])) == [("number_clash", 2), ("number_clash", 4)]
+    lesions = raw_table(["x", "y", "z"], [one, other, other])
+    assert found_in(lesions) == [("number_clash", row) for row in (2, 3, 4)]
+    assert problems_of(lesions, number_clash="keep") == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("7", "-7"), ("L7", "L07"), ("0x10", "16"), ("0e1", "0e2"), ("12e4", "120000"), ("1_0", "10")]
+)
+def test_other_ids_are_different_numbers_or_none(one: str, other: str) -> None:
+    assert found_in(raw_table([one, other])) == []
+
+
+def test_long_numbers_are_compared_to_the_last_digit() -> None:
+    assert found_in(raw_table([f"{'1' * 150}1", f"{'1' * 150}2", f"0{'1' * 150}1"])) == [
+        ("number_clash", 2),
+        ("number_clash", 4),
+    ]
+
+
+def test_ids_that_look_alike_are_told_letter_by_letter() -> None:
+    problems = problems_of(raw_table(["x", "y"], ["caf\u00e9", "cafe\u0301"]))
+    assert problems[0].problem == r"lesion_id 'caf\xe9': elsewhere 'cafe\u0301'"
+
+
 def test_empty_cells_are_empty_text() -> None:
     assert read("lesion_id,image_id\n,a\n")["lesion_id"].tolist() == [""]
 
@@ -135,10 +214,10 @@ def test_lines_that_a_missing_quote_swallowed_are_told() -> None:
     assert table["image_id"].tolist() == ["a", "d"]
 
 
-def test_a_column_without_a_name_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_column_without_a_name_is_left_out() -> None:
     table = read(",lesion_id,image_id,,\n0,L,a,,\n1,L,b,,\n")
     assert table.columns.tolist() == ["lesion_id", "image_id", ROW, MISSHAPEN]
-    assert "left out, number 1, 4, 5" in caplog.text
+    assert table.attrs[NOTES] == ["columns without a name are left out, number 1, 4, 5"]
 
 
 def test_line_ends_inside_of_cells_become_the_same_everywhere() -> None:

@@ -323,6 +323,14 @@ def test_lesions_are_kept_together_by_a_chain_of_shared_values() -> None:
         assert folds["L0"] == folds["L1"] == folds["L2"]
 
 
+def test_an_unknown_patient_keeps_nothing_together() -> None:
+    images = make_images(["nv"] * 40)
+    known = images.assign(patient_id="")
+    unknown = images.assign(patient_id=["nan", "NULL", "n/a", "-"] * 20)
+    params = SplitParams(keep_together="patient_id")
+    assert split_lesions(unknown, params, 42).equals(split_lesions(known, params, 42))
+
+
 def test_patients_of_equal_size_are_dealt_as_evenly_as_lesions() -> None:
     images = make_images(["nv"] * 60 + ["mel"] * 60)
     images = images.assign(patient_id=images["lesion_id"].str[1:].astype(int) // 3)

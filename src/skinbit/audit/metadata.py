@@ -6,6 +6,7 @@ import pandas as pd
 
 from skinbit.audit.findings import Check, Finding
 from skinbit.audit.split import SPLIT_COLUMNS, spread_over_places
+from skinbit.data.ids import is_unknown
 from skinbit.data.splits import TEST
 from skinbit.errors import InputError
 
@@ -38,7 +39,7 @@ def check_patients(
 
     Args:
         metadata: ``image_id, lesion_id`` and more, of the images used.
-        column: Holds the patients; a blank cell is an unknown patient.
+        column: Holds the patients; a blank cell, or a word such as ``nan``, is an unknown patient.
         places: From :func:`skinbit.audit.split.places_of`.
 
     Returns:
@@ -57,12 +58,12 @@ def check_patients(
             "place": metadata["image_id"].map(places),
         }
     )
-    known = placed[(placed["patient"] != "") & placed["place"].notna()]
+    unknown = placed["patient"].map(is_unknown).astype(bool)
+    known = placed[~unknown & placed["place"].notna()]
     # By the first image, not by the patient's own identifier: a number must not tell its place in that order.
     patients = sorted((rows for _, rows in known.groupby("patient")), key=lambda rows: str(rows["image_id"].min()))
-    n_blank = int((metadata[column] == "").sum())
-    blank = f"; of {n_blank:,} images it is blank" if n_blank else ""
-    check = Check(title, True, f"column {column}; known patients: {len(patients):,}{blank}")
+    rest = f"; of {unknown.sum():,} images it is unknown" if unknown.any() else ""
+    check = Check(title, True, f"column {column}; known patients: {len(patients):,}{rest}")
     return list(_spread_patients(patients)), check
 
 

@@ -7,14 +7,21 @@ from pydantic import Field, field_validator, model_validator
 from skinbit.config.block import Block
 
 Policy = Literal["error", "skip"]
+PolicyOrKeep = Literal["error", "skip", "keep"]
 
 
 class PolicyParams(Block):
-    """What to do with a metadata row that has a problem: end the run (error), or leave it out and list it (skip)."""
+    """What to do with a metadata row that has a problem: end the run (error), or leave it out and list it (skip).
+
+    Some kinds may be no mistake: keep takes such ids as they are.
+    """
 
     cells: Policy = Field(default="error", description="the row has fewer or more cells than the header")
     no_image_id: Policy = Field(default="error", description="the cell of the image id is blank")
     bad_id: Policy = Field(default="error", description="the id is a path or a formula, or has invisible characters")
+    placeholder: PolicyOrKeep = Field(
+        default="error", description="the id is a word for a missing value, such as nan, None, NULL, n/a or -"
+    )
     duplicate: Policy = Field(
         default="error", description="an image id appears twice; skip keeps the first row that names a lesion"
     )
@@ -23,6 +30,9 @@ class PolicyParams(Block):
     )
     case_clash: Policy = Field(
         default="error", description="ids differ only in case or accents; skip drops all of them"
+    )
+    number_clash: PolicyOrKeep = Field(
+        default="error", description="ids differ only in how a number is written (7, 007, 7.0); skip drops all of them"
     )
     missing: Policy = Field(default="error", description="the photograph does not exist")
     ambiguous: Policy = Field(default="error", description="several files fit the image id")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from decimal import Decimal
 
 _LONGEST = 200
 _SHOWN = 60
@@ -10,6 +11,24 @@ _PATH = re.compile(r"[/\\:]")
 
 # A spreadsheet computes a cell that begins so, and may call programs and addresses. A number is harmless.
 _FORMULA = re.compile(r"[=@\uff1d\uff20]|[+\-\uff0b\uff0d](?![\d.,]+([eE][+\-]?\d+)?$)")
+
+_AROUND = " ?()<>[]{}'\"_*+-\u2013\u2014\u2212"
+"""What exports put around a word for a missing value, or in its place: signs, dashes, the sign minus."""
+
+# Of pandas, NumPy, R, JavaScript, statistics packages and databases, MySQL among them (\N); of old C libraries; of
+# spreadsheets, whose errors are German, too.
+_MISSING = re.compile(
+    r"|nan|nat|na|n/a|n/d|n\.a\.?|none|null|nil|undefined|missing|unknown|unk|blank|empty|not (available|applicable)"
+    r"|\.|\\n|1\.#(qnan|ind)"
+    r"|#(n/a( n/a)?|na|nv|null!|ref!|bezug!|value!|wert!|name|div/0!|num!|zahl!)"
+)
+
+_NUMBER = re.compile(r"[+\-]?(\d+([.,]\d*)?|[1-9]([.,]\d+)?[eE][+\-]?\d{1,3})")
+
+
+def is_unknown(text: str) -> bool:
+    """Whether a text is blank, or a usual word or sign for a missing value, such as ``nan`` or ``-``."""
+    return _MISSING.fullmatch(text.casefold().strip(_AROUND)) is not None
 
 
 def explain_id(text: str, may_be_path: bool = False) -> str:
@@ -59,6 +78,17 @@ def _spell_out(character: str) -> str:
 def quote(text: str) -> str:
     """Return a text in quotes for a message, with unseen characters spelt out, cut where it is long."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+
+
+def quote_apart(text: str, other: str) -> tuple[str, str]:
+    """Return two texts in quotes, letter by letter in ASCII where they look alike."""
+    look_alike = unicodedata.normalize("NFC", text) == unicodedata.normalize("NFC", other)
+    return (ascii(text), ascii(other)) if look_alike else (quote(text), quote(other))
+
+
+def fold_number(text: str) -> Decimal | str:
+    """Return the value of a number, which is equal for 7, 007 and 7.0, and any other text as it is."""
+    return Decimal(text.replace(",", ".")) if _NUMBER.fullmatch(text) else text
 
 
 def fold_case(text: str) -> str:

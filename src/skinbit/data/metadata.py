@@ -2,22 +2,25 @@
 
 import csv
 import io
-import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from itertools import takewhile
 
 import pandas as pd
 
-from skinbit.data.ids import explain_id, fold_case, printable, quote
+from skinbit.config import DataParams
+from skinbit.data.archives import ALIASES, FILE_NAME_COLUMNS, NEEDED, SUFFIX, explain_lacking
+from skinbit.data.ids import explain_id, fold_case, fold_number, is_unknown, printable, quote, quote_apart
 from skinbit.data.problems import Problem
 from skinbit.errors import InputError
 
-logger = logging.getLogger(__name__)
+_DELIMITERS = ",;\t|"
 
-ALIASES = {"image": "image_id", "isic_id": "image_id", "localization": "anatom_site_general"}
-"""Column names of ISIC and HAM10000, and ours. Where both are present, ours stands."""
+_NAMED_DELIMITER = re.compile(r'"?sep=([^\w"\x00-\x08\x0a-\x1f])"?[,;\t ]*(\r\n?|\n)', re.IGNORECASE)
+"""The first line by which Excel names the delimiter; Excel does not show it as a row, so rows count from the next."""
 
-_DELIMITERS = ",;\t"
+NOTES = "notes"
+"""Attribute of a table: what was done to read it, that the user should know."""
 
 ROW = "row"
 """Column with the line of the file a row comes from, counted as a spreadsheet does (the header is row 1)."""
@@ -44,11 +47,10 @@ _BYTE_ORDER_MARKS = {  # that of UTF-32 begins as that of UTF-16 does
     b"\xfe\xff": "utf-16",
 }
 
+_IDS = ("image_id", "lesion_id")
+
 _Found = tuple[str, int, str]
 """Kind, row, and what is wrong."""
-
-_SHOWN = 40
-"""So many columns are named, with so many characters, where a needed one is missing."""
 
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffd]")
 
@@ -57,65 +59,87 @@ def read_metadata(content: bytes, source: str) -> pd.DataFrame:
     """Read a metadata file into a table of text.
 
     Args:
-        content: The file: UTF-8 with or without BOM, UTF-16 or UTF-32 with BOM, or Windows-1252; comma, semicolon or
-            tab.
+        content: The file: UTF-8 with or without BOM, UTF-16 or UTF-32 with BOM, or Windows-1252; comma, semicolon, tab
+            or pipe, or what a first line ``sep=`` names; comment lines may stand before the header.
         source: The file's name, for messages.
 
     Returns:
         One row per image, all cells text without surrounding blanks, columns renamed by ``ALIASES``; ``row``; and
-        ``misshapen``, what is wrong where a row has too many or too few cells: these are then cut or filled up.
+        ``misshapen``, what is wrong where a row has too many or too few cells: these are then cut or filled up. The
+        attribute ``notes`` lists what the user should know.
 
     Raises:
         InputError: If the file is empty or no table, a quote never ends, or a needed column is missing.
     """
-    text = _decode(content, source)
-    delimiter = _delimiter(text)
-    rows = list(_parse(text, delimiter, source))
+    text, notes = _decode(content, source)
+    delimiter, before, text = _split_preamble(text)
+    rows = list(_parse(text, delimiter, source, len(before)))
     if not rows:
         raise InputError(f"{source} is empty. Remedy: give a CSV with the columns lesion_id and image_id.")
     header, width = rows[0][1], len(rows[0][1])
     columns = _canonical_columns(header, source)
     cells = [row[:width] + [""] * (width - len(row)) for _, row in rows[1:]]
     table = pd.DataFrame(cells, columns=columns, dtype="str").loc[:, [name != "" for name in columns]]
-    numbers = pd.Series([line for line, _ in rows[1:]], dtype="int64")
+    if header[columns.index("image_id")] in FILE_NAME_COLUMNS:
+        table["image_id"] = table["image_id"].str.replace(SUFFIX, "", regex=True)
+    numbers = pd.Series([number for number, _ in rows[1:]], dtype="int64")
     misshapen = pd.Series([_explain_shape(row, width, delimiter) for _, row in rows[1:]], dtype="str")
-    return pd.concat([table, numbers.rename(ROW), misshapen.rename(MISSHAPEN)], axis="columns")
+    table = pd.concat([table, numbers.rename(ROW), misshapen.rename(MISSHAPEN)], axis="columns")
+    table.attrs[NOTES] = [*notes, *_note_left_out(before, columns)]
+    return table
 
 
-def _decode(content: bytes, source: str) -> str:
+def _note_left_out(before: list[str], columns: list[str]) -> Iterator[str]:
+    if n_comments := sum(line.strip() != "" for line in before):
+        yield f"comment lines before the header are left out: {n_comments}"
+    if unnamed := [str(number) for number, name in enumerate(columns, 1) if not name]:
+        yield f"columns without a name are left out, number {', '.join(unnamed)}"
+
+
+def _decode(content: bytes, source: str) -> tuple[str, list[str]]:
+    """Return the text, and what the user should know about its encoding."""
     for mark, what in _MARKS.items():
         if content.startswith(mark):
             raise InputError(f"{source} is {what}. Remedy: export the table as CSV, UTF-8.")
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8-sig")
     try:
-        text = content.decode(encoding)
+        text, notes = content.decode(encoding), []
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
             raise InputError(
                 f"{source} begins as {encoding.upper()}, but is damaged or cut short. Remedy: save it as UTF-8."
             ) from error
-        logger.warning("%s is no valid Unicode; read as Windows-1252", source)
-        text = content.decode("cp1252", errors="replace")
+        text, notes = content.decode("cp1252", errors="replace"), ["no valid Unicode; read as Windows-1252"]
     if text.lstrip().startswith("<"):
         raise InputError(f"{source} is a web page or XML. Remedy: download the table itself, as CSV.")
-    return text
+    return text, notes
 
 
-def _delimiter(text: str) -> str:
-    """Take the delimiter that the header line holds most often."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    return max(_DELIMITERS, key=header.count)
+def _split_preamble(text: str) -> tuple[str, list[str], str]:
+    """Return the delimiter, the blank and comment lines before the header, and the text from the header on."""
+    named = _NAMED_DELIMITER.match(text)
+    body = text[named.end() :] if named else text
+    before = [*takewhile(lambda line: not line.strip() or _is_comment(line), io.StringIO(body, newline=""))]
+    body = body[sum(map(len, before)) :]
+    header = re.sub(r'"[^"]*"', "", next(io.StringIO(body, newline=""), ""))
+    return named[1] if named else max(_DELIMITERS, key=header.count), before, body
 
 
-def _parse(text: str, delimiter: str, source: str) -> Iterator[tuple[int, list[str]]]:
+def _is_comment(line: str) -> bool:
+    """Whether a line begins with #, unless that is the first name of a header."""
+    names = [name.strip(' "#\t\r\n') for name in re.split(f"[{_DELIMITERS}]", line)]
+    return line.lstrip('" \t').startswith("#") and NEEDED[0] not in names
+
+
+def _parse(text: str, delimiter: str, source: str, n_before: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that hold anything, each with its number; the first is the header."""
     ended = "\x1e"  # a line after the last one: where it is inside of a cell, a quote has not ended
     while ended in text:
         ended += "\x1e"
     lines = csv.reader(io.StringIO(f"{text}\n{ended}\n", newline=""), delimiter=delimiter)
-    number = 0
+    number = n_before
     try:
-        for number, row in enumerate(lines, 1):
+        for number, row in enumerate(lines, n_before + 1):
             if row == [ended]:
                 return
             cells = [re.sub(r"\r\n?", "\n", cell.strip()) for cell in row]
@@ -133,7 +157,8 @@ def _unended_quote(source: str, row: int) -> InputError:
 def _explain_shape(cells: list[str], width: int, delimiter: str) -> str:
     """Return what is wrong with the number of a row's cells; blank cells at the end do no harm."""
     if len(cells) < width or any(cells[width:]):
-        return f"{len(cells)} cells, the header has {width}"
+        comment = "; is it a comment?" if cells[0].startswith("#") else ""
+        return f"{len(cells)} cells, the header has {width}{comment}"
     swallowed = max((_count_swallowed(cell, width, delimiter) for cell in cells if "\n" in cell), default=0)
     return f"a quoted cell holds {swallowed} lines that look like rows; is a quote missing?" if swallowed else ""
 
@@ -151,16 +176,12 @@ def _canonical_columns(header: list[str], source: str) -> list[str]:
             f"{source} is no table of text: its first line is {quote(', '.join(header))}.\n"
             "  Remedy: save it as CSV, UTF-8. A UTF-16 file needs its byte-order mark."
         )
-    columns = list(header)
+    columns = [header[0].lstrip("# ") if header[0].lstrip("# ") in (*NEEDED, *ALIASES) else header[0], *header[1:]]
     for alias, name in ALIASES.items():
         if alias in columns and name not in columns:
             columns[columns.index(alias)] = name
-    needed = [name for name in ("lesion_id", "image_id") if name not in columns]
-    if needed:
-        raise InputError(
-            f"{source} has no column {' and no column '.join(needed)}; its columns are: {_listed(header)}.\n"
-            "  Remedy: name the lesion column lesion_id and the image column image_id (image and isic_id are read too)."
-        )
+    if lacking := [name for name in NEEDED if name not in columns]:
+        raise InputError(f"{source} {explain_lacking(header, lacking)}")
     doubled = sorted({name for name in columns if name and columns.count(name) > 1})
     if doubled:
         raise InputError(f"{source} has the column {doubled[0]!r} twice. Remedy: rename or remove one.")
@@ -169,44 +190,55 @@ def _canonical_columns(header: list[str], source: str) -> list[str]:
         raise InputError(
             f"{source} has the column {reserved[0]!r}, a name that Skinbit uses itself. Remedy: rename the column."
         )
-    unnamed = [str(number) for number, name in enumerate(columns, 1) if not name]
-    if unnamed:
-        logger.warning("%s: columns without a name are left out, number %s", source, ", ".join(unnamed))
     return columns
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(printable(name[:_SHOWN]) for name in names[:_SHOWN])
-
-
-def find_row_problems(table: pd.DataFrame, source: str, subfolders: bool = False) -> list[Problem]:
+def find_row_problems(table: pd.DataFrame, source: str, data: DataParams) -> list[Problem]:
     """Check every row of a metadata table; the photographs are not looked at.
 
     Args:
         table: From :func:`read_metadata`.
         source: The file's name.
-        subfolders: Whether image ids may be paths inside the folder of photographs.
+        data: Whether image ids may be paths inside the folder of photographs, and which ids are taken as they are.
 
     Returns:
         The problems in the order of rows. Of rows with the same image_id only those are listed that would have to go.
     """
-    found = [*_shapes_and_ids(table, subfolders), *_doubled(table), *_clashing(table)]
+    named = table if data.policy.placeholder == "keep" else _blank_placeholders(table, data.subfolders)
+    found = [
+        *_shapes_and_ids(table, named, data.subfolders),
+        *_doubled(named),
+        *_clashing(named, "case_clash", fold_case),
+    ]
+    if data.policy.number_clash != "keep":
+        found += _clashing(named, "number_clash", fold_number)
     image_of = dict(zip(table[ROW].tolist(), table["image_id"].tolist(), strict=True))
     problems = [Problem(kind, source, row, printable(image_of[row]), problem) for kind, row, problem in found]
     return sorted(problems, key=lambda problem: problem.row)
 
 
-def _shapes_and_ids(table: pd.DataFrame, subfolders: bool) -> Iterator[_Found]:
-    columns = (table[name].tolist() for name in (ROW, MISSHAPEN, "image_id", "lesion_id"))
-    for row, misshapen, image_id, lesion_id in zip(*columns, strict=True):
+def _blank_placeholders(table: pd.DataFrame, subfolders: bool) -> pd.DataFrame:
+    """Return the table without ids that stand for a missing value; but one photograph may be called NA."""
+    is_word = table[[*_IDS]].map(is_unknown).astype(bool)
+    images = [image_id for image_id in table.loc[is_word["image_id"], "image_id"] if image_id]
+    if len(images) == 1 and not explain_id(images[0], may_be_path=subfolders):
+        is_word["image_id"] = False
+    return table.assign(**{column: table[column].mask(is_word[column], "") for column in _IDS})
+
+
+def _shapes_and_ids(table: pd.DataFrame, named: pd.DataFrame, subfolders: bool) -> Iterator[_Found]:
+    columns = [table[name].tolist() for name in (ROW, MISSHAPEN, *_IDS)]
+    for row, misshapen, *ids in zip(*columns, *(named[name].tolist() for name in _IDS), strict=True):
         if misshapen:
             yield "cells", row, misshapen
             continue
-        if not image_id:
-            yield "no_image_id", row, "image_id is blank"
-        for column, text in (("image_id", image_id), ("lesion_id", lesion_id)):
-            if text and (reason := explain_id(text, may_be_path=subfolders and column == "image_id")):
+        for column, text, taken in zip(_IDS, ids[:2], ids[2:], strict=True):
+            if text != taken:
+                yield "placeholder", row, f"{column} {quote(text)} stands for a missing value"
+            elif text and (reason := explain_id(text, may_be_path=subfolders and column == "image_id")):
                 yield "bad_id", row, f"{column} {quote(text)}: {reason}"
+            elif not text and column == "image_id":
+                yield "no_image_id", row, "image_id is blank"
 
 
 def _sound(table: pd.DataFrame) -> pd.DataFrame:
@@ -239,16 +271,19 @@ def _explain_doubled(image: str, rows: list[tuple[int, str]]) -> Iterator[_Found
                 yield "duplicate", row, f"{image}: also in row {kept}"
 
 
-def _clashing(table: pd.DataFrame) -> Iterator[_Found]:
-    """Find ids that are one name where case does not count, or where accents are written in two ways."""
+def _clashing(table: pd.DataFrame, kind: str, fold: Callable[[str], Hashable]) -> Iterator[_Found]:
+    """Find ids that differ, but not once they are folded."""
     sound = _sound(table)
-    for column in ("image_id", "lesion_id"):
-        first = sound[sound[column] != ""].drop_duplicates(column)
-        plain = first[column].map(fold_case)
-        clashing = first[plain.duplicated(keep=False)]
-        others: dict[str, list[str]] = {}
-        for text in clashing[column]:
-            others.setdefault(fold_case(text), []).append(text)
-        for row, text in sound.loc[sound[column].isin(clashing[column]), [ROW, column]].itertuples(index=False):
-            other = next(one for one in others[fold_case(text)] if one != text)
-            yield "case_clash", row, f"{column} {quote(text)}: elsewhere {quote(other)}"
+    for column in _IDS:
+        alike: dict[Hashable, list[str]] = {}
+        for text in sound.loc[sound[column] != "", column].unique():
+            alike.setdefault(fold(text), []).append(text)
+        other_of = {
+            text: next(one for one in texts if one != text)
+            for texts in alike.values()
+            if len(texts) > 1
+            for text in texts
+        }
+        for row, text in sound.loc[sound[column].isin(other_of), [ROW, column]].itertuples(index=False):
+            shown, other = quote_apart(text, other_of[text])
+            yield kind, row, f"{column} {shown}: elsewhere {other}"

@@ -155,7 +155,7 @@ def read_known_lesions(
     """
     source = str(table.attrs.get("source", "cluster.known"))
     folder = folder.choose(data.subfolders)
-    row_problems = tabulate_problems(find_row_problems(table, source, data.subfolders))
+    row_problems = tabulate_problems(find_row_problems(table, source, data))
     wanted = table[(table["lesion_id"] != "") & ~table[ROW].isin(row_problems["row"])]
     records, image_problems, used = [], [], {}
     for outcome in _watched(refuse_doubled(check_images(folder, wanted, data, use), {}), len(wanted)):

@@ -18,12 +18,14 @@ class Kind:
         reason: Why such an image is left out, where the policy says so.
         remedy: What mends every problem of this kind.
         is_of_image: Whether the photograph has it, and not its row of the metadata.
+        may_be_kept: Whether such ids may be right as they are, so that the policy may be ``keep``.
     """
 
     heading: str
     reason: str
     remedy: str
     is_of_image: bool = False
+    may_be_kept: bool = False
 
 
 _PUT = "put the files (.jpg, .jpeg or .png) into the folder images beside the CSV, or remove their rows"
@@ -42,6 +44,12 @@ KINDS: Mapping[str, Kind] = {
         "an id is a plain name of at most 200 characters, never a path or a formula, with nothing in it that cannot "
         "be seen; write it anew, and rename the file",
     ),
+    "placeholder": Kind(
+        "ids that are a word for a missing value",
+        "id is a word for a missing value",
+        "write the id; where nobody knows the lesion, leave the cell of lesion_id blank",
+        may_be_kept=True,
+    ),
     "duplicate": Kind(
         "rows with an image_id that another row has",
         "image_id of another row",
@@ -57,6 +65,13 @@ KINDS: Mapping[str, Kind] = {
         "id differs only in case or accents from another",
         "on many file systems they are one name, and one lesion spelt in two ways counts as two: spell them alike, or "
         "rename one",
+    ),
+    "number_clash": Kind(
+        "ids that differ from another only in how a number is written",
+        "id differs from another only in how a number is written",
+        "a program that took ids for numbers may have changed some of them, and one lesion written in two ways counts "
+        "as two: write them alike, as text",
+        may_be_kept=True,
     ),
     "missing": Kind(
         "images that are missing",
@@ -137,7 +152,9 @@ def raise_errors(problems: pd.DataFrame, policy: PolicyParams, source: str, note
         kind = KINDS[str(problem.kind)]
         if getattr(policy, str(problem.kind)) == "error":
             place = f"{problem.file} (row {problem.row} of {source})" if kind.is_of_image else f"row {problem.row}"
-            remedy = f"{problem.remedy}; to leave them out: --params data.policy.{problem.kind}=skip"
+            setting = f"--params data.policy.{problem.kind}"
+            keep = f"; if they are right as they are: {setting}=keep" if kind.may_be_kept else ""
+            remedy = f"{problem.remedy}{keep}; to leave them out: {setting}=skip"
             listed.add(kind.heading, f"{place}: {problem.problem}", remedy)
     listed.raise_if_any(f"{source} and its images" if _any_of_image(problems) else source, note)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skinbit.config import SplitParams
+from skinbit.data.ids import is_unknown
 from skinbit.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -160,11 +161,11 @@ def _merge_small(strata: np.ndarray, column: str, needed: int) -> np.ndarray:
 
 
 def _bundles(images: pd.DataFrame, lesions: np.ndarray, column: str) -> np.ndarray:
-    """Number the lesions so that two have one number if a chain of shared values joins them; a blank joins none."""
+    """Number the lesions so that two have one number if a chain of shared values joins them, unknown ones aside."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    known = images[images[column] != ""]
+    known = images[~images[column].map(is_unknown).astype(bool)]
     values, value_of = np.unique(known[column].to_numpy(dtype=str), return_inverse=True)
     lesion_of = np.searchsorted(lesions, known["lesion_id"].to_numpy(dtype=object))
     n_nodes = len(lesions) + len(values)

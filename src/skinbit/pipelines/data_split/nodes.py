@@ -32,7 +32,7 @@ def check_rows(raw_metadata: pd.DataFrame, data: DataParams, split: SplitParams)
         InputError: If a column is missing that lesions are stratified by, or kept together by.
     """
     check_columns(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
-    return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata), data.subfolders))
+    return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata), data))
 
 
 def check_images(

@@ -1,15 +1,18 @@
 """The metadata CSV as it was published."""
 
 import hashlib
+import logging
 from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
 from kedro_datasets._typing import TablePreview
 
-from skinbit.data.metadata import read_metadata
+from skinbit.data.metadata import NOTES, read_metadata
 from skinbit.errors import InputError
 from skinbit.runtime.datasets.files import FileDataset
+
+logger = logging.getLogger(__name__)
 
 _MOST_MEGABYTES = 500
 
@@ -31,6 +34,7 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         """
         super().__init__(**arguments)
         self._made_with = made_with
+        self._noted: set[str] = set()
 
     def load(self) -> pd.DataFrame:
         """Load the table; see :func:`skinbit.data.metadata.read_metadata`."""
@@ -43,6 +47,10 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         name = PurePosixPath(self._path).name
         table = read_metadata(self._read(), name)
         table.attrs["source"] = name  # for messages about its rows
+        for note in table.attrs[NOTES]:
+            if note not in self._noted:  # several nodes load the table
+                logger.warning("%s: %s", name, note)
+                self._noted.add(note)
         return table
 
     def save(self, data: pd.DataFrame) -> None:
