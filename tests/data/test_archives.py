@@ -1,5 +1,7 @@
 """Tables as the public archives publish them: read, or told from others, with what supplies what they lack."""
 
+from pathlib import Path
+
 import pytest
 
 from skinbit.config import DataParams
@@ -130,3 +132,17 @@ def test_a_header_may_begin_as_a_comment(header: str) -> None:
 def test_delimiters_in_quotes_do_not_count() -> None:
     table = read_metadata(b'lesion_id,image_id,"a|b|c;d;e;f"\nL,x,1\n', "data.csv")
     assert table["image_id"].tolist() == ["x"]
+
+
+def test_the_script_of_the_page_turns_the_table_of_derm7pt_into_one_that_is_read(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("release_v0/meta", "release_v0/images/NEL"):
+        Path(folder).mkdir(parents=True)
+    Path("release_v0/meta/meta.csv").write_text("case_num,diagnosis,clinic,derm\n1,nevus,NEL/b.jpg,NEL/a.JPG\n")
+    for name in ("a.JPG", "b.jpg"):
+        Path("release_v0/images/NEL", name).write_bytes(b"")
+    page = (Path(__file__).parents[2] / "docs/data-format.md").read_text()
+    exec(page.split("```py\n")[1].split("```")[0], {})
+    table = read_metadata(Path("derm7pt/data.csv").read_bytes(), "data.csv")
+    assert table[["lesion_id", "image_id", "dx"]].to_numpy().tolist() == [["1", "a", "nevus"], ["1", "b", "nevus"]]
+    assert {path.stem for path in Path("derm7pt/images").iterdir()} == {"a", "b"}

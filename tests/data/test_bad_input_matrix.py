@@ -783,8 +783,8 @@ class TestMetadata:
         study.run()
         said = [record.getMessage() for record in caplog.records if record.name.endswith("metadata_table")]
         assert said == [
-            "data.csv: no valid Unicode; read as Windows-1252",
-            "data.csv: columns without a name are left out, number 4",
+            "reading data.csv: no valid Unicode; read as Windows-1252",
+            "reading data.csv: columns without a name are left out, number 4",
         ]
 
     @pytest.mark.parametrize("cell", ["=cmd|' /C calc'!A0", "a\0b", "a\rb\r\nc", "NA", "<b>", "\u200b"])

@@ -323,6 +323,19 @@ def test_lesions_are_kept_together_by_a_chain_of_shared_values() -> None:
         assert folds["L0"] == folds["L1"] == folds["L2"]
 
 
+def test_what_is_dealt_again_later_is_not_told_yet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    images = make_images(["nv"] * 40 + ["df"]).assign(patient_id=[str(row // 4) for row in range(82)])
+    params = SplitParams(stratify_by="dx", keep_together="patient_id")
+    drafted = split_lesions(images, params, 42, is_draft=True)
+    assert caplog.text == ""
+    assert split_lesions(images, params, 42).equals(drafted)
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "kept together by patient_id",
+        "stratifying by dx",
+    ]
+
+
 def test_an_unknown_patient_keeps_nothing_together() -> None:
     images = make_images(["nv"] * 40)
     known = images.assign(patient_id="")

@@ -109,7 +109,7 @@ def _choose_rows(
         params, seed = deal
         taking_part = table[fates == ""]
         try:
-            chosen = choose_lesions(split_lesions(taking_part, params, seed), data.max_lesions, seed)
+            chosen = choose_lesions(split_lesions(taking_part, params, seed, is_draft=True), data.max_lesions, seed)
             return taking_part[taking_part["lesion_id"].isin(chosen)]
         except InputError:  # too few lesions for a split, which the split itself will say: check what there is
             pass

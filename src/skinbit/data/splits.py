@@ -21,7 +21,7 @@ _BLANK_STRATUM = "(blank)"
 _MERGED_STRATUM = "(other)"
 
 
-def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.DataFrame:
+def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int, is_draft: bool = False) -> pd.DataFrame:
     """Deal lesions into a test subset and folds.
 
     Args:
@@ -29,6 +29,7 @@ def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.Da
             if any; the order of rows does not matter.
         params: Number of folds, test fraction, stratification, what is kept together.
         seed: Of the shuffling.
+        is_draft: Whether the same lesions are dealt again later, so that nothing is logged yet.
 
     Returns:
         ``image_id, lesion_id, subset, fold`` in the order of ``images``; ``fold`` is -1 in the test subset.
@@ -40,13 +41,23 @@ def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.Da
     check_columns(images, params)
     lesions = np.array(sorted(images["lesion_id"].unique()), dtype=object)
     _check_enough(len(lesions), params)
-    strata = _strata(images, lesions, params)
+    strata, merged = _strata(images, lesions, params)
     folds = np.full(len(lesions), TEST_FOLD)
     if params.keep_together is None:
         is_test = _choose_test(strata, params, seed)
         folds[~is_test] = _deal_folds(strata[~is_test], params.n_folds, seed)
     else:
-        folds = _deal_bundles(_bundles(images, lesions, params.keep_together), strata, params, seed)
+        bundles = _bundles(images, lesions, params.keep_together)
+        folds = _deal_bundles(bundles, strata, params, seed)
+        if not is_draft:
+            _log_bundles(bundles, params)
+    if merged and not is_draft:
+        logger.warning(
+            "stratifying by %s: fewer than %d lesions each have the values %s; they are merged into one stratum",
+            params.stratify_by,
+            _smallest_stratum(params),
+            ", ".join(merged),
+        )
     fold_of = dict(zip(lesions, folds.tolist(), strict=True))
     fold = images["lesion_id"].map(fold_of).astype("int64")
     subset = pd.Series(np.where(fold == TEST_FOLD, TEST, TRAIN), index=images.index, dtype="str")
@@ -124,14 +135,14 @@ def _deal_folds(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     return folds
 
 
-def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> np.ndarray:
-    """Return each lesion's stratum; strata too small for the split are merged, with a warning."""
+def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> tuple[np.ndarray, list[str]]:
+    """Return each lesion's stratum, and which were too small for the split, so that they are merged into one."""
     column = params.stratify_by
     if column is None:
-        return np.zeros(len(lesions), dtype=object)
+        return np.zeros(len(lesions), dtype=object), []
     # Images of one lesion may disagree: the most frequent value counts.
     value_of = images.groupby("lesion_id")[column].agg(lambda values: values.mode().iloc[0]).replace("", _BLANK_STRATUM)
-    return _merge_small(value_of.loc[lesions].to_numpy(dtype=object), column, _smallest_stratum(params))
+    return _merge_small(value_of.loc[lesions].to_numpy(dtype=object), _smallest_stratum(params))
 
 
 def _smallest_stratum(params: SplitParams) -> int:
@@ -141,23 +152,17 @@ def _smallest_stratum(params: SplitParams) -> int:
     return max(math.ceil(params.n_folds / (1 - params.test_fraction)) + 1, math.ceil(1 / params.test_fraction))
 
 
-def _merge_small(strata: np.ndarray, column: str, needed: int) -> np.ndarray:
+def _merge_small(strata: np.ndarray, needed: int) -> tuple[np.ndarray, list[str]]:
     counts = pd.Series(strata).value_counts()
     small = sorted(counts.index[counts < needed])
     if not small:
-        return strata
-    logger.warning(
-        "stratifying by %s: fewer than %d lesions each have the values %s; they are merged into one stratum",
-        column,
-        needed,
-        ", ".join(small),
-    )
+        return strata, []
     merged = strata.copy()
     merged[np.isin(strata.astype(str), small)] = _MERGED_STRATUM
     if (merged == _MERGED_STRATUM).sum() < needed:
         large = counts.index[counts >= needed]
         merged[merged == _MERGED_STRATUM] = large[0] if len(large) else _MERGED_STRATUM
-    return merged
+    return merged, small
 
 
 def _bundles(images: pd.DataFrame, lesions: np.ndarray, column: str) -> np.ndarray:
@@ -202,12 +207,12 @@ def _deal_bundles(bundles: np.ndarray, strata: np.ndarray, params: SplitParams, 
         may_take = is_empty if is_empty.sum() == len(order) - n_dealt else np.ones(len(parts), dtype=bool)
         part_of[bundle] = np.argmax(np.where(may_take, lacking @ held[bundle], -np.inf))
         lacking[part_of[bundle]] -= held[bundle]
-    _log_bundles(sizes, params)
     dealt: np.ndarray = np.array(parts)[part_of[number_of]]
     return dealt
 
 
-def _log_bundles(sizes: np.ndarray, params: SplitParams) -> None:
+def _log_bundles(bundles: np.ndarray, params: SplitParams) -> None:
+    sizes = np.unique(bundles, return_counts=True)[1]
     logger.info(
         "kept together by %s: %d lesions in %d bundles, the largest of %d; folds may differ in size because of it",
         params.keep_together,

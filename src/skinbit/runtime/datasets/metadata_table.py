@@ -49,7 +49,7 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         table.attrs["source"] = name  # for messages about its rows
         for note in table.attrs[NOTES]:
             if note not in self._noted:  # several nodes load the table
-                logger.warning("%s: %s", name, note)
+                logger.warning("reading %s: %s", name, note)
                 self._noted.add(note)
         return table
 
