@@ -1016,6 +1016,16 @@ class TestTheCommand:
         assert "left out 1 images: image cannot be read (1 lesions)" in said
         assert len(self.outputs(project)["split.csv"].splitlines()) == 11
 
+    def test_makes_no_lesion_of_rows_without_one(self, project):
+        edited(lambda lines: [lines[0], *(line.replace("L0,", "nan,").replace("L1,", "nan,") for line in lines[1:])])(
+            project / "study"
+        )
+        code, said = self.run(project)
+        assert code == 1
+        assert f"4 {KINDS['placeholder'].heading}:" in said
+        assert self.run(project, "data.policy.placeholder=skip")[0] == 0
+        assert b"nan" not in self.outputs(project)["split.csv"]
+
     def test_ends_with_one_message_where_there_is_no_metadata(self, project):
         spoil, message = NO_METADATA["pipe"]
         spoil(project / "study")
