@@ -124,8 +124,10 @@ class TestStudy:
             assert (folder / f"both/misclassifications_{method}.html").exists()
         assert (folder / "both/match_drawings.json").exists()
 
-    def test_the_same_seed_gives_the_same_bytes_and_a_member_that_changes_changes_it(self, study, make_project):
-        again = make_project()
+    def test_the_same_seed_gives_the_same_bytes_and_a_member_that_changes_changes_it(
+        self, study, make_project, archive
+    ):
+        again = make_project(archive)
         again.run(study=STUDY, **SMALL)
         first, second = study.first, again.outputs()
         assert [path for path in first if second[path] != first[path]] == []
