@@ -212,6 +212,7 @@ class TestCommands:
         file, name = test.split("::")
         assert f"def {name}(" in (REPOSITORY / "tests" / file).read_text()
 
+    @pytest.mark.long
     def test_every_kedro_make_and_benchmark_command_can_be_run(self):
         problems = {
             f"{name}: {command}": wrong_in(command, page)

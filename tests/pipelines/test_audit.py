@@ -268,6 +268,7 @@ class TestTheEndOfTheRun:
             audit(sound[0], pipelines=("audit",), fail_on="warning")
 
 
+@pytest.mark.long
 def test_the_report_shows_an_audit_from_the_next_run_on(audited, caplog):
     project, report = audited, audited.root / REPORTING / "report.html"
     for file in report.parent.glob("audit*"):

@@ -84,6 +84,7 @@ class TestGroups:
         for experiment in ("resnet_triplet", "vit_infonce"):
             assert len(cluster(studied, test_photographs[0], experiment=experiment, fold=1)) == len(test_photographs[1])
 
+    @pytest.mark.long
     def test_a_fold_of_a_calibrated_experiment_groups_as_it_was_scored_wherever_its_checkpoint_is(
         self, studied, make_project, photographs, tmp_path
     ):

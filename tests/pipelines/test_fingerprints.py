@@ -150,6 +150,7 @@ class TestChanges:
         spoil(records(done) / "leaderboard.json")
         assert run(done) == {"08_reporting/leaderboard.csv"}
 
+    @pytest.mark.long
     def test_files_that_are_older_than_the_records_are_not_trusted(self, done, caplog):
         shutil.rmtree(records(done))
         for _ in range(2):

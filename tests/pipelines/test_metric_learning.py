@@ -179,6 +179,7 @@ class TestSameSeedSameBytes:
     # Python's multiprocessing drops the name that update_wrapper gives a partial.
     @pytest.mark.filterwarnings("ignore:The node producing outputs")
     @pytest.mark.parametrize("runner", [ThreadRunner, ParallelRunner])
+    @pytest.mark.long
     def test_in_another_folder_with_another_runner(self, files, project, user_data, runner):
         run(project, runner=runner())
         again, reference = comparable(project.outputs()), comparable(files)
@@ -222,6 +223,7 @@ class TestWhatTheEvaluationReaches:
         unchanged = tuple(start.format(experiment) for start in made for experiment in EXPERIMENTS)
         assert [name for name in written if name.startswith(unchanged)] == []
 
+    @pytest.mark.long
     def test_how_cuts_are_chosen_reaches_the_models_and_trains_none_of_them_again(self, done, trained, caplog):
         choice = {"threshold_range": [0.2, 0.9], "max_group_size": None}
         with caplog.at_level(logging.INFO, logger="skinbit"):

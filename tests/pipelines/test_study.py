@@ -250,6 +250,7 @@ class TestDemo:
 
 
 class TestShapeOfTheStudy:
+    @pytest.mark.long
     def test_without_a_test_split_all_lesions_are_cross_validated(self, project, user_data):
         split = {**SPLIT, "use_train_test_split": False, "stratify_by": "dx"}
         training = {"frozen": {"epochs": 1, "views": 1}}

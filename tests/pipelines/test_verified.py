@@ -147,6 +147,7 @@ class TestVerified:
         assert all((each["drawing"] is not None) == (each["inliers"] > 0) for each in drawings)
         assert not (folder / "plain/match_drawings.json").exists()
 
+    @pytest.mark.long
     def test_one_fold_alone_is_calibrated_on_its_own_pairs_and_a_warning_says_so(
         self, make_project, photographs, caplog
     ):

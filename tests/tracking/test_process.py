@@ -68,6 +68,7 @@ class TestEnds:
 
 class TestWire:
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    @pytest.mark.long
     def test_events_from_threads_and_forked_workers_arrive_whole(self, database, process, plan, stored):
         process.send(plan())
         forked = multiprocessing.get_context("fork")
