@@ -25,7 +25,7 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
     """
 
     def __init__(self, *, made_with: str | None = None, **arguments: Any) -> None:
-        """Name the file.
+        """Set the file, and whose tables may be overwritten.
 
         Args:
             made_with: Name of a file in its folder, or in one above, without which an existing table is someone else's
