@@ -106,5 +106,5 @@ def _write_fold(images: pd.DataFrame, alone: pd.DataFrame, folder: Path) -> None
     pairs = np.stack(np.triu_indices(len(images), 1), axis=1)
     lesions = images["lesion"].to_numpy()[pairs]
     inliers = np.where(lesions[:, 0] == lesions[:, 1], 40, 3)
-    table = shortlist_table(Shortlist(pairs, inliers), images["image_id"].tolist())
+    table = shortlist_table(Shortlist(pairs, inliers, np.ones(len(pairs))), images["image_id"].tolist())
     table.to_csv(folder / "shortlist.csv", index=False)

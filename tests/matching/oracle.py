@@ -9,13 +9,13 @@ import numpy as np
 def similarities_of(pool):
     """Return the matrix of similarities of a pool that is not re-ranked, a pair at a time; 1 on the diagonal."""
     n, found, vectors = len(pool), np.eye(len(pool), dtype=np.float32), pool.embeddings.astype(np.float64)
-    inliers = {divmod(int(key), n): int(count) for key, count in zip(pool.keys, pool.inliers, strict=True)}
+    support = {divmod(int(key), n): float(value) for key, value in zip(pool.keys, pool.support, strict=True)}
     for i, j in combinations(range(n), 2):
         alike = np.float32(min(1.0, max(-1.0, sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True)))))
         if pool.hubness is not None:
             alike = np.float32(np.clip(float(alike) - (pool.hubness[i] + pool.hubness[j]) / 2, -1, 1))
         if pool.calibration is not None:
-            of_both = pool.calibration.evidence(np.float64(alike), np.float64(inliers.get((i, j), 0)))
+            of_both = pool.calibration.evidence(np.float64(alike), np.float64(support.get((i, j), 0.0)))
             alike = np.float32(np.tanh(of_both / 8))
         found[i, j] = found[j, i] = alike
     return found

@@ -16,7 +16,7 @@ from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
 CALIBRATION = Calibration(
     kind="logistic", intercept=-9.0, similarity_slope=11.0, inliers_slopes=(0.7, 0.5, 0.6, 1.4, 2.0)
-)
+).model_copy(update={"comparison_cost": 0.8, "zoom_slope": 1.3})
 
 VECTORS = ("lesions", "grid", "copies", "hub")
 MADE_OF = ("cosines", "scaled", "verified", "all", "reranked")
@@ -41,6 +41,12 @@ class GivenPool(Pool):
     def subset(self, rows):
         found = given_pool(self.matrix[np.ix_(rows, rows)], self.limits)
         return found if self.neighbourhoods is None else replace(found, neighbourhoods=self.neighbourhoods.subset(rows))
+
+
+def shortlist_of(pairs, inliers, zooms=None):
+    """Return compared pairs, at no zoom unless it is given."""
+    rows = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return Shortlist(rows, np.array(inliers, dtype=np.int64), np.ones(len(rows)) if zooms is None else np.array(zooms))
 
 
 def given_pool(matrix, limits=DEFAULT_LIMITS):
@@ -98,7 +104,7 @@ def pools(draw, least=1, most=30, kinds=VECTORS, made_of=MADE_OF):
         scaling = ScalingParams(share=0.1, least=2)
     if made in ("verified", "all"):
         pairs = np.argwhere(np.triu(rng.random((len(labels), len(labels))) < 0.2, 1))
-        shortlist = Shortlist(pairs, rng.integers(0, 40, len(pairs)))
+        shortlist = Shortlist(pairs, rng.integers(0, 40, len(pairs)), rng.choice([1.0, 1.5, 3.2], len(pairs)))
         usual = {"pool_sizes": (2, 20), "crowdings": (0.1, 0.3)} if scaling else {}
         calibration = CALIBRATION.model_copy(update=usual)
     if made in ("reranked", "all"):

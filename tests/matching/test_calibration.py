@@ -1,6 +1,7 @@
 """Calibrated scores against scikit-learn and plain loops."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -15,6 +16,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss
 from skinbit.matching.similarity.calibration import (
     INLIER_STEPS,
     Calibration,
+    PairSample,
+    _penalised_loss,
     brier_score,
     calibration_error,
     fit_calibration,
@@ -30,12 +33,21 @@ def pairs(n_pairs=3000, seed=0):
     is_positive = generator.random(n_pairs) < 0.1
     similarity = np.clip(generator.normal(np.where(is_positive, 0.75, 0.45), 0.15), -1, 1)
     inliers = generator.poisson(np.where(is_positive, generator.choice([3, 40], n_pairs), 3))
-    return similarity.astype(np.float32), inliers, is_positive
+    return PairSample(similarity.astype(np.float32), is_positive, inliers)
 
 
 @cache
 def fitted(kind):
-    return fit_calibration(*pairs(500), kind)
+    return fit_calibration(pairs(500), kind)
+
+
+def score(calibration, sample):
+    return calibration.score(sample.similarity, support_of(calibration, sample.inliers))
+
+
+def support_of(calibration, inliers, zooms=None):
+    counted = np.asarray(inliers)
+    return calibration.support(counted, np.ones(counted.shape) if zooms is None else np.asarray(zooms))
 
 
 def standardised(features):
@@ -43,32 +55,81 @@ def standardised(features):
 
 
 def test_logistic_is_that_of_scikit_learn():
-    similarity, _, is_positive = pairs()
-    features = standardised(similarity.astype(np.float64))[:, None]
-    expected = LogisticRegression(C=1, tol=1e-10).fit(features, is_positive).predict_proba(features)[:, 1]
-    score = fit_calibration(similarity, None, is_positive).score(similarity)
-    np.testing.assert_allclose(score, expected, atol=1e-5)
+    sample = replace(pairs(), inliers=None)
+    features = standardised(sample.similarity.astype(np.float64))[:, None]
+    expected = LogisticRegression(C=1, tol=1e-10).fit(features, sample.is_positive).predict_proba(features)[:, 1]
+    np.testing.assert_allclose(fit_calibration(sample, mislabelled=0).score(sample.similarity), expected, atol=1e-5)
 
 
 def test_inliers_fit_as_one_feature_per_step():
-    similarity, inliers, is_positive = pairs()
-    logs, edges = np.log1p(inliers), [*np.log1p(INLIER_STEPS), np.inf]
+    sample = pairs()
+    logs, edges = np.log1p(sample.inliers), [*np.log1p(INLIER_STEPS), np.inf]
     climbs = [[min(max(log - low, 0), high - low) for log in logs] for low, high in pairwise(edges)]
-    features = standardised(np.stack([similarity.astype(np.float64), *climbs], axis=1))
-    calibration = fit_calibration(similarity, inliers, is_positive)
+    features = standardised(np.stack([sample.similarity.astype(np.float64), *climbs], axis=1))
+    calibration = fit_calibration(sample, mislabelled=0)
     kept = np.array([calibration.similarity_slope, *calibration.inliers_slopes]) > 0
-    reference = LogisticRegression(C=1, tol=1e-10, max_iter=1000).fit(features[:, kept], is_positive)
+    reference = LogisticRegression(C=1, tol=1e-10, max_iter=1000).fit(features[:, kept], sample.is_positive)
     assert (reference.coef_ > 0).all()
     expected = reference.predict_proba(features[:, kept])[:, 1]
-    np.testing.assert_allclose(calibration.score(similarity, inliers), expected, atol=1e-5)
+    np.testing.assert_allclose(score(calibration, sample), expected, atol=1e-5)
+
+
+def compared(n_pairs=4000, seed=0):
+    """Pairs of which half are compared: then a positive one agrees at a zoom, a negative one by chance at none."""
+    generator = np.random.default_rng(seed)
+    is_positive = generator.random(n_pairs) < 0.2
+    is_compared = generator.random(n_pairs) < 0.5
+    inliers = np.where(is_compared, generator.poisson(np.where(is_positive, 4, 2)), -1)
+    zooms = np.exp(np.where(is_positive, generator.uniform(0, 1.2, n_pairs), generator.uniform(0, 0.4, n_pairs)))
+    return PairSample(generator.normal(is_positive, 1.0), is_positive, inliers, zooms)
+
+
+def test_that_keypoints_were_compared_and_at_which_zoom_they_agree_count_too():
+    sample = compared()
+    calibration = fit_calibration(sample)
+    assert calibration.comparison_cost > 0
+    assert calibration.zoom_slope > 0
+    support = calibration.support(np.array([-1, 0, 3, 3]), np.array([2.0, 2.0, 1.0, 2.0]))
+    assert support[0] == 0
+    assert support[1] == -calibration.comparison_cost
+    assert support[3] - support[2] == pytest.approx(calibration.zoom_slope * np.log(2))
+
+
+def test_a_pair_under_two_ids_does_not_bend_the_slopes():
+    sample = pairs(4000)
+    is_sure = np.flatnonzero(sample.is_positive & (sample.inliers > 30))
+    recorded = sample.is_positive.copy()
+    recorded[is_sure[:: len(is_sure) // 3]] = False
+    noisy = replace(sample, is_positive=recorded)
+    clean, robust, plain = fit_calibration(sample), fit_calibration(noisy), fit_calibration(noisy, mislabelled=0)
+    evidence = [each.evidence(np.array([0.5]), support_of(each, [60]))[0] for each in (clean, robust, plain)]
+    assert evidence[1] > evidence[2] + 1
+    assert abs(evidence[1] - evidence[0]) < abs(evidence[2] - evidence[0]) / 2
+
+
+@pytest.mark.parametrize("mislabelled", [0.0, 0.01, 0.3])
+def test_the_gradient_is_that_of_the_loss(mislabelled):
+    sample, generator = compared(200), np.random.default_rng(0)
+    features, weights = generator.normal(size=(3, 200)), generator.uniform(1, 3, 200)
+    at = np.array([0.4, 0.0, 2.0, -1.0])
+
+    def loss(parameters):
+        return _penalised_loss(parameters, features, sample.is_positive, weights, mislabelled)
+
+    slopes = [(loss(at + step)[0] - loss(at - step)[0]) / 2e-6 for step in 1e-6 * np.eye(4)]
+    np.testing.assert_allclose(loss(at)[1], slopes, atol=1e-6)
+    probability = (1 - mislabelled) / (1 + np.exp(-(at[:-1] @ features + at[-1])))
+    naive = -(weights * np.log(np.where(sample.is_positive, probability, 1 - probability))).sum()
+    naive += (at[:-1] ** 2).sum() / 2
+    assert loss(at)[0] == pytest.approx(naive / weights[sample.is_positive].sum())
 
 
 def test_isotonic_is_that_of_scikit_learn_on_the_log_odds():
-    similarity, inliers, is_positive = pairs()
-    calibration = fit_calibration(similarity, inliers, is_positive, "isotonic")
-    evidence = calibration.evidence(similarity, inliers)
-    expected = IsotonicRegression(out_of_bounds="clip").fit_transform(evidence, is_positive)
-    np.testing.assert_allclose(calibration.score(similarity, inliers), expected, atol=1e-12)
+    sample = pairs()
+    calibration = fit_calibration(sample, "isotonic")
+    evidence = calibration.evidence(sample.similarity, support_of(calibration, sample.inliers))
+    expected = IsotonicRegression(out_of_bounds="clip").fit_transform(evidence, sample.is_positive)
+    np.testing.assert_allclose(score(calibration, sample), expected, atol=1e-12)
 
 
 @KINDS
@@ -78,67 +139,69 @@ def test_isotonic_is_that_of_scikit_learn_on_the_log_odds():
 )
 def test_the_score_never_falls_where_similarity_or_inliers_rise(kind, similarity, inliers):
     calibration = fitted(kind)
-    low, high = (calibration.score(np.array(of(similarity)), np.array(of(inliers))) for of in (min, max))
+    low, high = (calibration.score(np.array(of(similarity)), support_of(calibration, of(inliers))) for of in (min, max))
     assert 0 <= low <= high + 1e-15
     assert high <= 1
 
 
 def test_what_misleads_gets_no_say():
-    similarity, inliers, is_positive = pairs()
-    calibration = fit_calibration(-similarity, inliers, is_positive)
+    calibration = fit_calibration(replace(pairs(), similarity=-pairs().similarity))
     assert calibration.similarity_slope == 0
     assert sum(calibration.inliers_slopes) > 0
 
 
 @KINDS
 def test_a_weight_stands_for_so_many_pairs(kind):
-    similarity, inliers, is_positive = pairs(400)
-    times = np.where(is_positive, 1, 3)
-    weighted = fit_calibration(similarity, inliers, is_positive, kind, times)
-    repeated = fit_calibration(*(np.repeat(values, times) for values in (similarity, inliers, is_positive)), kind)
-    np.testing.assert_allclose(weighted.score(similarity, inliers), repeated.score(similarity, inliers), atol=1e-4)
+    sample = pairs(400)
+    times = np.where(sample.is_positive, 1, 3)
+    columns = (np.repeat(column, times) for column in (sample.similarity, sample.is_positive, sample.inliers))
+    weighted, repeated = (
+        fit_calibration(replace(sample, weights=times), kind),
+        fit_calibration(PairSample(*columns), kind),
+    )
+    np.testing.assert_allclose(score(weighted, sample), score(repeated, sample), atol=1e-4)
 
 
 @KINDS
 def test_separable_pairs_give_finite_slopes_and_sure_scores(kind):
     similarity = np.concatenate([np.linspace(0.0, 0.5, 500), np.linspace(0.8, 0.9, 50)])
     is_positive = similarity > 0.6
-    calibration = fit_calibration(similarity, np.where(is_positive, 100, 0), is_positive, kind)
+    sample = PairSample(similarity, is_positive, np.where(is_positive, 100, 0))
+    calibration = fit_calibration(sample, kind)
     assert np.isfinite([calibration.similarity_slope, *calibration.inliers_slopes]).all()
     assert calibration.similarity_slope < 100
-    score = calibration.score(similarity, np.where(is_positive, 100, 0))
-    assert score[is_positive].min() > 0.9
-    assert score[~is_positive].max() < 0.1
+    scores = score(calibration, sample)
+    assert scores[is_positive].min() > 0.9
+    assert scores[~is_positive].max() < 0.1
 
 
 @KINDS
 def test_equal_similarities_give_the_share_of_positive_pairs(kind):
     is_positive = np.arange(10) < 3
-    calibration = fit_calibration(np.full(10, 0.5), None, is_positive, kind)
+    calibration = fit_calibration(PairSample(np.full(10, 0.5), is_positive), kind, mislabelled=0)
     np.testing.assert_allclose(calibration.score(np.array([0.5])), 0.3, atol=1e-6)
 
 
 def test_both_together_rank_pairs_better_than_either():
-    similarity, inliers, is_positive = pairs()
-    unseen_similarity, unseen_inliers, is_unseen_positive = pairs(seed=1)
-    fused = fit_calibration(similarity, inliers, is_positive).score(unseen_similarity, unseen_inliers)
-    single = max(average_precision_score(is_unseen_positive, values) for values in (unseen_similarity, unseen_inliers))
-    assert average_precision_score(is_unseen_positive, fused) > single + 0.02
+    unseen = pairs(seed=1)
+    fused = score(fit_calibration(pairs()), unseen)
+    single = max(average_precision_score(unseen.is_positive, values) for values in (unseen.similarity, unseen.inliers))
+    assert average_precision_score(unseen.is_positive, fused) > single + 0.02
 
 
 def test_scores_are_calibrated_on_unseen_pairs():
-    calibration = fit_calibration(*pairs(10_000))
-    similarity, inliers, is_positive = pairs(10_000, seed=1)
-    assert calibration_error(calibration.score(similarity, inliers), is_positive) < 0.01
-    assert calibration_error(similarity.astype(np.float64).clip(0), is_positive) > 0.2
+    unseen = pairs(10_000, seed=1)
+    scores = score(fit_calibration(pairs(10_000)), unseen)
+    assert calibration_error(scores, unseen.is_positive) < 0.01
+    assert calibration_error(unseen.similarity.astype(np.float64).clip(0), unseen.is_positive) > 0.2
 
 
 @KINDS
 def test_a_calibration_goes_through_json(kind):
-    similarity, inliers, is_positive = pairs(300)
-    calibration = fit_calibration(similarity, inliers, is_positive, kind)
+    sample = pairs(300)
+    calibration = fit_calibration(sample, kind)
     rebuilt = Calibration.model_validate_json(json.dumps(calibration.model_dump()), strict=True)
-    np.testing.assert_array_equal(rebuilt.score(similarity, inliers), calibration.score(similarity, inliers))
+    np.testing.assert_array_equal(score(rebuilt, sample), score(calibration, sample))
 
 
 NO_INLIERS = np.zeros(4)
@@ -148,11 +211,11 @@ HALF = np.array([True, True, False, False])
 @pytest.mark.parametrize(
     ("similarity", "inliers", "is_positive", "weights", "message"),
     [
-        ([0.1, np.nan, 0.3, 0.4], NO_INLIERS, HALF, None, "not finite"),
-        ([0.1, 0.2, 0.3, 0.4], [0, 1, np.inf, 0], HALF, None, "not finite"),
-        ([0.1, 0.2, 0.3, 0.4], [0, 1, -1, 0], HALF, None, "negative"),
-        ([0.1, 0.2, 0.3, 0.4], NO_INLIERS, HALF, [1, 1, 0, 1], "not positive"),
-        ([0.1, 0.2, 0.3], NO_INLIERS, HALF, None, "4 pairs have 3 similarities, 4 inliers"),
+        ([0.1, np.nan, 0.3, 0.4], NO_INLIERS, HALF, None, "similarities is not finite"),
+        ([0.1, 0.2, 0.3, 0.4], [0, 1, np.inf, 0], HALF, None, "inliers is not finite"),
+        ([0.1, 0.2, 0.3, 0.4], [0, 1, -2, 0], HALF, None, "inliers is not finite or out of range"),
+        ([0.1, 0.2, 0.3, 0.4], NO_INLIERS, HALF, [1, 1, 0, 1], "weights is not finite or out of range"),
+        ([0.1, 0.2, 0.3], NO_INLIERS, HALF, None, "4 pairs have 3 similarities, 4 inliers, 4 zooms"),
         ([0.1, 0.2, 0.3, 0.4], NO_INLIERS, np.ones(4, bool), None, "4 of 4 pairs are positive"),
         ([0.1, 0.2, 0.3, 0.4], NO_INLIERS, np.zeros(4, bool), None, "0 of 4 pairs are positive"),
         ([], [], np.zeros(0, bool), None, "0 of 0 pairs are positive"),
@@ -160,38 +223,38 @@ HALF = np.array([True, True, False, False])
 )
 def test_pairs_that_cannot_be_fitted_are_refused_with_a_remedy(similarity, inliers, is_positive, weights, message):
     with pytest.raises(ValueError, match=f"{message}.*Remedy"):
-        fit_calibration(np.array(similarity), np.array(inliers), is_positive, weights=weights)
+        fit_calibration(PairSample(np.array(similarity), is_positive, np.array(inliers), weights=weights))
 
 
 class TestFusedSimilarities:
     similarities = np.array(
         [[1, 0.5, 0.6, 0.1], [0.5, 1, 0.2, 0.7], [0.6, 0.2, 1, 0.3], [0.1, 0.7, 0.3, 1]], dtype=np.float32
     )
-    calibration = fit_calibration(*pairs())
+    calibration = fit_calibration(pairs())
 
     def fused(self, shortlist, inliers):
-        counted = np.zeros((4, 4), dtype=np.int64)
+        counted = np.full((4, 4), -1)
         for (a, b), n in zip(shortlist, inliers, strict=True):
             counted[a, b] = counted[b, a] = n
-        return fuse(self.similarities, counted, self.calibration)
+        return fuse(self.similarities, support_of(self.calibration, counted), self.calibration)
 
     def test_they_order_pairs_as_their_probabilities_do(self):
         inliers = {(0, 1): 50, (1, 2): 8, (2, 3): 0}
         fused = self.fused(list(inliers), list(inliers.values()))
         rows, columns = np.triu_indices(4, 1)
-        counted = np.array([inliers.get(pair, 0) for pair in zip(rows.tolist(), columns.tolist(), strict=True)])
-        probabilities = self.calibration.score(self.similarities[rows, columns], counted)
+        counted = np.array([inliers.get(pair, -1) for pair in zip(rows.tolist(), columns.tolist(), strict=True)])
+        probabilities = self.calibration.score(self.similarities[rows, columns], support_of(self.calibration, counted))
         np.testing.assert_array_equal(np.argsort(fused[rows, columns]), np.argsort(probabilities))
 
     def test_zero_is_as_probable_as_not(self):
         fused = self.fused([(0, 1), (1, 3)], [50, 6])
         rows, columns = np.triu_indices(4, 1)
-        counted = np.array([50, 0, 0, 0, 6, 0])
-        is_likely = self.calibration.score(self.similarities[rows, columns], counted) > 0.5
+        support = support_of(self.calibration, [50, -1, -1, -1, 6, -1])
+        is_likely = self.calibration.score(self.similarities[rows, columns], support) > 0.5
         np.testing.assert_array_equal(fused[rows, columns] > 0, is_likely)
 
-    def test_without_counts_every_pair_counts_as_without_inliers(self):
-        np.testing.assert_array_equal(self.fused([(0, 1)], [0]), fuse(self.similarities, None, self.calibration))
+    def test_without_support_no_pair_counts_as_compared(self):
+        np.testing.assert_array_equal(self.fused([], []), fuse(self.similarities, None, self.calibration))
 
     def test_they_are_single_and_in_range(self):
         fused = self.fused([(0, 1), (3, 2)], [50, 9])
@@ -209,9 +272,9 @@ class TestFusedSimilarities:
 
 
 def test_the_brier_score_is_that_of_scikit_learn():
-    similarity, inliers, is_positive = pairs()
-    score = fit_calibration(similarity, inliers, is_positive).score(similarity, inliers)
-    assert brier_score(score, is_positive) == pytest.approx(brier_score_loss(is_positive, score))
+    sample = pairs()
+    scores = score(fit_calibration(sample), sample)
+    assert brier_score(scores, sample.is_positive) == pytest.approx(brier_score_loss(sample.is_positive, scores))
 
 
 @given(

@@ -18,7 +18,7 @@ from skinbit.config import GeometryParams
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.geometry import (
-    count_inliers,
+    compare_pairs,
     match_descriptors,
     match_pair,
     shortlist_by_keypoints,
@@ -211,15 +211,15 @@ def test_order_of_pairs_and_number_of_threads_change_no_count():
     table = table_of([image, *(photographed(image, **view)[0] for view in VIEWS), texture(1), Image.new("RGB", SIZE)])
     pairs = np.array(list(itertools.product(range(8), repeat=2)) * 3)
     expected = [match_pair(table.at(i), table.at(j), PARAMS).n_inliers for i, j in pairs]
-    assert count_inliers(table, pairs, PARAMS, n_workers=1).tolist() == expected
-    assert count_inliers(table, pairs, PARAMS, n_workers=3).tolist() == expected
-    assert count_inliers(table, pairs[::-1], PARAMS, n_workers=2).tolist() == expected[::-1]
+    assert compare_pairs(table, pairs, PARAMS, n_workers=1).inliers.tolist() == expected
+    assert compare_pairs(table, pairs, PARAMS, n_workers=3).inliers.tolist() == expected
+    assert compare_pairs(table, pairs[::-1], PARAMS, n_workers=2).inliers.tolist() == expected[::-1]
 
 
 def test_no_pairs_have_no_counts_and_time_is_logged(caplog):
     with caplog.at_level(logging.INFO):
-        counts = count_inliers(table_of([texture(0)]), np.empty((0, 2), np.int64), PARAMS, n_workers=2)
-    assert (counts.shape, counts.dtype) == ((0,), np.int64)
+        found = compare_pairs(table_of([texture(0)]), np.empty((0, 2), np.int64), PARAMS, n_workers=2)
+    assert (found.inliers.shape, found.inliers.dtype, found.zooms.shape) == ((0,), np.int64, (0,))
     assert "0 pairs compared by their keypoints" in caplog.text
 
 
@@ -340,10 +340,31 @@ class TestShortlist:
         params = PARAMS.model_copy(update={"neighbours": 3})
         found = shortlist_by_keypoints(pool, table, params, 2)
         assert found.pairs.tolist() == [list(pair) for pair in itertools.combinations(range(4), 2)]
-        assert found.inliers.tolist() == count_inliers(table, found.pairs, params, 1).tolist()
+        assert found.inliers.tolist() == compare_pairs(table, found.pairs, params, 1).inliers.tolist()
         assert found.pairs[found.inliers.argmax()].tolist() == [0, 2]
-        few = shortlist_by_keypoints(pool, table, PARAMS.model_copy(update={"neighbours": 1}), 1)
+        few = shortlist_by_keypoints(pool, table, PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0}), 1)
         assert few.pairs.tolist() == shortlist_of(pool.matrix, 1).tolist()
+
+    def test_an_image_that_agrees_with_none_is_compared_with_more(self):
+        images = [texture(1), photographed(texture(1), shift=(12, -7))[0], texture(2), texture(3), texture(4)]
+        table, pool = table_of(images), given_pool(symmetric(0, 5, 100) / 200 + 0.4 * np.eye(5)[[1, 0, 2, 3, 4]])
+        few = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0})
+        more = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 3, "enough_inliers": 12})
+        first, found = (shortlist_by_keypoints(pool, table, params, 1) for params in (few, more))
+        undecided = {row for row in range(5) if row > 1}
+        nearest = nearest_images(pool, 3).rows
+        wanted = {tuple(sorted((row, int(other)))) for row in undecided for other in nearest[row]}
+        assert {tuple(pair) for pair in found.pairs.tolist()} == wanted | {tuple(pair) for pair in first.pairs.tolist()}
+        assert (0, 1) in {tuple(pair) for pair in first.pairs.tolist()}
+        assert found.pairs.tolist() == sorted(found.pairs.tolist())
+
+    def test_the_zoom_is_that_from_the_smaller_photograph_to_the_larger(self):
+        small = photographed(texture(0), zoom=0.6)[0]
+        table = table_of([texture(0), small, texture(1)])
+        found = compare_pairs(table, np.array([[0, 1], [1, 0], [0, 2]]), PARAMS, 1)
+        assert found.zooms[:2] == pytest.approx(1 / 0.6, rel=0.03)
+        assert found.zooms[0] == found.zooms[1]
+        assert found.zooms[2] == 1 or found.inliers[2]
 
     @pytest.mark.parametrize("n", [0, 1])
     def test_without_two_images_there_is_no_pair(self, n):

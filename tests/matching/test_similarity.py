@@ -15,7 +15,6 @@ from skinbit.matching.assembly import (
 )
 from skinbit.matching.keypoints.shortlist import (
     NO_SHORTLIST,
-    Shortlist,
     read_rows,
     read_shortlist,
     row_table,
@@ -24,7 +23,7 @@ from skinbit.matching.keypoints.shortlist import (
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
 from skinbit.matching.similarity.calibration import Calibration
-from tests.matching.samples import given_pool, reranked
+from tests.matching.samples import given_pool, reranked, shortlist_of
 
 COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
 
@@ -36,7 +35,9 @@ def photographs(seed: int, n_lesions: int = 30) -> LabelledPool:
     embeddings = unit_vectors(np.repeat(rng.normal(size=(n_lesions, 6)), 2, axis=0) + rng.normal(size=(len(labels), 6)))
     pairs = np.argwhere(np.triu(cosines_of(embeddings) > 0.5, 1))
     is_positive = labels[pairs[:, 0]] == labels[pairs[:, 1]]
-    return LabelledPool(embeddings, labels, Shortlist(pairs, np.where(is_positive, 40, rng.integers(0, 4, len(pairs)))))
+    return LabelledPool(
+        embeddings, labels, shortlist_of(pairs, np.where(is_positive, 40, rng.integers(0, 4, len(pairs))))
+    )
 
 
 def similarities_of(*pool, **settings):
@@ -89,19 +90,30 @@ class TestCalibration:
 
     def test_pairs_outside_of_the_shortlist_count_too(self):
         pool = photographs(1)
-        everything_listed = np.argwhere(np.triu(np.ones((60, 60), dtype=bool), 1))
-        inliers = np.zeros(len(everything_listed), dtype=np.int64)
-        row_of = {tuple(pair): n for n, pair in enumerate(everything_listed.tolist())}
-        inliers[[row_of[tuple(pair)] for pair in pool.shortlist.pairs.tolist()]] = pool.shortlist.inliers
-        whole = LabelledPool(pool.embeddings, pool.labels, Shortlist(everything_listed, inliers))
-        assert calibrate([pool], VERIFIED) == calibrate([whole], VERIFIED)
+        calibration = calibrate([pool], VERIFIED)
+        similarities = similarities_of(pool.embeddings, VERIFIED, pool.shortlist, calibration)[np.triu_indices(60, 1)]
+        probabilities = 1 / (1 + np.exp(-8 * np.arctanh(similarities.astype(np.float64))))
+        assert len(pool.shortlist.pairs) < 0.5 * len(probabilities)
+        assert probabilities.sum() == pytest.approx(30, rel=0.05)
+
+    def test_a_pair_that_was_not_compared_is_none_on_which_nothing_agrees(self):
+        pool = photographs(1)
+        calibration = calibrate([pool], VERIFIED)
+        assert calibration.comparison_cost > 0
+        one = shortlist_of([[0, 2]], [0])
+        compared, not_compared = (
+            similarities_of(pool.embeddings, VERIFIED, listed, calibration)[0, 2] for listed in (one, NO_SHORTLIST)
+        )
+        assert compared < not_compared
 
     def test_where_pairs_are_many_each_kept_one_stands_for_several(self, monkeypatch):
         pools = [photographs(1, 60), photographs(2, 60)]
         whole = calibrate(pools, VERIFIED)
         monkeypatch.setattr("skinbit.matching.assembly._MOST_NEGATIVE", 2000)
         thinned = calibrate(pools, VERIFIED)
-        probability = [found.score(np.array([0.6]), np.array([2.0]))[0] for found in (whole, thinned)]
+        probability = [
+            found.score(np.array([0.6]), found.support(np.array([2.0]), np.ones(1)))[0] for found in (whole, thinned)
+        ]
         assert probability[1] == pytest.approx(probability[0], rel=0.2)
 
     @pytest.mark.parametrize("params", [VERIFIED, SimilarityParams(calibration="logistic")])
@@ -132,15 +144,16 @@ class TestFiles:
             assert Calibration.model_validate_json(json.dumps(calibration.model_dump()), strict=True) == calibration
 
     def test_a_shortlist_survives_by_ids_whatever_their_order(self):
-        shortlist = Shortlist(np.array([[0, 2], [1, 2]]), np.array([7, 0]))
+        shortlist = shortlist_of([[0, 2], [1, 2]], [7, 0], [2.5, 1.0])
         table = shortlist_table(shortlist, ["007", "b", "NA"])
         assert table["image_a"].tolist() == ["007", "b"]
         found = read_shortlist(table, ["NA", "b", "007"])
         assert (found.pairs.tolist(), found.inliers.tolist()) == ([[0, 2], [0, 1]], [7, 0])
+        assert found.zooms.tolist() == [2.5, 1.0]
 
     def test_a_shortlist_survives_by_rows(self):
-        found = read_rows(row_table(Shortlist(np.array([[0, 2]]), np.array([7]))))
-        assert (found.pairs.tolist(), found.inliers.tolist()) == ([[0, 2]], [7])
+        found = read_rows(row_table(shortlist_of([[0, 2]], [7], [1.5])))
+        assert (found.pairs.tolist(), found.inliers.tolist(), found.zooms.tolist()) == ([[0, 2]], [7], [1.5])
         assert read_rows(row_table(NO_SHORTLIST)).pairs.shape == (0, 2)
 
     def test_a_model_says_what_its_similarities_are(self):

@@ -40,7 +40,7 @@ class TestPairs:
 
 def shortlist(links):
     pairs = np.array([link[:2] for link in links], np.int64).reshape(-1, 2)
-    return Shortlist(pairs, np.array([link[2] for link in links], np.int64))
+    return Shortlist(pairs, np.array([link[2] for link in links], np.int64), np.ones(len(pairs)))
 
 
 def is_forest(links):

@@ -23,7 +23,7 @@ def group(cluster_id, image_ids, known_ids=(), margin=0.1, doubts=()):
 
 def shortlist(*links):
     pairs = np.array([link[:2] for link in links], np.int64).reshape(-1, 2)
-    return Shortlist(pairs, np.array([link[2] for link in links], np.int64))
+    return Shortlist(pairs, np.array([link[2] for link in links], np.int64), np.ones(len(pairs)))
 
 
 def test_groups_to_be_checked_come_first_then_those_of_the_smallest_margin():

@@ -12,7 +12,7 @@ import numpy as np
 
 from skinbit.audit.findings import KINDS, Check, Finding, Severity
 from skinbit.config import AuditParams, GeometryParams
-from skinbit.matching.keypoints.geometry import count_inliers, shortlist_pairs
+from skinbit.matching.keypoints.geometry import compare_pairs, shortlist_pairs
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels, positive_pairs
 from skinbit.matching.pairs.neighbours import NearestImages
@@ -94,7 +94,7 @@ def compare_images(images: AuditedImages, audit: AuditParams, geometry: Geometry
     foreign = _foreign_pairs(nearest.rows, labels, audit.nearest)
     near = shortlist_pairs(nearest.rows[:, : geometry.neighbours])
     pairs = np.unique(np.concatenate([near, alike.pairs, unlike, np.sort(foreign, axis=1)]), axis=0)
-    counted = count_inliers(images.keypoints, pairs, geometry, n_workers)
+    counted = compare_pairs(images.keypoints, pairs, geometry, n_workers).inliers
     evidence = _Evidence(images, pairs, counted)
     is_foreign = labels[pairs[:, 0]] != labels[pairs[:, 1]]
     copies = pairs[is_foreign & (counted >= audit.min_points)]

@@ -17,6 +17,18 @@ class GeometryParams(Block):
         le=1000,
         description="most similar images of each image whose keypoints are compared with its own",
     )
+    more_neighbours: int = Field(
+        default=40,
+        ge=0,
+        le=1000,
+        description="the same of images that agree with none of those; not above neighbours: no more are compared",
+    )
+    enough_inliers: int = Field(
+        default=12,
+        ge=1,
+        le=10_000,
+        description="an image that agrees with another one on so many keypoints needs no more comparisons",
+    )
     image_side: int = Field(
         default=300, ge=64, le=4096, description="photographs are first scaled to this longer side, pixels"
     )

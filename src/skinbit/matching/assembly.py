@@ -15,9 +15,11 @@ from skinbit.matching.pairs.neighbours import nearest_images
 from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool
 from skinbit.matching.similarity.calibration import (
     Calibration,
+    PairSample,
     brier_score,
     calibration_error,
     fit_calibration,
+    join_samples,
 )
 from skinbit.matching.similarity.hubness import (
     Hubness,
@@ -62,7 +64,8 @@ def pool_of(
         first, second = shortlist.pairs.T
         keys = np.concatenate([first * len(pool) + second, second * len(pool) + first])
         order = np.argsort(keys)
-        pool = replace(pool, keys=keys[order], inliers=np.tile(shortlist.inliers, 2)[order])
+        support = calibration.support(shortlist.inliers, shortlist.zooms)
+        pool = replace(pool, keys=keys[order], support=np.tile(support, 2)[order])
     if params.reranking is not None:
         k1, k2 = params.reranking.k1, params.reranking.k2
         nearest = nearest_images(pool, n_nearest(k1, k2))
@@ -140,11 +143,10 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     usual = _NOTHING_USUAL
     if params.scaling is not None:
         usual = usual_hubness([(pool.embeddings, pool.labels) for pool in pools], params.scaling)
-    parts = [_pairs_of(pool, params.scaling, usual) for pool in pools]
-    similarity, inliers, is_positive, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
-    counted = inliers if params.verification else None
-    kind = params.calibration or "logistic"
-    fitted = fit_calibration(similarity, counted, is_positive.astype(bool), kind, weights)
+    sample = join_samples([_pairs_of(pool, params.scaling, usual) for pool in pools])
+    if not params.verification:
+        sample = replace(sample, inliers=None, zooms=None)
+    fitted = fit_calibration(sample, params.calibration or "logistic")
     return fitted.model_copy(update={"pool_sizes": usual[0], "crowdings": usual[1]})
 
 
@@ -164,11 +166,12 @@ def evaluate_calibration(calibration: Calibration, pool: LabelledPool, params: S
     if params.verification:
         first, second = pool.shortlist.pairs.T
         similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling, usual)
-        inliers, is_positive = pool.shortlist.inliers, pool.labels[first] == pool.labels[second]
-        probabilities = calibration.score(similarity, inliers)
+        is_positive = pool.labels[first] == pool.labels[second]
+        support = calibration.support(pool.shortlist.inliers, pool.shortlist.zooms)
+        probabilities = calibration.score(similarity, support)
     else:
-        similarity, _, is_positive, _ = _pairs_of(pool, params.scaling, usual)
-        probabilities = calibration.score(similarity)
+        sample = _pairs_of(pool, params.scaling, usual)
+        is_positive, probabilities = sample.is_positive, calibration.score(sample.similarity)
     if len(probabilities) == 0:
         return float("nan"), float("nan")
     return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
@@ -194,10 +197,8 @@ def _scaled_pairs(
     return scale(cosines, first, second)
 
 
-def _pairs_of(
-    pool: LabelledPool, scaling: ScalingParams | None, usual: UsualHubness
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the similarities, inliers, labels (positive or not) and weights of the pairs of a subset."""
+def _pairs_of(pool: LabelledPool, scaling: ScalingParams | None, usual: UsualHubness) -> PairSample:
+    """Return all positive and all compared pairs of a subset, and some of the others, each standing for several."""
     n_images = len(pool.labels)
     listed = pool.shortlist.pairs
     # Every pair has a place: pairs of the first image come first, then those of the second one, …
@@ -211,8 +212,13 @@ def _pairs_of(
     kept = np.sort(np.concatenate([certain, others]))
     first = np.searchsorted(starts, kept, side="right") - 1
     pairs = np.column_stack([first, kept - starts[first] + first + 1])
-    counts = np.zeros(len(kept), dtype=np.float32)
-    counts[np.searchsorted(kept, places[1])] = pool.shortlist.inliers
-    is_positive = pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]]
-    weights = np.where(np.isin(kept, certain), 1.0, step)
-    return _scaled_pairs(pool, pairs, scaling, usual), counts, is_positive, weights
+    inliers, zooms = np.full(len(kept), -1), np.ones(len(kept))
+    compared = np.searchsorted(kept, places[1])
+    inliers[compared], zooms[compared] = pool.shortlist.inliers, pool.shortlist.zooms
+    return PairSample(
+        similarity=_scaled_pairs(pool, pairs, scaling, usual),
+        is_positive=pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]],
+        inliers=inliers,
+        zooms=zooms,
+        weights=np.where(np.isin(kept, certain), 1.0, step),
+    )

@@ -14,7 +14,7 @@ from skinbit.config import GeometryParams
 from skinbit.data.listed import ListedPhotographs
 from skinbit.matching.clustering.merges import root_of
 from skinbit.matching.keypoints.geometry import match_pair
-from skinbit.matching.keypoints.shortlist import SHORTLIST, Shortlist
+from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.report.matches import draw_matches
 from skinbit.report.thumbnails import Pair, shrink
@@ -149,7 +149,7 @@ def list_matches(
     Returns:
         ``image_a, image_b, inliers, drawing``; the drawing is None without inliers and beyond the limit.
     """
-    columns = (shortlist[column].tolist() for column in SHORTLIST)
+    columns = (shortlist[column].tolist() for column in ("image_a", "image_b", "inliers"))
     compared = {ordered(a, b): inliers for a, b, inliers in zip(*columns, strict=True)}
     counts = count_points(lists, compared)
     chosen = [pair for pair, inliers in counts.items() if inliers][:max_drawings]

@@ -222,7 +222,9 @@ Photographs = pa.DataFrameSchema(
 )
 
 RowPairs = pa.DataFrameSchema(
-    {name: _count() for name in ("row_a", "row_b", "inliers")}, strict=True, name="cluster_shortlist"
+    {name: _count() for name in ("row_a", "row_b", "inliers")} | {"zoom": _number(1.0, 4.001)},
+    strict=True,
+    name="cluster_shortlist",
 )
 
 ClusteredImages = pa.DataFrameSchema(
@@ -239,7 +241,12 @@ ClusteredImages = pa.DataFrameSchema(
 Unreadable = pa.DataFrameSchema({"file": _text(), "reason": _text()}, strict=True, name="unreadable")
 
 Shortlist = pa.DataFrameSchema(
-    {"image_a": pa.Column(str), "image_b": pa.Column(str), "inliers": pa.Column("int64", pa.Check.ge(0))},
+    {
+        "image_a": pa.Column(str),
+        "image_b": pa.Column(str),
+        "inliers": pa.Column("int64", pa.Check.ge(0)),
+        "zoom": _number(1.0, 4.001),
+    },
     strict=True,
     name="shortlist",
 )

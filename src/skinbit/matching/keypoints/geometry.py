@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.config import GeometryParams
-from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.keypoints.shortlist import Shortlist, join_shortlists
 from skinbit.matching.keypoints.sift import Keypoints, KeypointTable
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.pairs.neighbours import nearest_images
@@ -44,6 +44,9 @@ _N_PROPOSALS: Final = 100
 _N_REFINED: Final = 5
 """So many of the best proposals, each made by one match, are fitted anew to all that agree with them."""
 
+_ZOOM_DIGITS: Final = 3
+"""Decimals of a zoom: more would differ between processors."""
+
 _BLOCK_PAIRS: Final = 64
 """Pairs that a thread takes at once."""
 
@@ -63,6 +66,14 @@ class PairMatch:
     transform: Transform | None
     points_a: FloatArray
     points_b: FloatArray
+
+    @property
+    def zoom(self) -> float:
+        """Return the zoom from the smaller of the two photographs to the larger, in [1, 4]; 1 without inliers."""
+        if self.transform is None:
+            return 1.0
+        zoom = float(np.sqrt(abs(np.linalg.det(self.transform[:, :2]))))
+        return round(max(zoom, 1.0 / zoom), _ZOOM_DIGITS)
 
 
 def shortlist_pairs(nearest: LabelArray) -> LabelArray:
@@ -232,8 +243,8 @@ def _best_transform(matches: _Matches, tolerance: float) -> tuple[complex, compl
     return complex(turns[chosen]), complex(shifts[chosen]), inliers[chosen]
 
 
-def count_inliers(table: KeypointTable, pairs: LabelArray, params: GeometryParams, n_workers: int) -> LabelArray:
-    """Count the inliers of many pairs.
+def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParams, n_workers: int) -> Shortlist:
+    """Compare the keypoints of many pairs.
 
     Args:
         table: Keypoints of all images.
@@ -242,17 +253,17 @@ def count_inliers(table: KeypointTable, pairs: LabelArray, params: GeometryParam
         n_workers: Threads; changes the speed, never a figure.
 
     Returns:
-        ``(m,)`` int64.
+        The pairs in the same order, with inliers and zooms.
     """
     from threadpoolctl import threadpool_limits
 
-    def count(block: LabelArray) -> tuple[list[int], float]:
+    def compare(block: LabelArray) -> tuple[list[tuple[int, float]], float]:
         started = time.thread_time()
-        counts = [match_pair(table.at(i), table.at(j), params).n_inliers for i, j in block.tolist()]
-        return counts, time.thread_time() - started
+        matches = [match_pair(table.at(i), table.at(j), params) for i, j in block.tolist()]
+        return [(match.n_inliers, match.zoom) for match in matches], time.thread_time() - started
 
     started, busy = time.perf_counter(), 0.0
-    counts: list[int] = []
+    agreement: list[tuple[int, float]] = []
     blocks = np.split(pairs, range(_BLOCK_PAIRS, len(pairs), _BLOCK_PAIRS))
     # Each matrix product on one thread: pairs are what is spread over threads here.
     with (
@@ -260,8 +271,8 @@ def count_inliers(table: KeypointTable, pairs: LabelArray, params: GeometryParam
         ThreadPoolExecutor(n_workers) as pool,
         tqdm(total=len(pairs), unit="pair", desc="comparing keypoints", disable=None) as bar,
     ):
-        for found, seconds in pool.map(count, blocks):
-            counts += found
+        for found, seconds in pool.map(compare, blocks):
+            agreement += found
             busy += seconds
             bar.update(len(found))
     logger.info(
@@ -271,11 +282,15 @@ def count_inliers(table: KeypointTable, pairs: LabelArray, params: GeometryParam
         n_workers,
         1000 * busy / max(1, len(pairs)),
     )
-    return np.array(counts, dtype=np.int64)
+    inliers, zooms = (np.array(values) for values in zip(*agreement, strict=True)) if agreement else ([], [])
+    return Shortlist(pairs, np.asarray(inliers, np.int64), np.asarray(zooms, np.float64))
 
 
 def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryParams, n_workers: int) -> Shortlist:
-    """Compare each image with its nearest by their keypoints.
+    """Compare each image with its nearest by their keypoints, and an image that agrees with none of them with more.
+
+    Two photographs of a lesion that differ much in zoom are often not among the nearest, and most images of an archive
+    have no partner at all: comparisons are spent on images that have not found one.
 
     Args:
         pool: The images, with plain cosines.
@@ -284,7 +299,20 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryPar
         n_workers: Threads; changes the speed, never a figure.
 
     Returns:
-        The compared pairs with their inliers.
+        The compared pairs, ascending, with their inliers and zooms.
     """
-    pairs = shortlist_pairs(nearest_images(pool, params.neighbours).rows)
-    return Shortlist(pairs, count_inliers(table, pairs, params, n_workers))
+    nearest = nearest_images(pool, max(params.neighbours, params.more_neighbours)).rows
+    first = compare_pairs(table, shortlist_pairs(nearest[:, : params.neighbours]), params, n_workers)
+    is_settled = np.zeros(len(pool), dtype=bool)
+    is_settled[first.pairs[first.inliers >= params.enough_inliers]] = True
+    undecided = np.flatnonzero(~is_settled)
+    wanted = np.stack([np.repeat(undecided, nearest.shape[1]), nearest[undecided].ravel()], axis=1)
+    keys = np.setdiff1d(_keys(np.sort(wanted, axis=1), len(pool)), _keys(first.pairs, len(pool)))
+    logger.info("%d of %d photographs agree with none so far and are compared with more", len(undecided), len(pool))
+    second = compare_pairs(table, np.stack(np.divmod(keys, max(1, len(pool))), axis=1), params, n_workers)
+    return join_shortlists(first, second)
+
+
+def _keys(pairs: LabelArray, n_images: int) -> LabelArray:
+    keys: LabelArray = pairs[:, 0] * n_images + pairs[:, 1]
+    return keys

@@ -10,7 +10,7 @@ import numpy as np
 
 from skinbit.config import MemoryParams
 from skinbit.matching.labels import FloatArray, LabelArray
-from skinbit.matching.similarity.calibration import Calibration, fuse
+from skinbit.matching.similarity.calibration import Calibration, Values, fuse
 from skinbit.matching.similarity.hubness import Hubness, scale
 from skinbit.matching.similarity.reranking import Neighbourhoods
 
@@ -53,6 +53,10 @@ def _nothing() -> LabelArray:
     return np.empty(0, dtype=np.int64)
 
 
+def _no_values() -> Values:
+    return np.empty(0)
+
+
 _PAIRS_AT_ONCE = 256
 """Single pairs whose embeddings are gathered at once: they stay in the processor's cache."""
 
@@ -66,7 +70,7 @@ class Pool:
         calibration: Fitted on pairs of other lesions; None: similarities are cosines, scaled or not.
         hubness: ``(n,)`` hubness of the images; None: cosines are not scaled.
         keys: ``(2 m,)`` ``row · n + other row`` of every pair whose keypoints were compared, both ways, ascending.
-        inliers: ``(2 m,)`` keypoints on which they agree.
+        support: ``(2 m,)`` log-odds that their keypoints add.
         neighbourhoods: Of the images; None: similarities are not re-ranked.
         limits: How much is held of its pairs at once by whatever looks at them.
     """
@@ -75,7 +79,7 @@ class Pool:
     calibration: Calibration | None = None
     hubness: Hubness | None = None
     keys: LabelArray = field(default_factory=_nothing)
-    inliers: LabelArray = field(default_factory=_nothing)
+    support: Values = field(default_factory=_no_values)
     neighbourhoods: Neighbourhoods | None = None
     limits: Limits = DEFAULT_LIMITS
 
@@ -104,8 +108,8 @@ class Pool:
         if self.hubness is not None:
             alike = scale(alike, self.hubness[rows][:, None], self.hubness[columns])
         if self.calibration is not None:
-            first, second, inliers = self._compared(rows, columns)
-            verified = fuse(alike[first, second], inliers, self.calibration)
+            first, second, support = self._compared(rows, columns)
+            verified = fuse(alike[first, second], support, self.calibration)
             alike = fuse(alike, None, self.calibration)
             alike[first, second] = verified
         if self.neighbourhoods is not None:
@@ -133,7 +137,7 @@ class Pool:
             keys = first * len(self) + second
             places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
             is_compared = self.keys[places] == keys if len(self.keys) else np.zeros(len(keys), dtype=bool)
-            verified = fuse(alike[is_compared], self.inliers[places[is_compared]], self.calibration)
+            verified = fuse(alike[is_compared], self.support[places[is_compared]], self.calibration)
             alike = fuse(alike, None, self.calibration)
             alike[is_compared] = verified
         if self.neighbourhoods is not None:
@@ -149,7 +153,7 @@ class Pool:
         Returns:
             These images in the order of ``rows``; their surroundings and neighbourhoods stay those of this pool.
         """
-        first, second, inliers = self._compared(rows, rows)
+        first, second, support = self._compared(rows, rows)
         keys = first * len(rows) + second
         order = np.argsort(keys)
         return Pool(
@@ -157,13 +161,13 @@ class Pool:
             self.calibration,
             None if self.hubness is None else self.hubness[rows],
             keys[order],
-            inliers[order],
+            support[order],
             None if self.neighbourhoods is None else self.neighbourhoods.subset(rows),
             self.limits,
         )
 
-    def _compared(self, rows: LabelArray, columns: LabelArray) -> tuple[LabelArray, LabelArray, LabelArray]:
-        """Return the compared pairs among some images: places in ``rows``, places in ``columns``, and inliers."""
+    def _compared(self, rows: LabelArray, columns: LabelArray) -> tuple[LabelArray, LabelArray, Values]:
+        """Return the compared pairs among some images: places in ``rows``, places in ``columns``, and support."""
         starts, stops = (np.searchsorted(self.keys, edges * len(self)) for edges in (rows, rows + 1))
         n_partners = stops - starts
         first = np.repeat(np.arange(len(rows)), n_partners)
@@ -172,7 +176,7 @@ class Pool:
         order = np.argsort(columns, kind="stable")
         second = np.append(order, 0)[np.searchsorted(columns, partners, sorter=order)]
         is_there = columns[second] == partners if len(columns) else np.zeros(len(partners), dtype=bool)
-        return first[is_there], second[is_there], self.inliers[entries[is_there]]
+        return first[is_there], second[is_there], self.support[entries[is_there]]
 
 
 def similarity_matrix(pool: Pool) -> FloatArray:

@@ -1,10 +1,20 @@
-"""Calibrated pair scores: how probable it is that two images show one lesion, given their similarity and inliers.
+"""Calibrated pair scores: how probable it is that two images show one lesion, given their similarity and keypoints.
 
 The embedding and the geometry of local features err on different pairs. A logistic regression fuses the two; an
 isotonic one may then mend its curve. Fit it on pairs of training lesions that the embedding model was not trained on
 (out of fold): pairs that it was trained on are far too similar.
+
+Of keypoints three things count. That they were compared at all: "not compared" and "compared, nothing agrees" are
+different evidence. On how many of them the two images agree. And the zoom between the two: any two photographs share a
+few keypoints by chance, nearly always at about the same size, so the same few at another zoom say more.
+
+Archives hold lesions under two ids. Such a pair looks positive and is recorded as negative; a plain logistic regression
+would bend its slopes to explain it. So the loss allows that a share of the positive pairs is recorded as negative
+(regression with label noise: Copas 1988).
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -23,11 +33,15 @@ INLIER_STEPS = (0.0, 3.0, 6.0, 12.0, 24.0)
 """Inliers at which the evidence of one more may change. Any two photographs share a few by chance, and beyond a few
 dozen there is no doubt left: one slope over log(1 + inliers) fits neither end."""
 
+_MISLABELLED = 0.01
+"""Share of positive pairs that are recorded as negative. In HAM10000 it is some 0.6 % of pairs; a few times more or
+less gives nearly the same slopes, 0 does not."""
+
 _PENALTY = 1.0
 """Weight of the squared slopes (of features at unit variance) beside the log loss summed over pairs, scikit-learn's
 C = 1. It keeps slopes finite where the pairs are separable; a few dozen positive pairs outweigh it."""
 
-_SOFTNESS = 8.0
+SOFTNESS = 8.0
 """Divides log-odds before tanh makes similarities of them. With 2 they would be probabilities, stretched to [-1, 1]: in
 float32 all sure pairs would be equal from log-odds of 17 on. With 8 pairs at log-odds of ±30 still differ."""
 
@@ -40,6 +54,8 @@ class Calibration(Block):
         intercept: Log-odds at similarity 0 without inliers.
         similarity_slope: Log-odds per unit of similarity, 0 or more.
         inliers_slopes: Log-odds per unit of log(1 + inliers), from each of ``INLIER_STEPS`` to the next, 0 or more.
+        comparison_cost: Log-odds that a pair loses by a comparison of its keypoints, before inliers count, 0 or more.
+        zoom_slope: Log-odds per unit of log(zoom) between two images that agree on keypoints, 0 or more.
         log_odds: Where ``isotonic`` bends, ascending; empty for ``logistic``.
         probabilities: Probability there, ascending; straight lines between, constant beyond.
         pool_sizes: Where similarities are locally scaled: numbers of images, ascending; else empty.
@@ -53,6 +69,8 @@ class Calibration(Block):
     inliers_slopes: Annotated[
         tuple[NonNegativeFloat, ...], Field(min_length=len(INLIER_STEPS), max_length=len(INLIER_STEPS))
     ]
+    comparison_cost: NonNegativeFloat = 0.0
+    zoom_slope: NonNegativeFloat = 0.0
     log_odds: tuple[float, ...] = ()
     probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     pool_sizes: tuple[PositiveInt, ...] = ()
@@ -68,61 +86,95 @@ class Calibration(Block):
             raise ValueError("pool_sizes must rise, and each has one of crowdings")
         return self
 
-    def score(self, similarity: NDArray[np.floating], inliers: NDArray[np.number] | None = None) -> Values:
+    def score(self, similarity: NDArray[np.floating], support: Values | None = None) -> Values:
         """Return the probability that pairs are positive.
 
         Args:
             similarity: Of each pair, any shape.
-            inliers: Of each pair, same shape, 0 or more; none: 0 for each.
+            support: From :meth:`support`, same shape; none: no keypoints were compared.
 
         Returns:
-            Float64 in [0, 1], same shape; never falls where similarity or inliers rise.
+            Float64 in [0, 1], same shape; never falls where similarity or support rise.
         """
         from scipy.special import expit
 
-        evidence = self.evidence(similarity, inliers)
+        evidence = self.evidence(similarity, support)
         if self.kind == "isotonic":
             return np.interp(evidence, self.log_odds, self.probabilities)
         probabilities: Values = expit(evidence)
         return probabilities
 
-    def evidence(self, similarity: NDArray[np.floating], inliers: NDArray[np.number] | None = None) -> Values:
+    def evidence(self, similarity: NDArray[np.floating], support: Values | None = None) -> Values:
         """Return the log-odds of the logistic regression, whatever the kind.
 
         Args:
             similarity: Of each pair, any shape.
-            inliers: Of each pair, same shape, 0 or more; none: 0 for each.
+            support: From :meth:`support`, same shape; none: no keypoints were compared.
 
         Returns:
-            Float64, same shape; never falls where similarity or inliers rise.
+            Float64, same shape; never falls where similarity or support rise.
         """
         evidence: Values = self.intercept + self.similarity_slope * np.asarray(similarity, dtype=np.float64)
-        if inliers is None:
-            return evidence
-        for slope, climb in zip(self.inliers_slopes, _climbs(inliers), strict=True):
-            evidence = evidence + slope * climb
-        return evidence
+        return evidence if support is None else evidence + support
+
+    def support(self, inliers: NDArray[np.number], zooms: NDArray[np.floating]) -> Values:
+        """Return the log-odds that a comparison of keypoints adds to pairs.
+
+        Args:
+            inliers: Of each pair, any shape, 0 or more; -1 where keypoints were not compared, which adds 0.
+            zooms: From the smaller to the larger of the two images, same shape, 1 or more.
+
+        Returns:
+            Float64, same shape; never falls where, of compared pairs, inliers or zooms rise.
+        """
+        slopes = (self.comparison_cost, *self.inliers_slopes, self.zoom_slope)
+        added: Values = np.tensordot(np.array(slopes), np.stack(_of_keypoints(inliers, zooms)), axes=1)
+        return added
 
 
 Calibrations = dict[Annotated[str, Field(pattern=r"^(all|[0-9]{1,6})$")], Calibration]
 """By fold, and of all folds."""
 
 
-def fit_calibration(
-    similarity: NDArray[np.floating],
-    inliers: NDArray[np.number] | None,
-    is_positive: NDArray[np.bool_],
-    kind: Kind = "logistic",
-    weights: NDArray[np.floating] | None = None,
-) -> Calibration:
+@dataclass(frozen=True)
+class PairSample:
+    """Out-of-fold pairs of training lesions that a calibration is fitted on.
+
+    Attributes:
+        similarity: ``(m,)``, of each pair.
+        is_positive: ``(m,)``, whether the pair is recorded as one of one lesion.
+        inliers: ``(m,)``, 0 or more, -1 where keypoints were not compared; none: nowhere.
+        zooms: ``(m,)``, 1 or more, of pairs that agree on keypoints; none: 1 each.
+        weights: ``(m,)``, how many pairs each one stands for, more than 0; none: 1 each.
+    """
+
+    similarity: NDArray[np.floating]
+    is_positive: NDArray[np.bool_]
+    inliers: NDArray[np.number] | None = None
+    zooms: NDArray[np.floating] | None = None
+    weights: NDArray[np.floating] | None = None
+
+
+def join_samples(samples: Sequence[PairSample]) -> PairSample:
+    """Return the pairs of several samples, with what all of them know."""
+
+    def join(name: str) -> Values | None:
+        columns = [getattr(sample, name) for sample in samples]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
+    similarity, is_positive = (
+        np.concatenate([getattr(s, name) for s in samples]) for name in ("similarity", "is_positive")
+    )
+    return PairSample(similarity, is_positive, join("inliers"), join("zooms"), join("weights"))
+
+
+def fit_calibration(sample: PairSample, kind: Kind = "logistic", mislabelled: float = _MISLABELLED) -> Calibration:
     """Fit a calibration on out-of-fold pairs of training lesions.
 
     Args:
-        similarity: ``(m,)``, of each pair.
-        inliers: ``(m,)``, 0 or more, 0 where none were counted; none: calibrate similarity alone.
-        is_positive: ``(m,)``, whether the pair shows one lesion.
+        sample: The pairs.
         kind: ``logistic``, or ``isotonic`` regression on the log-odds of the logistic one.
-        weights: ``(m,)``, how many pairs each one stands for, more than 0; none: 1 each.
+        mislabelled: Share of the positive pairs that are recorded as negative, in [0, 1).
 
     Returns:
         The calibration.
@@ -131,19 +183,30 @@ def fit_calibration(
         ValueError: If lengths differ, a value is not finite or out of range, or all pairs are of one kind; with the
             remedy.
     """
-    alike = np.asarray(similarity, dtype=np.float64)
-    counted = np.zeros(len(alike)) if inliers is None else np.asarray(inliers, dtype=np.float64)
-    weight = np.ones(len(alike)) if weights is None else np.asarray(weights, dtype=np.float64)
-    _check_pairs(alike, counted, is_positive, weight)
-    slopes, intercept = _fit_logistic(np.stack([alike, *_climbs(counted)]), is_positive, weight)
-    logistic = Calibration(kind="logistic", intercept=intercept, similarity_slope=slopes[0], inliers_slopes=slopes[1:])
+    n_pairs, is_positive = len(sample.is_positive), sample.is_positive
+    alike = np.asarray(sample.similarity, dtype=np.float64)
+    inliers = np.full(n_pairs, -1.0) if sample.inliers is None else np.asarray(sample.inliers, dtype=np.float64)
+    zooms = np.ones(n_pairs) if sample.zooms is None else np.asarray(sample.zooms, dtype=np.float64)
+    weights = np.ones(n_pairs) if sample.weights is None else np.asarray(sample.weights, dtype=np.float64)
+    _check_pairs(is_positive, similarities=alike, inliers=inliers, zooms=zooms, weights=weights)
+    features = np.stack([alike, *_of_keypoints(inliers, zooms)])
+    slopes, intercept = _fit_logistic(features, is_positive, weights, mislabelled)
+    logistic = Calibration(
+        kind="logistic",
+        intercept=intercept,
+        similarity_slope=slopes[0],
+        comparison_cost=slopes[1],
+        inliers_slopes=slopes[2:-1],
+        zoom_slope=slopes[-1],
+    )
     if kind == "logistic":
         return logistic
-    return _with_isotonic(logistic, logistic.evidence(alike, counted), is_positive, weight)
+    evidence = logistic.evidence(alike, logistic.support(inliers, zooms))
+    return _with_isotonic(logistic, evidence, is_positive, weights)
 
 
-def fuse(similarities: FloatArray, inliers: NDArray[np.number] | None, calibration: Calibration) -> FloatArray:
-    """Turn similarities and inliers of some pairs into one similarity, for any grouper.
+def fuse(similarities: FloatArray, support: Values | None, calibration: Calibration) -> FloatArray:
+    """Turn similarities and the support of keypoints for some pairs into one similarity, for any grouper.
 
     It is tanh of the logistic log-odds over 8, for either kind of calibration: 0 where a pair is as probably positive
     as not. Probabilities themselves would crowd at 0 and 1, where averages no longer tell an unlikely pair from an
@@ -151,13 +214,13 @@ def fuse(similarities: FloatArray, inliers: NDArray[np.number] | None, calibrati
 
     Args:
         similarities: Of each pair, any shape.
-        inliers: Of each pair, same shape, 0 or more; none: 0 for each.
+        support: From :meth:`Calibration.support`, same shape; none: no keypoints were compared.
         calibration: Fitted on pairs of the same kind of similarities.
 
     Returns:
         Float32 in [-1, 1], same shape.
     """
-    fused: FloatArray = np.tanh(calibration.evidence(similarities, inliers) / _SOFTNESS).astype(np.float32)
+    fused: FloatArray = np.tanh(calibration.evidence(similarities, support) / SOFTNESS).astype(np.float32)
     return fused
 
 
@@ -193,23 +256,23 @@ def calibration_error(probabilities: Values, is_positive: NDArray[np.bool_], n_b
     return float(np.abs(expected - found).sum() / len(probabilities))
 
 
-def _climbs(inliers: NDArray[np.number]) -> list[Values]:
-    """Split log(1 + inliers) into what lies between each of ``INLIER_STEPS`` and the next."""
-    logs = np.log1p(np.asarray(inliers, dtype=np.float64))
-    return [np.clip(logs, low, high) - low for low, high in pairwise([*np.log1p(INLIER_STEPS), np.inf])]
+def _of_keypoints(inliers: NDArray[np.number], zooms: NDArray[np.floating]) -> list[Values]:
+    """Return what a comparison of keypoints says: -1 for the comparison itself, the climbs of inliers, the zoom."""
+    counted = np.asarray(inliers, dtype=np.float64)
+    logs = np.log1p(np.maximum(counted, 0.0))
+    climbs = [np.clip(logs, low, high) - low for low, high in pairwise([*np.log1p(INLIER_STEPS), np.inf])]
+    return [-(counted >= 0.0).astype(np.float64), *climbs, np.where(counted > 0.0, np.log(zooms), 0.0)]
 
 
-def _check_pairs(similarity: Values, inliers: Values, is_positive: NDArray[np.bool_], weights: Values) -> None:
+def _check_pairs(is_positive: NDArray[np.bool_], **columns: Values) -> None:
     n_pairs = len(is_positive)
-    if {len(similarity), len(inliers), len(weights)} != {n_pairs}:
-        raise ValueError(
-            f"{n_pairs} pairs have {len(similarity)} similarities, {len(inliers)} inliers and {len(weights)} weights. "
-            "Remedy: pass one value per pair."
-        )
-    if not np.isfinite(np.stack([similarity, inliers, weights])).all():
-        raise ValueError("a similarity, a count of inliers or a weight is not finite. Remedy: leave such pairs out.")
-    if (inliers < 0).any() or (weights <= 0).any():
-        raise ValueError("a count of inliers is negative, or a weight not positive. Remedy: leave such pairs out.")
+    if {len(values) for values in columns.values()} != {n_pairs}:
+        lengths = ", ".join(f"{len(values)} {name}" for name, values in columns.items())
+        raise ValueError(f"{n_pairs} pairs have {lengths}. Remedy: pass one value per pair.")
+    least = {"inliers": -1.0, "zooms": 1.0, "weights": np.finfo(np.float64).tiny}
+    for name, values in columns.items():
+        if not (np.isfinite(values) & (values >= least.get(name, -np.inf))).all():
+            raise ValueError(f"one of the {name} is not finite or out of range. Remedy: leave such pairs out.")
     n_positive = int(np.count_nonzero(is_positive))
     if n_positive in {0, n_pairs}:
         raise ValueError(
@@ -218,8 +281,10 @@ def _check_pairs(similarity: Values, inliers: Values, is_positive: NDArray[np.bo
         )
 
 
-def _fit_logistic(features: Values, is_positive: NDArray[np.bool_], weights: Values) -> tuple[tuple[float, ...], float]:
-    """Fit slopes of 0 or more and an intercept to ``(k, m)`` features: a convex problem, so there is one answer."""
+def _fit_logistic(
+    features: Values, is_positive: NDArray[np.bool_], weights: Values, mislabelled: float
+) -> tuple[tuple[float, ...], float]:
+    """Fit slopes of 0 or more and an intercept to ``(k, m)`` features."""
     from scipy.optimize import Bounds, minimize
 
     centre = np.average(features, axis=1, weights=weights)
@@ -228,30 +293,40 @@ def _fit_logistic(features: Values, is_positive: NDArray[np.bool_], weights: Val
     standard = (features - centre[:, None]) / spread[:, None]
     lowest = np.append(np.zeros(len(features)), -np.inf)
     start = np.append(np.zeros(len(features)), np.log(weights[is_positive].sum() / weights[~is_positive].sum()))
-    found = minimize(
-        _penalised_loss,
-        start,
-        args=(standard, is_positive, weights),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=Bounds(lowest, np.inf),
-        options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8},
-    ).x
-    slopes = found[:-1] / spread
-    return tuple(slopes.tolist()), float(found[-1] - slopes @ centre)
+    # Without label noise the problem is convex and has one answer. With it, a start from that answer stays near to it.
+    for share in sorted({0.0, mislabelled}):
+        start = minimize(
+            _penalised_loss,
+            start,
+            args=(standard, is_positive, weights, share),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=Bounds(lowest, np.inf),
+            options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8},
+        ).x
+    slopes = start[:-1] / spread
+    return tuple(slopes.tolist()), float(start[-1] - slopes @ centre)
 
 
 def _penalised_loss(
-    parameters: Values, features: Values, is_positive: NDArray[np.bool_], weights: Values
+    parameters: Values, features: Values, is_positive: NDArray[np.bool_], weights: Values, mislabelled: float
 ) -> tuple[float, Values]:
-    """Return the penalised log loss of slopes and an intercept, and its gradient, both per positive pair."""
+    """Return the penalised log loss of slopes and an intercept, and its gradient, both per positive pair.
+
+    A pair of log-odds z is recorded as positive with probability ``(1 - mislabelled) · expit(z)``.
+    """
     from scipy.special import expit
 
     slopes, intercept = parameters[:-1], parameters[-1]
-    signs = np.where(is_positive, 1.0, -1.0)
-    margins = signs * (slopes @ features + intercept)
-    loss = (weights * np.logaddexp(0.0, -margins)).sum() + _PENALTY / 2 * (slopes**2).sum()
-    pulls = -weights * signs * expit(-margins)
+    evidence = slopes @ features + intercept
+    # 1 - (1 - e) / (1 + exp(-z)) = (e + exp(-z)) / (1 + exp(-z)); for e = 0 that is expit(-z).
+    with np.errstate(divide="ignore"):
+        of_negative = np.logaddexp(np.log(mislabelled), -evidence) - np.logaddexp(0.0, -evidence)
+    of_positive = np.log1p(-mislabelled) - np.logaddexp(0.0, -evidence)
+    loss = -(weights * np.where(is_positive, of_positive, of_negative)).sum() + _PENALTY / 2 * (slopes**2).sum()
+    probability, unlikely = expit(evidence), expit(-evidence)
+    falls = (1.0 - mislabelled) * probability * unlikely / (unlikely + mislabelled * probability)
+    pulls = weights * np.where(is_positive, -unlikely, falls)
     gradient = np.append((features * pulls).sum(axis=1) + _PENALTY * slopes, pulls.sum())
     n_positive = weights[is_positive].sum()
     return float(loss / n_positive), gradient / n_positive
