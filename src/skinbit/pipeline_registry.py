@@ -1,5 +1,8 @@
 """The registered pipelines: one per stage, one per experiment, and the whole study."""
 
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
 from kedro.pipeline import Pipeline
 
 from skinbit.config import Parameters
@@ -16,7 +19,7 @@ from skinbit.pipelines import (
 from skinbit.runtime.context import active_parameters
 
 
-def register_pipelines() -> dict[str, Pipeline]:
+def register_pipelines() -> Mapping[str, Pipeline]:
     """Return the pipelines of the active study.
 
     Pipelines are imported by name: Kedro's ``find_pipelines`` imports only what ``--pipelines`` names, and an
@@ -25,40 +28,64 @@ def register_pipelines() -> dict[str, Pipeline]:
     return build_pipelines(active_parameters())
 
 
-def build_pipelines(parameters: Parameters) -> dict[str, Pipeline]:
-    """Build all pipelines.
+def build_pipelines(parameters: Parameters) -> Mapping[str, Pipeline]:
+    """Return all pipelines by name.
 
     Args:
         parameters: Their ``study`` shapes the graph.
 
     Returns:
-        Pipelines by name; ``__default__`` is the whole study, an experiment's name all that it needs from raw data
-        to its results.
+        ``__default__`` is the whole study, an experiment's name all that it needs from raw data to its results.
     """
-    stages = _stages(parameters)
-    source = sample_data.create_pipeline() if parameters.study.sample_data else Pipeline([])
-    experiments = {
-        name: Pipeline([source, *_stages(parameters.only(name), with_leaderboard=False).values()])
-        for name in parameters.experiments
-    }
-    study = Pipeline([source, *stages.values()])
-    on_demand = {
-        "sample_data": sample_data.create_pipeline(),
-        "cluster_images": cluster_images.create_pipeline(parameters),
+    builders: dict[str, Callable[[], Pipeline]] = {
+        **_stage_builders(parameters),
+        "sample_data": sample_data.create_pipeline,
+        "cluster_images": partial(cluster_images.create_pipeline, parameters),
     }
     audited = parameters.audited_experiment
     if audited is not None:
-        on_demand["audit"] = audit.create_pipeline(parameters, audited)
-    return {**stages, **on_demand, **experiments, "__default__": study}
+        builders["audit"] = partial(audit.create_pipeline, parameters, audited)
+    for name in parameters.experiments:
+        builders[name] = partial(_build_study, parameters.only(name), with_leaderboard=False)
+    builders["__default__"] = partial(_build_study, parameters)
+    return _PipelinesOnDemand(builders)
 
 
-def _stages(parameters: Parameters, with_leaderboard: bool = True) -> dict[str, Pipeline]:
-    """Return the stages of a study, each node tagged with its stage: the boxes of the graph are experiments."""
-    stages = {
-        "data_split": data_split.create_pipeline(parameters),
-        "baseline_embeddings": baseline_embeddings.create_pipeline(parameters),
-        "metric_learning": metric_learning.create_pipeline(parameters),
-        "evaluation": evaluation.create_pipeline(parameters, with_leaderboard),
-        "final_model": final_model.create_pipeline(parameters),
+class _PipelinesOnDemand(Mapping[str, Pipeline]):
+    """Pipelines by name, each built when it is first read: a run needs one or two of dozens."""
+
+    def __init__(self, builders: Mapping[str, Callable[[], Pipeline]]) -> None:
+        self._builders = builders
+        self._built: dict[str, Pipeline] = {}
+
+    def __getitem__(self, name: str) -> Pipeline:
+        if name not in self._built:
+            self._built[name] = self._builders[name]()
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._builders)
+
+    def __len__(self) -> int:
+        return len(self._builders)
+
+
+def _build_study(parameters: Parameters, with_leaderboard: bool = True) -> Pipeline:
+    source = sample_data.create_pipeline() if parameters.study.sample_data else Pipeline([])
+    return Pipeline([source, *(build() for build in _stage_builders(parameters, with_leaderboard).values())])
+
+
+def _stage_builders(parameters: Parameters, with_leaderboard: bool = True) -> dict[str, Callable[[], Pipeline]]:
+    """Return what builds each stage of a study, its nodes tagged with it: the boxes of the graph are experiments."""
+    builders = {
+        "data_split": partial(data_split.create_pipeline, parameters),
+        "baseline_embeddings": partial(baseline_embeddings.create_pipeline, parameters),
+        "metric_learning": partial(metric_learning.create_pipeline, parameters),
+        "evaluation": partial(evaluation.create_pipeline, parameters, with_leaderboard),
+        "final_model": partial(final_model.create_pipeline, parameters),
     }
-    return {name: stage.tag(name) for name, stage in stages.items()}
+    return {name: partial(_build_tagged, build, name) for name, build in builders.items()}
+
+
+def _build_tagged(build: Callable[[], Pipeline], tag: str) -> Pipeline:
+    return build().tag(tag)
