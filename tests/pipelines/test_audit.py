@@ -15,7 +15,12 @@ from skinbit.audit.findings import COLUMNS, KINDS
 from skinbit.errors import InputError
 
 STUDY = {"sample_data": False, "experiments": "vit_baseline", "folds": "0+1"}
-SMALL = {"split": {"n_folds": 2, "test_fraction": 0.4}, "loader": {"workers": 0}, "compute": {"threads": 1}}
+SMALL = {
+    "split": {"n_folds": 2, "test_fraction": 0.4},
+    "geometry": {"image_side": 96},
+    "loader": {"workers": 0},
+    "compute": {"threads": 1},
+}
 BOTH = ("data_split", "audit")
 REPORTING = "data/demo/08_reporting"
 SPLIT = "data/demo/02_intermediate/split.csv"

@@ -19,6 +19,8 @@ from skinbit.runtime.datasets.files import unpack_header
 FOLDS = range(3)
 SPLIT = {"n_folds": len(FOLDS)}
 EXPERIMENTS = ("resnet_baseline", "vit_baseline")
+ALONE = {"loader": {"workers": 0}}
+"""No processes beside the test's own, whose start takes longer than their work."""
 ON_USERS_DATA = {"sample_data": False, "experiments": "+".join(EXPERIMENTS), "folds": "0+1+2"}
 """The demo's tiny networks on the user's photographs; test_metric_learning.py trains some."""
 
@@ -219,8 +221,7 @@ class TestWholeStudy:
 class TestSameSeedSameBytes:
     def test_in_another_folder_with_other_workers_and_another_runner(self, finished, project, user_data):
         reference = finished.outputs()
-        loader = {"workers": 0}
-        project.run(runner=ThreadRunner(), study=ON_USERS_DATA, split=SPLIT, loader=loader)
+        project.run(runner=ThreadRunner(), study=ON_USERS_DATA, split=SPLIT, **ALONE)
         told = ("resolved_config.yaml", "study/parameters.yml")  # how many workers there were
         again = {name: content for name, content in project.outputs().items() if not name.endswith(told)}
         assert again == {name: reference[name] for name in again}
@@ -244,7 +245,9 @@ class TestDemo:
     def test_needs_nothing_and_runs_twice(self, project):
         sample = {"n_lesions": 12, "width": 64, "height": 48}
         for _ in range(2):
-            project.run(sample=sample, study={"experiments": "vit_baseline", "folds": "0+3"}, split={"n_folds": 4})
+            project.run(
+                sample=sample, study={"experiments": "vit_baseline", "folds": "0+3"}, split={"n_folds": 4}, **ALONE
+            )
         results = table(project, "08_reporting/vit_baseline/results.csv")
         assert results.columns.tolist() == ["metric", "fold_0", "fold_3", "mean", "std", "test"]
 
@@ -264,7 +267,7 @@ class TestShapeOfTheStudy:
         assert table(project, "08_reporting/leaderboard.csv")["cosine_f1_test"].isna().all()
 
     def test_an_experiments_name_runs_all_that_it_needs_and_nothing_else(self, project, user_data):
-        project.run(pipelines=("vit_baseline",), study=ON_USERS_DATA, split=SPLIT)
+        project.run(pipelines=("vit_baseline",), study=ON_USERS_DATA, split=SPLIT, **ALONE)
         written = project.outputs()
         assert "08_reporting/vit_baseline/results.csv" in written
         assert not [
@@ -274,7 +277,9 @@ class TestShapeOfTheStudy:
     def test_an_experiment_that_overrides_its_backbone_has_features_of_its_own(self, project, user_data):
         experiments = {"vit_close": {"backbone": "vit", "loss": "baseline", "test_views": {"zooms": [1.0, 2.0]}}}
         study = {**ON_USERS_DATA, "experiments": "vit_close+vit_baseline", "folds": 0}
-        project.run(pipelines=("data_split", "baseline_embeddings"), study=study, split=SPLIT, experiments=experiments)
+        project.run(
+            pipelines=("data_split", "baseline_embeddings"), study=study, split=SPLIT, **ALONE, experiments=experiments
+        )
         views = {
             name: load(project.outputs()[f"04_feature/{name}/features.safetensors"])["features"].shape[1]
             for name in ("vit_close", "vit")
@@ -321,7 +326,7 @@ class TestShapeOfTheStudy:
 
         save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "mine.safetensors")
         backbones = {"resnet": {"weights": str(tmp_path / "mine.safetensors"), "pretrained": True}}
-        project.run(study={**ON_USERS_DATA, "experiments": "resnet_baseline", "folds": 0}, backbones=backbones)
+        project.run(study={**ON_USERS_DATA, "experiments": "resnet_baseline", "folds": 0}, backbones=backbones, **ALONE)
         text = project.outputs()["08_reporting/resnet_baseline/resolved_config.yaml"].decode()
         assert yaml.safe_load(text)["backbone"]["weights"] == "mine.safetensors"
         everything = b"".join(content for name, content in project.outputs().items() if "08_" in name or "06_" in name)

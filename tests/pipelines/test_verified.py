@@ -35,7 +35,13 @@ EXPERIMENTS = {
     "plain": {"backbone": "vit", "loss": "baseline"},
 }
 STUDY = {"sample_data": False, "experiments": "seen+all_in+plain", "folds": "0+1+2"}
-SMALL = {"split": {"n_folds": 3}, "loader": {"workers": 0}, "compute": {"threads": 1}, "experiments": EXPERIMENTS}
+SMALL = {
+    "split": {"n_folds": 3},
+    "geometry": {"image_side": 96},
+    "loader": {"workers": 0},
+    "compute": {"threads": 1},
+    "experiments": EXPERIMENTS,
+}
 FOLDS = (0, 1, 2)
 
 
