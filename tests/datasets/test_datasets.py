@@ -33,13 +33,14 @@ from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.feature_cache import FeatureCacheDataset
 from skinbit.runtime.datasets.features import FeaturesDataset
+from skinbit.runtime.datasets.figure import FigureDataset
 from skinbit.runtime.datasets.files import hash_file, pack, unpack, unpack_header
 from skinbit.runtime.datasets.folder_listing import FolderListingDataset
 from skinbit.runtime.datasets.image_folder import ImageFolderDataset
 from skinbit.runtime.datasets.keypoints import KeypointsDataset
 from skinbit.runtime.datasets.lookup import LookupDataset
 from skinbit.runtime.datasets.metadata_table import MetadataDataset
-from skinbit.runtime.datasets.stock import CSVDataset, FigureDataset, JSONDataset, YAMLDataset
+from skinbit.runtime.datasets.stock import CSVDataset, JSONDataset, YAMLDataset
 from skinbit.runtime.datasets.training_state import TrainingStatesDataset
 from skinbit.runtime.provenance import StoredFile
 

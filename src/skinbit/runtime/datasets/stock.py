@@ -9,7 +9,6 @@ import pandas as pd
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 from kedro_datasets.json import JSONDataset as StockJSONDataset
-from kedro_datasets.matplotlib import MatplotlibDataset as StockMatplotlibDataset
 from kedro_datasets.pandas import CSVDataset as StockCSVDataset
 from kedro_datasets.text import TextDataset as StockTextDataset
 from kedro_datasets.yaml import YAMLDataset as StockYAMLDataset
@@ -112,7 +111,3 @@ class TextDataset(AtomicSave, StockTextDataset):
 
 class YAMLDataset(AtomicSave, StockYAMLDataset):
     """A YAML document."""
-
-
-class FigureDataset(AtomicSave, StockMatplotlibDataset):
-    """A matplotlib figure, previewed by Kedro-Viz."""
