@@ -317,6 +317,10 @@ def symmetric(seed: int, n: int, n_values: int) -> np.ndarray:
     return np.triu(values) + np.triu(values, 1).T
 
 
+def pairs_in(shortlist) -> list[tuple[int, int]]:
+    return [(first, second) for first, second in shortlist.pairs.tolist()]
+
+
 def shortlist_of(similarities: np.ndarray, k: int, **limits) -> np.ndarray:
     return shortlist_pairs(nearest_images(limited(given_pool(similarities), **limits), k).rows)
 
@@ -349,14 +353,20 @@ class TestShortlist:
         images = [texture(1), photographed(texture(1), shift=(12, -7))[0], texture(2), texture(3), texture(4)]
         table, pool = table_of(images), given_pool(symmetric(0, 5, 100) / 200 + 0.4 * np.eye(5)[[1, 0, 2, 3, 4]])
         few = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0})
-        more = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 3, "enough_inliers": 12})
-        first, found = (shortlist_by_keypoints(pool, table, params, 1) for params in (few, more))
-        undecided = {row for row in range(5) if row > 1}
+        more = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 3})
+        first, found = (pairs_in(shortlist_by_keypoints(pool, table, params, 1)) for params in (few, more))
+        assert (0, 1) in first
         nearest = nearest_images(pool, 3).rows
-        wanted = {tuple(sorted((row, int(other)))) for row in undecided for other in nearest[row]}
-        assert {tuple(pair) for pair in found.pairs.tolist()} == wanted | {tuple(pair) for pair in first.pairs.tolist()}
-        assert (0, 1) in {tuple(pair) for pair in first.pairs.tolist()}
-        assert found.pairs.tolist() == sorted(found.pairs.tolist())
+        assert set(found) == {tuple(sorted((row, int(n)))) for row in (2, 3, 4) for n in nearest[row]} | set(first)
+        assert found == sorted(found)
+
+    def test_two_images_that_agree_with_a_third_are_compared(self):
+        images = [photographed(texture(1), shift=shift)[0] for shift in ((0, 0), (12, -7), (-9, 5))]
+        table, params = table_of(images), PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0})
+        pool = given_pool(np.array([[1, 0.9, 0.8], [0.9, 1, 0.1], [0.8, 0.1, 1]]))
+        assert pairs_in(shortlist_by_keypoints(pool, table, params, 1)) == [(0, 1), (0, 2), (1, 2)]
+        stricter = params.model_copy(update={"enough_inliers": 10_000})
+        assert pairs_in(shortlist_by_keypoints(pool, table, stricter, 1)) == [(0, 1), (0, 2)]
 
     def test_the_zoom_is_that_from_the_smaller_photograph_to_the_larger(self):
         small = photographed(texture(0), zoom=0.6)[0]

@@ -1,6 +1,7 @@
 """What makes a similarity: cosine, what keypoints say, neighbourhoods; and the way of all that through files."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from skinbit.matching.keypoints.shortlist import (
 )
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
+from skinbit.matching.pairs.sampling import sample_pairs
 from skinbit.matching.similarity.calibration import Calibration
 from tests.matching.samples import given_pool, reranked, shortlist_of
 
@@ -109,7 +111,7 @@ class TestCalibration:
     def test_where_pairs_are_many_each_kept_one_stands_for_several(self, monkeypatch):
         pools = [photographs(1, 60), photographs(2, 60)]
         whole = calibrate(pools, VERIFIED)
-        monkeypatch.setattr("skinbit.matching.assembly._MOST_NEGATIVE", 2000)
+        monkeypatch.setattr("skinbit.matching.assembly.sample_pairs", partial(sample_pairs, most_others=2000))
         thinned = calibrate(pools, VERIFIED)
         probability = [
             found.score(np.array([0.6]), found.support(np.array([2.0]), np.ones(1)))[0] for found in (whole, thinned)

@@ -18,7 +18,7 @@ class GeometryParams(Block):
         description="most similar images of each image whose keypoints are compared with its own",
     )
     more_neighbours: int = Field(
-        default=40,
+        default=16,
         ge=0,
         le=1000,
         description="the same of images that agree with none of those; not above neighbours: no more are compared",
@@ -27,7 +27,7 @@ class GeometryParams(Block):
         default=12,
         ge=1,
         le=10_000,
-        description="an image that agrees with another one on so many keypoints needs no more comparisons",
+        description="two images that agree on so many keypoints are taken as partners where pairs are proposed",
     )
     image_side: int = Field(
         default=300, ge=64, le=4096, description="photographs are first scaled to this longer side, pixels"

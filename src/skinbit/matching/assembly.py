@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from skinbit.config import Block, GeometryParams, ScalingParams, SimilarityParams
 from skinbit.matching.cuts.operating_points import PointsOfSubsets
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist
-from skinbit.matching.labels import FloatArray, LabelArray, positive_pairs
+from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.pairs.neighbours import nearest_images
 from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool
+from skinbit.matching.pairs.sampling import sample_pairs
 from skinbit.matching.similarity.calibration import (
     Calibration,
     PairSample,
@@ -30,10 +31,6 @@ from skinbit.matching.similarity.hubness import (
     usual_hubness,
 )
 from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
-
-_MOST_NEGATIVE = 300_000
-"""Pairs of a subset outside of its shortlist that a calibration is fitted on, at most; each then stands for several."""
-
 
 _NOTHING_USUAL: UsualHubness = ((), ())
 """Where similarities are not scaled, or nothing is known of pools of few images."""
@@ -199,26 +196,16 @@ def _scaled_pairs(
 
 def _pairs_of(pool: LabelledPool, scaling: ScalingParams | None, usual: UsualHubness) -> PairSample:
     """Return all positive and all compared pairs of a subset, and some of the others, each standing for several."""
-    n_images = len(pool.labels)
     listed = pool.shortlist.pairs
-    # Every pair has a place: pairs of the first image come first, then those of the second one, …
-    starts = np.append(0, np.cumsum(np.arange(n_images - 1, 0, -1)))
-    places = [starts[pairs[:, 0]] + pairs[:, 1] - pairs[:, 0] - 1 for pairs in (positive_pairs(pool.labels), listed)]
-    certain = np.unique(np.concatenate(places))
-    n_others = n_images * (n_images - 1) // 2 - len(certain)
-    step = max(1, -(-n_others // _MOST_NEGATIVE))
-    nth = np.arange(0, n_others, step)
-    others = nth + np.searchsorted(certain - np.arange(len(certain)), nth, side="right")
-    kept = np.sort(np.concatenate([certain, others]))
-    first = np.searchsorted(starts, kept, side="right") - 1
-    pairs = np.column_stack([first, kept - starts[first] + first + 1])
-    inliers, zooms = np.full(len(kept), -1), np.ones(len(kept))
-    compared = np.searchsorted(kept, places[1])
+    pairs, weights = sample_pairs(pool.labels, listed)
+    inliers, zooms = np.full(len(pairs), -1), np.ones(len(pairs))
+    n_images = len(pool.labels)
+    compared = np.searchsorted(pairs[:, 0] * n_images + pairs[:, 1], listed[:, 0] * n_images + listed[:, 1])
     inliers[compared], zooms[compared] = pool.shortlist.inliers, pool.shortlist.zooms
     return PairSample(
         similarity=_scaled_pairs(pool, pairs, scaling, usual),
         is_positive=pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]],
         inliers=inliers,
         zooms=zooms,
-        weights=np.where(np.isin(kept, certain), 1.0, step),
+        weights=weights,
     )

@@ -287,10 +287,11 @@ def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParam
 
 
 def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryParams, n_workers: int) -> Shortlist:
-    """Compare each image with its nearest by their keypoints, and an image that agrees with none of them with more.
+    """Compare the keypoints of the pairs that may well show one lesion.
 
-    Two photographs of a lesion that differ much in zoom are often not among the nearest, and most images of an archive
-    have no partner at all: comparisons are spent on images that have not found one.
+    Each image is compared with its nearest. An image that agrees with none of them is compared with more: partners that
+    differ much in zoom are often not among the nearest, and most images of an archive have no partner. Two images that
+    agree with a third are compared with each other.
 
     Args:
         pool: The images, with plain cosines.
@@ -302,17 +303,30 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryPar
         The compared pairs, ascending, with their inliers and zooms.
     """
     nearest = nearest_images(pool, max(params.neighbours, params.more_neighbours)).rows
-    first = compare_pairs(table, shortlist_pairs(nearest[:, : params.neighbours]), params, n_workers)
-    is_settled = np.zeros(len(pool), dtype=bool)
-    is_settled[first.pairs[first.inliers >= params.enough_inliers]] = True
-    undecided = np.flatnonzero(~is_settled)
-    wanted = np.stack([np.repeat(undecided, nearest.shape[1]), nearest[undecided].ravel()], axis=1)
-    keys = np.setdiff1d(_keys(np.sort(wanted, axis=1), len(pool)), _keys(first.pairs, len(pool)))
-    logger.info("%d of %d photographs agree with none so far and are compared with more", len(undecided), len(pool))
-    second = compare_pairs(table, np.stack(np.divmod(keys, max(1, len(pool))), axis=1), params, n_workers)
-    return join_shortlists(first, second)
+    found = compare_pairs(table, shortlist_pairs(nearest[:, : params.neighbours]), params, n_workers)
+    agreed = found.pairs[found.inliers >= params.enough_inliers]
+    undecided = np.setdiff1d(np.arange(len(pool)), agreed)
+    more = np.stack([np.repeat(undecided, nearest.shape[1]), nearest[undecided].ravel()], axis=1)
+    found = _compare_also(found, np.sort(more, axis=1), table, params, n_workers)
+    agreed = found.pairs[found.inliers >= params.enough_inliers]
+    return _compare_also(found, _with_a_common_partner(agreed, len(pool)), table, params, n_workers)
 
 
-def _keys(pairs: LabelArray, n_images: int) -> LabelArray:
-    keys: LabelArray = pairs[:, 0] * n_images + pairs[:, 1]
-    return keys
+def _compare_also(
+    found: Shortlist, pairs: LabelArray, table: KeypointTable, params: GeometryParams, n_workers: int
+) -> Shortlist:
+    """Return a shortlist with further pairs, those compared that it does not hold."""
+    n_images = max(1, len(table.image_ids))
+    keys, held = (some[:, 0] * n_images + some[:, 1] for some in (pairs, found.pairs))
+    rows = np.stack(np.divmod(np.setdiff1d(keys, held), n_images), axis=1)
+    return join_shortlists(found, compare_pairs(table, rows, params, n_workers)) if len(rows) else found
+
+
+def _with_a_common_partner(pairs: LabelArray, n_images: int) -> LabelArray:
+    """Return the pairs of images, the lower row first, that are in a pair with the same third image."""
+    from scipy.sparse import coo_array, triu
+
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    links = coo_array((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(n_images, n_images)).tocsr()
+    common = triu(links @ links, 1)
+    return np.stack([common.row, common.col], axis=1).astype(np.int64)

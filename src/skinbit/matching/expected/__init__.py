@@ -1,0 +1,1 @@
+"""What the similarities of a pool that nobody has labelled say about it: its prior, its cut, its expected F1."""

@@ -1,0 +1,209 @@
+"""Expected precision, recall and F1 of a pool over a cut, and the cut at which F1 is expected to be greatest.
+
+A pair that a threshold predicts is a true positive with its own probability. Groups are transitive: if two groups are
+of one lesion, all pairs between them are positive. So all pairs that a merge joins have the probability of its
+strongest link, the most similar pair between the two groups.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skinbit.matching.clustering.merges import MergeTree
+from skinbit.matching.expected.prior import PoolPrior
+from skinbit.matching.labels import FloatArray, LabelArray
+from skinbit.matching.pairs.neighbours import NeighbourGraph
+from skinbit.matching.similarity.calibration import Values
+
+_LEAST_POSITIVE = 0.5
+"""Where fewer positive pairs are expected, nothing is joined and F1 is undefined."""
+
+_NOTHING_JOINED = {True: 1.0, False: 0.0}
+"""A threshold, or a distance, at which only photographs join that cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class Joins:
+    """Steps in which a method joins pairs, the most similar first.
+
+    Attributes:
+        cuts: ``(m,)`` at which each step happens: similarities, falling, of a threshold; else distances, rising.
+        end: The cut up to which all steps are known.
+        n_pairs: ``(m,)`` pairs that each step joins.
+        links: ``(m,)`` similarity by which they are joined.
+        is_similarity: Whether cuts are similarities.
+    """
+
+    cuts: NDArray[np.float64]
+    end: float
+    n_pairs: LabelArray
+    links: FloatArray
+    is_similarity: bool
+
+
+def joins_of_threshold(graph: NeighbourGraph, n_new: int) -> Joins:
+    """Return the pairs that a falling threshold joins, each by itself.
+
+    Args:
+        graph: The near pairs.
+        n_new: Images from this one on are known: pairs of two known images are left out.
+    """
+    links = graph.similarities[(graph.pairs < n_new).any(axis=1)]
+    return Joins(links.astype(np.float64), graph.floor, np.ones(len(links), np.int64), links, is_similarity=True)
+
+
+def joins_of_merges(tree: MergeTree, graph: NeighbourGraph, known: LabelArray) -> Joins:
+    """Return the pairs that a method's merges join.
+
+    Args:
+        tree: The merges.
+        graph: The near pairs that they were made of.
+        known: ``(n,)`` the known lesion of each image, -1 where there is none; images of one are joined from the start.
+    """
+    neighbours = _Neighbours(graph)
+    groups = _Groups(known)
+    n_pairs, links = np.zeros(len(tree.edges), np.int64), np.full(len(tree.edges), -1.0, np.float32)
+    for step, (left, right) in enumerate(tree.edges.tolist()):
+        small, large = groups.of(left), groups.of(right)
+        links[step] = neighbours.strongest(small, large, groups)
+        n_pairs[step] = groups.merge(small, large)
+    return Joins(tree.distances, graph.reach, n_pairs, links, is_similarity=False)
+
+
+class _Groups:
+    """Groups that merge, small into large; known images of different groups never count as joined."""
+
+    def __init__(self, known: LabelArray) -> None:
+        first: dict[int, int] = {}
+        roots = [row if lesion < 0 else first.setdefault(lesion, row) for row, lesion in enumerate(known.tolist())]
+        self.root_of = np.array(roots, dtype=np.int64)
+        self.members: dict[int, list[int]] = {}
+        for row, root in enumerate(roots):
+            self.members.setdefault(root, []).append(row)
+        self._n_known = {root: int((known[rows] >= 0).sum()) for root, rows in self.members.items()}
+
+    def of(self, row: int) -> int:
+        root: int = self.root_of[row].item()
+        return root
+
+    def merge(self, first: int, second: int) -> int:
+        """Merge two groups; return how many pairs that takes, without those of two known images."""
+        n_pairs = len(self.members[first]) * len(self.members[second]) - self._n_known[first] * self._n_known[second]
+        small, large = sorted((first, second), key=lambda root: len(self.members[root]))
+        self.root_of[self.members[small]] = large
+        self.members[large] += self.members.pop(small)
+        self._n_known[large] += self._n_known.pop(small)
+        return n_pairs
+
+
+class _Neighbours:
+    """The near pairs of every image."""
+
+    def __init__(self, graph: NeighbourGraph) -> None:
+        first, second = graph.pairs.T
+        rows = np.concatenate([first, second])
+        order = np.argsort(rows, kind="stable")
+        self._others = np.concatenate([second, first])[order]
+        self._similarities = np.tile(graph.similarities, 2)[order]
+        self._starts = np.searchsorted(rows[order], np.arange(graph.n_images + 1))
+
+    def strongest(self, first: int, second: int, groups: _Groups) -> float:
+        """Return the largest similarity between two groups; -1 where no near pair links them."""
+        small, large = sorted((first, second), key=lambda root: len(groups.members[root]))
+        found = -1.0
+        for row in groups.members[small]:
+            own = slice(self._starts[row], self._starts[row + 1])
+            is_between = groups.root_of[self._others[own]] == large
+            found = max(found, float(self._similarities[own][is_between].max(initial=-1.0)))
+        return found
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A cut and what is expected of it.
+
+    Attributes:
+        cut: A threshold or a distance.
+        n_joined: Pairs that it joins.
+        true_positives: How many of them are expected to be positive.
+        n_positive: Positive pairs that are expected in the pool.
+        variance_joined: Of the true positives, given the odds.
+        variance_missed: Of the positive pairs that are not joined.
+    """
+
+    cut: float
+    n_joined: int
+    true_positives: float
+    n_positive: float
+    variance_joined: float
+    variance_missed: float
+
+    @property
+    def precision(self) -> float:
+        """Expected precision; NaN where nothing is joined."""
+        return self.true_positives / self.n_joined if self.n_joined else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """Expected recall; NaN where no positive pair is expected."""
+        return self.true_positives / self.n_positive if self.n_positive >= _LEAST_POSITIVE else float("nan")
+
+    @property
+    def f1(self) -> float:
+        """Expected F1; NaN where no positive pair is expected."""
+        if self.n_positive < _LEAST_POSITIVE:
+            return float("nan")
+        return 2.0 * self.true_positives / (self.n_joined + self.n_positive)
+
+
+def expected_cut(joins: Joins, prior: PoolPrior, precision: float | None = None) -> Expectation:
+    """Return the cut with the greatest expected F1, of equals the one that joins the fewest pairs.
+
+    Args:
+        joins: Of a method.
+        prior: Of the pool.
+        precision: Wanted instead: the cut that joins most pairs while so much precision is expected.
+
+    Returns:
+        The cut midway to the next step. Where less than half a positive pair is expected, one that joins nothing.
+    """
+    last = _last_of_ties(joins.cuts)
+    probabilities = prior.probabilities(joins.links)
+    n_joined = np.cumsum(joins.n_pairs)[last]
+    true_positives = np.cumsum(joins.n_pairs * probabilities)[last]
+    n_positive = np.maximum(prior.n_positive, true_positives)
+    if precision is None:
+        worth = 2.0 * true_positives / np.maximum(n_joined + n_positive, 1.0)
+    else:
+        worth = np.where(true_positives >= precision * n_joined, n_joined, 0).astype(np.float64)
+    if prior.n_positive < _LEAST_POSITIVE or worth.max(initial=0.0) == 0.0:
+        return Expectation(_NOTHING_JOINED[joins.is_similarity], 0, 0.0, prior.n_positive, 0.0, prior.variance)
+    best = int(worth.argmax())
+    following = joins.cuts[last[best + 1]] if best + 1 < len(last) else joins.end
+    return _at(joins, probabilities, prior, last[best] + 1, (joins.cuts[last[best]] + following) / 2)
+
+
+def expect_at(joins: Joins, prior: PoolPrior, cut: float) -> Expectation:
+    """Return what is expected of a cut that was chosen otherwise."""
+    sign = -1.0 if joins.is_similarity else 1.0
+    n_steps = int(np.searchsorted(sign * joins.cuts, sign * cut, side="right"))
+    return _at(joins, prior.probabilities(joins.links), prior, n_steps, cut)
+
+
+def _at(joins: Joins, probabilities: Values, prior: PoolPrior, n_steps: int, cut: float) -> Expectation:
+    n_pairs, likely = joins.n_pairs[:n_steps].astype(np.float64), probabilities[:n_steps]
+    true_positives = float(n_pairs @ likely)
+    unsure = likely * (1.0 - likely)
+    return Expectation(
+        cut=float(cut),
+        n_joined=int(n_pairs.sum()),
+        true_positives=true_positives,
+        n_positive=max(prior.n_positive, true_positives),
+        variance_joined=float(n_pairs**2 @ unsure),
+        variance_missed=max(0.0, prior.variance - float(n_pairs @ unsure)),
+    )
+
+
+def _last_of_ties(cuts: NDArray[np.float64]) -> LabelArray:
+    return np.flatnonzero(np.append(np.diff(cuts) != 0, [True][: len(cuts)]))

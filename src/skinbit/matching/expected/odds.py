@@ -1,0 +1,108 @@
+"""The log-odds that a pair is positive, given its similarity, whatever the similarity is made of.
+
+A calibration makes similarities of cosines and keypoints; many experiments have none, and re-ranking comes after it.
+So the odds are fitted on the finished similarities of out-of-fold pairs, for every experiment alike.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat
+
+from skinbit.config import Block
+from skinbit.matching.labels import LabelArray
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.pairs.sampling import sample_pairs
+from skinbit.matching.similarity.calibration import SOFTNESS, PairSample, Values, fit_calibration, join_samples
+
+_LARGEST_SIMILARITY = 1.0 - 2.0**-24
+"""Of pairs that are not the same photograph twice, in single precision; log-odds stay finite."""
+
+
+class PairOdds(Block):
+    """How log-odds follow from similarities, in a pool with a prior.
+
+    Attributes:
+        intercept: Log-odds at similarity 0.
+        slope: Log-odds per unit of spread similarity (:func:`spread`), 0 or more.
+        prior: Share of positive pairs among all pairs of the pools it was fitted on.
+    """
+
+    intercept: float
+    slope: NonNegativeFloat
+    prior: Annotated[float, Field(gt=0, lt=1)]
+
+    def log_odds(self, similarities: NDArray[np.floating]) -> Values:
+        """Return the log-odds of pairs in pools with this prior.
+
+        Args:
+            similarities: In [-1, 1], any shape.
+
+        Returns:
+            Float64, same shape; never falls where similarities rise.
+        """
+        return self.intercept + self.slope * spread(similarities)
+
+
+class Odds(Block):
+    """Pair odds of several folds.
+
+    Attributes:
+        together: Fitted on the pairs of all of them.
+        apart: Fitted on those of each; how far they differ says how sure an expectation is.
+    """
+
+    together: PairOdds
+    apart: tuple[PairOdds, ...]
+
+
+OddsOfFolds = dict[Annotated[str, Field(pattern=r"^(all|[0-9]{1,6})$")], Odds]
+"""By fold, from the other folds; and of all folds."""
+
+
+def spread(similarities: NDArray[np.floating]) -> Values:
+    """Return similarities on the scale of log-odds: the inverse of what :func:`fuse` does to log-odds.
+
+    Args:
+        similarities: In [-1, 1], any shape.
+
+    Returns:
+        Float64, same shape.
+    """
+    inside = np.clip(np.asarray(similarities, dtype=np.float64), -_LARGEST_SIMILARITY, _LARGEST_SIMILARITY)
+    spread_out: Values = SOFTNESS * np.arctanh(inside)
+    return spread_out
+
+
+def fit_odds(pools: Sequence[tuple[Pool, LabelArray]]) -> Odds | None:
+    """Fit odds on all pairs of some pools.
+
+    Args:
+        pools: Each with the lesion of its images; of lesions that neither model nor calibration has seen.
+
+    Returns:
+        The odds; None where no pool has a positive and a negative pair.
+    """
+    samples = [sample for sample in (_sample(pool, labels) for pool, labels in pools) if _has_both(sample)]
+    if not samples:
+        return None
+    return Odds(together=_fit(join_samples(samples)), apart=tuple(_fit(sample) for sample in samples))
+
+
+def _sample(pool: Pool, labels: LabelArray) -> PairSample:
+    pairs, weights = sample_pairs(labels)
+    is_positive = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+    return PairSample(spread(pool.of_pairs(pairs)), is_positive, weights=weights)
+
+
+def _has_both(sample: PairSample) -> bool:
+    return bool(sample.is_positive.any() and not sample.is_positive.all())
+
+
+def _fit(sample: PairSample) -> PairOdds:
+    fitted = fit_calibration(sample)
+    # Not the recorded share: pairs of one lesion under two ids count as positive here.
+    prior = float(np.average(fitted.score(sample.similarity), weights=sample.weights))
+    return PairOdds(intercept=fitted.intercept, slope=fitted.similarity_slope, prior=prior)
