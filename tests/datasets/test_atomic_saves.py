@@ -37,6 +37,7 @@ from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
 from skinbit.matching.cuts.operating_points import KnownCuts, OperatingPoints
+from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.keypoints.sift import tabulate_keypoints
 from skinbit.matching.similarity.calibration import INLIER_STEPS, Calibration
 from skinbit.runtime.catalog import StudyCatalog
@@ -114,6 +115,7 @@ def make_objects(seed: int) -> dict[str, Any]:
         "PointsOfSubsets": {"dbscan": (points,)},
         "KnownCuts": KnownCuts(method="dbscan", given=None, value=0.1, operating_points=(points,)),
         "Calibrations": {"all": calibration},
+        "OddsOfSubset": (PairOdds(intercept=seed, slope=1.0, prior=0.1),),
         "Matching": Matching(
             operating_points={"dbscan": (points,)},
             max_group_size=None,

@@ -3,7 +3,7 @@
 import pytest
 
 from skinbit.config import ClusterParams
-from skinbit.matching.cuts.grouping_cut import NO_CUT, choose_cut
+from skinbit.matching.cuts.grouping_cut import NO_CUT, carried_cut
 from skinbit.matching.cuts.operating_points import KnownCuts
 
 FOLD = {"cuts": [0.2, 0.3], "tp": [4, 6], "fp": [0, 3], "n_positive_pairs": 6, "n_images": 10}
@@ -16,36 +16,36 @@ def known(method="average", given=None, value=0.5, points=(FOLD, FOLD)):
 
 def test_a_given_cut_wins(caplog):
     caplog.set_level("INFO")
-    assert choose_cut(known(given=0.1), 10, ClusterParams(), is_corrected=True).value == 0.1
+    assert carried_cut(known(given=0.1), 10, ClusterParams(), is_corrected=True).value == 0.1
     assert "as given" in caplog.text
 
 
 @pytest.mark.parametrize(("n_images", "expected"), [(5, 0.3), (10_000, 0.2)])
 def test_the_folds_choose_a_stricter_cut_for_more_photographs(n_images, expected):
-    assert choose_cut(known(), n_images, ClusterParams(), is_corrected=True).value == expected
+    assert carried_cut(known(), n_images, ClusterParams(), is_corrected=True).value == expected
 
 
 def test_without_the_correction_the_number_of_photographs_does_not_count():
-    found = [choose_cut(known(), n_images, ClusterParams(), is_corrected=False) for n_images in (5, 10_000)]
+    found = [carried_cut(known(), n_images, ClusterParams(), is_corrected=False) for n_images in (5, 10_000)]
     assert found[0] == found[1]
 
 
 def test_without_folds_the_models_own_cut_counts(caplog):
     caplog.set_level("INFO")
-    assert choose_cut(known(points=()), 10, ClusterParams(), is_corrected=True).value == 0.5
+    assert carried_cut(known(points=()), 10, ClusterParams(), is_corrected=True).value == 0.5
     assert "0.5000, of the model)" in caplog.text
 
 
 def test_the_share_without_a_partner_is_in_the_log(caplog):
     caplog.set_level("INFO")
-    choose_cut(known(), 10, ClusterParams(single_share=0.5), is_corrected=True)
+    carried_cut(known(), 10, ClusterParams(single_share=0.5), is_corrected=True)
     assert "50% of them without a partner" in caplog.text
 
 
 def test_a_margin_is_the_range():
-    cut = choose_cut(known(given=0.1), 10, ClusterParams(margin=0.02), is_corrected=True)
+    cut = carried_cut(known(given=0.1), 10, ClusterParams(margin=0.02), is_corrected=True)
     assert (cut.low, cut.high) == pytest.approx((0.88, 0.92))
 
 
 def test_a_method_without_a_cut_has_none():
-    assert choose_cut(known("mutual", value=None, points=()), 10, ClusterParams(), is_corrected=True) is NO_CUT
+    assert carried_cut(known("mutual", value=None, points=()), 10, ClusterParams(), is_corrected=True) is NO_CUT

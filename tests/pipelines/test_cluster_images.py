@@ -59,6 +59,10 @@ def test_photographs(studied, photographs, tmp_path):
     return folder, lesions
 
 
+AS_STUDIED = {"single_share": 0.0, "max_group_size": 4}
+"""At the folds' cut, and in groups no larger than the study makes them."""
+
+
 def pairwise_f1(groups, lesions):
     """Count pairs by group sizes; nothing of Skinbit's."""
     pairs = lambda keys: sum(n * (n - 1) // 2 for n in Counter(keys).values())  # noqa: E731
@@ -69,16 +73,38 @@ class TestGroups:
     @pytest.mark.parametrize("experiment", EXPERIMENTS)
     def test_of_the_test_photographs_have_exactly_the_reported_f1(self, studied, test_photographs, experiment):
         folder, lesions = test_photographs
-        found = cluster(studied, folder, experiment=experiment)
+        found = cluster(studied, folder, experiment=experiment, **AS_STUDIED)
         reported = table(studied.root / f"data/demo/08_reporting/{experiment}/results.csv").set_index("metric")["test"]
         assert pairwise_f1(found["cluster_id"], found["image_id"].map(lesions)) == float(reported["average_f1"])
 
     @pytest.mark.parametrize("method", ["dbscan", "complete", "mutual"])
     def test_by_other_methods_have_it_too(self, studied, test_photographs, method):
         folder, lesions = test_photographs
-        found = cluster(studied, folder, experiment="vit_infonce", method=method)
+        found = cluster(studied, folder, experiment="vit_infonce", method=method, **AS_STUDIED)
         reported = table(studied.root / "data/demo/08_reporting/vit_infonce/results.csv").set_index("metric")["test"]
         assert pairwise_f1(found["cluster_id"], found["image_id"].map(lesions)) == float(reported[f"{method}_f1"])
+
+    def test_choose_their_cut_themselves_and_say_what_they_expect(self, studied, test_photographs, caplog):
+        found = cluster(studied, test_photographs[0], experiment="vit_infonce")
+        groups = json.loads((studied.root / CLUSTERS / "groups.json").read_text())
+        expected = groups["expected"]["f1"]
+        assert expected["low"] <= expected["value"] <= expected["high"]
+        assert 0 <= groups["expected"]["single_share"] <= 1
+        assert f"F1 {expected['value']:.3f} [{expected['low']:.3f}, {expected['high']:.3f}]" in caplog.text
+        assert found["probability_of_nearest"].astype(float).between(0, 1).all()
+        page = (studied.root / CLUSTERS / "clusters.html").read_text()
+        assert f"{expected['value']:.3f} [{expected['low']:.3f}, {expected['high']:.3f}]" in page
+
+    def test_of_a_wanted_precision_are_expected_to_have_it(self, studied, test_photographs):
+        wanted = {"experiment": "vit_infonce", "method": "cosine"}
+        n_groups = [cluster(studied, test_photographs[0], **wanted)["cluster_id"].nunique()]
+        for precision in (0.5, 0.95):
+            n_groups.append(
+                cluster(studied, test_photographs[0], **wanted, precision=precision)["cluster_id"].nunique()
+            )
+            groups = json.loads((studied.root / CLUSTERS / "groups.json").read_text())
+            assert groups["expected"]["precision"] is None or groups["expected"]["precision"]["value"] >= precision
+        assert n_groups[1] <= n_groups[2]
 
     def test_a_fold_groups_too(self, studied, test_photographs):
         for experiment in ("resnet_triplet", "vit_infonce"):
@@ -107,7 +133,7 @@ class TestGroups:
             shutil.copy(photographs / "images" / f"{image_id}.jpg", tmp_path / "fold")
         reported = table(root / "08_reporting/own/fold_1/results.csv").set_index("metric")["value"]
         for chosen in ({"experiment": "own", "fold": 1}, {"checkpoint": str(model)}):
-            cluster = {"images": str(tmp_path / "fold"), **chosen}
+            cluster = {"images": str(tmp_path / "fold"), **chosen, **AS_STUDIED}
             project.run(pipelines=("cluster_images",), cluster=cluster, **given, **SMALL)
             found = table(project.root / CLUSTERS / "clustered_images.csv")
             f1 = pairwise_f1(found["cluster_id"], found["image_id"].map(lesions))
@@ -189,7 +215,7 @@ class TestAnyFolder:
         for path in sorted((photographs / "images").iterdir())[:n_images]:
             shutil.copy(path, folder)
         found = cluster(studied, folder, experiment="vit_infonce")
-        assert found.columns.tolist() == ["image_id", "cluster_id", "similarity_to_nearest"]
+        assert found.columns.tolist() == ["image_id", "cluster_id", "similarity_to_nearest", "probability_of_nearest"]
         assert len(found) == n_images
         assert (found["similarity_to_nearest"] == "").all() == (n_images < 2)
 
@@ -247,7 +273,13 @@ class TestKnownLesions:
         folder, metadata = halves
         known = str(folder / "known/lesions.csv")
         found = cluster(studied, folder / "new", experiment="resnet_triplet", known=known)
-        assert found.columns.tolist() == ["image_id", "cluster_id", "similarity_to_nearest", "lesion_id"]
+        assert found.columns.tolist() == [
+            "image_id",
+            "cluster_id",
+            "similarity_to_nearest",
+            "probability_of_nearest",
+            "lesion_id",
+        ]
         truth = found["image_id"].map(metadata.set_index("image_id")["lesion_id"])
         joined = found["lesion_id"] != ""
         assert joined.any()
@@ -283,7 +315,8 @@ class TestKnownLesions:
         listed = folder / "known/lesions.csv"
         known = table(listed)
         known.assign(lesion_id="one").to_csv(listed, index=False)
-        options = {"method": "average", "cut": 2.0, "known": str(listed)}  # whatever may be joined is
+        # Whatever may be joined is.
+        options = {"method": "average", "cut": 2.0, "known": str(listed), "max_group_size": 4}
         found = cluster(studied, folder / "new", experiment="vit_infonce", **options)
         assert len(known) > 4
         assert 0 < (found["lesion_id"] == "one").sum() <= 4

@@ -22,7 +22,7 @@ HEADER = read_header(
 )
 MODEL = Checkpoint({}, HEADER)
 PICTURE = "data:image/jpeg;base64,AAAA"
-CUT = {"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8}
+CUT = {"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8, "expected": None}
 
 
 def group(cluster_id, image_ids, known_ids=(), lesion_id="", margin=None, doubts=()):
@@ -42,7 +42,12 @@ def files():
     groups = [group(0, "a"), group(1, "b", "k", "mole", 0.2), group(2, "cd", margin=0.01, doubts=["Unsure."])]
     return {
         "clustered_images": pd.DataFrame(
-            {"image_id": list("abcd"), "cluster_id": [0, 1, 2, 2], "similarity_to_nearest": [np.nan, 0.5, 0.75, 0.75]}
+            {
+                "image_id": list("abcd"),
+                "cluster_id": [0, 1, 2, 2],
+                "similarity_to_nearest": [np.nan, 0.5, 0.75, 0.75],
+                "probability_of_nearest": [np.nan, 0.25, np.nan, 0.9],
+            }
         ),
         "cluster_groups": {**CUT, "groups": groups, "nearest": ["", "k", "d", "c"]},
         "cluster_links": [{"cluster_id": 2, "image_ids": ["c", "d"], "inliers": 12, "drawing": PICTURE}],
@@ -62,6 +67,7 @@ def test_it_can_be_shown(files):
     assert gallery.title == "4 photographs, 2 groups of two and more"
     assert gallery.unreadable == (("x.jpg", "damaged"),)
     assert [photograph.similarity for photograph in gallery.photographs] == ["", "0.5", "0.75", "0.75", ""]
+    assert [photograph.probability for photograph in gallery.photographs] == ["", "0.25", "", "0.9", ""]
     assert "4 photographs" in render_gallery(gallery)
 
 
@@ -85,6 +91,18 @@ def test_it_names_model_method_and_cut(files):
         "joined from": "similarity 0.7000",
         "unsure between": "similarities 0.6000 and 0.8000",
     }
+
+
+def test_it_says_what_is_expected_without_labels(files):
+    f1 = {"value": 0.95, "low": 0.92, "high": 0.97}
+    files["cluster_groups"]["expected"] = {
+        **{"precision": None, "recall": None, "f1": f1},
+        **{"n_positive_pairs": 12.0, "single_share": 0.554},
+    }
+    shown = assemble_gallery(files, MODEL, 1.0).settings
+    assert shown["expected F1"] == "0.950 [0.920, 0.970]"
+    assert shown["expected without a partner"] == "55% of the photographs"
+    assert "expected precision" not in shown
 
 
 def test_a_method_without_a_cut_says_so(files):

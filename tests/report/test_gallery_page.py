@@ -34,9 +34,9 @@ def gallery(members, *, known=(), lesions=(), margins=(), checks=(), columns=COL
             pool = group if len(group) > 1 else ids
             nearest[image_id] = pool[(pool.index(image_id) + 1) % len(pool)] if len(ids) > 1 else ""
     photographs = [
-        PhotographCard(i, repr(0.9 + k / 7e4) if nearest[i] else "", nearest[i], "") for k, i in enumerate(ids)
+        PhotographCard(i, repr(0.9 + k / 7e4) if nearest[i] else "", "", nearest[i], "") for k, i in enumerate(ids)
     ]
-    photographs += [PhotographCard(image_id, "", "", lesion_id) for image_id, lesion_id in known]
+    photographs += [PhotographCard(image_id, "", "", "", lesion_id) for image_id, lesion_id in known]
     groups = []
     for number, group in enumerate(members):
         lesion = dict(lesions).get(number, "")

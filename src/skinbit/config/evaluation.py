@@ -89,11 +89,21 @@ class ClusterParams(Block):
         le=2,
         description="groups that change when the cut moves by this much are marked for review; null: the folds' spread",
     )
-    single_share: float = Field(
-        default=0.0,
+    precision: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="expected share of joined pairs that are right; null: the cut of the greatest expected F1",
+    )
+    single_share: float | None = Field(
+        default=None,
         ge=0,
         lt=1,
-        description="rough share of the photographs whose lesion appears only once, beyond the share in the folds",
+        description="rough share of the photographs whose lesion appears only once, beyond the share in the folds: "
+        "the cut is then the folds', made for it; null: the photographs themselves choose the cut",
+    )
+    max_group_size: int | None = Field(
+        default=None, ge=2, description="largest group of average and complete linkage; null: of any size"
     )
     known: PathText | None = Field(default=None, description="CSV of photographs whose lesions are known")
     known_images: PathText | None = Field(
@@ -114,6 +124,10 @@ class ClusterParams(Block):
         for field, methods in (("threshold", ("cosine",)), ("eps", ("dbscan",)), ("cut", ("average", "complete"))):
             if self.method not in methods and getattr(self, field) is not None:
                 raise ValueError(f"{field} is for the method {' or '.join(methods)}, not for {self.method}")
+        chosen = {"precision": self.precision, "single_share": self.single_share, "a given cut": self.given_cut}
+        given = [name for name, value in chosen.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} both say where the cut is: give one")
         if self.known_images is not None and self.known is None:
             raise ValueError("known_images needs known, the CSV with their lesions")
         return self

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from skinbit.config import Block, GeometryParams, ScalingParams, SimilarityParams
 from skinbit.matching.cuts.operating_points import PointsOfSubsets
+from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.pairs.neighbours import nearest_images
@@ -82,6 +83,7 @@ class Matching(Block):
         similarity: What makes similarities.
         geometry: How keypoints are compared.
         calibration: None where similarities are not calibrated.
+        odds: Of every subset: by these a pool chooses a cut for itself.
     """
 
     operating_points: PointsOfSubsets
@@ -89,6 +91,7 @@ class Matching(Block):
     similarity: SimilarityParams
     geometry: GeometryParams
     calibration: Calibration | None
+    odds: tuple[PairOdds, ...] = ()
 
     @model_validator(mode="after")
     def _is_calibrated_as_it_says(self) -> Self:

@@ -1,24 +1,41 @@
 """Groups of new photographs as they are written down: a table for the user, a document for the page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skinbit.matching.cuts.grouping_cut import Cut, write_cut
+from skinbit.matching.expected.documents import probabilities_of
 from skinbit.matching.grouping import Grouping, explain_doubts
 
+_DIGITS = 4
+"""Of a probability: more would pretend to be sure."""
 
-def group_table(found: Grouping, image_ids: Sequence[str], with_lesions: bool) -> pd.DataFrame:
-    """Return ``image_id, cluster_id, similarity_to_nearest`` of new photographs, ``lesion_id`` where some are known."""
+
+def group_table(
+    found: Grouping, image_ids: Sequence[str], line: Mapping[str, float] | None, with_lesions: bool
+) -> pd.DataFrame:
+    """Return the groups of new photographs as a table.
+
+    Args:
+        found: The groups.
+        image_ids: Of new, then of known photographs.
+        line: By which probabilities follow from similarities; None: nothing is known.
+        with_lesions: Whether some lesions are known.
+
+    Returns:
+        ``image_id, cluster_id, similarity_to_nearest, probability_of_nearest``, and ``lesion_id`` with known lesions.
+    """
     n_new = len(found.cluster_ids)
     table = pd.DataFrame(
         {
             "image_id": list(image_ids[:n_new]),
             "cluster_id": found.cluster_ids,
             "similarity_to_nearest": found.similarities.astype(np.float64),
+            "probability_of_nearest": np.round(probabilities_of(line, found.similarities), _DIGITS),
         }
     )
     if with_lesions:

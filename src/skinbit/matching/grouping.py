@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.errors import InputError
-from skinbit.matching.clustering.forests import LINKAGES, Linkage, linkage_forest, spanning_forest
+from skinbit.matching.clustering.forests import LINKAGES, Linkage, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
 from skinbit.matching.clustering.mutual import MutualPairs, without_known
 from skinbit.matching.cuts.grouping_cut import Cut
-from skinbit.matching.cuts.search import floor_of
-from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels
+from skinbit.matching.cuts.search import floor_of, merge_tree
+from skinbit.matching.labels import FloatArray, LabelArray, known_labels
 from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, NeighbourGraph, graph_of
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import look_at, side_of, similarity_tiles
@@ -90,7 +90,8 @@ def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group
         links, strengths = _mutual_links(pool, n_new, nearest)
     else:
         graph = _graph_up_to(cut, pool, nearest)
-        links, strengths = _links_within(_merges(graph, pool, known_lesions, cut, max_group_size), cut, n_new)
+        tree = merge_tree(cut.method, graph, pool, max_group_size, known_labels(known_lesions, n_new))
+        links, strengths = _links_within(tree, cut, n_new)
     same = _same_lesion(known_lesions, n_new)
     numbers = components(n_images, np.concatenate([links, same]))
     if cut.method in LINKAGES:
@@ -154,16 +155,6 @@ def _grouping_of(joined: _Joined, known_lesions: tuple[str, ...], nearest: Neare
     rows = nearest.rows[:n_new, 0] if has_others else np.full(n_new, -1)
     similarities = nearest.similarities[:n_new, 0] if has_others else np.full(n_new, np.nan, dtype=np.float32)
     return Grouping(cluster_ids, tuple(groups), rows, similarities)
-
-
-def _merges(
-    graph: NeighbourGraph, pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None
-) -> MergeTree:
-    n_new = len(pool) - len(known_lesions)
-    if cut.method in LINKAGES:
-        known = np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
-        return linkage_forest(graph, pool, max_group_size, LINKAGES[cut.method], known)
-    return spanning_forest(graph, n_new)
 
 
 def _links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, NDArray[np.float64]]:

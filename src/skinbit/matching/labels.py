@@ -1,5 +1,7 @@
 """Unit vectors, lesions as numbers, and the pairs of one lesion."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +38,12 @@ def unit_vectors(vectors: NDArray[np.floating]) -> FloatArray:
 def lesion_labels(lesion_ids: list[str]) -> LabelArray:
     """Number the lesions 0, 1, … in sorted order of their ids, one label per image."""
     return np.unique(np.asarray(lesion_ids, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+def known_labels(known_lesions: Sequence[str], n_new: int) -> LabelArray:
+    """Return the known lesion of each image of a pool as a number, -1 of the new images, which come first."""
+    numbers = np.unique(np.asarray(known_lesions, dtype=str), return_inverse=True)[1]
+    return np.append(np.full(n_new, -1, dtype=np.int64), numbers.astype(np.int64))
 
 
 def positive_pairs(labels: LabelArray) -> LabelArray:

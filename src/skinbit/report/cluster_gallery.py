@@ -67,11 +67,15 @@ def _n_photographs(group: GroupCard) -> int:
 
 
 def _photographs(clustered: pd.DataFrame, nearest: Sequence[str], known: pd.DataFrame) -> tuple[PhotographCard, ...]:
-    new = zip(clustered["image_id"], clustered["similarity_to_nearest"], nearest, strict=True)
+    columns = ("image_id", "similarity_to_nearest", "probability_of_nearest")
+    new = zip(*(clustered[column] for column in columns), nearest, strict=True)
     labelled = zip(known["image_id"], known["lesion_id"], strict=True)
     return (
-        *(PhotographCard(image_id, _as_in_csv(value), other, "") for image_id, value, other in new),
-        *(PhotographCard(image_id, "", "", lesion_id) for image_id, lesion_id in labelled),
+        *(
+            PhotographCard(image_id, _as_in_csv(similarity), _as_in_csv(probability), other, "")
+            for image_id, similarity, probability, other in new
+        ),
+        *(PhotographCard(image_id, "", "", "", lesion_id) for image_id, lesion_id in labelled),
     )
 
 
@@ -108,7 +112,19 @@ def _settings(document: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, 
         return {"model": model, "method": f"{method.title.lower()}, which needs no cut"}
     return {
         "model": model,
+        **_expected(document["expected"]),
         "method": f"{document['method']}, {method.word} {document['cut']:.4f}",
         "joined from": f"similarity {document['similarity']:.4f}",
         "unsure between": f"similarities {document['unsure_from']:.4f} and {document['unsure_to']:.4f}",
     }
+
+
+def _expected(document: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what is expected of the groups, by name; nothing where nothing can be expected."""
+    if document is None:
+        return {}
+    found = {"expected without a partner": f"{document['single_share']:.0%} of the photographs"}
+    for name, title in (("precision", "expected precision"), ("recall", "expected recall"), ("f1", "expected F1")):
+        if (estimate := document[name]) is not None:
+            found[title] = f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return found

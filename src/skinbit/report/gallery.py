@@ -8,7 +8,7 @@ from math import isinf
 from skinbit.report.drawings import MAX_LINES
 from skinbit.report.pages import render_page
 
-_CELLS = ("image_id", "cluster_id", "similarity_to_nearest", "lesion_id")
+_CELLS = ("image_id", "cluster_id", "similarity_to_nearest", "probability_of_nearest", "lesion_id")
 """Columns that the page can write; the CSV has some of them, in any order."""
 
 
@@ -19,12 +19,14 @@ class PhotographCard:
     Attributes:
         image_id: File name without extension.
         similarity: To its nearest image, as the CSV holds it; empty where there is no other image.
+        probability: That both show one lesion, as the CSV holds it; empty where it is not known.
         nearest: Id of the nearest image, new or known; empty where there is none.
         lesion_id: Of a known photograph; empty for a new one.
     """
 
     image_id: str
     similarity: str
+    probability: str
     nearest: str
     lesion_id: str
 
@@ -79,7 +81,7 @@ class Gallery:
         groups: Every new photograph is in one of them; a group of one without known lesion is an image without partner.
         unreadable: File name and reason of all that could not be read or was passed over.
         thumbnails: ``data:`` address by image id, ``known:{image_id}`` for known photographs; may miss some.
-        csv_columns: Header of the CSV: ``image_id``, ``cluster_id``, ``similarity_to_nearest``, ``lesion_id`` or some.
+        csv_columns: Header of the CSV: ``image_id``, ``cluster_id``, ``similarity_to_nearest`` and so on, or some.
         links: By ``cluster_id``, the strongest links of a group, the strongest first; empty where keypoints are not
             compared.
     """
@@ -165,6 +167,7 @@ def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> 
             {
                 "id": photograph.image_id,
                 "similarity": photograph.similarity,
+                "probability": photograph.probability,
                 "nearest": photograph.nearest,
                 "nearestRow": rows.nearest(row, photograph, group_of.get(row)),
                 "lesion": photograph.lesion_id,

@@ -84,7 +84,35 @@ class Summary(Document):
     histories: dict[str, dict[str, list[float | None]]]
 
 
-class ClusterCut(Document):
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Estimate(Document):
+    """An expected share with its 95 % interval."""
+
+    value: _Share
+    low: _Share
+    high: _Share
+
+
+class Expected(Document):
+    """What is expected of groups without labels; None where it is undefined."""
+
+    precision: Estimate | None
+    recall: Estimate | None
+    f1: Estimate | None
+    n_positive_pairs: NonNegativeFloat
+    single_share: _Share
+
+
+class Line(Document):
+    """How log-odds follow from spread similarities."""
+
+    intercept: float
+    slope: NonNegativeFloat
+
+
+class Cut(Document):
     """From which similarity on photographs are joined: :func:`skinbit.matching.cuts.grouping_cut.write_cut`."""
 
     method: MethodName
@@ -92,6 +120,13 @@ class ClusterCut(Document):
     similarity: float | None
     unsure_from: float | None
     unsure_to: float | None
+    expected: Expected | None
+
+
+class ClusterCut(Cut):
+    """The same as :func:`skinbit.matching.expected.documents.settle_cut` writes it."""
+
+    line: Line | None
 
 
 class ClusterGroup(Document):
@@ -105,7 +140,7 @@ class ClusterGroup(Document):
     doubts: list[str]
 
 
-class ClusterGroups(ClusterCut):
+class ClusterGroups(Cut):
     """All groups, and the nearest photograph of each."""
 
     groups: list[ClusterGroup]

@@ -232,6 +232,7 @@ ClusteredImages = pa.DataFrameSchema(
         "image_id": _text(unique=True),
         "cluster_id": _count(),
         "similarity_to_nearest": _number(-1.01, 1.01),
+        "probability_of_nearest": _number(0.0, 1.0),
         "lesion_id": _text(required=False),
     },
     strict=True,

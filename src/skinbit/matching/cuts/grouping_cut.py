@@ -45,7 +45,7 @@ NO_CUT = Cut("mutual", np.nan, np.inf, -np.inf)
 """Of a method that needs none; no link is near to it."""
 
 
-def choose_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corrected: bool) -> Cut:
+def carried_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corrected: bool) -> Cut:
     """Return the cut for a number of photographs: the user's, else what the folds choose, else the model's own.
 
     Args:
@@ -54,24 +54,28 @@ def choose_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corre
         cluster: How far around the cut a group counts as unsure; the share of photographs without a partner.
         is_corrected: Whether the number of photographs counts.
     """
-    method = known.method
+    method, share = known.method, cluster.single_share or 0.0
     if method not in CUTS:
         return NO_CUT
-    carried = carry_over(known.operating_points, n_images, is_corrected, cluster.single_share)
+    carried = carry_over(known.operating_points, n_images, is_corrected, share)
     chosen = tuple(fold for fold in carried.chosen if not math.isnan(fold))
     if known.given is not None:
         value, origin = known.given, "as given"
     elif chosen:
         value = carried.value
         origin = f"of the model, for {n_images} photographs, {carried.rho:.2f} times as many as in a fold (rho)"
-        if cluster.single_share and is_corrected:
-            origin += f", {cluster.single_share:.0%} of them without a partner"
+        if share and is_corrected:
+            origin += f", {share:.0%} of them without a partner"
     else:
         value, origin = math.nan if known.value is None else known.value, "of the model"
-    cut = plan_cut(method, value, chosen, cluster.margin)
+    return log_cut(plan_cut(method, value, chosen, cluster.margin), origin)
+
+
+def log_cut(cut: Cut, origin: str) -> Cut:
+    """Log where photographs are joined, and why there; return the cut."""
     logger.info(
         "joining photographs from a similarity of %.4f on (%s %.4f, %s); sure outside of %.4f to %.4f",
-        *(cut.similarity, CUTS[method], value, origin, cut.low, cut.high),
+        *(cut.similarity, CUTS[cut.method], cut.value, origin, cut.low, cut.high),
     )
     return cut
 

@@ -117,7 +117,9 @@ def floor_of(method: str, cut: float) -> float:
     return max(-1.0, float(np.nextafter(np.float32(similarity_of(method, cut) - _BELOW_CUT), np.float32(-np.inf))))
 
 
-def merge_tree(method: str, graph: NeighbourGraph, pool: Pool, max_group_size: int | None) -> MergeTree:
+def merge_tree(
+    method: str, graph: NeighbourGraph, pool: Pool, max_group_size: int | None, known: LabelArray | None = None
+) -> MergeTree:
     """Return all groups of a method, as far as near pairs reach.
 
     Args:
@@ -125,10 +127,11 @@ def merge_tree(method: str, graph: NeighbourGraph, pool: Pool, max_group_size: i
         graph: All near pairs of the pool.
         pool: The images.
         max_group_size: Average and complete linkage make no larger groups; None: of any size.
+        known: ``(n,)`` the known lesion of each image, -1 of new ones, which come first; None: no image is known.
     """
     if method in LINKAGES:
-        return linkage_forest(graph, pool, max_group_size, LINKAGES[method])
-    return spanning_forest(graph)
+        return linkage_forest(graph, pool, max_group_size, LINKAGES[method], known)
+    return spanning_forest(graph, None if known is None else int((known < 0).sum()))
 
 
 @dataclass(frozen=True)

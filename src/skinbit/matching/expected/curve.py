@@ -71,6 +71,19 @@ def joins_of_merges(tree: MergeTree, graph: NeighbourGraph, known: LabelArray) -
     return Joins(tree.distances, graph.reach, n_pairs, links, is_similarity=False)
 
 
+def joins_of(graph: NeighbourGraph, tree: MergeTree | None, known: LabelArray) -> Joins:
+    """Return the steps in which a method joins pairs.
+
+    Args:
+        graph: The near pairs.
+        tree: Its merges; none of ``cosine``, which makes no groups.
+        known: ``(n,)`` the known lesion of each image, -1 where there is none.
+    """
+    if tree is None:
+        return joins_of_threshold(graph, int((known < 0).sum()))
+    return joins_of_merges(tree, graph, known)
+
+
 class _Groups:
     """Groups that merge, small into large; known images of different groups never count as joined."""
 

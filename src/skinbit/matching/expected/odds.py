@@ -15,7 +15,7 @@ from skinbit.config import Block
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.sampling import sample_pairs
-from skinbit.matching.similarity.calibration import SOFTNESS, PairSample, Values, fit_calibration, join_samples
+from skinbit.matching.similarity.calibration import SOFTNESS, PairSample, Values, fit_calibration
 
 _LARGEST_SIMILARITY = 1.0 - 2.0**-24
 """Of pairs that are not the same photograph twice, in single precision; log-odds stay finite."""
@@ -46,20 +46,8 @@ class PairOdds(Block):
         return self.intercept + self.slope * spread(similarities)
 
 
-class Odds(Block):
-    """Pair odds of several folds.
-
-    Attributes:
-        together: Fitted on the pairs of all of them.
-        apart: Fitted on those of each; how far they differ says how sure an expectation is.
-    """
-
-    together: PairOdds
-    apart: tuple[PairOdds, ...]
-
-
-OddsOfFolds = dict[Annotated[str, Field(pattern=r"^(all|[0-9]{1,6})$")], Odds]
-"""By fold, from the other folds; and of all folds."""
+OddsOfSubset = tuple[PairOdds, ...]
+"""Of one subset; empty where it has no pair of one lesion, or none of two."""
 
 
 def spread(similarities: NDArray[np.floating]) -> Values:
@@ -76,33 +64,33 @@ def spread(similarities: NDArray[np.floating]) -> Values:
     return spread_out
 
 
-def fit_odds(pools: Sequence[tuple[Pool, LabelArray]]) -> Odds | None:
-    """Fit odds on all pairs of some pools.
+def fit_odds(pool: Pool, labels: LabelArray) -> OddsOfSubset:
+    """Fit odds on all pairs of a pool.
 
     Args:
-        pools: Each with the lesion of its images; of lesions that neither model nor calibration has seen.
+        pool: Of lesions that neither model nor calibration has seen.
+        labels: ``(n,)``, the lesion of each image.
 
     Returns:
-        The odds; None where no pool has a positive and a negative pair.
+        The odds.
     """
-    samples = [sample for sample in (_sample(pool, labels) for pool, labels in pools) if _has_both(sample)]
-    if not samples:
-        return None
-    return Odds(together=_fit(join_samples(samples)), apart=tuple(_fit(sample) for sample in samples))
-
-
-def _sample(pool: Pool, labels: LabelArray) -> PairSample:
     pairs, weights = sample_pairs(labels)
     is_positive = labels[pairs[:, 0]] == labels[pairs[:, 1]]
-    return PairSample(spread(pool.of_pairs(pairs)), is_positive, weights=weights)
-
-
-def _has_both(sample: PairSample) -> bool:
-    return bool(sample.is_positive.any() and not sample.is_positive.all())
-
-
-def _fit(sample: PairSample) -> PairOdds:
+    if is_positive.all() or not is_positive.any():
+        return ()
+    sample = PairSample(spread(pool.of_pairs(pairs)), is_positive, weights=weights)
     fitted = fit_calibration(sample)
     # Not the recorded share: pairs of one lesion under two ids count as positive here.
-    prior = float(np.average(fitted.score(sample.similarity), weights=sample.weights))
-    return PairOdds(intercept=fitted.intercept, slope=fitted.similarity_slope, prior=prior)
+    prior = float(np.average(fitted.score(sample.similarity), weights=weights))
+    return (PairOdds(intercept=fitted.intercept, slope=fitted.similarity_slope, prior=prior),)
+
+
+def mean_odds(subsets: Sequence[PairOdds]) -> PairOdds:
+    """Return the mean of the odds of several subsets, at least one."""
+    from scipy.special import expit, logit
+
+    return PairOdds(
+        intercept=float(np.mean([odds.intercept for odds in subsets])),
+        slope=float(np.mean([odds.slope for odds in subsets])),
+        prior=float(expit(np.mean(logit([odds.prior for odds in subsets])))),
+    )

@@ -1,8 +1,8 @@
 """The metrics of a labelled pool: of its ranking, and of every method at its own best cut and at given cuts."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from skinbit.matching.cuts.search import (
 )
 from skinbit.matching.cuts.survey import PartnerRanks, PositivePairs, Survey, find_positives, survey_pairs
 from skinbit.matching.cuts.thresholds import choose_threshold, extend
+from skinbit.matching.expected.odds import PairOdds
+from skinbit.matching.expected.prior import SimilarityHistogram
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels
 from skinbit.matching.methods import CUTS, METHODS, PAGED
 from skinbit.matching.pairs.neighbours import NearPairs, singles_at_least
@@ -31,6 +33,7 @@ from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.retrieval import average_precision, roc_auc
 from skinbit.matching.pairs.tiles import look_at, similarity_tiles
 from skinbit.matching.scoring.group_metrics import evaluate_groups
+from skinbit.matching.scoring.self_calibrated import SelfCalibrated, self_calibrate
 from skinbit.matching.scoring.uncertainty import PredictedPairs, predicted_pairs, predicted_pairs_of_groups
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ class AtCuts:
         groups: ``(n,)`` groups, by method that makes groups.
         recall_at_1: Share of images whose most similar other image shows the same lesion.
         vicinity: The near pairs that all of it was made of.
+        own: By method that has a cut, what the pool chooses for itself; empty where no odds are known.
     """
 
     metrics: Mapping[str, float]
@@ -63,6 +67,7 @@ class AtCuts:
     groups: Mapping[str, LabelArray]
     recall_at_1: float
     vicinity: Vicinity
+    own: Mapping[str, SelfCalibrated] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,13 @@ def _search_cuts(
             return found
 
 
-def score_at(pool: Pool, labels: LabelArray, cuts: Mapping[str, float], max_group_size: int | None) -> AtCuts:
+def score_at(
+    pool: Pool,
+    labels: LabelArray,
+    cuts: Mapping[str, float],
+    max_group_size: int | None,
+    odds: Sequence[PairOdds] = (),
+) -> AtCuts:
     """Return the metrics of a labelled pool at cuts that were chosen elsewhere, and at no others.
 
     Args:
@@ -173,6 +184,7 @@ def score_at(pool: Pool, labels: LabelArray, cuts: Mapping[str, float], max_grou
         labels: ``(n,)``, the lesion of each image.
         cuts: Of every method that has one, of ``cosine`` a threshold, else a distance; NaN where none could be chosen.
         max_group_size: Average and complete linkage make no larger groups; None: of any size.
+        odds: Of other subsets, by which the pool chooses cuts for itself; none: it chooses none.
 
     Returns:
         Metrics, predicted pairs and groups. Where a cut asks for more pairs than may be held, a warning says so, and
@@ -180,13 +192,14 @@ def score_at(pool: Pool, labels: LabelArray, cuts: Mapping[str, float], max_grou
     """
     floor = min([first_floor(pool), *(floor_of(method, cut) for method, cut in cuts.items())])
     near, mutual = NearPairs(floor, pool.limits.most_pairs), MutualPairs(len(pool))
-    ranks = PartnerRanks(len(pool), find_positives(pool, labels))
-    look_at(pool, [near, mutual, ranks])
+    ranks, histogram = PartnerRanks(len(pool), find_positives(pool, labels)), SimilarityHistogram(len(pool))
+    look_at(pool, [near, mutual, ranks, *([histogram] if odds else [])])
     vicinity = Vicinity(pool, near.graph(len(pool)))
     held = vicinity.reach(cuts)
     trees = {method: merge_tree(method, vicinity.graph, pool, max_group_size) for method in _GROUPED}
+    own = self_calibrate(histogram.counts, odds, vicinity.graph, trees, labels)
     trees["mutual"] = tree_of_groups(components(len(pool), mutual.links()[0]))
-    return _at_cuts(trees, vicinity, labels, held, ranks.recall_at(1))
+    return replace(_at_cuts(trees, vicinity, labels, held, ranks.recall_at(1)), own=own)
 
 
 def _at_cuts(

@@ -28,14 +28,32 @@ def distractor_metrics(evaluated: AtCuts, rho: float, single_share: float) -> di
         single_share: Share of distractors.
 
     Returns:
-        ``<method>_f1_distractors``, NaN where a method has no cut; ``recall_at_1_distractors``; ``rho_distractors``,
-        ``share_distractors``.
+        ``<method>_f1_distractors``, NaN where a method has no cut; those of :func:`self_metrics`;
+        ``recall_at_1_distractors``; ``rho_distractors``, ``share_distractors``.
     """
     return {
         **{f"{method}_f1_distractors": f1 for method, f1 in _f1_of(evaluated).items()},
+        **self_metrics(evaluated, "_distractors"),
         "recall_at_1_distractors": evaluated.recall_at_1,
         "rho_distractors": rho,
         "share_distractors": single_share,
+    }
+
+
+def self_metrics(evaluated: AtCuts, suffix: str = "") -> dict[str, float]:
+    """Return the F1 over pairs at the cuts that a subset chooses for itself, and the F1 that it expects there, by name.
+
+    Args:
+        evaluated: Of a subset.
+        suffix: Of the names: ``_distractors`` where there are some.
+
+    Returns:
+        ``<method>_f1_self`` and ``<method>_f1_expected`` of every method that has a cut.
+    """
+    return {
+        name + suffix: value
+        for method, found in evaluated.own.items()
+        for name, value in ((f"{method}_f1_self", found.f1), (f"{method}_f1_expected", found.expected.f1))
     }
 
 

@@ -3,10 +3,9 @@
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters
-from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, write_gallery
+from skinbit.pipelines.cluster_images.nodes.groups import choose_cut, draw_links, group_photographs, write_gallery
 from skinbit.pipelines.cluster_images.nodes.model import (
     check_cuts,
-    choose_cut,
     complete_checkpoint,
     open_checkpoint,
 )
@@ -60,7 +59,7 @@ def _model(parameters: Parameters) -> tuple[list[Node], str]:
 
 
 def _reading(checkpoint: str) -> list[Node]:
-    """Return the nodes that read the photographs and settle the cut for their number."""
+    """Return the nodes that read the photographs."""
     settings, thumbnail = ["params:cluster", "params:data"], "params:report.thumbnail"
     return [
         Node(check_cuts, [checkpoint, "params:cluster"], "known_cuts", name="check_cuts"),
@@ -75,15 +74,6 @@ def _reading(checkpoint: str) -> list[Node]:
             ["photograph_folders", "metadata_files", "known_cuts", *settings, thumbnail],
             ["known_photographs", "known_thumbnails"],
             name="read_known",
-        ),
-        Node(
-            choose_cut,
-            [
-                *("known_cuts", "new_photographs", "known_photographs"),
-                *("params:cluster", "params:evaluation.pool_correction"),
-            ],
-            "cluster_cut",
-            name="choose_cut",
         ),
     ]
 
@@ -111,12 +101,19 @@ def _grouping(checkpoint: str) -> list[Node]:
     """Return the nodes that group the photographs and make the page."""
     drawn = {"compared": "cluster_shortlist", "cluster_groups": "cluster_groups", **_COMPUTING, **_LISTED}
     shown = {name: name for name in ClusterFiles.__annotations__}
+    matched = (checkpoint, "clusters_features", "cluster_shortlist", "known_photographs")
     return [
+        Node(
+            choose_cut,
+            [*matched, "known_cuts", "params:cluster", "params:evaluation.pool_correction", "params:memory"],
+            "cluster_cut",
+            name="choose_cut",
+        ),
         Node(
             group_photographs,
             [
-                *(checkpoint, "clusters_features", "cluster_shortlist", "known_photographs", "cluster_cut"),
-                *("params:data.max_images_per_lesion", "params:memory"),
+                *(*matched, "cluster_cut", "params:data.max_images_per_lesion"),
+                *("params:cluster.max_group_size", "params:memory"),
             ],
             ["clustered_images", "cluster_groups"],
             name="group_photographs",

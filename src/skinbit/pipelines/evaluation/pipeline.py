@@ -146,7 +146,7 @@ def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
         inputs["weights"] = f"{box}.weights"
     if settings.verification:
         inputs["shortlist"] = f"{box}.shortlist"
-    outputs = [f"{box}.{kind}" for kind in ("results", "sweep", "operating_points", "clustered_images")]
+    outputs = [f"{box}.{kind}" for kind in ("results", "sweep", "operating_points", "clustered_images", "odds")]
     evaluate = update_wrapper(partial(evaluate_embeddings, fold=fold), evaluate_embeddings)
     if settings.is_calibrated:
         nodes = [Node(evaluate, inputs, outputs, name=f"evaluate_fold_{fold}", namespace=name)]
@@ -157,7 +157,7 @@ def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
 
 def _package(name: str, fold: int, is_calibrated: bool) -> Node:
     box = f"{name}.fold_{fold}"
-    inputs = {kind: f"{box}.{kind}" for kind in ("weights", "results", "operating_points")}
+    inputs = {kind: f"{box}.{kind}" for kind in ("weights", "results", "operating_points", "odds")}
     inputs |= {
         "max_group_size": _MAX_GROUP_SIZE,
         "similarity": _similarity(name),
@@ -195,7 +195,7 @@ def _gathering(name: str, parameters: Parameters) -> Node:
         **_matched(name, parameters),
         "max_group_size": _MAX_GROUP_SIZE,
         "geometry": "params:geometry",
-        **_of_folds(name, parameters, "results", "operating_points"),
+        **_of_folds(name, parameters, "results", "operating_points", "odds"),
     }
     outputs = [f"{name}.{kind}" for kind in ("operating_points", "matching", "averages")]
     return Node(gather_cuts, inputs, outputs, name="gather_cuts", namespace=name)
@@ -207,7 +207,7 @@ def _fold_evaluation(name: str, parameters: Parameters) -> Node:
         **_EVALUATION_INPUTS,
         "operating_points": f"{name}.operating_points",
         "metadata": "metadata",
-        **_of_folds(name, parameters, "embeddings", *_shortlist(name, parameters)),
+        **_of_folds(name, parameters, "embeddings", "odds", *_shortlist(name, parameters)),
     }
     table, pools = ("fold_judgement", "fold_pools") if parameters.has_distractors else ("judgement", "pools")
     outputs = [f"{name}.{kind}" for kind in (table, "resampled_f1", "strata", pools)]
@@ -223,7 +223,7 @@ def _evaluation_among_distractors(name: str, parameters: Parameters) -> Node:
         "distractors": "distractors",
         "judgement": f"{name}.fold_judgement",
         "pools": f"{name}.fold_pools",
-        **_of_folds(name, parameters, "embeddings", "distractor_embeddings", *shortlists),
+        **_of_folds(name, parameters, "embeddings", "distractor_embeddings", "odds", *shortlists),
     }
     evaluate = update_wrapper(partial(judge_among_distractors, name=name), judge_among_distractors)
     outputs = [f"{name}.judgement", f"{name}.pools"]

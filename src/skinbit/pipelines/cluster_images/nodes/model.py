@@ -2,15 +2,11 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
-
-import pandas as pd
 
 from skinbit.config import BackboneParams, ClusterParams
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
 from skinbit.embedding.combination import members_of
 from skinbit.errors import InputError
-from skinbit.matching.cuts import grouping_cut
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.methods import CUTS, METHODS
 
@@ -70,19 +66,3 @@ def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> KnownCuts:
     return KnownCuts(
         method=cluster.method, given=cluster.given_cut, value=value, operating_points=points.get(cluster.method, ())
     )
-
-
-def choose_cut(
-    known_cuts: KnownCuts,
-    new_photographs: pd.DataFrame,
-    known_photographs: pd.DataFrame,
-    cluster: ClusterParams,
-    is_corrected: bool,
-) -> dict[str, Any]:
-    """Settle from which similarity on photographs are joined; the more there are, the higher it is.
-
-    Returns:
-        From :func:`skinbit.matching.cuts.grouping_cut.write_cut`.
-    """
-    n_images = len(new_photographs) + len(known_photographs)
-    return grouping_cut.write_cut(grouping_cut.choose_cut(known_cuts, n_images, cluster, is_corrected))

@@ -9,6 +9,7 @@ import pandas as pd
 from skinbit.config import MemoryParams, SimilarityParams
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.assembly import pool_of
+from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.pairs.pool import Pool, limits_of
 from skinbit.matching.similarity.calibration import Calibrations
@@ -26,6 +27,12 @@ def by_fold_and_kind(named: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 def as_mapping(table: pd.DataFrame) -> dict[str, float]:
     """Return a table ``metric, value`` as a mapping."""
     return dict(zip(table["metric"], table["value"], strict=True))
+
+
+def odds_of_others(folds: Mapping[int, Mapping[str, Any]], fold: int) -> list[PairOdds]:
+    """Return the odds of all folds but one; of a single fold its own."""
+    others = [found["odds"] for other, found in folds.items() if other != fold] or [folds[fold]["odds"]]
+    return [odds for subset in others for odds in subset]
 
 
 @dataclass(frozen=True)

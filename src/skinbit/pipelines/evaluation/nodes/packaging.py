@@ -8,6 +8,7 @@ from skinbit.config import GeometryParams, SimilarityParams
 from skinbit.embedding.checkpoints import Checkpoint, with_cuts
 from skinbit.matching.assembly import Matching
 from skinbit.matching.cuts.operating_points import PointsOfSubset, PointsOfSubsets, gather_subsets
+from skinbit.matching.expected.odds import OddsOfSubset
 from skinbit.matching.methods import CUTS
 from skinbit.matching.similarity.calibration import Calibrations
 from skinbit.pipelines.evaluation.nodes.folds import as_mapping, by_fold_and_kind
@@ -17,6 +18,7 @@ def package_fold(
     weights: Checkpoint,
     results: pd.DataFrame,
     operating_points: PointsOfSubset,
+    odds: OddsOfSubset,
     max_group_size: int | None,
     similarity: SimilarityParams,
     geometry: GeometryParams,
@@ -30,6 +32,7 @@ def package_fold(
         weights: Of the fold's training.
         results: ``metric, value`` of the fold.
         operating_points: What it would choose for a pool of any size.
+        odds: Of its pairs.
         max_group_size: Of average and complete linkage.
         similarity: What makes similarities.
         geometry: How keypoints are compared.
@@ -43,6 +46,7 @@ def package_fold(
     metrics = as_mapping(results)
     matching = Matching(
         operating_points=gather_subsets([operating_points]),
+        odds=odds,
         max_group_size=max_group_size,
         similarity=similarity,
         geometry=geometry,
@@ -65,7 +69,7 @@ def gather_cuts(
         similarity: What makes similarities.
         geometry: How keypoints are compared.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
-        by_fold: ``fold_<k>_results`` and ``fold_<k>_operating_points`` of every fold.
+        by_fold: ``fold_<k>_results``, ``fold_<k>_operating_points`` and ``fold_<k>_odds`` of every fold.
 
     Returns:
         Operating points by method and fold; the same with all that makes similarities of embeddings; and the means of
@@ -74,6 +78,7 @@ def gather_cuts(
     folds = by_fold_and_kind(by_fold).values()
     matching = Matching(
         operating_points=gather_subsets([fold["operating_points"] for fold in folds]),
+        odds=tuple(odds for fold in folds for odds in fold["odds"]),
         max_group_size=max_group_size,
         similarity=similarity,
         geometry=geometry,

@@ -7,6 +7,8 @@ from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.cuts.operating_points import PointsOfSubset
+from skinbit.matching.expected.odds import OddsOfSubset, fit_odds
+from skinbit.matching.labels import lesion_labels
 from skinbit.matching.scoring.results import curve_table, metric_table
 from skinbit.matching.scoring.score import score
 from skinbit.matching.similarity.calibration import Calibrations
@@ -24,7 +26,7 @@ def evaluate_embeddings(
     shortlist: pd.DataFrame | None = None,
     *,
     fold: int,
-) -> tuple[pd.DataFrame, pd.DataFrame, PointsOfSubset, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, PointsOfSubset, pd.DataFrame, OddsOfSubset]:
     """Sweep the cut of every method over one fold's validation images and choose the best of each.
 
     Args:
@@ -41,13 +43,14 @@ def evaluate_embeddings(
 
     Returns:
         ``metric, value``, with the metric ``best_epoch`` where something was trained; the curves ``method, cut, tp, fp,
-        f1``; the cuts that are best for pools of some size; and ``image_id, lesion_id, cluster_id``.
+        f1``; the cuts that are best for pools of some size; ``image_id, lesion_id, cluster_id``; and how log-odds
+        follow from similarities.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     pool = Matcher(similarity, memory, calibration).pool(fold, embeddings, shortlist)
-    found = score(pool, lesion_ids, cuts)
+    found, odds = score(pool, lesion_ids, cuts), fit_odds(pool, lesion_labels(lesion_ids))
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     metrics = dict(found.metrics)
     if weights is not None and weights.model.epoch is not None:
         metrics["best_epoch"] = float(weights.model.epoch)
-    return metric_table(metrics), curve_table(found.sweeps), dict(found.points), clusters
+    return metric_table(metrics), curve_table(found.sweeps), dict(found.points), clusters, odds

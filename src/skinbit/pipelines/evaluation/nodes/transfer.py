@@ -16,10 +16,10 @@ from skinbit.matching.scoring.pools import DISTRACTORS, Draws, fold_pools, mean_
 from skinbit.matching.scoring.results import interval_metrics, judgement_table
 from skinbit.matching.scoring.score import score_at
 from skinbit.matching.scoring.strata import evaluate_strata, strata_of_lesions
-from skinbit.matching.scoring.transfer_metrics import distractor_metrics, pooled_metrics, transfer_metrics
+from skinbit.matching.scoring.transfer_metrics import distractor_metrics, pooled_metrics, self_metrics, transfer_metrics
 from skinbit.matching.scoring.uncertainty import f1_intervals, resample_f1
 from skinbit.matching.similarity.calibration import Calibrations
-from skinbit.pipelines.evaluation.nodes.folds import Matcher, by_fold_and_kind
+from skinbit.pipelines.evaluation.nodes.folds import Matcher, by_fold_and_kind, odds_of_others
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,13 @@ def judge_folds(
         memory: How many pairs are held at once.
         seed: Of the resampling.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
-        by_fold: ``fold_<k>_embeddings`` of every fold and, where keypoints are compared, ``fold_<k>_shortlist``.
+        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_odds`` of every fold and, where keypoints are compared,
+            ``fold_<k>_shortlist``.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std`` of the transfer F1, of groups, of intervals, and of the pairs of all folds
-        together; the mean F1 of every method under resampled lesions; F1 by stratum; and F1 over the size of the pool.
+        ``metric, fold_<k>, …, mean, std`` of the transfer F1, of the F1 at cuts that folds choose for themselves, of
+        groups, of intervals, and of the pairs of all folds together; the mean F1 of every method under resampled
+        lesions; F1 by stratum; and F1 over the size of the pool.
     """
     matcher, folds = Matcher(similarity, memory, calibration), by_fold_and_kind(by_fold)
     cuts, others = cuts_of_folds(operating_points, list(folds)), others_of_folds(operating_points, list(folds))
@@ -59,10 +61,11 @@ def judge_folds(
         embedded = found["embeddings"]
         pool = matcher.pool(fold, embedded, found.get("shortlist"))
         labels = lesion_labels(lesions_of(embedded, split, fold))
-        evaluated = score_at(pool, labels, cuts[fold], evaluation.max_group_size)
+        evaluated = score_at(pool, labels, cuts[fold], evaluation.max_group_size, odds_of_others(folds, fold))
         predicted[fold] = evaluated.predicted
         # A single fold is evaluated at its own cuts: nothing is transferred.
-        metrics[fold] = (transfer_metrics(evaluated) if len(folds) > 1 else {}) | dict(evaluated.metrics)
+        carried = {**transfer_metrics(evaluated), **self_metrics(evaluated)} if len(folds) > 1 else {}
+        metrics[fold] = carried | dict(evaluated.metrics)
         pools.append(fold_pools(evaluated.vicinity, labels, others[fold], evaluation.max_group_size, Draws(seed)))
     resampled = resample_f1(list(predicted.values()), evaluation.resamples, seed)
     of_all = interval_metrics(f1_intervals(resampled))
@@ -106,8 +109,8 @@ def judge_among_distractors(
         seed: Of resampling and pools.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         name: Of the experiment.
-        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_distractor_embeddings`` by every fold's model and, where
-            keypoints are compared, ``fold_<k>_distractor_shortlist`` of both together.
+        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_distractor_embeddings`` by every fold's model,
+            ``fold_<k>_odds`` and, where keypoints are compared, ``fold_<k>_distractor_shortlist`` of both together.
 
     Returns:
         Judgement and pools with those among distractors.
@@ -125,7 +128,7 @@ def judge_among_distractors(
             for method, points in others[fold].items()
         }
         cuts = {method: cut.value for method, cut in carried.items()}
-        evaluated = score_at(pool, labels, cuts, evaluation.max_group_size)
+        evaluated = score_at(pool, labels, cuts, evaluation.max_group_size, odds_of_others(folds, fold))
         metrics[fold] = distractor_metrics(evaluated, carried["cosine"].rho, share)
         predicted.append(evaluated.predicted)
         draws = Draws(seed, DISTRACTORS)

@@ -1,0 +1,228 @@
+"""What a pool says about itself without labels, against brute force over likelihoods, merges and cuts."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+
+from skinbit.matching.clustering.merges import clusters_at
+from skinbit.matching.cuts.search import merge_tree
+from skinbit.matching.expected.curve import Joins, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.odds import PairOdds, fit_odds, mean_odds, spread
+from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
+from skinbit.matching.grouping import _same_lesion
+from skinbit.matching.pairs.neighbours import neighbours_above
+from skinbit.matching.pairs.pool import similarity_matrix
+from skinbit.matching.pairs.tiles import look_at
+from tests.matching.samples import any_matrix, given_pool, limited, pools, symmetric, tile_sizes
+
+ODDS = PairOdds(intercept=-4.0, slope=1.0, prior=0.02)
+METHODS = ("cosine", "dbscan", "average", "complete")
+
+
+def histogram(pool, n_new=None):
+    counted = SimilarityHistogram(len(pool) if n_new is None else n_new)
+    look_at(pool, [counted])
+    return counted.counts
+
+
+def joins(method, pool, known=None, floor=-1.0):
+    graph = neighbours_above(pool, floor)
+    tree = None if method == "cosine" else merge_tree(method, graph, pool, None)
+    return joins_of(graph, tree, np.full(len(pool), -1) if known is None else known)
+
+
+def mixture(n_images, n_lesions, seed, apart=20.0):
+    """A pool whose pairs are positive or negative with log-odds that a normal distribution of either kind gives.
+
+    Two normal distributions of variance v with means 0 and m have log-likelihood ratios of slope m / v.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.repeat(np.arange(n_lesions), 2), np.arange(n_lesions, n_images - n_lesions)])
+    is_positive = labels[:, None] == labels
+    ratios = rng.normal(np.where(is_positive, apart / 2, -apart / 2), np.sqrt(apart), is_positive.shape)
+    return given_pool(symmetric(np.tanh((ratios + logit(ODDS.prior) + 4.0) / 8))), labels
+
+
+class TestOdds:
+    def test_log_odds_of_a_fused_similarity_are_those_that_were_fused(self):
+        log_odds = np.linspace(-20, 20, 41)
+        np.testing.assert_allclose(spread(np.tanh(log_odds / 8).astype(np.float32)), log_odds, rtol=1e-3)
+
+    def test_they_find_what_the_similarities_were_made_of(self):
+        pool, labels = mixture(300, 100, seed=0, apart=8.0)
+        (found,) = fit_odds(pool, labels)
+        assert found.slope == pytest.approx(1.0, abs=0.15)
+        assert found.prior == pytest.approx(100 / pool.n_pairs, rel=0.1)
+
+    def test_a_pool_without_a_pair_of_either_kind_has_none(self):
+        pool = given_pool(np.eye(4))
+        assert fit_odds(pool, np.arange(4)) == ()
+        assert fit_odds(pool, np.zeros(4, dtype=np.int64)) == ()
+
+    def test_their_mean_is_that_of_the_lines(self):
+        mean = mean_odds([ODDS, PairOdds(intercept=-2.0, slope=3.0, prior=0.02)])
+        assert (mean.intercept, mean.slope, mean.prior) == (-3.0, 2.0, pytest.approx(0.02))
+
+
+class TestPrior:
+    @given(pools(least=2), tile_sizes)
+    def test_pairs_are_counted_once_whatever_the_tiles(self, pool, tile_bytes):
+        pool, _ = pool
+        counts = histogram(limited(pool, tile_bytes=tile_bytes))
+        assert counts.sum() == pool.n_pairs
+        assert (counts == histogram(pool)).all()
+        values = similarity_matrix(pool)[np.triu_indices(len(pool), 1)]
+        middles = (np.flatnonzero(counts) + 0.5) / 2**15 - 1
+        assert np.repeat(middles, counts[counts > 0]) == pytest.approx(np.sort(values), abs=2**-15)
+
+    @given(any_matrix(3), st.integers(1, 14))
+    def test_pairs_of_two_known_images_are_not_counted(self, matrix, n_new):
+        counts = histogram(given_pool(matrix), n_new)
+        n_known = max(0, len(matrix) - n_new)
+        assert counts.sum() == len(matrix) * (len(matrix) - 1) // 2 - n_known * (n_known - 1) // 2
+
+    @given(st.integers(0, 10_000), st.integers(3, 30), st.floats(-8, 4))
+    def test_it_is_the_most_probable_share(self, seed, n_images, middle):
+        rng = np.random.default_rng(seed)
+        pool = given_pool(symmetric(np.tanh(rng.normal(middle, 5, (n_images, n_images)) / 8)))
+        log_odds = ODDS.log_odds(similarity_matrix(pool)[np.triu_indices(n_images, 1)])
+        ratios, n_pseudo = np.exp(log_odds - logit(ODDS.prior)), 0.5 / ODDS.prior
+        shares = expit(np.linspace(-14, 10, 24_001))
+        likelihood = [np.log(share * ratios + 1 - share).sum() for share in shares]
+        likelihood += 0.5 * np.log(shares) + (n_pseudo - 0.5) * np.log1p(-shares)
+        best = shares[np.argmax(likelihood)]
+        found = find_prior(histogram(pool), ODDS)
+        assert found.shift == pytest.approx(logit(best) - logit(ODDS.prior), abs=0.01)
+        posterior = found.probabilities(similarity_matrix(pool)[np.triu_indices(n_images, 1)])
+        assert found.n_positive == pytest.approx(posterior.sum(), rel=0.01, abs=0.01)
+        assert found.variance == pytest.approx((posterior * (1 - posterior)).sum(), rel=0.01, abs=0.01)
+
+    @pytest.mark.parametrize(("n_images", "n_lesions"), [(60, 5), (200, 20), (200, 90), (600, 10)])
+    def test_it_finds_how_many_pairs_are_positive(self, n_images, n_lesions):
+        found = [find_prior(histogram(mixture(n_images, n_lesions, seed, 40)[0]), ODDS) for seed in range(10)]
+        assert np.mean([each.n_positive for each in found]) == pytest.approx(n_lesions, rel=0.1)
+
+    def test_a_pool_without_pairs_expects_none(self):
+        found = find_prior(histogram(given_pool(np.eye(1))), ODDS)
+        assert (found.n_positive, found.variance, found.shift) == (0.0, 0.0, pytest.approx(0.0))
+
+
+def naive_joins(pool, tree, known):
+    """Merge groups as the tree says, and look at all pairs between them."""
+    matrix, groups = similarity_matrix(pool), clusters_at(tree, -1.0)
+    for lesion in set(known[known >= 0].tolist()):
+        groups[known == lesion] = groups[known == lesion].min()
+    found = []
+    for left, right in tree.edges.tolist():
+        first, second = np.flatnonzero(groups == groups[left]), np.flatnonzero(groups == groups[right])
+        both_known = np.outer(known[first] >= 0, known[second] >= 0).sum()
+        found.append((len(first) * len(second) - both_known, matrix[np.ix_(first, second)].max()))
+        groups[second] = groups[first[0]]
+    return found
+
+
+class TestJoins:
+    @given(any_matrix(), st.sampled_from(METHODS[1:]), st.integers(0, 99))
+    def test_of_merges_they_are_what_a_look_at_all_pairs_gives(self, matrix, method, seed):
+        pool, rng = given_pool(matrix), np.random.default_rng(seed)
+        n_known = int(rng.integers(0, len(matrix)))
+        known = np.append(np.full(len(matrix) - n_known, -1), rng.integers(0, 3, n_known))
+        graph = neighbours_above(pool, -1.0)
+        tree = merge_tree(method, graph, pool, None)
+        if n_known:
+            start = _same_lesion(tuple(map(str, known[known >= 0])), len(matrix) - n_known)
+            is_new = [not {tuple(edge)} & {tuple(pair) for pair in start.tolist()} for edge in tree.edges.tolist()]
+            tree = type(tree)(tree.edges[is_new], tree.distances[is_new], tree.n_images)
+        found = joins_of(graph, tree, known)
+        expected = [] if self._joins_twice(tree, known) else naive_joins(pool, tree, known)
+        if expected:
+            assert found.n_pairs.tolist() == [n_pairs for n_pairs, _ in expected]
+            np.testing.assert_array_equal(found.links, [link for _, link in expected])
+
+    @staticmethod
+    def _joins_twice(tree, known):
+        """Whether a merge joins images that known lesions have joined already: no linkage does so."""
+        groups = np.arange(len(known))
+        for lesion in set(known[known >= 0].tolist()):
+            groups[known == lesion] = np.flatnonzero(known == lesion)[0]
+        for left, right in tree.edges.tolist():
+            if groups[left] == groups[right]:
+                return True
+            groups[groups == groups[right]] = groups[left]
+        return False
+
+    @given(any_matrix(), st.integers(1, 14))
+    def test_of_a_threshold_they_are_single_pairs_without_those_of_two_known_images(self, matrix, n_new):
+        n_new = min(n_new, len(matrix))
+        known = np.append(np.full(n_new, -1), np.zeros(len(matrix) - n_new, dtype=np.int64))
+        found = joins("cosine", given_pool(matrix), known)
+        alike = [matrix[i, j] for i, j in combinations(range(len(matrix)), 2) if i < n_new]
+        assert found.links.tolist() == sorted(alike, reverse=True)
+        assert set(found.n_pairs.tolist()) <= {1}
+
+
+class TestCut:
+    @given(
+        any_matrix(), st.sampled_from(METHODS), st.sampled_from([-3.0, 0.0, 3.0]), st.sampled_from([None, 0.5, 0.95])
+    )
+    def test_no_other_cut_is_expected_to_be_better(self, matrix, method, shift, precision):
+        found = joins(method, given_pool(matrix))
+        prior = PoolPrior(ODDS, shift, n_positive=2.5, variance=1.0)
+        chosen = expected_cut(found, prior, precision)
+        step = -1 if method == "cosine" else 1
+        others = [expect_at(found, prior, cut) for cut in np.nextafter(found.cuts, step * np.inf)]
+        if precision is None:
+            assert chosen.f1 == pytest.approx(max((other.f1 for other in others), default=0.0))
+        else:
+            allowed = [other.n_joined for other in others if other.precision >= precision]
+            assert chosen.n_joined == max(allowed, default=0)
+        again = expect_at(found, prior, chosen.cut)
+        if chosen.n_joined:
+            assert again == chosen
+
+    def test_expected_counts_are_sums_over_pairs(self):
+        links = np.array([0.9, 0.5, 0.1], dtype=np.float32)
+        steps = Joins(1.0 - links.astype(np.float64), 2.0, np.array([1, 2, 4]), links, is_similarity=False)
+        prior = PoolPrior(ODDS, 1.0, n_positive=3.0, variance=2.0)
+        probabilities = expit(ODDS.log_odds(links) + 1.0)
+        found = expect_at(steps, prior, 0.5)
+        true_positives = probabilities[0] + 2 * probabilities[1]
+        assert (found.n_joined, found.true_positives) == (3, pytest.approx(true_positives))
+        assert found.precision == pytest.approx(true_positives / 3)
+        assert found.recall == pytest.approx(true_positives / 3.0)
+        assert found.f1 == pytest.approx(2 * true_positives / (3 + 3.0))
+        unsure = probabilities * (1 - probabilities)
+        assert found.variance_joined == pytest.approx(unsure[0] + 4 * unsure[1])
+        assert found.variance_missed == pytest.approx(2.0 - unsure[0] - 2 * unsure[1])
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_where_no_pair_is_expected_nothing_is_joined(self, method):
+        pool, _ = mixture(40, 0, seed=1)
+        chosen = expected_cut(joins(method, pool), find_prior(histogram(pool), ODDS))
+        assert chosen.n_joined == 0
+        assert np.isnan([chosen.f1, chosen.recall, chosen.precision]).all()
+        alike = similarity_matrix(pool)[np.triu_indices(40, 1)]
+        assert (alike >= chosen.cut).sum() == 0 if method == "cosine" else (1.0 - alike <= chosen.cut).sum() == 0
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_the_expected_f1_is_the_real_one_on_average(self, method):
+        expected, real = [], []
+        for seed in range(8):
+            pool, labels = mixture(120, 30, seed)
+            steps = joins(method, pool)
+            chosen = expected_cut(steps, find_prior(histogram(pool), ODDS))
+            graph = neighbours_above(pool, -1.0)
+            if method == "cosine":
+                predicted = graph.pairs[graph.similarities >= chosen.cut]
+            else:
+                groups = clusters_at(merge_tree(method, graph, pool, None), chosen.cut)
+                predicted = np.argwhere(np.triu(np.equal.outer(groups, groups), 1))
+            n_true = int((labels[predicted[:, 0]] == labels[predicted[:, 1]]).sum())
+            expected.append(chosen.f1)
+            real.append(2 * n_true / (len(predicted) + 30))
+        # Pairs of this pool are drawn one by one, so that groups are less of one mind than those of photographs.
+        assert np.mean(expected) == pytest.approx(np.mean(real), abs=0.02 if method == "cosine" else 0.05)
