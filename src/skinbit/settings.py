@@ -5,8 +5,9 @@ import warnings
 from omegaconf.resolvers import oc
 
 from skinbit.privacy import refuse_telemetry
-from skinbit.runtime.context import StudyContext, join_place
+from skinbit.runtime.context import StudyContext
 from skinbit.runtime.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
+from skinbit.runtime.places import join_place
 from skinbit.runtime.session import StudySession
 from skinbit.runtime.tracking.hooks import TrackingHooks
 

@@ -11,7 +11,7 @@ from skinbit.cli import cli
 from skinbit.config import BackboneParams
 from skinbit.config.evaluation import ClusterParams
 from skinbit.errors import InputError
-from skinbit.runtime.context import join_place
+from skinbit.runtime.places import join_place
 from skinbit.runtime.session import StudySession
 from tests.pipelines.raw_data import write_photographs
 

@@ -50,15 +50,6 @@ def _configure_logging(project: Path) -> None:
         LOGGING.configure(yaml.safe_load(file.read_text()))
 
 
-def join_place(*parts: Any) -> str:
-    """Return the path of a file in a folder: one that is absolute, begins with ``~`` or is a URL stands for itself."""
-    joined = ""
-    for part in map(os.path.expanduser, map(str, parts)):
-        stands_alone = not joined or Path(part).is_absolute() or "://" in part
-        joined = part if stands_alone else f"{joined}/{part}"
-    return joined
-
-
 def read_parameters(loader: AbstractConfigLoader) -> Parameters:
     """Read and validate the whole parameter tree.
 

@@ -8,42 +8,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from skinbit.errors import InputError, is_short_of_memory
+from skinbit.refusals import REFUSALS
 
 RESUME = "The same command with --only-missing-outputs goes on from here: what is on disk is complete."
-
-_MOVE = "or move `root` in globals.yml"
-_FULL = (
-    "The disk is full, or a quota or limit is reached",
-    "free some space, have the quota raised, or move `root` in globals.yml to a larger disk",
-)
-_NO_ACCESS = ("Permission is denied", f"let this user read and write there, {_MOVE} to a folder of this user's")
-_UNSTEADY = ("The disk or network drive fails", "see that it is connected and sound (the system's log says more)")
-_TOO_MANY_FILES = ("Too many files are open", "raise the limit (`ulimit -n 8192`), or lower loader.workers")
-
-_REFUSALS = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
-    errno.EACCES: _NO_ACCESS,
-    errno.EPERM: _NO_ACCESS,
-    errno.EROFS: ("The file system can only be read", f"mount it for writing, {_MOVE} to a disk that can be written"),
-    errno.EMLINK: ("There are more links or folders than the file system allows", f"remove some, {_MOVE} to another"),
-    errno.ENAMETOOLONG: (
-        "A name is longer than the file system allows",
-        f"shorten the names of experiments and backbones, {_MOVE} to a folder with a shorter path",
-    ),
-    errno.ELOOP: ("Links lead in a circle", "remove the link"),
-    errno.ENOTDIR: ("A file is where a folder should be", f"move it away, {_MOVE}"),
-    errno.EEXIST: ("A file is where a folder should be", f"move it away, {_MOVE}"),
-    errno.EISDIR: ("A folder is where a file should be", f"move it away, {_MOVE}"),
-    errno.EMFILE: _TOO_MANY_FILES,
-    errno.ENFILE: _TOO_MANY_FILES,
-    errno.EIO: _UNSTEADY,
-    errno.ENODEV: _UNSTEADY,
-    errno.ENXIO: _UNSTEADY,
-    getattr(errno, "ESTALE", errno.EIO): _UNSTEADY,
-    getattr(errno, "EHOSTDOWN", errno.EIO): _UNSTEADY,
-}
 
 _LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What a file system answers that has no locks."""
@@ -86,9 +53,10 @@ def explain_lock(error: OSError | NotImplementedError, root: Path) -> InputError
             "with locks (NFS: `local_lock=all`, or start its lock service; Lustre: `flock`), or move `root` in "
             "globals.yml to a disk of this machine."
         )
-    refusal = _REFUSALS.get(error.errno or 0)
-    what, remedy = refusal or (error.strerror or str(error), "correct `root` in globals.yml")
-    return InputError(f"Nothing can be written to {root}: {_lower(what)}.\n  Remedy: {remedy}.")
+    refusal = REFUSALS.get(error.errno or 0)
+    what = refusal.what if refusal else error.strerror or str(error)
+    remedy = refusal.written if refusal else "correct `root` in globals.yml"
+    return InputError(f"Nothing can be written to {root}: {what[:1].lower()}{what[1:]}.\n  Remedy: {remedy}.")
 
 
 def _explain(cause: BaseException, is_read: bool) -> InputError | None:
@@ -100,7 +68,7 @@ def _explain(cause: BaseException, is_read: bool) -> InputError | None:
             "`--params loader.workers=0` needs none; or give the container more (`docker run --shm-size=2g`). "
             f"{RESUME}"
         )
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in _REFUSALS:
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in REFUSALS:
         return _refused(cause.errno, cause.filename, is_read)
     if is_short_of_memory(cause):
         return InputError(
@@ -118,7 +86,7 @@ def _explain(cause: BaseException, is_read: bool) -> InputError | None:
             f"`--params loader.workers=0` does without them and shows where. {RESUME}"
         )
     written = None if isinstance(cause, InputError) or cause.__cause__ else _WRITTEN.search(said)
-    return _refused(int(written[1]), written[3], is_read) if written and int(written[1]) in _REFUSALS else None
+    return _refused(int(written[1]), written[3], is_read) if written and int(written[1]) in REFUSALS else None
 
 
 def _is_of_shared_memory(cause: BaseException) -> bool:
@@ -131,11 +99,7 @@ def _is_of_shared_memory(cause: BaseException) -> bool:
 
 
 def _refused(number: int, file: str | None, is_read: bool) -> InputError:
-    what, remedy = _REFUSALS[number]
-    remedy = "let this user read it" if is_read and _REFUSALS[number] is _NO_ACCESS else remedy
+    refusal = REFUSALS[number]
     where = f" at {file}" if file else ""
-    return InputError(f"{what}{where} ({errno.errorcode[number]}).\n  Remedy: {remedy}. {RESUME}")
-
-
-def _lower(what: str) -> str:
-    return what[:1].lower() + what[1:]
+    remedy = refusal.read if is_read else refusal.written
+    return InputError(f"{refusal.what}{where} ({errno.errorcode[number]}).\n  Remedy: {remedy}. {RESUME}")

@@ -43,6 +43,20 @@ Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
 
 
+def connect(
+    path: str, credentials: dict[str, Any] | None = None, fs_args: dict[str, Any] | None = None
+) -> tuple[Any, str, str]:
+    """Return the file system of a local path or any fsspec URL, the path there, and the protocol.
+
+    Args:
+        path: Of a file or folder.
+        credentials: Passed to the file system.
+        fs_args: More arguments of the file system.
+    """
+    protocol, inside = get_protocol_and_path(path)
+    return fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {})), inside, protocol
+
+
 @contextmanager
 def atomic_target(fs: Any, path: str) -> Iterator[str]:
     """Yield a temporary name beside ``path``; it takes the place of ``path`` when the block ends well.
@@ -151,9 +165,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
             fs_args: More arguments of the file system.
             metadata: For Kedro-Viz; not read here.
         """
-        protocol, self._path = get_protocol_and_path(filepath)
-        self._fs = fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {}))
-        self._protocol = protocol
+        self._fs, self._path, self._protocol = connect(filepath, credentials, fs_args)
         self.metadata = metadata
 
     def stored_file(self) -> tuple[Any, str]:

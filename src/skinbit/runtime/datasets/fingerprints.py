@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
-from kedro.io.core import get_protocol_and_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from skinbit.runtime.datasets.files import atomic_target
+from skinbit.runtime.datasets.files import atomic_target, connect
 from skinbit.runtime.provenance import Record, hash_value
 
 
@@ -47,8 +45,7 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
             fs_args: More arguments of the file system.
             metadata: For Kedro-Viz; not read here.
         """
-        protocol, self._path = get_protocol_and_path(path)
-        self._fs = fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {}))
+        self._fs, self._path, _ = connect(path, credentials, fs_args)
         self.metadata = metadata
 
     def load(self) -> dict[str, Record]:

@@ -9,16 +9,14 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-import fsspec
 from kedro.io import AbstractDataset
-from kedro.io.core import get_protocol_and_path
 from kedro_datasets._typing import ImagePreview
 from PIL import Image
 
 from skinbit.config import DataParams
 from skinbit.data.images import Checked, ImageFolder, find_images, try_images
 from skinbit.data.threads import map_in_order
-from skinbit.runtime.datasets.files import atomic_target
+from skinbit.runtime.datasets.files import atomic_target, connect
 
 _CELL = (96, 72)
 """Pixels of a thumbnail: most dermoscopes photograph 4:3."""
@@ -51,8 +49,7 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
             fs_args: More arguments of the file system.
             metadata: For Kedro-Viz; not read here.
         """
-        self._protocol, self._path = get_protocol_and_path(path)
-        self._fs = fsspec.filesystem(self._protocol, **(credentials or {}), **(fs_args or {}))
+        self._fs, self._path, self._protocol = connect(path, credentials, fs_args)
         self.metadata = metadata
 
     def load(self) -> ImageFolder:

@@ -1,10 +1,11 @@
 """Look-ups: one entry of the catalog, so one box in the graph, for files that nodes find by name or path."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
+
+from skinbit.runtime.places import join_place
 
 
 class Lookup(AbstractDataset[NoReturn, Callable[..., Any]]):
@@ -65,8 +66,8 @@ class LookupDataset(Lookup):
         """Return the look-up: a path, relative or not, ``~`` included, or any fsspec URL, to what is there."""
 
         def look_up(path: str) -> Any:
-            found = path if "://" in path else str(Path(self._path) / Path(path).expanduser())
-            return AbstractDataset.from_config("looked_up", {**self._dataset, self._argument: found}).load()
+            found = {self._argument: join_place(self._path, path)}
+            return AbstractDataset.from_config("looked_up", {**self._dataset, **found}).load()
 
         return look_up
 
