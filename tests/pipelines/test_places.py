@@ -1,6 +1,10 @@
 """Paths as people write them: absolute, with ``~``, blanks, commas, and names that look like numbers."""
 
 import shutil
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -8,11 +12,12 @@ from kedro.framework.startup import bootstrap_project
 from pydantic import ValidationError
 
 from skinbit.cli import cli
-from skinbit.config import BackboneParams
+from skinbit.config import BackboneParams, TrackingParams
 from skinbit.config.evaluation import ClusterParams
 from skinbit.errors import InputError
 from skinbit.runtime.places import join_place
 from skinbit.runtime.session import StudySession
+from skinbit.runtime.tracking.database import check_database, database_address
 from tests.pipelines.raw_data import write_photographs
 
 
@@ -58,6 +63,51 @@ def test_places_in_environment_variables_are_found(project, tmp_path, monkeypatc
         catalog = session.load_context().catalog
     assert len(catalog.load("raw_metadata")) > 0
     assert len(catalog.load("images").files) > 0
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("runs.db", "sqlite:////home/anna/project/runs.db"),
+        ("my runs, new/2019.db", "sqlite:////home/anna/project/my runs, new/2019.db"),
+        ("/data/runs.db", "sqlite:////data/runs.db"),
+        ("~/runs.db", "sqlite:////home/anna/runs.db"),
+        ("sqlite:///runs.db", "sqlite:////home/anna/project/runs.db"),
+        ("sqlite:////data/runs.db", "sqlite:////data/runs.db"),
+        ("sqlite:///~/runs.db", "sqlite:////home/anna/runs.db"),
+        ("databricks.db", "sqlite:////home/anna/project/databricks.db"),
+        ("http://127.0.0.1:5000", None),
+        ("postgresql+psycopg2://me@host/runs", None),
+        ("databricks", None),
+        ("uc:main", None),
+    ],
+)
+def test_a_tracking_database_may_be_written_as_a_path_of_the_project(monkeypatch, place, expected):
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert database_address(place, Path("/home/anna/project")) == expected
+
+
+def test_a_tracking_database_that_another_program_holds_is_said_to_be_in_use(tmp_path, monkeypatch):
+    address = database_address("runs.db", tmp_path)
+    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as held:
+        held.execute("create table runs(id)")
+        check_database(address)
+        held.execute("begin exclusive")
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+        with pytest.raises(ValueError, match=r"runs\.db is in use \(database is locked\): end the program"):
+            check_database(address)
+
+
+@pytest.mark.parametrize("place", ["{folder}", "sqlite:///{folder}"])
+def test_a_folder_of_runs_is_no_database(tmp_path, place):
+    with pytest.raises(ValueError, match=r"is a folder where the database should be: .*migrate-filestore"):
+        check_database(database_address(place.format(folder=tmp_path), tmp_path))
+
+
+def test_runs_of_weights_and_biases_are_at_no_path():
+    with pytest.raises(ValidationError, match=r"W&B keeps no runs at wandb/: uri is a server's address, https://"):
+        TrackingParams(backend="wandb", uri="wandb/")
+    assert TrackingParams(backend="wandb", uri="https://api.wandb.ai").uri == "https://api.wandb.ai"
 
 
 def test_the_demo_overwrites_no_table_elsewhere(project, tmp_path, monkeypatch):

@@ -1,10 +1,10 @@
 """What the pages show, and where runs are tracked."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from skinbit.config.block import Block, split_joined
+from skinbit.config.block import Block, PathText, split_joined
 
 
 class ReportParams(Block):
@@ -34,13 +34,19 @@ class TrackingParams(Block):
     backend: Literal["mlflow", "wandb"] = Field(
         default="mlflow", description="tracking service; wandb needs the extra skinbit[wandb]"
     )
-    uri: str | None = Field(
+    uri: PathText | None = Field(
         default=None,
         min_length=1,
-        description="address of a server or database; null: the project's own, on this machine",
+        description="address of a server, or path of a database; null: the project's own, on this machine",
     )
     experiment: str = Field(default="skinbit", min_length=1, description="name of the MLflow experiment or W&B project")
     artifacts: Annotated[tuple[ArtifactKind, ...], BeforeValidator(split_joined)] = Field(
         default=("results", "config", "figures", "pages", "checkpoint"),
         description="kinds of files that are copied there; pages show photographs and name images",
     )
+
+    @model_validator(mode="after")
+    def _wandb_has_an_address(self) -> Self:
+        if self.backend == "wandb" and self.uri is not None and not self.uri.startswith(("http://", "https://")):
+            raise ValueError(f"W&B keeps no runs at {self.uri}: uri is a server's address, https://…, or null")
+        return self

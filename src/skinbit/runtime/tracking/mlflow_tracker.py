@@ -3,8 +3,6 @@
 Only ``MlflowClient`` is used: MLflow's fluent interface knows one active run per thread, and a study has many.
 """
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from filelock import FileLock
@@ -14,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from skinbit.config import TrackingParams
+from skinbit.runtime.tracking.database import check_database, database_address
 from skinbit.runtime.tracking.runs import Content, parent_of
 
 DATABASE = "mlflow.db"
@@ -45,17 +44,19 @@ class MlflowTracker:
             ValueError: If the database cannot be opened, or is another folder's, or the experiment was deleted.
         """
         files = (project / ARTIFACTS).as_uri()
-        _check_database(tracking.uri or f"sqlite:///{DATABASE}")
+        address = database_address(tracking.uri or DATABASE, project)
+        if address is not None:
+            check_database(address)
         if tracking.uri is None:
             (project / ARTIFACTS).mkdir(exist_ok=True)
             # MLflow makes a new database in many steps; two studies that do so at a time would leave it broken.
             with FileLock(project / ARTIFACTS / ".lock", timeout=_LONGEST_WAIT):
-                self._client = MlflowClient(f"sqlite:///{DATABASE}")
+                self._client = MlflowClient(address)
                 found = self._find_or_create(tracking.experiment, files)
             if found.artifact_location != files:
                 raise ValueError(f"{DATABASE} was made in another folder, where MLflow would put files: move it away")
         else:
-            self._client = MlflowClient(tracking.uri)
+            self._client = MlflowClient(address or tracking.uri)
             found = self._find_or_create(tracking.experiment, None if tracking.uri.startswith(_REMOTE) else files)
         self._experiment = str(found.experiment_id)
         self._ids: dict[str, str] = {}
@@ -106,21 +107,3 @@ class MlflowTracker:
         if found.lifecycle_stage != LifecycleStage.ACTIVE:
             raise ValueError(f"the experiment {name!r} was deleted in MLflow: restore it, or set tracking.experiment")
         return found
-
-
-def _check_database(uri: str) -> None:
-    """Open a local database once: MLflow would try for a minute and a half, whatever it is."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or not path.exists():
-        return
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder where the database should be: move it away, or correct tracking.uri")
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError as error:
-        raise ValueError(
-            f"{path} cannot be opened ({error}): let this user read and write it and its folder"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} is no database ({error}): move it away, or correct tracking.uri") from error

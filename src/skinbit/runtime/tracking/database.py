@@ -1,0 +1,59 @@
+"""The database of tracked runs, as a file: where it is, and why it cannot be opened."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from skinbit.runtime.places import join_place
+
+_SQLITE = "sqlite:///"
+_SERVER = re.compile(r"databricks(-uc)?$|uc:|(?!sqlite:///)[\w+.-]+://")
+"""Addresses that are no file of this machine."""
+
+_REFUSALS = {
+    sqlite3.SQLITE_NOTADB: ("is no database", "move it away, or correct tracking.uri"),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "move it away, or put a sound copy in its place"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "let this user read and write it and its folder"),
+    sqlite3.SQLITE_PERM: ("cannot be opened", "let this user read and write it and its folder"),
+    sqlite3.SQLITE_BUSY: ("is in use", "end the program that holds it, or wait for it"),
+    sqlite3.SQLITE_LOCKED: ("is in use", "end the program that holds it, or wait for it"),
+    sqlite3.SQLITE_IOERR: ("cannot be read", "see that its disk or network drive is connected and sound"),
+    sqlite3.SQLITE_FULL: ("cannot be used", "free some space on its disk"),
+}
+"""What SQLite refuses, by its number, and the remedy."""
+
+
+def database_address(place: str, project: Path) -> str | None:
+    """Return the address of a database that is a file of this machine; None of a server.
+
+    Args:
+        place: Path of the file, ``~`` included, or an address.
+        project: Relative paths start there.
+    """
+    return None if _SERVER.match(place) else f"{_SQLITE}{join_place(project, place.removeprefix(_SQLITE))}"
+
+
+def check_database(address: str) -> None:
+    """Open a database once, if it exists: MLflow would try for a minute and a half, whatever it is.
+
+    Args:
+        address: From :func:`database_address`.
+
+    Raises:
+        ValueError: If it cannot be opened; says why, and what helps.
+    """
+    path = Path(address.removeprefix(_SQLITE))
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder where the database should be: move it away, or correct tracking.uri "
+            "(`mlflow migrate-filestore` makes a database of a folder of runs)"
+        )
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        what, remedy = _REFUSALS.get(error.sqlite_errorcode & 0xFF, ("cannot be opened", "correct tracking.uri"))
+        raise ValueError(f"{path} {what} ({error}): {remedy}") from error
