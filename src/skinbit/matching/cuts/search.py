@@ -14,7 +14,7 @@ from skinbit.matching.cuts.survey import PositivePairs
 from skinbit.matching.cuts.thresholds import DEFAULT_HEAD, HeadSize, sweep_most_similar
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.methods import CUTS
-from skinbit.matching.pairs.neighbours import NeighbourGraph, estimate_floor, neighbours_above
+from skinbit.matching.pairs.neighbours import NeighbourGraph, NotHeldError, estimate_floor, neighbours_above
 from skinbit.matching.pairs.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ def search_threshold(graph: NeighbourGraph, positives: PositivePairs, size: Head
     n_pairs = graph.n_images * (graph.n_images - 1) // 2
     try:
         return sweep_most_similar(graph.most_similar, positives.similarities, n_pairs, size)
-    except LookupError:
+    except NotHeldError:
         return None
 
 

@@ -45,7 +45,7 @@ def sweep_most_similar(
         A reported threshold lies midway between two neighbouring similarities (-1 is the neighbour of the lowest one).
 
     Raises:
-        LookupError: If that takes pairs which are not held.
+        NotHeldError: If that takes pairs which are not held.
     """
     descending = np.sort(positives)[::-1]
     n_head = max(size.at_least, size.per_positive * len(positives))

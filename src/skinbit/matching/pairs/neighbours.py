@@ -29,6 +29,10 @@ _LARGEST_PACKED = 2**16
 """Images up to which a pair and its similarity fit into 64 bits, which NumPy sorts with vector instructions."""
 
 
+class NotHeldError(LookupError):
+    """An answer takes pairs that a graph does not hold."""
+
+
 @dataclass(frozen=True)
 class NeighbourGraph:
     """All pairs of images at least as similar as a floor, nearest pairs first.
@@ -90,11 +94,11 @@ class NeighbourGraph:
             Their similarities, descending, and the next similarity below them (-1 where there are no more pairs).
 
         Raises:
-            LookupError: If that takes pairs which are not held.
+            NotHeldError: If that takes pairs which are not held.
         """
         if len(self.similarities) <= n_pairs:
             if not self.is_complete:
-                raise LookupError(f"{n_pairs} pairs are wanted, {len(self.similarities)} are held")
+                raise NotHeldError(f"{n_pairs} pairs are wanted, {len(self.similarities)} are held")
             return self.similarities, -1.0
         last = self.similarities[n_pairs]
         n_above = bisect_left(self.similarities, -last, key=lambda single: -single)
