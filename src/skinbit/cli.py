@@ -9,6 +9,9 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
+from skinbit.errors import InputError
+from skinbit.refusals import explain_reading
+
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -50,7 +53,11 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
         explain_records,
     )
 
-    comparisons = compare_folders(first, second, tolerance)
+    try:
+        comparisons = compare_folders(first, second, tolerance)
+    except OSError as error:
+        why, remedy = explain_reading(error)
+        raise InputError(f"{error.filename} cannot be read: {why}.\n  Remedy: {remedy}.") from error
     if not comparisons:
         raise click.UsageError(f"There are no outputs in {first} and {second}.")
     different = [comparison for comparison in comparisons if comparison.state not in {EQUAL, WITHIN_TOLERANCE}]

@@ -8,15 +8,19 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from kedro.io import DatasetError
 
+from skinbit.cli import cli
 from skinbit.config import LoaderParams
 from skinbit.embedding.loading import read_batches
 from skinbit.errors import InputError
-from skinbit.runtime.failures import explain_failure
+from skinbit.runtime.datasets.checkpoint import CheckpointDataset
+from skinbit.runtime.failures import RESUME, explain_failure
 from skinbit.runtime.locking import hold
 from skinbit.runtime.runners import check_runner
 from skinbit.runtime.session import _mendable
@@ -45,6 +49,13 @@ def chained(error, *around):
     for outer in around:
         outer.__cause__, error = error, outer
     return error
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
 def one_message(error, is_read=False):
@@ -84,6 +95,37 @@ class TestRefusal:
         with pytest.raises(InputError, match=r"has no locks, so two runs could write") as raised, hold(tmp_path, "run"):
             pass
         assert "local_lock=all" in raised.value.message
+
+    def test_of_a_folder_inside_that_is_not_of_skinbit_does_not_end_a_run(self, tmp_path, monkeypatch):
+        (tmp_path / "lost+found").mkdir()
+        stat = os.stat
+
+        def refuse(path, *arguments, **options):
+            if "lost+found/" in str(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return stat(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "stat", refuse)
+        with hold(tmp_path, "run") as token:
+            assert token.pid == os.getpid()
+
+    def test_of_a_folder_in_place_of_a_model_names_the_file_itself(self, tmp_path):
+        with pytest.raises(DatasetError) as raised:
+            CheckpointDataset(filepath=str(tmp_path)).load()
+        message = _mendable(raised.value).message
+        assert message.startswith(f"A folder is where a file should be at {tmp_path} (EISDIR).")
+        assert message.endswith(f"Remedy: name the file itself, not its folder. {RESUME}")
+
+    @pytest.mark.parametrize("name", ["a.csv", "08_reporting"])
+    def test_of_a_comparison_is_one_message(self, tmp_path, monkeypatch, name):
+        for folder in ("one", "two"):
+            (tmp_path / folder / "08_reporting").mkdir(parents=True)
+            (tmp_path / folder / "a.csv").write_text("x")
+        refused = OSError(errno.EACCES, "Permission denied", name)
+        monkeypatch.setattr(*((Path, "open") if name == "a.csv" else (os, "scandir")), raising(refused))
+        ended = CliRunner().invoke(cli, ["compare", str(tmp_path / "one"), str(tmp_path / "two")])
+        assert ended.exit_code == 1
+        assert f"{name} cannot be read: permission denied.\n  Remedy: let this user read it." in ended.output
 
     def test_of_another_process_is_told_by_the_number_in_its_text(self):
         lost = pickle.loads(pickle.dumps(DatasetError("Failed while saving\n[Errno 30] Read-only: '/data/a.csv'")))
@@ -237,6 +279,12 @@ class TestRunner:
     def test_that_does_not_take_its_parameters_is_named(self, params):
         with pytest.raises(InputError, match="ThreadRunner does not take these --runner-params"):
             check_runner("ThreadRunner", params)
+
+    def test_whose_module_lacks_a_package_is_not_called_missing(self, tmp_path, monkeypatch):
+        (tmp_path / "own_runners.py").write_text("import a_package_that_is_not_installed\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(InputError, match=r"own_runners\.Mine cannot be imported: No module named 'a_package_that"):
+            check_runner("own_runners.Mine", {})
 
     @pytest.mark.parametrize("name", [None, "ThreadRunner", "kedro.runner.SequentialRunner"])
     def test_that_exists_is_accepted(self, name):

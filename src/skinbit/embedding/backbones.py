@@ -216,7 +216,7 @@ def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
         raise refuse(
             params,
             f"it cannot process images of {params.image_size} pixels: {error}",
-            "change backbones.<name>.image_size.",
+            "change backbones.<name>.image_size, or what model_args say of its input.",
         ) from error
     patch = getattr(getattr(module, "patch_embed", None), "patch_size", (1, 1))[0]
     if params.image_size % patch:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from skinbit.runtime.places import walk
 from skinbit.runtime.provenance import Origin
 
 EQUAL = "equal"
@@ -82,8 +83,8 @@ def explain_records(first: Path, second: Path) -> list[str]:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and not Path(parent, name, _RECORDS).exists()]
+    for parent, folders, names in walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and not os.path.exists(Path(parent, name, _RECORDS))]
         for name in names:
             if name[0] != ".":
                 yield Path(parent, name).relative_to(folder).as_posix()

@@ -106,7 +106,7 @@ def remove_leftovers(root: Path) -> None:
     """
     removed = 0
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not Path(folder, name, LOCK).exists()]
+        folders[:] = [name for name in folders if not os.path.exists(Path(folder, name, LOCK))]
         for name in filter(is_temporary, names):
             Path(folder, name).unlink(missing_ok=True)
             removed += 1

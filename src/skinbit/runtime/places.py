@@ -1,8 +1,22 @@
-"""Places as people write them: paths, relative ones and those with ``~`` included, and addresses."""
+"""Places: paths and addresses as people write them, and what is in a folder."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+
+def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk a folder as ``os.walk`` does, which would leave out a folder that cannot be listed.
+
+    Raises:
+        OSError: If there is one.
+    """
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    return os.walk(root, onerror=fail)
 
 
 def join_place(*parts: Any) -> str:

@@ -24,7 +24,11 @@ def check_runner(name: str | None, params: dict[str, Any]) -> None:
     name = name or _RUNNERS[0]
     try:
         runner = load_obj(name, "kedro.runner")
-    except (AttributeError, ImportError, ValueError):
+    except (AttributeError, ImportError, ValueError) as error:
+        if isinstance(error, ImportError) and not f"{name}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"The runner {name} cannot be imported: {error}.\n  Remedy: mend its module, or install what it needs."
+            ) from error
         runner = None
     if not (isinstance(runner, type) and issubclass(runner, AbstractRunner)):
         near = get_close_matches(name, _RUNNERS, n=1)

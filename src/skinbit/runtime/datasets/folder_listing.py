@@ -1,10 +1,11 @@
 """The names of the files in a folder."""
 
-import os
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
+
+from skinbit.runtime.places import walk
 
 
 class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
@@ -24,7 +25,8 @@ class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
 
     def load(self) -> list[str]:
         """Return the files' paths inside the folder, sorted."""
-        found = [Path(parent, name) for parent, _, names in os.walk(self._path) for name in names]
+        folders = walk(self._path) if self._exists() else ()
+        found = [Path(parent, name) for parent, _, names in folders for name in names]
         return sorted(path.relative_to(self._path).as_posix() for path in found)
 
     def save(self, data: NoReturn) -> None:
