@@ -84,7 +84,7 @@ def test_tables_with_a_photograph_a_row_and_a_lesion_are_read_unchanged(header: 
     table = read_metadata("\n".join([header, *rows, ""]).encode(), "data.csv")
     assert find_row_problems(table, "data.csv", DataParams()) == []
     assert all(image_id in row for image_id, row in zip(table["image_id"], rows, strict=True))
-    assert table["image_id"].str.fullmatch(r"(ISIC|BCN|PAT)_[0-9_]+").all()
+    assert table["image_id"].str.fullmatch(r"(ISIC|BCN|PAT)_[0-9_]+(\.jpg|\.png)?").all()
     assert table["lesion_id"].str.fullmatch(r"((HAM|BCN|IL)_\d+|\d*)").all()
 
 

@@ -1,8 +1,11 @@
 """Nothing that a metadata file or a folder of photographs can hold ends a run late, or in words of a library."""
 
+import csv
+import errno
 import functools
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,13 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from kedro.config import OmegaConfigLoader
-from kedro.io import DataCatalog, DatasetError
+from kedro.io import AbstractDataset, DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 from PIL import Image
 
 from skinbit.config import ClusterParams, DataParams, Parameters, PolicyParams, SplitParams
+from skinbit.data.metadata import read_metadata
 from skinbit.data.problems import KINDS
 from skinbit.errors import InputError
 from skinbit.pipelines.cluster_images.nodes.photographs import read_known, read_photographs
@@ -200,7 +205,7 @@ BAD_FILES: dict[str, tuple[Spoil, str, str]] = {
     "pipe": (pipe, "unreadable", "it is a pipe or device"),
     "device": (links(lambda folder: "/dev/zero"), "unreadable", "it is a pipe or device"),
     "broken_link": (links(lambda folder: "nowhere.jpg"), "unreadable", "a link that leads nowhere"),
-    "circular_link": (links(lambda folder: f"{VICTIM}.jpg"), "unreadable", "too many levels of symbolic links"),
+    "circular_link": (links(lambda folder: f"{VICTIM}.jpg"), "unreadable", "a link that leads in a circle"),
     "link_to_a_photograph_elsewhere": (link_out, "outside", "a link to a file outside of the folder"),
     "link_to_a_secret": (links(lambda folder: "/etc/passwd"), "outside", "a link to a file outside of the folder"),
     "link_up": (links(lambda folder: "../data.csv"), "outside", "a link to a file outside of the folder"),
@@ -383,6 +388,7 @@ SOUND: dict[str, Spoil] = {
         lambda lines: [f",{lines[0]},,", *(f"{n},{line},," for n, line in enumerate(lines[1:]))]
     ),
     "extra_columns": edited(lambda lines: [f"{lines[0]},age,", *(f"{line},80.0," for line in lines[1:])]),
+    "outline_in_a_cell": edited(lambda lines: [lines[0], f'L0,L0_0,"{"1.5,2.5 " * 20_000}"', *lines[2:]]),
     "formula_in_another_cell": edited(lambda lines: [lines[0], "L0,L0_0,=cmd|' /C calc'!A0", *lines[2:]]),
     "line_ends_inside_a_cell": edited(lambda lines: [lines[0], 'L0,L0_0,"a\rb\nc"', *lines[2:]]),
     "nul_in_another_cell": edited(lambda lines: [lines[0], "L0,L0_0,a\0b", *lines[2:]]),
@@ -550,8 +556,6 @@ class TestAPhotograph:
             assert "not a JPEG or PNG image" in study.refusal(follow_links=True)
 
     def test_that_nobody_may_read_is_named(self, study, monkeypatch):
-        from fsspec.implementations.local import LocalFileSystem
-
         read = LocalFileSystem.cat_file
 
         def cat_file(self, path, *arguments, **options):
@@ -560,7 +564,17 @@ class TestAPhotograph:
             return read(self, path, *arguments, **options)
 
         monkeypatch.setattr(LocalFileSystem, "cat_file", cat_file)  # root may read everything
-        assert f"{VICTIM}.jpg (row 2 of data.csv): permission denied" in study.refusal()
+        message = study.refusal()
+        assert f"{VICTIM}.jpg (row 2 of data.csv): permission denied" in message
+        assert "Remedy: let this user read it; to leave them out: --params data.policy.unreadable=skip" in message
+
+    @pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")])
+    def test_for_which_memory_does_not_suffice_is_not_called_damaged(self, study, monkeypatch, error):
+        def fail(*_, **__):
+            raise error
+
+        monkeypatch.setattr(Image, "open", fail)
+        assert "Memory does not suffice to decode L0_0.jpg.\n  Remedy: end other programs" in study.refusal()
 
 
 class TestANearMiss:
@@ -602,14 +616,24 @@ class TestANearMiss:
             tables = study.run()
         assert len(tables["split"]) == 12
         files, image_ids = tables["image_index"]["file"].tolist(), tables["image_index"]["image_id"].tolist()
-        assert all(file.startswith(image_id) for file, image_id in zip(files, image_ids, strict=True))
-        assert ("12 image ids name a file with its suffix" in caplog.text) == (files == image_ids)
+        assert [Path(file).stem for file in files] == image_ids
+        is_renamed = files[0].count(".") == 1
+        assert ("12 photographs get another image_id than the metadata have" in caplog.text) == is_renamed
+        named = tables["metadata"]["image_id_in_table" if is_renamed else "image_id"].tolist()
+        assert named == (files if is_renamed else image_ids)
 
     def test_of_an_id_with_another_suffix_is_named(self, study):
         ids(lambda image: f"{image}.png")(study.folder)
         message = study.refusal()
         assert "L0_0.png (row 2 of data.csv): there is no such file; there is L0_0.jpg, with another suffix" in message
         assert "Remedy: write image_id without a suffix" in message
+
+    def test_of_a_number_that_lost_its_zeros_is_named(self, study):
+        with_row("L0,7,nv")(study.folder)
+        also("007.JPG")(study.folder)
+        assert "7.jpg (row 14 of data.csv): there is no such file; there is 007.JPG, spelt differently" in (
+            study.refusal()
+        )
 
     def test_may_not_give_one_file_to_two_rows(self, study):
         with_row("L1,L0_0.jpg,nv")(study.folder)
@@ -641,9 +665,12 @@ class TestFoldersBelow:
         assert "L0/: a folder with 2 photographs, not searched" in study.refusal()
         with caplog.at_level("INFO"):
             tables = study.run(subfolders=True)
-        pd.testing.assert_frame_equal(tables["split"], expected)
+        paths = [f"{image_id[:2]}/{image_id}" for image_id in expected["image_id"]]
+        pd.testing.assert_frame_equal(tables["split"], expected.assign(image_id=paths))
         assert tables["image_index"]["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
-        assert "12 image ids name a file with its suffix, or one in a folder below, e.g. L0_0 is L0/L0_0" in caplog.text
+        assert tables["metadata"]["image_id_in_table"].tolist() == expected["image_id"].tolist()
+        assert "12 photographs get another image_id than the metadata have, their path without suffix" in caplog.text
+        assert "L0_0 is L0/L0_0" in caplog.text
 
     @pytest.mark.parametrize("suffix", ["", ".jpg"])
     def test_are_read_by_ids_that_are_paths(self, study, suffix):
@@ -651,7 +678,8 @@ class TestFoldersBelow:
         ids(lambda image: f"{image[:2]}/{image}{suffix}")(study.folder)
         tables = study.run(subfolders=True)
         assert tables["image_index"]["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
-        assert tables["split"]["image_id"].tolist()[0] == f"L0/L0_0{suffix}"
+        assert tables["split"]["image_id"].tolist()[0] == "L0/L0_0"
+        assert ("image_id_in_table" in tables["metadata"]) == (suffix != "")
 
     def test_that_share_a_name_need_the_path(self, study):
         for name in ("x", "y"):
@@ -690,6 +718,30 @@ class TestFoldersBelow:
         link.symlink_to(study.folder / "elsewhere.jpg")
         message = study.refusal(subfolders=True)
         assert "L0/L0_0.jpg (row 2 of data.csv): it is a link to a file outside of the folder" in message
+
+    def test_that_cannot_be_listed_are_named_where_a_photograph_is_missing(self, study, monkeypatch):
+        into_folders(study.folder)
+        refuse_listing(monkeypatch, "L0", errno.EACCES)
+        message = study.refusal(subfolders=True)
+        assert "there is no such file; it may be in L0/, which cannot be listed: permission denied" in message
+        assert "Remedy: let this user read it; to leave them out" in message
+
+    def test_with_names_for_no_table_are_named(self, study):
+        into_folders(study.folder)
+        (study.folder / "images/L0").rename(study.folder / "images/=cmd")
+        message = study.refusal(subfolders=True)
+        assert "=cmd/L0_0.jpg (row 2 of data.csv): its name cannot be used: it begins as a formula" in message
+
+    def test_give_photographs_the_same_ids_in_studies_and_groups(self, study):
+        into_folders(study.folder)
+        data = DataParams(subfolders=True)
+        grouped, _, _ = read_photographs(opened, {}, str(study.folder / "images"), data, 224)
+        known = known_of(study.folder, data)
+        split = study.run(subfolders=True)["split"]
+        assert sorted(split["image_id"]) == sorted(grouped["image_id"]) == sorted(known["image_id"])
+        assert dict(zip(known["image_id"], known["lesion_id"], strict=True)) == dict(
+            zip(split["image_id"], split["lesion_id"], strict=True)
+        )
 
     def test_may_not_be_in_a_lesion_id(self, study):
         with_row("L0/x,L0_0,nv")(study.folder)
@@ -798,6 +850,45 @@ class TestMetadata:
         )
         assert "no pair to find" in study.refusal(min_images_per_lesion=1)
 
+    @pytest.mark.parametrize(
+        ("number", "remedy"),
+        [
+            (errno.EACCES, "let this user read it"),
+            (errno.EIO, "see that it is connected and sound"),
+            (errno.ENAMETOOLONG, "shorten its name or path"),
+            (errno.ETIMEDOUT, "see that the disk or network that holds it is connected"),
+        ],
+    )
+    def test_that_the_system_refuses_are_told_by_its_number(self, study, monkeypatch, number, remedy):
+        def refuse(*_, **__):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
+        message = refusal_to_load(MetadataDataset(filepath=str(study.folder / "data.csv")))
+        assert re.search(rf"data\.csv cannot be read: .*\n  Remedy: {remedy}", message)
+        monkeypatch.undo()
+        refuse_listing(monkeypatch, "images", number)
+        message = refusal_to_load(ImageFolderDataset(path=str(study.folder / "images")))
+        assert re.search(rf"images cannot be listed: .*\n  Remedy: {remedy}", message)
+
+    def test_that_change_while_a_run_reads_them_are_refused(self, study):
+        table = MetadataDataset(filepath=str(study.folder / "data.csv"))
+        assert len(table.load()) == len(table.load()) == 12
+        edited(lambda lines: [lines[0], *lines[2:]])(study.folder)
+        assert "data.csv has changed since this run began to read it.\n  Remedy: run again." in refusal_to_load(table)
+        table.release()
+        assert len(table.load()) == 11
+
+    def test_with_a_row_that_python_cannot_read_are_told_its_words(self):
+        before = csv.field_size_limit(10)
+        try:
+            with pytest.raises(
+                InputError, match=r"row 2: field larger than field limit \(10\)\.\n  Remedy: mend the row"
+            ):
+                read_metadata(b"lesion_id,image_id\nL,aaaaaaaaaaaa\n", "data.csv")
+        finally:
+            csv.field_size_limit(before)
+
     def test_with_a_fold_without_a_pair_are_used_with_a_warning(self, study, caplog):
         edited(lambda lines: [*lines[:3], lines[3], lines[5], lines[7]])(study.folder)
         assert len(study.run(min_images_per_lesion=1)["split"]) == 5
@@ -866,6 +957,7 @@ NOTHING_TO_GROUP: dict[str, Callable[[Path], str]] = {
     "dicom": lambda folder: rename_all(folder, ".dcm") or "convert the files to JPEG or PNG",
     "archives": lambda folder: rename_all(folder, ".zip") or "unpack the archives",
     "tables": lambda folder: rename_all(folder, ".csv") or "put photographs",
+    "names_that_sound_like_a_remedy": lambda folder: rename_all(folder, ".unpack it; convert it") or "put photographs",
     "damaged": lambda folder: [path.write_bytes(b"") for path in (folder / "images").iterdir()] and "replace the files",
 }
 """Folders of which nothing can be grouped, and what mends them."""
@@ -873,6 +965,31 @@ NOTHING_TO_GROUP: dict[str, Callable[[Path], str]] = {
 
 def opened(path: str) -> Any:
     return ImageFolderDataset(path=path).load()
+
+
+def known_of(folder: Path, data: DataParams) -> pd.DataFrame:
+    """Return what grouping reads of the study's photographs as those of known lesions."""
+    cluster = ClusterParams(images="unused", known=str(folder / "data.csv"))
+    return read_known(opened, lambda path: MetadataDataset(filepath=path).load(), {}, cluster, data, 224)[0]
+
+
+def refusal_to_load(dataset: AbstractDataset[Any, Any]) -> str:
+    """Return the message with which a run ends where a dataset cannot be loaded."""
+    with pytest.raises(DatasetError) as raised:
+        dataset.load()
+    return _mendable(raised.value).message
+
+
+def refuse_listing(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Let the system refuse to list folders of a name; root may list every one."""
+    listing = LocalFileSystem.ls
+
+    def ls(self: LocalFileSystem, path: str, *arguments: Any, **options: Any) -> Any:
+        if path.rstrip("/").endswith(f"/{name}"):
+            raise OSError(number, os.strerror(number), path)
+        return listing(self, path, *arguments, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", ls)
 
 
 class TestClustering:
@@ -939,10 +1056,7 @@ class TestClustering:
             self.read(study.folder)
 
     def known(self, folder: Path, policy: PolicyParams | None = None) -> pd.DataFrame:
-        cluster = ClusterParams(images="unused", known=str(folder / "data.csv"))
-        data = DataParams(max_megabytes=2, policy=policy or PolicyParams())
-        tables = lambda path: MetadataDataset(filepath=path).load()  # noqa: E731
-        return read_known(opened, tables, {}, cluster, data, 224)[0]
+        return known_of(folder, DataParams(max_megabytes=2, policy=policy or PolicyParams()))
 
     def test_names_all_that_is_wrong_with_known_photographs(self, study):
         with_row("L0,../x,nv")(study.folder)
@@ -956,13 +1070,19 @@ class TestClustering:
     def test_takes_known_photographs_in_folders_below_once_each(self, study):
         into_folders(study.folder)
         with_row("L1,L0_0.jpg,nv")(study.folder)
-        cluster, data = (
-            ClusterParams(images="unused", known=str(study.folder / "data.csv")),
-            DataParams(subfolders=True),
-        )
-        tables = lambda path: MetadataDataset(filepath=path).load()  # noqa: E731
         with pytest.raises(InputError, match=r"row 14: L0/L0_0\.jpg is also the file of row 2"):
-            read_known(opened, tables, {}, cluster, data, 224)
+            known_of(study.folder, DataParams(subfolders=True))
+
+    def test_lists_a_folder_that_cannot_be_listed(self, study, monkeypatch):
+        (study.folder / "images/visit1").mkdir()
+        refuse_listing(monkeypatch, "visit1", errno.EACCES)
+        assert self.read(study.folder)[1] == {"visit1/": "a folder that cannot be listed: permission denied"}
+
+    @pytest.mark.parametrize("lesion", ["", "nan"])
+    def test_refuses_known_photographs_of_no_lesion(self, study, lesion):
+        edited(lambda lines: [HEADER, *(f"{lesion},{line.split(',')[1]},nv" for line in lines[1:])])(study.folder)
+        with pytest.raises(InputError, match=r"data\.csv names no photograph of a known lesion"):
+            self.known(study.folder, SKIP)
 
     def test_leaves_known_photographs_out_where_the_policy_says_so(self, study, caplog):
         with_row("L0,../x,nv")(study.folder)

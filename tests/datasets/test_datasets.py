@@ -425,7 +425,7 @@ def test_tables_are_previewed_with_the_first_rows(place: str, dataset_type: type
     assert json.dumps(preview)
 
 
-def test_image_folder_is_previewed_as_a_contact_sheet(place: str) -> None:
+def test_image_folder_is_previewed_as_a_contact_sheet(place: str, caplog: pytest.LogCaptureFixture) -> None:
     dataset = ImageFolderDataset(path=f"{place}/images")
     dataset.save({f"{number}.png": png() for number in range(30)} | {"1.png": b"damaged"})
     preview = dataset.preview(columns=3, rows=2)
@@ -433,7 +433,8 @@ def test_image_folder_is_previewed_as_a_contact_sheet(place: str) -> None:
     sheet = Image.open(io.BytesIO(base64.b64decode(preview)))
     assert sheet.size == (3 * 96, 2 * 72)
     assert sheet.getpixel((10, 10)) == (200, 100, 50)
-    assert sheet.getpixel((96 + 10, 10)) == (0, 0, 0)
+    assert sheet.getpixel((96 + 20, 10)) == (255, 255, 255)  # crossed out
+    assert [record.getMessage() for record in caplog.records] == ["not shown: 1.png: not a JPEG or PNG image"]
 
 
 def test_feature_cache_finds_features_by_name_and_is_empty_where_there_are_none(place: str) -> None:

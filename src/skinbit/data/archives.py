@@ -12,17 +12,12 @@ ALIASES = {
     "image": "image_id",  # ISIC 2018 (lesion groupings) and 2019: challenge.isic-archive.com/data/
     "isic_id": "image_id",  # the ISIC archive's exports, of HIBA and MILK10k too: github.com/ImageMarkup/isic-cli
     "image_name": "image_id",  # ISIC 2020 (ground truth, v2): challenge.isic-archive.com/data/#2020
-    "bcn_filename": "image_id",  # BCN20000: doi.org/10.6084/m9.figshare.24140028
-    "img_id": "image_id",  # PAD-UFES-20: data.mendeley.com/datasets/zr7vgbcyr2/1
+    "bcn_filename": "image_id",  # BCN20000, with suffixes: doi.org/10.6084/m9.figshare.24140028
+    "img_id": "image_id",  # PAD-UFES-20, with suffixes: data.mendeley.com/datasets/zr7vgbcyr2/1
     "localization": "anatom_site_general",  # HAM10000: doi.org/10.7910/DVN/DBW86T
     "anatom_site_general_challenge": "anatom_site_general",  # ISIC 2020, as above
 }
 """Column names of public archives, and ours. Where both are present, ours stands."""
-
-FILE_NAME_COLUMNS = ("bcn_filename", "img_id")
-"""Columns with whole file names, such as BCN_0000000001.jpg and PAT_46_881_14.png."""
-
-SUFFIX = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 
 
 class _Table(NamedTuple):

@@ -1,12 +1,13 @@
 """Photographs on disk: found by id, decoded once, checked before anything expensive starts."""
 
+import errno
 import hashlib
 import io
 import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
@@ -22,7 +23,8 @@ from skinbit.data.ids import explain_name, printable
 from skinbit.data.near_misses import NearMisses
 from skinbit.data.problems import Problem
 from skinbit.data.threads import map_in_order
-from skinbit.errors import InputError
+from skinbit.errors import InputError, is_short_of_memory
+from skinbit.refusals import explain_reading
 
 Used = TypeVar("Used")
 
@@ -51,7 +53,7 @@ class UnusableError(ValueError):
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder of photographs, each found by its image id: its file name, or path inside the folder, without suffix.
+    """A folder of photographs, each found by its image id: its path inside the folder without suffix.
 
     Attributes:
         fs: The fsspec file system the folder is on.
@@ -60,6 +62,7 @@ class ImageFolder:
         others: Names, or paths inside the folder, of all that is no photograph; those of folders that were not searched
             end with a slash.
         is_searched: Whether photographs in folders below were looked for.
+        closed: Why folders below cannot be listed, and the remedy, by their names or paths with a slash.
     """
 
     fs: Any
@@ -67,6 +70,7 @@ class ImageFolder:
     files: Mapping[str, tuple[str, ...]]
     others: tuple[str, ...] = ()
     is_searched: bool = False
+    closed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @cached_property
     def deep(self) -> "ImageFolder":
@@ -110,42 +114,49 @@ def find_images(fs: Any, root: str, subfolders: bool = False) -> ImageFolder:
     """
     files: dict[str, list[str]] = defaultdict(list)
     others = []
-    for path in _list(fs, root, subfolders):
+    closed: dict[str, tuple[str, str]] = {}
+    for path in _list(fs, root, subfolders, closed):
         if is_photograph(path):
             files[without_suffix(path)].append(path)
         else:
             others.append(path)
-    return ImageFolder(
-        fs, root, {image_id: tuple(paths) for image_id, paths in files.items()}, tuple(others), subfolders
-    )
+    by_id = {image_id: tuple(paths) for image_id, paths in files.items()}
+    return ImageFolder(fs, root, by_id, tuple(others), subfolders, closed)
 
 
-def _list(fs: Any, root: str, subfolders: bool) -> list[str]:
+def _list(fs: Any, root: str, subfolders: bool, closed: dict[str, tuple[str, str]]) -> list[str]:
     try:
-        return sorted(_walk(fs, root, "", subfolders)) if fs.isdir(root) else []
+        return sorted(_walk(fs, root, "", closed if subfolders else None)) if fs.isdir(root) else []
     except OSError as error:
-        raise InputError(
-            f"The image folder {root} cannot be listed: {explain_failure(error)}. Remedy: mend its permissions."
-        ) from error
+        why, remedy = explain_reading(error)
+        raise InputError(f"The image folder {root} cannot be listed: {why}.\n  Remedy: {remedy}.") from error
 
 
-def _walk(fs: Any, root: str, parent: str, subfolders: bool) -> Iterator[str]:
-    """Yield paths inside a folder; what is called as a photograph is asked for nothing, as that takes time."""
+def _walk(fs: Any, root: str, parent: str, closed: dict[str, tuple[str, str]] | None) -> Iterator[str]:
+    """Yield paths inside a folder; what is called as a photograph is asked for nothing, as that takes time.
+
+    Args:
+        fs: Of the folder.
+        root: The folder.
+        parent: A folder below with a slash, or nothing.
+        closed: Takes the folders below that cannot be listed; none: no folder below is searched.
+    """
     for full in fs.ls(f"{root}/{parent}" if parent else root, detail=False):
         path = f"{parent}{PurePosixPath(full).name}"
         if is_photograph(path) or not fs.isdir(full):
             yield path
-        elif subfolders and not is_hidden(path) and not (isinstance(fs, LocalFileSystem) and fs.islink(full)):
-            yield from _walk_below(fs, root, f"{path}/")
+        elif closed is not None and not is_hidden(path) and not (isinstance(fs, LocalFileSystem) and fs.islink(full)):
+            yield from _walk_below(fs, root, f"{path}/", closed)
         else:
             yield f"{path}/"
 
 
-def _walk_below(fs: Any, root: str, parent: str) -> list[str]:
+def _walk_below(fs: Any, root: str, parent: str, closed: dict[str, tuple[str, str]]) -> list[str]:
     """Return the paths inside a folder below, or its own where it cannot be listed."""
     try:
-        return [*_walk(fs, root, parent, subfolders=True)]
-    except OSError:
+        return [*_walk(fs, root, parent, closed)]
+    except OSError as error:
+        closed[parent] = explain_reading(error)
         return [parent]
 
 
@@ -176,6 +187,7 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
 
     Raises:
         UnusableError: If the file is empty, no JPEG or PNG, damaged, cut short or too large; says which.
+        MemoryError: If memory does not suffice, which is no fault of the file.
     """
     if not content:
         raise UnusableError("the file is empty")
@@ -195,9 +207,9 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
         raise UnusableError("not a JPEG or PNG image") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableError(f"more than data.max_pixels={max_pixels} pixels", "too_large") from error
-    except MemoryError as error:
-        raise UnusableError("there is not enough memory to decode it") from error
     except Exception as error:  # whatever Pillow's readers trip over: struct.error, zlib.error, KeyError, SyntaxError …
+        if is_short_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise UnusableError(f"damaged or cut short ({printable(str(error).rstrip('.'))})") from error
 
 
@@ -205,7 +217,9 @@ def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; where the EXIF block is damaged, the photograph is as it was stored."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # as above: the pixels are there
+    except Exception as error:  # as above: the pixels are there
+        if is_short_of_memory(error):
+            raise
         return image
 
 
@@ -239,6 +253,10 @@ def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
         described = folder.fs.info(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UnusableError(_explain_absence(folder, path)) from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnusableError("it is a link that leads in a circle") from error
+        raise
     if described["type"] == "directory":
         raise UnusableError("it is a folder")
     if described["type"] == "other":
@@ -264,20 +282,13 @@ def _leads_out(path: str, root: str) -> bool:
     return Path(path).is_symlink() and not Path(path).resolve().is_relative_to(Path(root).resolve())
 
 
-def explain_failure(error: Exception) -> str:
-    """Return why a file cannot be used, without its path: messages stand on pages that leave the machine."""
-    if isinstance(error, OSError):
-        return (error.strerror or type(error).__name__).lower()
-    return str(error)
-
-
 @dataclass(frozen=True)
 class Checked(Generic[Used]):
     """A photograph that was decoded and can be used.
 
     Attributes:
         row: Of the metadata that names it; 0 where there are none.
-        record: Its ``image_id, file, sha256``.
+        record: Its ``image_id, file, sha256``, and ``named``, the image id by which the metadata name it.
         used: What it was used for.
     """
 
@@ -316,8 +327,15 @@ def _try_image(
         if min(image.size) < data.min_side:
             size = f"{image.width}x{image.height} pixels"
             raise UnusableError(f"{size}; a side is shorter than data.min_side={data.min_side}", "too_small")
-    except (UnusableError, OSError) as error:
-        return Problem(getattr(error, "kind", "unreadable"), file, row, image_id, explain_failure(error))
+    except UnusableError as error:
+        return Problem(error.kind, file, row, image_id, str(error))
+    except OSError as error:
+        return Problem("unreadable", file, row, image_id, *explain_reading(error))
+    except MemoryError as error:
+        raise InputError(
+            f"Memory does not suffice to decode {printable(file)}.\n  Remedy: end other programs or give the machine "
+            "more memory; or lower data.max_pixels, which refuses larger photographs before they are decoded."
+        ) from error
     record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
     return Checked(row, record, use(image))
 
@@ -334,20 +352,27 @@ def check_images(
         use: See :func:`try_images`.
 
     Yields:
-        What became of each image, in order.
+        What became of each image, in order; problems with the image id that the table has.
     """
-    found = replace(folder, files={image_id: folder.find(image_id) for image_id in images["image_id"].tolist()})
-    near = None if all(found.files.values()) else _near_misses(folder)
+    found = {named: folder.find(named) for named in images["image_id"].tolist()}
+    unique = with_unique_ids(folder)
+    id_of = {file: image_id for image_id, (file,) in unique.files.items()}
+    near = None if all(found.values()) else _near_misses(folder)
+    closed = next(iter(folder.closed), "") if folder.is_searched else ""
 
     def check(needed: tuple[int, str]) -> Checked[Used] | Problem:
-        row, image_id = needed
-        names = found.files[image_id]
-        if not names:
-            return _explain_missing(row, image_id, near)
-        if len(names) > 1:
-            listed = ", ".join(printable(name) for name in names)
-            return Problem("ambiguous", names[0], row, image_id, f"{listed} have the same image_id")
-        return _try_image(found, data, use, needed)
+        row, named = needed
+        files = found[named]
+        if not files:
+            problem = _explain_missing(row, named, near)
+            return _blame_closed(problem, closed, folder) if closed and not problem.remedy else problem
+        if len(files) > 1:
+            listed = ", ".join(printable(file) for file in files)
+            return Problem("ambiguous", files[0], row, named, f"{listed} have the same image_id")
+        outcome = _try_image(unique, data, use, (row, id_of[files[0]]))
+        if isinstance(outcome, Problem):
+            return replace(outcome, image_id=named)
+        return replace(outcome, record={**outcome.record, "named": named})
 
     return map_in_order(check, zip(images["row"].tolist(), images["image_id"].tolist(), strict=True))
 
@@ -365,6 +390,12 @@ def _explain_missing(row: int, image_id: str, near: NearMisses | None) -> Proble
     return Problem("missing", file, row, image_id, said, remedy)
 
 
+def _blame_closed(problem: Problem, closed: str, folder: ImageFolder) -> Problem:
+    why, remedy = folder.closed[closed]
+    said = f"{problem.problem}; it may be in {printable(closed)}, which cannot be listed: {why}"
+    return replace(problem, problem=said, remedy=remedy)
+
+
 def refuse_doubled(
     outcomes: Iterable[Checked[Used] | Problem], owners: dict[str, int]
 ) -> Iterator[Checked[Used] | Problem]:
@@ -376,24 +407,24 @@ def refuse_doubled(
     """
     for outcome in outcomes:
         if isinstance(outcome, Checked):
-            row, image_id, file = outcome.row, outcome.record["image_id"], outcome.record["file"]
+            row, file = outcome.row, outcome.record["file"]
             owner = owners.setdefault(file, row)
             if owner != row:
                 said = f"{printable(file)} is also the file of row {owner}"
-                yield Problem("duplicate", file, row, image_id, said)
+                yield Problem("duplicate", file, row, outcome.record["named"], said)
                 continue
         yield outcome
 
 
 def log_found_otherwise(records: Iterable[Mapping[str, Any]]) -> None:
-    """Log how many image ids of a table mean a file that is named in another way than by them and a suffix.
+    """Log how many photographs a table names by another image id than theirs.
 
     Args:
-        records: With ``image_id`` and ``file``.
+        records: Of :class:`Checked`.
     """
-    pairs = [(str(each["image_id"]), str(each["file"])) for each in records]
-    others = [f"{image_id} is {printable(file)}" for image_id, file in pairs if image_id != without_suffix(file)]
+    others = [f"{each['named']} is {each['image_id']}" for each in records if each["named"] != each["image_id"]]
     if others:
         logger.info(
-            "%d image ids name a file with its suffix, or one in a folder below, e.g. %s", len(others), others[0]
+            "%d photographs get another image_id than the metadata have, their path without suffix, e.g. %s",
+            *(len(others), others[0]),
         )

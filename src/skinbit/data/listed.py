@@ -10,8 +10,9 @@ from PIL import Image
 
 from skinbit.config import DataParams
 from skinbit.data.ids import printable
-from skinbit.data.images import ImageFolder, UnusableError, decode_image, explain_failure, read_photograph
+from skinbit.data.images import ImageFolder, UnusableError, decode_image, read_photograph
 from skinbit.errors import InputError
+from skinbit.refusals import explain_reading
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,12 @@ class ListedPhotographs:
                 raise UnusableError(f"its bytes are not those that {self.checked_by} read: {self._describe(content)}")
             return [decode_image(content, self.data.max_pixels, side) for side in least_sides]
         except UnusableError as error:
-            if isinstance(error.__cause__, MemoryError):
-                raise MemoryError(str(error)) from error
             back = "put it back as it was" if error.kind == "unreadable" else "put the file or the setting back"
             remedy = f"{back}, or run {self.checked_by} again{self._how}"
             raise InputError(self._message(file, str(error), remedy)) from error
         except OSError as error:
-            remedy = "mend what keeps it from being read (its permissions, the disk, the network), then run again"
-            raise InputError(self._message(file, explain_failure(error), remedy)) from error
+            why, remedy = explain_reading(error)
+            raise InputError(self._message(file, why, f"{remedy}, then run the same command again")) from error
 
     @property
     def _how(self) -> str:

@@ -9,10 +9,12 @@ from itertools import takewhile
 import pandas as pd
 
 from skinbit.config import DataParams
-from skinbit.data.archives import ALIASES, FILE_NAME_COLUMNS, NEEDED, SUFFIX, explain_lacking
+from skinbit.data.archives import ALIASES, NEEDED, explain_lacking
 from skinbit.data.ids import explain_id, fold_case, fold_number, is_unknown, printable, quote, quote_apart
 from skinbit.data.problems import Problem
 from skinbit.errors import InputError
+
+csv.field_size_limit(2**31 - 1)  # a cell may hold an outline or a picture; Python's own limit is 128 kB
 
 _DELIMITERS = ",;\t|"
 
@@ -28,7 +30,10 @@ ROW = "row"
 MISSHAPEN = "misshapen"
 """Column that says what is wrong with the number of a row's cells; blank where it is right."""
 
-RESERVED = (ROW, MISSHAPEN, "reason", "subset", "fold")
+NAMED = "image_id_in_table"
+"""Column with the image ids of a table, where photographs get others."""
+
+RESERVED = (ROW, MISSHAPEN, NAMED, "reason", "subset", "fold")
 """Columns that Skinbit adds itself."""
 
 _MARKS = {
@@ -80,8 +85,6 @@ def read_metadata(content: bytes, source: str) -> pd.DataFrame:
     columns = _canonical_columns(header, source)
     cells = [row[:width] + [""] * (width - len(row)) for _, row in rows[1:]]
     table = pd.DataFrame(cells, columns=columns, dtype="str").loc[:, [name != "" for name in columns]]
-    if header[columns.index("image_id")] in FILE_NAME_COLUMNS:
-        table["image_id"] = table["image_id"].str.replace(SUFFIX, "", regex=True)
     numbers = pd.Series([number for number, _ in rows[1:]], dtype="int64")
     misshapen = pd.Series([_explain_shape(row, width, delimiter) for _, row in rows[1:]], dtype="str")
     table = pd.concat([table, numbers.rename(ROW), misshapen.rename(MISSHAPEN)], axis="columns")
@@ -145,13 +148,13 @@ def _parse(text: str, delimiter: str, source: str, n_before: int) -> Iterator[tu
             cells = [re.sub(r"\r\n?", "\n", cell.strip()) for cell in row]
             if any(cells):
                 yield number, cells
-    except csv.Error as error:  # a cell of more than 128 kB: the quote before it never ends
-        raise _unended_quote(source, number + 1) from error
-    raise _unended_quote(source, number)
-
-
-def _unended_quote(source: str, row: int) -> InputError:
-    return InputError(f"{source} cannot be read: a quote that begins in row {row} never ends. Remedy: mend its quotes.")
+    except csv.Error as error:
+        raise InputError(
+            f"{source} cannot be read: row {number + 1}: {error}.\n  Remedy: mend the row, or save the table anew."
+        ) from error
+    raise InputError(
+        f"{source} cannot be read: a quote that begins in row {number} never ends. Remedy: mend its quotes."
+    )
 
 
 def _explain_shape(cells: list[str], width: int, delimiter: str) -> str:

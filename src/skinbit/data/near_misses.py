@@ -1,11 +1,11 @@
 """What there is where a photograph is missing: the same name in another spelling, format or folder."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import PurePosixPath
 
 from skinbit.data.file_names import FORMATS, is_hidden, is_photograph, suffix_of, without_formats, without_suffix
-from skinbit.data.ids import fold_case, printable
+from skinbit.data.ids import fold_case, fold_number, printable
 
 _SHOWN = 3
 
@@ -27,7 +27,7 @@ class NearMisses:
             searched: Whether photographs in folders below are read.
         """
         self._searched = searched
-        self._paths: dict[str, list[str]] = defaultdict(list)
+        self._paths: dict[Hashable, list[str]] = defaultdict(list)
         for path in paths:
             if not is_hidden(path) and (is_photograph(path) or suffix_of(path) in FORMATS):
                 self._paths[_core(path)].append(path)
@@ -60,5 +60,5 @@ class NearMisses:
         return 0, _WITHOUT_SUFFIX, "with another suffix"
 
 
-def _core(path: str) -> str:
-    return fold_case(without_formats(PurePosixPath(path).name))
+def _core(path: str) -> Hashable:
+    return fold_number(fold_case(without_formats(PurePosixPath(path).name)))

@@ -1,6 +1,7 @@
 """What a folder holds beside the photographs that are read from it, and why it is passed over."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 from skinbit.data.file_names import ARCHIVES, FORMATS, SUFFIXES, TABLES_AND_TEXTS, is_hidden, suffix_of
 from skinbit.data.ids import printable
@@ -10,58 +11,81 @@ _SHOWN = 5
 _READ = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of what is passed over.
+
+    Attributes:
+        reason: Why.
+        remedy: What has it read; empty: nothing.
+        together: What all of this kind are called that are counted in one line; empty: each is listed.
+    """
+
+    reason: str
+    remedy: str = ""
+    together: str = ""
+
+
+_HIDDEN = _Kind("their names begin with a dot", together="hidden files or folders")
+_TEXT = _Kind("no photographs, by their suffixes", together="tables, texts and the like")
+_EMPTY = _Kind("there is no photograph in them", together="folders")
+_ARCHIVE = _Kind("an archive; unpack it", "unpack the archives")
+_LINK = _Kind("a link to a folder, which is not followed")
+
+
 def list_passed_over(folder: ImageFolder) -> list[tuple[str, str]]:
     """Return ``file, reason`` of everything in a folder that is not read; what nobody expects to be read, in one line.
 
     Args:
         folder: From :func:`skinbit.data.images.find_images`.
     """
-    folders = _explain_folders(folder) if any(name.endswith("/") for name in folder.others) else {}
-    reasons = {name: folders.get(name) or _explain(name) for name in folder.others}
-    common = Counter(_COMMON[reason] for reason in reasons.values() if reason in _COMMON)
-    listed = sorted(reasons.items(), key=lambda each: not each[0].endswith("/"))  # folders first
-    one_by_one = [(printable(name), reason) for name, reason in listed if reason not in _COMMON]
-    return [*one_by_one, *((f"{number} {what}", reason) for (what, reason), number in sorted(common.items()))]
+    kinds = _kinds_by_name(folder)
+    common = Counter(kind for kind in kinds.values() if kind.together)
+    one_by_one = [(printable(name), kind.reason) for name, kind in kinds.items() if not kind.together]
+    counted = sorted(common.items(), key=lambda each: each[0].together)
+    return [*one_by_one, *((f"{number} {kind.together}", kind.reason) for kind, number in counted)]
 
 
-_HIDDEN, _TEXT, _EMPTY = "hidden", "text", "empty folder"
-_COMMON = {
-    _HIDDEN: ("hidden files or folders", "their names begin with a dot"),
-    _TEXT: ("tables, texts and the like", "no photographs, by their suffixes"),
-    _EMPTY: ("folders", "there is no photograph in them"),
-}
+def _kinds_by_name(folder: ImageFolder) -> dict[str, _Kind]:
+    folders = _kinds_of_folders(folder) if any(name.endswith("/") for name in folder.others) else {}
+    names = sorted(folder.others, key=lambda name: not name.endswith("/"))  # folders first
+    return {name: folders.get(name) or _kind_of_file(name) for name in names}
 
 
-def _explain(name: str) -> str:
+def _kind_of_file(name: str) -> _Kind:
     if is_hidden(name):
         return _HIDDEN
     suffix = suffix_of(name)
     if suffix in FORMATS:
-        return f"{FORMATS[suffix]} is not read; convert it to JPEG or PNG"
+        return _Kind(f"{FORMATS[suffix]} is not read; convert it to JPEG or PNG", "convert the files to JPEG or PNG")
     if suffix in ARCHIVES:
-        return "an archive; unpack it"
+        return _ARCHIVE
     if suffix in TABLES_AND_TEXTS or name.lower() == "thumbs.db":
         return _TEXT
     what = f"a file with the suffix {printable(suffix)}" if suffix else "a file without a suffix"
-    return f"{what}; only {_READ} are read"
+    return _Kind(f"{what}; only {_READ} are read")
 
 
-def _explain_folders(folder: ImageFolder) -> dict[str, str]:
-    """Return why folders are passed over, by their names with a slash; but for hidden ones."""
+def _kinds_of_folders(folder: ImageFolder) -> dict[str, _Kind]:
+    """Return what folders are, by their names with a slash; but for hidden ones."""
     below = folder.deep
     unread = [path for path in below.others if suffix_of(path) in FORMATS]
     paths = [*(path for paths in below.files.values() for path in paths), *unread]
     numbers = Counter(f"{path.partition('/')[0]}/" for path in paths if "/" in path)
     not_walked = set(below.others)
 
-    def explain(name: str) -> str:
+    def kind_of(name: str) -> _Kind:
+        if name in below.closed:
+            why, remedy = below.closed[name]
+            return _Kind(f"a folder that cannot be listed: {why}", remedy)
         if name in not_walked:
-            return "a link to a folder, which is not followed, or a folder that cannot be listed"
+            return _LINK
         if numbers[name]:
-            return f"a folder with {numbers[name]} photographs, not searched; data.subfolders=true reads it"
+            said = f"a folder with {numbers[name]} photographs, not searched; data.subfolders=true reads it"
+            return _Kind(said, "read the folders below: --params data.subfolders=true")
         return _EMPTY
 
-    return {name: explain(name) for name in folder.others if name.endswith("/") and not is_hidden(name)}
+    return {name: kind_of(name) for name in folder.others if name.endswith("/") and not is_hidden(name)}
 
 
 def explain_nothing(folder: ImageFolder, where: str) -> str:
@@ -79,12 +103,7 @@ def explain_nothing(folder: ImageFolder, where: str) -> str:
     lines = [f"  - {name}: {reason}" for name, reason in listed[:_SHOWN]]
     if len(listed) > _SHOWN:
         lines.append(f"  … and {len(listed) - _SHOWN} more")
-    reasons = " ".join(reason for _, reason in listed)
-    remedies = [
-        *(["read the folders below: --params data.subfolders=true"] if "data.subfolders" in reasons else []),
-        *(["convert the files to JPEG or PNG"] if "convert it" in reasons else []),
-        *(["unpack the archives"] if "unpack it" in reasons else []),
-    ]
+    remedies = dict.fromkeys(kind.remedy for kind in _kinds_by_name(folder).values() if kind.remedy)
     holds = "\n".join(["; it holds:", *lines]) if lines else "; it is empty."
     remedy = "; ".join(remedies) or where
     return f"The image folder {folder.root} holds no photograph that can be read{holds}\n  Remedy: {remedy}."

@@ -157,20 +157,25 @@ def read_known_lesions(
     folder = folder.choose(data.subfolders)
     row_problems = tabulate_problems(find_row_problems(table, source, data))
     wanted = table[(table["lesion_id"] != "") & ~table[ROW].isin(row_problems["row"])]
+    lesion_of = dict(zip(wanted[ROW], wanted["lesion_id"], strict=True))
     records, image_problems, used = [], [], {}
     for outcome in _watched(refuse_doubled(check_images(folder, wanted, data, use), {}), len(wanted)):
         if isinstance(outcome, Problem):
             image_problems.append(outcome)
         else:
-            records.append(outcome.record)
+            records.append({**outcome.record, "lesion_id": lesion_of[outcome.row]})
             used[outcome.record["image_id"]] = outcome.used
     problems = pd.concat([row_problems, tabulate_problems(image_problems)], ignore_index=True)
     raise_errors(problems, data.policy, source, f"Photographs are looked for in {folder.root}.")
     if len(problems):
         logger.warning("%d rows of known photographs are left out: %s", problems["row"].nunique(), _first_of(problems))
+    if not records:
+        raise InputError(
+            f"{source} names no photograph of a known lesion that can be used.\n"
+            "  Remedy: fill in lesion_id, or leave cluster.known out."
+        )
     log_found_otherwise(records)
-    listed = pd.DataFrame(records, columns=LISTED, dtype=str)
-    known = listed.merge(wanted[["image_id", "lesion_id"]], on="image_id", how="left")
+    known = pd.DataFrame(records, columns=[*LISTED, "lesion_id"], dtype=str)
     logger.info("%d photographs of %d known lesions", len(known), known["lesion_id"].nunique())
     return known, used
 

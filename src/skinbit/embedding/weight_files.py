@@ -12,6 +12,7 @@ from skinbit.config import BackboneParams
 from skinbit.embedding.hub import find_published
 from skinbit.embedding.weights import refuse
 from skinbit.errors import SHOWN_PER_KIND, InputError
+from skinbit.refusals import explain_reading
 
 _LENGTH = 8
 """Bytes of a safetensors file that say how long its header is."""
@@ -74,10 +75,11 @@ def _check_whole(params: BackboneParams, file: str) -> None:
         with safe_open(file, "pt"):
             return
     except OSError as error:
+        why, remedy = explain_reading(error)
         raise refuse(
             params,
-            f"the weights file {_name(file)} cannot be read: {error.strerror or error}",
-            "allow this user to read it, or name another file in backbones.<name>.weights.",
+            f"the weights file {_name(file)} cannot be read: {why}",
+            f"{remedy}, or name another file in backbones.<name>.weights.",
         ) from error
     except SafetensorError as error:
         raise refuse(

@@ -7,9 +7,9 @@ import pandas as pd
 
 from skinbit.config import DataParams, SplitParams
 from skinbit.data.assignment import assign_rows
-from skinbit.data.ids import printable
 from skinbit.data.images import ImageFolder
-from skinbit.data.metadata import MISSHAPEN, ROW, find_row_problems
+from skinbit.data.metadata import MISSHAPEN, NAMED, ROW, find_row_problems
+from skinbit.data.passed_over import list_passed_over
 from skinbit.data.preflight import Outcome, Preflight, check_photographs
 from skinbit.data.problems import Problem, kinds_by_row, raise_errors, tabulate_problems
 from skinbit.data.splits import check_columns, choose_distractors
@@ -18,6 +18,9 @@ from skinbit.report.console import describe_pairs
 from skinbit.report.data_summary import summarise_data
 
 logger = logging.getLogger(__name__)
+
+_SHOWN = 5
+"""So many of the files that are passed over are named in the log."""
 
 INDEX = {"image_id": "str", "file": "str", "sha256": "str", "width": "int64", "height": "int64"}
 
@@ -89,10 +92,11 @@ def tabulate_split(
 
     Returns:
         Metadata of the images used; the split ``image_id, lesion_id, subset, fold``; their index
-        ``image_id, file, sha256, width, height``; and ``image_id, lesion_id, reason`` of all others.
+        ``image_id, file, sha256, width, height``; and ``image_id, lesion_id, reason`` of all others, as the table has
+        them.
     """
     is_used = assignment["reason"] == ""
-    used, rejected = assignment[is_used], assignment[~is_used]
+    used, rejected = _with_own_ids(assignment[is_used], checked_images), assignment[~is_used]
     metadata = used.drop(columns=[ROW, "reason", "subset", "fold"])
     split = used[["image_id", "lesion_id", "subset", "fold"]].astype({"fold": "int64"})
     index = checked_images.loc[checked_images[ROW].isin(used[ROW].astype("int64")), [*INDEX]]
@@ -122,14 +126,21 @@ def draw_distractors(
 
     records, unusable = Preflight(images, data, _watch).check(choose)
     raise_errors(tabulate_problems(unusable), data.policy, _source(raw_metadata))
-    drawn = sound.loc[sound[ROW].isin([record[ROW] for record in records]), ["image_id", "lesion_id"]]
-    index = pd.DataFrame(records, columns=[*INDEX]).astype(INDEX)
+    checked = pd.DataFrame(records, columns=[ROW, *INDEX]).astype({ROW: "int64", **INDEX})
+    drawn = _with_own_ids(sound[sound[ROW].isin(checked[ROW])], checked)[["image_id", "lesion_id"]]
     logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(drawn))
     if unusable:
         names = ", ".join(problem.image_id for problem in unusable[:SHOWN_PER_KIND])
         more = f" and {len(unusable) - SHOWN_PER_KIND} more" if len(unusable) > SHOWN_PER_KIND else ""
         logger.warning("not among them, as they cannot be used: %d images, %s%s", len(unusable), names, more)
-    return drawn, index
+    return drawn, checked[[*INDEX]]
+
+
+def _with_own_ids(table: pd.DataFrame, checked_images: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the image ids of their photographs; where these differ, also with those of the table."""
+    ids = table[ROW].astype("int64").map(dict(zip(checked_images[ROW], checked_images["image_id"], strict=True)))
+    named = {} if (ids == table["image_id"]).all() else {NAMED: table["image_id"]}
+    return table.assign(image_id=ids, **named)
 
 
 def _log_unnamed(images: ImageFolder, raw_metadata: pd.DataFrame) -> None:
@@ -139,8 +150,8 @@ def _log_unnamed(images: ImageFolder, raw_metadata: pd.DataFrame) -> None:
     if n_files > len(named):
         logger.info("no row names %d of the %d photographs in the folder", n_files - len(named), n_files)
     if images.others:
-        first = printable(images.others[0])
-        logger.info("passed over in the folder: %d other files and folders, e.g. %s", len(images.others), first)
+        listed = "; ".join(f"{name}: {reason}" for name, reason in list_passed_over(images)[:_SHOWN])
+        logger.info("passed over in the folder: %d other files and folders, e.g. %s", len(images.others), listed)
 
 
 def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -11,15 +12,27 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from skinbit.config import DataParams
 from skinbit.data.images import Checked, ImageFolder, find_images, try_images
 from skinbit.data.threads import map_in_order
 from skinbit.runtime.datasets.files import atomic_target, connect
 
+logger = logging.getLogger(__name__)
+
 _CELL = (96, 72)
 """Pixels of a thumbnail: most dermoscopes photograph 4:3."""
+
+
+def _crossed_out() -> Image.Image:
+    """Return what stands in the place of a photograph that cannot be read."""
+    width, height = _CELL
+    cell = Image.new("RGB", _CELL, "white")
+    draw = ImageDraw.Draw(cell)
+    draw.line((0, 0, width, height), "red")
+    draw.line((0, height, width, 0), "red")
+    return cell
 
 
 def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -99,8 +112,12 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
         sheet = Image.new("RGB", (columns * width, rows * height))
         shown = replace(folder, files=dict(islice(folder.files.items(), columns * rows)))
         for position, tried in enumerate(try_images(shown, DataParams(min_side=1), lambda image: _fit(image, _CELL))):
-            if isinstance(tried, Checked):  # what cannot be read leaves its place empty
-                sheet.paste(tried.used, (position % columns * width, position // columns * height))
+            place = (position % columns * width, position // columns * height)
+            if isinstance(tried, Checked):
+                sheet.paste(tried.used, place)
+            else:
+                sheet.paste(_crossed_out(), place)
+                logger.warning("not shown: %s: %s", tried.file, tried.problem)
         buffer = io.BytesIO()
         sheet.save(buffer, format="PNG")
         return ImagePreview(base64.b64encode(buffer.getvalue()).decode())

@@ -10,6 +10,7 @@ from kedro_datasets._typing import TablePreview
 
 from skinbit.data.metadata import NOTES, read_metadata
 from skinbit.errors import InputError
+from skinbit.refusals import explain_reading
 from skinbit.runtime.datasets.files import FileDataset
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         super().__init__(**arguments)
         self._made_with = made_with
         self._noted: set[str] = set()
+        self._sha256: str | None = None
 
     def load(self) -> pd.DataFrame:
         """Load the table; see :func:`skinbit.data.metadata.read_metadata`."""
@@ -45,13 +47,27 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
                 "SKINBIT_METADATA_FILE at them; `kedro run --env demo` needs neither."
             )
         name = PurePosixPath(self._path).name
-        table = read_metadata(self._read(), name)
+        content = self._read()
+        self._check_same(content)
+        table = read_metadata(content, name)
         table.attrs["source"] = name  # for messages about its rows
         for note in table.attrs[NOTES]:
             if note not in self._noted:  # several nodes load the table
                 logger.warning("reading %s: %s", name, note)
                 self._noted.add(note)
         return table
+
+    def _check_same(self, content: bytes) -> None:
+        """Refuse a table that has changed since another node read it: nodes know its rows by their numbers."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        if self._sha256 not in (None, sha256):
+            self._sha256 = None
+            raise InputError(f"{self._path} has changed since this run began to read it.\n  Remedy: run again.")
+        self._sha256 = sha256
+
+    def _release(self) -> None:
+        super()._release()
+        self._sha256 = None
 
     def save(self, data: pd.DataFrame) -> None:
         """Save a table as UTF-8 CSV.
@@ -84,9 +100,8 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
                 )
             return super()._read()
         except OSError as error:
-            raise InputError(
-                f"{self._path} cannot be read: {error.strerror or type(error).__name__}. Remedy: mend its permissions."
-            ) from error
+            why, remedy = explain_reading(error)
+            raise InputError(f"{self._path} cannot be read: {why}.\n  Remedy: {remedy}.") from error
 
     def fingerprint(self) -> str:
         """Hash the file."""
