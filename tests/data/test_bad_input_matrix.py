@@ -1078,6 +1078,14 @@ class TestClustering:
         refuse_listing(monkeypatch, "visit1", errno.EACCES)
         assert self.read(study.folder)[1] == {"visit1/": "a folder that cannot be listed: permission denied"}
 
+    def test_of_photographs_that_nobody_may_read_is_refused_with_the_remedy_for_that(self, study, monkeypatch):
+        def refuse(*_, **__):
+            raise OSError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
+        with pytest.raises(InputError, match=r"None of the 12 photographs(.|\n)*\n  Remedy: let this user read it\.$"):
+            self.read(study.folder)
+
     @pytest.mark.parametrize("lesion", ["", "nan"])
     def test_refuses_known_photographs_of_no_lesion(self, study, lesion):
         edited(lambda lines: [HEADER, *(f"{lesion},{line.split(',')[1]},nv" for line in lines[1:])])(study.folder)

@@ -56,6 +56,17 @@ def test_the_page_lists_the_tests_that_exist():
     assert page == expected, f"run: python {Path(__file__).relative_to(REPOSITORY)}"
 
 
+def test_every_row_of_the_edges_names_a_test_that_exists():
+    page = PAGE.read_text()
+    table = page[page.index("## At the edges") : page.index("## The data")]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith(("| kind", "| ---"))]
+    kinds = [int(kind) for kind in re.findall(r"^\| \*\*(\d+) ", table, re.MULTILINE)]
+    assert kinds == list(range(1, 11))
+    for row in rows:
+        file, _, chosen = row.split("`")[-2].partition("::")
+        assert list(sentences(file, chosen.rpartition("::")[2])), row
+
+
 @pytest.mark.parametrize("choice", ["tests/docs/test_docs.py::test_nothing", "tests/docs/conftest.py"])
 def test_a_test_that_is_gone_is_missed(choice):
     with pytest.raises((LookupError, FileNotFoundError)):

@@ -33,6 +33,11 @@ Outcome = TypeVar("Outcome")
 _SHOWN = 5
 """So many files are named in the log; all are in the table."""
 
+_REPLACE = (
+    "replace the files; where they are as they should be, change the limits in data (max_pixels, max_megabytes, "
+    "min_side, follow_links)"
+)
+
 LISTED = ["image_id", "file", "sha256"]
 """Columns of a table of photographs."""
 
@@ -111,13 +116,14 @@ def read_folder(
     folder = with_unique_ids(folder.choose(data.subfolders))
     if not folder.files:
         raise InputError(explain_nothing(folder, "put photographs (.jpg, .jpeg or .png) into it, or name another one"))
-    records, unreadable, used = [], [], {}
+    records, problems, used = [], [], {}
     for attempt in _watched(try_images(folder, data, use), len(folder.files)):
         if isinstance(attempt, Problem):
-            unreadable.append((attempt.file, attempt.problem))
+            problems.append(attempt)
         else:
             records.append(attempt.record)
             used[attempt.record["image_id"]] = attempt.used
+    unreadable = [(each.file, each.problem) for each in problems]
     passed_over = list_passed_over(folder)
     logger.info(
         "%d photographs to group, %d cannot be read, %d other files and folders are passed over",
@@ -127,10 +133,10 @@ def read_folder(
         logger.warning("%s: %s", file, reason)
     if not records:
         shown = "\n".join(f"  - {file}: {reason}" for file, reason in unreadable[:_SHOWN])
+        remedies = dict.fromkeys(each.remedy or _REPLACE for each in problems)
         raise InputError(
             f"None of the {len(unreadable)} photographs in {folder.root} can be used:\n{shown}\n"
-            "  Remedy: replace the files; where they are as they should be, change the limits in data "
-            "(max_pixels, max_megabytes, min_side, follow_links)."
+            f"  Remedy: {'; '.join(remedies)}."
         )
     listed = pd.DataFrame(records, columns=LISTED, dtype=str)
     return listed, pd.DataFrame([*unreadable, *passed_over], columns=["file", "reason"]), used
