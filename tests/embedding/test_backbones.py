@@ -294,7 +294,7 @@ def test_weights_file_that_may_not_be_read_is_named(
     monkeypatch.setattr("builtins.open", refuse)
     message = refusal(from_file(path))
     monkeypatch.undo()
-    assert "the weights file locked.safetensors cannot be read: Permission denied" in message
+    assert "the weights file locked.safetensors cannot be read: permission denied" in message
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
