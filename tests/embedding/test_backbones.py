@@ -2,7 +2,9 @@
 
 import errno
 import math
+import os
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -295,6 +297,37 @@ def test_weights_file_that_may_not_be_read_is_named(
     message = refusal(from_file(path))
     monkeypatch.undo()
     assert "the weights file locked.safetensors cannot be read: permission denied" in message
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_not_called_missing(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "weights.safetensors"
+    make(path)
+    message = refusal(from_file(path))
+    assert "the weights file weights.safetensors is no file, but a folder, a pipe or a device" in message
+    assert "name the file itself" in message
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "let this user read it, or name another file"),
+        (errno.EIO, "see that it is connected and sound"),
+        (errno.ELOOP, "remove the link, or name another file"),
+        (errno.ENAMETOOLONG, "shorten its name or path"),
+    ],
+)
+def test_what_the_system_refuses_is_told_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("skinbit.embedding.weight_files.os.stat", refuse)
+    message = refusal(from_file(tmp_path / "weights.safetensors"))
+    monkeypatch.undo()
+    assert f"the weights file weights.safetensors cannot be read: {os.strerror(number).lower()}" in message
+    assert remedy in message
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -269,6 +269,14 @@ class TestHashValue:
         assert hash_value(Model()) == hash_value({"b": None, "a": [1, 2]})
         assert hash_value(Model(a=(2, 1))) != hash_value(Model())
 
+    def test_weights_below_the_home_count_by_their_content_too(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / "w.safetensors").write_bytes(b"1")
+        before = hash_value({"weights": "~/w.safetensors"})
+        assert hash_value({"weights": str(tmp_path / "w.safetensors")}) == before
+        (tmp_path / "w.safetensors").write_bytes(b"2")
+        assert hash_value({"weights": "~/w.safetensors"}) != before
+
     def test_weights_count_by_content_and_name_not_by_folder(self, tmp_path):
         (tmp_path / "other").mkdir()
         here, there = tmp_path / "w.safetensors", tmp_path / "other" / "w.safetensors"

@@ -1,8 +1,10 @@
 """Files of weights: where they are, what they are when they are none, and whether they are those of a network."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from stat import S_ISREG
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -38,14 +40,7 @@ def find_weights(params: BackboneParams) -> str | None:
     """
     if not params.pretrained:
         return None
-    own = None if params.weights is None else Path(params.weights).expanduser()
-    if own is not None and not own.is_file():
-        raise refuse(
-            params,
-            f"the weights file {params.weights} does not exist",
-            "name a file, absolute or relative to the folder that the command runs in.",
-        )
-    file = str(own or find_published(params, explain_start))
+    file = os.path.expanduser(params.weights) if params.weights else find_published(params, explain_start)
     _check_whole(params, file)
     return file
 
@@ -67,6 +62,12 @@ def explain_start(start: bytes) -> str | None:
 
 def _check_whole(params: BackboneParams, file: str) -> None:
     try:
+        if not S_ISREG(os.stat(file).st_mode):
+            raise refuse(
+                params,
+                f"the weights file {_name(file)} is no file, but a folder, a pipe or a device",
+                "name the file itself in backbones.<name>.weights.",
+            )
         with open(file, "rb") as opened:
             start = opened.read(64)
         kind = explain_start(start)
@@ -74,6 +75,12 @@ def _check_whole(params: BackboneParams, file: str) -> None:
             raise refuse(params, f"the weights file {_name(file)} is {kind}", _replace(params, file))
         with safe_open(file, "pt"):
             return
+    except FileNotFoundError as error:
+        raise refuse(
+            params,
+            f"the weights file {file} does not exist",
+            "name a file, absolute or relative to the folder that the command runs in.",
+        ) from error
     except OSError as error:
         why, remedy = explain_reading(error)
         raise refuse(

@@ -7,8 +7,10 @@ a parameter, a photograph or a fold that changes reaches exactly the datasets th
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -182,9 +184,9 @@ def _named_file(path: Any) -> Any:
     """Return a file's name and content in place of its path: a folder that was moved makes nothing differently."""
     if not isinstance(path, str):
         return path
-    try:
-        with Path(path).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:  # the node that needs the file says what is wrong with it
-        content = None
+    content, place = None, os.path.expanduser(path)
+    with suppress(OSError):  # the node that needs the file says what is wrong with it
+        if os.path.isfile(place):  # a pipe would never end
+            with open(place, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
     return {"name": Path(path).name, "sha256": content}
