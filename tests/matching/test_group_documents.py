@@ -21,11 +21,17 @@ def found():
 
 
 def test_the_table_has_the_new_photographs_alone(found):
-    table = group_table(found, IMAGE_IDS, with_lesions=True)
+    table = group_table(found, IMAGE_IDS, {"intercept": 0.0, "slope": 1.0}, with_lesions=True)
     assert table["image_id"].tolist() == ["a", "b", "c"]
     assert table["cluster_id"].tolist() == [0, 1, 0]
     assert table["lesion_id"].tolist() == ["mole", "", "mole"]
-    assert "lesion_id" not in group_table(found, IMAGE_IDS, with_lesions=False)
+    probabilities = 1 / (1 + np.exp(-8 * np.arctanh([0.75, 0.9])))
+    assert table["probability_of_nearest"].tolist() == pytest.approx(
+        [probabilities[0], np.nan, probabilities[1]], abs=1e-4, nan_ok=True
+    )
+    unknown = group_table(found, IMAGE_IDS, None, with_lesions=False)
+    assert "lesion_id" not in unknown
+    assert unknown["probability_of_nearest"].isna().all()
 
 
 def test_a_group_has_its_known_photographs_and_its_doubts(found):

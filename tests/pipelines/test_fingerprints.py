@@ -140,7 +140,10 @@ class TestChanges:
     def test_an_output_that_is_missing_runs_its_node_only(self, done, full):
         name = "08_reporting/vit_baseline/fold_1/sweep.csv"
         (done.root / "data/demo" / name).unlink()
-        beside = {name.replace("sweep.csv", other) for other in ("sweep.csv", "results.csv", "operating_points.json")}
+        beside = {
+            name.replace("sweep.csv", other)
+            for other in ("sweep.csv", "results.csv", "operating_points.json", "odds.json")
+        }
         by_its_node = beside | {name.replace("08_reporting", "07_model_output")}
         assert {path.replace("clustered_images", "sweep") for path in run(done)} == by_its_node
         assert done.outputs() == full.outputs()

@@ -198,7 +198,8 @@ class TestClusterImages:
         folder.mkdir()
         for image_id in test.index:
             shutil.copy(photographs / "images" / f"{image_id}.jpg", folder)
-        cluster = {"images": str(folder), "experiment": experiment, "method": method}
+        as_studied = {"single_share": 0.0, "max_group_size": 4}
+        cluster = {"images": str(folder), "experiment": experiment, "method": method, **as_studied}
         study.run(pipelines=("cluster_images",), study=STUDY, cluster=cluster, **SMALL)
         groups = table(study, "07_model_output/clusters/clustered_images.csv").set_index("image_id")["cluster_id"]
         same_group = groups.to_numpy()[:, None] == groups.to_numpy()[None, :]
