@@ -2,9 +2,10 @@
 
 uv run python -m benchmarks.small_folders --root data/ham10000 --experiment zooms_verified
 
-Cuts come from pools of hundreds of images. Folders of a few are drawn here, of lesions of one photograph, which nothing
-has learned from, and of pairs of a fold, judged as the study judges its folds: by what the others say. They are grouped
-by average linkage, as cluster_images does. The study compares keypoints by the default ``geometry``.
+What the folds know comes from pools of hundreds of images. Folders of a few are drawn here, of lesions of one
+photograph, which nothing has learned from, and of pairs of a fold, judged as the study judges its folds: by what the
+others say. They are grouped by average linkage, as cluster_images does, at the cut that the photographs choose for
+themselves and at the one that the folds choose for so many. The study compares keypoints by the default ``geometry``.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.labels import corrected_lesions
 from benchmarks.stored import (
     Images,
     calibrations_by_others,
@@ -30,6 +32,8 @@ from skinbit.config import EvaluationParams, ScalingParams, SimilarityParams
 from skinbit.embedding.tables import Embeddings, join_embeddings
 from skinbit.matching.cuts.operating_points import OperatingPoints
 from skinbit.matching.cuts.transfer import carry_over
+from skinbit.matching.expected.odds import PairOdds, fit_odds
+from skinbit.matching.expected.own_cut import expect_of_pool
 from skinbit.matching.grouping import Cut, group_images
 from skinbit.matching.keypoints.sift import join_tables
 from skinbit.matching.labels import LabelArray, lesion_labels
@@ -37,24 +41,17 @@ from skinbit.matching.scoring.score import score
 from skinbit.matching.scoring.uncertainty import predicted_pairs_of_groups
 from skinbit.matching.similarity.calibration import Calibration
 
-SEED, DRAWS = 42, 40
+SEED, DRAWS, DRAWS_ALONE = 42, 40, 100
+"""Folders of each shape, more of those in which no photograph has a partner."""
+
 METHOD = "average"
 EVALUATION = EvaluationParams()
-SIMILARITIES = {
-    "scaled": SimilarityParams(verification=True, scaling=ScalingParams()),
-    "unscaled": SimilarityParams(verification=True),
-}
-KINDS = {
-    "scaled": ("scaled", False),
-    "scaled, share told": ("scaled", True),
-    "unscaled": ("unscaled", False),
-}
-"""What is compared: similarities, and whether the share of photographs without a partner is told."""
+SIMILARITY = SimilarityParams(verification=True, scaling=ScalingParams())
 
-MOST_ALONE = 0.9
-"""What is told of a folder in which no photograph has a partner."""
-
-FOLDERS = ((2, 0), (8, 0), (30, 0), (100, 0), (8, 4), (40, 20), (40, 10), (200, 50))
+FOLDERS = (
+    *((2, 0), (8, 0), (30, 0), (100, 0), (200, 0)),
+    *((8, 4), (8, 2), (40, 20), (40, 10), (40, 2), (200, 100), (200, 50), (200, 10)),
+)
 """Photographs of a folder, and lesions that have two of them; the rest are alone."""
 
 
@@ -66,7 +63,7 @@ class Source:
     alone: Embeddings
 
     def suffices(self, lesion_of: Mapping[str, str], shape: tuple[int, int]) -> bool:
-        """Tell whether a folder of this shape can be drawn, see :func:`draw_folder`."""
+        """Whether a folder of this shape can be drawn, see :func:`draw_folder`."""
         n_images, n_pairs = shape
         n_several = len({lesion_of[image_id] for image_id in self.several.image_ids})
         return n_pairs <= n_several and n_images - 2 * n_pairs <= len(self.alone.image_ids)
@@ -74,20 +71,26 @@ class Source:
 
 @dataclass(frozen=True)
 class Matcher:
-    """What the other folds say about similarities and cuts."""
+    """What the other folds say about similarities, cuts, and probabilities."""
 
-    params: SimilarityParams
     calibration: Calibration | None
     points: Sequence[OperatingPoints]
+    odds: Sequence[PairOdds]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Pairs of one folder, by average linkage."""
+    """Pairs of one folder, by average linkage; and the F1 that was expected, NaN where none was."""
 
     found: int
     positive: int
     wrong: int
+    expected_f1: float = float("nan")
+
+    @property
+    def f1(self) -> float:
+        """Return F1 over pairs; NaN without a positive pair."""
+        return 2 * self.found / (self.found + self.wrong + self.positive) if self.positive else float("nan")
 
 
 def draw_folder(source: Source, lesion_of: Mapping[str, str], shape: tuple[int, int], seed: int) -> Embeddings:
@@ -116,51 +119,81 @@ def _rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embedd
     return Embeddings(image_ids, embeddings.values[np.asarray(rows, dtype=np.int64)], embeddings.description)
 
 
-def count_pairs(pool: Images, matcher: Matcher, single_share: float) -> Counts:
+def own_cut(pool: Images, matcher: Matcher) -> tuple[float, float]:
+    """Return the cut that the photographs of a folder choose for themselves, and the F1 that they expect there."""
+    compared = pool.with_similarities(SIMILARITY, matcher.calibration)
+    unknown = np.full(len(compared), -1, dtype=np.int64)
+    found = expect_of_pool(compared, unknown, matcher.odds, METHOD, None)
+    return found.expected.cut, found.f1.value
+
+
+def folds_cut(pool: Images, matcher: Matcher) -> tuple[float, float]:
+    """Return the cut that the folds choose for so many photographs; they expect nothing of it."""
+    carried = carry_over(matcher.points, len(pool.image_ids), is_corrected=True)
+    return carried.value, float("nan")
+
+
+CUTS = {"own cut": own_cut, "folds' cut": folds_cut}
+
+
+def count_pairs(pool: Images, matcher: Matcher, cut: float, expected_f1: float) -> Counts:
     """Group the photographs of a folder and count their pairs.
 
     Args:
         pool: The photographs, with the pairs whose keypoints were compared.
         matcher: Of other lesions.
-        single_share: As ``cluster.single_share``: share of photographs that are said to have no partner.
+        cut: A distance.
+        expected_f1: What was expected there.
 
     Returns:
         Pairs in one group, right and wrong, and pairs that there are.
     """
-    cut = carry_over(matcher.points, len(pool.image_ids), is_corrected=True, single_share=single_share).value
-    compared = pool.with_similarities(matcher.params, matcher.calibration)
-    found = group_images(compared, (), Cut(METHOD, cut, 1 - cut, 1 - cut), EVALUATION.max_group_size)
+    compared = pool.with_similarities(SIMILARITY, matcher.calibration)
+    found = group_images(compared, (), Cut(METHOD, cut, 1 - cut, 1 - cut), None)
     pairs = predicted_pairs_of_groups(found.cluster_ids, lesion_labels(pool.lesion_ids))
-    return Counts(int(pairs.true_pairs.sum()), int(pairs.positive_pairs.sum()), int(pairs.false_count.sum()))
+    right, positive, wrong = (
+        int(counts.sum()) for counts in (pairs.true_pairs, pairs.positive_pairs, pairs.false_count)
+    )
+    return Counts(right, positive, wrong, expected_f1)
 
 
-def learn(pools: Sequence[Images], params: SimilarityParams) -> list[Matcher]:
+def learn(pools: Sequence[Images]) -> list[Matcher]:
     """Learn from every fold's other folds.
 
     Args:
         pools: The folds, three or more.
-        params: What makes similarities.
 
     Returns:
-        By fold what the others say; their cuts rest on calibrations by the folds that are others to them.
+        By fold what the others say; their cuts and odds rest on calibrations by the folds that are others to them.
     """
-    calibrations = calibrations_by_others(dict(enumerate(pools)), params)
+    calibrations = calibrations_by_others(dict(enumerate(pools)), SIMILARITY)
+    compared = [pool.with_similarities(SIMILARITY, calibrations[n]) for n, pool in enumerate(pools)]
     points = [
-        score(pool.with_similarities(params, calibrations[n]), pool.lesion_ids, EVALUATION).points[METHOD]
-        for n, pool in enumerate(pools)
+        score(similar, pool.lesion_ids, EVALUATION).points[METHOD]
+        for similar, pool in zip(compared, pools, strict=True)
     ]
-    return [Matcher(params, calibrations[n], [*points[:n], *points[n + 1 :]]) for n in range(len(pools))]
+    odds = [fit_odds(similar, lesion_labels(pool.lesion_ids)) for similar, pool in zip(compared, pools, strict=True)]
+    return [
+        Matcher(
+            calibrations[n],
+            [*points[:n], *points[n + 1 :]],
+            [each for other, of_fold in enumerate(odds) if other != n for each in of_fold],
+        )
+        for n in range(len(pools))
+    ]
 
 
 def main() -> None:
-    """Print, per kind of folder, how many pairs are found and how many strangers are joined."""
+    """Print, per kind of folder, how many pairs are found, how many strangers are joined, and expected F1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, type=Path, help="of a study with evaluation.distractors")
-    parser.add_argument("--experiment", required=True, help="one with similarity.verification")
+    parser.add_argument("--experiment", required=True, help="one with similarity.verification and scaling")
+    parser.add_argument("--corrected", action="store_true", help="judge by HAM10000's corrected lesion ids")
     given = parser.parse_args()
     started = time.perf_counter()
     fold_dirs = fold_folders(given.root, given.experiment, at_least=3)  # others' calibrations rest on others again
     lesion_of = _lesions(given.root, "split") | _lesions(given.root, "distractors")
+    judged_by = corrected_lesions(lesion_of) if given.corrected else lesion_of
     keypoints = join_tables([read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")])
     sources = [Source(load_embeddings(fold), load_embeddings(fold, "distractor_embeddings")) for fold in fold_dirs]
     shapes = [shape for shape in FOLDERS if all(source.suffices(lesion_of, shape) for source in sources)]
@@ -170,22 +203,23 @@ def main() -> None:
         read_pool(source.several, fold / "shortlist.csv", lesion_of)
         for source, fold in zip(sources, fold_dirs, strict=True)
     ]
-    matchers = {name: learn(pools, params) for name, params in SIMILARITIES.items()}
-    rows = []
+    learned, rows = learn(pools), []
     for shape in shapes:
-        drawn = [draw_folder(sources[n % len(sources)], lesion_of, shape, SEED + n) for n in range(DRAWS)]
-        compared = [join_parts([embeddings], lesion_of, keypoints) for embeddings in drawn]
+        n_draws = DRAWS if shape[1] else DRAWS_ALONE
+        drawn = [draw_folder(sources[n % len(sources)], lesion_of, shape, SEED + n) for n in range(n_draws)]
+        folders = [join_parts([embeddings], judged_by, keypoints) for embeddings in drawn]
         row = [str(number) for number in shape]
-        share = min(MOST_ALONE, 1 - 2 * shape[1] / shape[0])
-        for similarity, is_share_told in KINDS.values():
-            learned = matchers[similarity]
-            single_share = share if is_share_told else 0.0
-            counts = [count_pairs(pool, learned[n % len(learned)], single_share) for n, pool in enumerate(compared)]
-            row += _figures(counts)
+        for choose in CUTS.values():
+            counts = []
+            for n, pool in enumerate(folders):
+                matcher = learned[n % len(learned)]
+                counts.append(count_pairs(pool, matcher, *choose(pool, matcher)))
+            row += _figures(counts) + (_expected(counts) if choose is own_cut else [])
         rows.append(row)
     print(describe_machine("numpy", "scipy", "opencv-python-headless"))
-    titles = [title for name in KINDS for title in (f"{name}: pairs found", "wrong pairs", "folders with any")]
-    print(f"{DRAWS} folders each\n")
+    titles = [f"{name}: {title}" for name in CUTS for title in ("pairs found", "wrong pairs", "folders with any")]
+    titles[3:3] = ["F1", "expected F1"]
+    print(f"{DRAWS} folders each, {DRAWS_ALONE} of photographs without a partner\n")
     print(markdown_table(["photographs", "lesions with two", *titles], rows))
     print(f"{time.perf_counter() - started:.0f} s")
 
@@ -195,10 +229,16 @@ def _lesions(root: Path, name: str) -> dict[str, str]:
 
 
 def _figures(counts: Sequence[Counts]) -> list[str]:
-    """Give the pairs found of those that there are, wrong ones per folder, and folders with any."""
+    """Return the pairs found of those that there are, wrong ones per folder, and folders with any."""
     found, positive, wrong = (sum(getattr(one, name) for one in counts) for name in ("found", "positive", "wrong"))
     n_spoilt = sum(one.wrong > 0 for one in counts)
     return [f"{found} of {positive}" if positive else "", f"{wrong / len(counts):.2f}", f"{n_spoilt} of {len(counts)}"]
+
+
+def _expected(counts: Sequence[Counts]) -> list[str]:
+    """Return mean F1, and the mean of what was expected, over folders with a positive pair."""
+    both = [(one.f1, np.nan_to_num(one.expected_f1)) for one in counts if one.positive]
+    return [f"{value:.3f}" for value in np.mean(both, axis=0)] if both else ["", ""]
 
 
 if __name__ == "__main__":

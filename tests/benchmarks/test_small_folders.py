@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import small_folders
-from benchmarks.small_folders import SIMILARITIES, Matcher, Source, count_pairs, draw_folder, learn
+from benchmarks.small_folders import Counts, Matcher, Source, count_pairs, draw_folder, learn
 from benchmarks.stored import Images, fold_folders, load_embeddings, read_lesions, read_pool
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST
+from skinbit.matching.labels import unit_vectors
+from tests.matching.samples import CALIBRATION
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +45,11 @@ def test_pairs_of_a_folder_are_those_of_plain_loops(monkeypatch):
     groups, lesions = [0, 0, 0, 1, 1, 2], list("aabbcc")
     joined = [pair for pair in combinations(range(6), 2) if groups[pair[0]] == groups[pair[1]]]
     right = sum(lesions[a] == lesions[b] for a, b in joined)
-    monkeypatch.setattr(small_folders, "carry_over", lambda *_, **__: type("Cut", (), {"value": 0.5}))
     monkeypatch.setattr(small_folders, "group_images", lambda *_: type("Groups", (), {"cluster_ids": np.array(groups)}))
-    counts = count_pairs(
-        Images(lesions, np.eye(6), lesions, NO_SHORTLIST), Matcher(SIMILARITIES["unscaled"], None, []), 0.5
-    )
-    assert (counts.found, counts.positive, counts.wrong) == (right, 3, len(joined) - right)
+    pool = Images(lesions, unit_vectors(np.eye(6)), lesions, NO_SHORTLIST)
+    counts = count_pairs(pool, Matcher(CALIBRATION, [], []), 0.5, 0.7)
+    assert counts == Counts(right, 3, len(joined) - right, 0.7)
+    assert counts.f1 == pytest.approx(2 * right / (len(joined) + 3))
 
 
 def run(root, monkeypatch):
@@ -59,23 +60,25 @@ def run(root, monkeypatch):
 def test_the_table_has_a_row_per_kind_of_folder(archive, monkeypatch, capsys):
     monkeypatch.setattr(small_folders, "FOLDERS", ((2, 0), (6, 3)))
     monkeypatch.setattr(small_folders, "DRAWS", 4)
+    monkeypatch.setattr(small_folders, "DRAWS_ALONE", 4)
     run(archive.root, monkeypatch)
     rows = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2 |") or line.startswith("| 6 |")
     ]
     assert len(rows) == 2
     cells = [[cell.strip() for cell in row.split("|")[3:-1]] for row in rows]
-    for found, wrong, spoilt in (cells[1][:3], cells[1][3:6], cells[1][6:]):  # scaled, with the share, unscaled
+    for found, wrong, spoilt in (cells[1][:3], cells[1][5:]):  # the photographs' own cut, the folds' cut
         assert int(found.removesuffix(" of 12")) >= 6  # lesions of the archive are easy to tell apart
         assert (wrong, spoilt) == ("0.00", "0 of 4")
-    assert cells[0] == ["", "0.00", "0 of 4"] * 3
+    assert all(0 < float(f1) <= 1 for f1 in cells[1][3:5])
+    assert cells[0] == ["", "0.00", "0 of 4", "", "", "", "0.00", "0 of 4"]
 
 
 def test_what_is_said_of_a_fold_does_not_rest_on_its_own_calibration_or_cuts(archive, lesion_of):
     folders = fold_folders(archive.root, "one")
     pools = [read_pool(load_embeddings(folder), folder / "shortlist.csv", lesion_of) for folder in folders]
     mixed = replace(pools[1], lesion_ids=[str(n % 4) for n in range(len(pools[1].lesion_ids))])
-    plain, changed = (learn([pools[0], second, pools[2]], SIMILARITIES["scaled"]) for second in (pools[1], mixed))
+    plain, changed = (learn([pools[0], second, pools[2]]) for second in (pools[1], mixed))
     assert plain[1].calibration == changed[1].calibration
     assert plain[0].calibration != changed[0].calibration
     assert [len(matcher.points) for matcher in plain] == [2, 2, 2]
@@ -85,6 +88,7 @@ def test_what_is_said_of_a_fold_does_not_rest_on_its_own_calibration_or_cuts(arc
 def test_kinds_that_need_more_lesions_than_there_are_are_left_out(archive, monkeypatch, capsys):
     monkeypatch.setattr(small_folders, "FOLDERS", ((2, 0), (8, 4), (9, 0), (10, 5)))
     monkeypatch.setattr(small_folders, "DRAWS", 1)
+    monkeypatch.setattr(small_folders, "DRAWS_ALONE", 1)
     run(archive.root, monkeypatch)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:8] for line in lines if line.startswith("| ") and line[2].isdigit()] == ["| 2 | 0 ", "| 8 | 4 "]
