@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from skinbit.matching.cuts.grouping_cut import Cut
+from skinbit.matching.expected.marks import marked_groups
 from skinbit.matching.group_documents import describe_groups, group_table
 from skinbit.matching.grouping import Group, Grouping
 
@@ -35,7 +36,7 @@ def test_the_table_has_the_new_photographs_alone(found):
 
 
 def test_a_group_has_its_known_photographs_and_its_doubts(found):
-    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, most_images=4)
+    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, None, most_images=4)
     first, second = document["groups"]
     assert (first["image_ids"], first["known_ids"], first["lesion_id"]) == (["a", "c"], ["a"], "mole")
     assert first["margin"] == pytest.approx(0.05)
@@ -44,6 +45,44 @@ def test_a_group_has_its_known_photographs_and_its_doubts(found):
 
 
 def test_the_document_has_the_cut_and_the_nearest_of_each(found):
-    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, most_images=4)
+    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, None, most_images=4)
     assert document["nearest"] == ["a", "", "a"]
     assert (document["method"], document["cut"], document["unsure_from"]) == ("average", 0.3, 0.6)
+
+
+def test_where_probabilities_are_known_the_least_probable_link_is_the_doubt(found):
+    line = {"intercept": -8 * float(np.arctanh(0.75)), "slope": 1.0}
+    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, line, most_images=4)
+    assert document["groups"][0]["doubts"] == ["Its weakest link is of one lesion with a probability of 50%."]
+    sure = describe_groups(found, IMAGE_IDS, KNOWN, CUT, {"intercept": 9.0, "slope": 1.0}, most_images=4)
+    assert [group["doubts"] for group in sure["groups"]] == [[], []]
+
+
+class TestMarks:
+    line = {"intercept": 0.0, "slope": 1.0}  # noqa: RUF012
+
+    def test_they_hold_most_of_the_wrong_pairs_in_few_photographs(self):
+        rng = np.random.default_rng(0)
+        sizes, weakest = rng.integers(1, 5, 2000), np.tanh(rng.normal(1.2, 0.6, 2000))
+        weakest[sizes == 1] = np.inf
+        probabilities = 1 / (1 + np.exp(-8 * np.arctanh(np.minimum(weakest, 0.999))))
+        wrong = (sizes - 1) * (1 - probabilities)
+        marked = list(marked_groups(weakest, sizes, self.line))
+        assert sizes[marked].sum() <= 0.05 * sizes.sum()
+        others = np.setdiff1d(np.flatnonzero(sizes > 1), marked)
+        assert wrong[marked].sum() > 0.5 * wrong.sum()
+        assert (wrong[marked] / sizes[marked]).min() >= (wrong[others] / sizes[others]).max()
+
+    def test_they_end_where_enough_wrong_pairs_are_held(self):
+        weakest = np.tanh(np.array([0.0, 0.0, *[0.6] * 200]))
+        marked = marked_groups(weakest, np.full(202, 2), self.line)
+        assert set(marked) >= {0, 1}
+        assert marked[0] == pytest.approx(0.5)
+        sure = np.array([0.0, *np.tanh([2.0] * 200)])
+        assert set(marked_groups(sure, np.full(201, 2), self.line)) == {0}
+
+    def test_a_single_doubtful_group_of_a_small_folder_is_marked(self):
+        assert set(marked_groups(np.array([0.0, np.inf]), np.array([2, 1]), self.line)) == {0}
+
+    def test_photographs_alone_have_none(self):
+        assert marked_groups(np.full(5, np.inf), np.ones(5, int), self.line) == {}

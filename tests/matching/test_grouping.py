@@ -63,6 +63,11 @@ def joined_by_hand(embeddings, known: tuple[str, ...], threshold: float) -> tupl
     return new, named
 
 
+def doubts_of(group, cut, n_known):
+    found = explain_doubts(group, cut, n_known, most_images=4)
+    return found.of_cut + found.others
+
+
 class TestGroups:
     @given(st.integers(0, 10_000), st.integers(1, 12), st.floats(-0.9, 0.99))
     def test_without_known_lesions_the_cosine_groups_are_the_components_at_the_threshold(self, seed, n_images, at):
@@ -233,7 +238,7 @@ class TestLinkage:
         found = group(embeddings, ("mole", "other", "far"), cut, 4).groups[0]
         assert found.lesion_id == "mole"
         assert found.margin(cut) == 0
-        (doubt,) = explain_doubts(found, cut, 1, most_images=4)
+        (doubt,) = doubts_of(found, cut, 1)
         assert "to another known lesion" in doubt
 
     @pytest.mark.parametrize("linkage", ["average", "complete"])
@@ -244,7 +249,7 @@ class TestLinkage:
         assert len(groups) == 2  # five are too many for one
         for found in groups:
             assert found.margin(cut) == 0
-            assert any("together they would be too large" in doubt for doubt in explain_doubts(found, cut, 0, 4))
+            assert any("together they would be too large" in doubt for doubt in doubts_of(found, cut, 0))
 
     def test_a_new_image_joins_the_known_lesion_it_resembles(self):
         embeddings = unit_vectors(np.array([[1, 0.05], [0, 1.0], [1, 0], [1, 0.1], [-1, 0.2]]))
@@ -267,7 +272,7 @@ class TestMutual:
         assert group(random_embeddings(0, 2), ("a", "b"), NO_CUT).groups == ()
 
     def test_its_groups_are_doubted_only_for_their_size(self):
-        assert explain_doubts(Group((0, 1), "", 0.2, 0.1), NO_CUT, 0, most_images=4) == ()
+        assert doubts_of(Group((0, 1), "", 0.2, 0.1), NO_CUT, 0) == ()
 
 
 @pytest.mark.parametrize("cut", [NO_CUT, Cut("average", 0.25, 0.7, 0.8)])
@@ -309,7 +314,7 @@ class TestDoubts:
 
     def test_a_group_that_every_fold_would_make_is_confident(self):
         sure = Group((0, 1), "", weakest_link=0.8, strongest_outside=0.3)
-        assert explain_doubts(sure, ANYTHING, 0, most_images=4) == ()
+        assert doubts_of(sure, ANYTHING, 0) == ()
 
     @pytest.mark.parametrize(
         ("doubtful", "n_known", "said"),
@@ -321,7 +326,7 @@ class TestDoubts:
         ],
     )
     def test_a_doubt_names_its_reason(self, doubtful, n_known, said):
-        (doubt,) = explain_doubts(doubtful, ANYTHING, n_known, most_images=4)
+        (doubt,) = doubts_of(doubtful, ANYTHING, n_known)
         assert said in doubt
 
 

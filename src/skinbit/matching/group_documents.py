@@ -9,7 +9,8 @@ import pandas as pd
 
 from skinbit.matching.cuts.grouping_cut import Cut, write_cut
 from skinbit.matching.expected.documents import probabilities_of
-from skinbit.matching.grouping import Grouping, explain_doubts
+from skinbit.matching.expected.marks import marked_groups
+from skinbit.matching.grouping import Doubts, Grouping, explain_doubts
 
 _DIGITS = 4
 """Of a probability: more would pretend to be sure."""
@@ -44,7 +45,12 @@ def group_table(
 
 
 def describe_groups(
-    found: Grouping, image_ids: Sequence[str], known: pd.DataFrame, cut: Cut, most_images: int
+    found: Grouping,
+    image_ids: Sequence[str],
+    known: pd.DataFrame,
+    cut: Cut,
+    line: Mapping[str, float] | None,
+    most_images: int,
 ) -> dict[str, Any]:
     """Return the cut, the groups with their doubts, and the nearest photograph of each new one; plain values.
 
@@ -53,9 +59,13 @@ def describe_groups(
         image_ids: Of new, then of known photographs.
         known: ``image_id, lesion_id`` of the known ones.
         cut: Where the groups were made.
+        line: By which probabilities follow from similarities; None: nothing is known.
         most_images: Of a lesion that takes part in training.
     """
     known_ids = known.groupby("lesion_id")["image_id"].agg(list).to_dict()
+    sizes = np.array([len(group.members) + len(known_ids.get(group.lesion_id, [])) for group in found.groups], int)
+    weakest = np.array([group.weakest_link for group in found.groups])
+    unsure = None if line is None else marked_groups(weakest, sizes, line)
     groups = []
     for number, group in enumerate(found.groups):
         partners = known_ids.get(group.lesion_id, [])
@@ -67,8 +77,17 @@ def describe_groups(
                 "image_ids": [image_ids[row] for row in group.members],
                 "known_ids": partners,
                 "margin": margin if math.isfinite(margin) else None,
-                "doubts": list(explain_doubts(group, cut, len(partners), most_images)),
+                "doubts": _doubts(number, unsure, explain_doubts(group, cut, len(partners), most_images)),
             }
         )
     nearest = [image_ids[row] if row >= 0 else "" for row in found.nearest]
     return {**write_cut(cut), "groups": groups, "nearest": nearest}
+
+
+def _doubts(number: int, unsure: Mapping[int, float] | None, doubts: Doubts) -> list[str]:
+    """Return why a person should look at a group: by probabilities where they are known, else by the cut."""
+    if unsure is None:
+        return [*doubts.of_cut, *doubts.others]
+    if number not in unsure:
+        return list(doubts.others)
+    return [f"Its weakest link is of one lesion with a probability of {unsure[number]:.0%}.", *doubts.others]

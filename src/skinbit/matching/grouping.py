@@ -172,7 +172,20 @@ def _weakest(numbers: LabelArray, links: LabelArray, strengths: NDArray[np.float
     return weakest
 
 
-def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Doubts:
+    """Reasons why a person should look at a group, one sentence each.
+
+    Attributes:
+        of_cut: Another cut in the range would change the group.
+        others: Whatever the cut, something else speaks against it.
+    """
+
+    of_cut: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> Doubts:
     """Return the reasons why a person should look at a group.
 
     Args:
@@ -180,25 +193,20 @@ def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> tu
         cut: Where it was made.
         n_known: Known images of its lesion.
         most_images: Of a lesion that takes part in training.
-
-    Returns:
-        One sentence per reason; none where every cut in the range gives the same group.
     """
-    doubts = []
-    n_images = len(group.members) + n_known
+    of_cut, others = [], []
+    n_images, outside = len(group.members) + n_known, f"{group.strongest_outside:.4f}"
     if group.weakest_link < cut.high:
-        doubts.append(f"Its weakest link, {group.weakest_link:.4f}, is hardly above the cut.")
+        of_cut.append(f"Its weakest link, {group.weakest_link:.4f}, is hardly above the cut.")
     if group.lesion_id and group.strongest_outside >= cut.similarity:
-        doubts.append(f"It is similar enough, {group.strongest_outside:.4f}, to another known lesion, too.")
+        others.append(f"It is similar enough, {outside}, to another known lesion, too.")
     elif group.strongest_outside >= cut.similarity:
-        doubts.append(
-            f"Another group is similar enough, {group.strongest_outside:.4f}; together they would be too large."
-        )
+        others.append(f"Another group is similar enough, {outside}; together they would be too large.")
     elif group.strongest_outside >= cut.low:
-        doubts.append(f"A photograph outside is nearly similar enough, {group.strongest_outside:.4f}.")
+        of_cut.append(f"A photograph outside is nearly similar enough, {outside}.")
     if n_images > most_images and len(group.members) > 1:
-        doubts.append(f"It has {n_images} photographs; a lesion of the training data has at most {most_images}.")
-    return tuple(doubts)
+        others.append(f"It has {n_images} photographs; a lesion of the training data has at most {most_images}.")
+    return Doubts(tuple(of_cut), tuple(others))
 
 
 def _same_lesion(known_lesions: tuple[str, ...], n_new: int) -> NDArray[np.int64]:

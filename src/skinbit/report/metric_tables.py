@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from skinbit.matching.methods import METHODS, PAGED
+from skinbit.matching.methods import CUTS, METHODS, PAGED
 from skinbit.report.findings import Metrics, folds_of
 from skinbit.report.method_tables import Ends
 
@@ -25,6 +25,10 @@ def _own_metrics(method: str, precision_and_recall: str) -> tuple[tuple[str, str
     own = ((cut, f"the fold's own {word}", _CUT),) if cut else ()
     there = "there" if cut else "of the pairs"
     elsewhere = f"F1 at the {word} that the other folds choose" if cut else "F1 where several folds ran"
+    itself = (
+        (f"{method}_f1_self", f"F1 at the {word} that the fold chose without its labels", _F1),
+        (f"{method}_f1_expected", "F1 that it expected there", _F1),
+    )
     oracle = ((f"{method}_f1_oracle", f"F1 at the test subset's own best {word}", _F1),) if cut else ()
     return (
         *own,
@@ -33,6 +37,7 @@ def _own_metrics(method: str, precision_and_recall: str) -> tuple[tuple[str, str
         (f"{method}_{precision_and_recall}recall", f"recall {there}", _F1),
         (f"{method}_f1_transfer", elsewhere, _F1),
         (f"{method}_f1_pooled", "the same over the pairs of all folds together", _F1),
+        *(itself if cut else ()),
         *oracle,
         *(((f"{method}_{name}", label, decimals) for name, label, decimals in _GROUPS) if is_group else ()),
     )
@@ -56,6 +61,14 @@ _TOPICS = (
         "",
         (
             *((f"{name}_f1_distractors", f"F1: {method.title}", _F1) for name, method in METHODS.items()),
+            *(
+                (f"{name}_f1_self_distractors", f"F1 at the cut that the pool chose itself: {METHODS[name].title}", _F1)
+                for name in CUTS
+            ),
+            *(
+                (f"{name}_f1_expected_distractors", f"F1 that it expected there: {METHODS[name].title}", _F1)
+                for name in CUTS
+            ),
             ("recall_at_1_distractors", "images whose nearest other image shows the same lesion", _F1),
             ("rho_distractors", "images, as a multiple of those of a fold", _RATIO),
             ("share_distractors", "share of them whose lesion was photographed once", _F1),
