@@ -26,6 +26,7 @@ from kedro.runner import SequentialRunner
 from PIL import Image
 
 from skinbit.config import ClusterParams, DataParams, Parameters, PolicyParams, SplitParams
+from skinbit.data.file_names import READ_SUFFIXES
 from skinbit.data.metadata import read_metadata
 from skinbit.data.problems import KINDS
 from skinbit.errors import InputError
@@ -170,21 +171,23 @@ def also(name: str, fmt: str = "JPEG") -> Spoil:
     return lambda folder: (folder / "images" / name).write_bytes(photograph(fmt=fmt))
 
 
+NO_FORMAT = "not a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image"
+
 BAD_FILES: dict[str, tuple[Spoil, str, str]] = {
     "truncated_jpeg": (holds(photograph()[:-200]), "unreadable", "damaged or cut short"),
     "truncated_png": (holds(photograph(fmt="PNG")[:-200]), "unreadable", "damaged or cut short"),
     "header_only": (holds(photograph()[:40]), "unreadable", "damaged or cut short"),
     "zero_bytes": (holds(b""), "unreadable", "the file is empty"),
-    "zeros": (holds(b"\0" * 4096), "unreadable", "not a JPEG or PNG"),
-    "gif": (holds(photograph(fmt="GIF")), "unreadable", "not a JPEG or PNG"),
-    "bmp": (holds(photograph(fmt="BMP")), "unreadable", "not a JPEG or PNG"),
-    "tiff": (holds(photograph(fmt="TIFF")), "unreadable", "not a JPEG or PNG"),
-    "webp": (holds(photograph(fmt="WEBP")), "unreadable", "not a JPEG or PNG"),
-    "jpeg_2000": (holds(photograph(fmt="JPEG2000")), "unreadable", "not a JPEG or PNG"),
-    "pdf": (holds(photograph(fmt="PDF")), "unreadable", "not a JPEG or PNG"),
-    "html": (holds(b"<!DOCTYPE html><html>404 Not Found</html>"), "unreadable", "not a JPEG or PNG"),
-    "text": (holds(b"version https://git-lfs.github.com/spec/v1\n"), "unreadable", "not a JPEG or PNG"),
-    "zip": (holds(b"PK\x03\x04" + b"\0" * 200), "unreadable", "not a JPEG or PNG"),
+    "zeros": (holds(b"\0" * 4096), "unreadable", NO_FORMAT),
+    "gif": (holds(photograph(fmt="GIF")), "unreadable", NO_FORMAT),
+    "truncated_tiff": (holds(photograph(fmt="TIFF")[:-200]), "unreadable", "damaged"),
+    "truncated_bmp": (holds(photograph(fmt="BMP")[:-200]), "unreadable", "damaged or cut short"),
+    "truncated_webp": (holds(photograph(fmt="WEBP")[:-200]), "unreadable", "damaged"),
+    "jpeg_2000": (holds(photograph(fmt="JPEG2000")), "unreadable", NO_FORMAT),
+    "pdf": (holds(photograph(fmt="PDF")), "unreadable", NO_FORMAT),
+    "html": (holds(b"<!DOCTYPE html><html>404 Not Found</html>"), "unreadable", NO_FORMAT),
+    "text": (holds(b"version https://git-lfs.github.com/spec/v1\n"), "unreadable", NO_FORMAT),
+    "zip": (holds(b"PK\x03\x04" + b"\0" * 200), "unreadable", NO_FORMAT),
     "damaged_middle": (
         holds(photograph(fmt="PNG")[:2000] + b"\0" * 500 + photograph(fmt="PNG")[2500:]),
         "unreadable",
@@ -252,16 +255,8 @@ NEAR_MISSES: dict[str, tuple[Spoil, str, str]] = {
     "a_folder_below": (called("x/L0_0.png"), "there is x/L0_0.png, in a folder below", "--params data.subfolders=true"),
     "a_suffix_twice": (called("L0_0.jpg.jpg"), "there is L0_0.jpg.jpg, with a suffix", "without its last suffix alone"),
     "two_suffixes": (called("L0_0.tif.JPG"), "there is L0_0.tif.JPG, with a suffix", "without its last suffix alone"),
-    "heic": (
-        called("L0_0.HEIC"),
-        "there is L0_0.HEIC, in a format that is not read",
-        "convert the files to JPEG or PNG",
-    ),
-    "dicom": (
-        called("L0_0.dcm"),
-        "there is L0_0.dcm, in a format that is not read",
-        "convert the files to JPEG or PNG",
-    ),
+    "jpeg_2000": (called("L0_0.JP2"), "there is L0_0.JP2, in a format that is not read", "convert the files to JPEG"),
+    "photoshop": (called("L0_0.psd"), "there is L0_0.psd, in a format that is not read", "convert the files to JPEG"),
     "camera_raw": (
         called("l0_0.NEF"),
         "there is l0_0.NEF, in a format that is not",
@@ -352,8 +347,8 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
         "  Remedy: read the folders below: --params data.subfolders=true.",
     ),
     "no_photograph_that_is_read": (
-        lambda folder: [path.rename(path.with_suffix(".heic")) for path in (folder / "images").iterdir()],
-        "L0_0.heic: HEIC is not read; convert it to JPEG or PNG",
+        lambda folder: [path.rename(path.with_suffix(".avif")) for path in (folder / "images").iterdir()],
+        "L0_0.avif: AVIF is not read; convert it to JPEG or PNG",
     ),
     "images_is_a_file": (
         lambda folder: (folder / "images").rename(folder / "x") and (folder / "images").write_text(""),
@@ -400,6 +395,13 @@ SOUND: dict[str, Spoil] = {
     "black_and_white": holds(photograph(mode="1", fmt="PNG")),
     "rgba": holds(photograph(mode="RGBA", fmt="PNG")),
     "16_bit_grey": holds(encode(Image.fromarray(np.arange(36 * 48, dtype=np.uint16).reshape(36, 48)), "PNG")),
+    "tiff_called_jpg": holds(photograph(fmt="TIFF")),
+    "bmp_called_jpg": holds(photograph(fmt="BMP")),
+    "webp_called_jpg": holds(photograph(fmt="WEBP")),
+    "tiff": lambda folder: (
+        called("L0_0.TIF")(folder) or (folder / "images/L0_0.TIF").write_bytes(photograph(fmt="TIFF"))
+    ),
+    "jpeg_called_bmp": called("L0_0.bmp"),
     "progressive": holds(encode(Image.open(io.BytesIO(photograph())), progressive=True)),
     "several_pictures_in_one_file": holds(
         encode(Image.open(io.BytesIO(photograph())), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 36))])
@@ -553,7 +555,7 @@ class TestAPhotograph:
         if (study.folder / "elsewhere.jpg").exists():
             assert len(study.run(follow_links=True)["split"]) == 12
         else:
-            assert "not a JPEG or PNG image" in study.refusal(follow_links=True)
+            assert NO_FORMAT in study.refusal(follow_links=True)
 
     def test_that_nobody_may_read_is_named(self, study, monkeypatch):
         read = LocalFileSystem.cat_file
@@ -590,7 +592,7 @@ class TestANearMiss:
         assert len(study.run(PolicyParams(missing="skip"))["split"]) == 10
 
     def test_of_each_sort_has_a_remedy_of_its_own(self, study):
-        for name in ("L0_0.bmp", "x/L1_0.jpg", "l2_0.jpg"):
+        for name in ("L0_0.gif", "x/L1_0.jpg", "l2_0.jpg"):
             old = study.folder / "images" / f"L{name.rpartition('/')[2][1]}_0.jpg"
             (study.folder / "images/x").mkdir(exist_ok=True)
             old.rename(study.folder / "images" / name)
@@ -953,8 +955,8 @@ class TestProblems:
 NOTHING_TO_GROUP: dict[str, Callable[[Path], str]] = {
     "empty": lambda folder: rename_all(folder, ".gone", remove=True) or "put photographs",
     "folders": lambda folder: into_folders(folder) or "read the folders below: --params data.subfolders=true",
-    "webp": lambda folder: rename_all(folder, ".webp") or "convert the files to JPEG or PNG",
-    "dicom": lambda folder: rename_all(folder, ".dcm") or "convert the files to JPEG or PNG",
+    "gif": lambda folder: rename_all(folder, ".gif") or "convert the files to JPEG or PNG",
+    "camera_raw": lambda folder: rename_all(folder, ".CR2") or "convert the files to JPEG or PNG",
     "archives": lambda folder: rename_all(folder, ".zip") or "unpack the archives",
     "tables": lambda folder: rename_all(folder, ".csv") or "put photographs",
     "names_that_sound_like_a_remedy": lambda folder: rename_all(folder, ".unpack it; convert it") or "put photographs",
@@ -1018,20 +1020,22 @@ class TestClustering:
         assert reason.endswith("rename the file")
 
     def test_lists_what_it_passes_over(self, study):
-        for name in ("scan.heic", "._a.jpg", "notes.txt", "more.zip", "IM0001", "clip.mp4", "data.csv"):
+        for name in ("scan.avif", "._a.jpg", "notes.txt", "more.zip", "IM0001", "clip.mp4", "data.csv"):
             (study.folder / "images" / name).write_bytes(b"x")
         for name in ("visit1", "empty"):
             (study.folder / "images" / name).mkdir()
         (study.folder / "images/visit1/<b>.jpg").write_bytes(photograph())
         listed, unreadable = self.read(study.folder)
         assert len(listed) == 12
-        only = "only .jpg, .jpeg, .jpe, .jfif or .png are read"
+        only = (
+            "only .jpg, .jpeg, .jpe, .jfif, .png, .tif, .tiff, .bmp, .dib, .webp, .heic, .heif, .dcm or .dicom are read"
+        )
         assert unreadable == {
             "visit1/": "a folder with 1 photographs, not searched; data.subfolders=true reads it",
             "IM0001": f"a file without a suffix; {only}",
             "clip.mp4": f"a file with the suffix .mp4; {only}",
             "more.zip": "an archive; unpack it",
-            "scan.heic": "HEIC is not read; convert it to JPEG or PNG",
+            "scan.avif": "AVIF is not read; convert it to JPEG or PNG",
             "1 folders": "there is no photograph in them",
             "1 hidden files or folders": "their names begin with a dot",
             "2 tables, texts and the like": "no photographs, by their suffixes",

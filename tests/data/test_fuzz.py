@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from skinbit.config import DataParams, PolicyParams
+from skinbit.data.decoding import decode_image
 from skinbit.data.ids import explain_id, explain_name, printable
-from skinbit.data.images import UnusableError, decode_image
 from skinbit.data.lesions import lesion_fates
 from skinbit.data.metadata import ROW, find_row_problems, read_metadata
 from skinbit.data.problems import kinds_by_row, raise_errors, tabulate_problems
+from skinbit.data.unusable import UnusableError
 from skinbit.errors import InputError
 
 MANY = int(os.environ.get("SKINBIT_FUZZ", "0"))

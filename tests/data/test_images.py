@@ -1,4 +1,7 @@
-"""Photographs on disk: every kind that a JPEG or PNG can be, and everything that can be wrong with one."""
+"""Photographs on disk: every kind that a JPEG or PNG can be, and everything that can be wrong with one.
+
+Other formats: `test_formats.py`.
+"""
 
 import contextlib
 import io
@@ -13,11 +16,12 @@ import pytest
 from PIL import Image
 
 from skinbit.config import DataParams
+from skinbit.data.decoding import decode_image
+from skinbit.data.file_names import SUFFIXES
 from skinbit.data.images import (
     Checked,
     ImageFolder,
     check_images,
-    decode_image,
     find_images,
     read_photograph,
     try_images,
@@ -28,6 +32,7 @@ from skinbit.data.problems import Problem
 MAX_PIXELS = 1_000_000
 LIMITS = DataParams(max_pixels=MAX_PIXELS, min_side=1)
 ORIENTATION = 0x0112
+NO_FORMAT = "not a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image"
 
 
 def encode(image: Image.Image, fmt: str = "PNG", **options: Any) -> bytes:
@@ -148,13 +153,15 @@ def test_empty_file_is_refused() -> None:
 
 @pytest.mark.parametrize("content", [b"lesion_id,image_id\n", b"\0" * 100, b"\xff\xd8"])
 def test_file_that_is_no_image_is_refused(content: bytes) -> None:
-    assert "not a JPEG or PNG" in refusal(content)
+    assert refusal(content) == NO_FORMAT
 
 
-@pytest.mark.parametrize("fmt", ["BMP", "GIF", "TIFF", "WEBP"])
+@pytest.mark.parametrize("fmt", ["GIF", "JPEG2000", "PPM", "ICO"])
 def test_other_formats_are_refused_whatever_their_name(fmt: str, folder: Path) -> None:
     (folder / "a.jpg").write_bytes(encode(plain(), fmt))
-    assert check(folder, "a") == [Problem("unreadable", "a.jpg", 2, "a", "not a JPEG or PNG image")]
+    assert check(folder, "a") == [
+        Problem("unreadable", "a.jpg", 2, "a", "not a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image")
+    ]
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG"])
@@ -222,7 +229,7 @@ def test_shorter_side_counts_after_turning_upright() -> None:
     assert decode(content, least_side=64).shape == (256, 64, 3)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".JPG", ".Jpeg", ".PNG"])
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".JPG", ".Jpeg", ".PNG", ".TIF", ".Dcm"])
 def test_every_accepted_suffix_in_any_case_is_found_and_read(folder: Path, suffix: str) -> None:
     (folder / f"ISIC_1.a{suffix}").write_bytes(b"content")
     found = find(folder)
@@ -232,7 +239,7 @@ def test_every_accepted_suffix_in_any_case_is_found_and_read(folder: Path, suffi
 
 def test_other_files_and_subfolders_are_not_photographs(folder: Path) -> None:
     (folder / "notes.txt").touch()
-    (folder / "a.bmp").touch()
+    (folder / "a.gif").touch()
     (folder / "deeper").mkdir()
     (folder / "deeper" / "b.jpg").touch()
     assert find(folder).files == {}

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.photographs import list_photographs
 from skinbit.audit.copies import hash_pixels
 from skinbit.config import ClusterParams, ComputeParams, DataParams, GeometryParams, LoaderParams, ViewParams
-from skinbit.data import images as images_module
+from skinbit.data import decoding
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
 from skinbit.embedding.backbones import Backbone
@@ -89,7 +89,7 @@ CHANGES = {
     ),
     "a pointer of Git LFS": (
         becomes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
-        "its bytes are not those that data_split read: not a JPEG or PNG image",
+        "its bytes are not those that data_split read: not a JPEG, PNG",
     ),
     "another photograph of the study": (
         lambda path: shutil.copy(path.with_name("a.jpg"), path),
@@ -174,7 +174,7 @@ class TestAPhotograph:
             raise MemoryError
 
         for step in ("exif_transpose", "open"):  # damaged EXIF blocks and files raise many errors; this is none of them
-            monkeypatch.setattr(images_module.ImageOps if step == "exif_transpose" else Image, step, fail)
+            monkeypatch.setattr(decoding.ImageOps if step == "exif_transpose" else Image, step, fail)
             with pytest.raises(MemoryError):
                 listed.decode("b")
 
@@ -256,7 +256,7 @@ class TestReader:
         raw = re.compile(r"\b(read_photograph|decode_image|cat_file)\(|Image\.open\(")
         found = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if raw.search(path.read_text())}
         others = {path for path in found if not path.startswith("runtime/datasets/")}  # files that are no photographs
-        assert others == {"data/images.py", "data/listed.py"}
+        assert others == {"data/decoding.py", "data/dicom.py", "data/images.py", "data/listed.py"}
 
     def test_of_a_worker_keeps_other_errors_as_they_are(self) -> None:
         def fail(index: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_tensors
 from benchmarks.photographs import list_photographs
 from skinbit.config import LoaderParams, ViewParams
 from skinbit.data import listed as listed_module
-from skinbit.data.images import decode_image
+from skinbit.data.decoding import decode_image
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms
 from skinbit.embedding.tables import Embeddings

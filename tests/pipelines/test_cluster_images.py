@@ -193,7 +193,7 @@ class TestAnyFolder:
         for number, path in enumerate(sorted((photographs / "images").iterdir())[:4]):
             (folder / f"visit{number % 2}").mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / f"visit{number % 2}")
-        (folder / "<i>.heic").touch()
+        (folder / "<i>.avif").touch()
         with pytest.raises(
             InputError, match=r"(?s)holds no photograph.*visit0/: a folder with 2 photographs.*Remedy: read"
         ):
@@ -202,9 +202,9 @@ class TestAnyFolder:
         studied.run(pipelines=("cluster_images",), cluster=named, study=STUDY, data={"subfolders": True}, **SMALL)
         found = table(studied.root / CLUSTERS / "clustered_images.csv")
         assert sorted({image_id.partition("/")[0] for image_id in found["image_id"]}) == ["visit0", "visit1"]
-        assert table(studied.root / CLUSTERS / "unreadable.csv")["file"].tolist() == ["<i>.heic"]
+        assert table(studied.root / CLUSTERS / "unreadable.csv")["file"].tolist() == ["<i>.avif"]
         page = (studied.root / CLUSTERS / "clusters.html").read_text()
-        assert "&lt;i&gt;.heic" in page
+        assert "&lt;i&gt;.avif" in page
         assert found["image_id"][0] in page
 
     @pytest.mark.parametrize("n_images", [1, 2])

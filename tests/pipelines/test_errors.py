@@ -62,7 +62,7 @@ def truncated_image(folder):
 
 
 def disguised_image(folder):
-    Image.new("RGB", (8, 8)).save(folder / "images" / f"{first_id(folder)}.jpg", format="BMP")
+    Image.new("RGB", (8, 8)).save(folder / "images" / f"{first_id(folder)}.jpg", format="GIF")
 
 
 def double_row(folder):
@@ -86,7 +86,7 @@ DATA_MISTAKES = [
     (no_lesion_column, ["data.csv has no column lesion_id", "patient, image_id"]),
     (missing_image, ["1 images that are missing", "{first_id}.jpg (row 2"]),
     (truncated_image, ["1 images that cannot be read", "{first_id}.jpg (row 2 of data.csv): damaged or cut"]),
-    (disguised_image, ["{first_id}.jpg (row 2 of data.csv): not a JPEG or PNG"]),
+    (disguised_image, ["{first_id}.jpg (row 2 of data.csv): not a JPEG, PNG"]),
     (double_row, ["1 rows with an image_id that another row has", "image_id '{first_id}': also in row 2"]),
     (path_as_id, ["ids that cannot be used", "'../secret'"]),
     (empty_file, ["data.csv is empty"]),

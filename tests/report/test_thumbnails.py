@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.photographs import list_photographs
-from skinbit.data.images import decode_image
+from skinbit.data.decoding import decode_image
 from skinbit.errors import InputError
 from skinbit.report.thumbnails import make_thumbnails, shrink, within_size
 

@@ -2,18 +2,19 @@
 
 from pathlib import PurePosixPath
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp"),
+    *(".heic", ".heif", ".dcm", ".dicom"),
+)
+"""Of photographs that are read. What a file is, its content says."""
+
+READ_SUFFIXES = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 FORMATS = {
-    **dict.fromkeys((".heic", ".heif"), "HEIC"),
     ".avif": "AVIF",
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **dict.fromkeys((".bmp", ".dib"), "BMP"),
-    ".webp": "WebP",
     ".gif": "GIF",
     **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx"), "JPEG 2000"),
     ".jxl": "JPEG XL",
-    **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
     **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2"), "a camera's raw format"),
     ".psd": "Photoshop",
     **dict.fromkeys((".pbm", ".pgm", ".pnm", ".ppm"), "Netpbm"),

@@ -1,54 +1,34 @@
-"""Photographs on disk: found by id, decoded once, checked before anything expensive starts."""
+"""Photographs on disk: found by id, read and decoded once, checked before anything expensive starts."""
 
 import errno
 import hashlib
-import io
 import logging
-import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import pandas as pd
 from fsspec.implementations.local import LocalFileSystem
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from skinbit.config import DataParams
+from skinbit.data.decoding import decode_image
+from skinbit.data.depth import ASSUMED_BITS
 from skinbit.data.file_names import is_hidden, is_photograph, without_suffix
 from skinbit.data.ids import explain_name, printable
 from skinbit.data.near_misses import NearMisses
 from skinbit.data.problems import Problem
 from skinbit.data.threads import map_in_order
-from skinbit.errors import InputError, is_short_of_memory
+from skinbit.data.unusable import UnusableError
+from skinbit.errors import InputError
 from skinbit.refusals import explain_reading
 
 Used = TypeVar("Used")
 
 logger = logging.getLogger(__name__)
-
-_DECODERS = ("JPEG", "PNG")
-"""Pillow may open nothing else, whatever a file is called."""
-
-# Our own limit, data.max_pixels, is below the one that Pillow warns at.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Damaged EXIF blocks: the warning names no file, and the photograph itself is whole.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-
-class UnusableError(ValueError):
-    """A photograph cannot be used; the message says why.
-
-    Attributes:
-        kind: Of the problem, a key of :data:`skinbit.data.problems.KINDS`.
-    """
-
-    def __init__(self, reason: str, kind: str = "unreadable") -> None:
-        super().__init__(reason)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -170,69 +150,6 @@ def with_unique_ids(folder: ImageFolder) -> ImageFolder:
     return replace(folder, files=dict(sorted(unique.items())))
 
 
-def decode_image(content: bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:
-    """Decode a photograph to 8-bit RGB, upright.
-
-    EXIF orientation is applied. Grey, palette and CMYK become RGB; 16-bit grey is scaled, not clipped; transparent
-    pixels become black, as outside the dermoscope's circle.
-
-    Args:
-        content: A JPEG or PNG file.
-        max_pixels: Larger images are refused before they are decoded.
-        least_side: Where a JPEG's sides are at least twice as long, it may be decoded at a half, a quarter or an
-            eighth, which is much faster; none: full size.
-
-    Returns:
-        The image, mode RGB.
-
-    Raises:
-        UnusableError: If the file is empty, no JPEG or PNG, damaged, cut short or too large; says which.
-        MemoryError: If memory does not suffice, which is no fault of the file.
-    """
-    if not content:
-        raise UnusableError("the file is empty")
-    try:
-        image = Image.open(io.BytesIO(content), formats=_DECODERS)
-        if image.width * image.height > max_pixels:
-            raise UnusableError(
-                f"{image.width}x{image.height} pixels are more than data.max_pixels={max_pixels}", "too_large"
-            )
-        if least_side is not None:
-            image.draft(None, (least_side, least_side))
-        image.load()
-        return _to_rgb(_upright(image))
-    except UnusableError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UnusableError("not a JPEG or PNG image") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnusableError(f"more than data.max_pixels={max_pixels} pixels", "too_large") from error
-    except Exception as error:  # whatever Pillow's readers trip over: struct.error, zlib.error, KeyError, SyntaxError …
-        if is_short_of_memory(error):
-            raise MemoryError(str(error)) from error
-        raise UnusableError(f"damaged or cut short ({printable(str(error).rstrip('.'))})") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; where the EXIF block is damaged, the photograph is as it was stored."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception as error:  # as above: the pixels are there
-        if is_short_of_memory(error):
-            raise
-        return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, image).convert("RGB")
-    return image.convert("RGB")
-
-
 def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
     """Read a file that may be anything: a folder, a pipe, a link to somewhere else, larger than memory.
 
@@ -290,11 +207,13 @@ class Checked(Generic[Used]):
         row: Of the metadata that names it; 0 where there are none.
         record: Its ``image_id, file, sha256``, and ``named``, the image id by which the metadata name it.
         used: What it was used for.
+        assumed_bits: Of how many bits its values were taken to be, where there are more than 8 and it does not say.
     """
 
     row: int
     record: dict[str, str]
     used: Used
+    assumed_bits: int | None = None
 
 
 def try_images(
@@ -310,7 +229,7 @@ def try_images(
     Yields:
         What became of each file, in order of image ids.
     """
-    return map_in_order(lambda image_id: _try_image(folder, data, use, (0, image_id)), folder.files)
+    return _log_depths(map_in_order(lambda image_id: _try_image(folder, data, use, (0, image_id)), folder.files))
 
 
 def _try_image(
@@ -328,7 +247,7 @@ def _try_image(
             size = f"{image.width}x{image.height} pixels"
             raise UnusableError(f"{size}; a side is shorter than data.min_side={data.min_side}", "too_small")
     except UnusableError as error:
-        return Problem(error.kind, file, row, image_id, str(error))
+        return Problem(error.kind, file, row, image_id, str(error), error.remedy)
     except OSError as error:
         return Problem("unreadable", file, row, image_id, *explain_reading(error))
     except MemoryError as error:
@@ -337,7 +256,22 @@ def _try_image(
             "more memory; or lower data.max_pixels, which refuses larger photographs before they are decoded."
         ) from error
     record = {"image_id": image_id, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
-    return Checked(row, record, use(image))
+    return Checked(row, record, use(image), image.info.get(ASSUMED_BITS))
+
+
+def _log_depths(outcomes: Iterator[Checked[Used] | Problem]) -> Iterator[Checked[Used] | Problem]:
+    """Yield outcomes, then log once which range photographs of more than 8 bits have that do not say it."""
+    assumed: Counter[int] = Counter()
+    for outcome in outcomes:
+        if isinstance(outcome, Checked) and outcome.assumed_bits:
+            assumed[outcome.assumed_bits] += 1
+        yield outcome
+    if assumed:
+        counts = ", ".join(f"{bits} bits ({number})" for bits, number in sorted(assumed.items()))
+        logger.info(
+            "%d photographs have more than 8 bits and do not say how many: taken, each by its brightest value, as %s",
+            *(assumed.total(), counts),
+        )
 
 
 def check_images(
@@ -374,7 +308,8 @@ def check_images(
             return replace(outcome, image_id=named)
         return replace(outcome, record={**outcome.record, "named": named})
 
-    return map_in_order(check, zip(images["row"].tolist(), images["image_id"].tolist(), strict=True))
+    needed = zip(images["row"].tolist(), images["image_id"].tolist(), strict=True)
+    return _log_depths(map_in_order(check, needed))
 
 
 def _near_misses(folder: ImageFolder) -> NearMisses:

@@ -9,8 +9,10 @@ import pandas as pd
 from PIL import Image
 
 from skinbit.config import DataParams
+from skinbit.data.decoding import decode_image
 from skinbit.data.ids import printable
-from skinbit.data.images import ImageFolder, UnusableError, decode_image, read_photograph
+from skinbit.data.images import ImageFolder, read_photograph
+from skinbit.data.unusable import UnusableError
 from skinbit.errors import InputError
 from skinbit.refusals import explain_reading
 
@@ -56,7 +58,7 @@ class ListedPhotographs:
 
         Args:
             image_id: Of the photograph.
-            least_sides: See :func:`skinbit.data.images.decode_image`.
+            least_sides: See :func:`skinbit.data.decoding.decode_image`.
 
         Returns:
             An image per size.

@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 
 from skinbit.data.file_names import FORMATS, is_hidden, is_photograph, suffix_of, without_formats, without_suffix
 from skinbit.data.ids import fold_case, fold_number, printable
+from skinbit.data.unusable import CONVERT
 
 _SHOWN = 3
 
-CONVERT = "convert the files to JPEG or PNG under the same names"
 SEARCH = "let folders below be read, too: --params data.subfolders=true"
 _WITHOUT_SUFFIX = "write image_id without a suffix, or put the file that it names into the folder"
 _LAST_SUFFIX = "rename the files, or write image_id as the file name without its last suffix alone"

@@ -3,12 +3,11 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from skinbit.data.file_names import ARCHIVES, FORMATS, SUFFIXES, TABLES_AND_TEXTS, is_hidden, suffix_of
+from skinbit.data.file_names import ARCHIVES, FORMATS, READ_SUFFIXES, TABLES_AND_TEXTS, is_hidden, suffix_of
 from skinbit.data.ids import printable
 from skinbit.data.images import ImageFolder
 
 _SHOWN = 5
-_READ = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def _kind_of_file(name: str) -> _Kind:
     if suffix in TABLES_AND_TEXTS or name.lower() == "thumbs.db":
         return _TEXT
     what = f"a file with the suffix {printable(suffix)}" if suffix else "a file without a suffix"
-    return _Kind(f"{what}; only {_READ} are read")
+    return _Kind(f"{what}; only {READ_SUFFIXES} are read")
 
 
 def _kinds_of_folders(folder: ImageFolder) -> dict[str, _Kind]:

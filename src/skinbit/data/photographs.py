@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from skinbit.config import DataParams
+from skinbit.data.file_names import READ_SUFFIXES
 from skinbit.data.images import (
     ImageFolder,
     check_images,
@@ -115,7 +116,7 @@ def read_folder(
     """
     folder = with_unique_ids(folder.choose(data.subfolders))
     if not folder.files:
-        raise InputError(explain_nothing(folder, "put photographs (.jpg, .jpeg or .png) into it, or name another one"))
+        raise InputError(explain_nothing(folder, f"put photographs ({READ_SUFFIXES}) into it, or name another one"))
     records, problems, used = [], [], {}
     for attempt in _watched(try_images(folder, data, use), len(folder.files)):
         if isinstance(attempt, Problem):

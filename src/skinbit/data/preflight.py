@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from skinbit.config import DataParams, SplitParams
+from skinbit.data.file_names import READ_SUFFIXES
 from skinbit.data.images import Checked, ImageFolder, check_images, log_found_otherwise, refuse_doubled
 from skinbit.data.lesions import FEW_LEFT, lesion_fates
 from skinbit.data.metadata import ROW
@@ -53,7 +54,7 @@ class Preflight:
         """
         folder = self.folder.choose(self.data.subfolders)
         if not folder.files:
-            put = "put the photographs (.jpg, .jpeg or .png) into the folder images beside the CSV"
+            put = f"put the photographs ({READ_SUFFIXES}) into the folder images beside the CSV"
             raise InputError(explain_nothing(folder, put))
         owners: dict[str, int] = {}
         records: dict[int, dict[str, Any]] = {}

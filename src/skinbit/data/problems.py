@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, fields, replace
 import pandas as pd
 
 from skinbit.config import PolicyParams
+from skinbit.data.file_names import READ_SUFFIXES
 from skinbit.errors import ProblemList
 
 
@@ -28,7 +29,7 @@ class Kind:
     may_be_kept: bool = False
 
 
-_PUT = "put the files (.jpg, .jpeg or .png) into the folder images beside the CSV, or remove their rows"
+_PUT = f"put the files ({READ_SUFFIXES}) into the folder images beside the CSV, or remove their rows"
 _REPLACE = "replace the files, or remove their rows"
 
 KINDS: Mapping[str, Kind] = {
