@@ -26,7 +26,6 @@ from kedro.runner import SequentialRunner
 from PIL import Image
 
 from skinbit.config import ClusterParams, DataParams, Parameters, PolicyParams, SplitParams
-from skinbit.data.file_names import READ_SUFFIXES
 from skinbit.data.metadata import read_metadata
 from skinbit.data.problems import KINDS
 from skinbit.errors import InputError

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from skinbit.data.metadata import ROW, find_row_problems, read_metadata
 from skinbit.data.problems import kinds_by_row, raise_errors, tabulate_problems
 from skinbit.data.unusable import UnusableError
 from skinbit.errors import InputError
+from tests.data.dicom_files import dicom
 
 MANY = int(os.environ.get("SKINBIT_FUZZ", "0"))
 fuzz = settings(max_examples=MANY or 150, derandomize=not MANY)
@@ -129,8 +131,17 @@ def originals() -> tuple[bytes, ...]:
         (image.convert("RGBA"), {"format": "PNG", "save_all": True, "append_images": [image.convert("RGBA")]}),
         (image.quantize(16), {"format": "PNG", "transparency": 3}),
         (Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), {"format": "PNG", "dpi": (72, 72)}),
+        (image, {"format": "TIFF", "exif": exif}),
+        (image, {"format": "TIFF", "compression": "tiff_lzw"}),
+        (Image.fromarray(pixels[..., 0].astype(">u2") * 16), {"format": "TIFF", "compression": "tiff_deflate"}),
+        (image.quantize(16), {"format": "BMP"}),
+        (image, {"format": "WEBP", "exif": exif}),
     ]
-    contents = []
+    contents = [
+        (Path(__file__).parent / "heic/turned.heic").read_bytes(),
+        dicom(pixels),
+        dicom(pixels[..., 0], "MONOCHROME1"),
+    ]
     for picture, options in forms:
         buffer = io.BytesIO()
         picture.save(buffer, **options)

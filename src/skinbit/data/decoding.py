@@ -1,6 +1,7 @@
 """Photographs as they are stored: told by their content, decoded to 8-bit RGB, checked before anything is unfolded."""
 
 import io
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ _MARKS = (
     ("DICOM", 128, (b"DICM",)),
 )
 """What files of each format begin with, after so many bytes."""
+
+_HEIC_ITEMS = re.compile(rb"infe(?:\x02\0\0.{5}|\x03\0\0.{7})(mime[^\0]*\0[^\0]*\0|.{4})", re.DOTALL)
+"""What an item of a HEIC file is; where that is no text, pi-heif 1.4 ends the process."""
 
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
@@ -98,8 +102,18 @@ def _open(content: bytes, name: str) -> ImageFile.ImageFile:
             import pi_heif
         except ImportError as error:
             raise lack_of("heic", "pi-heif") from error
+        if any(not _is_text(item[1]) for item in _HEIC_ITEMS.finditer(content)):
+            raise UnusableError("damaged or cut short")
         pi_heif.register_heif_opener(thumbnails=False)
     return Image.open(io.BytesIO(content), formats=(_DECODERS[name],))
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decode(image: ImageFile.ImageFile, content: bytes, name: str) -> Image.Image:
@@ -177,6 +191,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         raise UnusableError(f"its values are of a kind that is not read (mode {image.mode})", remedy=CONVERT)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    rgb = image.convert("RGB")
+    rgb.info.clear()  # places, names and comments, of which a copy would keep some
+    return rgb

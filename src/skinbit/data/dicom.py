@@ -30,8 +30,8 @@ _SYNTAXES = {
 
 _COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-# They quote what is wrong with a value.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+# Both quote what is wrong with a value. pydicom sets the level of its log when it is imported.
+logging.getLogger("pydicom").addFilter(lambda record: False)
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
@@ -50,9 +50,10 @@ def decode_dicom(content: bytes, max_pixels: int) -> Image.Image:
             damaged, or pydicom is not installed.
     """
     try:
-        import pydicom  # noqa: F401
+        from pydicom import config
     except ImportError as error:
         raise lack_of("dicom", "pydicom") from error
+    config.settings.reading_validation_mode = config.IGNORE  # else values that are not as they should be are quoted
     try:
         return _decode(content, max_pixels)
     except (UnusableError, MemoryError):
@@ -68,13 +69,13 @@ def _decode(content: bytes, max_pixels: int) -> Image.Image:
     decoder = _find_decoder(content)
     file = dcmread(io.BytesIO(content), specific_tags=_ELEMENTS)
     if "PixelData" not in file:
-        raise UnusableError("the DICOM file holds no photograph")
+        raise UnusableError("the DICOM file holds no photograph, or is cut short")
     refuse_large(file.Columns, file.Rows, max_pixels)
     refuse_several(int(file.get("NumberOfFrames") or 1) > 1)
     _check_pixels(file)
     if decoder:
         _check_compressed(file, decoder)
-    values = pixel_array(file, raw=False, decoding_plugin="pillow" if decoder else "")
+    values = pixel_array(file, raw=False, decoding_plugin="pillow" if decoder else "", correct_unused_bits=False)
     return to_8_bits(values, file.BitsStored, inverted=file.PhotometricInterpretation == "MONOCHROME1")
 
 

@@ -269,7 +269,8 @@ def _log_depths(outcomes: Iterator[Checked[Used] | Problem]) -> Iterator[Checked
     if assumed:
         counts = ", ".join(f"{bits} bits ({number})" for bits, number in sorted(assumed.items()))
         logger.info(
-            "%d photographs have more than 8 bits and do not say how many: taken, each by its brightest value, as %s",
+            "%d photographs of more than 8 bits declare no range, or too small a one; taken, each by its brightest "
+            "value, as %s",
             *(assumed.total(), counts),
         )
 
