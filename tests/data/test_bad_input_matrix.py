@@ -218,6 +218,7 @@ BAD_FOLDERS: dict[str, tuple[Spoil, str, str]] = {
     "missing": (lambda folder: victim(folder).unlink(), "missing", "there is no such file"),
     "jpg_and_JPG": (also(f"{VICTIM}.JPG"), "ambiguous", "L0_0.JPG, L0_0.jpg have the same image_id"),
     "jpg_and_png": (also(f"{VICTIM}.png", "PNG"), "ambiguous", "L0_0.jpg, L0_0.png have the same image_id"),
+    "jpg_and_tif": (also(f"{VICTIM}.tif", "TIFF"), "ambiguous", "L0_0.jpg, L0_0.tif have the same image_id"),
     "jpg_and_jpeg": (also(f"{VICTIM}.jpeg"), "ambiguous", "L0_0.jpeg, L0_0.jpg have the same image_id"),
 }
 
@@ -623,10 +624,13 @@ class TestANearMiss:
         named = tables["metadata"]["image_id_in_table" if is_renamed else "image_id"].tolist()
         assert named == (files if is_renamed else image_ids)
 
-    def test_of_an_id_with_another_suffix_is_named(self, study):
-        ids(lambda image: f"{image}.png")(study.folder)
+    @pytest.mark.parametrize(("asked", "there"), [(".png", ".jpg"), (".jpg", ".tif"), (".jpg", ".dcm")])
+    def test_of_an_id_with_another_suffix_is_named(self, study, asked, there):
+        ids(lambda image: f"{image}{asked}")(study.folder)
+        rename_all(study.folder, there)
         message = study.refusal()
-        assert "L0_0.png (row 2 of data.csv): there is no such file; there is L0_0.jpg, with another suffix" in message
+        said = f"there is no such file; there is L0_0{there}, with another suffix"
+        assert f"L0_0{asked} (row 2 of data.csv): {said}" in message
         assert "Remedy: write image_id without a suffix" in message
 
     def test_of_a_number_that_lost_its_zeros_is_named(self, study):

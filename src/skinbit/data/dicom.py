@@ -30,8 +30,9 @@ _SYNTAXES = {
 
 _COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-# Both quote what is wrong with a value. pydicom sets the level of its log when it is imported.
-logging.getLogger("pydicom").addFilter(lambda record: False)
+# Both quote what is wrong with a value.
+logging.getLogger("pydicom").propagate = False
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
