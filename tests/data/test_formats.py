@@ -127,6 +127,13 @@ def test_a_photograph_without_loss_has_the_same_pixels_in_every_format(content: 
 
 SMOOTH = np.stack([TWELVE >> 4, 255 - (TWELVE >> 4), TWELVE >> 5], axis=-1).astype(np.uint8)
 
+
+@pytest.mark.parametrize("content", [*LOSSLESS.values(), (HEIC / "turned.heic").read_bytes()], ids=[*LOSSLESS, "heic"])
+def test_more_pixels_than_allowed_are_refused_in_every_format(content: bytes) -> None:
+    refused = refusal(content, max_pixels=599)
+    assert (refused.kind, str(refused).endswith("pixels are more than data.max_pixels=599")) == ("too_large", True)
+
+
 LOSSY = {
     "tiff of jpeg": encode(SMOOTH, "TIFF", compression="jpeg"),
     "webp": encode(SMOOTH, "WEBP"),
