@@ -35,6 +35,7 @@ from skinbit.runtime.datasets.image_folder import ImageFolderDataset
 from skinbit.runtime.datasets.metadata_table import MetadataDataset
 from skinbit.runtime.session import _mendable
 from skinbit.settings import CONFIG_LOADER_ARGS
+from tests.data.dicom_files import dicom
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -401,6 +402,8 @@ SOUND: dict[str, Spoil] = {
     "tiff": lambda folder: (
         called("L0_0.TIF")(folder) or (folder / "images/L0_0.TIF").write_bytes(photograph(fmt="TIFF"))
     ),
+    "heic_called_jpg": holds((Path(__file__).parent / "heic/turned.heic").read_bytes()),
+    "dicom_called_jpg": holds(dicom(np.zeros((36, 48, 3), dtype=np.uint8))),
     "jpeg_called_bmp": called("L0_0.bmp"),
     "progressive": holds(encode(Image.open(io.BytesIO(photograph())), progressive=True)),
     "several_pictures_in_one_file": holds(
