@@ -1,6 +1,7 @@
 """Photographs of every format that is read, told by their content: the right pixels, or the reason why not."""
 
 import builtins
+import hashlib
 import io
 import struct
 import subprocess
@@ -15,15 +16,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile, ImageOps
 from pydicom import uid
+from pydicom.pixels import utils
 
 from skinbit.config import DataParams
 from skinbit.data.decoding import decode_image
 from skinbit.data.depth import ASSUMED_BITS
 from skinbit.data.images import Checked, check_images, find_images
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.problems import Problem
 from skinbit.data.unusable import UnusableError
+from skinbit.errors import InputError
 from tests.data.dicom_files import SECRETS, dicom
 
 HEIC = Path(__file__).parent / "heic"
@@ -331,6 +335,32 @@ def test_what_cannot_be_used_is_refused_with_its_reason(content: bytes, said: st
     assert bool(refused.remedy) == (said == MULTIPLE or refused.remedy == CONVERT)
 
 
+class TestTooLittleMemory:
+    @pytest.mark.parametrize(
+        "content", [*LOSSLESS.values(), (HEIC / "turned.heic").read_bytes()], ids=[*LOSSLESS, "heic"]
+    )
+    def test_is_no_fault_of_the_file_in_any_format(self, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise MemoryError
+
+        is_dicom = content[128:132] == b"DICM"
+        monkeypatch.setattr(*((utils, "pixel_array") if is_dicom else (ImageOps, "exif_transpose")), fail)
+        with pytest.raises(MemoryError):
+            decode_image(content, MAX_PIXELS)
+
+    @pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory when reading image file")], ids=repr)
+    def test_for_the_picture_inside_a_dicom_file_is_none_either(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+        with pytest.raises(MemoryError) as raised:
+            decode_image(LOSSY["dicom of jpeg"], MAX_PIXELS)
+        assert not str(raised.value)
+
+
 def test_a_format_is_told_by_the_content_and_no_other_decoder_is_tried(tmp_path: Path) -> None:
     contents = {
         "heic.jpg": (HEIC / "turned.heic").read_bytes(),
@@ -385,6 +415,10 @@ def test_an_extra_that_is_not_installed_is_named_with_its_command(
     assert (problem.kind, problem.file) == ("unreadable", name)
     assert problem.problem.endswith(f"is read by an extra that is not installed: {command}")
     assert problem.remedy.startswith(f"{command}; where pip has installed Skinbit: pip install {package[:2]}")
+    row = {"image_id": ["a"], "file": [name], "sha256": [hashlib.sha256(content).hexdigest()]}
+    folder = find_images(fsspec.filesystem("file"), tmp_path.as_posix())
+    with pytest.raises(InputError, match=f"{command}\\.\n  Remedy: {command}; where pip"):
+        ListedPhotographs(folder, pd.DataFrame(row), DataParams()).decode("a")
 
 
 def test_the_range_that_photographs_have_is_said_once_for_a_folder(

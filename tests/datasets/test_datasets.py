@@ -434,7 +434,9 @@ def test_image_folder_is_previewed_as_a_contact_sheet(place: str, caplog: pytest
     assert sheet.size == (3 * 96, 2 * 72)
     assert sheet.getpixel((10, 10)) == (200, 100, 50)
     assert sheet.getpixel((96 + 20, 10)) == (255, 255, 255)  # crossed out
-    assert [record.getMessage() for record in caplog.records] == ["not shown: 1.png: not a JPEG or PNG image"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "not shown: 1.png: not a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image"
+    ]
 
 
 def test_feature_cache_finds_features_by_name_and_is_empty_where_there_are_none(place: str) -> None:

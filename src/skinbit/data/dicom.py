@@ -8,10 +8,12 @@ import logging
 import warnings
 from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image
 
 from skinbit.data.depth import to_8_bits
 from skinbit.data.unusable import CONVERT, UnusableError, lack_of, refuse_large, refuse_several
+from skinbit.errors import is_short_of_memory
 
 _ELEMENTS: list[Any] = [
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
@@ -49,6 +51,7 @@ def decode_dicom(content: bytes, max_pixels: int) -> Image.Image:
     Raises:
         UnusableError: If there are several pictures or none, they are stored in a way that is not read, the file is
             damaged, or pydicom is not installed.
+        MemoryError: If memory does not suffice.
     """
     try:
         from pydicom import config
@@ -57,15 +60,16 @@ def decode_dicom(content: bytes, max_pixels: int) -> Image.Image:
     config.settings.reading_validation_mode = config.IGNORE  # else values that are not as they should be are quoted
     try:
         return _decode(content, max_pixels)
-    except (UnusableError, MemoryError):
+    except UnusableError:
         raise
-    except Exception:  # whatever pydicom trips over; not as the cause, for it may quote an element
+    except Exception as error:  # whatever pydicom trips over; not as the cause, for it may quote an element
+        if is_short_of_memory(error):
+            raise MemoryError from None
         raise UnusableError("damaged or cut short") from None
 
 
 def _decode(content: bytes, max_pixels: int) -> Image.Image:
     from pydicom import dcmread
-    from pydicom.pixels.utils import pixel_array
 
     decoder = _find_decoder(content)
     file = dcmread(io.BytesIO(content), specific_tags=_ELEMENTS)
@@ -76,8 +80,9 @@ def _decode(content: bytes, max_pixels: int) -> Image.Image:
     _check_pixels(file)
     if decoder:
         _check_compressed(file, decoder)
-    values = pixel_array(file, raw=False, decoding_plugin="pillow" if decoder else "", correct_unused_bits=False)
-    return to_8_bits(values, file.BitsStored, inverted=file.PhotometricInterpretation == "MONOCHROME1")
+    return to_8_bits(
+        _read_values(file, decoder), file.BitsStored, inverted=file.PhotometricInterpretation == "MONOCHROME1"
+    )
 
 
 def _find_decoder(content: bytes) -> str:
@@ -103,9 +108,25 @@ def _check_pixels(file: Any) -> None:
 
 def _check_compressed(file: Any, decoder: str) -> None:
     """Check that the picture inside is of the size that was checked."""
+    with _open_inside(file, decoder) as inside:
+        if inside.size != (file.Columns, file.Rows):
+            raise UnusableError("damaged: the picture inside has another size than the file says")
+
+
+def _open_inside(file: Any, decoder: str) -> Image.Image:
     from pydicom.encaps import generate_frames
 
     frame = next(generate_frames(file.PixelData, number_of_frames=1))
-    with Image.open(io.BytesIO(frame), formats=(decoder,)) as inside:
-        if inside.size != (file.Columns, file.Rows):
-            raise UnusableError("damaged: the picture inside has another size than the file says")
+    return Image.open(io.BytesIO(frame), formats=(decoder,))
+
+
+def _read_values(file: Any, decoder: str) -> NDArray[Any]:
+    from pydicom.pixels.utils import pixel_array
+
+    try:
+        return pixel_array(file, raw=False, decoding_plugin="pillow" if decoder else "", correct_unused_bits=False)
+    except RuntimeError:
+        if decoder:  # pydicom keeps the words alone of what Pillow raised, and too little memory has none
+            with _open_inside(file, decoder) as inside:
+                inside.load()
+        raise

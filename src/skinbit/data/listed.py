@@ -78,7 +78,7 @@ class ListedPhotographs:
             return [decode_image(content, self.data.max_pixels, side) for side in least_sides]
         except UnusableError as error:
             back = "put it back as it was" if error.kind == "unreadable" else "put the file or the setting back"
-            remedy = f"{back}, or run {self.checked_by} again{self._how}"
+            remedy = error.remedy or f"{back}, or run {self.checked_by} again{self._how}"
             raise InputError(self._message(file, str(error), remedy)) from error
         except OSError as error:
             why, remedy = explain_reading(error)
