@@ -85,7 +85,6 @@ def rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 PICTURE = Image.fromarray(COLOUR)
-WRITTEN = {"JPEG": ("RGB", "L", "CMYK"), "PNG": ("RGB", "L", "P", "1")}
 
 
 @pytest.mark.parametrize(
