@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from skinbit.matching.clustering.merges import clusters_at
+from skinbit.matching.cuts.grouping_cut import plan_cut
 from skinbit.matching.cuts.search import merge_tree
 from skinbit.matching.expected.curve import Joins, expect_at, expected_cut, joins_of
 from skinbit.matching.expected.odds import PairOdds, fit_odds, mean_odds, spread
+from skinbit.matching.expected.own_cut import expect_of_pool
 from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
-from skinbit.matching.grouping import _same_lesion
+from skinbit.matching.grouping import group_images
+from skinbit.matching.labels import known_labels
 from skinbit.matching.pairs.neighbours import neighbours_above
 from skinbit.matching.pairs.pool import similarity_matrix
 from skinbit.matching.pairs.tiles import look_at
@@ -111,49 +114,26 @@ class TestPrior:
         assert (found.n_positive, found.variance, found.shift) == (0.0, 0.0, pytest.approx(0.0))
 
 
-def naive_joins(pool, tree, known):
+def naive_joins(pool, tree):
     """Merge groups as the tree says, and look at all pairs between them."""
-    matrix, groups = similarity_matrix(pool), clusters_at(tree, -1.0)
-    for lesion in set(known[known >= 0].tolist()):
-        groups[known == lesion] = groups[known == lesion].min()
-    found = []
+    matrix, groups, found = similarity_matrix(pool), np.arange(len(pool)), []
     for left, right in tree.edges.tolist():
         first, second = np.flatnonzero(groups == groups[left]), np.flatnonzero(groups == groups[right])
-        both_known = np.outer(known[first] >= 0, known[second] >= 0).sum()
-        found.append((len(first) * len(second) - both_known, matrix[np.ix_(first, second)].max()))
+        found.append((len(first) * len(second), matrix[np.ix_(first, second)].max()))
         groups[second] = groups[first[0]]
     return found
 
 
 class TestJoins:
-    @given(any_matrix(), st.sampled_from(METHODS[1:]), st.integers(0, 99))
-    def test_of_merges_they_are_what_a_look_at_all_pairs_gives(self, matrix, method, seed):
-        pool, rng = given_pool(matrix), np.random.default_rng(seed)
-        n_known = int(rng.integers(0, len(matrix)))
-        known = np.append(np.full(len(matrix) - n_known, -1), rng.integers(0, 3, n_known))
+    @given(any_matrix(), st.sampled_from(METHODS[1:]))
+    def test_of_merges_they_are_what_a_look_at_all_pairs_gives(self, matrix, method):
+        pool = given_pool(matrix)
         graph = neighbours_above(pool, -1.0)
         tree = merge_tree(method, graph, pool, None)
-        if n_known:
-            start = _same_lesion(tuple(map(str, known[known >= 0])), len(matrix) - n_known)
-            is_new = [not {tuple(edge)} & {tuple(pair) for pair in start.tolist()} for edge in tree.edges.tolist()]
-            tree = type(tree)(tree.edges[is_new], tree.distances[is_new], tree.n_images)
-        found = joins_of(graph, tree, known)
-        expected = [] if self._joins_twice(tree, known) else naive_joins(pool, tree, known)
-        if expected:
-            assert found.n_pairs.tolist() == [n_pairs for n_pairs, _ in expected]
-            np.testing.assert_array_equal(found.links, [link for _, link in expected])
-
-    @staticmethod
-    def _joins_twice(tree, known):
-        """Whether a merge joins images that known lesions have joined already: no linkage does so."""
-        groups = np.arange(len(known))
-        for lesion in set(known[known >= 0].tolist()):
-            groups[known == lesion] = np.flatnonzero(known == lesion)[0]
-        for left, right in tree.edges.tolist():
-            if groups[left] == groups[right]:
-                return True
-            groups[groups == groups[right]] = groups[left]
-        return False
+        found = joins_of(graph, tree, np.full(len(pool), -1))
+        expected = naive_joins(pool, tree)
+        assert found.n_pairs.tolist() == [n_pairs for n_pairs, _ in expected]
+        assert found.links.tolist() == [link for _, link in expected]
 
     @given(any_matrix(), st.integers(1, 14))
     def test_of_a_threshold_they_are_single_pairs_without_those_of_two_known_images(self, matrix, n_new):
@@ -226,3 +206,43 @@ class TestCut:
             real.append(2 * n_true / (len(predicted) + 30))
         # Pairs of this pool are drawn one by one, so that groups are less of one mind than those of photographs.
         assert np.mean(expected) == pytest.approx(np.mean(real), abs=0.02 if method == "cosine" else 0.05)
+
+
+class TestOwnCut:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_what_is_expected_is_that_of_the_groups_that_are_made(self, method):
+        pool, _ = mixture(120, 30, seed=3)
+        found = expect_of_pool(pool, np.full(120, -1), [ODDS, ODDS], method, None)
+        cut = plan_cut(method, found.expected.cut, (), None)
+        groups = group_images(pool, (), cut, None).cluster_ids
+        sizes = np.bincount(groups)
+        assert found.expected.n_joined == (sizes * (sizes - 1) // 2).sum() > 0
+        assert 0 < found.f1.low <= found.f1.value <= found.f1.high < 1
+        assert 0 <= found.single_share <= 1
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_pairs_of_two_known_photographs_are_not_expected(self, method):
+        pool, labels = mixture(60, 20, seed=4)
+        lesions = tuple(str(label) for label in labels[40:])
+        found = expect_of_pool(pool, known_labels(lesions, 40), [ODDS], method, None)
+        cut = plan_cut(method, found.expected.cut, (), None)
+        made = group_images(pool, lesions, cut, None)
+        n_known = {lesion: lesions.count(lesion) for lesion in lesions}
+        sizes = [(len(group.members), n_known.get(group.lesion_id, 0)) for group in made.groups]
+        assert found.expected.n_joined == sum(n * (n - 1) // 2 + n * known for n, known in sizes)
+
+    def test_a_given_cut_is_kept(self):
+        pool, _ = mixture(60, 10, seed=5)
+        found = expect_of_pool(pool, np.full(60, -1), [ODDS], "average", None, given=0.7)
+        assert found.expected.cut == 0.7
+        assert found.expected.n_joined > 0
+
+    def test_folds_that_disagree_make_it_less_sure(self):
+        pool, _ = mixture(120, 30, seed=6)
+        other = PairOdds(intercept=-2.0, slope=0.8, prior=0.02)
+        mean = mean_odds([ODDS, other])
+        apart, alike = (
+            expect_of_pool(pool, np.full(120, -1), odds, "average", None).f1 for odds in ([ODDS, other], [mean, mean])
+        )
+        assert apart.value == alike.value
+        assert apart.high - apart.low > alike.high - alike.low

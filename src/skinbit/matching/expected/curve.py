@@ -5,7 +5,7 @@ of one lesion, all pairs between them are positive. So all pairs that a merge jo
 strongest link, the most similar pair between the two groups.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,11 @@ def joins_of(graph: NeighbourGraph, tree: MergeTree | None, known: LabelArray) -
     if tree is None:
         return joins_of_threshold(graph, int((known < 0).sum()))
     return joins_of_merges(tree, graph, known)
+
+
+def as_similarities(joins: Joins) -> Joins:
+    """Return steps by distance as steps by similarity."""
+    return replace(joins, cuts=1.0 - joins.cuts, end=1.0 - joins.end, is_similarity=True)
 
 
 class _Groups:

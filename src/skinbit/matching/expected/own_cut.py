@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skinbit.matching.cuts.search import first_floor, merge_tree
-from skinbit.matching.expected.curve import Expectation, Joins, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.curve import Expectation, Joins, as_similarities, expect_at, expected_cut, joins_of
 from skinbit.matching.expected.odds import PairOdds, mean_odds
 from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
 from skinbit.matching.labels import LabelArray
@@ -69,7 +69,7 @@ def expect_of_pool(
         pool: New images, then known ones.
         known: ``(n,)`` the known lesion of each image, -1 of new ones.
         odds: Of the folds of the model, at least one.
-        method: One that has a cut.
+        method: One that has a cut; photographs are grouped at the threshold of ``cosine``, too.
         max_group_size: Average and complete linkage make no larger groups; None: of any size.
         given: The cut, where it is not the pool's to choose.
         precision: Wanted, in place of the greatest F1.
@@ -82,8 +82,9 @@ def expect_of_pool(
     counted, nearest = SimilarityHistogram(n_new), NearestImages(len(pool), 1)
     look_at(pool, [near, counted, nearest], "expected pairs")
     graph = near.graph(len(pool))
-    tree = None if method == "cosine" else merge_tree(method, graph, pool, max_group_size, known)
-    joins, prior = joins_of(graph, tree, known), find_prior(counted.counts, mean_odds(odds))
+    joins = joins_of(graph, merge_tree(method, graph, pool, max_group_size, known), known)
+    joins = as_similarities(joins) if method == "cosine" else joins
+    prior = find_prior(counted.counts, mean_odds(odds))
     chosen = expected_cut(joins, prior, precision) if given is None else expect_at(joins, prior, given)
     priors = [find_prior(counted.counts, each) for each in odds]
     return OwnCut(
