@@ -226,7 +226,7 @@ READERS = {
     "pixels of trainings in worker processes": lambda listed: pixels(listed, 2),
     "keypoints": lambda listed: extract_table(listed, NO_TABLE, GeometryParams(), 2).keys,
     "keypoints of new photographs": lambda listed: (
-        extract_photographs(Photographs((listed,)), GeometryParams(), 2).keys
+        extract_photographs(Photographs((listed,)), NO_TABLE, GeometryParams(), 2).keys
     ),
     "thumbnails": lambda listed: list(make_thumbnails(listed, ["a", "b"], 16)),
     "drawings": drawings,

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.photographs import list_photographs
 from skinbit.config import GeometryParams
+from skinbit.data.photographs import Photographs
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.geometry import (
@@ -28,6 +29,7 @@ from skinbit.matching.keypoints.sift import (
     Keypoints,
     describe_keypoints,
     extract_keypoints,
+    extract_photographs,
     extract_table,
     keypoint_key,
     tabulate_keypoints,
@@ -293,6 +295,18 @@ class TestTable:
         assert np.array_equal(second.of("0").positions, first.of("0").positions)
         with pytest.raises(InputError, match=r"The photograph 0\.png can no longer be used"):
             extract_table(fewer, self.NOTHING, PARAMS, n_workers=1)
+
+    def test_images_of_earlier_runs_are_found_by_content_whatever_their_folder_and_name(self, photographs, tmp_path):
+        first = extract_table(photographs, self.NOTHING, PARAMS, n_workers=1)
+        renamed = photographs.table.assign(image_id=["0", "1", "x"])
+        for path in tmp_path.glob("*.png"):
+            path.unlink()
+        folders = Photographs((photographs, replace(photographs, table=renamed)))
+        second = extract_photographs(folders, first, PARAMS, n_workers=1)
+        assert second.image_ids == ("2", "0", "1", "0", "1", "x")
+        assert second.keys == (*first.keys, *first.keys)
+        for row in range(6):
+            assert np.array_equal(second.at(row).descriptors, first.at(row % 3).descriptors)
 
     @pytest.mark.parametrize("change", [{"image_side": 300}, {"n_keypoints": 200}])
     def test_other_parameters_give_other_keys(self, change):

@@ -11,6 +11,7 @@ from kedro.framework.startup import bootstrap_project
 from skinbit.config import EvaluationParams, SimilarityParams
 from skinbit.matching.assembly import LabelledPool, Matching, calibrate, pool_of
 from skinbit.matching.cuts.transfer import carry_to_pool
+from skinbit.matching.keypoints import sift
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.scoring.score import metrics_at_cuts, score
@@ -211,3 +212,33 @@ class TestClusterImages:
         )
         f1 = 2 * n_true / (n_predicted + n_positive)
         assert f1 == figures(study, f"08_reporting/{experiment}/results.csv")["test"][f"{method}_f1"]
+
+    @pytest.fixture
+    def cluster(self, study, photographs, tmp_path, monkeypatch):
+        """Group the first photographs; return how many were looked at for keypoints, and what was written."""
+        looked_at, extract = [], sift.extract_keypoints
+        monkeypatch.setattr(sift, "extract_keypoints", lambda *given: looked_at.append(1) or extract(*given))
+
+        def run(n_photographs):
+            looked_at.clear()
+            folder = tmp_path / f"first {n_photographs}"
+            folder.mkdir(exist_ok=True)
+            for path in sorted((photographs / "images").iterdir())[:n_photographs]:
+                shutil.copy(path, folder)
+            given = {"images": str(folder), "experiment": "seen"}
+            study.run(pipelines=("cluster_images",), study=STUDY, cluster=given, **SMALL)
+            written = {name: content for name, content in study.outputs().items() if "/clusters/" in name}
+            return len(looked_at), written
+
+        return run
+
+    def test_keypoints_are_found_once_per_photograph_whatever_its_folder(self, study, cluster, caplog):
+        cache = study.root / "data/demo/04_feature/clusters/keypoints.safetensors"
+        cache.unlink(missing_ok=True)
+        (n_first, first), (n_second, second), (n_added, added) = (cluster(n) for n in (4, 4, 6))
+        cache.write_bytes(cache.read_bytes()[:-1])
+        n_anew, anew = cluster(6)
+        assert (n_first, n_second, n_added, n_anew) == (4, 0, 2, 6)
+        assert second == first
+        assert anew == added
+        assert "clusters/keypoints.safetensors cannot be used" in caplog.text

@@ -8,6 +8,7 @@ from benchmarks.photographs import list_photographs
 from skinbit.config import GeometryParams
 from skinbit.data.photographs import Photographs
 from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.keypoints.sift import NO_TABLE, extract_photographs
 from skinbit.report.links import FoundLink, draw_rows, find_links, link_records
 
 
@@ -51,20 +52,22 @@ def test_a_link_beyond_the_limit_has_no_drawing():
 
 
 @pytest.fixture
-def photographs(tmp_path):
+def found(tmp_path):
+    """Photographs and their keypoints; since these were found, one photograph is gone."""
     for name in "abc":
         noise = np.random.default_rng(ord(name)).integers(0, 255, (60, 80, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{name}.png")
-    listed = list_photographs(tmp_path)
+    photographs = Photographs((list_photographs(tmp_path),))
+    keypoints = extract_photographs(photographs, NO_TABLE, GeometryParams(), n_workers=1)
     (tmp_path / "b.png").unlink()
-    return Photographs((listed,))
+    return photographs, keypoints
 
 
-def test_only_photographs_of_drawn_pairs_are_read(photographs):
-    drawings = draw_rows(photographs, [(0, 2)], GeometryParams(), n_workers=1)
+def test_only_photographs_of_drawn_pairs_are_read(found):
+    drawings = draw_rows(*found, [(0, 2)], GeometryParams(), n_workers=1)
     assert list(drawings) == [(0, 2)]
     assert drawings[0, 2].startswith("data:image/jpeg;base64,")
 
 
-def test_without_pairs_nothing_is_drawn(photographs):
-    assert draw_rows(photographs, [], GeometryParams(), n_workers=1) == {}
+def test_without_pairs_nothing_is_drawn(found):
+    assert draw_rows(*found, [], GeometryParams(), n_workers=1) == {}

@@ -8,7 +8,7 @@ from typing import Any
 from skinbit.config import GeometryParams
 from skinbit.data.photographs import Photographs
 from skinbit.matching.keypoints.shortlist import Shortlist
-from skinbit.matching.keypoints.sift import extract_photographs
+from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.report.drawings import KeypointPhotographs, draw_pairs, strongest_links
 
 _N_LINKS = 3
@@ -64,12 +64,17 @@ def _urgency(group: Mapping[str, Any]) -> tuple[bool, float]:
 
 
 def draw_rows(
-    photographs: Photographs, pairs: Sequence[Rows], geometry: GeometryParams, n_workers: int
+    photographs: Photographs,
+    keypoints: KeypointTable,
+    pairs: Sequence[Rows],
+    geometry: GeometryParams,
+    n_workers: int,
 ) -> dict[Rows, str]:
     """Draw the points on which pairs of photographs agree.
 
     Args:
         photographs: Only those that are drawn are read.
+        keypoints: Of all photographs, in their order.
         pairs: Rows of the photographs, each pair once.
         geometry: How keypoints are compared.
         n_workers: Threads; changes the speed, never a drawing.
@@ -80,12 +85,7 @@ def draw_rows(
     Raises:
         InputError: If a photograph is not as it was when it was listed.
     """
-    chosen = sorted({row for pair in pairs for row in pair})
-    place = {row: number for number, row in enumerate(chosen)}
-    taken = photographs.take(chosen)
-    table = extract_photographs(taken, geometry, n_workers)
-    places = [(place[a], place[b]) for a, b in pairs]
-    made = draw_pairs(places, KeypointPhotographs(table, taken.decode), geometry, n_workers)
+    made = draw_pairs(pairs, KeypointPhotographs(keypoints, photographs.decode), geometry, n_workers)
     return dict(zip(pairs, made, strict=True))
 
 

@@ -178,36 +178,43 @@ def keypoint_key(description: dict[str, Any], image_sha256: str) -> str:
 def extract_table(
     photographs: ListedPhotographs, stored: KeypointTable, params: GeometryParams, n_workers: int
 ) -> KeypointTable:
+    """Find the keypoints of every image of one folder, once; see :func:`extract_photographs`."""
+    return extract_photographs(Photographs((photographs,)), stored, params, n_workers)
+
+
+def extract_photographs(
+    photographs: Photographs, stored: KeypointTable, params: GeometryParams, n_workers: int
+) -> KeypointTable:
     """Find the keypoints of every image, once.
 
     Args:
-        photographs: To be read, where nothing is stored of them.
+        photographs: Each is read only where nothing is stored of its bytes.
         stored: Of earlier runs; keypoints of other bytes, parameters or software are not used.
         params: See :func:`extract_keypoints`.
         n_workers: Threads; changes the speed, never a keypoint.
 
     Returns:
-        The table, images in the order of the photographs.
+        The table, images in the order of the photographs; folders may share image ids: look these up by row.
 
     Raises:
         InputError: If a photograph is not as it was when it was listed; names the first.
     """
     description = describe_keypoints(params)
-    image_ids = photographs.image_ids
     keys = [keypoint_key(description, sha256) for sha256 in photographs.hashes]
     row_of = {key: row for row, key in enumerate(stored.keys)}
     n_new = sum(key not in row_of for key in keys)
 
-    def find(image_id: str, key: str) -> Keypoints:
+    def find(place: tuple[ListedPhotographs, str], key: str) -> Keypoints:
         if key in row_of:
             return stored.at(row_of[key])
-        found = extract_keypoints(photographs.decode(image_id, params.image_side), params)
+        source, image_id = place
+        found = extract_keypoints(source.decode(image_id, params.image_side), params)
         bar.update()
         return found
 
     started = time.perf_counter()
     with ThreadPoolExecutor(n_workers) as pool, tqdm(total=n_new, unit="image", desc="keypoints", disable=None) as bar:
-        keypoints = list(pool.map(find, image_ids, keys))
+        keypoints = list(pool.map(find, photographs.places, keys))
     logger.info(
         "keypoints of %d images from the cache, of %d found in %.1f s; %d per image",
         len(keys) - n_new,
@@ -215,12 +222,8 @@ def extract_table(
         time.perf_counter() - started,
         np.median([len(each) for each in keypoints]) if keypoints else 0,
     )
+    image_ids = [image_id for _, image_id in photographs.places]
     return tabulate_keypoints(image_ids, keys, keypoints, description)
-
-
-def extract_photographs(photographs: Photographs, params: GeometryParams, n_workers: int) -> KeypointTable:
-    """Return the keypoints of photographs from several folders, all found anew; see :func:`extract_table`."""
-    return join_tables([extract_table(source, NO_TABLE, params, n_workers) for source in photographs.sources])
 
 
 def extract_keypoints(image: Image.Image, params: GeometryParams) -> Keypoints:

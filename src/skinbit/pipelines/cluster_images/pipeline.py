@@ -12,6 +12,7 @@ from skinbit.pipelines.cluster_images.nodes.model import (
 from skinbit.pipelines.cluster_images.nodes.photographs import (
     compare_photographs,
     embed_new,
+    find_keypoints,
     read_known,
     read_photographs,
 )
@@ -79,8 +80,9 @@ def _reading(checkpoint: str) -> list[Node]:
 
 
 def _looking(checkpoint: str) -> list[Node]:
-    """Return the nodes that embed the photographs and compare their keypoints."""
+    """Return the nodes that embed the photographs, find their keypoints and compare them."""
     model = {"checkpoint": checkpoint, **_COMPUTING, **_LISTED}
+    compared = {"features": "clusters_features", "keypoints": "clusters_keypoints"}
     return [
         Node(
             embed_new,
@@ -89,8 +91,14 @@ def _looking(checkpoint: str) -> list[Node]:
             name="embed_new",
         ),
         Node(
+            find_keypoints,
+            {"keypoint_cache": "clusters_keypoint_cache", **model},
+            "clusters_keypoints",
+            name="find_keypoints",
+        ),
+        Node(
             compare_photographs,
-            {"features": "clusters_features", "tile_megabytes": TILES, **model},
+            {"checkpoint": checkpoint, **compared, "compute": _COMPUTING["compute"], "tile_megabytes": TILES},
             "cluster_shortlist",
             name="compare_photographs",
         ),
@@ -99,7 +107,8 @@ def _looking(checkpoint: str) -> list[Node]:
 
 def _grouping(checkpoint: str) -> list[Node]:
     """Return the nodes that group the photographs and make the page."""
-    drawn = {"compared": "cluster_shortlist", "cluster_groups": "cluster_groups", **_COMPUTING, **_LISTED}
+    found = {"keypoints": "clusters_keypoints", "compared": "cluster_shortlist", "cluster_groups": "cluster_groups"}
+    drawn = {**found, **_COMPUTING, **_LISTED}
     shown = {name: name for name in ClusterFiles.__annotations__}
     matched = (checkpoint, "clusters_features", "cluster_shortlist", "known_photographs")
     return [

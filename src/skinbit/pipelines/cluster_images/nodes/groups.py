@@ -14,6 +14,7 @@ from skinbit.matching.expected.documents import settle_cut
 from skinbit.matching.group_documents import describe_groups, group_table
 from skinbit.matching.grouping import group_images
 from skinbit.matching.keypoints.shortlist import read_rows
+from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import known_labels
 from skinbit.matching.pairs.pool import Pool, limits_of
 from skinbit.pipelines.cluster_images.nodes.photographs import Folders, open_listed
@@ -98,6 +99,7 @@ def group_photographs(
 
 def draw_links(
     checkpoint: Checkpoint,
+    keypoints: KeypointTable,
     compared: pd.DataFrame,
     cluster_groups: dict[str, Any],
     folders: Folders,
@@ -125,7 +127,7 @@ def draw_links(
     pairs = [link.rows for links in linked[:max_drawings] for link in links]
     photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
     threads = resolve_compute(compute).threads
-    drawings = draw_rows(photographs, pairs, checkpoint.matching.geometry, threads)
+    drawings = draw_rows(photographs, keypoints, pairs, checkpoint.matching.geometry, threads)
     return link_records(linked, [*new_ids, *known_ids], drawings)
 
 

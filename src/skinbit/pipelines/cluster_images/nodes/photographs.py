@@ -18,7 +18,7 @@ from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, row_table
-from skinbit.matching.keypoints.sift import extract_photographs
+from skinbit.matching.keypoints.sift import NO_TABLE, KeypointTable, extract_photographs
 from skinbit.matching.labels import FloatArray
 from skinbit.matching.pairs.pool import Pool, tiles_of
 
@@ -140,15 +140,35 @@ def embed_new(
     return embed_missing(photographs, description, feature_cache(CACHE, "features"), embed)
 
 
-def compare_photographs(
+def find_keypoints(
     checkpoint: Checkpoint,
-    features: Features,
     folders: Folders,
     new_photographs: pd.DataFrame,
     known_photographs: pd.DataFrame,
+    keypoint_cache: KeypointTable,
     cluster: ClusterParams,
     compute: ComputeParams,
     data: DataParams,
+) -> KeypointTable:
+    """Find the keypoints of new and known photographs; those that an earlier run found are taken from the cache.
+
+    Returns:
+        Keypoints of new, then of known photographs; none where the model was evaluated without.
+    """
+    from skinbit.embedding.compute import resolve_compute
+
+    matching = checkpoint.matching
+    if not matching.similarity.verification:
+        return NO_TABLE
+    photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
+    return extract_photographs(photographs, keypoint_cache, matching.geometry, resolve_compute(compute).threads)
+
+
+def compare_photographs(
+    checkpoint: Checkpoint,
+    features: Features,
+    keypoints: KeypointTable,
+    compute: ComputeParams,
     tile_megabytes: float,
 ) -> pd.DataFrame:
     """Compare each photograph with its nearest by their keypoints, where the model was evaluated so.
@@ -163,7 +183,5 @@ def compare_photographs(
     if not matching.similarity.verification:
         return row_table(NO_SHORTLIST)
     threads = resolve_compute(compute).threads
-    photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
-    keypoints = extract_photographs(photographs, matching.geometry, threads)
     pool = Pool(features.values[:, 0], limits=tiles_of(tile_megabytes))
     return row_table(shortlist_by_keypoints(pool, keypoints, matching.geometry, threads))
