@@ -110,8 +110,8 @@ def _single_share(nearest: NearestImages, n_new: int, prior: PoolPrior) -> float
 def _estimates(chosen: Expectation, of_folds: Sequence[Expectation]) -> dict[str, Any]:
     """Return precision, recall and F1 with their intervals.
 
-    Two things make them unsure: which of the likely pairs are positive, given the odds; and the odds themselves, which
-    differ from fold to fold.
+    Two things make them unsure: which of the likely pairs are positive, given the odds; and the odds themselves. These
+    differ from fold to fold, and the pool's own differ from their mean as those of one more fold would.
     """
     true, missed = chosen.true_positives, max(0.0, chosen.n_positive - chosen.true_positives)
     joined, positive = max(chosen.n_joined, 1), max(chosen.n_positive, np.finfo(np.float64).tiny)
@@ -125,7 +125,7 @@ def _estimates(chosen: Expectation, of_folds: Sequence[Expectation]) -> dict[str
     found = {}
     for name, (by_true, by_missed) in slopes.items():
         values = np.array([getattr(each, name) for each in of_folds])
-        of_odds = float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else 0.0
+        of_odds = float(np.var(values, ddof=1) * (1.0 + 1.0 / len(values))) if len(values) > 1 else 0.0
         variance = by_true**2 * chosen.variance_joined + by_missed**2 * chosen.variance_missed + of_odds
         found[name] = _estimate(getattr(chosen, name), variance)
     return found
