@@ -14,6 +14,7 @@ from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.expected.odds import PairOdds, spread
 from skinbit.matching.expected.own_cut import Estimate, OwnCut, expect_of_pool
 from skinbit.matching.labels import LabelArray
+from skinbit.matching.methods import CUTS
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.similarity.calibration import Values
 
@@ -48,10 +49,11 @@ def settle_cut(
         That of :func:`skinbit.matching.cuts.grouping_cut.write_cut`; ``expected``, and the ``line`` by which
         probabilities follow from similarities, both None where nothing can be expected.
     """
-    is_own = cluster.single_share is None and known_cuts.given is None and bool(odds)
+    can_expect = bool(odds) and known_cuts.method in CUTS and pool.n_pairs > 0 and bool((known < 0).any())
+    is_own = can_expect and cluster.single_share is None and known_cuts.given is None
     cut = None if is_own else carried_cut(known_cuts, len(pool), cluster, is_corrected)
-    if not odds or (cut is not None and math.isnan(cut.value)) or not pool.n_pairs or not (known < 0).any():
-        return {**write_cut(cut or carried_cut(known_cuts, len(pool), cluster, is_corrected)), **UNKNOWN}
+    if cut is not None and (not can_expect or math.isnan(cut.value)):
+        return {**write_cut(cut), **UNKNOWN}
     given = None if cut is None else cut.value
     found = expect_of_pool(
         pool, known, odds, known_cuts.method, cluster.max_group_size, given=given, precision=cluster.precision

@@ -233,7 +233,7 @@ def _read_curves(run: str, history: pd.DataFrame) -> dict[str, Content]:
 def _read_experiment(run: str, results: pd.DataFrame) -> dict[str, Content]:
     """Read mean and spread; the folds gain what only their comparison tells, pairs and groups at others' cuts."""
     table = results.set_index("metric")
-    carried = [name for name in table.index if name.endswith(("_transfer", *GROUP_METRICS))]
+    carried = [name for name in table.index if name.endswith(("_transfer", "_self", "_expected", *GROUP_METRICS))]
     folds = [name for name in table.columns if _FOLD.fullmatch(name)]
     overall = _metrics((f"{name}_{column}", table.loc[name, column]) for name in table.index for column in _OVERALL)
     return {f"{run}.{fold}": _metrics(table.loc[carried, fold].items()) for fold in folds} | {run: overall}
