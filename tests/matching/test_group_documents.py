@@ -51,15 +51,15 @@ def test_the_document_has_the_cut_and_the_nearest_of_each(found):
 
 
 def test_where_probabilities_are_known_the_least_probable_link_is_the_doubt(found):
-    line = {"intercept": -8 * float(np.arctanh(0.75)), "slope": 1.0}
-    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, line, most_images=4)
+    log_odds = {"intercept": -8 * float(np.arctanh(0.75)), "slope": 1.0}
+    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, log_odds, most_images=4)
     assert document["groups"][0]["doubts"] == ["Its weakest link is of one lesion with a probability of 50%."]
     sure = describe_groups(found, IMAGE_IDS, KNOWN, CUT, {"intercept": 9.0, "slope": 1.0}, most_images=4)
     assert [group["doubts"] for group in sure["groups"]] == [[], []]
 
 
 class TestMarks:
-    line = {"intercept": 0.0, "slope": 1.0}  # noqa: RUF012
+    log_odds = {"intercept": 0.0, "slope": 1.0}  # noqa: RUF012
 
     def test_they_hold_most_of_the_wrong_pairs_in_few_photographs(self):
         rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ class TestMarks:
         weakest[sizes == 1] = np.inf
         probabilities = 1 / (1 + np.exp(-8 * np.arctanh(np.minimum(weakest, 0.999))))
         wrong = (sizes - 1) * (1 - probabilities)
-        marked = list(marked_groups(weakest, sizes, self.line))
+        marked = list(marked_groups(weakest, sizes, self.log_odds))
         assert sizes[marked].sum() <= 0.05 * sizes.sum()
         others = np.setdiff1d(np.flatnonzero(sizes > 1), marked)
         assert wrong[marked].sum() > 0.5 * wrong.sum()
@@ -75,14 +75,14 @@ class TestMarks:
 
     def test_they_end_where_enough_wrong_pairs_are_held(self):
         weakest = np.tanh(np.array([0.0, 0.0, *[0.6] * 200]))
-        marked = marked_groups(weakest, np.full(202, 2), self.line)
+        marked = marked_groups(weakest, np.full(202, 2), self.log_odds)
         assert set(marked) >= {0, 1}
         assert marked[0] == pytest.approx(0.5)
         sure = np.array([0.0, *np.tanh([2.0] * 200)])
-        assert set(marked_groups(sure, np.full(201, 2), self.line)) == {0}
+        assert set(marked_groups(sure, np.full(201, 2), self.log_odds)) == {0}
 
     def test_a_single_doubtful_group_of_a_small_folder_is_marked(self):
-        assert set(marked_groups(np.array([0.0, np.inf]), np.array([2, 1]), self.line)) == {0}
+        assert set(marked_groups(np.array([0.0, np.inf]), np.array([2, 1]), self.log_odds)) == {0}
 
     def test_photographs_alone_have_none(self):
-        assert marked_groups(np.full(5, np.inf), np.ones(5, int), self.line) == {}
+        assert marked_groups(np.full(5, np.inf), np.ones(5, int), self.log_odds) == {}

@@ -17,14 +17,14 @@ _DIGITS = 4
 
 
 def group_table(
-    found: Grouping, image_ids: Sequence[str], line: Mapping[str, float] | None, with_lesions: bool
+    found: Grouping, image_ids: Sequence[str], log_odds: Mapping[str, float] | None, with_lesions: bool
 ) -> pd.DataFrame:
     """Return the groups of new photographs as a table.
 
     Args:
         found: The groups.
         image_ids: Of new, then of known photographs.
-        line: By which probabilities follow from similarities; None: nothing is known.
+        log_odds: Intercept and slope by which log-odds follow from similarities; None: nothing is known.
         with_lesions: Whether some lesions are known.
 
     Returns:
@@ -36,7 +36,7 @@ def group_table(
             "image_id": list(image_ids[:n_new]),
             "cluster_id": found.cluster_ids,
             "similarity_to_nearest": found.similarities.astype(np.float64),
-            "probability_of_nearest": np.round(probabilities_of(line, found.similarities), _DIGITS),
+            "probability_of_nearest": np.round(probabilities_of(log_odds, found.similarities), _DIGITS),
         }
     )
     if with_lesions:
@@ -49,7 +49,7 @@ def describe_groups(
     image_ids: Sequence[str],
     known: pd.DataFrame,
     cut: Cut,
-    line: Mapping[str, float] | None,
+    log_odds: Mapping[str, float] | None,
     most_images: int,
 ) -> dict[str, Any]:
     """Return the cut, the groups with their doubts, and the nearest photograph of each new one; plain values.
@@ -59,13 +59,13 @@ def describe_groups(
         image_ids: Of new, then of known photographs.
         known: ``image_id, lesion_id`` of the known ones.
         cut: Where the groups were made.
-        line: By which probabilities follow from similarities; None: nothing is known.
+        log_odds: Intercept and slope by which log-odds follow from similarities; None: nothing is known.
         most_images: Of a lesion that takes part in training.
     """
     known_ids = known.groupby("lesion_id")["image_id"].agg(list).to_dict()
     sizes = np.array([len(group.members) + len(known_ids.get(group.lesion_id, [])) for group in found.groups], int)
     weakest = np.array([group.weakest_link for group in found.groups])
-    unsure = None if line is None else marked_groups(weakest, sizes, line)
+    unsure = None if log_odds is None else marked_groups(weakest, sizes, log_odds)
     groups = []
     for number, group in enumerate(found.groups):
         partners = known_ids.get(group.lesion_id, [])

@@ -105,7 +105,7 @@ class Expected(Document):
     single_share: _Share
 
 
-class Line(Document):
+class LogOdds(Document):
     """How log-odds follow from spread similarities."""
 
     intercept: float
@@ -126,7 +126,7 @@ class Cut(Document):
 class ClusterCut(Cut):
     """The same as :func:`skinbit.matching.expected.documents.settle_cut` writes it."""
 
-    line: Line | None
+    log_odds: LogOdds | None
 
 
 class ClusterGroup(Document):

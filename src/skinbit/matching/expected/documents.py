@@ -20,7 +20,7 @@ from skinbit.matching.similarity.calibration import Values
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN: dict[str, Any] = {"expected": None, "line": None}
+UNKNOWN: dict[str, Any] = {"expected": None, "log_odds": None}
 """What is expected where the model holds no odds, or the method needs no cut."""
 
 
@@ -46,7 +46,7 @@ def settle_cut(
         is_corrected: Whether the number of photographs counts where the folds choose.
 
     Returns:
-        That of :func:`skinbit.matching.cuts.grouping_cut.write_cut`; ``expected``, and the ``line`` by which
+        That of :func:`skinbit.matching.cuts.grouping_cut.write_cut`; ``expected``, and ``log_odds``, by which
         probabilities follow from similarities, both None where nothing can be expected.
     """
     can_expect = bool(odds) and known_cuts.method in CUTS and pool.n_pairs > 0 and bool((known < 0).any())
@@ -61,15 +61,15 @@ def settle_cut(
     if cut is None:
         cut = _own_cut(found, known_cuts.method, cluster)
     _log_expected(found)
-    line = {"intercept": found.prior.odds.intercept + found.prior.shift, "slope": found.prior.odds.slope}
-    return {**write_cut(cut), "expected": _write(found), "line": line}
+    log_odds = {"intercept": found.prior.odds.intercept + found.prior.shift, "slope": found.prior.odds.slope}
+    return {**write_cut(cut), "expected": _write(found), "log_odds": log_odds}
 
 
-def probabilities_of(line: Mapping[str, float] | None, similarities: NDArray[np.floating]) -> Values:
+def probabilities_of(log_odds: Mapping[str, float] | None, similarities: NDArray[np.floating]) -> Values:
     """Return the probability that pairs show one lesion.
 
     Args:
-        line: From :func:`settle_cut`; None: nothing is known.
+        log_odds: Intercept and slope, from :func:`settle_cut`; None: nothing is known.
         similarities: Of the pairs, any shape; NaN: there is no pair.
 
     Returns:
@@ -77,9 +77,9 @@ def probabilities_of(line: Mapping[str, float] | None, similarities: NDArray[np.
     """
     from scipy.special import expit
 
-    if line is None:
+    if log_odds is None:
         return np.full(similarities.shape, np.nan)
-    probabilities: Values = expit(line["intercept"] + line["slope"] * spread(similarities))
+    probabilities: Values = expit(log_odds["intercept"] + log_odds["slope"] * spread(similarities))
     return probabilities
 
 

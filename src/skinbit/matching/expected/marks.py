@@ -18,7 +18,7 @@ _FEWEST_WRONG = 0.5
 """Where fewer wrong pairs are expected in all groups together, none is marked."""
 
 
-def marked_groups(weakest: NDArray[np.float64], sizes: LabelArray, line: Mapping[str, float]) -> dict[int, float]:
+def marked_groups(weakest: NDArray[np.float64], sizes: LabelArray, log_odds: Mapping[str, float]) -> dict[int, float]:
     """Choose the groups to look at: most expected wrong pairs per photograph first.
 
     The link that holds a group together least is wrong with some probability; then at least one photograph is in the
@@ -27,13 +27,13 @@ def marked_groups(weakest: NDArray[np.float64], sizes: LabelArray, line: Mapping
     Args:
         weakest: ``(g,)`` smallest similarity that holds each group together; infinite where nothing needs to.
         sizes: ``(g,)`` photographs of each, known ones among them.
-        line: By which probabilities follow from similarities.
+        log_odds: Intercept and slope by which log-odds follow from similarities.
 
     Returns:
         By the number of the group, the probability of its weakest link.
     """
     is_joined = np.isfinite(weakest) & (sizes > 1)
-    probabilities = np.where(is_joined, probabilities_of(line, np.where(is_joined, weakest, 1.0)), 1.0)
+    probabilities = np.where(is_joined, probabilities_of(log_odds, np.where(is_joined, weakest, 1.0)), 1.0)
     wrong = (sizes - 1) * (1.0 - probabilities)
     if wrong.sum() < _FEWEST_WRONG:
         return {}

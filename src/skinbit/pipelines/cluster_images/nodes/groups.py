@@ -88,12 +88,12 @@ def group_photographs(
     """
     cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
     found = group_images(_pool(checkpoint, features, compared, memory), lesions, cut, max_group_size)
-    line = cluster_cut["line"]
-    document = describe_groups(found, features.image_ids, known_photographs, cut, line, max_images_per_lesion)
+    log_odds = cluster_cut["log_odds"]
+    document = describe_groups(found, features.image_ids, known_photographs, cut, log_odds, max_images_per_lesion)
     n_shared = sum(len(group["image_ids"]) + len(group["known_ids"]) > 1 for group in document["groups"])
     n_doubtful = sum(bool(group["doubts"]) for group in document["groups"])
     logger.info("%d groups of two and more photographs; %d groups to be checked", n_shared, n_doubtful)
-    table = group_table(found, features.image_ids, line, with_lesions=bool(lesions))
+    table = group_table(found, features.image_ids, log_odds, with_lesions=bool(lesions))
     return table, {**document, "expected": cluster_cut["expected"]}
 
 
