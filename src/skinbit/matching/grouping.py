@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.errors import InputError
-from skinbit.matching.clustering.forests import LINKAGES, Linkage, spanning_forest
+from skinbit.matching.clustering.forests import LINKAGES, Linkage, first_of_lesion, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
 from skinbit.matching.clustering.mutual import MutualPairs, without_known
 from skinbit.matching.cuts.grouping_cut import Cut
@@ -85,15 +85,14 @@ def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group
     n_images, n_new = len(pool), len(pool) - len(known_lesions)
     if n_new == 0:
         return Grouping(np.empty(0, np.int64), (), np.empty(0, np.int64), np.empty(0, np.float32))
-    nearest = NearestImages(n_images, 1)
+    nearest, known = NearestImages(n_images, 1), known_labels(known_lesions, n_new)
     if cut.method == "mutual":
         links, strengths = _mutual_links(pool, n_new, nearest)
     else:
         graph = _graph_up_to(cut, pool, nearest)
-        tree = merge_tree(cut.method, graph, pool, max_group_size, known_labels(known_lesions, n_new))
+        tree = merge_tree(cut.method, graph, pool, max_group_size, known)
         links, strengths = _links_within(tree, cut, n_new)
-    same = _same_lesion(known_lesions, n_new)
-    numbers = components(n_images, np.concatenate([links, same]))
+    numbers = components(n_images, np.concatenate([links, first_of_lesion(known)]))
     if cut.method in LINKAGES:
         outside = _strongest_links(pool, numbers, n_new, LINKAGES[cut.method])
     else:
@@ -207,13 +206,6 @@ def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> Do
     if n_images > most_images and len(group.members) > 1:
         others.append(f"It has {n_images} photographs; a lesion of the training data has at most {most_images}.")
     return Doubts(tuple(of_cut), tuple(others))
-
-
-def _same_lesion(known_lesions: tuple[str, ...], n_new: int) -> NDArray[np.int64]:
-    """Return pairs of rows that join the known images of each lesion."""
-    first: dict[str, int] = {}
-    pairs = [(first.setdefault(lesion, row), row) for row, lesion in enumerate(known_lesions, n_new)]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def _members(cluster_ids: LabelArray) -> list[tuple[int, ...]]:

@@ -42,8 +42,7 @@ def lesion_labels(lesion_ids: list[str]) -> LabelArray:
 
 def known_labels(known_lesions: Sequence[str], n_new: int) -> LabelArray:
     """Return the known lesion of each image of a pool as a number, -1 of the new images, which come first."""
-    numbers = np.unique(np.asarray(known_lesions, dtype=str), return_inverse=True)[1]
-    return np.append(np.full(n_new, -1, dtype=np.int64), numbers.astype(np.int64))
+    return np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
 
 
 def positive_pairs(labels: LabelArray) -> LabelArray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from skinbit.matching.clustering.forests import first_of_lesion
 from skinbit.matching.clustering.merges import MergeTree
 from skinbit.matching.expected.prior import PoolPrior
 from skinbit.matching.labels import FloatArray, LabelArray
@@ -93,11 +94,11 @@ class _Groups:
     """Groups that merge, small into large; known images of different groups never count as joined."""
 
     def __init__(self, known: LabelArray) -> None:
-        first: dict[int, int] = {}
-        roots = [row if lesion < 0 else first.setdefault(lesion, row) for row, lesion in enumerate(known.tolist())]
-        self.root_of = np.array(roots, dtype=np.int64)
+        self.root_of = np.arange(len(known))
+        leaders, others = first_of_lesion(known).T
+        self.root_of[others] = leaders
         self.members: dict[int, list[int]] = {}
-        for row, root in enumerate(roots):
+        for row, root in enumerate(self.root_of.tolist()):
             self.members.setdefault(root, []).append(row)
         self._n_known = {root: int((known[rows] >= 0).sum()) for root, rows in self.members.items()}
 

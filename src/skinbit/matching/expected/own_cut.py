@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skinbit.matching.cuts.search import first_floor, merge_tree
-from skinbit.matching.expected.curve import Expectation, Joins, as_similarities, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.curve import Expectation, as_similarities, expect_at, expected_cut, joins_of
 from skinbit.matching.expected.odds import PairOdds, mean_odds
 from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
 from skinbit.matching.labels import LabelArray
@@ -92,12 +92,8 @@ def expect_of_pool(
         **_estimates(chosen, [expect_at(joins, each, chosen.cut) for each in priors]),
         single_share=_single_share(nearest, n_new, prior),
         prior=prior,
-        cuts_of_folds=tuple(_cut_of(joins, each, precision) for each in priors),
+        cuts_of_folds=tuple(expected_cut(joins, each, precision).cut for each in priors),
     )
-
-
-def _cut_of(joins: Joins, prior: PoolPrior, precision: float | None) -> float:
-    return expected_cut(joins, prior, precision).cut
 
 
 def _single_share(nearest: NearestImages, n_new: int, prior: PoolPrior) -> float:

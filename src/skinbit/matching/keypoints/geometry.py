@@ -76,16 +76,18 @@ class PairMatch:
         return round(max(zoom, 1.0 / zoom), _ZOOM_DIGITS)
 
 
-def shortlist_pairs(nearest: LabelArray) -> LabelArray:
-    """Choose the pairs worth a look: each image with those most similar to it.
+def shortlist_pairs(nearest: LabelArray, rows: LabelArray | None = None) -> LabelArray:
+    """Choose the pairs worth a look: images with those most similar to them.
 
     Args:
         nearest: ``(n, k)`` rows of the most similar other images of each image.
+        rows: Of the images whose pairs are wanted; none: of all.
 
     Returns:
         ``(m, 2)`` int64, rows i < j, each pair once, ascending.
     """
-    both = np.stack([np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()], axis=1)
+    chosen = np.arange(len(nearest)) if rows is None else rows
+    both = np.stack([np.repeat(chosen, nearest.shape[1]), nearest[chosen].ravel()], axis=1)
     return np.unique(np.sort(both, axis=1), axis=0)
 
 
@@ -306,8 +308,7 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryPar
     found = compare_pairs(table, shortlist_pairs(nearest[:, : params.neighbours]), params, n_workers)
     agreed = found.pairs[found.inliers >= params.enough_inliers]
     undecided = np.setdiff1d(np.arange(len(pool)), agreed)
-    more = np.stack([np.repeat(undecided, nearest.shape[1]), nearest[undecided].ravel()], axis=1)
-    found = _compare_also(found, np.sort(more, axis=1), table, params, n_workers)
+    found = _compare_also(found, shortlist_pairs(nearest, undecided), table, params, n_workers)
     agreed = found.pairs[found.inliers >= params.enough_inliers]
     return _compare_also(found, _with_a_common_partner(agreed, len(pool)), table, params, n_workers)
 

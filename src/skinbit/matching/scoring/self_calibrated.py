@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinbit.matching.clustering.merges import MergeTree, clusters_at
-from skinbit.matching.curves import pairwise_f1
 from skinbit.matching.expected.curve import Expectation, expected_cut, joins_of
 from skinbit.matching.expected.odds import PairOdds, mean_odds
 from skinbit.matching.expected.prior import find_prior
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.methods import CUTS
 from skinbit.matching.pairs.neighbours import NeighbourGraph
-from skinbit.matching.scoring.uncertainty import PredictedPairs, predicted_pairs, predicted_pairs_of_groups
+from skinbit.matching.scoring.uncertainty import mean_f1, predicted_pairs, predicted_pairs_of_groups
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,5 @@ def self_calibrate(
             predicted = predicted_pairs(graph.pairs[:n_joined].astype(np.int64), labels)
         else:
             predicted = predicted_pairs_of_groups(clusters_at(trees[method], expected.cut), labels)
-        found[method] = SelfCalibrated(expected, _f1_of(predicted))
+        found[method] = SelfCalibrated(expected, mean_f1([predicted]))
     return found
-
-
-def _f1_of(predicted: PredictedPairs) -> float:
-    tp, fp, n_positive = (
-        int(counts.sum()) for counts in (predicted.true_pairs, predicted.false_count, predicted.positive_pairs)
-    )
-    return float(pairwise_f1(np.array(tp), np.array(fp), n_positive))

@@ -46,7 +46,7 @@ def choose_cut(
         memory: How many pairs are held at once.
 
     Returns:
-        From :func:`skinbit.matching.expected.documents.write_expected`.
+        From :func:`skinbit.matching.expected.documents.settle_cut`.
     """
     pool, lesions = _pool(checkpoint, features, compared, memory), tuple(known_photographs["lesion_id"])
     known = known_labels(lesions, len(pool) - len(lesions))
