@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters
-from skinbit.pipelines.cluster_images.nodes.groups import choose_cut, draw_links, group_photographs, write_gallery
+from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, write_gallery
 from skinbit.pipelines.cluster_images.nodes.model import (
     check_cuts,
     complete_checkpoint,
@@ -110,21 +110,15 @@ def _grouping(checkpoint: str) -> list[Node]:
     found = {"keypoints": "clusters_keypoints", "compared": "cluster_shortlist", "cluster_groups": "cluster_groups"}
     drawn = {**found, **_COMPUTING, **_LISTED}
     shown = {name: name for name in ClusterFiles.__annotations__}
-    matched = (checkpoint, "clusters_features", "cluster_shortlist", "known_photographs")
     return [
-        Node(
-            choose_cut,
-            [*matched, "known_cuts", "params:cluster", "params:evaluation.pool_correction", "params:memory"],
-            "cluster_cut",
-            name="choose_cut",
-        ),
         Node(
             group_photographs,
             [
-                *(*matched, "cluster_cut", "params:data.max_images_per_lesion"),
-                *("params:cluster.max_group_size", "params:memory"),
+                *(checkpoint, "clusters_features", "cluster_shortlist", "known_photographs", "known_cuts"),
+                *("params:cluster", "params:evaluation.pool_correction"),
+                *("params:data.max_images_per_lesion", "params:memory"),
             ],
-            ["clustered_images", "cluster_groups"],
+            ["clustered_images", "cluster_groups", "cluster_cut"],
             name="group_photographs",
         ),
         Node(

@@ -16,14 +16,14 @@ from skinbit.matching.grouping import group_images
 from skinbit.matching.keypoints.shortlist import read_rows
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import known_labels
-from skinbit.matching.pairs.pool import Pool, limits_of
+from skinbit.matching.pairs.pool import limits_of
 from skinbit.pipelines.cluster_images.nodes.photographs import Folders, open_listed
 from skinbit.report.cluster_gallery import ClusterFiles
 
 logger = logging.getLogger(__name__)
 
 
-def choose_cut(
+def group_photographs(
     checkpoint: Checkpoint,
     features: Features,
     compared: pd.DataFrame,
@@ -31,9 +31,12 @@ def choose_cut(
     known_cuts: KnownCuts,
     cluster: ClusterParams,
     is_corrected: bool,
+    max_images_per_lesion: int,
     memory: MemoryParams,
-) -> dict[str, Any]:
-    """Settle from which similarity on photographs are joined: by their own similarities, unless the user says where.
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """Group new photographs, around known lesions where there are any, and list the doubts about each group.
+
+    They are joined from where their own similarities say, unless the user says where.
 
     Args:
         checkpoint: Holds what makes similarities, and how probabilities follow from them.
@@ -43,58 +46,29 @@ def choose_cut(
         known_cuts: What the user and the folds of the model say.
         cluster: The method, and what the user wants.
         is_corrected: Whether the number of photographs counts where the folds' cut is taken.
-        memory: How many pairs are held at once.
-
-    Returns:
-        From :func:`skinbit.matching.expected.documents.settle_cut`.
-    """
-    pool, lesions = _pool(checkpoint, features, compared, memory), tuple(known_photographs["lesion_id"])
-    known = known_labels(lesions, len(pool) - len(lesions))
-    return settle_cut(pool, known, checkpoint.matching.odds, known_cuts, cluster, is_corrected)
-
-
-def _pool(checkpoint: Checkpoint, features: Features, compared: pd.DataFrame, memory: MemoryParams) -> Pool:
-    return checkpoint.matching.pool(features.values[:, 0], read_rows(compared), limits_of(memory))
-
-
-def group_photographs(
-    checkpoint: Checkpoint,
-    features: Features,
-    compared: pd.DataFrame,
-    known_photographs: pd.DataFrame,
-    cluster_cut: dict[str, Any],
-    max_images_per_lesion: int,
-    max_group_size: int | None,
-    memory: MemoryParams,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Group new photographs, around known lesions where there are any, and list the doubts about each group.
-
-    Args:
-        checkpoint: Holds what makes similarities.
-        features: Embeddings of new, then of known photographs.
-        compared: From :func:`compare_photographs`.
-        known_photographs: ``image_id, …, lesion_id``.
-        cluster_cut: From which similarity on photographs are joined.
         max_images_per_lesion: A larger group is to be checked.
-        max_group_size: Average and complete linkage make no larger groups.
         memory: How many pairs are held at once.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest, probability_of_nearest``, with known lesions also ``lesion_id``;
-        and a document of the groups: members, known lesion, margin, doubts, and what is expected of them.
+        a document of the groups: members, known lesion, margin, doubts, and what is expected of them; and the cut, from
+        :func:`skinbit.matching.expected.documents.settle_cut`.
 
     Raises:
         InputError: If the cut asks for more pairs than may be held.
     """
-    cut, lesions = read_cut(cluster_cut), tuple(known_photographs["lesion_id"])
-    found = group_images(_pool(checkpoint, features, compared, memory), lesions, cut, max_group_size)
-    log_odds = cluster_cut["log_odds"]
+    matching, lesions = checkpoint.matching, tuple(known_photographs["lesion_id"])
+    pool = matching.pool(features.values[:, 0], read_rows(compared), limits_of(memory))
+    known = known_labels(lesions, len(pool) - len(lesions))
+    settled = settle_cut(pool, known, matching.odds, known_cuts, cluster, is_corrected)
+    cut, log_odds = read_cut(settled), settled["log_odds"]
+    found = group_images(pool, lesions, cut, cluster.max_group_size)
     document = describe_groups(found, features.image_ids, known_photographs, cut, log_odds, max_images_per_lesion)
     n_shared = sum(len(group["image_ids"]) + len(group["known_ids"]) > 1 for group in document["groups"])
     n_doubtful = sum(bool(group["doubts"]) for group in document["groups"])
     logger.info("%d groups of two and more photographs; %d groups to be checked", n_shared, n_doubtful)
     table = group_table(found, features.image_ids, log_odds, with_lesions=bool(lesions))
-    return table, {**document, "expected": cluster_cut["expected"]}
+    return table, {**document, "expected": settled["expected"]}, settled
 
 
 def draw_links(
