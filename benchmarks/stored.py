@@ -16,6 +16,7 @@ from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import FloatArray, lesion_labels
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.similarity.calibration import Calibration
+from skinbit.matching.similarity.context import Context
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.keypoints import KeypointsDataset
 
@@ -33,16 +34,18 @@ class Images:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
         lesion_ids: The true lesion of each image.
         shortlist: The pairs whose keypoints were compared.
+        context: Columns of the metadata; None: none counts.
     """
 
     image_ids: list[str]
     embeddings: FloatArray
     lesion_ids: list[str]
     shortlist: Shortlist
+    context: Context | None = None
 
     def labelled(self) -> LabelledPool:
         """Give it as a calibration takes it."""
-        return LabelledPool(self.embeddings, lesion_labels(self.lesion_ids), self.shortlist)
+        return LabelledPool(self.embeddings, lesion_labels(self.lesion_ids), self.shortlist, self.context)
 
     def with_similarities(self, params: SimilarityParams, calibration: Calibration | None) -> Pool:
         """Return the images with what makes similarities of them.
@@ -55,7 +58,7 @@ class Images:
             The pool.
         """
         compared = self.shortlist if params.verification else NO_SHORTLIST
-        return pool_of(self.embeddings, params, compared, calibration)
+        return pool_of(self.embeddings, params, compared, calibration, self.context)
 
 
 def required(path: Path, remedy: str) -> Path:

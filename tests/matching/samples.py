@@ -12,11 +12,17 @@ from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.neighbours import nearest_images
 from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool, similarity_matrix
 from skinbit.matching.similarity.calibration import Calibration
+from skinbit.matching.similarity.context import ColumnWeight, Context
 from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
 CALIBRATION = Calibration(
     kind="logistic", intercept=-9.0, similarity_slope=11.0, inliers_slopes=(0.7, 0.5, 0.6, 1.4, 2.0)
 ).model_copy(update={"comparison_cost": 0.8, "zoom_slope": 1.3})
+
+COLUMNS = (
+    ColumnWeight(column="sex", agreement=0.5, difference=3.0),
+    ColumnWeight(column="age", agreement=1.25, difference=2.0),
+)
 
 VECTORS = ("lesions", "grid", "copies", "hub")
 MADE_OF = ("cosines", "scaled", "verified", "all", "reranked")
@@ -99,7 +105,7 @@ def pools(draw, least=1, most=30, kinds=VECTORS, made_of=MADE_OF):
     embeddings, labels = draw(vectors(least, most, kinds))
     made = draw(st.sampled_from(made_of))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    shortlist, calibration, scaling, reranking = NO_SHORTLIST, None, None, None
+    shortlist, calibration, scaling, reranking, context = NO_SHORTLIST, None, None, None, None
     if made in ("scaled", "all"):
         scaling = ScalingParams(share=0.1, least=2)
     if made in ("verified", "all"):
@@ -107,10 +113,14 @@ def pools(draw, least=1, most=30, kinds=VECTORS, made_of=MADE_OF):
         shortlist = Shortlist(pairs, rng.integers(0, 40, len(pairs)), rng.choice([1.0, 1.5, 3.2], len(pairs)))
         usual = {"pool_sizes": (2, 20), "crowdings": (0.1, 0.3)} if scaling else {}
         calibration = CALIBRATION.model_copy(update=usual)
+    if made == "all":
+        values = rng.choice([0.0, 1.0, 2.0, np.nan], (3, len(labels)))
+        context = Context(values[:1], values[1:], np.array([0.0, 1.0]))
+        calibration = calibration.model_copy(update={"columns": COLUMNS})
     if made in ("reranked", "all"):
         reranking = RerankingParams(k1=draw(st.integers(1, 6)), k2=draw(st.integers(1, 4)), weight=0.3)
     params = SimilarityParams(scaling=scaling, reranking=reranking)
-    return pool_of(embeddings, params, shortlist, calibration), labels
+    return pool_of(embeddings, params, shortlist, calibration, context), labels
 
 
 @st.composite

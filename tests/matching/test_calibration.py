@@ -16,9 +16,9 @@ from sklearn.metrics import average_precision_score, brier_score_loss
 from skinbit.matching.similarity.calibration import (
     INLIER_STEPS,
     Calibration,
+    JudgedPairs,
     PairSample,
     _penalised_loss,
-    brier_score,
     calibration_error,
     fit_calibration,
     fuse,
@@ -111,16 +111,16 @@ def test_a_pair_under_two_ids_does_not_bend_the_slopes():
 def test_the_gradient_is_that_of_the_loss(mislabelled):
     sample, generator = compared(200), np.random.default_rng(0)
     features, weights = generator.normal(size=(3, 200)), generator.uniform(1, 3, 200)
-    at = np.array([0.4, 0.0, 2.0, -1.0])
+    at, expected = np.array([0.4, 0.0, 2.0, -1.0]), np.array([0.0, 0.0, 1.5])
 
     def loss(parameters):
-        return _penalised_loss(parameters, features, sample.is_positive, weights, mislabelled)
+        return _penalised_loss(parameters, features, sample.is_positive, weights, mislabelled, expected)
 
     slopes = [(loss(at + step)[0] - loss(at - step)[0]) / 2e-6 for step in 1e-6 * np.eye(4)]
     np.testing.assert_allclose(loss(at)[1], slopes, atol=1e-6)
     probability = (1 - mislabelled) / (1 + np.exp(-(at[:-1] @ features + at[-1])))
     naive = -(weights * np.log(np.where(sample.is_positive, probability, 1 - probability))).sum()
-    naive += (at[:-1] ** 2).sum() / 2
+    naive += ((at[:-1] - expected) ** 2).sum() / 2
     assert loss(at)[0] == pytest.approx(naive / weights[sample.is_positive].sum())
 
 
@@ -192,8 +192,11 @@ def test_both_together_rank_pairs_better_than_either():
 def test_scores_are_calibrated_on_unseen_pairs():
     unseen = pairs(10_000, seed=1)
     scores = score(fit_calibration(pairs(10_000)), unseen)
-    assert calibration_error(scores, unseen.is_positive) < 0.01
-    assert calibration_error(unseen.similarity.astype(np.float64).clip(0), unseen.is_positive) > 0.2
+    assert calibration_error(JudgedPairs(scores, unseen.is_positive).reliability()) < 0.01
+    assert (
+        calibration_error(JudgedPairs(unseen.similarity.astype(np.float64).clip(0), unseen.is_positive).reliability())
+        > 0.2
+    )
 
 
 @KINDS
@@ -274,7 +277,9 @@ class TestFusedSimilarities:
 def test_the_brier_score_is_that_of_scikit_learn():
     sample = pairs()
     scores = score(fit_calibration(sample), sample)
-    assert brier_score(scores, sample.is_positive) == pytest.approx(brier_score_loss(sample.is_positive, scores))
+    assert JudgedPairs(scores, sample.is_positive).brier_score == pytest.approx(
+        brier_score_loss(sample.is_positive, scores)
+    )
 
 
 @given(
@@ -289,4 +294,7 @@ def test_the_calibration_error_is_what_loops_over_bins_give(scored, n_bins):
         if inside:
             gap = abs(np.mean([p for p, _ in inside]) - np.mean([t for _, t in inside]))
             expected += len(inside) / len(scored) * gap
-    assert calibration_error(probabilities, is_positive, n_bins) == pytest.approx(expected)
+    ranges = JudgedPairs(probabilities, is_positive).reliability(n_bins)
+    assert calibration_error(ranges) == pytest.approx(expected)
+    assert sum(each.n_pairs for each in ranges) == len(scored)
+    assert sum(each.found for each in ranges) == is_positive.sum()

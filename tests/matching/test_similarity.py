@@ -11,7 +11,7 @@ from skinbit.matching.assembly import (
     LabelledPool,
     Matching,
     calibrate,
-    evaluate_calibration,
+    judged_pairs,
     pool_of,
 )
 from skinbit.matching.keypoints.shortlist import (
@@ -24,7 +24,7 @@ from skinbit.matching.keypoints.shortlist import (
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Limits, Pool, similarity_matrix
 from skinbit.matching.pairs.sampling import sample_pairs
-from skinbit.matching.similarity.calibration import Calibration
+from skinbit.matching.similarity.calibration import Calibration, calibration_error
 from tests.matching.samples import given_pool, reranked, shortlist_of
 
 COSINE, VERIFIED = SimilarityParams(), SimilarityParams(verification=True)
@@ -121,16 +121,17 @@ class TestCalibration:
     @pytest.mark.parametrize("params", [VERIFIED, SimilarityParams(calibration="logistic")])
     def test_how_far_probabilities_are_right_is_told_on_other_lesions(self, params):
         calibration = calibrate([photographs(seed) for seed in (1, 2, 3)], params)
-        brier, error = evaluate_calibration(calibration, photographs(4), params)
-        assert 0 <= brier < 0.1
-        assert 0 <= error < 0.05
+        judged = judged_pairs(calibration, photographs(4), params)
+        assert 0 <= judged.brier_score < 0.1
+        assert 0 <= calibration_error(judged.reliability()) < 0.05
         swapped = LabelledPool(photographs(4).embeddings, np.roll(photographs(4).labels, 1), photographs(4).shortlist)
-        assert evaluate_calibration(calibration, swapped, params)[0] > brier
+        assert judged_pairs(calibration, swapped, params).brier_score > judged.brier_score
 
     def test_without_a_near_pair_nothing_is_told(self):
         pool = photographs(0)
         alone = LabelledPool(pool.embeddings, pool.labels, NO_SHORTLIST)
-        assert np.isnan(evaluate_calibration(calibrate([photographs(1)], VERIFIED), alone, VERIFIED)).all()
+        judged = judged_pairs(calibrate([photographs(1)], VERIFIED), alone, VERIFIED)
+        assert np.isnan([judged.brier_score, calibration_error(judged.reliability())]).all()
 
     def test_without_a_pair_of_one_lesion_it_says_so(self):
         pool = photographs(0)
@@ -170,6 +171,6 @@ class TestFiles:
         )
         read = Matching.model_validate_json(json.dumps(matching.model_dump()), strict=True)
         expected = similarities_of(pool.embeddings, VERIFIED, pool.shortlist, calibration)
-        found = read.pool(pool.embeddings, pool.shortlist, Limits(100, 7))
+        found = read.pool(pool.embeddings, pool.shortlist, limits=Limits(100, 7))
         assert (similarity_matrix(found) == expected).all()
         assert found.limits == Limits(100, 7)

@@ -11,7 +11,16 @@ from skinbit.config.parameters import STAGES, Parameters, StudyParams
 from skinbit.config.recipe import Recipe, TrainingRecipe
 from skinbit.config.report import ArtifactKind, ReportParams, TrackingParams
 from skinbit.config.settings import settings_of, study_settings
-from skinbit.config.similarity import GeometryParams, RerankingParams, ScalingParams, SimilarityParams, WhiteningParams
+from skinbit.config.similarity import (
+    ContextParams,
+    ContextsParams,
+    EvidenceParams,
+    GeometryParams,
+    RerankingParams,
+    ScalingParams,
+    SimilarityParams,
+    WhiteningParams,
+)
 from skinbit.config.training import AugmentationParams, HeadParams, TrainingBlock, TrainingParams
 
 __all__ = [
@@ -27,10 +36,13 @@ __all__ = [
     "Block",
     "ClusterParams",
     "ComputeParams",
+    "ContextParams",
+    "ContextsParams",
     "ContrastiveParams",
     "CutParams",
     "DataParams",
     "EvaluationParams",
+    "EvidenceParams",
     "ExperimentParams",
     "GeometryParams",
     "HeadParams",

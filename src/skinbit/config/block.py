@@ -37,11 +37,14 @@ class Block(BaseModel):
 
 
 def split_joined(value: Any) -> Any:
-    """Return ``a+b`` or a single value as a list, as Kedro's ``--params`` cannot pass lists."""
+    """Return ``a+b``, a list or a single value as a tuple, as Kedro's ``--params`` cannot pass lists."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split("+")]
-    return value if isinstance(value, list | tuple) else [value]
+        return tuple(part.strip() for part in value.split("+"))
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(split_joined)]
+"""Names of columns of a table, as a list or joined by +."""
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from skinbit.config.block import Block, Name, PathText, split_joined
+from skinbit.config.block import Block, Columns, Name, PathText, split_joined
 
 
 class CutParams(Block):
@@ -105,6 +105,13 @@ class ClusterParams(Block):
     max_group_size: int | None = Field(
         default=None, ge=2, description="largest group of average and complete linkage; null: of any size"
     )
+    metadata: PathText | None = Field(
+        default=None, description="CSV with columns of the photographs that count when they are compared; null: none"
+    )
+    same: Columns = Field(
+        default=(),
+        description="columns that must agree where both photographs have a value, beside the model's own",
+    )
     known: PathText | None = Field(default=None, description="CSV of photographs whose lesions are known")
     known_images: PathText | None = Field(
         default=None, description="folder of the known photographs; null: `images` beside the CSV"
@@ -128,6 +135,8 @@ class ClusterParams(Block):
         given = [name for name, value in chosen.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"{given[0]} and {given[1]} both say where the cut is: give one")
+        if self.same and self.metadata is None:
+            raise ValueError("same needs metadata, the CSV with these columns")
         if self.known_images is not None and self.known is None:
             raise ValueError("known_images needs known, the CSV with their lesions")
         return self

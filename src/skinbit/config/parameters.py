@@ -14,7 +14,7 @@ from skinbit.config.losses import LossesParams
 from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
 from skinbit.config.recipe import Recipe, Shared, resolve_recipe
 from skinbit.config.report import ReportParams, TrackingParams
-from skinbit.config.similarity import GeometryParams, SimilarityParams
+from skinbit.config.similarity import ContextsParams, GeometryParams, SimilarityParams
 from skinbit.config.training import AugmentationParams, TrainingBlock
 
 STAGES = {
@@ -173,11 +173,21 @@ class Parameters(Block):
 
         Returns:
             All parameters; under ``recipes`` the resolved experiments by name; under ``cuts`` what is searched, so that
-            nodes which choose cuts depend on nothing else of the evaluation.
+            nodes which choose cuts depend on nothing else of the evaluation; under ``contexts`` the columns that count.
         """
+        derived: dict[str, Block] = {
+            "cuts": CutParams(**{name: getattr(self.evaluation, name) for name in CutParams.model_fields}),
+            "contexts": self.contexts,
+        }
         recipes = {name: recipe.model_dump(mode="json") for name, recipe in self.recipes.items()}
-        cuts = {name: getattr(self.evaluation, name) for name in CutParams.model_fields}
-        return self.model_dump(mode="json") | {"recipes": recipes, "cuts": CutParams(**cuts).model_dump(mode="json")}
+        plain = {name: block.model_dump(mode="json") for name, block in derived.items()}
+        return self.model_dump(mode="json") | {"recipes": recipes} | plain
+
+    @property
+    def contexts(self) -> ContextsParams:
+        """Return the columns of the metadata that count in the experiments that run."""
+        contexts = {name: self.recipes[name].similarity.context for name in self.running}
+        return ContextsParams(by_experiment={name: found for name, found in contexts.items() if found is not None})
 
     @property
     def has_distractors(self) -> bool:

@@ -1,11 +1,11 @@
 """How the similarity of two photographs is computed."""
 
 from math import ceil
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from skinbit.config.block import Block
+from skinbit.config.block import Block, Columns, split_joined
 
 
 class GeometryParams(Block):
@@ -112,6 +112,66 @@ class RerankingParams(Block):
     )
 
 
+class EvidenceParams(Block):
+    """When two photographs agree in a column of the metadata."""
+
+    kind: Literal["exact", "number", "date"] = Field(
+        default="exact",
+        description="how values are read; exact: as text, whatever the case; date: 2026-11-28, with or without a time",
+    )
+    tolerance: float = Field(
+        default=0.0, ge=0, description="largest difference of two values that agree, in days where they are dates"
+    )
+
+    @model_validator(mode="after")
+    def _texts_have_no_difference(self) -> Self:
+        if self.kind == "exact" and self.tolerance:
+            raise ValueError("tolerance is for the kinds number and date: name one of them, or leave it out")
+        return self
+
+
+class ContextParams(Block):
+    """What the metadata says beside the pictures: columns that must agree, and columns that count as evidence."""
+
+    same: Columns = Field(
+        default=(),
+        description="columns that must agree where both photographs have a value, e.g. [patient_id]",
+    )
+    evidence: dict[str, EvidenceParams] = Field(
+        default_factory=dict,
+        description="columns that make one lesion more or less probable, weighed by the folds, e.g. {sex: exact}",
+    )
+
+    @field_validator("evidence", mode="before")
+    @classmethod
+    def _kind_alone(cls, given: Any) -> Any:
+        named = given if isinstance(given, dict) else dict.fromkeys(split_joined(given), "exact")
+        return {column: {"kind": of} if isinstance(of, str) else of for column, of in named.items()}
+
+    @model_validator(mode="after")
+    def _columns_say_something_else(self) -> Self:
+        answers = {"lesion_id", "image_id"} & {*self.same, *self.evidence}
+        if answers:
+            raise ValueError(f"{min(answers)} is no evidence: name other columns of the metadata")
+        doubled = sorted({*self.same} & {*self.evidence})
+        if doubled:
+            raise ValueError(f"{doubled[0]} is in same and in evidence: name it once")
+        if not self.columns:
+            raise ValueError("context names no column: name some in same or evidence, or set context to null")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return all columns that it names."""
+        return (*self.same, *self.evidence)
+
+
+class ContextsParams(Block):
+    """The columns of the metadata that count, by experiment."""
+
+    by_experiment: dict[str, ContextParams]
+
+
 class SimilarityParams(Block):
     """The stages of the similarity of two photographs; by default it is the cosine of their embeddings."""
 
@@ -121,9 +181,11 @@ class SimilarityParams(Block):
     verification: bool = Field(
         default=False, description="true: pairs of nearest images are verified by their keypoints"
     )
+    context: ContextParams | None = Field(default=None, description="null: no column of the metadata counts")
     calibration: Literal["logistic", "isotonic"] | None = Field(
         default=None,
-        description="fit of the log-odds on pairs of other folds; null: logistic if verified or scaled, otherwise none",
+        description="fit of the log-odds on pairs of other folds; "
+        "null: logistic if verified, scaled or with context, otherwise none",
     )
 
     @field_validator("whitening", "scaling", "reranking", mode="before")
@@ -134,4 +196,5 @@ class SimilarityParams(Block):
     @property
     def is_calibrated(self) -> bool:
         """Whether the similarity is calibrated on pairs of other folds."""
-        return self.verification or self.scaling is not None or self.calibration is not None
+        stages = (self.scaling, self.context, self.calibration)
+        return self.verification or any(stage is not None for stage in stages)

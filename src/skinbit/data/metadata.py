@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import takewhile
 
 import pandas as pd
@@ -60,13 +60,14 @@ _Found = tuple[str, int, str]
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffd]")
 
 
-def read_metadata(content: bytes, source: str) -> pd.DataFrame:
+def read_metadata(content: bytes, source: str, needed: Sequence[str] = NEEDED) -> pd.DataFrame:
     """Read a metadata file into a table of text.
 
     Args:
         content: The file: UTF-8 with or without BOM, UTF-16 or UTF-32 with BOM, or Windows-1252; comma, semicolon, tab
             or pipe, or what a first line ``sep=`` names; comment lines may stand before the header.
         source: The file's name, for messages.
+        needed: Columns without which it cannot be used.
 
     Returns:
         One row per image, all cells text without surrounding blanks, columns renamed by ``ALIASES``; ``row``; and
@@ -82,7 +83,7 @@ def read_metadata(content: bytes, source: str) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{source} is empty. Remedy: give a CSV with the columns lesion_id and image_id.")
     header, width = rows[0][1], len(rows[0][1])
-    columns = _canonical_columns(header, source)
+    columns = _canonical_columns(header, source, needed)
     cells = [row[:width] + [""] * (width - len(row)) for _, row in rows[1:]]
     table = pd.DataFrame(cells, columns=columns, dtype="str").loc[:, [name != "" for name in columns]]
     numbers = pd.Series([number for number, _ in rows[1:]], dtype="int64")
@@ -90,6 +91,11 @@ def read_metadata(content: bytes, source: str) -> pd.DataFrame:
     table = pd.concat([table, numbers.rename(ROW), misshapen.rename(MISSHAPEN)], axis="columns")
     table.attrs[NOTES] = [*notes, *_note_left_out(before, columns)]
     return table
+
+
+def source_of(table: pd.DataFrame) -> str:
+    """Return the name of the file that a table comes from, for messages."""
+    return str(table.attrs.get("source", "the metadata"))
 
 
 def _note_left_out(before: list[str], columns: list[str]) -> Iterator[str]:
@@ -172,7 +178,7 @@ def _count_swallowed(cell: str, width: int, delimiter: str) -> int:
     return len(inner) if all(len(row) == width for row in inner) else 0
 
 
-def _canonical_columns(header: list[str], source: str) -> list[str]:
+def _canonical_columns(header: list[str], source: str, needed: Sequence[str]) -> list[str]:
     """Return the columns by the names used here; one without a name, as an exported index, is left out."""
     if any(_NO_TEXT.search(name) for name in header):
         raise InputError(
@@ -183,7 +189,7 @@ def _canonical_columns(header: list[str], source: str) -> list[str]:
     for alias, name in ALIASES.items():
         if alias in columns and name not in columns:
             columns[columns.index(alias)] = name
-    if lacking := [name for name in NEEDED if name not in columns]:
+    if lacking := [name for name in needed if name not in columns]:
         raise InputError(f"{source} {explain_lacking(header, lacking)}")
     doubled = sorted({name for name in columns if name and columns.count(name) > 1})
     if doubled:

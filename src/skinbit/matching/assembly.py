@@ -17,12 +17,12 @@ from skinbit.matching.pairs.pool import DEFAULT_LIMITS, Limits, Pool
 from skinbit.matching.pairs.sampling import sample_pairs
 from skinbit.matching.similarity.calibration import (
     Calibration,
+    JudgedPairs,
     PairSample,
-    brier_score,
-    calibration_error,
     fit_calibration,
     join_samples,
 )
+from skinbit.matching.similarity.context import Context, weigh
 from skinbit.matching.similarity.hubness import (
     Hubness,
     UsualHubness,
@@ -42,6 +42,7 @@ def pool_of(
     params: SimilarityParams,
     shortlist: Shortlist = NO_SHORTLIST,
     calibration: Calibration | None = None,
+    context: Context | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Pool:
     """Return images with what makes similarities of their embeddings.
@@ -51,13 +52,14 @@ def pool_of(
         params: Whether surroundings and neighbourhoods count.
         shortlist: The pairs whose keypoints were compared.
         calibration: Fitted on pairs of other lesions; None: similarities stay cosines, scaled or not.
+        context: Columns of the metadata; None: none counts.
         limits: How much is held of its pairs at once.
 
     Returns:
         The pool.
     """
     found = None if params.scaling is None else _hubness(embeddings, params.scaling, _usual_of(calibration))
-    pool = Pool(embeddings, calibration, found, limits=limits)
+    pool = Pool(embeddings, calibration, found, context=context, limits=limits)
     if calibration is not None:
         first, second = shortlist.pairs.T
         keys = np.concatenate([first * len(pool) + second, second * len(pool) + first])
@@ -100,16 +102,21 @@ class Matching(Block):
         return self
 
     def pool(
-        self, embeddings: FloatArray, shortlist: Shortlist = NO_SHORTLIST, limits: Limits = DEFAULT_LIMITS
+        self,
+        embeddings: FloatArray,
+        shortlist: Shortlist = NO_SHORTLIST,
+        context: Context | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Pool:
         """Return images with the similarities that the model's cross-validation would make of them.
 
         Args:
             embeddings: ``(n, d)`` by the model.
             shortlist: The pairs whose keypoints were compared.
+            context: Columns of the metadata; None: nothing is known.
             limits: How much is held of its pairs at once.
         """
-        return pool_of(embeddings, self.similarity, shortlist, self.calibration, limits)
+        return pool_of(embeddings, self.similarity, shortlist, self.calibration, context, limits)
 
 
 @dataclass(frozen=True)
@@ -120,11 +127,13 @@ class LabelledPool:
         embeddings: ``(n, d)``, by a model that was not trained on these lesions.
         labels: ``(n,)`` the lesion of each image.
         shortlist: The pairs whose keypoints were compared.
+        context: Columns of the metadata; None: none counts.
     """
 
     embeddings: FloatArray
     labels: LabelArray
     shortlist: Shortlist
+    context: Context | None = None
 
 
 def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibration:
@@ -146,12 +155,13 @@ def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibr
     sample = join_samples([_pairs_of(pool, params.scaling, usual) for pool in pools])
     if not params.verification:
         sample = replace(sample, inliers=None, zooms=None)
-    fitted = fit_calibration(sample, params.calibration or "logistic")
+    columns = () if params.context is None else tuple(params.context.evidence)
+    fitted = fit_calibration(sample, params.calibration or "logistic", columns=columns)
     return fitted.model_copy(update={"pool_sizes": usual[0], "crowdings": usual[1]})
 
 
-def evaluate_calibration(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> tuple[float, float]:
-    """Return the errors of a calibration on the near pairs of a subset that it was not fitted on.
+def judged_pairs(calibration: Calibration, pool: LabelledPool, params: SimilarityParams) -> JudgedPairs:
+    """Return the near pairs of a subset that a calibration was not fitted on, with their probabilities.
 
     Args:
         calibration: From other subsets.
@@ -159,8 +169,7 @@ def evaluate_calibration(calibration: Calibration, pool: LabelledPool, params: S
         params: Whether keypoints were compared.
 
     Returns:
-        Brier score and expected calibration error over the pairs of the shortlist, or, without one, over all pairs; NaN
-        without any.
+        The pairs of the shortlist or, without one, all positive pairs and some of the others.
     """
     usual = _usual_of(calibration)
     if params.verification:
@@ -168,13 +177,14 @@ def evaluate_calibration(calibration: Calibration, pool: LabelledPool, params: S
         similarity = _scaled_pairs(pool, pool.shortlist.pairs, params.scaling, usual)
         is_positive = pool.labels[first] == pool.labels[second]
         support = calibration.support(pool.shortlist.inliers, pool.shortlist.zooms)
+        if pool.context is not None:
+            support = support + pool.context.support(first, second, calibration.columns)
         probabilities = calibration.score(similarity, support)
     else:
         sample = _pairs_of(pool, params.scaling, usual)
-        is_positive, probabilities = sample.is_positive, calibration.score(sample.similarity)
-    if len(probabilities) == 0:
-        return float("nan"), float("nan")
-    return brier_score(probabilities, is_positive), calibration_error(probabilities, is_positive)
+        of_columns = None if sample.columns is None else weigh(sample.columns, calibration.columns)
+        is_positive, probabilities = sample.is_positive, calibration.score(sample.similarity, of_columns)
+    return JudgedPairs(probabilities, is_positive)
 
 
 def _usual_of(calibration: Calibration | None) -> UsualHubness:
@@ -210,5 +220,6 @@ def _pairs_of(pool: LabelledPool, scaling: ScalingParams | None, usual: UsualHub
         is_positive=pool.labels[pairs[:, 0]] == pool.labels[pairs[:, 1]],
         inliers=inliers,
         zooms=zooms,
+        columns=pool.context.compared(*pairs.T) if pool.context is not None and len(pool.context.evidence) else None,
         weights=weights,
     )

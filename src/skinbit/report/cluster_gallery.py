@@ -9,6 +9,7 @@ import pandas as pd
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.combination import members_of
 from skinbit.matching.methods import METHODS
+from skinbit.matching.similarity.columns import columns_of, describe_rows
 from skinbit.report.gallery import Gallery, GroupCard, Link, PhotographCard
 from skinbit.report.thumbnails import within_size
 
@@ -18,6 +19,7 @@ class ClusterFiles(TypedDict):
 
     clustered_images: pd.DataFrame
     cluster_groups: dict[str, Any]
+    cluster_columns: pd.DataFrame
     cluster_links: list[dict[str, Any]]
     known_photographs: pd.DataFrame
     known_thumbnails: dict[str, str]
@@ -36,12 +38,14 @@ def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes:
     clustered, document, unreadable = files["clustered_images"], files["cluster_groups"], files["unreadable"]
     groups = tuple(_group(plain) for plain in document["groups"])
     n_shared = sum(_n_photographs(group) > 1 for group in groups)
+    _, evidence = columns_of(checkpoint.matching.similarity.context, ())
+    said = describe_rows(files["cluster_columns"], evidence)
     needed = _by_need(groups, files["new_thumbnails"], files["known_thumbnails"])
     thumbnails = within_size(needed, max_megabytes)
     return Gallery(
         title=f"{len(clustered)} photographs, {n_shared} groups of two and more",
         settings=_settings(document, checkpoint),
-        photographs=_photographs(clustered, document["nearest"], files["known_photographs"]),
+        photographs=_photographs(clustered, document["nearest"], files["known_photographs"], said),
         groups=groups,
         unreadable=tuple(zip(unreadable["file"], unreadable["reason"], strict=True)),
         thumbnails=thumbnails,
@@ -66,16 +70,19 @@ def _n_photographs(group: GroupCard) -> int:
     return len(group.image_ids) + len(group.known_ids)
 
 
-def _photographs(clustered: pd.DataFrame, nearest: Sequence[str], known: pd.DataFrame) -> tuple[PhotographCard, ...]:
+def _photographs(
+    clustered: pd.DataFrame, nearest: Sequence[str], known: pd.DataFrame, said: Sequence[str]
+) -> tuple[PhotographCard, ...]:
     columns = ("image_id", "similarity_to_nearest", "probability_of_nearest")
-    new = zip(*(clustered[column] for column in columns), nearest, strict=True)
-    labelled = zip(known["image_id"], known["lesion_id"], strict=True)
+    n_new = len(clustered)
+    new = zip(*(clustered[column] for column in columns), nearest, said[:n_new], strict=True)
+    labelled = zip(known["image_id"], known["lesion_id"], said[n_new:], strict=True)
     return (
         *(
-            PhotographCard(image_id, _as_in_csv(similarity), _as_in_csv(probability), other, "")
-            for image_id, similarity, probability, other in new
+            PhotographCard(image_id, _as_in_csv(similarity), _as_in_csv(probability), other, "", text)
+            for image_id, similarity, probability, other, text in new
         ),
-        *(PhotographCard(image_id, "", "", "", lesion_id) for image_id, lesion_id in labelled),
+        *(PhotographCard(image_id, "", "", "", lesion_id, text) for image_id, lesion_id, text in labelled),
     )
 
 

@@ -48,6 +48,16 @@ def training_charts(histories: Mapping[str, Mapping[str, Column]], f1: Axis) -> 
     yield line_chart("F1 of the validation lesions, plain views", x, f1, f1s, mark_best=True)
 
 
+def reliability_chart(ranges: Sequence[Row]) -> Iterator[Chart]:
+    """Yield the share of positive pairs over their probability; nothing where similarities are not calibrated."""
+    filled = [row for row in ranges if row["n_pairs"]]
+    if not filled:
+        return
+    expected, found = ([row[name] / row["n_pairs"] for row in filled] for name in ("expected", "found"))
+    x, y = make_axis("probability", 0, 1), make_axis("share that are positive", 0, 1)
+    yield line_chart("Near pairs of unseen folds", x, y, {"found": (expected, found), "right": ([0, 1], [0, 1])})
+
+
 def pool_charts(rows: Sequence[Row]) -> Iterator[Chart]:
     """Yield F1 over the size of the pool for every kind of pool and method, a line per rule to choose the cut."""
     y = axis_from_zero("pairwise F1", max((row["f1"] or 0 for row in rows), default=0))

@@ -22,6 +22,7 @@ class PhotographCard:
         probability: That both show one lesion, as the CSV holds it; empty where it is not known.
         nearest: Id of the nearest image, new or known; empty where there is none.
         lesion_id: Of a known photograph; empty for a new one.
+        said: What the metadata says of it, where columns count.
     """
 
     image_id: str
@@ -29,6 +30,7 @@ class PhotographCard:
     probability: str
     nearest: str
     lesion_id: str
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> 
                 "nearest": photograph.nearest,
                 "nearestRow": rows.nearest(row, photograph, group_of.get(row)),
                 "lesion": photograph.lesion_id,
+                "said": photograph.said,
                 "thumbnail": gallery.thumbnails.get(("known:" if photograph.lesion_id else "") + photograph.image_id),
             }
             for row, photograph in enumerate(gallery.photographs)

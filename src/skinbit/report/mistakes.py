@@ -90,6 +90,7 @@ def render_mistakes(
     thumbnails: Mapping[str, str],
     params: ReportParams,
     matches: Sequence[Mapping[str, Any]] | None = None,
+    said: Mapping[str, str] | None = None,
 ) -> str:
     """Render the misclassified pairs of one experiment and method as a page that opens from disk and loads nothing.
 
@@ -102,6 +103,7 @@ def render_mistakes(
         params: Room for photographs and drawings.
         matches: ``image_a, image_b``, their ``inliers``, and a ``drawing`` or None, of all listed pairs whose keypoints
             were compared; None where no keypoints are compared at all.
+        said: What the metadata says of images, by image id, where columns count.
 
     Returns:
         HTML; equal input gives equal text.
@@ -122,7 +124,7 @@ def render_mistakes(
         "cutName": "threshold" if document["method"] == "cosine" else "cut",
         "median": document["possible_label_error_from"],
         "decimals": page.decimals,
-        "pairs": [_pair_data(pair, rows, document) for pair in pairs],
+        "pairs": [_pair_data(pair, rows, said or {}, document) for pair in pairs],
     }
     if points is not None:
         data["maxLines"] = MAX_LINES
@@ -156,7 +158,9 @@ def _limit(document: Mapping[str, Any]) -> float | None:
     return threshold if eps is None else 1.0 - eps
 
 
-def _pair_data(pair: Mapping[str, Any], rows: Mapping[str, int], document: Mapping[str, Any]) -> dict[str, Any]:
+def _pair_data(
+    pair: Mapping[str, Any], rows: Mapping[str, int], said: Mapping[str, str], document: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what the page's script reads of a pair: a photograph by its row, None where it is left out."""
     is_wrongly_joined = pair["error"] == "false_positive"
     return {
@@ -165,6 +169,7 @@ def _pair_data(pair: Mapping[str, Any], rows: Mapping[str, int], document: Mappi
                 "id": pair[f"image_{side}"],
                 "lesion": pair[f"lesion_{side}"],
                 "photograph": rows.get(pair[f"image_{side}"]),
+                "said": said.get(pair[f"image_{side}"], ""),
             }
             for side in "ab"
         ],

@@ -13,7 +13,14 @@ from skinbit.matching.methods import METHODS, PAGED, Method
 from skinbit.matching.scoring.strata import STRATIFIED
 from skinbit.report.charts import Axis, Chart, axis_from_zero
 from skinbit.report.data_summary import DataSummary, images_per_lesion, summarise_data
-from skinbit.report.experiment_charts import RULES, f1_axis, f1_charts, pool_charts, training_charts
+from skinbit.report.experiment_charts import (
+    RULES,
+    f1_axis,
+    f1_charts,
+    pool_charts,
+    reliability_chart,
+    training_charts,
+)
 from skinbit.report.findings import (
     Row,
     findings,
@@ -133,6 +140,8 @@ class ExperimentReport:
         strata: Of every metadata column by which lesions are stratified.
         metrics: By topic.
         more_metrics: Of the methods that the leaderboard does not show.
+        columns: Of the metadata, with the bits that a pair gains where it agrees and loses where it differs.
+        reliability: Share of positive pairs over their probability, where similarities are calibrated.
         charts: F1 over every cut; loss and F1 over the training, where something was trained.
         pools: F1 over the size of the pool.
         sizes: Groups by size, of every fold and of all; and the lesions of all.
@@ -149,6 +158,8 @@ class ExperimentReport:
     strata: tuple[tuple[str, tuple[StratumRow, ...]], ...]
     metrics: tuple[Topic, ...]
     more_metrics: tuple[Topic, ...]
+    columns: tuple[tuple[str, float, float], ...]
+    reliability: tuple[Chart, ...]
     charts: tuple[Chart, ...]
     pools: tuple[Chart, ...]
     sizes: tuple[SizeRow, ...]
@@ -303,6 +314,8 @@ def _experiment(row: BoardRow, summary: Summary, lesions: SizeRow, y: Axis) -> E
         strata=tuple(stratum_tables(summary["strata"])),
         metrics=shown,
         more_metrics=more,
+        columns=tuple((column, gained, lost) for column, gained, lost in summary["columns"]),
+        reliability=tuple(reliability_chart(summary["reliability"])),
         charts=(*f1_charts(summary, y), *training_charts(summary["histories"], y)),
         pools=tuple(pool_charts(summary["pools"])),
         sizes=(*_group_sizes(summary["groups_by_size"]), lesions),

@@ -78,6 +78,8 @@ class Summary(Document):
     settings: dict[str, Any]
     figures: dict[str, dict[str, float | None]]
     strata: list[dict[str, float | str | None]]
+    columns: list[tuple[str, NonNegativeFloat, NonNegativeFloat]]
+    reliability: list[dict[str, NonNegativeFloat]]
     resampled_f1: dict[str, list[float | None]]
     curves: dict[str, dict[str, dict[str, list[float]]]]
     groups_by_size: dict[str, dict[str, NonNegativeInt]]

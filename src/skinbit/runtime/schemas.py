@@ -69,8 +69,29 @@ Rejected = pa.DataFrameSchema(
 
 Distractors = pa.DataFrameSchema(
     {"image_id": pa.Column(str, unique=True), "lesion_id": pa.Column(str, unique=True)},
-    strict=True,
     name="distractors",
+)
+
+Reliability = pa.DataFrameSchema(
+    {
+        "low": pa.Column(float, pa.Check.in_range(0, 1)),
+        "high": pa.Column(float, pa.Check.in_range(0, 1)),
+        "n_pairs": pa.Column("int64", pa.Check.ge(0)),
+        "expected": pa.Column(float, pa.Check.ge(0)),
+        "found": pa.Column("int64", pa.Check.ge(0)),
+    },
+    strict=True,
+    name="reliability",
+)
+
+Contexts = pa.DataFrameSchema(
+    {
+        "experiment": pa.Column(str),
+        "column": pa.Column(str),
+        "rows": pa.Column("int64", pa.Check.ge(0)),
+    },
+    strict=True,
+    name="contexts",
 )
 
 ImageIndex = pa.DataFrameSchema(
@@ -220,6 +241,8 @@ Photographs = pa.DataFrameSchema(
     strict=True,
     name="photographs",
 )
+
+ClusterColumns = pa.DataFrameSchema({"image_id": _text()}, name="cluster_columns")
 
 RowPairs = pa.DataFrameSchema(
     {name: _count() for name in ("row_a", "row_b", "inliers")} | {"zoom": _number(1.0, 4.001)},

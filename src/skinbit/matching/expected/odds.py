@@ -65,7 +65,7 @@ def spread(similarities: NDArray[np.floating]) -> Values:
 
 
 def fit_odds(pool: Pool, labels: LabelArray) -> OddsOfSubset:
-    """Fit odds on all pairs of a pool.
+    """Fit odds on all pairs of a pool, whether columns let them show one lesion or not.
 
     Args:
         pool: Of lesions that neither model nor calibration has seen.
@@ -78,7 +78,7 @@ def fit_odds(pool: Pool, labels: LabelArray) -> OddsOfSubset:
     is_positive = labels[pairs[:, 0]] == labels[pairs[:, 1]]
     if is_positive.all() or not is_positive.any():
         return ()
-    sample = PairSample(spread(pool.of_pairs(pairs)), is_positive, weights=weights)
+    sample = PairSample(spread(pool.allowing_all().of_pairs(pairs)), is_positive, weights=weights)
     fitted = fit_calibration(sample)
     # Not the recorded share: pairs of one lesion under two ids count as positive here.
     prior = float(np.average(fitted.score(sample.similarity), weights=weights))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skinbit.matching.clustering.mutual import without_known
 from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.labels import LabelArray
+from skinbit.matching.pairs.pool import LEAST_SIMILARITY
 from skinbit.matching.pairs.tiles import Tile
 from skinbit.matching.similarity.calibration import Values
 
@@ -42,7 +43,8 @@ class SimilarityHistogram:
     def add(self, tile: Tile) -> None:
         """Count the pairs of a tile."""
         similarities = without_known(tile, self._n_new).pairs()
-        shown = similarities[similarities >= -1.0]  # of an image with itself, or of two known ones: -inf
+        # Of an image with itself, or of two known ones: -inf. Pairs that columns forbid are no part of the mixture.
+        shown = similarities[similarities > LEAST_SIMILARITY]
         bins = np.minimum((shown + np.float32(1.0)) * np.float32(_N_BINS / 2), np.float32(_N_BINS - 1))
         self.counts += np.bincount(bins.astype(np.int32), minlength=_N_BINS)
 

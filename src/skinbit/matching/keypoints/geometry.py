@@ -296,7 +296,7 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryPar
     agree with a third are compared with each other.
 
     Args:
-        pool: The images, with plain cosines.
+        pool: The images, with plain cosines; pairs that it forbids are not compared.
         table: Keypoints of the same images, in the same order.
         params: How many are compared, and how.
         n_workers: Threads; changes the speed, never a figure.
@@ -305,12 +305,15 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryPar
         The compared pairs, ascending, with their inliers and zooms.
     """
     nearest = nearest_images(pool, max(params.neighbours, params.more_neighbours)).rows
-    found = compare_pairs(table, shortlist_pairs(nearest[:, : params.neighbours]), params, n_workers)
+    first = pool.without_forbidden(shortlist_pairs(nearest[:, : params.neighbours]))
+    found = compare_pairs(table, first, params, n_workers)
     agreed = found.pairs[found.inliers >= params.enough_inliers]
     undecided = np.setdiff1d(np.arange(len(pool)), agreed)
-    found = _compare_also(found, shortlist_pairs(nearest, undecided), table, params, n_workers)
+    more = pool.without_forbidden(shortlist_pairs(nearest, undecided))
+    found = _compare_also(found, more, table, params, n_workers)
     agreed = found.pairs[found.inliers >= params.enough_inliers]
-    return _compare_also(found, _with_a_common_partner(agreed, len(pool)), table, params, n_workers)
+    common = pool.without_forbidden(_with_a_common_partner(agreed, len(pool)))
+    return _compare_also(found, common, table, params, n_workers)
 
 
 def _compare_also(

@@ -11,6 +11,7 @@ import numpy as np
 from skinbit.config import MemoryParams
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.similarity.calibration import Calibration, Values, fuse
+from skinbit.matching.similarity.context import Context
 from skinbit.matching.similarity.hubness import Hubness, scale
 from skinbit.matching.similarity.reranking import Neighbourhoods
 
@@ -57,6 +58,9 @@ def _no_values() -> Values:
     return np.empty(0)
 
 
+LEAST_SIMILARITY = -1.0
+"""Of pairs that cannot show one lesion, as columns differ in which they must agree."""
+
 _PAIRS_AT_ONCE = 256
 """Single pairs whose embeddings are gathered at once: they stay in the processor's cache."""
 
@@ -72,6 +76,7 @@ class Pool:
         keys: ``(2 m,)`` ``row · n + other row`` of every pair whose keypoints were compared, both ways, ascending.
         support: ``(2 m,)`` log-odds that their keypoints add.
         neighbourhoods: Of the images; None: similarities are not re-ranked.
+        context: Columns of the metadata; None: none counts.
         limits: How much is held of its pairs at once by whatever looks at them.
     """
 
@@ -81,6 +86,7 @@ class Pool:
     keys: LabelArray = field(default_factory=_nothing)
     support: Values = field(default_factory=_no_values)
     neighbourhoods: Neighbourhoods | None = None
+    context: Context | None = None
     limits: Limits = DEFAULT_LIMITS
 
     def __len__(self) -> int:
@@ -109,12 +115,14 @@ class Pool:
             alike = scale(alike, self.hubness[rows][:, None], self.hubness[columns])
         if self.calibration is not None:
             first, second, support = self._compared(rows, columns)
+            of_columns = self._support_of_columns(rows[:, None], columns)
+            support = support if of_columns is None else support + of_columns[first, second]
             verified = fuse(alike[first, second], support, self.calibration)
-            alike = fuse(alike, None, self.calibration)
+            alike = fuse(alike, of_columns, self.calibration)
             alike[first, second] = verified
         if self.neighbourhoods is not None:
             alike = self.neighbourhoods.mix_block(alike, rows, columns)
-        return alike
+        return self._lowered(alike, rows[:, None], columns)
 
     def of_pairs(self, pairs: LabelArray) -> FloatArray:
         """Return the similarity of single pairs of images.
@@ -137,12 +145,34 @@ class Pool:
             keys = first * len(self) + second
             places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
             is_compared = self.keys[places] == keys if len(self.keys) else np.zeros(len(keys), dtype=bool)
-            verified = fuse(alike[is_compared], self.support[places[is_compared]], self.calibration)
-            alike = fuse(alike, None, self.calibration)
-            alike[is_compared] = verified
+            of_columns = self._support_of_columns(first, second)
+            support = np.zeros(len(pairs)) if of_columns is None else of_columns
+            support[is_compared] += self.support[places[is_compared]]
+            alike = fuse(alike, support, self.calibration)
         if self.neighbourhoods is not None:
             alike = self.neighbourhoods.mix_pairs(alike, pairs)
+        return self._lowered(alike, first, second)
+
+    def _support_of_columns(self, first: LabelArray, second: LabelArray) -> Values | None:
+        """Return what columns of the metadata add to the log-odds of pairs, in an array of its own, if any counts."""
+        if self.context is None or self.calibration is None or not self.calibration.columns:
+            return None
+        return self.context.support(first, second, self.calibration.columns)
+
+    def _lowered(self, alike: FloatArray, first: LabelArray, second: LabelArray) -> FloatArray:
+        """Return similarities, the least of all where columns differ that must agree."""
+        if self.context is not None and len(self.context.same):
+            alike[self.context.forbids(first, second)] = LEAST_SIMILARITY
         return alike
+
+    def allowing_all(self) -> "Pool":
+        """Return the same images as if no column had to agree: what pictures say is learned from all pairs."""
+        context = self.context
+        return self if context is None else replace(self, context=replace(context, same=context.same[:0]))
+
+    def without_forbidden(self, pairs: LabelArray) -> LabelArray:
+        """Return those of ``(m, 2)`` pairs that do not differ in a column in which they must agree."""
+        return pairs if self.context is None else pairs[~self.context.forbids(*pairs.T)]
 
     def subset(self, rows: LabelArray) -> "Pool":
         """Return some of the images as a pool, with the similarities that they have in this one.
@@ -163,6 +193,7 @@ class Pool:
             keys[order],
             support[order],
             None if self.neighbourhoods is None else self.neighbourhoods.subset(rows),
+            None if self.context is None else self.context.subset(rows),
             self.limits,
         )
 

@@ -16,7 +16,7 @@ would bend its slopes to explain it. So the loss allows that a share of the posi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from skinbit.config import Block
 from skinbit.matching.curves import never_falls
 from skinbit.matching.labels import FloatArray
+from skinbit.matching.similarity.context import ColumnWeight, likelihood_ratios, weigh
 
 Kind = Literal["logistic", "isotonic"]
 Values = NDArray[np.float64]
@@ -56,6 +57,7 @@ class Calibration(Block):
         inliers_slopes: Log-odds per unit of log(1 + inliers), from each of ``INLIER_STEPS`` to the next, 0 or more.
         comparison_cost: Log-odds that a pair loses by a comparison of its keypoints, before inliers count, 0 or more.
         zoom_slope: Log-odds per unit of log(zoom) between two images that agree on keypoints, 0 or more.
+        columns: What each column of the metadata adds, where any counts.
         log_odds: Where ``isotonic`` bends, ascending; empty for ``logistic``.
         probabilities: Probability there, ascending; straight lines between, constant beyond.
         pool_sizes: Where similarities are locally scaled: numbers of images, ascending; else empty.
@@ -71,6 +73,7 @@ class Calibration(Block):
     ]
     comparison_cost: NonNegativeFloat = 0.0
     zoom_slope: NonNegativeFloat = 0.0
+    columns: tuple[ColumnWeight, ...] = ()
     log_odds: tuple[float, ...] = ()
     probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     pool_sizes: tuple[PositiveInt, ...] = ()
@@ -91,7 +94,7 @@ class Calibration(Block):
 
         Args:
             similarity: Of each pair, any shape.
-            support: From :meth:`support`, same shape; none: no keypoints were compared.
+            support: What keypoints (:meth:`support`) and columns add, same shape; none: nothing.
 
         Returns:
             Float64 in [0, 1], same shape; never falls where similarity or support rise.
@@ -109,7 +112,7 @@ class Calibration(Block):
 
         Args:
             similarity: Of each pair, any shape.
-            support: From :meth:`support`, same shape; none: no keypoints were compared.
+            support: What keypoints (:meth:`support`) and columns add, same shape; none: nothing.
 
         Returns:
             Float64, same shape; never falls where similarity or support rise.
@@ -145,6 +148,7 @@ class PairSample:
         is_positive: ``(m,)``, whether the pair is recorded as one of one lesion.
         inliers: ``(m,)``, 0 or more, -1 where keypoints were not compared; none: nowhere.
         zooms: ``(m,)``, 1 or more, of pairs that agree on keypoints; none: 1 each.
+        columns: ``(2 e, m)`` from :meth:`skinbit.matching.similarity.context.Context.compared`; none: no column counts.
         weights: ``(m,)``, how many pairs each one stands for, more than 0; none: 1 each.
     """
 
@@ -152,29 +156,40 @@ class PairSample:
     is_positive: NDArray[np.bool_]
     inliers: NDArray[np.number] | None = None
     zooms: NDArray[np.floating] | None = None
+    columns: Values | None = None
     weights: NDArray[np.floating] | None = None
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self.is_positive)
 
 
 def join_samples(samples: Sequence[PairSample]) -> PairSample:
     """Return the pairs of several samples, with what all of them know."""
 
     def join(name: str) -> Values | None:
-        columns = [getattr(sample, name) for sample in samples]
-        return None if any(column is None for column in columns) else np.concatenate(columns)
+        parts = [getattr(sample, name) for sample in samples]
+        return None if any(part is None for part in parts) else np.concatenate(parts, axis=-1)
 
     similarity, is_positive = (
         np.concatenate([getattr(s, name) for s in samples]) for name in ("similarity", "is_positive")
     )
-    return PairSample(similarity, is_positive, join("inliers"), join("zooms"), join("weights"))
+    return PairSample(similarity, is_positive, join("inliers"), join("zooms"), join("columns"), join("weights"))
 
 
-def fit_calibration(sample: PairSample, kind: Kind = "logistic", mislabelled: float = _MISLABELLED) -> Calibration:
+def fit_calibration(
+    sample: PairSample,
+    kind: Kind = "logistic",
+    mislabelled: float = _MISLABELLED,
+    columns: Sequence[str] = (),
+) -> Calibration:
     """Fit a calibration on out-of-fold pairs of training lesions.
 
     Args:
         sample: The pairs.
         kind: ``logistic``, or ``isotonic`` regression on the log-odds of the logistic one.
         mislabelled: Share of the positive pairs that are recorded as negative, in [0, 1).
+        columns: Names of the sample's columns.
 
     Returns:
         The calibration.
@@ -183,26 +198,30 @@ def fit_calibration(sample: PairSample, kind: Kind = "logistic", mislabelled: fl
         ValueError: If lengths differ, a value is not finite or out of range, or all pairs are of one kind; with the
             remedy.
     """
-    n_pairs, is_positive = len(sample.is_positive), sample.is_positive
+    n_pairs, is_positive = len(sample), sample.is_positive
     alike = np.asarray(sample.similarity, dtype=np.float64)
     inliers = np.full(n_pairs, -1.0) if sample.inliers is None else np.asarray(sample.inliers, dtype=np.float64)
     zooms = np.ones(n_pairs) if sample.zooms is None else np.asarray(sample.zooms, dtype=np.float64)
     weights = np.ones(n_pairs) if sample.weights is None else np.asarray(sample.weights, dtype=np.float64)
     _check_pairs(is_positive, similarities=alike, inliers=inliers, zooms=zooms, weights=weights)
-    features = np.stack([alike, *_of_keypoints(inliers, zooms)])
-    slopes, intercept = _fit_logistic(features, is_positive, weights, mislabelled)
+    of_pictures = np.stack([alike, *_of_keypoints(inliers, zooms)])
+    compared = np.empty((0, n_pairs)) if sample.columns is None else sample.columns
+    alone = likelihood_ratios(compared, is_positive, weights, columns)
+    of_columns = [weigh(compared[2 * n : 2 * n + 2], (weight,)) for n, weight in enumerate(alone)]
+    features = np.vstack([of_pictures, *of_columns])
+    slopes, intercept = _fit_logistic(features, is_positive, weights, mislabelled, len(alone))
     logistic = Calibration(
         kind="logistic",
         intercept=intercept,
         similarity_slope=slopes[0],
         comparison_cost=slopes[1],
-        inliers_slopes=slopes[2:-1],
-        zoom_slope=slopes[-1],
+        inliers_slopes=slopes[2 : len(of_pictures) - 1],
+        zoom_slope=slopes[len(of_pictures) - 1],
+        columns=tuple(weight.lessened(share) for weight, share in zip(alone, slopes[len(of_pictures) :], strict=True)),
     )
     if kind == "logistic":
         return logistic
-    evidence = logistic.evidence(alike, logistic.support(inliers, zooms))
-    return _with_isotonic(logistic, evidence, is_positive, weights)
+    return _with_isotonic(logistic, intercept + np.array(slopes) @ features, is_positive, weights)
 
 
 def fuse(similarities: FloatArray, support: Values | None, calibration: Calibration) -> FloatArray:
@@ -214,7 +233,8 @@ def fuse(similarities: FloatArray, support: Values | None, calibration: Calibrat
 
     Args:
         similarities: Of each pair, any shape.
-        support: From :meth:`Calibration.support`, same shape; none: no keypoints were compared.
+        support: What keypoints (:meth:`Calibration.support`) and columns of the metadata add, same shape; none:
+            nothing.
         calibration: Fitted on pairs of the same kind of similarities.
 
     Returns:
@@ -224,36 +244,68 @@ def fuse(similarities: FloatArray, support: Values | None, calibration: Calibrat
     return fused
 
 
-def brier_score(probabilities: Values, is_positive: NDArray[np.bool_]) -> float:
-    """Return the mean squared difference between probability and truth.
+class Reliability(NamedTuple):
+    """Pairs of some probability: how many, how many of them were to be positive, and how many are."""
 
-    Args:
-        probabilities: ``(m,)`` in [0, 1], at least one.
+    low: float
+    high: float
+    n_pairs: int
+    expected: float
+    found: int
+
+
+@dataclass(frozen=True)
+class JudgedPairs:
+    """Labelled pairs with the probabilities that a calibration gives them.
+
+    Attributes:
+        probabilities: ``(m,)`` in [0, 1].
         is_positive: ``(m,)``, the truth.
-
-    Returns:
-        Brier score in [0, 1], 0 is perfect; always the share p of positive pairs gives p(1 - p).
     """
-    return float(np.mean((probabilities - is_positive) ** 2))
+
+    probabilities: Values
+    is_positive: NDArray[np.bool_]
+
+    @property
+    def brier_score(self) -> float:
+        """Return the mean squared difference between probability and truth, 0 is perfect; NaN without pairs."""
+        return float(np.mean((self.probabilities - self.is_positive) ** 2)) if len(self.probabilities) else float("nan")
+
+    def reliability(self, n_bins: int = 10) -> list[Reliability]:
+        """Return, in equally wide ranges of probability, how many pairs are positive and how many were to be expected.
+
+        Args:
+            n_bins: Number of ranges; a range holds its lower edge, the last one both.
+        """
+        bins = np.minimum((self.probabilities * n_bins).astype(np.int64), n_bins - 1)
+        n_pairs = np.bincount(bins, minlength=n_bins).tolist()
+        expected = np.bincount(bins, self.probabilities, minlength=n_bins).tolist()
+        found = np.bincount(bins, self.is_positive, minlength=n_bins).astype(np.int64).tolist()
+        return [
+            Reliability(n / n_bins, (n + 1) / n_bins, *counts)
+            for n, counts in enumerate(zip(n_pairs, expected, found, strict=True))
+        ]
 
 
-def calibration_error(probabilities: Values, is_positive: NDArray[np.bool_], n_bins: int = 10) -> float:
+def join_judged(subsets: Sequence[JudgedPairs]) -> JudgedPairs:
+    """Return the pairs of several subsets, at least one."""
+    return JudgedPairs(
+        np.concatenate([each.probabilities for each in subsets]), np.concatenate([each.is_positive for each in subsets])
+    )
+
+
+def calibration_error(ranges: Sequence[Reliability]) -> float:
     """Return the expected calibration error: how far probabilities are from the share of positive pairs, on average.
 
     Args:
-        probabilities: ``(m,)`` in [0, 1], at least one.
-        is_positive: ``(m,)``, the truth.
-        n_bins: Equally wide ranges of probability; a range holds its lower edge, the last one both. Within each, mean
-            probability and share of positive pairs are compared.
+        ranges: From :meth:`JudgedPairs.reliability`. Where positive pairs are rare, nearly all pairs lie in the first
+            range: take the pairs of a shortlist to hear of the others.
 
     Returns:
-        Error in [0, 1], ranges weighted by their pairs. Where positive pairs are rare, nearly all pairs lie in the
-        first range: give it the pairs of a shortlist to hear of the others.
+        Error in [0, 1], ranges weighted by their pairs; NaN without pairs.
     """
-    bins = np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
-    expected = np.bincount(bins, probabilities, minlength=n_bins)
-    found = np.bincount(bins, is_positive, minlength=n_bins)
-    return float(np.abs(expected - found).sum() / len(probabilities))
+    n_pairs = sum(each.n_pairs for each in ranges)
+    return sum(abs(each.expected - each.found) for each in ranges) / n_pairs if n_pairs else float("nan")
 
 
 def _of_keypoints(inliers: NDArray[np.number], zooms: NDArray[np.floating]) -> list[Values]:
@@ -282,9 +334,12 @@ def _check_pairs(is_positive: NDArray[np.bool_], **columns: Values) -> None:
 
 
 def _fit_logistic(
-    features: Values, is_positive: NDArray[np.bool_], weights: Values, mislabelled: float
+    features: Values, is_positive: NDArray[np.bool_], weights: Values, mislabelled: float, n_columns: int
 ) -> tuple[tuple[float, ...], float]:
-    """Fit slopes of 0 or more and an intercept to ``(k, m)`` features."""
+    """Fit slopes of 0 or more and an intercept to ``(k, m)`` features.
+
+    The last ``n_columns`` are log-odds by columns: their slopes are 1, or less where the other features say the same.
+    """
     from scipy.optimize import Bounds, minimize
 
     centre = np.average(features, axis=1, weights=weights)
@@ -292,16 +347,19 @@ def _fit_logistic(
     spread[spread == 0] = 1.0
     standard = (features - centre[:, None]) / spread[:, None]
     lowest = np.append(np.zeros(len(features)), -np.inf)
-    start = np.append(np.zeros(len(features)), np.log(weights[is_positive].sum() / weights[~is_positive].sum()))
+    is_column = np.arange(len(features)) >= len(features) - n_columns
+    expected = np.where(is_column, spread, 0.0)
+    highest = np.append(np.where(is_column, spread, np.inf), np.inf)
+    start = np.append(expected, np.log(weights[is_positive].sum() / weights[~is_positive].sum()))
     # Without label noise the problem is convex and has one answer. With it, a start from that answer stays near to it.
     for share in sorted({0.0, mislabelled}):
         start = minimize(
             _penalised_loss,
             start,
-            args=(standard, is_positive, weights, share),
+            args=(standard, is_positive, weights, share, expected),
             jac=True,
             method="L-BFGS-B",
-            bounds=Bounds(lowest, np.inf),
+            bounds=Bounds(lowest, highest),
             options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8},
         ).x
     slopes = start[:-1] / spread
@@ -309,11 +367,17 @@ def _fit_logistic(
 
 
 def _penalised_loss(
-    parameters: Values, features: Values, is_positive: NDArray[np.bool_], weights: Values, mislabelled: float
+    parameters: Values,
+    features: Values,
+    is_positive: NDArray[np.bool_],
+    weights: Values,
+    mislabelled: float,
+    expected: Values,
 ) -> tuple[float, Values]:
     """Return the penalised log loss of slopes and an intercept, and its gradient, both per positive pair.
 
-    A pair of log-odds z is recorded as positive with probability ``(1 - mislabelled) · expit(z)``.
+    A pair of log-odds z is recorded as positive with probability ``(1 - mislabelled) · expit(z)``. Slopes that differ
+    from the expected ones are penalised.
     """
     from scipy.special import expit
 
@@ -321,13 +385,15 @@ def _penalised_loss(
     evidence = slopes @ features + intercept
     # 1 - (1 - e) / (1 + exp(-z)) = (e + exp(-z)) / (1 + exp(-z)); for e = 0 that is expit(-z).
     with np.errstate(divide="ignore"):
-        of_negative = np.logaddexp(np.log(mislabelled), -evidence) - np.logaddexp(0.0, -evidence)
-    of_positive = np.log1p(-mislabelled) - np.logaddexp(0.0, -evidence)
-    loss = -(weights * np.where(is_positive, of_positive, of_negative)).sum() + _PENALTY / 2 * (slopes**2).sum()
+        recorded = np.where(is_positive, np.log1p(-mislabelled), np.logaddexp(np.log(mislabelled), -evidence))
+    loss = (
+        -(weights * (recorded - np.logaddexp(0.0, -evidence))).sum() + _PENALTY / 2 * ((slopes - expected) ** 2).sum()
+    )
     probability, unlikely = expit(evidence), expit(-evidence)
     falls = (1.0 - mislabelled) * probability * unlikely / (unlikely + mislabelled * probability)
     pulls = weights * np.where(is_positive, -unlikely, falls)
-    gradient = np.append((features * pulls).sum(axis=1) + _PENALTY * slopes, pulls.sum())
+    # Not a matrix product, whose sums depend on the number of threads.
+    gradient = np.append(np.einsum("km,m->k", features, pulls) + _PENALTY * (slopes - expected), pulls.sum())
     n_positive = weights[is_positive].sum()
     return float(loss / n_positive), gradient / n_positive
 

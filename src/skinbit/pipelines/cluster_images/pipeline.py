@@ -13,6 +13,7 @@ from skinbit.pipelines.cluster_images.nodes.photographs import (
     compare_photographs,
     embed_new,
     find_keypoints,
+    read_columns,
     read_known,
     read_photographs,
 )
@@ -63,7 +64,7 @@ def _reading(checkpoint: str) -> list[Node]:
     """Return the nodes that read the photographs."""
     settings, thumbnail = ["params:cluster", "params:data"], "params:report.thumbnail"
     return [
-        Node(check_cuts, [checkpoint, "params:cluster"], "known_cuts", name="check_cuts"),
+        Node(check_cuts, [checkpoint, "column_files", "params:cluster"], "known_cuts", name="check_cuts"),
         Node(
             read_photographs,
             ["photograph_folders", "known_cuts", "params:cluster.images", "params:data", thumbnail],
@@ -76,13 +77,26 @@ def _reading(checkpoint: str) -> list[Node]:
             ["known_photographs", "known_thumbnails"],
             name="read_known",
         ),
+        Node(
+            read_columns,
+            {
+                "checkpoint": checkpoint,
+                "column_files": "column_files",
+                "metadata_files": "metadata_files",
+                "data": "params:data",
+                **_LISTED,
+            },
+            "cluster_columns",
+            name="read_columns",
+        ),
     ]
 
 
 def _looking(checkpoint: str) -> list[Node]:
     """Return the nodes that embed the photographs, find their keypoints and compare them."""
     model = {"checkpoint": checkpoint, **_COMPUTING, **_LISTED}
-    compared = {"features": "clusters_features", "keypoints": "clusters_keypoints"}
+    compared = {name: f"clusters_{name}" for name in ("features", "keypoints")}
+    compared |= {"columns": "cluster_columns", "cluster": "params:cluster"}
     return [
         Node(
             embed_new,
@@ -114,7 +128,8 @@ def _grouping(checkpoint: str) -> list[Node]:
         Node(
             group_photographs,
             [
-                *(checkpoint, "clusters_features", "cluster_shortlist", "known_photographs", "known_cuts"),
+                *(checkpoint, "clusters_features", "cluster_shortlist", "known_photographs", "cluster_columns"),
+                "known_cuts",
                 *("params:cluster", "params:evaluation.pool_correction"),
                 *("params:data.max_images_per_lesion", "params:memory"),
             ],

@@ -5,15 +5,16 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from skinbit.config import DataParams, SplitParams
+from skinbit.config import ContextsParams, DataParams, SplitParams
 from skinbit.data.assignment import assign_rows
 from skinbit.data.images import ImageFolder
-from skinbit.data.metadata import MISSHAPEN, NAMED, ROW, find_row_problems
+from skinbit.data.metadata import MISSHAPEN, NAMED, ROW, find_row_problems, source_of
 from skinbit.data.passed_over import list_passed_over
 from skinbit.data.preflight import Outcome, Preflight, check_photographs
 from skinbit.data.problems import Problem, kinds_by_row, raise_errors, tabulate_problems
 from skinbit.data.splits import check_columns, choose_distractors
 from skinbit.errors import SHOWN_PER_KIND
+from skinbit.matching.similarity.columns import check_context
 from skinbit.report.console import describe_pairs
 from skinbit.report.data_summary import summarise_data
 
@@ -35,7 +36,26 @@ def check_rows(raw_metadata: pd.DataFrame, data: DataParams, split: SplitParams)
         InputError: If a column is missing that lesions are stratified by, or kept together by.
     """
     check_columns(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
-    return tabulate_problems(find_row_problems(raw_metadata, _source(raw_metadata), data))
+    return tabulate_problems(find_row_problems(raw_metadata, source_of(raw_metadata), data))
+
+
+def check_contexts(raw_metadata: pd.DataFrame, contexts: ContextsParams) -> pd.DataFrame:
+    """Check the columns of the metadata that count when photographs are compared, before anything expensive starts.
+
+    Returns:
+        ``experiment, column, rows``, the last how many rows have a value.
+
+    Raises:
+        InputError: If a column is missing, a value cannot be read, or a lesion has two values where they must agree.
+    """
+    counts = [
+        (experiment, column, rows)
+        for experiment, params in contexts.by_experiment.items()
+        for column, rows in check_context(raw_metadata, params, source_of(raw_metadata)).items()
+    ]
+    for experiment, column, rows in counts:
+        logger.info("%s: %d of %d rows have a value of %s", experiment, rows, len(raw_metadata), column)
+    return pd.DataFrame(counts, columns=["experiment", "column", "rows"])
 
 
 def check_images(
@@ -79,7 +99,7 @@ def assign_images(
         InputError: If there are problems that are errors, too few lesions, or no two images of one lesion.
     """
     note = f"The whole list, {len(problems)} in all: 02_intermediate/problems.csv"
-    raise_errors(problems, data.policy, _source(raw_metadata), note)
+    raise_errors(problems, data.policy, source_of(raw_metadata), note)
     table = assign_rows(raw_metadata, kinds_by_row(problems), checked_images[ROW], data, (split, seed))
     _log_decisions(table)
     return table
@@ -114,7 +134,7 @@ def draw_distractors(
     """Choose the lesions of one image among which folds are evaluated, and check them as the images of the study are.
 
     Returns:
-        ``image_id, lesion_id``, and the index ``image_id, file, sha256, width, height``. They are never trained on.
+        ``image_id, lesion_id, …``, and the index ``image_id, file, sha256, width, height``. They are never trained on.
 
     Raises:
         InputError: If there are fewer, or their photographs have problems that are errors.
@@ -125,9 +145,10 @@ def draw_distractors(
         return sound.loc[choose_distractors(sound[~sound[ROW].isin(unusable)], n_distractors, seed).index]
 
     records, unusable = Preflight(images, data, _watch).check(choose)
-    raise_errors(tabulate_problems(unusable), data.policy, _source(raw_metadata))
+    raise_errors(tabulate_problems(unusable), data.policy, source_of(raw_metadata))
     checked = pd.DataFrame(records, columns=[ROW, *INDEX]).astype({ROW: "int64", **INDEX})
-    drawn = _with_own_ids(sound[sound[ROW].isin(checked[ROW])], checked)[["image_id", "lesion_id"]]
+    drawn = _with_own_ids(sound[sound[ROW].isin(checked[ROW])], checked).drop(columns=[ROW, MISSHAPEN])
+    drawn = drawn[["image_id", "lesion_id", *drawn.columns.difference(["image_id", "lesion_id"], sort=False)]]
     logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(drawn))
     if unusable:
         names = ", ".join(problem.image_id for problem in unusable[:SHOWN_PER_KIND])
@@ -158,10 +179,6 @@ def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
     from tqdm import tqdm
 
     return tqdm(outcomes, total=total, unit="image", desc="checking images", disable=None)
-
-
-def _source(raw_metadata: pd.DataFrame) -> str:
-    return str(raw_metadata.attrs.get("source", "the metadata"))
 
 
 def _log_decisions(table: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from skinbit.config import Parameters
 from skinbit.pipelines.data_split.nodes import (
     assign_images,
+    check_contexts,
     check_images,
     check_rows,
     draw_distractors,
@@ -22,8 +23,10 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
             name="draw_distractors",
         )
     ]
+    contexts = [Node(check_contexts, ["raw_metadata", "params:contexts"], "contexts", name="check_contexts")]
     return Pipeline(
         [
+            *(contexts if parameters.contexts.by_experiment else []),
             Node(check_rows, ["raw_metadata", "params:data", "params:split"], "row_problems", name="check_rows"),
             Node(
                 check_images,

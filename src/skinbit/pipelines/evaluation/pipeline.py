@@ -81,13 +81,13 @@ def _plots(experiment: str, parameters: Parameters) -> list[Node]:
 
 def _experiment(name: str, parameters: Parameters) -> Pipeline:
     folds = parameters.study.folds
-    verified = [_verify(name, fold) for fold in folds if parameters.recipes[name].similarity.verification]
-    if verified and parameters.has_distractors:
-        verified += [_verify_among(name, fold) for fold in folds]
-    if parameters.experiments[name].is_combination:
-        verified += [_combine(name, fold, parameters) for fold in folds]
+    verified = []
+    if parameters.recipes[name].similarity.verification:
+        kinds = (False, True) if parameters.has_distractors else (False,)
+        verified = [verification(name, f"fold_{fold}", parameters, among) for among in kinds for fold in folds]
+    combined = [_combine(name, fold, parameters) for fold in folds if parameters.experiments[name].is_combination]
     evaluated = [_evaluate(name, fold, parameters) for fold in folds]
-    return Pipeline([*verified, *evaluated, _collection(name, parameters)])
+    return Pipeline([*verified, *combined, *evaluated, _collection(name, parameters)])
 
 
 def _combine(name: str, fold: int, parameters: Parameters) -> Pipeline:
@@ -115,19 +115,28 @@ def combination(name: str, subset: str, kind: str, parameters: Parameters) -> Pi
     return Pipeline([node], namespace=f"{name}.{subset}", inputs=set(members.values()))
 
 
-def _verify(experiment: str, fold: int) -> Pipeline:
-    settings = ["params:geometry", "params:compute", TILES]
-    node = Node(compare_keypoints, ["embeddings", "keypoints", *settings], "shortlist", name="compare_keypoints")
-    namespace = f"{experiment}.fold_{fold}"
-    return Pipeline([node], namespace=namespace, inputs={"keypoints"}, parameters=set(settings))
+def verification(name: str, subset: str, parameters: Parameters, among: bool = False) -> Node:
+    """Wire what compares the keypoints of a subset's images with those of their nearest.
 
-
-def _verify_among(experiment: str, fold: int) -> Pipeline:
-    settings, keypoints = ["params:geometry", "params:compute", TILES], ["keypoints", "distractor_keypoints"]
-    inputs = ["embeddings", "distractor_embeddings", *keypoints, *settings]
-    node = Node(compare_keypoints_among, inputs, "distractor_shortlist", name="compare_keypoints_among")
-    namespace = f"{experiment}.fold_{fold}"
-    return Pipeline([node], namespace=namespace, inputs=set(keypoints), parameters=set(settings))
+    Args:
+        name: Of an experiment.
+        subset: ``fold_<k>`` or ``final``.
+        parameters: Say whether columns must agree.
+        among: Whether the distractors are among them.
+    """
+    box = f"{name}.{subset}"
+    prefix = "distractor_" if among else ""
+    inputs = {"embeddings": f"{box}.embeddings", "keypoints": "keypoints", "tile_megabytes": TILES}
+    inputs |= {block: f"params:{block}" for block in ("geometry", "compute")}
+    if among:
+        inputs |= {"distractor_embeddings": f"{box}.distractor_embeddings"}
+        inputs |= {"distractor_keypoints": "distractor_keypoints"}
+    context = parameters.recipes[name].similarity.context
+    if context is not None and context.same:
+        inputs |= {"similarity": _similarity(name), "metadata": "metadata"}
+        inputs |= {"distractors": "distractors"} if among else {}
+    compare = compare_keypoints_among if among else compare_keypoints
+    return Node(compare, inputs, f"{box}.{prefix}shortlist", name=compare.__name__, namespace=box)
 
 
 def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
@@ -192,7 +201,7 @@ def _collection(name: str, parameters: Parameters) -> Pipeline:
 
 def _gathering(name: str, parameters: Parameters) -> Node:
     inputs = {
-        **_matched(name, parameters),
+        **_calibrated(name, parameters),
         "max_group_size": _MAX_GROUP_SIZE,
         "geometry": "params:geometry",
         **_of_folds(name, parameters, "results", "operating_points", "odds"),
@@ -241,19 +250,30 @@ def _summary(name: str, parameters: Parameters) -> Node:
     history = ["history"] if parameters.experiments[name].is_trained else []
     kinds = ("results", "resampled_f1", "strata", "pools", "resolved_config")
     inputs = {kind: f"{name}.{kind}" for kind in kinds}
+    if parameters.recipes[name].similarity.is_calibrated:
+        inputs |= {kind: f"{name}.{kind}" for kind in ("calibration", "reliability")}
     inputs |= _of_folds(name, parameters, "sweep", "clustered_images", *history)
     return Node(summarise_experiment, inputs, f"{name}.summary", name="summarise_experiment", namespace=name)
 
 
 def _calibrating(name: str, parameters: Parameters) -> Node:
-    inputs = {"similarity": _similarity(name), "split": "split"}
+    inputs = {"similarity": _similarity(name), "split": "split", **_columns(name, parameters)}
     inputs |= _of_folds(name, parameters, "embeddings", *_shortlist(name, parameters))
-    output = f"{name}.calibration"
-    return Node(calibrate_similarities, inputs, output, name="calibrate_similarities", namespace=name)
+    outputs = [f"{name}.calibration", f"{name}.reliability"]
+    return Node(calibrate_similarities, inputs, outputs, name="calibrate_similarities", namespace=name)
 
 
 def _matched(name: str, parameters: Parameters) -> dict[str, str]:
     """Return the inputs that make similarities of an experiment's embeddings."""
+    return _calibrated(name, parameters) | _columns(name, parameters)
+
+
+def _columns(name: str, parameters: Parameters) -> dict[str, str]:
+    return {} if parameters.recipes[name].similarity.context is None else {"metadata": "metadata"}
+
+
+def _calibrated(name: str, parameters: Parameters) -> dict[str, str]:
+    """Return the inputs that say how an experiment makes similarities."""
     is_calibrated = parameters.recipes[name].similarity.is_calibrated
     return {"similarity": _similarity(name), **({"calibration": f"{name}.calibration"} if is_calibrated else {})}
 

@@ -9,8 +9,7 @@ from skinbit.config import Parameters
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.matching.methods import PAGED
-from skinbit.pipelines.evaluation.nodes.similarity import compare_keypoints
-from skinbit.pipelines.evaluation.pipeline import TILES, combination
+from skinbit.pipelines.evaluation.pipeline import combination, verification
 from skinbit.pipelines.final_model.nodes.mistakes import (
     draw_matches,
     make_test_thumbnails,
@@ -31,14 +30,13 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
 
 def _final(name: str, parameters: Parameters) -> Pipeline:
-    entry, box = parameters.experiments[name], f"{name}.final"
+    entry = parameters.experiments[name]
     make = _training if entry.is_trained else _combination if entry.is_combination else _baseline
     nodes = make(name, parameters)
     if not parameters.split.use_train_test_split:
         return Pipeline(nodes)
     if parameters.recipes[name].similarity.verification:
-        compared = [f"{box}.embeddings", "keypoints", "params:geometry", "params:compute", TILES]
-        nodes.append(Node(compare_keypoints, compared, f"{box}.shortlist", name="compare_keypoints", namespace=box))
+        nodes.append(verification(name, "final", parameters))
     combined = combination(name, "final", "embeddings", parameters) if entry.is_combination else Pipeline([])
     return Pipeline([combined, *nodes, _mistakes(name, parameters)])
 
@@ -53,6 +51,13 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
     scored = {kind: f"{final}.{kind}" for kind in ("embeddings", "checkpoint", *(["shortlist"] if is_verified else []))}
     scored |= {"split": "split", "max_pairs": "params:report.max_pairs"}
     scored |= {block: f"params:{block}" for block in ("evaluation", "memory", "seed")}
+    shown = {f"by_{method}": document for method, document in zip(PAGED, documents, strict=True)}
+    shown |= {"thumbnails": "thumbnails", "report": "params:report"}
+    if is_verified:
+        shown["match_drawings"] = drawings
+    if parameters.recipes[name].similarity.context is not None:
+        scored["metadata"] = shown["metadata"] = "metadata"
+        shown["similarity"] = f"params:recipes.{name}.similarity"
     nodes = [
         Node(
             update_wrapper(partial(score_test, name=name), score_test),
@@ -63,7 +68,7 @@ def _mistakes(name: str, parameters: Parameters) -> Pipeline:
         ),
         Node(
             show_mistakes,
-            ["thumbnails", *documents, "params:report", *([drawings] if is_verified else [])],
+            shown,
             pages,
             name="show_mistakes",
             namespace=final,

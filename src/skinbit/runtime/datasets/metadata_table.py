@@ -2,12 +2,14 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
 from kedro_datasets._typing import TablePreview
 
+from skinbit.data.archives import NEEDED
 from skinbit.data.metadata import NOTES, read_metadata
 from skinbit.errors import InputError
 from skinbit.refusals import explain_reading
@@ -25,21 +27,27 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
     messages need.
     """
 
-    def __init__(self, *, made_with: str | None = None, **arguments: Any) -> None:
+    def __init__(self, *, made_with: str | None = None, needed: Sequence[str] = NEEDED, **arguments: Any) -> None:
         """Set the file, and whose tables may be overwritten.
 
         Args:
             made_with: Name of a file in its folder, or in one above, without which an existing table is someone else's
                 and is not overwritten; none: it is.
+            needed: Columns without which a table cannot be used.
             arguments: As for every dataset that is one file.
         """
         super().__init__(**arguments)
         self._made_with = made_with
+        self._needed = tuple(needed)
         self._noted: set[str] = set()
         self._sha256: str | None = None
 
     def load(self) -> pd.DataFrame:
         """Load the table; see :func:`skinbit.data.metadata.read_metadata`."""
+        if not self._exists() and self._needed != NEEDED:
+            raise InputError(
+                f"There is no table {self._path}.\n  Remedy: correct the path; a relative one starts at the project."
+            )
         if not self._exists():
             raise InputError(
                 f"There is no metadata file {self._path}.\n  Remedy: put a CSV with the columns lesion_id and image_id "
@@ -49,7 +57,7 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         name = PurePosixPath(self._path).name
         content = self._read()
         self._check_same(content)
-        table = read_metadata(content, name)
+        table = read_metadata(content, name, self._needed)
         table.attrs["source"] = name  # for messages about its rows
         for note in table.attrs[NOTES]:
             if note not in self._noted:  # several nodes load the table

@@ -17,6 +17,7 @@ from skinbit.matching.keypoints.shortlist import read_rows
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import known_labels
 from skinbit.matching.pairs.pool import limits_of
+from skinbit.matching.similarity.columns import columns_of, context_of_rows
 from skinbit.pipelines.cluster_images.nodes.photographs import Folders, open_listed
 from skinbit.report.cluster_gallery import ClusterFiles
 
@@ -28,6 +29,7 @@ def group_photographs(
     features: Features,
     compared: pd.DataFrame,
     known_photographs: pd.DataFrame,
+    columns: pd.DataFrame,
     known_cuts: KnownCuts,
     cluster: ClusterParams,
     is_corrected: bool,
@@ -43,6 +45,7 @@ def group_photographs(
         features: Embeddings of new, then of known photographs.
         compared: From :func:`compare_photographs`.
         known_photographs: ``image_id, …, lesion_id``.
+        columns: ``image_id, …`` of new, then of known photographs.
         known_cuts: What the user and the folds of the model say.
         cluster: The method, and what the user wants.
         is_corrected: Whether the number of photographs counts where the folds' cut is taken.
@@ -58,7 +61,8 @@ def group_photographs(
         InputError: If the cut asks for more pairs than may be held.
     """
     matching, lesions = checkpoint.matching, tuple(known_photographs["lesion_id"])
-    pool = matching.pool(features.values[:, 0], read_rows(compared), limits_of(memory))
+    context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
+    pool = matching.pool(features.values[:, 0], read_rows(compared), context, limits_of(memory))
     known = known_labels(lesions, len(pool) - len(lesions))
     settled = settle_cut(pool, known, matching.odds, known_cuts, cluster, is_corrected)
     cut, log_odds = read_cut(settled), settled["log_odds"]

@@ -1,14 +1,21 @@
 """Nodes: the model that groups, and its cut."""
 
+import logging
 import math
 from collections.abc import Callable
 
-from skinbit.config import BackboneParams, ClusterParams
+import pandas as pd
+
+from skinbit.config import BackboneParams, ClusterParams, ContextParams
+from skinbit.data.metadata import source_of
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
 from skinbit.embedding.combination import members_of
 from skinbit.errors import InputError
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.methods import CUTS, METHODS
+from skinbit.matching.similarity.columns import columns_of, context_of_rows, require_columns
+
+logger = logging.getLogger(__name__)
 
 
 def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: ClusterParams) -> Checkpoint:
@@ -47,14 +54,17 @@ def complete_checkpoint(checkpoint: Checkpoint, backbone: BackboneParams, seed: 
     return with_backbone(checkpoint, backbone, seed)
 
 
-def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> KnownCuts:
-    """Return the cuts that the user and the model's folds name, before anything is read.
+def check_cuts(
+    checkpoint: Checkpoint, column_files: Callable[[str], pd.DataFrame], cluster: ClusterParams
+) -> KnownCuts:
+    """Return the cuts that the user and the model's folds name, before any photograph is read.
 
     Raises:
-        InputError: If no folder is named, or there is no cut.
+        InputError: If no folder is named, there is no cut, or a table of columns lacks one or cannot be read.
     """
     if cluster.images is None:
         raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
+    _check_columns(checkpoint.matching.similarity.context, column_files, cluster)
     points, name = checkpoint.matching.operating_points, CUTS.get(cluster.method, "")
     value = getattr(checkpoint.header, name) if name else None
     value = None if value is None or math.isnan(value) else value
@@ -66,3 +76,35 @@ def check_cuts(checkpoint: Checkpoint, cluster: ClusterParams) -> KnownCuts:
     return KnownCuts(
         method=cluster.method, given=cluster.given_cut, value=value, operating_points=points.get(cluster.method, ())
     )
+
+
+def _check_columns(
+    params: ContextParams | None, column_files: Callable[[str], pd.DataFrame], cluster: ClusterParams
+) -> None:
+    """Check the table of columns that count, or log what is not known without one."""
+    same, evidence = columns_of(params, cluster.same)
+    columns = (*same, *evidence)
+    if cluster.metadata is None:
+        if columns:
+            logger.warning(
+                "without cluster.metadata nothing is known of %s, which the model weighs", ", ".join(columns)
+            )
+        return
+    if not columns:
+        raise InputError(
+            f"The model weighs no column, so {cluster.metadata} would change nothing.\n"
+            "  Remedy: take the model of an experiment with similarity.context, name columns that must agree in "
+            "cluster.same, or leave cluster.metadata out."
+        )
+    table = column_files(cluster.metadata)
+    source = source_of(table)
+    require_columns(table, cluster.same, source, "cluster.same")
+    missing = [column for column in columns if column not in table.columns]
+    if len(missing) == len(columns):
+        raise InputError(
+            f"{source} has none of the columns that the model weighs: {', '.join(columns)}.\n"
+            "  Remedy: name its columns as in the study's metadata, or leave cluster.metadata out."
+        )
+    if missing:
+        logger.warning("%s has no column %s, which the model weighs: not known", source, ", ".join(missing))
+    context_of_rows(table, same, evidence, source)

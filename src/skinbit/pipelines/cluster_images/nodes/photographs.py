@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pandas as pd
 
 from skinbit.config import ClusterParams, ComputeParams, DataParams, LoaderParams
+from skinbit.data.columns import find_columns
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
+from skinbit.data.metadata import source_of
 from skinbit.data.photographs import (
     LISTED,
     Photographs,
@@ -21,6 +23,7 @@ from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, row_table
 from skinbit.matching.keypoints.sift import NO_TABLE, KeypointTable, extract_photographs
 from skinbit.matching.labels import FloatArray
 from skinbit.matching.pairs.pool import Pool, tiles_of
+from skinbit.matching.similarity.columns import columns_of, context_of_rows
 
 Folders = Callable[[str], ImageFolder]
 
@@ -109,6 +112,50 @@ def open_listed(
     )
 
 
+def read_columns(
+    checkpoint: Checkpoint,
+    column_files: Callable[[str], pd.DataFrame],
+    metadata_files: Callable[[str], pd.DataFrame],
+    folders: Folders,
+    new_photographs: pd.DataFrame,
+    known_photographs: pd.DataFrame,
+    cluster: ClusterParams,
+    data: DataParams,
+) -> pd.DataFrame:
+    """Read the columns of the metadata that count when photographs are compared.
+
+    Args:
+        checkpoint: Names the columns that its folds weighed.
+        column_files: Looks tables of new photographs up.
+        metadata_files: Looks tables of known photographs up.
+        folders: Looks folders up.
+        new_photographs: ``image_id, file, sha256``.
+        known_photographs: Likewise.
+        cluster: Names the tables, and further columns in which photographs must agree.
+        data: Whether folders below are read.
+
+    Returns:
+        ``image_id, …``, as text, of new, then of known photographs; blank where nothing is known.
+
+    Raises:
+        InputError: If a table does not fit the photographs.
+    """
+    same, evidence = columns_of(checkpoint.matching.similarity.context, cluster.same)
+    columns = (*same, *evidence)
+    sources = (
+        (new_photographs, cluster.metadata, column_files, str(cluster.images)),
+        (known_photographs, cluster.known, metadata_files, _known_folder(cluster)),
+    )
+    parts = []
+    for listed, name, files, folder in sources:
+        said = pd.DataFrame("", index=range(len(listed)), columns=[*columns])
+        if name is not None and len(listed) and columns:
+            table = files(name)
+            said = find_columns(listed, folders(folder).choose(data.subfolders), table, columns, source_of(table))
+        parts.append(said.assign(image_id=listed["image_id"].to_numpy())[["image_id", *columns]])
+    return pd.concat(parts, ignore_index=True)
+
+
 def embed_new(
     checkpoint: Checkpoint,
     folders: Folders,
@@ -168,10 +215,14 @@ def compare_photographs(
     checkpoint: Checkpoint,
     features: Features,
     keypoints: KeypointTable,
+    columns: pd.DataFrame,
+    cluster: ClusterParams,
     compute: ComputeParams,
     tile_megabytes: float,
 ) -> pd.DataFrame:
     """Compare each photograph with its nearest by their keypoints, where the model was evaluated so.
+
+    Photographs that differ in a column in which they must agree are not compared.
 
     Returns:
         ``row_a, row_b, inliers``, rows of the embeddings; none where no keypoints count.
@@ -183,5 +234,6 @@ def compare_photographs(
     if not matching.similarity.verification:
         return row_table(NO_SHORTLIST)
     threads = resolve_compute(compute).threads
-    pool = Pool(features.values[:, 0], limits=tiles_of(tile_megabytes))
+    context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
+    pool = Pool(features.values[:, 0], context=context, limits=tiles_of(tile_megabytes))
     return row_table(shortlist_by_keypoints(pool, keypoints, matching.geometry, threads))

@@ -13,6 +13,7 @@ from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.keypoints.shortlist import read_shortlist
 from skinbit.matching.pairs.pool import Pool, limits_of
 from skinbit.matching.similarity.calibration import Calibrations
+from skinbit.matching.similarity.columns import read_context
 
 
 def by_fold_and_kind(named: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -43,14 +44,17 @@ class Matcher:
         similarity: How similarities are made.
         memory: How many pairs are held at once.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        metadata: Of the images, where columns count.
     """
 
     similarity: SimilarityParams
     memory: MemoryParams
     calibration: Calibrations | None
+    metadata: pd.DataFrame | None
 
     def pool(self, fold: int, embeddings: Embeddings, shortlist: pd.DataFrame | None) -> Pool:
         """Return images with the similarities that a fold's model makes; its calibration is fitted on other folds."""
         fitted = None if self.calibration is None else self.calibration[str(fold)]
         listed = read_shortlist(shortlist, embeddings.image_ids)
-        return pool_of(embeddings.values, self.similarity, listed, fitted, limits_of(self.memory))
+        context = read_context(self.metadata, embeddings.image_ids, self.similarity.context)
+        return pool_of(embeddings.values, self.similarity, listed, fitted, context, limits_of(self.memory))

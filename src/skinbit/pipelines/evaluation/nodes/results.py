@@ -13,6 +13,7 @@ from skinbit.matching.cuts.transfer import carry_to_pool
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.scoring.leaderboard import add_gaps, rank_experiments
 from skinbit.matching.scoring.results import collect_folds, group_sizes, thin_curves
+from skinbit.matching.similarity.calibration import Calibrations
 from skinbit.pipelines.evaluation.nodes.folds import as_mapping, by_fold_and_kind
 from skinbit.report.console import describe_cuts
 from skinbit.runtime.provenance import software_versions
@@ -71,6 +72,8 @@ def summarise_experiment(
     strata: pd.DataFrame,
     pools: pd.DataFrame,
     resolved_config: dict[str, Any],
+    calibration: Calibrations | None = None,
+    reliability: pd.DataFrame | None = None,
     **by_fold: pd.DataFrame,
 ) -> dict[str, Any]:
     """Return all that a report shows of an experiment, as one document.
@@ -81,11 +84,14 @@ def summarise_experiment(
         strata: F1 by stratum.
         pools: F1 over the size of the pool.
         resolved_config: Its settings.
+        calibration: Of its similarities, where they are calibrated.
+        reliability: Of these calibrations.
         by_fold: ``fold_<k>_sweep`` and ``fold_<k>_clustered_images`` of every fold and, where something was trained,
             ``fold_<k>_history``.
 
     Returns:
-        Settings, metrics, thinned curves, groups by size, histories; plain values, undefined ones None.
+        Settings, metrics, what columns of the metadata weigh in bits, reliability, thinned curves, groups by size,
+        histories; plain values, undefined ones None.
     """
     folds = {f"fold_{fold}": found for fold, found in by_fold_and_kind(by_fold).items()}
     return {
@@ -94,6 +100,8 @@ def summarise_experiment(
         "figures": _plain(results.set_index("metric")).to_dict(orient="index"),
         "strata": _plain(strata).to_dict(orient="records"),
         "pools": _plain(pools).to_dict(orient="records"),
+        "columns": [] if calibration is None else [list(each.in_bits) for each in calibration["all"].columns],
+        "reliability": [] if reliability is None else reliability.to_dict(orient="records"),
         "resampled_f1": _plain(resampled_f1).to_dict(orient="list"),
         "curves": {fold: thin_curves(found["sweep"], CURVE_POINTS) for fold, found in folds.items()},
         "groups_by_size": {

@@ -24,6 +24,7 @@ def evaluate_embeddings(
     weights: Checkpoint | None = None,
     calibration: Calibrations | None = None,
     shortlist: pd.DataFrame | None = None,
+    metadata: pd.DataFrame | None = None,
     *,
     fold: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, PointsOfSubset, pd.DataFrame, OddsOfSubset]:
@@ -39,6 +40,7 @@ def evaluate_embeddings(
         weights: What made the embeddings, where something was trained.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         shortlist: From :func:`compare_keypoints`, where keypoints are compared.
+        metadata: Of the images, where columns count.
         fold: Which fold.
 
     Returns:
@@ -47,7 +49,7 @@ def evaluate_embeddings(
         follow from similarities.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
-    pool = Matcher(similarity, memory, calibration).pool(fold, embeddings, shortlist)
+    pool = Matcher(similarity, memory, calibration, metadata).pool(fold, embeddings, shortlist)
     found, odds = score(pool, lesion_ids, cuts), fit_odds(pool, lesion_labels(lesion_ids))
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
     metrics = dict(found.metrics)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from skinbit.config import (
@@ -19,13 +18,14 @@ from skinbit.errors import InputError
 from skinbit.matching.assembly import (
     LabelledPool,
     calibrate,
-    evaluate_calibration,
+    judged_pairs,
 )
 from skinbit.matching.keypoints.shortlist import read_shortlist, shortlist_table
 from skinbit.matching.keypoints.sift import KeypointTable, join_tables
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.pairs.pool import Pool, tiles_of
-from skinbit.matching.similarity.calibration import Calibrations
+from skinbit.matching.similarity.calibration import Calibrations, Reliability, calibration_error, join_judged
+from skinbit.matching.similarity.columns import read_context
 from skinbit.pipelines.evaluation.nodes.folds import by_fold_and_kind
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ def compare_keypoints(
     geometry: GeometryParams,
     compute: ComputeParams,
     tile_megabytes: float,
+    similarity: SimilarityParams | None = None,
+    metadata: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Compare each image with its nearest by their keypoints.
 
@@ -62,6 +64,8 @@ def compare_keypoints(
         geometry: How many are compared, and how.
         compute: Number of threads.
         tile_megabytes: For similarities at any moment.
+        similarity: Names columns in which two images must agree to be compared, where there are any.
+        metadata: Holds these columns.
 
     Returns:
         ``image_a, image_b, inliers``.
@@ -70,7 +74,8 @@ def compare_keypoints(
     from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
 
     threads = resolve_compute(compute).threads
-    pool = Pool(embeddings.values, limits=tiles_of(tile_megabytes))
+    context = read_context(metadata, embeddings.image_ids, None if similarity is None else similarity.context)
+    pool = Pool(embeddings.values, context=context, limits=tiles_of(tile_megabytes))
     found = shortlist_by_keypoints(pool, keypoints.select(embeddings.image_ids), geometry, threads)
     return shortlist_table(found, embeddings.image_ids)
 
@@ -83,6 +88,9 @@ def compare_keypoints_among(
     geometry: GeometryParams,
     compute: ComputeParams,
     tile_megabytes: float,
+    similarity: SimilarityParams | None = None,
+    metadata: pd.DataFrame | None = None,
+    distractors: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Compare each image of a fold, and each distractor, with its nearest among all of them by their keypoints.
 
@@ -94,31 +102,37 @@ def compare_keypoints_among(
         geometry: How many are compared, and how.
         compute: Number of threads.
         tile_megabytes: For similarities at any moment.
+        similarity: Names columns in which two images must agree to be compared, where there are any.
+        metadata: Holds these columns of the fold's images.
+        distractors: Holds those of the distractors.
 
     Returns:
         ``image_a, image_b, inliers``.
     """
     together = join_tables([keypoints.select(embeddings.image_ids), distractor_keypoints])
-    return compare_keypoints(
-        join_embeddings(embeddings, distractor_embeddings), together, geometry, compute, tile_megabytes
-    )
+    columns = None if metadata is None else pd.concat([metadata, distractors], ignore_index=True)
+    joined = join_embeddings(embeddings, distractor_embeddings)
+    return compare_keypoints(joined, together, geometry, compute, tile_megabytes, similarity, columns)
 
 
 def calibrate_similarities(
     split: pd.DataFrame,
     similarity: SimilarityParams,
+    metadata: pd.DataFrame | None = None,
     **by_fold: Any,
-) -> Calibrations:
+) -> tuple[Calibrations, pd.DataFrame]:
     """Fit, for every fold, a calibration on the pairs of the other folds, and one on those of all folds.
 
     Args:
         split: Holds the lesion of each image.
         similarity: What kind of calibration; whether surroundings count.
+        metadata: Of the images, where columns count.
         by_fold: ``fold_<k>_embeddings`` of every fold and, where keypoints are compared, ``fold_<k>_shortlist``; a
             single fold is calibrated on its own pairs.
 
     Returns:
-        Calibrations by fold, and that of all folds under ``all``.
+        Calibrations by fold, and that of all folds under ``all``; and how right their probabilities are on near pairs
+        of folds that they were not fitted on, ``low, high, n_pairs, expected, found``.
 
     Raises:
         InputError: If there is nothing to learn from.
@@ -127,7 +141,9 @@ def calibrate_similarities(
     for fold, found in by_fold_and_kind(by_fold).items():
         embedded = found["embeddings"]
         labels = lesion_labels(lesions_of(embedded, split, fold))
-        pools[fold] = LabelledPool(embedded.values, labels, read_shortlist(found.get("shortlist"), embedded.image_ids))
+        listed = read_shortlist(found.get("shortlist"), embedded.image_ids)
+        context = read_context(metadata, embedded.image_ids, similarity.context)
+        pools[fold] = LabelledPool(embedded.values, labels, listed, context)
     if len(pools) == 1:
         logger.warning("one fold runs, so its similarities are calibrated on its own pairs: figures are optimistic")
     others = {fold: [pool for n, pool in pools.items() if n != fold] or [pools[fold]] for fold in pools}
@@ -136,7 +152,12 @@ def calibrate_similarities(
         fitted["all"] = calibrate(list(pools.values()), similarity)
     except ValueError as error:
         raise InputError(f"Similarities cannot be calibrated: {error}") from error
-    evaluated = [evaluate_calibration(fitted[str(fold)], pool, similarity) for fold, pool in pools.items()]
-    brier, off = np.mean(evaluated, axis=0)
-    logger.info("calibration: Brier score %.4f, calibration error %.4f on near pairs of unseen folds", brier, off)
-    return fitted
+    judged = join_judged([judged_pairs(fitted[str(fold)], pool, similarity) for fold, pool in pools.items()])
+    ranges = judged.reliability()
+    logger.info(
+        "calibration: Brier score %.4f, calibration error %.4f on near pairs of unseen folds",
+        *(judged.brier_score, calibration_error(ranges)),
+    )
+    for weight in fitted["all"].columns:
+        logger.info("%s: two photographs that agree gain %.1f bits, two that differ lose %.1f", *weight.in_bits)
+    return fitted, pd.DataFrame(ranges, columns=list(Reliability._fields))

@@ -40,7 +40,7 @@ def judge_folds(
     Args:
         operating_points: What every fold would choose.
         split: Holds the lesion of each image.
-        metadata: Holds sites, diagnoses and the like.
+        metadata: Holds sites, diagnoses and the like: strata, and columns that count as evidence.
         evaluation: Size of groups and of resampling, strata.
         similarity: What makes similarities.
         memory: How many pairs are held at once.
@@ -54,7 +54,7 @@ def judge_folds(
         groups, of intervals, and of the pairs of all folds together; the mean F1 of every method under resampled
         lesions; F1 by stratum; and F1 over the size of the pool.
     """
-    matcher, folds = Matcher(similarity, memory, calibration), by_fold_and_kind(by_fold)
+    matcher, folds = Matcher(similarity, memory, calibration, metadata), by_fold_and_kind(by_fold)
     cuts, others = cuts_of_folds(operating_points, list(folds)), others_of_folds(operating_points, list(folds))
     predicted, metrics, pools = {}, {}, []
     for fold, found in folds.items():
@@ -91,6 +91,7 @@ def judge_among_distractors(
     memory: MemoryParams,
     seed: int,
     calibration: Calibrations | None = None,
+    metadata: pd.DataFrame | None = None,
     *,
     name: str,
     **by_fold: Any,
@@ -100,7 +101,7 @@ def judge_among_distractors(
     Args:
         operating_points: What every fold would choose.
         split: Holds the lesion of each image.
-        distractors: ``image_id, lesion_id``.
+        distractors: ``image_id, lesion_id, …``.
         judgement: Metrics without distractors.
         pools: F1 over the size of the pool without distractors.
         evaluation: Size of groups and of resampling, and whether cuts are chosen for the size of the pool.
@@ -108,6 +109,7 @@ def judge_among_distractors(
         memory: How many pairs are held at once.
         seed: Of resampling and pools.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        metadata: Of the folds' images, where columns count.
         name: Of the experiment.
         by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_distractor_embeddings`` by every fold's model,
             ``fold_<k>_odds`` and, where keypoints are compared, ``fold_<k>_distractor_shortlist`` of both together.
@@ -115,7 +117,8 @@ def judge_among_distractors(
     Returns:
         Judgement and pools with those among distractors.
     """
-    matcher, folds = Matcher(similarity, memory, calibration), by_fold_and_kind(by_fold)
+    columns = None if metadata is None else pd.concat([metadata, distractors], ignore_index=True)
+    matcher, folds = Matcher(similarity, memory, calibration, columns), by_fold_and_kind(by_fold)
     others = others_of_folds(operating_points, list(folds))
     metrics, predicted, curves = {}, [], []
     for fold, found in folds.items():

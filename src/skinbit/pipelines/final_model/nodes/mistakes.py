@@ -6,7 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.config import ComputeParams, DataParams, EvaluationParams, GeometryParams, MemoryParams, ReportParams
+from skinbit.config import (
+    ComputeParams,
+    DataParams,
+    EvaluationParams,
+    GeometryParams,
+    MemoryParams,
+    ReportParams,
+    SimilarityParams,
+)
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.splits import TEST_FOLD
@@ -20,6 +28,7 @@ from skinbit.matching.pairs.pool import limits_of
 from skinbit.matching.scoring.mistakes import find_mistakes, mistakes_document
 from skinbit.matching.scoring.results import metric_table
 from skinbit.matching.scoring.unseen import score_unseen
+from skinbit.matching.similarity.columns import describe_rows, read_context
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +42,7 @@ def score_test(
     memory: MemoryParams,
     seed: int,
     shortlist: pd.DataFrame | None = None,
+    metadata: pd.DataFrame | None = None,
     *,
     name: str,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
@@ -47,6 +57,7 @@ def score_test(
         memory: How many pairs are held at once.
         seed: Of the resampling.
         shortlist: Of the test images, where keypoints are compared.
+        metadata: Of the test images, where columns count.
         name: Of the experiment.
 
     Returns:
@@ -56,7 +67,8 @@ def score_test(
     """
     matching, image_ids = checkpoint.matching, embeddings.image_ids
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
-    pool = matching.pool(embeddings.values, read_shortlist(shortlist, image_ids), limits_of(memory))
+    context = read_context(metadata, image_ids, matching.similarity.context)
+    pool = matching.pool(embeddings.values, read_shortlist(shortlist, image_ids), context, limits_of(memory))
     found = score_unseen(pool, lesion_ids, matching.operating_points, evaluation, seed)
     logger.info(
         "%s test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",
@@ -126,11 +138,19 @@ def show_mistakes(
     by_dbscan: dict[str, Any],
     report: ReportParams,
     match_drawings: list[dict[str, Any]] | None = None,
+    similarity: SimilarityParams | None = None,
+    metadata: pd.DataFrame | None = None,
 ) -> tuple[str, str]:
-    """Make pages that show misclassified pairs side by side, by cosine threshold and by DBSCAN."""
+    """Make pages that show misclassified pairs side by side, by cosine threshold and by DBSCAN.
+
+    Where columns count, the pages show what the metadata says of both photographs.
+    """
     from skinbit.report.mistakes import render_mistakes
 
+    said = {}
+    if metadata is not None and similarity is not None and similarity.context is not None:
+        said = dict(zip(metadata["image_id"], describe_rows(metadata, similarity.context.evidence), strict=True))
     return (
-        render_mistakes(by_cosine, thumbnails, report, match_drawings),
-        render_mistakes(by_dbscan, thumbnails, report, match_drawings),
+        render_mistakes(by_cosine, thumbnails, report, match_drawings, said),
+        render_mistakes(by_dbscan, thumbnails, report, match_drawings, said),
     )
