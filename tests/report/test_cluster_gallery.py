@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skinbit.config import ContextParams, GeometryParams, SimilarityParams
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.headers import read_header
+from skinbit.matching.assembly import Matching
 from skinbit.report.cluster_gallery import assemble_gallery
 from skinbit.report.gallery import render_gallery
+from tests.matching.samples import CALIBRATION
 
 HEADER = read_header(
     {
@@ -20,7 +23,14 @@ HEADER = read_header(
         **{"loss": "triplet", "epoch": 1, "seed": 42, "versions": {}},
     }
 )
-MODEL = Checkpoint({}, HEADER)
+MATCHING = Matching(
+    operating_points={},
+    max_group_size=None,
+    similarity=SimilarityParams(context=ContextParams.model_validate({"same": "patient", "evidence": "sex"})),
+    geometry=GeometryParams(),
+    calibration=CALIBRATION,
+)
+MODEL = Checkpoint({}, HEADER.model_copy(update={"matching": MATCHING}))
 PICTURE = "data:image/jpeg;base64,AAAA"
 CUT = {"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8, "expected": None}
 
@@ -50,6 +60,9 @@ def files():
             }
         ),
         "cluster_groups": {**CUT, "groups": groups, "nearest": ["", "k", "d", "c"]},
+        "cluster_columns": pd.DataFrame(
+            {"image_id": list("abcdk"), "patient": "P7", "sex": ["female", "", "unknown", "male", "female"]}
+        ),
         "cluster_links": [{"cluster_id": 2, "image_ids": ["c", "d"], "inliers": 12, "drawing": PICTURE}],
         "known_photographs": pd.DataFrame({"image_id": ["k"], "lesion_id": ["mole"]}),
         "known_thumbnails": {"k": PICTURE},
@@ -68,7 +81,14 @@ def test_it_can_be_shown(files):
     assert gallery.unreadable == (("x.jpg", "damaged"),)
     assert [photograph.similarity for photograph in gallery.photographs] == ["", "0.5", "0.75", "0.75", ""]
     assert [photograph.probability for photograph in gallery.photographs] == ["", "0.25", "", "0.9", ""]
-    assert "4 photographs" in render_gallery(gallery)
+    page = render_gallery(gallery)
+    assert "4 photographs" in page
+
+
+def test_it_shows_what_is_known_of_photographs_and_no_patients(files):
+    gallery = assemble_gallery(files, MODEL, 1.0)
+    assert [each.said for each in gallery.photographs] == ["sex: female", "", "", "sex: male", "sex: female"]
+    assert "P7" not in render_gallery(gallery)
 
 
 def test_thumbnails_of_the_smallest_margin_come_first_and_those_without_a_partner_last(files):
