@@ -25,6 +25,7 @@ from skinbit.config import (
     SimilarityParams,
 )
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_tensors
+from skinbit.embedding.embeddings import Whitenings
 from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
 from skinbit.matching.similarity.calibration import INLIER_STEPS
@@ -55,7 +56,7 @@ def make_checkpoint() -> Checkpoint:
     packed = package_model(averages, MATCHING, backbone, seed=3)
     width = WIDTH
     whitening = Whitening(np.zeros(width), np.eye(width)[:, :5])
-    return Checkpoint({**packed.tensors, **whitening_tensors(whitening)}, packed.header)
+    return Checkpoint({**packed.tensors, **whitening_tensors(Whitenings(whitening))}, packed.header)
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +192,16 @@ class TestHeader:
         assert rebuild_model(CheckpointDataset(filepath=path.as_posix()).load()).feature_dim == WIDTH
 
 
-def without(tensors, name):
-    return {key: tensor for key, tensor in tensors.items() if key != name}
+def without(tensors, *names):
+    return {key: tensor for key, tensor in tensors.items() if key not in names}
+
+
+def of_zooms(tensors, dim):
+    """Return a whitening of single zooms to some dimensions."""
+    return {
+        "zoom_whitening.mean": tensors["whitening.mean"],
+        "zoom_whitening.projection": tensors["whitening.projection"][:, :dim].clone(),
+    }
 
 
 CONV = "backbone.levels.conv1.0.weight"
@@ -214,6 +223,9 @@ class TestTensors:
             (lambda t: {**t, "whitening.mean": torch.zeros(7, dtype=torch.float64)}, "whitening has another shape"),
             (lambda t: {**t, "whitening.mean": t["whitening.mean"].float()}, "whitening has another shape or type"),
             (lambda t: {**t, "whitening.mean": t["whitening.mean"] / 0}, "whitening holds NaN"),
+            (lambda t: {**t, "zoom_whitening.mean": t["whitening.mean"]}, "whitening needs mean and projection"),
+            (lambda t: {**t, **of_zooms(t, 4)}, "whitenings of photographs and of their zooms do not fit together"),
+            (lambda t: without(t | of_zooms(t, 5), "whitening.mean", "whitening.projection"), "do not fit together"),
         ],
     )
     def test_that_are_not_those_of_the_model_are_named(self, checkpoint, tmp_path, change, said):

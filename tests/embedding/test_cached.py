@@ -35,7 +35,7 @@ def embed():
 
     def embed(source):
         embed.asked.append(source.image_ids)
-        return np.array([[ord(image_id[-1])] for image_id in source.image_ids], np.float32)
+        return np.array([[[ord(image_id[-1])]] for image_id in source.image_ids], np.float32)
 
     embed.asked = []
     return embed

@@ -431,10 +431,10 @@ class TestWhitening:
         is_unseen = ((split["fold"] == fold) | (split["fold"] == -1)).to_numpy()
         changed = np.where(is_unseen[:, None, None], self.photographs(seed=9)[0].values, features.values)
         again = fit_to_training_lesions(replace(features, values=changed), split, fold, params)
-        assert (fitted.projection == again.projection).all()
-        assert (fitted.mean == again.mean).all()
+        assert (fitted.values.projection == again.values.projection).all()
+        assert (fitted.values.mean == again.values.mean).all()
         other = fit_to_training_lesions(replace(features, values=changed), split, 1, params)
-        assert fold == -1 or (other.projection != fitted.projection).any()
+        assert fold == -1 or (other.values.projection != fitted.values.projection).any()
 
     def test_what_cannot_be_whitened_is_said(self) -> None:
         features, split = self.photographs()

@@ -276,7 +276,7 @@ class TestBaseline:
         rebuild_model(checkpoint)  # the whitening is none of the network's weights
         expected = embed_subset(features, split, similarity, fold=-1).values
         assert expected.shape == (4, 5)
-        assert (whitening_of(checkpoint).apply(average_views(values[8:])) == expected).all()
+        assert (whitening_of(checkpoint).values.apply(average_views(values[8:])) == expected).all()
 
     def test_an_experiment_that_overrides_its_backbone_is_rebuilt_with_its_own_settings(self, tmp_path):
         larger = POOLED.model_copy(update={"image_size": 48})

@@ -11,7 +11,7 @@ def similarities_of(pool):
     n, found, vectors = len(pool), np.eye(len(pool), dtype=np.float32), pool.embeddings.astype(np.float64)
     support = {divmod(int(key), n): float(value) for key, value in zip(pool.keys, pool.support, strict=True)}
     for i, j in combinations(range(n), 2):
-        alike = np.float32(min(1.0, max(-1.0, sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True)))))
+        alike = np.float32(min(1.0, max(-1.0, cosine_of(vectors[i], vectors[j]))))
         if pool.hubness is not None:
             alike = np.float32(np.clip(float(alike) - (pool.hubness[i] + pool.hubness[j]) / 2, -1, 1))
         if pool.calibration is not None:
@@ -19,6 +19,14 @@ def similarities_of(pool):
             alike = np.float32(np.tanh(of_both / 8))
         found[i, j] = found[j, i] = alike
     return found
+
+
+def cosine_of(one, other):
+    """Return the cosine of two photographs; of two with a vector per zoom half of it is that of the nearest zooms."""
+    if one.ndim == 1:
+        return sum(a * b for a, b in zip(one, other, strict=True))
+    nearest = max(cosine_of(a, b) for a, b in product(one[1:], other[1:]))
+    return (cosine_of(one[0], other[0]) + nearest) / 2
 
 
 def groups_within(similarities, eps):

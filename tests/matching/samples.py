@@ -25,7 +25,7 @@ COLUMNS = (
 )
 
 VECTORS = ("lesions", "grid", "copies", "hub")
-MADE_OF = ("cosines", "scaled", "verified", "all", "reranked")
+MADE_OF = ("cosines", "scaled", "verified", "all", "reranked", "zooms")
 
 tile_sizes = st.sampled_from([1, 200, 5000, 2**26])
 
@@ -106,7 +106,10 @@ def pools(draw, least=1, most=30, kinds=VECTORS, made_of=MADE_OF):
     made = draw(st.sampled_from(made_of))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     shortlist, calibration, scaling, reranking, context = NO_SHORTLIST, None, None, None, None
-    if made in ("scaled", "all"):
+    if made == "zooms":
+        views = [unit_vectors(embeddings + 0.5 * rng.normal(size=embeddings.shape)) for _ in range(3)]
+        embeddings = np.stack([embeddings, *views], axis=1)
+    if made in ("scaled", "all", "zooms"):
         scaling = ScalingParams(share=0.1, least=2)
     if made in ("verified", "all"):
         pairs = np.argwhere(np.triu(rng.random((len(labels), len(labels))) < 0.2, 1))

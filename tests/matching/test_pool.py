@@ -12,7 +12,7 @@ from tests.matching.oracle import similarities_of
 from tests.matching.samples import pools, vectors
 
 
-@given(pools(made_of=("cosines", "scaled")))
+@given(pools(made_of=("cosines", "scaled", "zooms")))
 def test_similarities_are_what_loops_over_pairs_give(pool):
     assert np.array_equal(similarity_matrix(pool[0]), similarities_of(pool[0]))
 

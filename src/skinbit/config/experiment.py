@@ -62,6 +62,10 @@ class ExperimentParams(Block):
                 f"combine takes the embeddings of other experiments as they are: remove {', '.join(unused)}, "
                 "or set it in those"
             )
+        if self.combine and self.similarity.get("zoom_pairs"):
+            raise ValueError(
+                "combine takes one vector per photograph: leave similarity.zoom_pairs out, or name a baseline instead"
+            )
         if self.combine and self.similarity.get("whitening") is not None:
             raise ValueError(
                 "combine takes embeddings as they are: set similarity.whitening in members that are baselines"

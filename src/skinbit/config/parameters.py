@@ -162,6 +162,24 @@ class Parameters(Block):
             )
         return self
 
+    @model_validator(mode="after")
+    def _zoom_pairs_have_zooms(self) -> Self:
+        for name in self.running:
+            recipe = self.recipes[name]
+            if not recipe.similarity.zoom_pairs:
+                continue
+            if self.experiments[name].is_trained:
+                raise ValueError(
+                    f"similarity.zoom_pairs is for experiments that train nothing, not for {name}: its head sees every "
+                    "zoom in training already. Set it in experiments.<baseline>.similarity"
+                )
+            if recipe.backbone is None or len(recipe.backbone.test_views.zooms) < 2:
+                raise ValueError(
+                    f"experiments.{name}.similarity.zoom_pairs compares zooms one with another, but {name} has one: "
+                    "set test_views.zooms, such as [1.0, 1.5, 2.2, 3.2], or leave zoom_pairs out"
+                )
+        return self
+
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
         """Return the resolved settings of every declared experiment, by name."""

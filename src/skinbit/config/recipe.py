@@ -57,7 +57,7 @@ class Shared:
 def resolve_recipe(name: str, entry: ExperimentParams, shared: Shared) -> Recipe:
     """Return the settings of an experiment: the shared ones with its overrides applied.
 
-    A combination is never whitened itself: its members may be.
+    A combination is never whitened itself: its members may be. Nor has it vectors per zoom.
 
     Args:
         name: Name of the experiment, for messages.
@@ -69,7 +69,7 @@ def resolve_recipe(name: str, entry: ExperimentParams, shared: Shared) -> Recipe
     """
     similarity = shared.similarity
     if entry.is_combination:
-        similarity = similarity.model_copy(update={"whitening": None})
+        similarity = similarity.model_copy(update={"whitening": None, "zoom_pairs": False})
     with located(f"experiments.{name}.similarity"):
         similarity = overridden(similarity, entry.similarity)
     if entry.is_combination:

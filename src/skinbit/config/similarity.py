@@ -176,6 +176,10 @@ class SimilarityParams(Block):
     """The stages of the similarity of two photographs; by default it is the cosine of their embeddings."""
 
     whitening: WhiteningParams | None = Field(default=None, description="null: embeddings are not whitened")
+    zoom_pairs: bool = Field(
+        default=False,
+        description="true: half of a cosine is that of the two most similar zooms of both photographs, one of each",
+    )
     scaling: ScalingParams | None = Field(default=None, description="null: cosines are not scaled")
     reranking: RerankingParams | None = Field(default=None, description="null: no re-ranking")
     verification: bool = Field(

@@ -27,10 +27,10 @@ def embed_missing(
         photographs: In the order of the result.
         description: Of everything but the photograph that an embedding depends on.
         stored: Embeddings of earlier runs.
-        embed: Returns the embeddings of some photographs, ``(n, d)``.
+        embed: Returns the embeddings of some photographs, ``(n, n_vectors, d)``.
 
     Returns:
-        ``(n_photographs, 1, d)``.
+        ``(n_photographs, n_vectors, d)``.
     """
     keys = tuple(feature_key(dict(description), sha256) for sha256 in photographs.hashes)
     vectors = dict(zip(stored.keys, stored.values, strict=True))
@@ -39,6 +39,6 @@ def embed_missing(
     logger.info("%d embeddings from the cache, %d to compute", len(keys) - len(first), len(first))
     rows = sorted(first.values())
     embedded = [vector for source in photographs.take(rows).sources for vector in embed(source)]
-    vectors.update((keys[row], vector[None]) for row, vector in zip(rows, embedded, strict=True))
+    vectors.update((keys[row], vector) for row, vector in zip(rows, embedded, strict=True))
     values = np.stack([vectors[key] for key in keys]) if keys else np.empty((0, 1, 1), np.float32)
     return Features(tuple(image_id for _, image_id in photographs.places), values, keys, description)

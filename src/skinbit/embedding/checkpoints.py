@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skinbit.config import BackboneParams, HeadParams
+from skinbit.embedding.embeddings import Whitenings
 from skinbit.embedding.headers import CombinationHeader, ModelHeader
 from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
@@ -21,8 +22,10 @@ NO_HEAD = HeadParams(dim=None, neck=False)
 """The head of a baseline: features scaled to unit length."""
 
 
-_BACKBONE, _HEAD, _WHITENING = "backbone.", "head.", "whitening."
+_BACKBONE, _HEAD, _WHITENING, _ZOOM_WHITENING = "backbone.", "head.", "whitening.", "zoom_whitening."
 """Prefixes of the names of tensors."""
+
+_WHITENINGS = (_WHITENING, _ZOOM_WHITENING)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Checkpoint:
 
     Attributes:
         tensors: Weights and buffers by name, ``backbone.…`` and ``head.…``; without the backbone's where it stayed
-            frozen in a fold; ``whitening.…`` where embeddings are whitened.
+            frozen in a fold; ``whitening.…`` and ``zoom_whitening.…`` where embeddings and their zooms are whitened.
         header: Everything needed to rebuild and use the model, or the models of a combination.
     """
 
@@ -48,6 +51,11 @@ class Checkpoint:
         if isinstance(self.header, CombinationHeader):
             raise ValueError("the checkpoint holds a combination of models")
         return self.header
+
+    @property
+    def compares_zooms(self) -> bool:
+        """Whether its photographs are compared by their zooms, too."""
+        return self.header.matching is not None and self.header.matching.similarity.zoom_pairs
 
     @property
     def matching(self) -> Matching:
@@ -121,7 +129,7 @@ def _rebuild(checkpoint: Checkpoint, header: ModelHeader, frozen: Backbone | Non
     from skinbit.embedding.backbones import Backbone, load_backbone
     from skinbit.embedding.heads import EmbeddingModel, make_head
 
-    weights = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_WHITENING)}
+    weights = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(_WHITENINGS)}
     if header.holds_backbone:
         settings = header.backbone.model_copy(update={"pretrained": False})
         _check_backbone(_below(weights, _BACKBONE), settings)
@@ -139,7 +147,7 @@ def _rebuild(checkpoint: Checkpoint, header: ModelHeader, frozen: Backbone | Non
         weights |= {f"{_BACKBONE}{name}": tensor for name, tensor in backbone.module.state_dict().items()}
     width = header.head.dim or backbone.feature_dim
     _check_head(weights, backbone.feature_dim, header.head)
-    _check_whitening(_below(checkpoint.tensors, _WHITENING), width)
+    _check_whitenings(checkpoint, width)
     model = EmbeddingModel(backbone.module, make_head(backbone.feature_dim, header.head, header.seed))
     _check_values(weights, model.state_dict())
     model.load_state_dict(weights)
@@ -192,6 +200,15 @@ def _check_values(weights: Mapping[str, torch.Tensor], made: Mapping[str, torch.
         raise ValueError(f"the checkpoint's tensor {name!r} holds NaN or infinity")
 
 
+def _check_whitenings(checkpoint: Checkpoint, width: int) -> None:
+    values, zooms = (_below(checkpoint.tensors, prefix) for prefix in _WHITENINGS)
+    for stored in (values, zooms):
+        _check_whitening(stored, width)
+    needs_both = bool(zooms) or (bool(values) and checkpoint.compares_zooms)
+    if needs_both and not (values and zooms and values["projection"].shape == zooms["projection"].shape):
+        raise ValueError("the checkpoint's whitenings of photographs and of their zooms do not fit together")
+
+
 def _check_whitening(stored: Mapping[str, torch.Tensor], width: int) -> None:
     import torch
 
@@ -229,18 +246,26 @@ def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> 
     return Checkpoint({**backbone, **checkpoint.tensors}, header.model_copy(update={"holds_backbone": True}))
 
 
-def whitening_tensors(whitening: Whitening) -> dict[str, torch.Tensor]:
-    """Return a whitening as tensors of a checkpoint."""
+def whitening_tensors(fitted: Whitenings) -> dict[str, torch.Tensor]:
+    """Return what embeddings are whitened by as tensors of a checkpoint."""
     import torch
 
-    arrays = {"mean": whitening.mean, "projection": whitening.projection}
-    return {f"{_WHITENING}{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    named = {_WHITENING: fitted.values} | ({} if fitted.zooms is None else {_ZOOM_WHITENING: fitted.zooms})
+    return {
+        f"{prefix}{name}": torch.from_numpy(array)
+        for prefix, whitening in named.items()
+        for name, array in (("mean", whitening.mean), ("projection", whitening.projection))
+    }
 
 
-def whitening_of(checkpoint: Checkpoint) -> Whitening | None:
-    """Return the whitening of a checkpoint's embeddings, averaged over test views; None where it has none."""
-    arrays = [checkpoint.tensors.get(f"{_WHITENING}{name}") for name in ("mean", "projection")]
-    return None if arrays[0] is None or arrays[1] is None else Whitening(arrays[0].numpy(), arrays[1].numpy())
+def whitening_of(checkpoint: Checkpoint) -> Whitenings | None:
+    """Return what a checkpoint's embeddings are whitened by; None where they are not."""
+    whitened, zooms = (_below(checkpoint.tensors, prefix) for prefix in _WHITENINGS)
+    return Whitenings(_whitening(whitened), _whitening(zooms) if zooms else None) if whitened else None
+
+
+def _whitening(tensors: Mapping[str, torch.Tensor]) -> Whitening:
+    return Whitening(tensors["mean"].numpy(), tensors["projection"].numpy())
 
 
 def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], matching: Matching) -> Checkpoint:

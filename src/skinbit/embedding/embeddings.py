@@ -1,9 +1,12 @@
 """How a baseline turns features into embeddings."""
 
+from dataclasses import dataclass, replace
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
-from skinbit.config import WhiteningParams
+from skinbit.config import ViewParams, WhiteningParams
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
@@ -11,12 +14,13 @@ from skinbit.matching.labels import FloatArray, lesion_labels, unit_vectors
 from skinbit.matching.similarity.whitening import Whitening, fit_whitening
 
 
-def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:
+def baseline_embeddings(features: Features, image_ids: list[str], with_zooms: bool = False) -> Embeddings:
     """Return frozen features as embeddings, the test views averaged.
 
     Args:
         features: Of at least these images.
         image_ids: Which images, in this order.
+        with_zooms: Whether embeddings hold the vector of every zoom, too.
 
     Returns:
         One embedding per image.
@@ -32,10 +36,36 @@ def baseline_embeddings(features: Features, image_ids: list[str]) -> Embeddings:
             "  Remedy: the features are of an earlier split; run baseline_embeddings as a whole."
         )
     rows = [row_of[image_id] for image_id in image_ids]
-    return Embeddings(tuple(image_ids), average_views(features.values[rows]), features.description)
+    values, zooms = features.values[rows], None
+    if with_zooms:
+        zooms = average_rotations(values, ViewParams.model_validate(features.description["test_views"]))
+    return Embeddings(tuple(image_ids), average_views(values), features.description, zooms)
 
 
-def fit_to_training_lesions(features: Features, split: pd.DataFrame, fold: int, params: WhiteningParams) -> Whitening:
+@dataclass(frozen=True)
+class Whitenings:
+    """What embeddings are whitened by.
+
+    Attributes:
+        values: Of the averages of all test views.
+        zooms: Of the vectors of single zooms, which lie elsewhere than their averages; None where these do not count.
+    """
+
+    values: Whitening
+    zooms: Whitening | None = None
+
+    def apply(self, embeddings: Embeddings) -> Embeddings:
+        """Whiten embeddings, and their zooms."""
+        values, zooms = self.values.apply(embeddings.values), embeddings.zooms
+        if self.zooms is not None and zooms is not None:
+            whitened = self.zooms.apply(zooms.reshape(-1, zooms.shape[2]))
+            zooms = whitened.reshape(*zooms.shape[:2], whitened.shape[1])
+        return replace(embeddings, values=values, zooms=zooms)
+
+
+def fit_to_training_lesions(
+    features: Features, split: pd.DataFrame, fold: int, params: WhiteningParams, with_zooms: bool = False
+) -> Whitenings:
     """Fit a whitening on the embeddings of all lesions but those of one fold and of the test subset.
 
     Args:
@@ -43,18 +73,23 @@ def fit_to_training_lesions(features: Features, split: pd.DataFrame, fold: int, 
         split: ``image_id, lesion_id, subset, fold``.
         fold: Whose images it is for; -1: the test subset, or new photographs.
         params: Kind, dimension, shrinkage.
+        with_zooms: Whether to fit one on the vectors of single zooms, too.
 
     Returns:
-        The whitening.
+        What whitens them.
 
     Raises:
         InputError: If there is too little to fit it on.
     """
     training = split[(split["fold"] != fold) & (split["fold"] != TEST_FOLD)]
-    embeddings = baseline_embeddings(features, training["image_id"].tolist())
+    embeddings = baseline_embeddings(features, training["image_id"].tolist(), with_zooms)
     labels = lesion_labels(training["lesion_id"].tolist())
+    fit = partial(fit_whitening, kind=params.kind, dim=params.dim, shrinkage=params.shrinkage)
     try:
-        return fit_whitening(embeddings.values, labels, kind=params.kind, dim=params.dim, shrinkage=params.shrinkage)
+        of_values, zooms = fit(embeddings.values, labels), embeddings.zooms
+        if zooms is None:
+            return Whitenings(of_values)
+        return Whitenings(of_values, fit(zooms.reshape(-1, zooms.shape[2]), np.repeat(labels, zooms.shape[1])))
     except ValueError as error:
         raise InputError(f"Embeddings cannot be whitened: {error}") from error
 
@@ -71,6 +106,23 @@ def average_views(values: FloatArray) -> FloatArray:
     wide = values.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=2, keepdims=True)
     return unit_vectors((wide / np.maximum(lengths, np.finfo(np.float64).tiny)).mean(axis=1))
+
+
+def average_rotations(values: FloatArray, views: ViewParams) -> FloatArray:
+    """Return, of every zoom of a photograph, the average of its rotations.
+
+    Args:
+        values: ``(n_images, n_views, feature_dim)``, all zooms of the first rotation first.
+        views: Rotations and zooms.
+
+    Returns:
+        ``(n_images, n_zooms, feature_dim)`` float32, unit length.
+    """
+    n_images, _, feature_dim = values.shape
+    n_zooms, n_rotations = len(views.zooms), len(views.rotations)
+    by_zoom = values.reshape(n_images, n_rotations, n_zooms, feature_dim).swapaxes(1, 2)
+    flat = by_zoom.reshape(n_images * n_zooms, n_rotations, feature_dim)
+    return average_views(flat).reshape(n_images, n_zooms, feature_dim)
 
 
 def lesions_of(embeddings: Embeddings, split: pd.DataFrame, fold: int) -> list[str]:

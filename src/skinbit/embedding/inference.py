@@ -9,9 +9,10 @@ import numpy as np
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of
 from skinbit.embedding.combination import combine_vectors, members_of
 from skinbit.embedding.compute import Compute
-from skinbit.embedding.embeddings import average_views
+from skinbit.embedding.embeddings import average_rotations, average_views
 from skinbit.embedding.features import Extraction, extract_features
 from skinbit.embedding.headers import CombinationHeader
+from skinbit.embedding.tables import Embeddings
 from skinbit.matching.labels import FloatArray
 
 
@@ -26,22 +27,27 @@ def embed_photographs(checkpoint: Checkpoint, extraction: Extraction, image_ids:
         image_ids: Which photographs, in this order; at least one.
 
     Returns:
-        ``(n_images, embedding_dim)`` float32, unit length.
+        ``(n_images, n_vectors, embedding_dim)`` float32, unit length: one vector, followed by one per zoom where zooms
+        are compared one with another.
 
     Raises:
         InputError: If the checkpoint holds a head alone, or a photograph gives no usable embedding.
     """
     embedded = [_embed(member, extraction, image_ids) for member in members_of(checkpoint)]
     header = checkpoint.header
-    return combine_vectors(embedded, header.shares) if isinstance(header, CombinationHeader) else embedded[0]
+    if not isinstance(header, CombinationHeader):
+        return embedded[0]
+    return combine_vectors([vectors[:, 0] for vectors in embedded], header.shares)[:, None]
 
 
 def _embed(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str]) -> FloatArray:
     model = rebuild_model(checkpoint)
     views = checkpoint.model.backbone.test_views
     values = extract_features(extraction, image_ids, model, views)
-    embeddings, whitening = average_views(values), whitening_of(checkpoint)
-    return embeddings if whitening is None else whitening.apply(embeddings)
+    zooms = average_rotations(values, views) if checkpoint.compares_zooms else None
+    embeddings, whitening = Embeddings(tuple(image_ids), average_views(values), {}, zooms), whitening_of(checkpoint)
+    vectors = (embeddings if whitening is None else whitening.apply(embeddings)).vectors
+    return vectors.reshape(len(vectors), -1, vectors.shape[-1])
 
 
 def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> str:
@@ -66,7 +72,7 @@ def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> 
     else:
         model = header.model_dump(include=makes_embeddings)
     settings = {
-        "model": model,
+        "model": model | ({"zoom_pairs": True} if checkpoint.compares_zooms else {}),
         "compute": asdict(compute) | {"batch_size": batch_size},
         "versions": {"pillow": PIL.__version__, "timm": timm.__version__, "torch": torch.__version__},
     }

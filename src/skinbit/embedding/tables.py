@@ -37,17 +37,30 @@ class Embeddings:
         image_ids: One per row.
         values: ``(n_images, embedding_dim)`` float32, unit length.
         description: What made them; plain values.
+        zooms: ``(n_images, n_zooms, embedding_dim)``, the same of every zoom; None where zooms are not compared.
     """
 
     image_ids: tuple[str, ...]
     values: FloatArray
     description: Mapping[str, Any]
+    zooms: FloatArray | None = None
+
+    @property
+    def vectors(self) -> FloatArray:
+        """Return what similarities are made of: the values, or for each image its value and its zooms."""
+        return self.values if self.zooms is None else beside_zooms(self.values, self.zooms)
+
+
+def beside_zooms(values: FloatArray, zooms: FloatArray) -> FloatArray:
+    """Return of every image its one vector and those of its zooms, ``(n_images, 1 + n_zooms, embedding_dim)``."""
+    return np.concatenate([values[:, None], zooms], axis=1)
 
 
 def join_embeddings(first: Embeddings, second: Embeddings) -> Embeddings:
     """Return the embeddings of two sets of images, made by one model, one after the other."""
     values = np.concatenate([first.values, second.values])
-    return Embeddings((*first.image_ids, *second.image_ids), values, first.description)
+    zooms = None if first.zooms is None or second.zooms is None else np.concatenate([first.zooms, second.zooms])
+    return Embeddings((*first.image_ids, *second.image_ids), values, first.description, zooms)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Study:
         if params.is_calibrated:
             subset = "all" if part == "final" else part.removeprefix("fold_")
             fitted = self.catalog.load(f"{experiment}.calibration")[subset]
-        return pool_of(embeddings.values, params, read_shortlist(listed, embeddings.image_ids), fitted)
+        return pool_of(embeddings.vectors, params, read_shortlist(listed, embeddings.image_ids), fitted)
 
     def similarities(self, experiment: str, part: str) -> FloatArray:
         """Return the similarities of all pairs of images of :meth:`pool`.

@@ -12,6 +12,7 @@ from skinbit.config import MemoryParams
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.similarity.calibration import Calibration, Values, fuse
 from skinbit.matching.similarity.context import Context
+from skinbit.matching.similarity.cosines import cosines, cosines_of_pairs
 from skinbit.matching.similarity.hubness import Hubness, scale
 from skinbit.matching.similarity.reranking import Neighbourhoods
 
@@ -110,7 +111,7 @@ class Pool:
         """
         wide, other = (self.embeddings[some].astype(np.float64) for some in (rows, columns))
         alike = np.empty((len(rows), len(columns)), dtype=np.float32)
-        np.clip(wide @ other.T, -1.0, 1.0, out=alike, casting="same_kind")
+        np.clip(cosines(wide, other), -1.0, 1.0, out=alike, casting="same_kind")
         if self.hubness is not None:
             alike = scale(alike, self.hubness[rows][:, None], self.hubness[columns])
         if self.calibration is not None:
@@ -138,7 +139,7 @@ class Pool:
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
             part = slice(start, start + _PAIRS_AT_ONCE)
             one, other = (self.embeddings[rows[part]].astype(np.float64) for rows in (first, second))
-            np.clip(np.vecdot(one, other), -1.0, 1.0, out=alike[part], casting="same_kind")
+            np.clip(cosines_of_pairs(one, other), -1.0, 1.0, out=alike[part], casting="same_kind")
         if self.hubness is not None:
             alike = scale(alike, self.hubness[first], self.hubness[second])
         if self.calibration is not None:

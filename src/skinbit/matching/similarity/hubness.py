@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from skinbit.config import ScalingParams
 from skinbit.matching.labels import FloatArray, LabelArray
+from skinbit.matching.similarity.cosines import cosines
 
 Hubness = NDArray[np.float64]
 """``(n,)``: mean cosine of each image of a pool with its nearest neighbours, in [-1, 1]."""
@@ -61,7 +62,7 @@ def hubness(embeddings: FloatArray, params: ScalingParams, block_values: int = _
     starts = range(0, n_images, height)
     for start in tqdm(starts, unit="block", desc="nearest neighbours", delay=_PATIENCE, disable=None):
         stop = min(n_images, start + height)
-        products = wide[start:stop] @ wide.T
+        products = cosines(wide[start:stop], wide)
         alike = np.clip(products, -1.0, 1.0, out=products).astype(np.float32)
         alike[np.arange(stop - start), np.arange(start, stop)] = -np.inf  # no image is its own neighbour
         alike.partition(n_images - n_near, axis=1)

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -214,13 +213,14 @@ def embed_subset(features: Features, split: pd.DataFrame, similarity: Similarity
     Args:
         features: Of all images used.
         split: ``image_id, lesion_id, subset, fold``.
-        similarity: Whether embeddings are whitened.
+        similarity: Whether embeddings are whitened, and whether they hold a vector per zoom.
         fold: Which fold; -1 is the test subset.
 
     Returns:
         Their embeddings, in the order of the split.
     """
-    embeddings = baseline_embeddings(features, split.loc[split["fold"] == fold, "image_id"].tolist())
+    image_ids = split.loc[split["fold"] == fold, "image_id"].tolist()
+    embeddings = baseline_embeddings(features, image_ids, similarity.zoom_pairs)
     return _whitened(embeddings, features, split, similarity, fold)
 
 
@@ -238,13 +238,14 @@ def embed_distractors(
         distractor_features: Of all distractors.
         features: Of all images used, where embeddings are whitened.
         split: ``image_id, lesion_id, subset, fold``.
-        similarity: Whether embeddings are whitened.
+        similarity: Whether embeddings are whitened, and whether they hold a vector per zoom.
         fold: Which fold.
 
     Returns:
         One embedding per distractor.
     """
-    embeddings = baseline_embeddings(distractor_features, list(distractor_features.image_ids))
+    image_ids = list(distractor_features.image_ids)
+    embeddings = baseline_embeddings(distractor_features, image_ids, similarity.zoom_pairs)
     return _whitened(embeddings, features, split, similarity, fold)
 
 
@@ -254,8 +255,7 @@ def _whitened(
     params = similarity.whitening
     if params is None or not len(embeddings.values):
         return embeddings
-    whitened = fit_to_training_lesions(features, split, fold, params).apply(embeddings.values)
-    return replace(embeddings, values=whitened)
+    return fit_to_training_lesions(features, split, fold, params, similarity.zoom_pairs).apply(embeddings)
 
 
 def find_keypoints(

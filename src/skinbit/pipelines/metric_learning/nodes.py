@@ -154,7 +154,7 @@ def embed_distractors_by_network(
 
     photographs = ListedPhotographs(images, distractor_index, data)
     extraction = Extraction(photographs, loader, resolve_compute(compute))
-    values = embed_photographs(weights, extraction, photographs.image_ids)
+    values = embed_photographs(weights, extraction, photographs.image_ids)[:, 0]
     return Embeddings(tuple(photographs.image_ids), values, {"epoch": weights.model.epoch})
 
 

@@ -1,14 +1,20 @@
 """Embeddings with their image ids, as safetensors."""
 
+import hashlib
+from pathlib import PurePosixPath
+
 import numpy as np
 from kedro_datasets._typing import TablePreview
 
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.labels import FloatArray
-from skinbit.runtime.datasets.files import Contents, pack
+from skinbit.runtime.datasets.files import Contents, atomic_target, pack, unpack
 from skinbit.runtime.datasets.tables import TableDataset
 
 _TENSOR = "embeddings"
+
+_ZOOMS = "zooms_sha256"
+"""Entry of the header: hash of the second file."""
 _PREVIEW_COLUMNS = 8
 
 _TOLERANCE = 1e-3
@@ -16,14 +22,23 @@ _TOLERANCE = 1e-3
 
 
 class EmbeddingsDataset(TableDataset[Embeddings]):
-    """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; ids and origin are in the header."""
+    """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; ids and origin are in the header.
+
+    Vectors of single zooms ``(n_images, n_zooms, embedding_dim)`` stand in a second file beside it, ``<name>_zooms``,
+    whose hash is in the header of the first.
+    """
 
     content = "embeddings"
     empty = Embeddings((), np.empty((0, 0), np.float32), {})
 
     def save(self, data: Embeddings) -> None:
-        """Save embeddings and ids in one file."""
+        """Save embeddings and ids in one file, and zooms, where there are any, in a second one."""
         header = {**data.description, "image_ids": list(data.image_ids)}
+        if data.zooms is not None:
+            content = pack({_TENSOR: data.zooms}, {})
+            header[_ZOOMS] = hashlib.sha256(content).hexdigest()
+            with atomic_target(self._fs, self._zooms_path) as temporary:
+                self._fs.pipe_file(temporary, content)
         self._write(pack({_TENSOR: data.values}, header))
 
     def preview(self, nrows: int = 10) -> TablePreview:
@@ -43,7 +58,25 @@ class EmbeddingsDataset(TableDataset[Embeddings]):
         image_ids = stored.texts("image_ids")
         values = stored.array(_TENSOR, np.float32, (len(image_ids), None))
         _check_lengths(values, image_ids)
-        return Embeddings(image_ids, values, {key: value for key, value in stored.header.items() if key != "image_ids"})
+        description = {key: value for key, value in stored.header.items() if key not in ("image_ids", _ZOOMS)}
+        return Embeddings(image_ids, values, description, self._load_zooms(stored, values))
+
+    @property
+    def _zooms_path(self) -> str:
+        path = PurePosixPath(self._path)
+        return str(path.with_name(f"{path.stem}_zooms{path.suffix}"))
+
+    def _load_zooms(self, stored: Contents, values: FloatArray) -> FloatArray | None:
+        if _ZOOMS not in stored.header:
+            return None
+        name = PurePosixPath(self._zooms_path).name
+        try:
+            content: bytes = self._fs.cat_file(self._zooms_path)
+        except FileNotFoundError as error:
+            raise ValueError(f"its vectors of single zooms, {name} in the same folder, are missing") from error
+        if hashlib.sha256(content).hexdigest() != stored.header[_ZOOMS]:
+            raise ValueError(f"{name} in the same folder is not the file that was written with it")
+        return unpack(content).array(_TENSOR, np.float32, (len(values), None, values.shape[1]))
 
 
 def _check_lengths(values: FloatArray, image_ids: tuple[str, ...]) -> None:

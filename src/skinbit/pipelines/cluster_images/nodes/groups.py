@@ -62,7 +62,7 @@ def group_photographs(
     """
     matching, lesions = checkpoint.matching, tuple(known_photographs["lesion_id"])
     context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
-    pool = matching.pool(features.values[:, 0], read_rows(compared), context, limits_of(memory))
+    pool = matching.pool(features.values, read_rows(compared), context, limits_of(memory))
     known = known_labels(lesions, len(pool) - len(lesions))
     settled = settle_cut(pool, known, matching.odds, known_cuts, cluster, is_corrected)
     cut, log_odds = read_cut(settled), settled["log_odds"]

@@ -170,7 +170,7 @@ def embed_new(
     """Embed new and known photographs; those that this model embedded in an earlier run are taken from the cache.
 
     Returns:
-        ``(n_new + n_known, 1, embedding_dim)`` unit-length embeddings, new photographs first.
+        ``(n_new + n_known, n_vectors, embedding_dim)`` unit-length embeddings, new photographs first.
     """
     from skinbit.embedding.cached import embed_missing
     from skinbit.embedding.compute import resolve_compute
@@ -235,5 +235,5 @@ def compare_photographs(
         return row_table(NO_SHORTLIST)
     threads = resolve_compute(compute).threads
     context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
-    pool = Pool(features.values[:, 0], context=context, limits=tiles_of(tile_megabytes))
+    pool = Pool(features.values, context=context, limits=tiles_of(tile_megabytes))
     return row_table(shortlist_by_keypoints(pool, keypoints, matching.geometry, threads))

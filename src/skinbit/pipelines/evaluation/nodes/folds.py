@@ -57,4 +57,4 @@ class Matcher:
         fitted = None if self.calibration is None else self.calibration[str(fold)]
         listed = read_shortlist(shortlist, embeddings.image_ids)
         context = read_context(self.metadata, embeddings.image_ids, self.similarity.context)
-        return pool_of(embeddings.values, self.similarity, listed, fitted, context, limits_of(self.memory))
+        return pool_of(embeddings.vectors, self.similarity, listed, fitted, context, limits_of(self.memory))

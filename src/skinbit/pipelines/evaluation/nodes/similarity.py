@@ -75,7 +75,7 @@ def compare_keypoints(
 
     threads = resolve_compute(compute).threads
     context = read_context(metadata, embeddings.image_ids, None if similarity is None else similarity.context)
-    pool = Pool(embeddings.values, context=context, limits=tiles_of(tile_megabytes))
+    pool = Pool(embeddings.vectors, context=context, limits=tiles_of(tile_megabytes))
     found = shortlist_by_keypoints(pool, keypoints.select(embeddings.image_ids), geometry, threads)
     return shortlist_table(found, embeddings.image_ids)
 
@@ -143,7 +143,7 @@ def calibrate_similarities(
         labels = lesion_labels(lesions_of(embedded, split, fold))
         listed = read_shortlist(found.get("shortlist"), embedded.image_ids)
         context = read_context(metadata, embedded.image_ids, similarity.context)
-        pools[fold] = LabelledPool(embedded.values, labels, listed, context)
+        pools[fold] = LabelledPool(embedded.vectors, labels, listed, context)
     if len(pools) == 1:
         logger.warning("one fold runs, so its similarities are calibrated on its own pairs: figures are optimistic")
     others = {fold: [pool for n, pool in pools.items() if n != fold] or [pools[fold]] for fold in pools}

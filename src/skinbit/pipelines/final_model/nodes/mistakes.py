@@ -68,7 +68,7 @@ def score_test(
     matching, image_ids = checkpoint.matching, embeddings.image_ids
     lesion_ids = lesions_of(embeddings, split, TEST_FOLD)
     context = read_context(metadata, image_ids, matching.similarity.context)
-    pool = matching.pool(embeddings.values, read_shortlist(shortlist, image_ids), context, limits_of(memory))
+    pool = matching.pool(embeddings.vectors, read_shortlist(shortlist, image_ids), context, limits_of(memory))
     found = score_unseen(pool, lesion_ids, matching.operating_points, evaluation, seed)
     logger.info(
         "%s test: %d images, %.2f times as many as in a fold (rho), so the threshold is %.4f",

@@ -86,6 +86,7 @@ def package_model(
     packed = package_backbone(backbone, seed)
     params = matching.similarity.whitening
     if params is not None and features is not None and split is not None:
-        whitening = whitening_tensors(fit_to_training_lesions(features, split, TEST_FOLD, params))
+        fitted = fit_to_training_lesions(features, split, TEST_FOLD, params, matching.similarity.zoom_pairs)
+        whitening = whitening_tensors(fitted)
         packed = Checkpoint({**packed.tensors, **whitening}, packed.header)
     return with_cuts(packed, _average_cuts(averages), matching)
