@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 from uuid import uuid4
@@ -47,6 +48,7 @@ from skinbit.runtime.provenance import StoredFile
 IDS = ("b", "007", "a", "NA", "ä")  # neither sorted nor plain: order and text must survive
 RNG = np.random.default_rng(0)
 EMBEDDINGS = Embeddings(IDS, unit_vectors(RNG.normal(size=(5, 10))), {"model": "m", "nested": {"b": 1, "a": [2]}})
+WITH_ZOOMS = replace(EMBEDDINGS, zooms=RNG.normal(size=(5, 3, 10)).astype(np.float32))
 FEATURES = Features(IDS, RNG.normal(size=(5, 2, 3)).astype(np.float32), tuple("vwxyz"), {"model": "m"})
 KEYPOINTS = tabulate_keypoints(
     IDS,
@@ -128,6 +130,35 @@ def plain(value: Any) -> Any:
 def test_what_is_saved_comes_back_unchanged(place: str, dataset_type: type, name: str, value: Any) -> None:
     dataset_type(filepath=f"{place}/{name}").save(value)
     assert plain(dataset_type(filepath=f"{place}/{name}").load()) == plain(value)
+
+
+def test_vectors_of_zooms_are_in_a_file_of_their_own(place: str) -> None:
+    for value, name in ((EMBEDDINGS, "a"), (WITH_ZOOMS, "b")):
+        EmbeddingsDataset(filepath=f"{place}/{name}.safetensors").save(value)
+    alone, beside, zooms = (unpack(read_bytes(f"{place}/{name}.safetensors")) for name in ("a", "b", "b_zooms"))
+    assert np.array_equal(alone.tensors["embeddings"], beside.tensors["embeddings"])
+    assert np.array_equal(zooms.tensors["embeddings"], WITH_ZOOMS.zooms)
+    assert plain(EmbeddingsDataset(filepath=f"{place}/b.safetensors").load()) == plain(WITH_ZOOMS)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (None, "b_zooms.safetensors in the same folder, are missing"),
+        (b"other", "is not the file that was written with"),
+    ],
+)
+def test_vectors_of_zooms_that_are_not_those_of_the_embeddings_are_named(
+    tmp_path: Path, other: bytes | None, said: str
+) -> None:
+    dataset = EmbeddingsDataset(filepath=(tmp_path / "b.safetensors").as_posix())
+    dataset.save(WITH_ZOOMS)
+    zooms = tmp_path / "b_zooms.safetensors"
+    zooms.unlink() if other is None else zooms.write_bytes(other)
+    with pytest.raises(DatasetError) as refused:
+        dataset.load()
+    assert said in str(refused.value.__cause__)
+    assert "Remedy: it is damaged" in str(refused.value.__cause__)
 
 
 @pytest.mark.parametrize(("dataset_type", "name", "value"), ROUND_TRIPS, ids=names)

@@ -26,7 +26,7 @@ from skinbit.config import (
 from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic
-from skinbit.embedding.embeddings import average_views, baseline_embeddings, fit_to_training_lesions
+from skinbit.embedding.embeddings import average_rotations, average_views, baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.features import (
     Extraction,
     Wanted,
@@ -38,6 +38,8 @@ from skinbit.embedding.features import (
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
+from skinbit.matching.labels import lesion_labels, unit_vectors
+from skinbit.matching.similarity.whitening import fit_whitening
 from skinbit.pipelines.baseline_embeddings import nodes
 
 SIZE = 32
@@ -435,6 +437,29 @@ class TestWhitening:
         assert (fitted.values.mean == again.values.mean).all()
         other = fit_to_training_lesions(replace(features, values=changed), split, 1, params)
         assert fold == -1 or (other.values.projection != fitted.values.projection).any()
+
+    def test_zooms_are_whitened_by_what_differs_between_those_of_training_lesions(self) -> None:
+        features, split = self.photographs()
+        rng, views = np.random.default_rng(1), ViewParams(zooms=(1.0, 2.0))
+        values = features.values * rng.uniform(0.5, 2.0, size=(40, 2, 3)).astype(np.float32)
+        zoomed = replace(features, values=values, description={"test_views": views.model_dump(mode="json")})
+        fitted = fit_to_training_lesions(zoomed, split, 0, WhiteningParams(), with_zooms=True)
+        training = np.flatnonzero(split["fold"].isin([1, 2]))
+        labels = np.repeat(lesion_labels(split["lesion_id"].iloc[training].tolist()), 2)
+        alone = fit_whitening(unit_vectors(values[training].reshape(-1, 3)), labels, kind="learned")
+        assert fitted.zooms is not None
+        assert np.array_equal(fitted.zooms.projection, alone.projection)
+        found = nodes.embed_subset(
+            zoomed, split, SimilarityParams(whitening=WhiteningParams(), zoom_pairs=True), fold=0
+        )
+        assert found.zooms is not None
+        assert np.array_equal(found.zooms[:, 1], alone.apply(unit_vectors(values[:10, 1])))
+
+    def test_every_zoom_is_the_mean_of_its_rotations(self) -> None:
+        values = np.random.default_rng(0).normal(size=(5, 6, 4)).astype(np.float32)
+        found = average_rotations(values, ViewParams(rotations=(0, 90), zooms=(1.0, 2.0, 3.0)))
+        for zoom in range(3):
+            assert np.array_equal(found[:, zoom], average_views(values[:, [zoom, zoom + 3]]))
 
     def test_what_cannot_be_whitened_is_said(self) -> None:
         features, split = self.photographs()

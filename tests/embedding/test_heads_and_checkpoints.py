@@ -19,6 +19,7 @@ from skinbit.config import (
     ViewParams,
     WhiteningParams,
 )
+from skinbit.embedding import inference
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_of, with_backbone
 from skinbit.embedding.compute import Compute, deterministic
@@ -277,6 +278,27 @@ class TestBaseline:
         expected = embed_subset(features, split, similarity, fold=-1).values
         assert expected.shape == (4, 5)
         assert (whitening_of(checkpoint).values.apply(average_views(values[8:])) == expected).all()
+
+    @pytest.mark.parametrize("whitening", [None, WhiteningParams(dim=5)])
+    def test_a_baseline_whose_zooms_are_compared_embeds_new_photographs_as_the_study_embeds_its_own(
+        self, tmp_path, monkeypatch, whitening
+    ):
+        rng, views = np.random.default_rng(0), ViewParams(rotations=(0, 90), zooms=(1.0, 2.0, 3.0))
+        image_ids, zoomed = tuple(f"image{n}" for n in range(12)), POOLED.model_copy(update={"test_views": views})
+        values = rng.normal(size=(12, 6, load_backbone(POOLED, SEED).feature_dim)).astype(np.float32)
+        features = Features(image_ids, values, ("k",) * 12, {"test_views": views.model_dump(mode="json")})
+        lesion_ids = [f"lesion{n // 2}" for n in range(12)]
+        split = pd.DataFrame({"image_id": image_ids, "lesion_id": lesion_ids, "fold": [0] * 8 + [-1] * 4})
+        similarity = SimilarityParams(whitening=whitening, zoom_pairs=True)
+        matching = MATCHING.model_copy(update={"similarity": similarity})
+        packed = package_model(AVERAGES, matching, zoomed, SEED, features, split)
+        checkpoint = saved_and_loaded(packed, tmp_path)
+        monkeypatch.setattr(inference, "extract_features", lambda *_: values[8:])
+        expected = embed_subset(features, split, similarity, fold=-1)
+        assert expected.zooms.shape == (4, 3, values.shape[2] if whitening is None else 5)
+        assert np.array_equal(inference.embed_photographs(checkpoint, None, list(image_ids[8:])), expected.vectors)
+        plain = embed_subset(features, split, SimilarityParams(whitening=whitening), fold=-1)
+        assert np.array_equal(plain.values, expected.values)
 
     def test_an_experiment_that_overrides_its_backbone_is_rebuilt_with_its_own_settings(self, tmp_path):
         larger = POOLED.model_copy(update={"image_size": 48})

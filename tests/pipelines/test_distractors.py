@@ -22,7 +22,10 @@ from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 pytestmark = pytest.mark.long  # whole studies
 
 EXPERIMENTS = {
-    "whitened": {"backbone": "vit", "loss": "baseline", "similarity": {"whitening": {"kind": "pca", "dim": 16}}},
+    "whitened": {
+        **{"backbone": "vit", "loss": "baseline", "test_views": {"zooms": [1.0, 2.0]}},
+        "similarity": {"whitening": {"kind": "pca", "dim": 16}, "zoom_pairs": True},
+    },
     "head": {"backbone": "vit", "loss": "contrastive", "similarity": {"verification": True}},
     "network": {"backbone": "resnet", "loss": "infonce"},
 }
@@ -139,7 +142,7 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
             calibration = Calibration.model_validate(loads((folder / "calibration.json").read_text())[str(fold)])
             shortlist = table(project, f"07_model_output/{experiment}/fold_{fold}/distractor_shortlist.csv")
             assert shortlist["image_b"].isin(distractors.index).any()
-        values, listed = np.concatenate([own.values, others.values]), read_shortlist(shortlist, image_ids)
+        values, listed = np.concatenate([own.vectors, others.vectors]), read_shortlist(shortlist, image_ids)
         similarities = similarity_matrix(pool_of(values, SimilarityParams(), listed, calibration))
         cut = carry_over(points[fold]["cosine"], len(lesions), is_corrected=True, single_share=10 / len(lesions))
         once = np.triu(np.ones_like(similarities, dtype=bool), 1)

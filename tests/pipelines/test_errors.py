@@ -219,6 +219,18 @@ class TestConfiguration:
                 {"experiments": BOTH, "study": {"experiments": "both"}, "similarity": {"whitening": {}}},
                 "similarity.whitening is for experiments that train nothing, not for vit_triplet",
             ),
+            (
+                {"experiments": {"both": {**BOTH["both"], "similarity": {"zoom_pairs": True}}}},
+                "experiments.both: combine takes one vector per photograph: leave similarity.zoom_pairs out",
+            ),
+            (
+                {"experiments": mine(similarity={"zoom_pairs": True}), "study": {"experiments": "vit_mine"}},
+                "similarity.zoom_pairs is for experiments that train nothing, not for vit_mine",
+            ),
+            (
+                {"study": {"experiments": "vit_baseline"}, "similarity": {"zoom_pairs": True}},
+                "zoom_pairs compares zooms one with another, but vit_baseline has one: set test_views.zooms, such as",
+            ),
             ({"experiments": mine(training={"epoch": 3})}, "epoch: Extra inputs are not permitted"),
             ({"experiments": mine(training={"head": {"width": 3}})}, "head.width: Extra inputs are not permitted"),
             ({"experiments": mine(training={"epochs": 0})}, "epochs: Input should be greater than or equal to 1"),

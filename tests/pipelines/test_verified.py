@@ -1,4 +1,4 @@
-"""Experiments whose similarities are whitened, calibrated, compared by keypoints and re-ranked, end to end."""
+"""Experiments whose similarities are whitened, made of pairs of zooms, calibrated, verified and re-ranked, end to end."""
 
 import json
 import shutil
@@ -23,8 +23,10 @@ from skinbit.runtime.datasets.files import unpack_header
 from skinbit.runtime.session import StudySession
 
 VERIFIED = {"verification": True}
+ZOOMED = {"rotations": [0, 90], "zooms": [1.0, 2.0]}
 EVERYTHING = {
     "whitening": {"kind": "pca"},
+    "zoom_pairs": True,
     "scaling": {"share": 0.1, "least": 2},
     "verification": True,
     "calibration": "isotonic",
@@ -32,7 +34,7 @@ EVERYTHING = {
 }
 EXPERIMENTS = {
     "seen": {"backbone": "vit", "loss": "baseline", "similarity": VERIFIED},
-    "all_in": {"backbone": "vit", "loss": "baseline", "similarity": EVERYTHING},
+    "all_in": {"backbone": "vit", "loss": "baseline", "test_views": ZOOMED, "similarity": EVERYTHING},
     "plain": {"backbone": "vit", "loss": "baseline"},
 }
 STUDY = {"sample_data": False, "experiments": "seen+all_in+plain", "folds": "0+1+2"}
