@@ -1,4 +1,4 @@
-"""Experiments whose similarities are whitened, made of pairs of zooms, calibrated, verified and re-ranked, end to end."""
+"""Experiments with every stage of a similarity (whitening, pairs of zooms, keypoints, re-ranking), end to end."""
 
 import json
 import shutil
