@@ -6,6 +6,8 @@ does. Where views are compared one with another, half of a cosine is that of the
 similar views.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,12 +30,9 @@ def cosines(rows: Wide, columns: Wide) -> Wide:
     means: Wide = rows[:, 0] @ columns[:, 0].T
     if rows.shape[1] == 1:
         return means
-    views = [np.ascontiguousarray(columns[:, view].T) for view in range(1, columns.shape[1])]
     best, product = np.full_like(means, -np.inf), np.empty_like(means)
-    for one in range(1, rows.shape[1]):
-        of_rows = np.ascontiguousarray(rows[:, one])
-        for view in views:
-            np.maximum(best, np.matmul(of_rows, view, out=product), out=best)
+    for one, other in itertools.product(range(1, rows.shape[1]), range(1, columns.shape[1])):
+        np.maximum(best, np.matmul(rows[:, one], columns[:, other].T, out=product), out=best)
     return (means + best) / 2
 
 
