@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
+from scipy.stats import poisson
 
 from skinbit.matching.clustering.merges import clusters_at
 from skinbit.matching.cuts.grouping_cut import plan_cut
 from skinbit.matching.cuts.search import merge_tree
-from skinbit.matching.expected.curve import Joins, expect_at, expected_cut, joins_of
-from skinbit.matching.expected.odds import PairOdds, fit_odds, mean_odds, spread
-from skinbit.matching.expected.own_cut import expect_of_pool
+from skinbit.matching.expected.curve import Expectation, Joins, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.odds import LogOdds, PairOdds, fit_odds, mean_odds, spread
+from skinbit.matching.expected.own_cut import estimates, expect_of_pool
 from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
 from skinbit.matching.grouping import group_images
 from skinbit.matching.labels import known_labels
@@ -36,6 +37,14 @@ def joins(method, pool, known=None, floor=-1.0):
     graph = neighbours_above(pool, floor)
     tree = None if method == "cosine" else merge_tree(method, graph, pool, None)
     return joins_of(graph, tree, np.full(len(pool), -1) if known is None else known)
+
+
+def shift_of(prior):
+    return prior.log_odds.intercept - ODDS.intercept
+
+
+def shifted(shift):
+    return LogOdds(intercept=ODDS.intercept + shift, slope=ODDS.slope)
 
 
 def mixture(n_images, n_lesions, seed, apart=20.0):
@@ -98,20 +107,19 @@ class TestPrior:
         likelihood = [np.log(share * ratios + 1 - share).sum() for share in shares]
         likelihood += 0.5 * np.log(shares) + (n_pseudo - 0.5) * np.log1p(-shares)
         best = shares[np.argmax(likelihood)]
-        found = find_prior(histogram(pool), ODDS)
-        assert found.shift == pytest.approx(logit(best) - logit(ODDS.prior), abs=0.01)
-        posterior = found.probabilities(similarity_matrix(pool)[np.triu_indices(n_images, 1)])
+        found = find_prior(histogram(pool), [ODDS])
+        assert shift_of(found) == pytest.approx(logit(best) - logit(ODDS.prior), abs=0.01)
+        posterior = found.log_odds.probabilities(similarity_matrix(pool)[np.triu_indices(n_images, 1)])
         assert found.n_positive == pytest.approx(posterior.sum(), rel=0.01, abs=0.01)
-        assert found.variance == pytest.approx((posterior * (1 - posterior)).sum(), rel=0.01, abs=0.01)
 
     @pytest.mark.parametrize(("n_images", "n_lesions"), [(60, 5), (200, 20), (200, 90), (600, 10)])
     def test_it_finds_how_many_pairs_are_positive(self, n_images, n_lesions):
-        found = [find_prior(histogram(mixture(n_images, n_lesions, seed, 40)[0]), ODDS) for seed in range(10)]
+        found = [find_prior(histogram(mixture(n_images, n_lesions, seed, 40)[0]), [ODDS]) for seed in range(10)]
         assert np.mean([each.n_positive for each in found]) == pytest.approx(n_lesions, rel=0.1)
 
     def test_a_pool_without_pairs_expects_none(self):
-        found = find_prior(histogram(given_pool(np.eye(1))), ODDS)
-        assert (found.n_positive, found.variance, found.shift) == (0.0, 0.0, pytest.approx(0.0))
+        found = find_prior(histogram(given_pool(np.eye(1))), [ODDS])
+        assert (found.n_positive, shift_of(found)) == (0.0, pytest.approx(0.0))
 
 
 def naive_joins(pool, tree):
@@ -151,7 +159,7 @@ class TestCut:
     )
     def test_no_other_cut_is_expected_to_be_better(self, matrix, method, shift, precision):
         found = joins(method, given_pool(matrix))
-        prior = PoolPrior(ODDS, shift, n_positive=2.5, variance=1.0)
+        prior = PoolPrior(shifted(shift), n_positive=2.5)
         chosen = expected_cut(found, prior, precision)
         step = -1 if method == "cosine" else 1
         others = [expect_at(found, prior, cut) for cut in np.nextafter(found.cuts, step * np.inf)]
@@ -167,7 +175,7 @@ class TestCut:
     def test_expected_counts_are_sums_over_pairs(self):
         links = np.array([0.9, 0.5, 0.1], dtype=np.float32)
         steps = Joins(1.0 - links.astype(np.float64), 2.0, np.array([1, 2, 4]), links, is_similarity=False)
-        prior = PoolPrior(ODDS, 1.0, n_positive=3.0, variance=2.0)
+        prior = PoolPrior(shifted(1.0), n_positive=3.0)
         probabilities = expit(ODDS.log_odds(links) + 1.0)
         found = expect_at(steps, prior, 0.5)
         true_positives = probabilities[0] + 2 * probabilities[1]
@@ -175,14 +183,13 @@ class TestCut:
         assert found.precision == pytest.approx(true_positives / 3)
         assert found.recall == pytest.approx(true_positives / 3.0)
         assert found.f1 == pytest.approx(2 * true_positives / (3 + 3.0))
-        unsure = probabilities * (1 - probabilities)
-        assert found.variance_joined == pytest.approx(unsure[0] + 4 * unsure[1])
-        assert found.variance_missed == pytest.approx(2.0 - unsure[0] - 2 * unsure[1])
+        assert (found.wrong, found.missed) == pytest.approx((3 - true_positives, 3.0 - true_positives))
+        assert found.at_once == pytest.approx((1 * 1 + 2 * 2) / 3)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_where_no_pair_is_expected_nothing_is_joined(self, method):
         pool, _ = mixture(40, 0, seed=1)
-        chosen = expected_cut(joins(method, pool), find_prior(histogram(pool), ODDS))
+        chosen = expected_cut(joins(method, pool), find_prior(histogram(pool), [ODDS]))
         assert chosen.n_joined == 0
         assert np.isnan([chosen.f1, chosen.recall, chosen.precision]).all()
         alike = similarity_matrix(pool)[np.triu_indices(40, 1)]
@@ -194,7 +201,7 @@ class TestCut:
         for seed in range(8):
             pool, labels = mixture(120, 30, seed)
             steps = joins(method, pool)
-            chosen = expected_cut(steps, find_prior(histogram(pool), ODDS))
+            chosen = expected_cut(steps, find_prior(histogram(pool), [ODDS]))
             graph = neighbours_above(pool, -1.0)
             if method == "cosine":
                 predicted = graph.pairs[graph.similarities >= chosen.cut]
@@ -213,36 +220,100 @@ class TestOwnCut:
     def test_what_is_expected_is_that_of_the_groups_that_are_made(self, method):
         pool, _ = mixture(120, 30, seed=3)
         found = expect_of_pool(pool, np.full(120, -1), [ODDS, ODDS], method, None)
-        cut = plan_cut(method, found.expected.cut, (), None)
+        cut = plan_cut(method, found.chosen.cut, (), None)
         groups = group_images(pool, (), cut, None).cluster_ids
         sizes = np.bincount(groups)
-        assert found.expected.n_joined == (sizes * (sizes - 1) // 2).sum() > 0
-        assert 0 < found.f1.low <= found.f1.value <= found.f1.high < 1
-        assert 0 <= found.single_share <= 1
+        assert found.chosen.n_joined == (sizes * (sizes - 1) // 2).sum() > 0
+        f1 = found.expected.f1
+        assert 0 < f1.low < f1.value < f1.high <= 1
+        assert 0 <= found.expected.single_share <= 1
+
+    def test_pairs_that_the_folds_miss_are_expected_to_be_missed(self):
+        pool, labels = mixture(120, 30, seed=3)
+        (fold,) = fit_odds(pool, labels)
+        found = expect_of_pool(pool, np.full(120, -1), [fold], "cosine", None)
+        alike = similarity_matrix(pool)[np.triu_indices(120, 1)]
+        is_positive = np.equal.outer(labels, labels)[np.triu_indices(120, 1)]
+        recall = (alike[is_positive] >= found.chosen.cut).mean()
+        assert found.expected.recall.value == pytest.approx(recall, abs=0.06)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_pairs_of_two_known_photographs_are_not_expected(self, method):
         pool, labels = mixture(60, 20, seed=4)
         lesions = tuple(str(label) for label in labels[40:])
         found = expect_of_pool(pool, known_labels(lesions, 40), [ODDS], method, None)
-        cut = plan_cut(method, found.expected.cut, (), None)
+        cut = plan_cut(method, found.chosen.cut, (), None)
         made = group_images(pool, lesions, cut, None)
         n_known = {lesion: lesions.count(lesion) for lesion in lesions}
         sizes = [(len(group.members), n_known.get(group.lesion_id, 0)) for group in made.groups]
-        assert found.expected.n_joined == sum(n * (n - 1) // 2 + n * known for n, known in sizes)
+        assert found.chosen.n_joined == sum(n * (n - 1) // 2 + n * known for n, known in sizes)
 
     def test_a_given_cut_is_kept(self):
         pool, _ = mixture(60, 10, seed=5)
         found = expect_of_pool(pool, np.full(60, -1), [ODDS], "average", None, given=0.7)
-        assert found.expected.cut == 0.7
-        assert found.expected.n_joined > 0
+        assert found.chosen.cut == 0.7
+        assert found.chosen.n_joined > 0
 
     def test_folds_that_disagree_make_it_less_sure(self):
         pool, _ = mixture(120, 30, seed=6)
         other = PairOdds(intercept=-2.0, slope=0.8, prior=0.02)
         mean = mean_odds([ODDS, other])
         apart, alike = (
-            expect_of_pool(pool, np.full(120, -1), odds, "average", None).f1 for odds in ([ODDS, other], [mean, mean])
+            expect_of_pool(pool, np.full(120, -1), odds, "average", None).expected.f1
+            for odds in ([ODDS, other], [mean, mean])
         )
         assert apart.value == alike.value
         assert apart.high - apart.low > alike.high - alike.low
+
+
+def expectation(**values):
+    return Expectation(**{"cut": 0.5, "n_joined": 200, "true_positives": 200.0, "n_positive": 208.0, **values})
+
+
+class TestIntervals:
+    def test_the_number_of_missed_pairs_is_that_of_a_poisson_distribution(self):
+        chosen = expectation(shares_missed=(8 / 208,))
+        found = estimates(chosen, [chosen] * 100)["recall"]
+        most, fewest = poisson.ppf([0.975, 0.025], 8.0)
+        assert (found.low, found.high) == pytest.approx((200 / (200 + most), 200 / (200 + fewest)), abs=1e-9)
+
+    def test_where_no_error_is_likely_enough_it_reaches_one(self):
+        chosen = expectation(true_positives=199.9, n_positive=200.5)
+        found = estimates(chosen, [chosen] * 20)
+        assert found["precision"].high == found["recall"].high == found["f1"].high == 1.0
+        assert min(estimate.value for estimate in found.values()) < 1.0
+
+    def test_pairs_that_come_several_at_once_make_it_wider(self):
+        single, several = (
+            estimates(chosen, [chosen] * 20)["f1"]
+            for chosen in (expectation(shares_missed=(0.04,)), expectation(shares_missed=(0.04,), at_once=4.0))
+        )
+        assert several.low < single.low < single.high < several.high
+
+    def test_folds_that_miss_unequal_shares_make_it_wider(self):
+        alike, apart = (
+            estimates(chosen, [chosen] * 20)["f1"]
+            for chosen in (expectation(shares_missed=(0.04, 0.04)), expectation(shares_missed=(0.01, 0.07)))
+        )
+        assert apart.low < alike.low
+        assert apart.high >= alike.high
+
+    @pytest.mark.parametrize(("n_joined", "n_positive"), [(0, 0.1), (0, 3.0), (3, 3.0)])
+    def test_what_is_undefined_stays_undefined(self, n_joined, n_positive):
+        chosen = expectation(n_joined=n_joined, true_positives=float(n_joined), n_positive=n_positive)
+        found = estimates(chosen, [chosen] * 20)
+        assert (found["precision"] is None) == (n_joined == 0)
+        assert (found["recall"] is None) == (found["f1"] is None) == (n_positive < 0.5)
+
+    def test_it_holds_the_real_f1_of_most_pools(self):
+        folds = [fit_odds(*mixture(120, 40, seed))[0] for seed in range(3)]
+        is_held = []
+        for seed in range(10, 20):
+            pool, labels = mixture(80, 20, seed)
+            found = expect_of_pool(pool, np.full(80, -1), folds, "cosine", None)
+            alike = similarity_matrix(pool)[np.triu_indices(80, 1)]
+            is_positive = np.equal.outer(labels, labels)[np.triu_indices(80, 1)]
+            is_joined = alike >= found.chosen.cut
+            f1 = 2 * (is_joined & is_positive).sum() / (is_joined.sum() + is_positive.sum())
+            is_held.append(found.expected.f1.low <= f1 <= found.expected.f1.high)
+        assert np.mean(is_held) >= 0.8

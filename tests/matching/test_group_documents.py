@@ -6,6 +6,7 @@ import pytest
 
 from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.expected.marks import marked_groups
+from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.group_documents import describe_groups, group_table
 from skinbit.matching.grouping import Group, Grouping
 
@@ -22,7 +23,7 @@ def found():
 
 
 def test_the_table_has_the_new_photographs_alone(found):
-    table = group_table(found, IMAGE_IDS, {"intercept": 0.0, "slope": 1.0}, with_lesions=True)
+    table = group_table(found, IMAGE_IDS, LogOdds(intercept=0.0, slope=1.0), with_lesions=True)
     assert table["image_id"].tolist() == ["a", "b", "c"]
     assert table["cluster_id"].tolist() == [0, 1, 0]
     assert table["lesion_id"].tolist() == ["mole", "", "mole"]
@@ -42,24 +43,32 @@ def test_a_group_has_its_known_photographs_and_its_doubts(found):
     assert first["margin"] == pytest.approx(0.05)
     assert [doubt.split(",")[0] for doubt in first["doubts"]] == ["Its weakest link"]
     assert (second["known_ids"], second["margin"], second["doubts"]) == ([], None, [])
+    assert (first["probability_inside"], second["probability_outside"]) == (None, None)
 
 
-def test_the_document_has_the_cut_and_the_nearest_of_each(found):
+def test_the_document_has_the_nearest_of_each(found):
     document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, None, most_images=4)
     assert document["nearest"] == ["a", "", "a"]
-    assert (document["method"], document["cut"], document["unsure_from"]) == ("average", 0.3, 0.6)
+
+
+def test_links_have_probabilities_where_these_are_known(found):
+    log_odds = LogOdds(intercept=-8 * float(np.arctanh(0.75)), slope=1.0)
+    first, second = describe_groups(found, IMAGE_IDS, KNOWN, CUT, log_odds, most_images=4)["groups"]
+    expected = 1 / (1 + np.exp(8 * (np.arctanh(0.75) - np.arctanh(0.1))))
+    assert (first["probability_inside"], first["probability_outside"]) == (0.5, pytest.approx(expected, abs=1e-4))
+    assert (second["probability_inside"], second["probability_outside"]) == (None, None)
 
 
 def test_where_probabilities_are_known_the_least_probable_link_is_the_doubt(found):
-    log_odds = {"intercept": -8 * float(np.arctanh(0.75)), "slope": 1.0}
+    log_odds = LogOdds(intercept=-8 * float(np.arctanh(0.75)), slope=1.0)
     document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, log_odds, most_images=4)
     assert document["groups"][0]["doubts"] == ["Its weakest link is of one lesion with a probability of 50%."]
-    sure = describe_groups(found, IMAGE_IDS, KNOWN, CUT, {"intercept": 9.0, "slope": 1.0}, most_images=4)
+    sure = describe_groups(found, IMAGE_IDS, KNOWN, CUT, LogOdds(intercept=9.0, slope=1.0), most_images=4)
     assert [group["doubts"] for group in sure["groups"]] == [[], []]
 
 
 class TestMarks:
-    log_odds = {"intercept": 0.0, "slope": 1.0}  # noqa: RUF012
+    log_odds = LogOdds(intercept=0.0, slope=1.0)
 
     def test_they_hold_most_of_the_wrong_pairs_in_few_photographs(self):
         rng = np.random.default_rng(0)

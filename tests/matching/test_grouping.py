@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from skinbit.errors import InputError
 from skinbit.matching.clustering.merges import number_by_appearance
 from skinbit.matching.cuts.grouping_cut import NO_CUT, Cut, plan_cut, read_cut, write_cut
+from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.grouping import Group, explain_doubts, group_images
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
@@ -63,8 +64,8 @@ def joined_by_hand(embeddings, known: tuple[str, ...], threshold: float) -> tupl
     return new, named
 
 
-def doubts_of(group, cut, n_known):
-    found = explain_doubts(group, cut, n_known, most_images=4)
+def doubts_of(group, cut, n_known, log_odds=None):
+    found = explain_doubts(group, cut, n_known, 4, log_odds)
     return found.of_cut + found.others
 
 
@@ -239,7 +240,7 @@ class TestLinkage:
         assert found.lesion_id == "mole"
         assert found.margin(cut) == 0
         (doubt,) = doubts_of(found, cut, 1)
-        assert "to another known lesion" in doubt
+        assert "another known lesion" in doubt
 
     @pytest.mark.parametrize("linkage", ["average", "complete"])
     def test_what_a_full_group_has_no_room_for_is_doubted(self, linkage):
@@ -321,13 +322,19 @@ class TestDoubts:
         [
             (Group((0, 1), "", 0.55, 0.3), 0, "weakest link, 0.5500"),
             (Group((0, 1), "", 0.8, 0.45), 0, "nearly similar enough, 0.4500"),
-            (Group((0,), "lesion", 0.8, 0.7), 2, "another known lesion"),
+            (Group((0,), "lesion", 0.8, 0.7), 2, "another known lesion (similarity 0.7000)"),
             (Group((0, 1, 2, 3, 4), "", 0.8, 0.1), 0, "5 photographs"),
         ],
     )
     def test_a_doubt_names_its_reason(self, doubtful, n_known, said):
         (doubt,) = doubts_of(doubtful, ANYTHING, n_known)
         assert said in doubt
+
+    @pytest.mark.parametrize("lesion", ["", "lesion"])
+    def test_a_doubt_names_the_probability_where_it_is_known(self, lesion):
+        log_odds = LogOdds(intercept=-8 * math.atanh(0.7), slope=1.0)
+        (doubt,) = doubts_of(Group((0,), lesion, 0.8, 0.7), ANYTHING, 2, log_odds)
+        assert "(probability 50%)" in doubt
 
 
 class TestRangeOfACut:

@@ -1,5 +1,7 @@
 """What the gallery of groups shows, and which pictures come first where not all fit."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,7 +34,10 @@ MATCHING = Matching(
 )
 MODEL = Checkpoint({}, HEADER.model_copy(update={"matching": MATCHING}))
 PICTURE = "data:image/jpeg;base64,AAAA"
-CUT = {"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8, "expected": None}
+CUT = {
+    **{"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8},
+    **{"expected": None, "log_odds": None},
+}
 
 
 def group(cluster_id, image_ids, known_ids=(), lesion_id="", margin=None, doubts=()):
@@ -42,6 +47,8 @@ def group(cluster_id, image_ids, known_ids=(), lesion_id="", margin=None, doubts
         "image_ids": list(image_ids),
         "known_ids": list(known_ids),
         "margin": margin,
+        "probability_inside": None,
+        "probability_outside": 0.25,
         "doubts": list(doubts),
     }
 
@@ -80,6 +87,7 @@ def test_it_can_be_shown(files):
     assert gallery.title == "4 photographs, 2 groups of two and more"
     assert gallery.unreadable == (("x.jpg", "damaged"),)
     assert [photograph.similarity for photograph in gallery.photographs] == ["", "0.5", "0.75", "0.75", ""]
+    assert {group.probabilities for group in gallery.groups} == {(None, 0.25)}
     assert [photograph.probability for photograph in gallery.photographs] == ["", "0.25", "", "0.9", ""]
     page = render_gallery(gallery)
     assert "4 photographs" in page
@@ -111,6 +119,13 @@ def test_it_names_model_method_and_cut(files):
         "joined from": "similarity 0.7000",
         "unsure between": "similarities 0.6000 and 0.8000",
     }
+
+
+def test_it_names_the_probability_of_the_cut_where_it_is_known(files):
+    files["cluster_groups"]["log_odds"] = {"intercept": -8 * math.atanh(0.7), "slope": 1.0}
+    shown = assemble_gallery(files, MODEL, 1.0).settings
+    assert shown["joined from"] == "a probability of 50% that they show one lesion"
+    assert "unsure between" not in shown
 
 
 def test_it_says_what_is_expected_without_labels(files):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinbit.matching.cuts.grouping_cut import Cut, write_cut
-from skinbit.matching.expected.documents import probabilities_of
+from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.expected.marks import marked_groups
+from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.grouping import Doubts, Grouping, explain_doubts
 
 _DIGITS = 4
@@ -17,26 +17,27 @@ _DIGITS = 4
 
 
 def group_table(
-    found: Grouping, image_ids: Sequence[str], log_odds: Mapping[str, float] | None, with_lesions: bool
+    found: Grouping, image_ids: Sequence[str], log_odds: LogOdds | None, with_lesions: bool
 ) -> pd.DataFrame:
     """Return the groups of new photographs as a table.
 
     Args:
         found: The groups.
         image_ids: Of new, then of known photographs.
-        log_odds: Intercept and slope by which log-odds follow from similarities; None: nothing is known.
+        log_odds: Of the pairs; None: nothing is known.
         with_lesions: Whether some lesions are known.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest, probability_of_nearest``, and ``lesion_id`` with known lesions.
     """
-    n_new = len(found.cluster_ids)
+    n_new, similarities = len(found.cluster_ids), found.similarities.astype(np.float64)
+    probabilities = np.full(n_new, np.nan) if log_odds is None else log_odds.probabilities(similarities)
     table = pd.DataFrame(
         {
             "image_id": list(image_ids[:n_new]),
             "cluster_id": found.cluster_ids,
-            "similarity_to_nearest": found.similarities.astype(np.float64),
-            "probability_of_nearest": np.round(probabilities_of(log_odds, found.similarities), _DIGITS),
+            "similarity_to_nearest": similarities,
+            "probability_of_nearest": np.round(probabilities, _DIGITS),
         }
     )
     if with_lesions:
@@ -49,17 +50,17 @@ def describe_groups(
     image_ids: Sequence[str],
     known: pd.DataFrame,
     cut: Cut,
-    log_odds: Mapping[str, float] | None,
+    log_odds: LogOdds | None,
     most_images: int,
 ) -> dict[str, Any]:
-    """Return the cut, the groups with their doubts, and the nearest photograph of each new one; plain values.
+    """Return the groups with their doubts, and the nearest photograph of each new one; plain values.
 
     Args:
         found: The groups.
         image_ids: Of new, then of known photographs.
         known: ``image_id, lesion_id`` of the known ones.
         cut: Where the groups were made.
-        log_odds: Intercept and slope by which log-odds follow from similarities; None: nothing is known.
+        log_odds: Of the pairs; None: nothing is known.
         most_images: Of a lesion that takes part in training.
     """
     known_ids = known.groupby("lesion_id")["image_id"].agg(list).to_dict()
@@ -77,11 +78,20 @@ def describe_groups(
                 "image_ids": [image_ids[row] for row in group.members],
                 "known_ids": partners,
                 "margin": margin if math.isfinite(margin) else None,
-                "doubts": _doubts(number, unsure, explain_doubts(group, cut, len(partners), most_images)),
+                "probability_inside": _probability(group.weakest_link, log_odds),
+                "probability_outside": _probability(group.strongest_outside, log_odds),
+                "doubts": _doubts(number, unsure, explain_doubts(group, cut, len(partners), most_images, log_odds)),
             }
         )
     nearest = [image_ids[row] if row >= 0 else "" for row in found.nearest]
-    return {**write_cut(cut), "groups": groups, "nearest": nearest}
+    return {"groups": groups, "nearest": nearest}
+
+
+def _probability(similarity: float, log_odds: LogOdds | None) -> float | None:
+    """Return the probability that a link is of one lesion; None where there is no link, or nothing is known."""
+    if log_odds is None or not math.isfinite(similarity):
+        return None
+    return round(float(log_odds.probabilities(np.asarray(similarity))), _DIGITS)
 
 
 def _doubts(number: int, unsure: Mapping[int, float] | None, doubts: Doubts) -> list[str]:

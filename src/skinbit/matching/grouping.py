@@ -13,6 +13,7 @@ from skinbit.matching.clustering.merges import MergeTree, components, number_by_
 from skinbit.matching.clustering.mutual import MutualPairs, without_known
 from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.cuts.search import floor_of, merge_tree
+from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.labels import FloatArray, LabelArray, known_labels
 from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, NeighbourGraph, graph_of
 from skinbit.matching.pairs.pool import Pool
@@ -184,7 +185,7 @@ class Doubts:
     others: tuple[str, ...]
 
 
-def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> Doubts:
+def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int, log_odds: LogOdds | None) -> Doubts:
     """Return the reasons why a person should look at a group.
 
     Args:
@@ -192,17 +193,19 @@ def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int) -> Do
         cut: Where it was made.
         n_known: Known images of its lesion.
         most_images: Of a lesion that takes part in training.
+        log_odds: Of the pairs; None: nothing is known, and reasons name similarities.
     """
     of_cut, others = [], []
-    n_images, outside = len(group.members) + n_known, f"{group.strongest_outside:.4f}"
+    n_images, outside = len(group.members) + n_known, group.strongest_outside
+    alike = f"similarity {outside:.4f}" if log_odds is None else f"probability {log_odds.percentage(outside)}"
     if group.weakest_link < cut.high:
         of_cut.append(f"Its weakest link, {group.weakest_link:.4f}, is hardly above the cut.")
-    if group.lesion_id and group.strongest_outside >= cut.similarity:
-        others.append(f"It is similar enough, {outside}, to another known lesion, too.")
-    elif group.strongest_outside >= cut.similarity:
-        others.append(f"Another group is similar enough, {outside}; together they would be too large.")
-    elif group.strongest_outside >= cut.low:
-        of_cut.append(f"A photograph outside is nearly similar enough, {outside}.")
+    if group.lesion_id and outside >= cut.similarity:
+        others.append(f"It may also show another known lesion ({alike}).")
+    elif outside >= cut.similarity:
+        others.append(f"It may show the lesion of another group ({alike}); together they would be too large.")
+    elif outside >= cut.low:
+        of_cut.append(f"A photograph outside is nearly similar enough, {outside:.4f}.")
     if n_images > most_images and len(group.members) > 1:
         others.append(f"It has {n_images} photographs; a lesion of the training data has at most {most_images}.")
     return Doubts(tuple(of_cut), tuple(others))

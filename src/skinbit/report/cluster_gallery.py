@@ -8,6 +8,7 @@ import pandas as pd
 
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.combination import members_of
+from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.methods import METHODS
 from skinbit.matching.similarity.columns import columns_of, describe_rows
 from skinbit.report.gallery import Gallery, GroupCard, Link, PhotographCard
@@ -61,6 +62,7 @@ def _group(plain: Mapping[str, Any]) -> GroupCard:
         image_ids=tuple(plain["image_ids"]),
         known_ids=tuple(plain["known_ids"]),
         margin=math.inf if plain["margin"] is None else plain["margin"],
+        probabilities=(plain["probability_inside"], plain["probability_outside"]),
         needs_check=bool(plain["doubts"]),
         reasons=tuple(plain["doubts"]),
     )
@@ -121,6 +123,16 @@ def _settings(document: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, 
         "model": model,
         **_expected(document["expected"]),
         "method": f"{document['method']}, {method.word} {document['cut']:.4f}",
+        **_joined_from(document),
+    }
+
+
+def _joined_from(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return from where on photographs are joined: the probability that they show one lesion, where it is known."""
+    if document["log_odds"] is not None:
+        percentage = LogOdds(**document["log_odds"]).percentage(document["similarity"])
+        return {"joined from": f"a probability of {percentage} that they show one lesion"}
+    return {
         "joined from": f"similarity {document['similarity']:.4f}",
         "unsure between": f"similarities {document['unsure_from']:.4f} and {document['unsure_to']:.4f}",
     }

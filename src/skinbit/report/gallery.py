@@ -44,6 +44,8 @@ class GroupCard:
         known_ids: Known photographs of the lesion, for comparison: they cannot be moved and are not in the CSV.
         margin: How far the cut may move before the group changes, in similarity, 0 or more; infinite where nothing
             would change it.
+        probabilities: That the weakest link that holds the group is of one lesion, and the strongest one to outside;
+            None where there is no such link, or nothing is known.
         needs_check: A person should look at the group.
         reasons: Why, one sentence each.
     """
@@ -53,6 +55,7 @@ class GroupCard:
     image_ids: tuple[str, ...]
     known_ids: tuple[str, ...]
     margin: float
+    probabilities: tuple[float | None, float | None]
     needs_check: bool
     reasons: tuple[str, ...]
 
@@ -96,6 +99,11 @@ class Gallery:
     thumbnails: Mapping[str, str]
     csv_columns: tuple[str, ...]
     links: Mapping[int, tuple[Link, ...]] = field(default_factory=dict)
+
+    @property
+    def is_probable(self) -> bool:
+        """Return whether probabilities are known."""
+        return any(probability is not None for group in self.groups for probability in group.probabilities)
 
     @property
     def n_drawings_left_out(self) -> int:
@@ -183,6 +191,7 @@ def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> 
                 "images": sorted(rows.new[image_id] for image_id in group.image_ids),
                 "lesion": group.lesion_id,
                 "margin": None if isinf(group.margin) else group.margin,  # JSON knows no infinity
+                "probabilities": group.probabilities,
                 "check": group.needs_check,
                 "reasons": group.reasons,
             }

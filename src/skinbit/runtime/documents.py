@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 from skinbit.embedding.headers import Sha256
 from skinbit.embedding.preprocessing import Preprocessing
+from skinbit.matching.expected.odds import LogOdds
+from skinbit.matching.expected.own_cut import Expected
 from skinbit.matching.methods import CutValue, MethodName, Similarity
 from skinbit.matching.scoring.mistakes import Mistake
 
@@ -86,36 +88,11 @@ class Summary(Document):
     histories: dict[str, dict[str, list[float | None]]]
 
 
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class Estimate(Document):
-    """An expected share with its 95 % interval."""
-
-    value: _Share
-    low: _Share
-    high: _Share
-
-
-class Expected(Document):
-    """What is expected of groups without labels; None where it is undefined."""
-
-    precision: Estimate | None
-    recall: Estimate | None
-    f1: Estimate | None
-    n_positive_pairs: NonNegativeFloat
-    single_share: _Share
-
-
-class LogOdds(Document):
-    """How log-odds follow from spread similarities."""
-
-    intercept: float
-    slope: NonNegativeFloat
-
-
-class Cut(Document):
-    """From which similarity on photographs are joined: :func:`skinbit.matching.cuts.grouping_cut.write_cut`."""
+class ClusterCut(Document):
+    """From where on photographs are joined: :func:`skinbit.matching.expected.documents.settle_cut`."""
 
     method: MethodName
     cut: CutValue | None
@@ -123,11 +100,6 @@ class Cut(Document):
     unsure_from: float | None
     unsure_to: float | None
     expected: Expected | None
-
-
-class ClusterCut(Cut):
-    """The same as :func:`skinbit.matching.expected.documents.settle_cut` writes it."""
-
     log_odds: LogOdds | None
 
 
@@ -139,10 +111,12 @@ class ClusterGroup(Document):
     image_ids: Annotated[list[str], Field(min_length=1)]
     known_ids: list[str]
     margin: NonNegativeFloat | None
+    probability_inside: _Probability | None
+    probability_outside: _Probability | None
     doubts: list[str]
 
 
-class ClusterGroups(Cut):
+class ClusterGroups(ClusterCut):
     """All groups, and the nearest photograph of each."""
 
     groups: list[ClusterGroup]

@@ -1,6 +1,5 @@
 """The cut at which new photographs are grouped, and how sure it is."""
 
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from skinbit.config import ClusterParams
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.methods import CUTS
-
-logger = logging.getLogger(__name__)
 
 _NEAREST_RANGE = 0.1
 """Without folds to compare, a cut is taken as known to within this share of its distance."""
@@ -45,7 +42,7 @@ NO_CUT = Cut("mutual", np.nan, np.inf, -np.inf)
 """Of a method that needs none; no link is near to it."""
 
 
-def carried_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corrected: bool) -> Cut:
+def carried_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corrected: bool) -> tuple[Cut, str]:
     """Return the cut for a number of photographs: the user's, else what the folds choose, else the model's own.
 
     Args:
@@ -53,10 +50,13 @@ def carried_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corr
         n_images: To be grouped, known ones among them.
         cluster: How far around the cut a group counts as unsure; the share of photographs without a partner.
         is_corrected: Whether the number of photographs counts.
+
+    Returns:
+        The cut, and whose it is.
     """
     method, share = known.method, cluster.single_share or 0.0
     if method not in CUTS:
-        return NO_CUT
+        return NO_CUT, ""
     carried = carry_over(known.operating_points, n_images, is_corrected, share)
     chosen = tuple(fold for fold in carried.chosen if not math.isnan(fold))
     if known.given is not None:
@@ -68,16 +68,7 @@ def carried_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corr
             origin += f", {share:.0%} of them without a partner"
     else:
         value, origin = math.nan if known.value is None else known.value, "of the model"
-    return log_cut(plan_cut(method, value, chosen, cluster.margin), origin)
-
-
-def log_cut(cut: Cut, origin: str) -> Cut:
-    """Log where photographs are joined, and why there; return the cut."""
-    logger.info(
-        "joining photographs from a similarity of %.4f on (%s %.4f, %s); sure outside of %.4f to %.4f",
-        *(cut.similarity, CUTS[cut.method], cut.value, origin, cut.low, cut.high),
-    )
-    return cut
+    return plan_cut(method, value, chosen, cluster.margin), origin
 
 
 def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: float | None) -> Cut:

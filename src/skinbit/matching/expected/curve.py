@@ -20,6 +20,9 @@ from skinbit.matching.similarity.calibration import Values
 _LEAST_POSITIVE = 0.5
 """Where fewer positive pairs are expected, nothing is joined and F1 is undefined."""
 
+_MOST_MISSED = 0.5
+"""Where the folds miss more of their positive pairs, the pool's own similarities say how many it has."""
+
 _NOTHING_JOINED = {True: 1.0, False: 0.0}
 """A threshold, or a distance, at which only photographs join that cannot be told apart."""
 
@@ -147,16 +150,26 @@ class Expectation:
         n_joined: Pairs that it joins.
         true_positives: How many of them are expected to be positive.
         n_positive: Positive pairs that are expected in the pool.
-        variance_joined: Of the true positives, given the odds.
-        variance_missed: Of the positive pairs that are not joined.
+        at_once: Pairs that are joined in one step, on average over pairs; 1 where none is.
+        shares_missed: By fold, the share of its positive pairs that are less similar than the cut.
     """
 
     cut: float
     n_joined: int
     true_positives: float
     n_positive: float
-    variance_joined: float
-    variance_missed: float
+    at_once: float = 1.0
+    shares_missed: tuple[float, ...] = ()
+
+    @property
+    def wrong(self) -> float:
+        """Joined pairs that are expected to be negative."""
+        return max(0.0, self.n_joined - self.true_positives)
+
+    @property
+    def missed(self) -> float:
+        """Positive pairs that are expected not to be joined."""
+        return self.n_positive - self.true_positives
 
     @property
     def precision(self) -> float:
@@ -188,7 +201,7 @@ def expected_cut(joins: Joins, prior: PoolPrior, precision: float | None = None)
         The cut midway to the next step. Where less than half a positive pair is expected, one that joins nothing.
     """
     last = _last_of_ties(joins.cuts)
-    probabilities = prior.probabilities(joins.links)
+    probabilities = prior.log_odds.probabilities(joins.links)
     n_joined = np.cumsum(joins.n_pairs)[last]
     true_positives = np.cumsum(joins.n_pairs * probabilities)[last]
     n_positive = np.maximum(prior.n_positive, true_positives)
@@ -197,7 +210,7 @@ def expected_cut(joins: Joins, prior: PoolPrior, precision: float | None = None)
     else:
         worth = np.where(true_positives >= precision * n_joined, n_joined, 0).astype(np.float64)
     if prior.n_positive < _LEAST_POSITIVE or worth.max(initial=0.0) == 0.0:
-        return Expectation(_NOTHING_JOINED[joins.is_similarity], 0, 0.0, prior.n_positive, 0.0, prior.variance)
+        return Expectation(_NOTHING_JOINED[joins.is_similarity], 0, 0.0, prior.n_positive)
     best = int(worth.argmax())
     following = joins.cuts[last[best + 1]] if best + 1 < len(last) else joins.end
     return _at(joins, probabilities, prior, last[best] + 1, (joins.cuts[last[best]] + following) / 2)
@@ -207,20 +220,21 @@ def expect_at(joins: Joins, prior: PoolPrior, cut: float) -> Expectation:
     """Return what is expected of a cut that was chosen otherwise."""
     sign = -1.0 if joins.is_similarity else 1.0
     n_steps = int(np.searchsorted(sign * joins.cuts, sign * cut, side="right"))
-    return _at(joins, prior.probabilities(joins.links), prior, n_steps, cut)
+    return _at(joins, prior.log_odds.probabilities(joins.links), prior, n_steps, cut)
 
 
 def _at(joins: Joins, probabilities: Values, prior: PoolPrior, n_steps: int, cut: float) -> Expectation:
     n_pairs, likely = joins.n_pairs[:n_steps].astype(np.float64), probabilities[:n_steps]
     true_positives = float(n_pairs @ likely)
-    unsure = likely * (1.0 - likely)
+    shares = prior.shares_missed(cut if joins.is_similarity else 1.0 - cut)
+    is_known = n_steps > 0 and len(shares) > 0 and shares.mean() <= _MOST_MISSED
     return Expectation(
         cut=float(cut),
         n_joined=int(n_pairs.sum()),
         true_positives=true_positives,
-        n_positive=max(prior.n_positive, true_positives),
-        variance_joined=float(n_pairs**2 @ unsure),
-        variance_missed=max(0.0, prior.variance - float(n_pairs @ unsure)),
+        n_positive=true_positives / (1.0 - shares.mean()) if is_known else max(prior.n_positive, true_positives),
+        at_once=float(np.average(n_pairs, weights=n_pairs)) if n_pairs.any() else 1.0,
+        shares_missed=tuple(shares.tolist()) if is_known else (),
     )
 
 

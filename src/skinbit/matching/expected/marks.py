@@ -1,11 +1,9 @@
 """Which groups a person should look at first: those that are expected to hold most of the wrong pairs."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.expected.documents import probabilities_of
+from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.labels import LabelArray
 
 _WANTED_SHARE = 0.8
@@ -18,7 +16,7 @@ _FEWEST_WRONG = 0.5
 """Where fewer wrong pairs are expected in all groups together, none is marked."""
 
 
-def marked_groups(weakest: NDArray[np.float64], sizes: LabelArray, log_odds: Mapping[str, float]) -> dict[int, float]:
+def marked_groups(weakest: NDArray[np.float64], sizes: LabelArray, log_odds: LogOdds) -> dict[int, float]:
     """Choose the groups to look at: most expected wrong pairs per photograph first.
 
     The link that holds a group together least is wrong with some probability; then at least one photograph is in the
@@ -27,13 +25,13 @@ def marked_groups(weakest: NDArray[np.float64], sizes: LabelArray, log_odds: Map
     Args:
         weakest: ``(g,)`` smallest similarity that holds each group together; infinite where nothing needs to.
         sizes: ``(g,)`` photographs of each, known ones among them.
-        log_odds: Intercept and slope by which log-odds follow from similarities.
+        log_odds: Of the pairs.
 
     Returns:
         By the number of the group, the probability of its weakest link.
     """
     is_joined = np.isfinite(weakest) & (sizes > 1)
-    probabilities = np.where(is_joined, probabilities_of(log_odds, np.where(is_joined, weakest, 1.0)), 1.0)
+    probabilities = np.where(is_joined, log_odds.probabilities(np.where(is_joined, weakest, 1.0)), 1.0)
     wrong = (sizes - 1) * (1.0 - probabilities)
     if wrong.sum() < _FEWEST_WRONG:
         return {}

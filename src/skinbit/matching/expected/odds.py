@@ -21,21 +21,30 @@ _LARGEST_SIMILARITY = 1.0 - 2.0**-24
 """Of pairs that are not the same photograph twice, in single precision; log-odds stay finite."""
 
 
-class PairOdds(Block):
-    """How log-odds follow from similarities, in a pool with a prior.
+_TAIL = (0.0, 1e-5, 1e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
+
+LEVELS = (*_TAIL, 0.5, *(1.0 - level for level in reversed(_TAIL)))
+"""At which quantiles of similarities are held: many in the tails, where it matters which pairs there are."""
+
+Quantiles = Annotated[tuple[float, ...], Field(max_length=len(LEVELS))]
+
+_NEARLY_IMPOSSIBLE = 0.01
+"""Probabilities below it, and above 1 less it, are not told apart in words."""
+
+
+class LogOdds(Block):
+    """How log-odds follow from similarities.
 
     Attributes:
         intercept: Log-odds at similarity 0.
         slope: Log-odds per unit of spread similarity (:func:`spread`), 0 or more.
-        prior: Share of positive pairs among all pairs of the pools it was fitted on.
     """
 
     intercept: float
     slope: NonNegativeFloat
-    prior: Annotated[float, Field(gt=0, lt=1)]
 
     def log_odds(self, similarities: NDArray[np.floating]) -> Values:
-        """Return the log-odds of pairs in pools with this prior.
+        """Return the log-odds that pairs are positive.
 
         Args:
             similarities: In [-1, 1], any shape.
@@ -44,6 +53,47 @@ class PairOdds(Block):
             Float64, same shape; never falls where similarities rise.
         """
         return self.intercept + self.slope * spread(similarities)
+
+    def probabilities(self, similarities: NDArray[np.floating]) -> Values:
+        """Return the probability that pairs are positive.
+
+        Args:
+            similarities: In [-1, 1], any shape; NaN where there is no pair.
+
+        Returns:
+            Float64 in [0, 1], same shape; NaN where there is no pair.
+        """
+        from scipy.special import expit
+
+        probabilities: Values = expit(self.log_odds(similarities))
+        return probabilities
+
+    def percentage(self, similarity: float) -> str:
+        """Return the probability that a pair is positive, in words for a person."""
+        probability = float(self.probabilities(np.asarray(similarity)))
+        if not _NEARLY_IMPOSSIBLE <= probability <= 1.0 - _NEARLY_IMPOSSIBLE:
+            return f"below {_NEARLY_IMPOSSIBLE:.0%}" if probability < 0.5 else f"above {1 - _NEARLY_IMPOSSIBLE:.0%}"
+        return f"{probability:.0%}"
+
+
+class PairOdds(LogOdds):
+    """How log-odds follow from similarities, in pools with a prior.
+
+    Attributes:
+        prior: Share of positive pairs among all pairs of the pool it was fitted on.
+        positives: Quantiles of the spread similarities of its positive pairs, at :data:`LEVELS`; empty: not known.
+        negatives: Likewise, of its negative pairs.
+    """
+
+    prior: Annotated[float, Field(gt=0, lt=1)]
+    positives: Quantiles = ()
+    negatives: Quantiles = ()
+
+    def share_missed(self, similarity: float) -> float:
+        """Return the share of the fold's positive pairs that are less similar; NaN where it is not known."""
+        if not self.positives:
+            return float("nan")
+        return float(np.interp(spread(np.asarray(similarity)), self.positives, LEVELS))
 
 
 OddsOfSubset = tuple[PairOdds, ...]
@@ -82,11 +132,16 @@ def fit_odds(pool: Pool, labels: LabelArray) -> OddsOfSubset:
     fitted = fit_calibration(sample)
     # Not the recorded share: pairs of one lesion under two ids count as positive here.
     prior = float(np.average(fitted.score(sample.similarity), weights=weights))
-    return (PairOdds(intercept=fitted.intercept, slope=fitted.similarity_slope, prior=prior),)
+    positives, negatives = (
+        tuple(np.quantile(sample.similarity[of_kind], LEVELS, weights=weights[of_kind], method="inverted_cdf").tolist())
+        for of_kind in (is_positive, ~is_positive)
+    )
+    line = {"intercept": fitted.intercept, "slope": fitted.similarity_slope, "prior": prior}
+    return (PairOdds(**line, positives=positives, negatives=negatives),)
 
 
 def mean_odds(subsets: Sequence[PairOdds]) -> PairOdds:
-    """Return the mean of the odds of several subsets, at least one."""
+    """Return the mean of the lines of several subsets, at least one."""
     from scipy.special import expit, logit
 
     return PairOdds(

@@ -2,33 +2,57 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, NonNegativeFloat
 
+from skinbit.config import Block
 from skinbit.matching.cuts.search import first_floor, merge_tree
 from skinbit.matching.expected.curve import Expectation, as_similarities, expect_at, expected_cut, joins_of
-from skinbit.matching.expected.odds import PairOdds, mean_odds
-from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
+from skinbit.matching.expected.odds import LogOdds, PairOdds
+from skinbit.matching.expected.prior import SimilarityHistogram, find_prior
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.neighbours import NearestImages, NearPairs
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import look_at
+from skinbit.matching.similarity.calibration import Values
 
-_QUANTILE = 1.959964
-"""Of the normal distribution: 95 % lie within so many standard deviations."""
+_DRAWS_OF_FOLDS, _DRAWS_OF_PAIRS = 100, 100
+"""For an interval, folds are drawn so often, and for each draw so often which pairs are wrong or missed."""
 
-_NEAR_CERTAIN = 1e-4
-"""Shares are taken as no nearer to 0 or 1 where the width of an interval is worked out."""
+_INTERVAL = (0.025, 0.975)
+
+_LARGEST_SHARE = 0.9
+"""Of positive pairs that are missed: a few folds say little, and Student's t goes beyond all bounds."""
+
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A share with its 95 % interval; all NaN where it is undefined."""
+class Estimate(Block):
+    """A share with its 95 % interval."""
 
-    value: float
-    low: float
-    high: float
+    value: _Share
+    low: _Share
+    high: _Share
+
+
+class Expected(Block):
+    """What is expected of groups without labels.
+
+    Attributes:
+        precision: Of pairs; None where none is joined.
+        recall: Of pairs; None where no positive pair is expected.
+        f1: Of pairs; None where no positive pair is expected.
+        n_positive_pairs: In the pool.
+        single_share: Share of new images whose most similar other image is expected to show another lesion.
+    """
+
+    precision: Estimate | None
+    recall: Estimate | None
+    f1: Estimate | None
+    n_positive_pairs: NonNegativeFloat
+    single_share: _Share
 
 
 @dataclass(frozen=True)
@@ -36,21 +60,15 @@ class OwnCut:
     """What a pool expects of itself at a cut.
 
     Attributes:
-        expected: The cut, and counts.
-        precision: Of pairs.
-        recall: Of pairs.
-        f1: Of pairs.
-        single_share: Share of new images whose most similar other image is expected to show another lesion.
-        prior: Of the pool.
+        chosen: The cut, and counts.
+        expected: Of the groups that it makes.
+        log_odds: Of the pool's pairs.
         cuts_of_folds: What the odds of each fold alone would choose.
     """
 
-    expected: Expectation
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
-    single_share: float
-    prior: PoolPrior
+    chosen: Expectation
+    expected: Expected
+    log_odds: LogOdds
     cuts_of_folds: tuple[float, ...]
 
 
@@ -84,56 +102,85 @@ def expect_of_pool(
     graph = near.graph(len(pool))
     joins = joins_of(graph, merge_tree(method, graph, pool, max_group_size, known), known)
     joins = as_similarities(joins) if method == "cosine" else joins
-    prior = find_prior(counted.counts, mean_odds(odds))
+    prior = find_prior(counted.counts, odds)
     chosen = expected_cut(joins, prior, precision) if given is None else expect_at(joins, prior, given)
-    priors = [find_prior(counted.counts, each) for each in odds]
-    return OwnCut(
-        expected=chosen,
-        **_estimates(chosen, [expect_at(joins, each, chosen.cut) for each in priors]),
-        single_share=_single_share(nearest, n_new, prior),
-        prior=prior,
-        cuts_of_folds=tuple(expected_cut(joins, each, precision).cut for each in priors),
+    drawn = _drawn_folds(len(odds))
+    by_draw = {
+        folds: expect_at(joins, find_prior(counted.counts, [odds[fold] for fold in folds]), chosen.cut)
+        for folds in set(drawn)
+    }
+    of_folds = [expected_cut(joins, find_prior(counted.counts, [each]), precision) for each in odds]
+    expected = Expected(
+        **estimates(chosen, [by_draw[folds] for folds in drawn]),
+        n_positive_pairs=chosen.n_positive,
+        single_share=_single_share(nearest, n_new, prior.log_odds),
     )
+    return OwnCut(chosen, expected, prior.log_odds, tuple(each.cut for each in of_folds))
 
 
-def _single_share(nearest: NearestImages, n_new: int, prior: PoolPrior) -> float:
-    if n_new == 0:
-        return float("nan")
+def _single_share(nearest: NearestImages, n_new: int, log_odds: LogOdds) -> float:
     most_similar = nearest.similarities[:n_new].max(axis=1, initial=-1.0)
-    return float(np.mean(1.0 - prior.probabilities(most_similar)))
+    return float(np.mean(1.0 - log_odds.probabilities(most_similar)))
 
 
-def _estimates(chosen: Expectation, of_folds: Sequence[Expectation]) -> dict[str, Any]:
+def _drawn_folds(n_folds: int) -> list[tuple[int, ...]]:
+    """Return folds drawn anew, again and again, many of them alike; of a single fold itself.
+
+    Of k folds k - 1 are drawn with replacement: so the means of draws vary as the mean of all folds does (McCarthy and
+    Snowden 1985), where k of them would vary too little.
+    """
+    drawn = np.random.default_rng(0).integers(n_folds, size=(_DRAWS_OF_FOLDS, max(1, n_folds - 1)))
+    return [tuple(folds) for folds in np.sort(drawn, axis=1).tolist()]
+
+
+def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Estimate | None]:
     """Return precision, recall and F1 with their intervals.
 
-    Two things make them unsure: which of the likely pairs are positive, given the odds; and the odds themselves. These
-    differ from fold to fold, and the pool's own differ from their mean as those of one more fold would.
+    Unsure are the odds, which differ with the folds that they rest on; the share of positive pairs that are missed,
+    which differs from fold to fold and follows Student's t for one more; and, given these, how many pairs are wrong and
+    missed. Such pairs come as many at once as a merge joins, and the number of such events follows a Poisson
+    distribution: each of them is rare. So an interval reaches 1 where no error at all is likely enough.
+
+    Args:
+        chosen: What is expected at the cut.
+        drawn: What is expected there by drawn folds, at least one.
     """
-    true, missed = chosen.true_positives, max(0.0, chosen.n_positive - chosen.true_positives)
-    joined, positive = max(chosen.n_joined, 1), max(chosen.n_positive, np.finfo(np.float64).tiny)
-    both = joined + positive
-    # Derivatives by true positives and by missed pairs, which are independent: they are of different pairs.
-    slopes = {
-        "precision": (1.0 / joined, 0.0),
-        "recall": (missed / positive**2, -true / positive**2),
-        "f1": (2.0 * (joined + missed) / both**2, -2.0 * true / both**2),
-    }
-    found = {}
-    for name, (by_true, by_missed) in slopes.items():
-        values = np.array([getattr(each, name) for each in of_folds])
-        of_odds = float(np.var(values, ddof=1) * (1.0 + 1.0 / len(values))) if len(values) > 1 else 0.0
-        variance = by_true**2 * chosen.variance_joined + by_missed**2 * chosen.variance_missed + of_odds
-        found[name] = _estimate(getattr(chosen, name), variance)
-    return found
+    rng = np.random.default_rng(0)
+    shape = len(drawn), _DRAWS_OF_PAIRS
+    wrong = _events(np.array([each.wrong for each in drawn])[:, None], chosen.at_once, shape, rng)
+    true = np.maximum(0.0, chosen.n_joined - wrong)
+    if chosen.shares_missed:
+        shares = _shares_of_one_more(np.array(chosen.shares_missed), shape, rng)
+        missed = _events(true * shares / (1.0 - shares), chosen.at_once, shape, rng)
+    else:
+        missed = _events(np.array([each.missed for each in drawn])[:, None], chosen.at_once, shape, rng)
+    with np.errstate(invalid="ignore"):  # a draw without a pair of the kind that counts tells nothing
+        found = {
+            "precision": true / chosen.n_joined,
+            "recall": true / (true + missed),
+            "f1": 2.0 * true / (chosen.n_joined + true + missed),
+        }
+    return {name: _estimate(getattr(chosen, name), values) for name, values in found.items()}
 
 
-def _estimate(value: float, variance: float) -> Estimate:
-    """Return a share with an interval that is symmetric in log-odds, so that it stays within 0 and 1."""
-    from scipy.special import expit, logit
+def _events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
+    """Draw numbers of pairs that come some at once."""
+    return at_once * rng.poisson(n_expected / at_once, shape).astype(np.float64)
 
-    if np.isnan(value) or np.isnan(variance):
-        return Estimate(value, float("nan"), float("nan"))
-    inside = float(np.clip(value, _NEAR_CERTAIN, 1.0 - _NEAR_CERTAIN))
-    half = _QUANTILE * np.sqrt(variance) / (inside * (1.0 - inside))
-    low, high = (float(expit(logit(inside) + sign * half)) for sign in (-1.0, 1.0))
-    return Estimate(value, min(low, value), max(high, value))
+
+def _shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.Generator) -> Values:
+    """Draw the share of one more fold; with a single fold to go by, its own."""
+    n_folds = len(shares)
+    if n_folds == 1:
+        return np.full(shape, shares[0])
+    spread = float(np.std(shares, ddof=1)) * np.sqrt(1.0 + 1.0 / n_folds)
+    drawn: Values = np.clip(shares.mean() + spread * rng.standard_t(n_folds - 1, shape), 0.0, _LARGEST_SHARE)
+    return drawn
+
+
+def _estimate(value: float, drawn: Values) -> Estimate | None:
+    """Return a value with the interval that holds most of what was drawn, and the value itself."""
+    if np.isnan(value):
+        return None
+    low, high = np.nanquantile(np.append(drawn, value), _INTERVAL).tolist()
+    return Estimate(value=value, low=min(low, value), high=max(high, value))

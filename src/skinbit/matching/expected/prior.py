@@ -1,17 +1,17 @@
-"""The share of positive pairs in a pool that nobody has labelled, found by expectation maximisation.
+"""The share of positive pairs in a pool that nobody has labelled.
 
 Where positive and negative pairs look as in the folds and only their shares differ, the log-odds of every pair shift by
 one number. It is the one at which the mean posterior over all pairs is the prior that it stands for (Saerens, Latinne
-and Decaestecker 2002).
+and Decaestecker 2002). They iterate to it; here a root is sought, of which there is one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skinbit.matching.clustering.mutual import without_known
-from skinbit.matching.expected.odds import PairOdds
+from skinbit.matching.expected.odds import LogOdds, PairOdds, mean_odds
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.pool import LEAST_SIMILARITY
 from skinbit.matching.pairs.tiles import Tile
@@ -24,8 +24,8 @@ _PSEUDO_PAIRS = 0.5
 """Positive pairs, among as many others as in the folds, that are taken as seen before a pool is looked at. A folder of
 a few photographs cannot tell its own prior; in a large one half a pair is nothing."""
 
-_TOLERANCE = 1e-10
-_MOST_STEPS = 2000
+_WIDEST = 100.0
+"""Log-odds of shares between which that of any pool lies."""
 
 
 class SimilarityHistogram:
@@ -54,59 +54,43 @@ class PoolPrior:
     """What a pool says about its positive pairs.
 
     Attributes:
-        odds: Of pairs in the folds.
-        shift: What is added to log-odds in this pool.
+        log_odds: Of its pairs.
         n_positive: Expected number of positive pairs, 0 or more.
-        variance: Of that number, given the odds.
+        folds: What the folds say that the log-odds rest on.
     """
 
-    odds: PairOdds
-    shift: float
+    log_odds: LogOdds
     n_positive: float
-    variance: float
+    folds: tuple[PairOdds, ...] = ()
 
-    def probabilities(self, similarities: NDArray[np.floating]) -> Values:
-        """Return the probability that pairs of this pool are positive.
-
-        Args:
-            similarities: Any shape.
-
-        Returns:
-            Float64 in [0, 1], same shape.
-        """
-        from scipy.special import expit
-
-        probabilities: Values = expit(self.odds.log_odds(similarities) + self.shift)
-        return probabilities
+    def shares_missed(self, similarity: float) -> Values:
+        """Return, for every fold that knows it, the share of its positive pairs that are less similar."""
+        shares = np.array([fold.share_missed(similarity) for fold in self.folds], dtype=np.float64)
+        return shares[np.isfinite(shares)]
 
 
-def find_prior(counts: LabelArray, odds: PairOdds) -> PoolPrior:
+def find_prior(counts: LabelArray, folds: Sequence[PairOdds]) -> PoolPrior:
     """Return the prior under which a pool's similarities are most probable.
 
     Args:
         counts: Of all its pairs, from :class:`SimilarityHistogram`.
-        odds: Of pairs in the folds.
+        folds: Whose mean odds count, at least one.
 
     Returns:
         The prior: the most probable one after a Beta prior that is as strong as half a positive pair.
     """
-    from scipy.special import expit, logit
+    from scipy.optimize import brentq
+    from scipy.special import expit, log_expit, logit
 
-    filled = np.flatnonzero(counts)
+    odds, filled = mean_odds(folds), np.flatnonzero(counts)
     n_pairs = counts[filled].astype(np.float64)
     likelihood = odds.log_odds((filled + 0.5) * (2 / _N_BINS) - 1.0) - logit(odds.prior)
-    n_pseudo = _PSEUDO_PAIRS / odds.prior
-    share, posteriors = odds.prior, np.zeros(len(filled))
-    for _ in range(_MOST_STEPS):
-        posteriors = expit(likelihood + logit(share))
-        found = (n_pairs @ posteriors + _PSEUDO_PAIRS) / (n_pairs.sum() + n_pseudo)
-        is_settled = abs(np.log(found / share)) < _TOLERANCE
-        share = float(found)
-        if is_settled:
-            break
-    return PoolPrior(
-        odds=odds,
-        shift=float(logit(share) - logit(odds.prior)),
-        n_positive=float(n_pairs @ posteriors),
-        variance=float(n_pairs @ (posteriors * (1.0 - posteriors))),
-    )
+    n_all = n_pairs.sum() + _PSEUDO_PAIRS / odds.prior
+
+    def excess(log_odds: float) -> float:
+        """Return the logarithm of how far the mean posterior exceeds the share that it stands for; it falls."""
+        return float(np.log((n_pairs @ expit(likelihood + log_odds) + _PSEUDO_PAIRS) / n_all) - log_expit(log_odds))
+
+    found = float(brentq(excess, -_WIDEST, _WIDEST))
+    log_odds = LogOdds(intercept=odds.intercept + found - float(logit(odds.prior)), slope=odds.slope)
+    return PoolPrior(log_odds, float(n_pairs @ expit(likelihood + found)), tuple(folds))

@@ -7,7 +7,7 @@ import numpy as np
 
 from skinbit.matching.clustering.merges import MergeTree, clusters_at
 from skinbit.matching.expected.curve import Expectation, expected_cut, joins_of
-from skinbit.matching.expected.odds import PairOdds, mean_odds
+from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.expected.prior import find_prior
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.methods import CUTS
@@ -49,7 +49,7 @@ def self_calibrate(
     """
     if not odds:
         return {}
-    prior = find_prior(counts, mean_odds(odds))
+    prior = find_prior(counts, odds)
     found = {}
     for method in CUTS:
         expected = expected_cut(joins_of(graph, trees.get(method), np.full(len(labels), -1)), prior)

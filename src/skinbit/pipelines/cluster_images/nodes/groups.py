@@ -11,6 +11,7 @@ from skinbit.embedding.tables import Features
 from skinbit.matching.cuts.grouping_cut import read_cut
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.expected.documents import settle_cut
+from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.group_documents import describe_groups, group_table
 from skinbit.matching.grouping import group_images
 from skinbit.matching.keypoints.shortlist import read_rows
@@ -65,14 +66,15 @@ def group_photographs(
     pool = matching.pool(features.values, read_rows(compared), context, limits_of(memory))
     known = known_labels(lesions, len(pool) - len(lesions))
     settled = settle_cut(pool, known, matching.odds, known_cuts, cluster, is_corrected)
-    cut, log_odds = read_cut(settled), settled["log_odds"]
+    cut = read_cut(settled)
+    log_odds = None if settled["log_odds"] is None else LogOdds(**settled["log_odds"])
     found = group_images(pool, lesions, cut, cluster.max_group_size)
     document = describe_groups(found, features.image_ids, known_photographs, cut, log_odds, max_images_per_lesion)
     n_shared = sum(len(group["image_ids"]) + len(group["known_ids"]) > 1 for group in document["groups"])
     n_doubtful = sum(bool(group["doubts"]) for group in document["groups"])
     logger.info("%d groups of two and more photographs; %d groups to be checked", n_shared, n_doubtful)
     table = group_table(found, features.image_ids, log_odds, with_lesions=bool(lesions))
-    return table, {**document, "expected": settled["expected"]}, settled
+    return table, {**settled, **document}, settled
 
 
 def draw_links(
