@@ -13,6 +13,7 @@ from skinbit.matching.clustering.merges import clusters_at
 from skinbit.matching.cuts.grouping_cut import plan_cut
 from skinbit.matching.cuts.search import merge_tree
 from skinbit.matching.expected.curve import Expectation, Joins, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.likeness import unlike_folds
 from skinbit.matching.expected.odds import LogOdds, PairOdds, fit_odds, mean_odds, spread
 from skinbit.matching.expected.own_cut import estimates, expect_of_pool
 from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
@@ -317,3 +318,44 @@ class TestIntervals:
             f1 = 2 * (is_joined & is_positive).sum() / (is_joined.sum() + is_positive.sum())
             is_held.append(found.expected.f1.low <= f1 <= found.expected.f1.high)
         assert np.mean(is_held) >= 0.8
+
+
+class TestLikeness:
+    """Pools of positive and negative pairs like those of the folds, or not."""
+
+    folds = tuple(fit_odds(*mixture(150, 50, seed))[0] for seed in range(3))
+
+    def unlike(self, pool):
+        counts = histogram(pool)
+        return unlike_folds(counts, find_prior(counts, self.folds))
+
+    @pytest.mark.parametrize(
+        ("n_images", "n_lesions"), [(2, 0), (8, 0), (8, 4), (40, 2), (40, 20), (150, 0), (150, 60)]
+    )
+    def test_pools_as_in_the_folds_are_like_them_whatever_their_shares(self, n_images, n_lesions):
+        assert [self.unlike(mixture(n_images, n_lesions, seed)[0]) for seed in range(10, 30)] == [()] * 20
+
+    @pytest.mark.parametrize("n_images", [60, 150])
+    def test_negative_pairs_that_look_more_alike_are_found(self, n_images):
+        changes = {
+            "all of them": lambda alike: alike + 5.0,
+            "in the tail": lambda alike: np.where(alike > -10.0, -10.0 + 2.0 * (alike + 10.0), alike),
+        }
+        pool, labels = mixture(n_images, n_images // 3, seed=7)
+        matrix, is_positive = similarity_matrix(pool), np.equal.outer(labels, labels)
+        for change in changes.values():
+            changed = np.where(is_positive, matrix, np.tanh(change(8 * np.arctanh(np.clip(matrix, -0.999, 0.999))) / 8))
+            assert self.unlike(given_pool(changed))
+
+    def test_positive_pairs_that_look_less_alike_are_found(self):
+        pool, labels = mixture(150, 60, seed=8)
+        matrix, is_positive = similarity_matrix(pool), np.equal.outer(labels, labels)
+        changed = np.where(is_positive, np.minimum(matrix, np.tanh(5.0 / 8)), matrix)
+        assert self.unlike(given_pool(changed)) == (
+            "photographs of one lesion look less alike than those of the study",
+        )
+
+    def test_nothing_is_said_where_the_folds_did_not_write_down_their_pairs(self):
+        pool, _ = mixture(60, 20, seed=9)
+        counts = histogram(pool)
+        assert unlike_folds(counts, find_prior(counts, [ODDS])) == ()

@@ -132,12 +132,22 @@ def test_it_says_what_is_expected_without_labels(files):
     f1 = {"value": 0.95, "low": 0.92, "high": 0.97}
     files["cluster_groups"]["expected"] = {
         **{"precision": None, "recall": None, "f1": f1},
-        **{"n_positive_pairs": 12.0, "single_share": 0.554},
+        **{"n_positive_pairs": 12.0, "single_share": 0.554, "unlike_folds": []},
     }
     shown = assemble_gallery(files, MODEL, 1.0).settings
     assert shown["expected F1"] == "0.950 [0.920, 0.970]"
     assert shown["expected without a partner"] == "55% of the photographs"
     assert "expected precision" not in shown
+
+
+def test_photographs_unlike_those_of_the_study_are_a_warning_with_a_remedy(files):
+    expected = dict.fromkeys(("precision", "recall", "f1")) | {"n_positive_pairs": 12.0, "single_share": 0.5}
+    files["cluster_groups"]["expected"] = {**expected, "unlike_folds": []}
+    assert "Unlike the study" not in render_gallery(assemble_gallery(files, MODEL, 1.0))
+    files["cluster_groups"]["expected"] = {**expected, "unlike_folds": ["they look <grey>"]}
+    page = render_gallery(assemble_gallery(files, MODEL, 1.0))
+    assert "not like those of the study: they look &lt;grey&gt;. " in page
+    assert "Remedy: look through all groups" in page
 
 
 def test_a_method_without_a_cut_says_so(files):

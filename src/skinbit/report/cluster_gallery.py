@@ -8,6 +8,7 @@ import pandas as pd
 
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.combination import members_of
+from skinbit.matching.expected.documents import warn_of_unlike
 from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.methods import METHODS
 from skinbit.matching.similarity.columns import columns_of, describe_rows
@@ -46,6 +47,7 @@ def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes:
     return Gallery(
         title=f"{len(clustered)} photographs, {n_shared} groups of two and more",
         settings=_settings(document, checkpoint),
+        warning=warn_of_unlike(document["expected"]),
         photographs=_photographs(clustered, document["nearest"], files["known_photographs"], said),
         groups=groups,
         unreadable=tuple(zip(unreadable["file"], unreadable["reason"], strict=True)),

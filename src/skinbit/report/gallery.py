@@ -89,6 +89,7 @@ class Gallery:
         csv_columns: Header of the CSV: ``image_id``, ``cluster_id``, ``similarity_to_nearest`` and so on, or some.
         links: By ``cluster_id``, the strongest links of a group, the strongest first; empty where keypoints are not
             compared.
+        warning: What a person should know before anything else; empty: nothing.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Gallery:
     thumbnails: Mapping[str, str]
     csv_columns: tuple[str, ...]
     links: Mapping[int, tuple[Link, ...]] = field(default_factory=dict)
+    warning: str = ""
 
     @property
     def is_probable(self) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinbit.config import ClusterParams
@@ -58,7 +58,10 @@ def settle_cut(
     cut, origin = _own_cut(found, known_cuts.method, cluster) if carried is None else carried
     _log_cut(cut, origin, found.log_odds)
     _log_expected(found.expected)
-    return {**write_cut(cut), "expected": found.expected.model_dump(), "log_odds": found.log_odds.model_dump()}
+    expected = found.expected.model_dump(mode="json")
+    if warning := warn_of_unlike(expected):
+        logger.warning("%s", warning)
+    return {**write_cut(cut), "expected": expected, "log_odds": found.log_odds.model_dump(mode="json")}
 
 
 def _own_cut(found: OwnCut, method: str, cluster: ClusterParams) -> tuple[Cut, str]:
@@ -75,6 +78,21 @@ def _log_cut(cut: Cut, origin: str, log_odds: LogOdds | None = None) -> None:
     else:
         start = f"probability of {log_odds.percentage(cut.similarity)} that they show one lesion"
     logger.info("joining photographs from a %s on (%s %.4f, %s)", start, CUTS[cut.method], cut.value, origin)
+
+
+def warn_of_unlike(expected: Mapping[str, Any] | None) -> str:
+    """Return what to say of photographs that are unlike those of the study; empty where nothing is known to be.
+
+    Args:
+        expected: Of a document from :func:`settle_cut`.
+    """
+    if not (expected and expected["unlike_folds"]):
+        return ""
+    return (
+        f"These photographs are not like those of the study: {'; '.join(expected['unlike_folds'])}. Probabilities, "
+        "expected precision, recall and F1 may be wrong. Another device or grey photographs may be the cause. "
+        "Remedy: look through all groups, not only those that are marked; or train a model on such photographs, too."
+    )
 
 
 def _log_expected(expected: Expected) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat
 from skinbit.config import Block
 from skinbit.matching.cuts.search import first_floor, merge_tree
 from skinbit.matching.expected.curve import Expectation, as_similarities, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.likeness import unlike_folds
 from skinbit.matching.expected.odds import LogOdds, PairOdds
 from skinbit.matching.expected.prior import SimilarityHistogram, find_prior
 from skinbit.matching.labels import LabelArray
@@ -46,6 +47,7 @@ class Expected(Block):
         f1: Of pairs; None where no positive pair is expected.
         n_positive_pairs: In the pool.
         single_share: Share of new images whose most similar other image is expected to show another lesion.
+        unlike_folds: In what the pool is unlike what all of this rests on; empty: in nothing.
     """
 
     precision: Estimate | None
@@ -53,6 +55,7 @@ class Expected(Block):
     f1: Estimate | None
     n_positive_pairs: NonNegativeFloat
     single_share: _Share
+    unlike_folds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def expect_of_pool(
         **estimates(chosen, [by_draw[folds] for folds in drawn]),
         n_positive_pairs=chosen.n_positive,
         single_share=_single_share(nearest, n_new, prior.log_odds),
+        unlike_folds=unlike_folds(counted.counts, prior),
     )
     return OwnCut(chosen, expected, prior.log_odds, tuple(each.cut for each in of_folds))
 

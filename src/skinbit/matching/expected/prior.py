@@ -49,6 +49,11 @@ class SimilarityHistogram:
         self.counts += np.bincount(bins.astype(np.int32), minlength=_N_BINS)
 
 
+def middles(bins: LabelArray) -> Values:
+    """Return the similarities in the middle of bins."""
+    return (bins.astype(np.float64) + 0.5) * (2 / _N_BINS) - 1.0
+
+
 @dataclass(frozen=True)
 class PoolPrior:
     """What a pool says about its positive pairs.
@@ -84,7 +89,7 @@ def find_prior(counts: LabelArray, folds: Sequence[PairOdds]) -> PoolPrior:
 
     odds, filled = mean_odds(folds), np.flatnonzero(counts)
     n_pairs = counts[filled].astype(np.float64)
-    likelihood = odds.log_odds((filled + 0.5) * (2 / _N_BINS) - 1.0) - logit(odds.prior)
+    likelihood = odds.log_odds(middles(filled)) - logit(odds.prior)
     n_all = n_pairs.sum() + _PSEUDO_PAIRS / odds.prior
 
     def excess(log_odds: float) -> float:
