@@ -111,10 +111,11 @@ def draw_folder(source: Source, lesion_of: Mapping[str, str], shape: tuple[int, 
     paired = rng.choice(np.unique(lesions), n_pairs, replace=False)
     rows = [row for lesion in paired for row in rng.choice(np.flatnonzero(lesions == lesion), 2, replace=False)]
     single = rng.choice(len(source.alone.image_ids), n_images - 2 * n_pairs, replace=False)
-    return join_embeddings(_rows_of(source.several, rows), _rows_of(source.alone, single))
+    return join_embeddings(rows_of(source.several, rows), rows_of(source.alone, single))
 
 
-def _rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embeddings:
+def rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embeddings:
+    """Return some rows of embeddings."""
     image_ids = tuple(embeddings.image_ids[row] for row in rows)
     return Embeddings(image_ids, embeddings.values[np.asarray(rows, dtype=np.int64)], embeddings.description)
 
@@ -124,7 +125,8 @@ def own_cut(pool: Images, matcher: Matcher) -> tuple[float, float]:
     compared = pool.with_similarities(SIMILARITY, matcher.calibration)
     unknown = np.full(len(compared), -1, dtype=np.int64)
     found = expect_of_pool(compared, unknown, matcher.odds, METHOD, None)
-    return found.expected.cut, found.f1.value
+    f1 = found.expected.f1
+    return found.chosen.cut, float("nan") if f1 is None else f1.value
 
 
 def folds_cut(pool: Images, matcher: Matcher) -> tuple[float, float]:

@@ -323,7 +323,7 @@ class TestIntervals:
 class TestLikeness:
     """Pools of positive and negative pairs like those of the folds, or not."""
 
-    folds = tuple(fit_odds(*mixture(150, 50, seed))[0] for seed in range(3))
+    folds = tuple(fit_odds(*mixture(150, 50, seed, 40.0))[0] for seed in range(3))
 
     def unlike(self, pool):
         counts = histogram(pool)
@@ -333,24 +333,26 @@ class TestLikeness:
         ("n_images", "n_lesions"), [(2, 0), (8, 0), (8, 4), (40, 2), (40, 20), (150, 0), (150, 60)]
     )
     def test_pools_as_in_the_folds_are_like_them_whatever_their_shares(self, n_images, n_lesions):
-        assert [self.unlike(mixture(n_images, n_lesions, seed)[0]) for seed in range(10, 30)] == [()] * 20
+        assert [self.unlike(mixture(n_images, n_lesions, seed, 40.0)[0]) for seed in range(10, 30)] == [()] * 20
 
     @pytest.mark.parametrize("n_images", [60, 150])
     def test_negative_pairs_that_look_more_alike_are_found(self, n_images):
         changes = {
-            "all of them": lambda alike: alike + 5.0,
-            "in the tail": lambda alike: np.where(alike > -10.0, -10.0 + 2.0 * (alike + 10.0), alike),
+            "all of them": lambda alike: alike + 8.0,
+            "in the tail": lambda alike: np.where(alike > -20.0, -20.0 + 2.0 * (alike + 20.0), alike),
         }
-        pool, labels = mixture(n_images, n_images // 3, seed=7)
+        pool, labels = mixture(n_images, n_images // 3, 7, 40.0)
         matrix, is_positive = similarity_matrix(pool), np.equal.outer(labels, labels)
         for change in changes.values():
-            changed = np.where(is_positive, matrix, np.tanh(change(8 * np.arctanh(np.clip(matrix, -0.999, 0.999))) / 8))
+            changed = np.where(
+                is_positive, matrix, np.tanh(change(8 * np.arctanh(np.clip(matrix, -0.9999, 0.9999))) / 8)
+            )
             assert self.unlike(given_pool(changed))
 
     def test_positive_pairs_that_look_less_alike_are_found(self):
-        pool, labels = mixture(150, 60, seed=8)
+        pool, labels = mixture(150, 60, 8, 40.0)
         matrix, is_positive = similarity_matrix(pool), np.equal.outer(labels, labels)
-        changed = np.where(is_positive, np.minimum(matrix, np.tanh(5.0 / 8)), matrix)
+        changed = np.where(is_positive, np.minimum(matrix, np.tanh(10.0 / 8)), matrix)
         assert self.unlike(given_pool(changed)) == (
             "photographs of one lesion look less alike than those of the study",
         )

@@ -22,7 +22,9 @@ HOSTILE = ("a,b", 'say "so"', " padded ", "é 痣", "<b>bold</b>", "</script><sc
 COLUMNS = ("image_id", "cluster_id", "similarity_to_nearest")
 
 
-def gallery(members, *, known=(), lesions=(), margins=(), checks=(), columns=COLUMNS, thumbnails=None):
+def gallery(
+    members, *, known=(), lesions=(), margins=(), links=(None, None), checks=(), columns=COLUMNS, thumbnails=None
+):
     """A gallery of the groups `members`, tuples of image ids; `known` holds (image id, lesion id) pairs.
 
     The nearest of a photograph is the next one of its group, or of the gallery where it is alone.
@@ -43,7 +45,7 @@ def gallery(members, *, known=(), lesions=(), margins=(), checks=(), columns=COL
         margin = dict(enumerate(margins)).get(number, 0.01 * (number + 1))
         shown = tuple(image_id for image_id, lesion_id in known if lesion_id == lesion)
         reasons = ("Its weakest link is hardly above the cut.",) if number in checks else ()
-        groups.append(GroupCard(number, lesion, tuple(group), shown, margin, number in checks, reasons))
+        groups.append(GroupCard(number, lesion, tuple(group), shown, margin, links, number in checks, reasons))
     if thumbnails is None:
         thumbnails = {(f"known:{p.image_id}" if p.lesion_id else p.image_id): DOT for p in photographs}
     title = f"{len(ids)} photographs in {len(groups)} groups"
@@ -307,6 +309,12 @@ def test_a_group_says_whether_and_why_it_should_be_checked(page):
     assert page.texts("[data-group='0'] .state") == ["check this2 images, margin 0.012"]
     assert page.texts("[data-group='0'] .reasons li") == ["Its weakest link is hardly above the cut."]
     assert page.texts("[data-group='1'] .state") == ["confident2 images"]
+
+
+def test_a_group_names_the_probabilities_of_its_links_where_they_are_known(page):
+    page.open(gallery((("a", "b"), ("c",)), links=(0.98, 0.002)))
+    assert page.texts("[data-group='0'] .state") == ["confident2 images, inside 98 %, outside below 1 %"]
+    assert "margin" not in page.texts(".key")[0]
 
 
 def test_a_photograph_names_its_nearest_and_points_it_out(page):

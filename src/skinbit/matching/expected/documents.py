@@ -74,10 +74,10 @@ def _log_cut(cut: Cut, origin: str, log_odds: LogOdds | None = None) -> None:
     if cut.method not in CUTS:
         return
     if log_odds is None:
-        start = f"similarity of {cut.similarity:.4f}"
+        which = f"with a similarity of {cut.similarity:.4f}"
     else:
-        start = f"probability of {log_odds.percentage(cut.similarity)} that they show one lesion"
-    logger.info("joining photographs from a %s on (%s %.4f, %s)", start, CUTS[cut.method], cut.value, origin)
+        which = f"that show one lesion with a probability of {log_odds.percentage(cut.similarity)}"
+    logger.info("joining photographs %s or more (%s %.4f, %s)", which, CUTS[cut.method], cut.value, origin)
 
 
 def warn_of_unlike(expected: Mapping[str, Any] | None) -> str:
