@@ -47,10 +47,10 @@ def unlike_folds(counts: LabelArray, prior: PoolPrior) -> tuple[str, ...]:
     found = []
     usual = np.mean([fold.negatives for fold in folds], axis=0)[[LEVELS.index(level) for level in _COMPARED]]
     if _raised(alike, n_pairs - n_positive, usual) > _MOST_RAISED:
-        found.append("photographs of different lesions look more alike than those of the study")
+        found.append("photographs of different lesions look more alike")
     lowest = min(fold.positives[LEVELS.index(_LOW)] for fold in folds)
     if _share_below(alike, n_positive, lowest) > _MOST_LOW:
-        found.append("photographs of one lesion look less alike than those of the study")
+        found.append("photographs of one lesion look less alike")
     return tuple(found)
 
 
