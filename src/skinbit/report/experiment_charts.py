@@ -16,6 +16,9 @@ RULES = {
 }
 """How the cut of a pool is chosen, in words."""
 
+_FEWEST_PAIRS = 10
+"""Of a range of probabilities that is drawn: the share of fewer pairs says little."""
+
 _POOLS = {LESIONS: "fewer lesions", DISTRACTORS: "among lesions of one image"}
 
 
@@ -50,7 +53,7 @@ def training_charts(histories: Mapping[str, Mapping[str, Column]], f1: Axis) -> 
 
 def reliability_chart(ranges: Sequence[Row]) -> Iterator[Chart]:
     """Yield the share of positive pairs over their probability; nothing where similarities are not calibrated."""
-    filled = [row for row in ranges if row["n_pairs"]]
+    filled = [row for row in ranges if row["n_pairs"] >= _FEWEST_PAIRS]
     if not filled:
         return
     expected, found = ([row[name] / row["n_pairs"] for row in filled] for name in ("expected", "found"))
