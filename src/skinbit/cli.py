@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,46 @@ run = copy(kedro_run)
 run.callback = _run
 run.params = [_explained(option) for option in kedro_run.params]
 cli.add_command(run)
+
+
+def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Return what makes the path of a file or folder absolute, if there is one; an address stands for itself."""
+
+    def callback(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+        from skinbit.runtime.places import join_place
+
+        if path is None or "://" in path:
+            return path
+        place = join_place(Path.cwd(), path)
+        if not (Path(place).is_dir() if kind == "folder" else Path(place).is_file()):
+            name = parameter.get_error_hint(context).strip("'")
+            raise InputError(
+                f"There is no {kind} {place}.\n  Remedy: correct {name}; a relative path starts at the working folder."
+            )
+        return place
+
+    return callback
+
+
+@cli.command()
+@click.argument("images", metavar="FOLDER", callback=_place("folder"))
+@click.option("--known", metavar="CSV", callback=_place("file"), help="Photographs whose lesions are known.")
+@click.option("--experiment", help="Experiment whose model groups; recommended, where none is named.")
+@click.option("--method", help="What joins photographs: average (default), complete, dbscan, cosine or mutual.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder into which the finished files are copied, too.")
+def group(env: str | None, params: dict[str, Any], out: Path | None, **named: str | None) -> None:
+    """Group the photographs of FOLDER: which of them show the same lesion?
+
+    The same as `kedro run --pipelines cluster_images` with cluster.images=FOLDER. Ends with the paths of the page,
+    where a person looks through the groups and corrects them, and of the table.
+    """
+    from skinbit.runtime.grouping import group_folder
+
+    given = {name: value for name, value in named.items() if value is not None}
+    cluster = params.get("cluster", {})
+    is_block = isinstance(cluster, dict)  # else the parameters are refused
+    files = group_folder(env, params | {"cluster": cluster | given} if is_block else params, out)
+    click.echo(f"page   {files['page']}\ntable  {files['table']}")
+
+
+group.params.extend(option for option in run.params if option.name in ("env", "params"))

@@ -41,6 +41,7 @@ COVERED = {
     "uv run kedro run --pipelines cluster_images --params cluster.images=": (
         "pipelines/test_cluster_images.py::test_of_the_test_photographs_have_exactly_the_reported_f1"
     ),
+    "uv run kedro group new_photographs": "pipelines/test_cluster_images.py::test_writes_the_files_of_the_pipeline",
     "uv run kedro run --env demo --params tracking.enabled=": (
         "pipelines/test_tracking.py::test_the_study_itself_never_imports_mlflow"
     ),

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
+from skinbit.cli import cli
+from skinbit.config import ClusterParams
 from skinbit.errors import InputError
+from skinbit.pipelines.cluster_images.nodes.model import open_checkpoint
 from skinbit.runtime.datasets.files import unpack_header
+from skinbit.runtime.session import StudySession
 
 EXPERIMENTS = ("resnet_triplet", "vit_infonce", "vit_baseline")
 STUDY = {"sample_data": False, "experiments": "+".join(EXPERIMENTS), "folds": "0+1"}
@@ -440,7 +446,7 @@ class TestMistakes:
         [
             ({"experiment": "vit_triplet"}, "vit_triplet"),
             ({"experiment": "nonsense"}, "unknown experiment 'nonsense'"),
-            ({}, "cluster.experiment=NAME"),
+            ({}, "recommended/final/best"),
             ({"checkpoint": "nowhere.safetensors"}, "nowhere.safetensors"),
             ({"experiment": "vit_baseline", "fold": 0}, "leave fold out"),
             ({"experiment": "vit_infonce", "threshold": 0.5}, "threshold is for the method cosine"),
@@ -455,6 +461,10 @@ class TestMistakes:
         with pytest.raises(InputError, match=said):
             cluster(studied, photographs / "images", **options)
 
+    def test_where_none_is_recommended_a_model_must_be_named(self):
+        with pytest.raises(InputError, match=r"cluster\.experiment=NAME"):
+            open_checkpoint(pytest.fail, ClusterParams())
+
     def test_a_folder_that_is_not_there_is_named(self, studied, tmp_path):
         with pytest.raises(InputError, match="nowhere"):
             cluster(studied, tmp_path / "nowhere", experiment="vit_infonce")
@@ -464,3 +474,111 @@ class TestMistakes:
         file.write_bytes(b"no model")
         with pytest.raises(InputError, match=r"model\.safetensors"):
             cluster(studied, photographs / "images", checkpoint=str(file))
+
+
+TORCH_FREE = """
+import sys
+from click import ClickException
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(".")
+from skinbit.cli import cli
+for words in sys.argv[1:]:
+    try:
+        cli.main(["group", *words.split(), "--env", "demo"], standalone_mode=False)
+    except ClickException as error:
+        print(error.format_message())
+assert "torch" not in sys.modules
+"""
+
+
+LATER_MISTAKES = [
+    (["{photographs}/images", "--known", "conf/logging.yml"], ("logging.yml has no column", "Remedy: ")),
+    (
+        ["{photographs}/images", "--known", "data/demo/02_intermediate/metadata.csv"],
+        ("02_intermediate/images", "Remedy"),
+    ),
+    (["{photographs}/images", "--experiment", "vit_triplet"], ("no model of vit_triplet yet", "--experiment")),
+    (
+        ["{photographs}/images", "--experiment", "vit_baseline", "--out", "pyproject.toml/x"],
+        ("cannot be made: not a directory", "Remedy: name another folder in --out"),
+    ),
+]
+"""What is noticed once the catalog is there; the catalog takes a moment."""
+
+
+class TestCommand:
+    """`kedro group FOLDER`."""
+
+    @pytest.fixture
+    def group(self, studied, monkeypatch):
+        """Run the command in the project's folder."""
+
+        def run(*words: object) -> Result:
+            bootstrap_project(studied.root)
+            monkeypatch.chdir(studied.root)
+            given = "loader.workers=0,loader.batch_size=8,compute.threads=1"
+            return CliRunner().invoke(cli, ["group", *map(str, words), "--env", "demo", "--params", given])
+
+        return run
+
+    @pytest.mark.long
+    def test_writes_the_files_of_the_pipeline(self, studied, test_photographs, group, tmp_path):
+        folder, out = test_photographs[0], tmp_path / "some" / "folder"
+        cluster(studied, folder, experiment="vit_infonce", method="complete")
+        made = {path.name: path.read_bytes() for path in (studied.root / CLUSTERS).iterdir() if path.is_file()}
+        for name in made:
+            (studied.root / CLUSTERS / name).unlink()
+        group(folder, "--experiment", "vit_infonce", "--method", "complete", "--out", out)
+        for place in (out, studied.root / CLUSTERS):
+            assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == made
+
+    @pytest.mark.long
+    def test_takes_known_lesions(self, studied, group, photographs):
+        known = photographs / "data.csv"
+        ended = group(photographs / "images", "--known", known, "--experiment", "vit_baseline")
+        assert ended.exit_code == 0
+        assert ended.output.splitlines()[-1] == f"table  {studied.root / CLUSTERS / 'clustered_images.csv'}"
+        assert (table(studied.root / CLUSTERS / "clustered_images.csv")["lesion_id"] != "").all()
+
+    def test_ends_with_the_paths_of_page_and_table(self, group, photographs, tmp_path):
+        folder, out = tmp_path / "few, some", tmp_path / "out"  # a comma, which --params would not take
+        folder.mkdir()
+        for path in sorted((photographs / "images").iterdir())[:2]:
+            shutil.copy(path, folder)
+        ended = group(folder, "--experiment", "vit_baseline", "--out", out)
+        assert ended.output.splitlines()[-2:] == [
+            f"page   {out / 'clusters.html'}",
+            f"table  {out / 'clustered_images.csv'}",
+        ]
+        assert len(table(out / "clustered_images.csv")) == 2
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["nowhere"], ("There is no folder", "/nowhere", "Remedy: correct FOLDER")),
+            (["{photographs}/data.csv"], ("There is no folder", "data.csv")),
+            (["conf"], ("conf holds no photograph", "Remedy: put photographs")),
+            (["{photographs}/images", "--known", "no.csv"], ("There is no file", "/no.csv", "Remedy: correct --known")),
+            (["{photographs}/images", "--experiment", "vit"], ("unknown experiment 'vit'", "declared: dinov2_")),
+            (["{photographs}/images", "--method", "any"], ("cluster.method", "'average'", "not 'any'")),
+            (["{photographs}/images"], ("no model of recommended", "Remedy: `kedro run --env demo --pipelines rec")),
+            *(pytest.param(words, said, marks=pytest.mark.long) for words, said in LATER_MISTAKES),
+        ],
+    )
+    def test_ends_with_one_message_before_anything_runs(self, group, photographs, monkeypatch, words, said):
+        monkeypatch.setattr(StudySession, "run", lambda *_, **__: pytest.fail("it ran"))
+        ended = group(*(word.format(photographs=photographs) for word in words))
+        assert ended.exit_code == 1
+        assert ended.output.count("Error: ") == 1
+        assert [part for part in said if part not in ended.output] == []
+
+    @pytest.mark.long
+    def test_refuses_what_is_not_there_before_torch_is_imported(self, studied, photographs):
+        images = photographs / "images"
+        wrong = ("nowhere", "conf", f"{images} --known x.csv", f"{images} --experiment x", f"{images} --method x")
+        command = [sys.executable, "-c", TORCH_FREE, *wrong]
+        ended = subprocess.run(command, cwd=studied.root, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("There is no ") == 2
+        assert ended.stdout.count("holds no photograph") == 1
+        assert ended.stdout.count("The parameters are wrong") == 2

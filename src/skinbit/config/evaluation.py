@@ -69,7 +69,7 @@ class ClusterParams(Block):
         default=None, description="folder of the photographs; relative paths start at the project"
     )
     experiment: Name | None = Field(
-        default=None, description="experiment whose model is used; null: a checkpoint is given"
+        default=None, description="experiment whose model is used; null: `recommended`, unless a checkpoint is given"
     )
     fold: int | None = Field(default=None, ge=0, description="fold whose model is used; null: the final model")
     checkpoint: PathText | None = Field(default=None, description="path of a checkpoint, in place of an experiment")
@@ -121,6 +121,14 @@ class ClusterParams(Block):
     def given_cut(self) -> float | None:
         """Return the threshold, eps or cut that the user has set; None where the checkpoint's applies."""
         return self.threshold if self.method == "cosine" else self.eps if self.method == "dbscan" else self.cut
+
+    @property
+    def known_folder(self) -> str:
+        """Return the folder of the known photographs: the one that is named, or images beside their table."""
+        if self.known_images is not None:
+            return self.known_images
+        parent, separator, _ = str(self.known).replace("\\", "/").rpartition("/")
+        return f"{parent}{separator}images"
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:

@@ -24,6 +24,10 @@ STAGES = {
 """Names of pipelines and boxes in the graph, which no experiment may take."""
 
 
+_RECOMMENDED = "recommended"
+"""The experiment that groups photographs where no model is named."""
+
+
 class StudyParams(Block):
     """What runs: the only parameters that shape the graph."""
 
@@ -248,6 +252,13 @@ class Parameters(Block):
             for name, recipe in self.recipes.items()
             if recipe.training is not None and (recipe.backbone, recipe.training) == (own.backbone, own.training)
         )
+
+    @property
+    def grouping_experiment(self) -> str | None:
+        """Return the experiment whose model groups; None where a checkpoint is named, or none is recommended."""
+        named, checkpoint = self.cluster.experiment, self.cluster.checkpoint
+        is_by_default = named is None and checkpoint is None and _RECOMMENDED in self.experiments
+        return _RECOMMENDED if is_by_default else named
 
     @property
     def audited_experiment(self) -> str | None:

@@ -97,6 +97,22 @@ def check_folder(folder: ImageFolder, parameter: str) -> ImageFolder:
     return folder
 
 
+def choose_photographs(folder: ImageFolder, data: DataParams) -> ImageFolder:
+    """Return a folder with the photographs that are read, each by an id of its own.
+
+    Args:
+        folder: From :func:`skinbit.data.images.find_images`.
+        data: Says whether folders below are read, too.
+
+    Raises:
+        InputError: If there is nothing to read.
+    """
+    folder = with_unique_ids(folder.choose(data.subfolders))
+    if not folder.files:
+        raise InputError(explain_nothing(folder, f"put photographs ({READ_SUFFIXES}) into it, or name another one"))
+    return folder
+
+
 def read_folder(
     folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
@@ -114,9 +130,7 @@ def read_folder(
     Raises:
         InputError: If there is nothing to group.
     """
-    folder = with_unique_ids(folder.choose(data.subfolders))
-    if not folder.files:
-        raise InputError(explain_nothing(folder, f"put photographs ({READ_SUFFIXES}) into it, or name another one"))
+    folder = choose_photographs(folder, data)
     records, problems, used = [], [], {}
     for attempt in _watched(try_images(folder, data, use), len(folder.files)):
         if isinstance(attempt, Problem):

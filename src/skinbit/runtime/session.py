@@ -1,7 +1,8 @@
 """The session of ``kedro run``: one run at a time in a folder; what a user can mend is one message and no traceback."""
 
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,17 +34,10 @@ class StudySession(KedroSession):
             Interruption: In place of Ctrl-C and SIGTERM.
         """
         try:
-            with stoppable(), ExitStack() as held:
+            with mendable(), stoppable(), ExitStack() as held:
                 self._hook_manager.register(_LockHook(held))
                 outputs: dict[str, Any] = super().run(*arguments, **options)
                 return outputs
-        except (DatasetError, DataValidationError) as error:
-            raise _mendable(error) from error
-        except (MemoryError, OSError, RuntimeError) as error:
-            failure = explain_failure(error)
-            if failure is None:
-                raise
-            raise failure from error
         except ValueError as error:
             _check_pipeline_names(options.get("pipeline_names") or [])
             if str(error).startswith("Pipeline "):  # a filter (--namespaces, --tags, …) that leaves no node
@@ -51,6 +45,24 @@ class StudySession(KedroSession):
                     f"{error}\n  Remedy: `kedro registry describe NAME` lists a pipeline's nodes."
                 ) from error
             raise
+
+
+@contextmanager
+def mendable() -> Iterator[None]:
+    """Raise the user's mistake, or what the machine refuses, in place of what Kedro makes of it.
+
+    Raises:
+        InputError: If it is one of these.
+    """
+    try:
+        yield
+    except (DatasetError, DataValidationError) as error:
+        raise _mendable(error) from error
+    except (MemoryError, OSError, RuntimeError) as error:
+        failure = explain_failure(error)
+        if failure is None:
+            raise
+        raise failure from error
 
 
 class _LockHook:

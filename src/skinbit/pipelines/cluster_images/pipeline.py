@@ -44,8 +44,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
 def _model(parameters: Parameters) -> tuple[list[Node], str]:
     """Return the nodes that open the model, and the dataset that holds all its weights."""
-    cluster = parameters.cluster
-    name = cluster.experiment
+    cluster, name = parameters.cluster, parameters.grouping_experiment
     if name is None:
         node = Node(
             open_checkpoint, ["checkpoint_files", "params:cluster"], "cluster_checkpoint", name="open_checkpoint"

@@ -83,17 +83,9 @@ def read_known(
 
     if cluster.known is None:
         return pd.DataFrame(columns=[*LISTED, "lesion_id"], dtype=str), {}
-    folder = check_folder(folders(_known_folder(cluster)), "cluster.known_images")
+    folder = check_folder(folders(cluster.known_folder), "cluster.known_images")
     table = metadata_files(cluster.known)
     return read_known_lesions(folder, table, data, lambda image: shrink(image, thumbnail))
-
-
-def _known_folder(cluster: ClusterParams) -> str:
-    """Return the folder of the known photographs: the one that is named, or images beside the table."""
-    if cluster.known_images is not None:
-        return cluster.known_images
-    parent, separator, _ = str(cluster.known).replace("\\", "/").rpartition("/")
-    return f"{parent}{separator}images"
 
 
 def open_listed(
@@ -104,7 +96,7 @@ def open_listed(
     data: DataParams,
 ) -> Photographs:
     """Return the new photographs, then the known ones."""
-    named = ((new_photographs, str(cluster.images)), (known_photographs, _known_folder(cluster)))
+    named = ((new_photographs, str(cluster.images)), (known_photographs, cluster.known_folder))
     return Photographs(
         tuple(
             ListedPhotographs(folders(folder), table, data, "cluster_images") for table, folder in named if len(table)
