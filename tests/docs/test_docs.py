@@ -23,7 +23,8 @@ from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
-from skinbit.config import Parameters
+from skinbit.config import BackboneParams, Parameters
+from skinbit.embedding.hub import licence_of
 from skinbit.pipeline_registry import build_pipelines
 from skinbit.runtime.context import read_parameters
 from skinbit.runtime.session import StudySession
@@ -287,6 +288,13 @@ class TestNames:
         assert len(written) > 30
         written -= {("docs/tracking.md", "training.head.dim")}  # a name of resolved_config.yaml, which it speaks of
         assert [(name, dotted) for name, dotted in sorted(written) if not _is_parameter(dotted)] == []
+
+    def test_the_licences_of_models_are_those_that_timm_states(self):
+        table = PAGES["docs/experiments.md"].split("| model | licence |")[1].split("\n\n")[0]
+        rows = [re.findall(r"`([^`]+)`", row) for row in table.splitlines() if "`" in row]
+        stated = {model: licence for *models, licence in rows for model in models}
+        assert len(stated) >= 8
+        assert {model: licence_of(BackboneParams(model=model)) for model in stated} == stated
 
     def test_every_output_that_the_first_page_names_is_in_the_catalog(self):
         table = PAGES["docs/index.md"].split("## What comes out")[1].split("##")[0]

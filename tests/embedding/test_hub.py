@@ -184,14 +184,22 @@ def test_a_download_that_began_and_ends_too_early_is_not_taken_for_wrong_setting
     assert "run the same command again" in message
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(
+    ("number", "names"),
+    [(errno.ENOSPC, []), (errno.ENOSPC, ["blob"]), (errno.EROFS, ["blob"]), (errno.EACCES, ["blob"])],
+)
 def test_a_cache_that_cannot_be_written_is_no_fault_of_the_network(
-    own_hub: Hub, weights_of_resnet: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+    own_hub: Hub,
+    weights_of_resnet: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: int,
+    names: list[str],
 ) -> None:
     own_hub.answer = 200, {"X-Repo-Commit": COMMIT, "ETag": '"1"'}, weights_of_resnet.read_bytes()
 
     def fail(*_: Any, **__: Any) -> str:
-        raise OSError(number, "no", str(tmp_path / "blob"))
+        raise OSError(number, "no", *names)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     assert f"cannot be kept in {tmp_path}: no" in refusal()
@@ -203,6 +211,19 @@ def test_a_hub_that_stays_silent_is_not_waited_for(own_hub: Hub, monkeypatch: py
     message = refusal()
     assert f"{own_hub.address}{FILE} sent nothing for 0.3 seconds" in message
     assert "HF_HUB_ETAG_TIMEOUT" in message
+
+
+@pytest.mark.parametrize(
+    ("params", "licence"),
+    [
+        ({"model": "vit_small_patch16_dinov3.lvd1689m"}, "dinov3-license"),
+        ({"model": "resnet50.a1_in1k"}, "apache-2.0"),
+        ({"model": "resnet50.a1_in1k", "weights": "mine.safetensors"}, "not stated"),
+        ({"model": "resnet50.a1_in1k", "pretrained": False}, "not pretrained"),
+    ],
+)
+def test_the_licence_of_weights_is_the_one_that_timm_states(params: dict[str, Any], licence: str) -> None:
+    assert hub.licence_of(BackboneParams(**params)) == licence
 
 
 def test_more_patience_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,27 @@
 """Weights that timm publishes: from the hub's cache, else downloaded; what keeps them away is known within seconds."""
 
+import hashlib
+import logging
+import os
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from skinbit.config import BackboneParams
 from skinbit.embedding.weights import refuse
 from skinbit.errors import InputError
+from skinbit.refusals import REFUSALS
+
+logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 8.0
 """For the first byte, all retries together; the hub's own take more than a minute. A download then takes its time."""
@@ -33,16 +42,24 @@ _REFUSALS = {
     429: ("too many requests", "wait some minutes, or set HF_TOKEN: a limit counts all that share an address"),
 }
 
+_SHA256 = re.compile("[0-9a-f]{64}")
+"""An ETag of the hub that is the hash of a large file; those of small files are hashes of git."""
+
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the hub answers when the first bytes of a file are asked for."""
+    """What the hub answers when the first bytes of a file are asked for.
+
+    Attributes:
+        sha256: Of the whole file, where the hub states it.
+    """
 
     status: int
     error: str
     start: bytes
+    sha256: str | None
 
 
 def find_published(params: BackboneParams, explain: Callable[[bytes], str | None]) -> str:
@@ -53,19 +70,19 @@ def find_published(params: BackboneParams, explain: Callable[[bytes], str | None
         explain: Says of the first bytes of a file why they cannot be weights; none if they may be.
 
     Raises:
-        InputError: If the weights are published in another format only, or cannot be had; says why.
+        InputError: If the weights are published in another format only, cannot be had, or are not those that the hub
+            states; says why.
     """
     import huggingface_hub
-    import timm
 
-    config = timm.get_pretrained_cfg(params.model, allow_unregistered=True)
+    config = _published(params)
     repository, _, revision = ((config.hf_hub_id if config else None) or "").partition("@")
     name = safe_name((config.hf_hub_filename if config else None) or "pytorch_model.bin")
     if not repository or not name.endswith(".safetensors"):
         raise _no_safetensors(params)
     cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
     if isinstance(cached, str):
-        return cached
+        return _checked(params, cached, _stated_by_cache(cached))
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         raise _out_of_reach(params, "HF_HUB_OFFLINE is set", "connect once, without HF_HUB_OFFLINE,")
     url = huggingface_hub.hf_hub_url(repository, name, revision=revision or None)
@@ -74,15 +91,62 @@ def find_published(params: BackboneParams, explain: Callable[[bytes], str | None
     except Exception as error:  # the client's library has errors of its own; what they come from is in their causes
         raise _unreachable(params, url, error) from error
     _check_answer(params, url, answer, explain)
+    logger.info("downloading the weights of %s, once", params.model)
     try:
-        return huggingface_hub.hf_hub_download(repository, name, revision=revision or None)
+        file = huggingface_hub.hf_hub_download(repository, name, revision=revision or None)
     except Exception as error:  # likewise
         raise _broken_off(params, url, error) from error
+    return _checked(params, file, answer.sha256 or _stated_by_cache(file))
+
+
+def licence_of(params: BackboneParams) -> str:
+    """Return the licence that timm states of a backbone's published weights."""
+    if not params.pretrained:
+        return "not pretrained"
+    config = None if params.weights else _published(params)
+    return (config.license if config else None) or "not stated"
+
+
+def _published(params: BackboneParams) -> Any:
+    """Return what timm knows of a model's published weights; None where it knows none."""
+    import timm
+
+    return timm.get_pretrained_cfg(params.model, allow_unregistered=True)
 
 
 def safe_name(name: str) -> str:
     """Return the name of the safetensors file that timm would look for in the place of another."""
     return name.replace("pytorch_model.bin", "model.safetensors").replace(".bin", ".safetensors")
+
+
+def _stated_by_cache(file: str) -> str | None:
+    """Return the hash that the hub stated when a file was downloaded: its cache names the file's content by it."""
+    return Path(os.readlink(file)).name if os.path.islink(file) else None
+
+
+def _checked(params: BackboneParams, file: str, stated: str | None) -> str:
+    """Return a file whose content is what the hub states, else remove it; the client compares its size only."""
+    if stated is None or not _SHA256.fullmatch(stated):
+        return file
+    status = os.stat(file)
+    found = _hash(file, status.st_size, status.st_mtime_ns)
+    if found == stated:
+        return file
+    for path in {os.path.realpath(file), file}:  # the content, and the link to it where there is one
+        os.remove(path)
+    raise refuse(
+        params,
+        f"its downloaded weights were damaged and are removed: their SHA-256 is {found}, and the hub states {stated}",
+        "run the same command again, which downloads them anew. Where that changes nothing, something between this "
+        "machine and the hub alters files: ask your network's administrators.",
+    )
+
+
+@lru_cache
+def _hash(file: str, _size: int, _changed: int) -> str:
+    """Return the SHA-256 of a file; several stages load the same weights, and the second has it at once."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _patience() -> float:
@@ -114,7 +178,9 @@ def _ask(url: str) -> _Answer:
     headers = {**build_hf_headers(), "Range": "bytes=0-63", "Accept-Encoding": "identity"}
     with get_session().stream("GET", url, headers=headers, timeout=_patience(), follow_redirects=True) as response:
         start = b"" if response.status_code >= 400 else next(response.iter_bytes(64), b"")
-        return _Answer(response.status_code, response.headers.get("X-Error-Code", ""), start)
+        tags = [each.headers.get("X-Linked-ETag", "").strip('"') for each in (*response.history, response)]
+        sha256 = next(filter(_SHA256.fullmatch, tags), None)
+        return _Answer(response.status_code, response.headers.get("X-Error-Code", ""), start, sha256)
 
 
 def _check_answer(params: BackboneParams, url: str, answer: _Answer, explain: Callable[[bytes], str | None]) -> None:
@@ -186,7 +252,7 @@ def _broken_off(params: BackboneParams, url: str, error: Exception) -> InputErro
     from huggingface_hub import constants
 
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno and cause.filename:
+        if isinstance(cause, OSError) and (cause.filename or cause.errno in REFUSALS):  # a full disk has no name
             return refuse(
                 params,
                 f"its pretrained weights cannot be kept in {constants.HF_HUB_CACHE}: {cause.strerror}",
@@ -196,8 +262,7 @@ def _broken_off(params: BackboneParams, url: str, error: Exception) -> InputErro
     return _not_given(
         params,
         f"the download from {_address(url)} broke off: {reason}",
-        "run the same command again, which goes on with what has arrived, with HF_HUB_DISABLE_XET=1 if a firewall lets "
-        "only the hub itself through,",
+        "run the same command again, with HF_HUB_DISABLE_XET=1 if a firewall lets only the hub itself through,",
     )
 
 
