@@ -204,7 +204,7 @@ class TestWholeStudy:
         text = finished.outputs()["08_reporting/vit_baseline/resolved_config.yaml"].decode()
         config = yaml.safe_load(text)
         assert config["backbone"]["pooling"] == {"method": "model", "levels": [], "power": 3.0}
-        assert config["backbone"]["weights_licence"] == "not pretrained"
+        assert config["weights_licences"] == {"vit": "not pretrained"}
         assert config["compute"]["threads"] >= 1
         assert config["seed"] == 42
         assert str(finished.root) not in text

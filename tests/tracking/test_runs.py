@@ -149,6 +149,7 @@ class TestParameters:
         resolved = resolve_machine(settings=settings_of(experiment, given))
         added = read(f"{experiment}.resolved_config", resolved)[experiment].parameters
         assert added["compute.device"] in {"cpu", "cuda", "mps"}
+        assert added[f"weights_licences.{experiment.partition('_')[0]}"] == "not pretrained"
         assert plan(given)[experiment].parameters | added == flatten(resolved)
 
     def test_of_a_combination_are_its_resolved_configuration(self, read):

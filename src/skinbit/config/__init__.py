@@ -1,7 +1,7 @@
 """All parameters with their ranges and units, as frozen pydantic models: a misspelt key fails before anything runs."""
 
 from skinbit.config.backbone import BackboneParams, PoolingParams, ViewParams
-from skinbit.config.block import MAX_MEMBERS, MEMBERS, NAME_PATTERN, AnyBlock, Block, Name, in_words
+from skinbit.config.block import LICENCES, MAX_MEMBERS, MEMBERS, NAME_PATTERN, AnyBlock, Block, Name, in_words
 from skinbit.config.data import DataParams, Policy, PolicyParams, SampleParams, SplitParams
 from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, EvaluationParams
 from skinbit.config.experiment import ExperimentParams, setup_of, with_members
@@ -24,6 +24,7 @@ from skinbit.config.similarity import (
 from skinbit.config.training import AugmentationParams, HeadParams, TrainingBlock, TrainingParams
 
 __all__ = [
+    "LICENCES",
     "MAX_MEMBERS",
     "MEMBERS",
     "NAME_PATTERN",

@@ -26,6 +26,9 @@ PathText = Annotated[str, BeforeValidator(_no_number)]
 MEMBERS = "members"
 """Key of the members' settings, in the settings of a combination and in the header of its model."""
 
+LICENCES = "weights_licences"
+"""Key of the licences of weights, in the settings of an experiment as a machine ran them."""
+
 MAX_MEMBERS = 16
 """The most members that a combination may have."""
 

@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel
 
-from skinbit.config import ArtifactKind, Parameters, settings_of, setup_of
+from skinbit.config import LICENCES, ArtifactKind, Parameters, settings_of, setup_of
 from skinbit.matching.scoring.score import GROUP_METRICS
 
 STUDY = ""
@@ -245,8 +245,9 @@ def _read_test(run: str, results: pd.DataFrame) -> dict[str, Content]:
     }
 
 
-def _read_compute(run: str, resolved_config: Mapping[str, Any]) -> dict[str, Content]:
-    return {run: Content(parameters=flatten({"compute": resolved_config["compute"]}))}
+def _read_machine(run: str, resolved_config: Mapping[str, Any]) -> dict[str, Content]:
+    added = {name: resolved_config[name] for name in ("compute", LICENCES) if name in resolved_config}
+    return {run: Content(parameters=flatten(added))}
 
 
 def _metrics(rows: Iterable[tuple[Any, ...]]) -> Content:
@@ -260,6 +261,6 @@ _READERS: dict[str, Callable[[str, Any], dict[str, Content]]] = {
     "fold.history": _read_curves,
     "results": _read_experiment,
     "final.results": _read_test,
-    "resolved_config": _read_compute,
+    "resolved_config": _read_machine,
 }
 """How metrics are read, by a dataset's kind."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinbit.config import MEMBERS, BackboneParams, ComputeParams, EvaluationParams, StudyParams
+from skinbit.config import LICENCES, MEMBERS, BackboneParams, ComputeParams, EvaluationParams, StudyParams
 from skinbit.matching.cuts.operating_points import PointsOfSubsets
 from skinbit.matching.cuts.transfer import carry_to_pool
 from skinbit.matching.methods import CUTS, METHODS
@@ -133,7 +133,7 @@ def plot_training(summary: dict[str, Any], *, experiment: str) -> Any:
 
 
 def resolve_machine(*, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as this machine runs them: ``auto`` and 0 of ``compute`` are resolved, weights have a licence.
+    """Return settings as this machine runs them: ``auto`` and 0 of ``compute`` are resolved, licences of weights added.
 
     Args:
         settings: Plain values by block, ``compute`` among them.
@@ -143,21 +143,19 @@ def resolve_machine(*, settings: Mapping[str, Any]) -> dict[str, Any]:
     from skinbit.embedding.compute import resolve_compute
 
     compute = asdict(resolve_compute(ComputeParams.model_validate(settings["compute"])))
-    resolved = {**_licensed(settings), "compute": compute}
-    if MEMBERS in settings:
-        resolved[MEMBERS] = {name: _licensed(own) for name, own in settings[MEMBERS].items()}
-    return resolved
+    licences = _licences(settings, *settings.get(MEMBERS, {}).values())
+    return {**settings, "compute": compute, **({LICENCES: licences} if licences else {})}
 
 
-def _licensed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return settings whose backbone, where there is one, has the licence of its weights."""
+def _licences(*settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the licence of each backbone's weights, by the backbone's name."""
     from skinbit.embedding.hub import licence_of
 
-    backbone = settings.get("backbone")
-    if backbone is None:
-        return settings
-    licence = {"weights_licence": licence_of(BackboneParams.model_validate(backbone))}
-    return {**settings, "backbone": {**backbone, **licence}}
+    return {
+        own["experiment"]["backbone"]: licence_of(BackboneParams.model_validate(own["backbone"]))
+        for own in settings
+        if "backbone" in own
+    }
 
 
 def list_software(lock_file: str | None) -> dict[str, Any]:
