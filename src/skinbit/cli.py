@@ -139,6 +139,7 @@ def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], 
 @cli.command()
 @click.argument("images", metavar="FOLDER", callback=_place("folder"))
 @click.option("--known", metavar="CSV", callback=_place("file"), help="Photographs whose lesions are known.")
+@click.option("--metadata", metavar="CSV", callback=_place("file"), help="Columns of the photographs, as evidence.")
 @click.option("--experiment", help="Experiment whose model groups; recommended, where none is named.")
 @click.option("--method", help="What joins photographs: average (default), complete, dbscan, cosine or mutual.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder into which the finished files are copied, too.")

@@ -492,6 +492,7 @@ assert "torch" not in sys.modules
 
 
 LATER_MISTAKES = [
+    (["{photographs}/images", "--metadata", "conf/logging.yml"], ("logging.yml has no column image_id", "Remedy: ")),
     (["{photographs}/images", "--known", "conf/logging.yml"], ("logging.yml has no column", "Remedy: ")),
     (
         ["{photographs}/images", "--known", "data/demo/02_intermediate/metadata.csv"],
@@ -558,6 +559,7 @@ class TestCommand:
             (["nowhere"], ("There is no folder", "/nowhere", "Remedy: correct FOLDER")),
             (["{photographs}/data.csv"], ("There is no folder", "data.csv")),
             (["conf"], ("conf holds no photograph", "Remedy: put photographs")),
+            (["{photographs}/images", "--metadata", "."], ("There is no file", "Remedy: correct --metadata")),
             (["{photographs}/images", "--known", "no.csv"], ("There is no file", "/no.csv", "Remedy: correct --known")),
             (["{photographs}/images", "--experiment", "vit"], ("unknown experiment 'vit'", "declared: dinov2_")),
             (["{photographs}/images", "--method", "any"], ("cluster.method", "'average'", "not 'any'")),

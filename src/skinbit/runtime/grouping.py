@@ -49,9 +49,11 @@ def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> d
 
 
 def _check_photographs(catalog: StudyCatalog, cluster: ClusterParams, data: DataParams) -> None:
-    """Check that there are photographs to group, and a table and photographs of the lesions that are known."""
+    """Check that there are photographs to group, and the tables and the known photographs that are named."""
     folders = catalog.load("photograph_folders")
     choose_photographs(folders(str(cluster.images)), data)
+    if cluster.metadata is not None:
+        catalog.load("column_files")(cluster.metadata)
     if cluster.known is not None:
         catalog.load("metadata_files")(cluster.known)
         check_folder(folders(cluster.known_folder), "cluster.known_images")

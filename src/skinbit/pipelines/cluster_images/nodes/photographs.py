@@ -136,7 +136,7 @@ def read_columns(
     columns = (*same, *evidence)
     sources = (
         (new_photographs, cluster.metadata, column_files, str(cluster.images)),
-        (known_photographs, cluster.known, metadata_files, _known_folder(cluster)),
+        (known_photographs, cluster.known, metadata_files, cluster.known_folder),
     )
     parts = []
     for listed, name, files, folder in sources:
