@@ -19,7 +19,7 @@ from skinbit.data.synthetic import (
     photograph,
     render,
 )
-from skinbit.data.synthetic.capture import MAX_OFFSET
+from skinbit.data.synthetic.capture import MAX_OFFSET, MAX_PULL, MAX_ZOOM
 
 N_LESIONS = 60
 SIDE = 16
@@ -97,9 +97,38 @@ def test_same_lesion_and_capture_render_the_same() -> None:
 @pytest.mark.parametrize("rotation", np.linspace(0, np.pi, 5))
 def test_no_capture_sees_past_the_map(rotation: float) -> None:
     capture = draw_capture(np.random.default_rng(0))
-    widest = replace(capture, zoom=1.0, rotation=rotation, offset=(MAX_OFFSET, MAX_OFFSET), vignette=2.0)
+    widest = replace(
+        capture, zoom=1.0, rotation=rotation, offset=(MAX_OFFSET, MAX_OFFSET), pull=(MAX_PULL, MAX_PULL), vignette=2.0
+    )
     pixels = np.asarray(render(draw_identity(np.random.default_rng(0)), widest))
     assert pixels[[0, 0, -1, -1], [0, -1, 0, -1]].max(axis=-1).min() > 50
+
+
+def test_captures_span_the_zoom_and_are_mostly_held_upright() -> None:
+    captures = [draw_capture(np.random.default_rng(seed)) for seed in range(400)]
+    zooms, rotations = (np.array([getattr(capture, name) for capture in captures]) for name in ("zoom", "rotation"))
+    assert zooms.min() >= 1
+    assert 0.85 * MAX_ZOOM < zooms.max() <= MAX_ZOOM
+    assert 0.7 < (np.abs(rotations) < np.pi / 6).mean() < 0.95
+
+
+def test_light_from_the_other_side_inverts_creases_only() -> None:
+    identity = replace(draw_identity(np.random.default_rng(1)), texture=0.1)
+    capture = replace(draw_capture(np.random.default_rng(2)), noise=0.0, blur=0.0)
+    flat, left, right = (
+        np.asarray(render(identity, replace(capture, relief=relief)), dtype=float) for relief in (0.0, 0.4, -0.4)
+    )
+    raised, lowered = left - flat, right - flat
+    assert np.abs(raised).mean() > 2
+    assert np.corrcoef(raised.ravel(), lowered.ravel())[0, 1] < -0.9
+
+
+def test_hairs_of_the_skin_are_in_every_photograph() -> None:
+    identity, bare = (replace(draw_identity(np.random.default_rng(1)), n_hairs=n) for n in (60, 0))
+    for seed in range(3):
+        capture = replace(draw_capture(np.random.default_rng(seed)), noise=0.0)
+        with_hairs, without = (np.asarray(render(each, capture), dtype=float) for each in (identity, bare))
+        assert (without - with_hairs).max() > 30
 
 
 @pytest.mark.parametrize("is_centred", [False, True])

@@ -148,11 +148,14 @@ class TestVerified:
         listed = set()
         for method in ("cosine", "dbscan"):
             pairs = json.loads((folder / f"seen/test_misclassifications_{method}.json").read_text())["pairs"]
-            listed |= {frozenset((pair["image_a"], pair["image_b"])) for pair in pairs}
-            assert 'id="drawings"' in (folder / f"seen/misclassifications_{method}.html").read_text()
+            mistakes = {frozenset((pair["image_a"], pair["image_b"])) for pair in pairs}
+            listed |= mistakes
+            is_drawn = any(compared.get(pair, 0) > 0 for pair in mistakes)
+            assert ('id="drawings"' in (folder / f"seen/misclassifications_{method}.html").read_text()) == is_drawn
             assert 'id="drawings"' not in (folder / f"plain/misclassifications_{method}.html").read_text()
         counted = {frozenset((each["image_a"], each["image_b"])): each["inliers"] for each in drawings}
         assert counted == {pair: compared[pair] for pair in listed if pair in compared}
+        assert any(each["inliers"] > 0 for each in drawings)
         assert all((each["drawing"] is not None) == (each["inliers"] > 0) for each in drawings)
         assert not (folder / "plain/match_drawings.json").exists()
 

@@ -1,4 +1,4 @@
-"""What changes from one photograph of a lesion to the next: camera, light, hairs, immersion gel."""
+"""What changes from one photograph of a lesion to the next: camera, light, pressure, hairs, immersion gel."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,17 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from skinbit.data.synthetic.hairs import Hair, Point, draw_hairs, ink_hairs
+from skinbit.data.synthetic.texture import Canonical
+
 Field = NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
 Circle = tuple[float, float, float]
-Point = tuple[float, float]
 
-MAP_FIELD: Final = 1.2  # side of the map / diagonal of a photograph at zoom 1; room for the offset
-MAX_ZOOM: Final = 3.0
+MAP_FIELD: Final = 1.26  # side of the map / diagonal of a photograph at zoom 1; room for offset and pull
+MAX_ZOOM: Final = 4.0
+MAX_PULL: Final = 0.05
 MAX_OFFSET: Final = 0.08  # beyond it, zoom 1 would see past the corners of the map
 MAX_STEP: Final = 1.25  # map pixels from one sample to the next
 INK_SCALE: Final = 3  # hairs and bubbles are drawn this much larger, then averaged
-N_HAIR_POINTS: Final = 14
 TICK_LENGTH: Final = 0.04
 DARK_HAIR: Final[Colour] = (0.13, 0.09, 0.08)
 WHITE_HAIR: Final[Colour] = (0.85, 0.83, 0.80)
@@ -32,13 +34,15 @@ class Capture:
 
     zoom: float  # in [1, MAX_ZOOM]
     rotation: float  # rad
+    pull: tuple[float, float]  # on the skin: stretch along x and shear, shares
     offset: Point  # of the lesion from the middle
     gains: Colour  # exposure and colour cast, factors of R, G, B
     gamma: float  # above 1 darker and of more contrast
+    relief: float  # how strongly the light shows creases; negative: from the other side
     light: Point  # where it is brightest
     falloff: float  # share of light lost half a diagonal away
     vignette: float  # radius of the lit disc in half diagonals, above 1 out of sight
-    hairs: tuple[tuple[Point, Point, Point], ...]  # Bezier control points
+    hairs: tuple[Hair, ...]  # beside those of the skin
     is_hair_white: bool
     hair_width: float
     bubbles: tuple[Circle, ...]  # x, y, radius
@@ -51,28 +55,34 @@ class Capture:
 
 
 def draw_capture(rng: np.random.Generator) -> Capture:
-    """Draw the circumstances of one photograph; the ranges were set by eye against HAM10000.
+    """Draw the circumstances of one photograph.
+
+    Zoom, rotation, colour, light, sharpness and rims vary about as much as between photographs of one lesion in
+    HAM10000; the largest zooms are drawn more often, as they are what matching most often fails at. The rest was set by
+    eye.
 
     Args:
         rng: The capture's own generator; the identity may not share it.
 
     Returns:
-        A capture, of any rotation and of zoom 1 to MAX_ZOOM.
+        A capture, mostly upright, of zoom 1 to MAX_ZOOM.
     """
-    zoom = float(np.exp(rng.uniform(0, np.log(MAX_ZOOM))))
-    vignette_probability = 0.35 if zoom < 1.5 else 0.06  # zooming in crops the rim away
+    zoom = float(MAX_ZOOM ** rng.beta(0.7, 0.9))
+    vignette_probability = 0.4 if zoom < 1.5 else 0.04  # zooming in crops the rim away
     return Capture(
         zoom=zoom,
-        rotation=rng.uniform(0, 2 * np.pi),
+        rotation=rng.normal(0, 0.12) if rng.random() < 0.8 else rng.uniform(0, 2 * np.pi),
+        pull=(rng.uniform(-MAX_PULL, MAX_PULL), rng.uniform(-MAX_PULL, MAX_PULL)),
         offset=(rng.uniform(-MAX_OFFSET, MAX_OFFSET), rng.uniform(-MAX_OFFSET, MAX_OFFSET)),
         gains=_draw_gains(rng),
-        gamma=rng.uniform(0.75, 1.25),
+        gamma=rng.uniform(0.93, 1.07),
+        relief=rng.normal(0.4, 0.3),
         light=(rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7)),
-        falloff=rng.uniform(0, 0.35),
-        vignette=rng.uniform(0.76, 1.0) + (rng.random() > vignette_probability),
-        hairs=tuple(_draw_hair(rng) for _ in range(rng.choice([0, 3, 20], p=[0.6, 0.3, 0.1]))),
+        falloff=rng.uniform(0, 0.2),
+        vignette=rng.uniform(0.8, 1.0) + (rng.random() > vignette_probability),
+        hairs=draw_hairs(rng, int(rng.choice([0, 2, 12], p=[0.75, 0.2, 0.05])), 0.8),
         is_hair_white=rng.random() < 0.12,
-        hair_width=rng.uniform(0.003, 0.008),
+        hair_width=rng.uniform(0.002, 0.006),
         bubbles=_draw_circles(rng, int(rng.choice([0, 1, 3], p=[0.85, 0.1, 0.05])), 0.3, 0.045),
         glints=_draw_circles(rng, int(rng.choice([0, 5, 20], p=[0.7, 0.2, 0.1])), 0.2, 0.004),
         ruler=rng.uniform(0.05, 0.1) * (rng.random() < 0.08),
@@ -84,18 +94,10 @@ def draw_capture(rng: np.random.Generator) -> Capture:
 
 
 def _draw_gains(rng: np.random.Generator) -> Colour:
-    exposure, pink, yellow = rng.normal((0.02, 0.03, -0.06), (0.09, 0.06, 0.09))
+    spread = 2.5 if rng.random() < 0.2 else 1.0  # another camera, or another white balance
+    exposure, pink, yellow = rng.normal((0.02, 0.0, 0.0), (0.05, 0.025 * spread, 0.03 * spread))
     red, green, blue = np.exp(exposure + np.array([0.3 * yellow, -pink, -yellow])).tolist()
     return red, green, blue
-
-
-def _draw_hair(rng: np.random.Generator) -> tuple[Point, Point, Point]:
-    root = rng.uniform(-0.1, 1.1, 2)
-    length, angle = rng.uniform(0.1, 0.8), rng.uniform(0, 2 * np.pi)
-    along = length * np.array([np.cos(angle), np.sin(angle)])
-    across = rng.normal(0, 0.3) * along[::-1] * (-1, 1)
-    (x0, y0), (x1, y1), (x2, y2) = np.stack([root, root + along / 2 + across, root + along]).tolist()
-    return (x0, y0), (x1, y1), (x2, y2)
 
 
 def _draw_circles(rng: np.random.Generator, n: int, spread: float, mean_radius: float) -> tuple[Circle, ...]:
@@ -104,11 +106,11 @@ def _draw_circles(rng: np.random.Generator, n: int, spread: float, mean_radius: 
     return tuple((x, y, radius) for (x, y), radius in zip(centres, radii, strict=True))
 
 
-def photograph_map(canonical: Image.Image, capture: Capture, width: int, height: int) -> Image.Image:
+def photograph_map(canonical: Canonical, capture: Capture, width: int, height: int) -> Image.Image:
     """Photograph a lesion's canonical map.
 
     Args:
-        canonical: The square RGB map, the lesion in its middle.
+        canonical: The lesion, in the middle of its skin.
         capture: How it is photographed.
         width: Of the photograph, in pixels.
         height: Of the photograph, in pixels.
@@ -117,9 +119,14 @@ def photograph_map(canonical: Image.Image, capture: Capture, width: int, height:
         The RGB photograph before JPEG compression, width x height pixels.
     """
     sheet = INK_SCALE * width, INK_SCALE * height
-    rgb: Field = np.asarray(_warp(canonical, capture, width, height), dtype=np.float32) / 255
-    rgb = _illuminate(rgb, capture)
-    rgb = _cover(rgb, _draw_hairs(capture, sheet), WHITE_HAIR if capture.is_hair_white else DARK_HAIR)
+    colour, relief = (
+        np.asarray(_warp(layer, capture, width, height), dtype=np.float32) / 255
+        for layer in (canonical.colour, canonical.relief)
+    )
+    rgb = _illuminate(colour * (1 + capture.relief * (relief - 0.5))[..., None], capture)
+    rgb = _cover(
+        rgb, ink_hairs(capture.hairs, capture.hair_width, sheet), WHITE_HAIR if capture.is_hair_white else DARK_HAIR
+    )
     rgb = _cover(rgb, _draw_ruler(capture, sheet), DARK_HAIR)
     rgb = _cover(rgb, _draw_glare(capture, sheet), GLARE)
     sharp = _to_image(_add_vignette(rgb, capture))
@@ -128,15 +135,17 @@ def photograph_map(canonical: Image.Image, capture: Capture, width: int, height:
     return _to_image(blurred + capture.noise / 255 * grain)
 
 
-def _warp(canonical: Image.Image, capture: Capture, width: int, height: int) -> Image.Image:
-    """Turn, zoom and shift, with enough samples per pixel that nothing aliases."""
-    map_pixels = canonical.width / (MAP_FIELD * float(np.hypot(width, height)) * capture.zoom)
+def _warp(layer: Image.Image, capture: Capture, width: int, height: int) -> Image.Image:
+    """Turn, zoom, pull and shift, with enough samples per pixel that nothing aliases."""
+    map_pixels = layer.width / (MAP_FIELD * float(np.hypot(width, height)) * capture.zoom)
     n = max(1, int(np.ceil(map_pixels / MAX_STEP)))
-    cos, sin = map_pixels / n * np.cos(capture.rotation), map_pixels / n * np.sin(capture.rotation)
-    size, middle = (n * width, n * height), canonical.width / 2
-    x, y = (0.5 + capture.offset[0]) * size[0], (0.5 + capture.offset[1]) * size[1]
-    affine = (cos, -sin, middle - cos * x + sin * y, sin, cos, middle - sin * x - cos * y)
-    return canonical.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC).reduce(n)
+    cos, sin = np.cos(capture.rotation), np.sin(capture.rotation)
+    stretch, shear = capture.pull
+    step = map_pixels / n * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1 + stretch, shear], [0, 1]])
+    size = n * width, n * height
+    start = layer.width / 2 - step @ ((np.array(capture.offset) + 0.5) * size)
+    affine = np.column_stack([step, start]).ravel().tolist()
+    return layer.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC).reduce(n)
 
 
 def _illuminate(rgb: Field, capture: Capture) -> Field:
@@ -163,17 +172,6 @@ def _distance(rgb: Field, centre: Point) -> Field:
 def _cover(rgb: Field, ink: Image.Image, colour: Colour) -> Field:
     mask = np.asarray(ink.reduce(INK_SCALE), dtype=np.float32) / 255
     return rgb + mask[..., None] * (np.array(colour, dtype=np.float32) - rgb)
-
-
-def _draw_hairs(capture: Capture, sheet: tuple[int, int]) -> Image.Image:
-    ink = Image.new("L", sheet)
-    t = np.linspace(0, 1, N_HAIR_POINTS)[:, None]
-    bezier = np.hstack([(1 - t) ** 2, 2 * t * (1 - t), t**2])
-    for hair in capture.hairs:
-        points = bezier @ np.array(hair) * ink.size
-        thickness = max(1, round(capture.hair_width * ink.width))
-        ImageDraw.Draw(ink).line(points.ravel().tolist(), fill=215, width=thickness, joint="curve")
-    return ink
 
 
 def _draw_ruler(capture: Capture, sheet: tuple[int, int]) -> Image.Image:

@@ -45,6 +45,7 @@ class LesionIdentity:
     texture_seed: int  # of the noise fields that the strengths below scale
     radius: float  # share of the map's side
     elongation: float  # long axis / short axis, in [1, MAX_ELONGATION]
+    direction: float  # of the long axis, rad
     outline: tuple[tuple[float, float], ...]  # amplitude, phase (rad) of angular harmonics 1, 2, ...
     streaks: float  # length of radial streaks, 0 none
     roughness: float  # amplitude of the border's irregularity
@@ -61,6 +62,7 @@ class LesionIdentity:
     erythema: float  # mean blood in the skin
     vessels: float  # blood in visible vessels, 0 none
     texture: float  # amplitude of skin creases and grain
+    n_hairs: int  # on the skin
     n_freckles: int
 
 
@@ -78,8 +80,9 @@ def draw_identity(rng: np.random.Generator) -> LesionIdentity:
         dx=dx,
         anatom_site_general=str(rng.choice(SITES)),
         texture_seed=int(rng.integers(2**32)),
-        radius=rng.uniform(0.045, 0.12),
+        radius=rng.uniform(0.04, 0.1),
         elongation=min(1 + rng.gamma(2.0, 0.14), MAX_ELONGATION),
+        direction=rng.uniform(0, np.pi),
         outline=_draw_outline(rng),
         streaks=rng.uniform(0.03, 0.14) * (rng.random() < 0.25),
         roughness=rng.uniform(0.03, 0.22),
@@ -88,14 +91,15 @@ def draw_identity(rng: np.random.Generator) -> LesionIdentity:
         region_contrast=rng.uniform(1.2, 3.5),
         mottle=rng.uniform(0.06, 0.3),
         network=rng.uniform(0.06, 0.3) * (rng.random() < 0.8) * (dx in NETWORK_DIAGNOSES),
-        network_period=rng.uniform(7.0, 13.0),
+        network_period=rng.uniform(8.0, 15.0),
         n_dots=int(rng.integers(4, 70)) * (rng.random() < 0.5),
         dot_radius=rng.uniform(0.02, 0.055),
         dot_density=rng.uniform(0.15, 0.6) * (1 if rng.random() < 0.75 else -0.5),
-        melanin=rng.gamma(1.2, 0.08),
+        melanin=rng.gamma(1.2, 0.1),
         erythema=rng.gamma(1.5, 0.07),
         vessels=rng.uniform(0.1, 0.5) * (rng.random() < 0.3),
-        texture=rng.uniform(0.01, 0.08),
+        texture=float(np.exp(rng.uniform(np.log(0.01), np.log(0.1)))),
+        n_hairs=int(rng.choice([0, 12, 60], p=[0.5, 0.35, 0.15])),
         n_freckles=int(rng.integers(1, 40)) * (rng.random() < 0.4),
     )
 

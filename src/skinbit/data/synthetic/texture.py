@@ -1,54 +1,71 @@
 """Paints a lesion identity onto its canonical map, as a stack of optical densities."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from skinbit.data.synthetic.hairs import draw_hairs, ink_hairs
 from skinbit.data.synthetic.identity import CHROMOPHORES, FAIR_SKIN, PIGMENTS, LesionIdentity
 
 Field = NDArray[np.floating[Any]]
 
-MAP_SIDE: Final = 720  # pixels; a 200 x 150 photograph at zoom 3 then stretches it by 1.25 only
+MAP_SIDE: Final = 960  # pixels; a 200 x 150 photograph at zoom 4 then stretches it by 1.25 only
 LESION_EXTENT: Final = 2.0  # lesion radii; MAX_OUTLINE_RADIUS * sqrt(MAX_ELONGATION) stays inside
 MIN_OUTLINE_RADIUS: Final = 0.35  # lesion radii; keeps a strongly lobed outline in one piece
 MAX_OUTLINE_RADIUS: Final = 1.4
 MAIN_REGION_BIAS: Final = 1.1  # in noise standard deviations; lets the first colour cover most of the lesion
 MIN_PATTERN: Final = 0.15  # relative density that a hole of the network keeps
+HAIR_WIDTH: Final = 0.0025  # share of the map's side
+HAIR_DENSITY: Final = 1.0  # optical, of hairs on the skin
 N_STREAK_ANGLES: Final = 90
 OCTAVE_GAIN: Final = 0.6  # amplitude of an octave of noise relative to the next coarser one
 INTERPOLATION_LOSS: Final = 1.4  # bicubic interpolation of unit noise leaves 1 / 1.4 of its deviation
 
 
-def paint_identity(identity: LesionIdentity) -> Image.Image:
-    """Paint a lesion and the skin around it as an ideal camera would see them.
+@dataclass(frozen=True)
+class Canonical:
+    """A lesion and the skin around it as an ideal camera would see them, the lesion in the middle.
 
-    Args:
-        identity: The lesion.
-
-    Returns:
-        The canonical map, RGB, MAP_SIDE x MAP_SIDE pixels, the lesion in its middle.
+    Attributes:
+        colour: RGB, MAP_SIDE x MAP_SIDE pixels.
+        relief: Grey, of the same size: how high the surface is, 0.5 on average; light from aside makes it visible.
     """
+
+    colour: Image.Image
+    relief: Image.Image
+
+
+def paint_identity(identity: LesionIdentity) -> Canonical:
+    """Return the map of a lesion."""
     rng = np.random.default_rng(identity.texture_seed)
-    density = _paint_skin(identity, rng)
+    creases = np.abs(_noise(rng, MAP_SIDE, 9, stretch=3)) + _noise(rng, MAP_SIDE, 4)
+    creases = creases.T if rng.random() < 0.5 else creases
+    density = _paint_skin(identity, creases, rng)
     half = int(LESION_EXTENT * identity.radius * MAP_SIDE)
     middle = slice(MAP_SIDE // 2 - half, MAP_SIDE // 2 + half)
     density[middle, middle] += _paint_lesion(identity, 2 * half, rng)
-    return Image.fromarray((255 * np.exp(-density)).clip(0, 255).astype(np.uint8))
+    hairs = ink_hairs(draw_hairs(rng, identity.n_hairs, 0.25), HAIR_WIDTH, (MAP_SIDE, MAP_SIDE))
+    density += HAIR_DENSITY * (np.asarray(hairs, dtype=np.float32) / 255)[..., None]
+    return Canonical(_to_image(np.exp(-density)), _to_image(0.5 + identity.texture * creases))
 
 
-def _paint_skin(identity: LesionIdentity, rng: np.random.Generator) -> Field:
+def _to_image(field: Field) -> Image.Image:
+    return Image.fromarray((255 * field).clip(0, 255).astype(np.uint8))
+
+
+def _paint_skin(identity: LesionIdentity, creases: Field, rng: np.random.Generator) -> Field:
     """Draw the skin's optical density, shape (MAP_SIDE, MAP_SIDE, 3)."""
-    creases = np.abs(_noise(rng, MAP_SIDE, 7, stretch=3)) + _noise(rng, MAP_SIDE, 3)
-    melanin = identity.melanin + identity.texture / 2 * (creases + _noise(rng, MAP_SIDE, 90))
+    melanin = identity.melanin + identity.texture / 2 * (creases + _fractal(rng, MAP_SIDE, 120, 5))
     n = identity.n_freckles
-    _stamp(melanin, rng.uniform(0, MAP_SIDE, (n, 2)), rng.uniform(4, 16, n), 0.3)
-    patches = _fractal(rng, MAP_SIDE, 60, 3)
-    blood = identity.erythema * (1 + 0.35 * patches)
+    _stamp(melanin, rng.uniform(0, MAP_SIDE, (n, 2)), rng.uniform(5, 21, n), 0.3)
+    patches = _fractal(rng, MAP_SIDE, 90, 5)
+    blood = identity.erythema * (1 + 0.5 * patches)
     if identity.vessels:
         # Zero crossings of noise are thin winding lines; patches break them into vessels.
-        lines = np.maximum(0, 1 - 6 * np.abs(_fractal(rng, MAP_SIDE, 40, 3)))
+        lines = np.maximum(0, 1 - 6 * np.abs(_fractal(rng, MAP_SIDE, 55, 3)))
         blood += identity.vessels * lines * np.maximum(0, patches)
     chromophores = np.stack([melanin, blood], axis=-1)
     return _colour(FAIR_SKIN) + chromophores @ _colour(*CHROMOPHORES)
@@ -70,7 +87,9 @@ def _depth(identity: LesionIdentity, side: int, rng: np.random.Generator) -> Fie
     """How far inside the outline each pixel lies: 1 in the middle, 0 on the outline, negative outside."""
     axis = np.linspace(-LESION_EXTENT, LESION_EXTENT, side, dtype=np.float32)
     stretch = np.float32(np.sqrt(identity.elongation))
-    x, y = axis[None, :] / stretch, axis[:, None] * stretch
+    cos, sin = np.float32(np.cos(identity.direction)), np.float32(np.sin(identity.direction))
+    x = (cos * axis[None, :] + sin * axis[:, None]) / stretch
+    y = (cos * axis[:, None] - sin * axis[None, :]) * stretch
     angles = np.linspace(-np.pi, np.pi, 8 * N_STREAK_ANGLES)
     harmonics = [a * np.cos(k * angles + phase) for k, (a, phase) in enumerate(identity.outline, 1)]
     spikes = np.maximum(0, rng.normal(size=N_STREAK_ANGLES))
