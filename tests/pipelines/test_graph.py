@@ -243,6 +243,14 @@ class TestStudyIsData:
             del tree["study"], tree["evaluation"]["distractors"]
         assert trees[0] == trees[1]
 
+    def test_the_starter_is_the_recipe_of_the_benchmark_that_trains_nothing(self):
+        starter, benchmark = parameters("starter"), parameters("ham10000")
+        assert starter.recipes["starter"] == benchmark.recipes["zooms_verified"]
+        assert starter.study.sample_data
+        assert "make_sample" in {
+            node.short_name.rpartition(".")[2] for node in pipelines_of("starter")[1]["starter"].nodes
+        }
+
     def test_features_are_shared_by_all_experiments_of_a_backbone(self):
         twins = {"vit_twin": {"backbone": "vit", "loss": "baseline"}}
         assert made_once(experiments="vit_baseline+vit_twin", entries=twins) == {"vit_features"}

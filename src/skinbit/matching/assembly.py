@@ -33,6 +33,9 @@ from skinbit.matching.similarity.hubness import (
 )
 from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
+FITTED_ON_SYNTHETIC = "synthetic photographs, without labels; a study of photographs with labels of your own is better"
+"""What is said of a model that has seen no real lesion."""
+
 _NOTHING_USUAL: UsualHubness = ((), ())
 """Where similarities are not scaled, or nothing is known of pools of few images."""
 
@@ -86,6 +89,7 @@ class Matching(Block):
         geometry: How keypoints are compared.
         calibration: None where similarities are not calibrated.
         odds: Of every subset: by these a pool chooses a cut for itself.
+        is_synthetic: Whether all of it was fitted on synthetic photographs.
     """
 
     operating_points: PointsOfSubsets
@@ -94,6 +98,7 @@ class Matching(Block):
     geometry: GeometryParams
     calibration: Calibration | None
     odds: tuple[PairOdds, ...] = ()
+    is_synthetic: bool = False
 
     @model_validator(mode="after")
     def _is_calibrated_as_it_says(self) -> Self:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.combination import members_of
+from skinbit.matching.assembly import FITTED_ON_SYNTHETIC
 from skinbit.matching.expected.documents import warn_of_unlike
 from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.methods import METHODS
@@ -118,11 +119,12 @@ def _links(records: Sequence[Mapping[str, Any]], megabytes: float) -> dict[int, 
 def _settings(document: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
     headers = [member.model for member in members_of(checkpoint)]
     model = " + ".join(f"{header.backbone.model}, {header.loss}" for header in headers)
+    fitted = {"model": model} | ({"fitted on": FITTED_ON_SYNTHETIC} if checkpoint.matching.is_synthetic else {})
     method = METHODS[document["method"]]
     if document["cut"] is None:
-        return {"model": model, "method": f"{method.title.lower()}, which needs no cut"}
+        return {**fitted, "method": f"{method.title.lower()}, which needs no cut"}
     return {
-        "model": model,
+        **fitted,
         **_expected(document["expected"]),
         "method": f"{document['method']}, {method.word} {document['cut']:.4f}",
         **_joined_from(document),

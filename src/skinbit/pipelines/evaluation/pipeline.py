@@ -204,6 +204,7 @@ def _gathering(name: str, parameters: Parameters) -> Node:
         **_calibrated(name, parameters),
         "max_group_size": _MAX_GROUP_SIZE,
         "geometry": "params:geometry",
+        "is_synthetic": "params:study.sample_data",
         **_of_folds(name, parameters, "results", "operating_points", "odds"),
     }
     outputs = [f"{name}.{kind}" for kind in ("operating_points", "matching", "averages")]

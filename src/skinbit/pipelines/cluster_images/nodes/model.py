@@ -11,6 +11,7 @@ from skinbit.data.metadata import source_of
 from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, with_backbone
 from skinbit.embedding.combination import members_of
 from skinbit.errors import InputError
+from skinbit.matching.assembly import FITTED_ON_SYNTHETIC
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.similarity.columns import columns_of, context_of_rows, require_columns
@@ -65,6 +66,8 @@ def check_cuts(
     if cluster.images is None:
         raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
     _check_columns(checkpoint.matching.similarity.context, column_files, cluster)
+    if checkpoint.matching.is_synthetic:
+        logger.info("the model was fitted on %s", FITTED_ON_SYNTHETIC)
     points, name = checkpoint.matching.operating_points, CUTS.get(cluster.method, "")
     value = getattr(checkpoint.header, name) if name else None
     value = None if value is None or math.isnan(value) else value

@@ -59,6 +59,7 @@ def gather_cuts(
     max_group_size: int | None,
     similarity: SimilarityParams,
     geometry: GeometryParams,
+    is_synthetic: bool,
     calibration: Calibrations | None = None,
     **by_fold: Any,
 ) -> tuple[PointsOfSubsets, Matching, dict[str, float | None]]:
@@ -68,6 +69,7 @@ def gather_cuts(
         max_group_size: Of average and complete linkage.
         similarity: What makes similarities.
         geometry: How keypoints are compared.
+        is_synthetic: Whether the study made its photographs itself.
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         by_fold: ``fold_<k>_results``, ``fold_<k>_operating_points`` and ``fold_<k>_odds`` of every fold.
 
@@ -83,6 +85,7 @@ def gather_cuts(
         similarity=similarity,
         geometry=geometry,
         calibration=None if calibration is None else calibration["all"],
+        is_synthetic=is_synthetic,
     )
     return matching.operating_points, matching, _averages([as_mapping(fold["results"]) for fold in folds])
 
