@@ -1,11 +1,13 @@
 """The starter: a model of synthetic photographs groups a folder of which no lesion is known."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from benchmarks import starter
 from skinbit.errors import InputError
 
 pytestmark = pytest.mark.long  # whole studies
@@ -51,7 +53,19 @@ def test_is_made_once(project, photographs, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert len(group(project, tmp_path / "few")) == 5
     assert (model.stat().st_mtime_ns, model.read_bytes()) == made
-    assert "features" not in caplog.text or "0 to compute" in caplog.text
+    assert "make_sample" not in caplog.text
+
+
+def test_is_judged_on_the_folds_of_a_finished_study(project, photographs, monkeypatch, capsys):
+    group(project, photographs / "images")
+    root = project.root / "data/starter"
+    model = root / "06_models/starter/final/best.safetensors"
+    given = ["--root", root, "--features", "zooms", "--checkpoint", model]
+    monkeypatch.setattr(sys, "argv", ["starter", *map(str, given)])
+    starter.main()
+    *_, mean = capsys.readouterr().out.strip().splitlines()
+    precision, recall, f1 = (float(cell) for cell in mean.split("|")[2:5])
+    assert 0.8 < f1 <= max(precision, recall)
 
 
 def test_never_writes_its_photographs_beside_others(project, photographs, monkeypatch):
