@@ -36,9 +36,8 @@ N_WORKERS = 2
 
 def embed(checkpoint: Checkpoint, features: Features, image_ids: list[str]) -> FloatArray:
     """Return the embeddings that a frozen model makes of stored features, ``(n, d)``."""
-    values = baseline_embeddings(features, image_ids).values
-    whitening = whitening_of(checkpoint)
-    return values if whitening is None else whitening.apply(values)
+    embeddings, whitenings = baseline_embeddings(features, image_ids), whitening_of(checkpoint)
+    return (embeddings if whitenings is None else whitenings.apply(embeddings)).values
 
 
 def judge(
