@@ -353,7 +353,7 @@ class TestGraph:
             plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
         numbers = (
             *("seed", "memory.tile_megabytes", "training.canvas", "cuts.max_group_size"),
-            *("report.thumbnail", "report.max_pairs"),
+            *("report.thumbnail", "report.max_pairs", "study.sample_data"),
         )
         assert plain == {f"params:{name}" for name in numbers}
 
