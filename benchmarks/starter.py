@@ -58,14 +58,19 @@ def judge(
     shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints, matching.geometry, N_WORKERS)
     pool = matching.pool(embeddings, shortlist)
     own = expect_of_pool(pool, np.full(len(pool), -1, dtype=np.int64), matching.odds, METHOD, None)
-    cut = own.expected.cut
+    cut, expected = own.chosen.cut, own.expected.f1
     groups = group_images(pool, (), Cut(METHOD, cut, 1 - cut, 1 - cut), None).cluster_ids
     pairs = predicted_pairs_of_groups(groups, lesion_labels(list(lesions)))
     right, positive, wrong = (
         int(counts.sum()) for counts in (pairs.true_pairs, pairs.positive_pairs, pairs.false_count)
     )
     precision, recall = right / max(right + wrong, 1), right / max(positive, 1)
-    return [precision, recall, 2 * right / max(right + wrong + positive, 1), own.f1.value]
+    return [
+        precision,
+        recall,
+        2 * right / max(right + wrong + positive, 1),
+        np.nan if expected is None else expected.value,
+    ]
 
 
 def main() -> None:
