@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 from PIL import Image
@@ -491,6 +492,11 @@ assert "torch" not in sys.modules
 """
 
 
+TINY_STARTER = {
+    "backbones": {"zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False}},
+    "sample": {"n_lesions": 24, "width": 96, "height": 72},
+    "geometry": {"image_side": 96},
+}
 LATER_MISTAKES = [
     (["{photographs}/images", "--metadata", "conf/logging.yml"], ("logging.yml has no column image_id", "Remedy: ")),
     (["{photographs}/images", "--known", "conf/logging.yml"], ("logging.yml has no column", "Remedy: ")),
@@ -498,7 +504,6 @@ LATER_MISTAKES = [
         ["{photographs}/images", "--known", "data/demo/02_intermediate/metadata.csv"],
         ("02_intermediate/images", "Remedy"),
     ),
-    (["{photographs}/images", "--experiment", "vit_triplet"], ("no model of vit_triplet yet", "--experiment")),
     (
         ["{photographs}/images", "--experiment", "vit_baseline", "--out", "pyproject.toml/x"],
         ("cannot be made: not a directory", "Remedy: name another folder in --out"),
@@ -563,7 +568,10 @@ class TestCommand:
             (["{photographs}/images", "--known", "no.csv"], ("There is no file", "/no.csv", "Remedy: correct --known")),
             (["{photographs}/images", "--experiment", "vit"], ("unknown experiment 'vit'", "declared: dinov2_")),
             (["{photographs}/images", "--method", "any"], ("cluster.method", "'average'", "not 'any'")),
-            (["{photographs}/images"], ("no model of recommended", "Remedy: `kedro run --env demo --pipelines rec")),
+            (
+                ["{photographs}/images", "--experiment", "vit_triplet"],
+                ("no model of vit_triplet yet", "Remedy: `kedro run --env demo --pipelines vit_triplet`"),
+            ),
             *(pytest.param(words, said, marks=pytest.mark.long) for words, said in LATER_MISTAKES),
         ],
     )
@@ -573,6 +581,21 @@ class TestCommand:
         assert ended.exit_code == 1
         assert ended.output.count("Error: ") == 1
         assert [part for part in said if part not in ended.output] == []
+
+    @pytest.mark.long
+    def test_groups_by_the_starter_which_it_makes_once_where_no_model_is_recommended_yet(
+        self, studied, group, photographs, caplog
+    ):
+        file = studied.root / "conf/starter/parameters.yml"
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | TINY_STARTER))
+        assert group(photographs / "images").exit_code == 0
+        assert caplog.text.count("the starter is fitted on synthetic photographs, once") == 1
+        model = studied.root / "data/starter/06_models/starter/final/best.safetensors"
+        made, found = model.stat().st_mtime_ns, (studied.root / CLUSTERS / "clustered_images.csv").read_bytes()
+        assert group(photographs / "images").exit_code == 0
+        assert caplog.text.count("the starter is fitted on synthetic photographs, once") == 1
+        assert model.stat().st_mtime_ns == made
+        assert (studied.root / CLUSTERS / "clustered_images.csv").read_bytes() == found
 
     @pytest.mark.long
     def test_refuses_what_is_not_there_before_torch_is_imported(self, studied, photographs):

@@ -1,5 +1,6 @@
 """`kedro group`: what is checked before a run of ``cluster_images``, the run, and where its files are."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from skinbit.runtime.context import active_parameters
 from skinbit.runtime.datasets.files import atomic_target, connect
 from skinbit.runtime.session import StudySession, mendable
 
+logger = logging.getLogger(__name__)
+
 _PIPELINE = "cluster_images"
+
+_STARTER = "starter"
+"""The environment, and its experiment, whose model groups where no study has made one."""
 
 _FILES = {"page": "clusters_page", "table": "clustered_images", "groups": "cluster_groups", "unread": "unreadable"}
 """The datasets that a person opens, by what they are."""
@@ -23,6 +29,8 @@ _FILES = {"page": "clusters_page", "table": "clustered_images", "groups": "clust
 
 def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> dict[str, str]:
     """Run ``cluster_images``, once all that is named exists, and return where the files are.
+
+    Where no model is named and no study has made the recommended one, the starter groups.
 
     Args:
         env: Of the configuration.
@@ -40,12 +48,15 @@ def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> d
         parameters = active_parameters()
         with mendable():
             _check_photographs(catalog, parameters.cluster, parameters.data)
-            _check_model(catalog, env)
+            has_model = _has_model(catalog, parameters.cluster, env)
             if out is not None:
                 _make(out)
-        session.run(pipeline_names=[_PIPELINE], runner=SequentialRunner())
-        with mendable():
-            return {kind: _place(catalog, name, out) for kind, name in _FILES.items()}
+        if has_model:
+            session.run(pipeline_names=[_PIPELINE], runner=SequentialRunner())
+            with mendable():
+                return {kind: _place(catalog, name, out) for kind, name in _FILES.items()}
+    cluster = params["cluster"] | {"checkpoint": _find_starter(params)}
+    return group_folder(env, params | {"cluster": cluster}, out)
 
 
 def _check_photographs(catalog: StudyCatalog, cluster: ClusterParams, data: DataParams) -> None:
@@ -59,16 +70,42 @@ def _check_photographs(catalog: StudyCatalog, cluster: ClusterParams, data: Data
         check_folder(folders(cluster.known_folder), "cluster.known_images")
 
 
-def _check_model(catalog: StudyCatalog, env: str | None) -> None:
-    command = f"kedro run{f' --env {env}' if env else ''} --pipelines"
-    for name in sorted(pipelines[_PIPELINE].inputs()):
-        experiment, _, kind = name.partition(".")
-        if kind.endswith("checkpoint") and not catalog.exists(name):
-            raise InputError(
-                f"There is no model of {experiment} yet: {catalog[name].stored_file()[1]}.\n"
-                f"  Remedy: `{command} {experiment}` makes it of photographs whose lesions are known; or "
-                "name an experiment that has a model (--experiment)."
+def _has_model(catalog: StudyCatalog, cluster: ClusterParams, env: str | None) -> bool:
+    """Whether there is the model that is named, or the recommended one where none is.
+
+    Raises:
+        InputError: If one is named that nobody has made.
+    """
+    inputs = pipelines[_PIPELINE].inputs()
+    models = [name for name in inputs if name.endswith(".checkpoint")]
+    missing = [name for name in models if not catalog.exists(name)]
+    if missing and cluster.experiment is not None:
+        command = f"kedro run{f' --env {env}' if env else ''} --pipelines {cluster.experiment}"
+        raise InputError(
+            f"There is no model of {cluster.experiment} yet: {catalog[missing[0]].stored_file()[1]}.\n"
+            f"  Remedy: `{command}` makes it of photographs whose lesions are known; or name an experiment that has a "
+            "model (--experiment)."
+        )
+    return cluster.checkpoint is not None or bool(models and not missing)
+
+
+def _find_starter(params: dict[str, Any]) -> str:
+    """Return the file of the starter; it is made if nobody has made it yet.
+
+    Args:
+        params: Those of the machine count; those of photographs and groups are of others than the starter's.
+    """
+    machine = {block: params[block] for block in ("compute", "loader", "memory") if block in params}
+    with StudySession.create(env=_STARTER, runtime_params=machine) as session:
+        model = session.load_context().catalog[f"{_STARTER}.final.checkpoint"]
+        if model.exists():
+            logger.info("no study has made a model yet: the starter groups")
+        else:
+            logger.info(
+                "no study has made a model yet: the starter is fitted on synthetic photographs, once; it takes minutes"
             )
+            session.run(pipeline_names=[_STARTER], runner=SequentialRunner(), only_missing_outputs=True)
+        return str(model.stored_file()[1])
 
 
 def _make(folder: Path) -> None:
