@@ -110,7 +110,7 @@ def test_weights_that_are_published_as_a_pickle_are_not_opened(monkeypatch, tmp_
 
     def ask(url):
         asked.append(url)
-        return _Answer(404, "EntryNotFound", b"")
+        return _Answer(404, "EntryNotFound", b"", None)
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)

@@ -103,7 +103,10 @@ def licence_of(params: BackboneParams) -> str:
     """Return the licence that timm states of a backbone's published weights."""
     if not params.pretrained:
         return "not pretrained"
-    config = None if params.weights else _published(params)
+    try:
+        config = None if params.weights else _published(params)
+    except RuntimeError:  # timm knows no such weights: whatever loads them says so, and what might be meant
+        config = None
     return (config.license if config else None) or "not stated"
 
 
