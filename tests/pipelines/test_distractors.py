@@ -71,7 +71,9 @@ class TestDrawing:
         (tmp_path / "s1.jpg").write_bytes(b"no photograph")
         (tmp_path / "s4.jpg").unlink()
         ids = [f"s{number}" for number in range(6)]
-        rows = pd.DataFrame({"image_id": ids, "lesion_id": [name.upper() for name in ids], "row": range(2, 8)})
+        rows = pd.DataFrame({"image_id": ids, "lesion_id": [name.upper() for name in ids], "row": range(2, 8)}).assign(
+            misshapen=""
+        )
         folder = find_images(LocalFileSystem(), str(tmp_path))
         none = pd.DataFrame({"row": []})
         return lambda number, **policy: draw_distractors(
