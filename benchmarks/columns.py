@@ -116,12 +116,12 @@ class Judgement:
 def judge_pool(pool: Pool, labels: LabelArray, odds: Sequence[PairOdds]) -> Judgement:
     """Group a pool by average linkage at the cut that it chooses for itself."""
     own = expect_of_pool(pool, np.full(len(pool), -1), odds, "average", None)
-    cut = own.expected.cut
+    cut = own.chosen.cut
     found = group_images(pool, (), Cut("average", cut, 1 - cut, 1 - cut), None)
     has_partner = np.bincount(labels)[labels] > 1
     is_found = labels[found.nearest] == labels
     f1 = mean_f1([predicted_pairs_of_groups(found.cluster_ids, labels)])
-    return Judgement(f1, own.f1.value, float(is_found[has_partner].mean()))
+    return Judgement(f1, own.chosen.f1, float(is_found[has_partner].mean()))
 
 
 def judge(folds: Mapping[int, Images], among: Mapping[int, Images], variant: Variant) -> list[list[Judgement]]:
