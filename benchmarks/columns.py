@@ -18,17 +18,18 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.labels import corrected_lesions
+from benchmarks.small_folders import SIMILARITY
 from benchmarks.stored import (
     Images,
     calibrations_by_others,
     fold_folders,
     load_embeddings,
-    read_lesions,
+    read_all_lesions,
     read_pool,
     read_table,
 )
 from benchmarks.timing import describe_machine, markdown_table
-from skinbit.config import ContextParams, ScalingParams, SimilarityParams
+from skinbit.config import ContextParams, SimilarityParams
 from skinbit.embedding.tables import join_embeddings
 from skinbit.matching.expected.odds import PairOdds, fit_odds
 from skinbit.matching.expected.own_cut import expect_of_pool
@@ -40,14 +41,13 @@ from skinbit.matching.similarity.columns import read_context
 
 SEED, SHARES = 42, (0.05, 0.20)
 
-PLAIN = SimilarityParams(verification=True, scaling=ScalingParams())
 EVIDENCE = {"sex": "exact", "anatom_site_general": "exact", "age": {"kind": "number", "tolerance": 5}}
 NOISE = "noise"
 
 
 def with_columns(evidence: Mapping[str, object]) -> SimilarityParams:
     """Return the similarity with columns as evidence."""
-    return PLAIN.model_copy(update={"context": ContextParams.model_validate({"evidence": evidence})})
+    return SIMILARITY.model_copy(update={"context": ContextParams.model_validate({"evidence": evidence})})
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def spoil(table: pd.DataFrame, share: float, blank: bool) -> pd.DataFrame:
 def variants(table: pd.DataFrame) -> list[Variant]:
     """Return all variants, that without columns first."""
     columns = with_columns(EVIDENCE)
-    made = [Variant("no columns", PLAIN, table, table), Variant("as written", columns, table, table)]
+    made = [Variant("no columns", SIMILARITY, table, table), Variant("as written", columns, table, table)]
     for blank, what in ((True, "blanked"), (False, "replaced")):
         for share in SHARES:
             spoilt = spoil(table, share, blank)
@@ -152,8 +152,7 @@ def main() -> None:
     started = time.perf_counter()
     tables = [read_table(given.root / f"02_intermediate/{name}.csv") for name in ("metadata", "distractors")]
     columns = pd.concat(tables, ignore_index=True)[["image_id", *EVIDENCE]].astype(str)
-    lesion_of = {**read_lesions(given.root / "02_intermediate/split.csv")}
-    lesion_of |= read_lesions(given.root / "02_intermediate/distractors.csv")
+    lesion_of = read_all_lesions(given.root)
     judged_by = corrected_lesions(lesion_of) if given.corrected else lesion_of
     folds, among = {}, {}
     for fold, folder in enumerate(fold_folders(given.root, given.experiment, at_least=3)):

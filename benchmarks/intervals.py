@@ -23,8 +23,8 @@ from benchmarks.stored import (
     fold_folders,
     join_parts,
     load_embeddings,
+    read_all_lesions,
     read_keypoints,
-    read_lesions,
     read_pool,
 )
 from benchmarks.timing import describe_machine, markdown_table
@@ -116,11 +116,7 @@ def main() -> None:
     given = parser.parse_args()
     started = time.perf_counter()
     fold_dirs = fold_folders(given.root, given.experiment, at_least=3)  # others' calibrations rest on others again
-    lesion_of = {
-        image_id: lesion
-        for name in ("split", "distractors")
-        for image_id, lesion in read_lesions(given.root / f"02_intermediate/{name}.csv").items()
-    }
+    lesion_of = read_all_lesions(given.root)
     keypoints = join_tables([read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")])
     sources = [Source(load_embeddings(fold), load_embeddings(fold, "distractor_embeddings")) for fold in fold_dirs]
     learned = learn(

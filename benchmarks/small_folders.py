@@ -23,8 +23,8 @@ from benchmarks.stored import (
     fold_folders,
     join_parts,
     load_embeddings,
+    read_all_lesions,
     read_keypoints,
-    read_lesions,
     read_pool,
 )
 from benchmarks.timing import describe_machine, markdown_table
@@ -194,7 +194,7 @@ def main() -> None:
     given = parser.parse_args()
     started = time.perf_counter()
     fold_dirs = fold_folders(given.root, given.experiment, at_least=3)  # others' calibrations rest on others again
-    lesion_of = _lesions(given.root, "split") | _lesions(given.root, "distractors")
+    lesion_of = read_all_lesions(given.root)
     judged_by = corrected_lesions(lesion_of) if given.corrected else lesion_of
     keypoints = join_tables([read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")])
     sources = [Source(load_embeddings(fold), load_embeddings(fold, "distractor_embeddings")) for fold in fold_dirs]
@@ -224,10 +224,6 @@ def main() -> None:
     print(f"{DRAWS} folders each, {DRAWS_ALONE} of photographs without a partner\n")
     print(markdown_table(["photographs", "lesions with two", *titles], rows))
     print(f"{time.perf_counter() - started:.0f} s")
-
-
-def _lesions(root: Path, name: str) -> dict[str, str]:
-    return read_lesions(root / f"02_intermediate/{name}.csv")
 
 
 def _figures(counts: Sequence[Counts]) -> list[str]:

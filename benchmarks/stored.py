@@ -195,6 +195,19 @@ def read_lesions(path: Path) -> dict[str, str]:
     return dict(zip(table["image_id"], table["lesion_id"], strict=True))
 
 
+def read_all_lesions(root: Path) -> dict[str, str]:
+    """Read which lesion each image of a study shows, distractors among them.
+
+    Args:
+        root: Of the study.
+
+    Raises:
+        SystemExit: If it has no distractors.
+    """
+    tables = (read_lesions(root / f"02_intermediate/{name}.csv") for name in ("split", "distractors"))
+    return {image_id: lesion for lesions in tables for image_id, lesion in lesions.items()}
+
+
 def calibrations_by_others(folds: Mapping[int, Images], params: SimilarityParams) -> dict[int, Calibration | None]:
     """Calibrate every fold by the pairs of the others; with none where the similarity is not calibrated."""
     if not params.is_calibrated:

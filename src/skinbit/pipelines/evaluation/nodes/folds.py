@@ -30,6 +30,11 @@ def as_mapping(table: pd.DataFrame) -> dict[str, float]:
     return dict(zip(table["metric"], table["value"], strict=True))
 
 
+def with_distractors(metadata: pd.DataFrame | None, distractors: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return the metadata of folds and distractors as one table; None where no column counts."""
+    return None if metadata is None else pd.concat([metadata, distractors], ignore_index=True)
+
+
 def odds_of_others(folds: Mapping[int, Mapping[str, Any]], fold: int) -> list[PairOdds]:
     """Return the odds of all folds but one; of a single fold its own."""
     others = [found["odds"] for other, found in folds.items() if other != fold] or [folds[fold]["odds"]]

@@ -26,7 +26,7 @@ from skinbit.matching.labels import lesion_labels
 from skinbit.matching.pairs.pool import Pool, tiles_of
 from skinbit.matching.similarity.calibration import Calibrations, Reliability, calibration_error, join_judged
 from skinbit.matching.similarity.columns import read_context
-from skinbit.pipelines.evaluation.nodes.folds import by_fold_and_kind
+from skinbit.pipelines.evaluation.nodes.folds import by_fold_and_kind, with_distractors
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def compare_keypoints_among(
         ``image_a, image_b, inliers``.
     """
     together = join_tables([keypoints.select(embeddings.image_ids), distractor_keypoints])
-    columns = None if metadata is None else pd.concat([metadata, distractors], ignore_index=True)
+    columns = with_distractors(metadata, distractors)
     joined = join_embeddings(embeddings, distractor_embeddings)
     return compare_keypoints(joined, together, geometry, compute, tile_megabytes, similarity, columns)
 

@@ -19,7 +19,7 @@ from skinbit.matching.scoring.strata import evaluate_strata, strata_of_lesions
 from skinbit.matching.scoring.transfer_metrics import distractor_metrics, pooled_metrics, self_metrics, transfer_metrics
 from skinbit.matching.scoring.uncertainty import f1_intervals, resample_f1
 from skinbit.matching.similarity.calibration import Calibrations
-from skinbit.pipelines.evaluation.nodes.folds import Matcher, by_fold_and_kind, odds_of_others
+from skinbit.pipelines.evaluation.nodes.folds import Matcher, by_fold_and_kind, odds_of_others, with_distractors
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def judge_among_distractors(
     Returns:
         Judgement and pools with those among distractors.
     """
-    columns = None if metadata is None else pd.concat([metadata, distractors], ignore_index=True)
+    columns = with_distractors(metadata, distractors)
     matcher, folds = Matcher(similarity, memory, calibration, columns), by_fold_and_kind(by_fold)
     others = others_of_folds(operating_points, list(folds))
     metrics, predicted, curves = {}, [], []
