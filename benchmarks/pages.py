@@ -65,11 +65,12 @@ def _gallery(embeddings: np.ndarray, ids: tuple[str, ...], thumbnails: dict[str,
     found = group_images(Pool(embeddings), (), CUT, max_group_size=4)
     groups = []
     for number, group in enumerate(found.groups):
-        doubts = explain_doubts(group, CUT, 0, 4)
+        doubts = explain_doubts(group, CUT, 0, 4, None)
+        reasons = (*doubts.of_cut, *doubts.others)
         members = tuple(ids[row] for row in group.members)
-        groups.append(GroupCard(number, "", members, (), group.margin(CUT), bool(doubts), doubts))
+        groups.append(GroupCard(number, "", members, (), group.margin(CUT), (None, None), bool(reasons), reasons))
     nearest = zip(ids, found.similarities.tolist(), found.nearest, strict=True)
-    photographs = tuple(PhotographCard(image_id, repr(value), ids[row], "") for image_id, value, row in nearest)
+    photographs = tuple(PhotographCard(image_id, repr(value), "", ids[row], "") for image_id, value, row in nearest)
     columns = ("image_id", "cluster_id", "similarity_to_nearest")
     shown = within_size(thumbnails, REPORT.max_megabytes)
     return render_gallery(Gallery("Benchmark", {}, photographs, tuple(groups), (), shown, columns))
