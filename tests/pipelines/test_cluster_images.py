@@ -493,7 +493,7 @@ assert "torch" not in sys.modules
 
 
 TINY_STARTER = {
-    "backbones": {"zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False}},
+    "backbones": {"resnet18_zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False}},
     "sample": {"n_lesions": 24, "width": 96, "height": 72},
     "geometry": {"image_side": 96},
 }

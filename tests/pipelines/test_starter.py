@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long  # whole studies
 
 CLUSTERS = Path("data/starter/07_model_output/clusters")
 TINY = {
-    "backbones": {"zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False, "weights": None}},
+    "backbones": {"resnet18_zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False, "weights": None}},
     "sample": {"n_lesions": 24, "width": 96, "height": 72},
     "geometry": {"image_side": 96},
     "loader": {"workers": 0},
@@ -60,7 +60,7 @@ def test_is_judged_on_the_folds_of_a_finished_study(project, photographs, monkey
     group(project, photographs / "images")
     root = project.root / "data/starter"
     model = root / "06_models/starter/final/best.safetensors"
-    given = ["--root", root, "--features", "zooms", "--checkpoint", model]
+    given = ["--root", root, "--features", "resnet18_zooms", "--checkpoint", model]
     monkeypatch.setattr(sys, "argv", ["starter", *map(str, given)])
     starter.main()
     *_, mean = capsys.readouterr().out.strip().splitlines()
