@@ -105,7 +105,9 @@ def test_a_folder_of_runs_is_no_database(tmp_path, place):
 
 
 def test_runs_of_weights_and_biases_are_at_no_path():
-    with pytest.raises(ValidationError, match=r"W&B keeps no runs at wandb/: uri is a server's address, https://"):
+    with pytest.raises(
+        ValidationError, match=r"tracking.uri cannot be wandb/ for W&B: set a server's address, https://"
+    ):
         TrackingParams(backend="wandb", uri="wandb/")
     assert TrackingParams(backend="wandb", uri="https://api.wandb.ai").uri == "https://api.wandb.ai"
 
