@@ -571,7 +571,10 @@ class TestAPhotograph:
         monkeypatch.setattr(LocalFileSystem, "cat_file", cat_file)  # root may read everything
         message = study.refusal()
         assert f"{VICTIM}.jpg (row 2 of data.csv): permission denied" in message
-        assert "Remedy: let this user read it; to leave them out: --params data.policy.unreadable=skip" in message
+        assert (
+            "Remedy: give this user permission to read it; to leave them out: --params data.policy.unreadable=skip"
+            in message
+        )
 
     @pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")])
     def test_for_which_memory_does_not_suffice_is_not_called_damaged(self, study, monkeypatch, error):
@@ -732,7 +735,7 @@ class TestFoldersBelow:
         refuse_listing(monkeypatch, "L0", errno.EACCES)
         message = study.refusal(subfolders=True)
         assert "there is no such file; it may be in L0/, which cannot be listed: permission denied" in message
-        assert "Remedy: let this user read it; to leave them out" in message
+        assert "Remedy: give this user permission to read it; to leave them out" in message
 
     def test_with_names_for_no_table_are_named(self, study):
         into_folders(study.folder)
@@ -861,10 +864,10 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("number", "remedy"),
         [
-            (errno.EACCES, "let this user read it"),
-            (errno.EIO, "see that it is connected and sound"),
+            (errno.EACCES, "give this user permission to read it"),
+            (errno.EIO, "check that it is connected and healthy"),
             (errno.ENAMETOOLONG, "shorten its name or path"),
-            (errno.ETIMEDOUT, "see that the disk or network that holds it is connected"),
+            (errno.ETIMEDOUT, "check that its disk or network drive is connected"),
         ],
     )
     def test_that_the_system_refuses_are_told_by_its_number(self, study, monkeypatch, number, remedy):
@@ -883,7 +886,7 @@ class TestMetadata:
         table = MetadataDataset(filepath=str(study.folder / "data.csv"))
         assert len(table.load()) == len(table.load()) == 12
         edited(lambda lines: [lines[0], *lines[2:]])(study.folder)
-        assert "data.csv has changed since this run began to read it.\n  Remedy: run again." in refusal_to_load(table)
+        assert "data.csv changed while this run was reading it.\n  Remedy: run again." in refusal_to_load(table)
         table.release()
         assert len(table.load()) == 11
 
@@ -1093,7 +1096,9 @@ class TestClustering:
             raise OSError(errno.EACCES, "Permission denied")
 
         monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
-        with pytest.raises(InputError, match=r"None of the 12 photographs(.|\n)*\n  Remedy: let this user read it\.$"):
+        with pytest.raises(
+            InputError, match=r"None of the 12 photographs(.|\n)*\n  Remedy: give this user permission to read it\.$"
+        ):
             self.read(study.folder)
 
     @pytest.mark.parametrize("lesion", ["", "nan"])

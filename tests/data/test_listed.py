@@ -148,11 +148,11 @@ class TestAPhotograph:
     @pytest.mark.parametrize(
         ("number", "remedy"),
         [
-            (errno.EACCES, "let this user read it"),
-            (errno.EIO, "see that it is connected and sound"),
-            (errno.ESTALE, "see that it is connected and sound"),
+            (errno.EACCES, "give this user permission to read it"),
+            (errno.EIO, "check that it is connected and healthy"),
+            (errno.ESTALE, "check that it is connected and healthy"),
             (errno.EMFILE, "raise the limit"),
-            (errno.ETIMEDOUT, "see that the disk or network that holds it"),
+            (errno.ETIMEDOUT, "check that its disk or network drive"),
         ],
     )
     def test_that_cannot_be_read_now_is_no_changed_one(

@@ -178,7 +178,7 @@ class TestHeader:
     def test_another_kind_of_header_is_refused(self, tmp_path, header):
         content = save_tensors({"a": torch.zeros(1)}, {"skinbit": json.dumps(header)})
         (tmp_path / "a.safetensors").write_bytes(content)
-        assert "is no checkpoint of Skinbit's" in refusal(tmp_path / "a.safetensors")
+        assert "is not a checkpoint of Skinbit" in refusal(tmp_path / "a.safetensors")
 
     def test_nothing_is_asked_over_the_network(self, checkpoint, tmp_path, monkeypatch):
         def connect(*address):
@@ -217,8 +217,8 @@ class TestTensors:
             (lambda t: {**t, "surprise": torch.zeros(1)}, "1 unexpected, such as 'surprise'"),
             (lambda t: {**t, CONV: t[CONV][:, :2].clone()}, "'levels.conv1.0.weight' is torch.float32"),
             (lambda t: {**t, CONV: t[CONV].double()}, "is torch.float64"),
-            (lambda t: {**t, CONV: t[CONV] * float("nan")}, "holds NaN or infinity"),
-            (lambda t: {**t, CONV: t[CONV] / 0}, "holds NaN or infinity"),
+            (lambda t: {**t, CONV: t[CONV] * float("nan")}, "contains NaN or infinity"),
+            (lambda t: {**t, CONV: t[CONV] / 0}, "contains NaN or infinity"),
             (lambda t: without(t, "whitening.mean"), "whitening needs mean and projection"),
             (lambda t: {**t, "whitening.mean": torch.zeros(7, dtype=torch.float64)}, "whitening has another shape"),
             (lambda t: {**t, "whitening.mean": t["whitening.mean"].float()}, "whitening has another shape or type"),
@@ -315,14 +315,14 @@ class TestContainer:
     )
     def test_a_container_that_lies_is_refused(self, tmp_path, content):
         (tmp_path / "a.safetensors").write_bytes(content)
-        assert "a.safetensors is no checkpoint of Skinbit's" in refusal(tmp_path / "a.safetensors")
+        assert "a.safetensors is not a checkpoint of Skinbit" in refusal(tmp_path / "a.safetensors")
 
     @pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".safetensors"])
     def test_a_pickle_is_refused_and_never_run(self, tmp_path, suffix):
         path = tmp_path / f"model{suffix}"
         for save in (torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))):
             save(Harm(), path)
-            assert "is no checkpoint of Skinbit's" in refusal(path)
+            assert "is not a checkpoint of Skinbit" in refusal(path)
         assert not Harm.is_done
 
 

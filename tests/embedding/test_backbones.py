@@ -311,8 +311,8 @@ def test_what_is_no_file_is_not_called_missing(tmp_path: Path, make: Callable[[P
 @pytest.mark.parametrize(
     ("number", "remedy"),
     [
-        (errno.EACCES, "let this user read it, or name another file"),
-        (errno.EIO, "see that it is connected and sound"),
+        (errno.EACCES, "give this user permission to read it, or name another file"),
+        (errno.EIO, "check that it is connected and healthy"),
         (errno.ELOOP, "remove the link, or name another file"),
         (errno.ENAMETOOLONG, "shorten its name or path"),
     ],

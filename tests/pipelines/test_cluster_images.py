@@ -589,11 +589,11 @@ class TestCommand:
         file = studied.root / "conf/starter/parameters.yml"
         file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | TINY_STARTER))
         assert group(photographs / "images").exit_code == 0
-        assert caplog.text.count("the starter is fitted on synthetic photographs, once") == 1
+        assert caplog.text.count("the starter is fitted once on synthetic photographs") == 1
         model = studied.root / "data/starter/06_models/starter/final/best.safetensors"
         made, found = model.stat().st_mtime_ns, (studied.root / CLUSTERS / "clustered_images.csv").read_bytes()
         assert group(photographs / "images").exit_code == 0
-        assert caplog.text.count("the starter is fitted on synthetic photographs, once") == 1
+        assert caplog.text.count("the starter is fitted once on synthetic photographs") == 1
         assert model.stat().st_mtime_ns == made
         assert (studied.root / CLUSTERS / "clustered_images.csv").read_bytes() == found
 

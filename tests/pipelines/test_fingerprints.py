@@ -87,7 +87,7 @@ class TestChanges:
     def test_nothing_runs_again_where_nothing_has_changed(self, done, caplog):
         with caplog.at_level(logging.INFO, logger="skinbit"):
             assert run(done) == set()
-        assert "outputs are as this run would make them\n" in caplog.text
+        assert "outputs are up to date\n" in caplog.text
 
     def test_a_parameter_reaches_what_depends_on_it_and_nothing_else(self, done, full, caplog):
         with caplog.at_level(logging.INFO, logger="skinbit"):

@@ -36,7 +36,7 @@ class PolicyParams(Block):
     )
     missing: Policy = Field(default="error", description="the photograph does not exist")
     ambiguous: Policy = Field(default="error", description="several files match the image id")
-    unreadable: Policy = Field(default="error", description="the file is damaged, truncated, or not a photograph")
+    unreadable: Policy = Field(default="error", description="the file is damaged, cut short, or not a photograph")
     too_large: Policy = Field(default="error", description="the photograph exceeds max_pixels or max_megabytes")
     too_small: Policy = Field(default="error", description="the photograph is smaller than min_side")
     outside: Policy = Field(
