@@ -307,8 +307,8 @@ BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
 
 NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "missing": (lambda folder: (folder / "data.csv").unlink(), "There is no metadata file"),
-    "folder": (lambda folder: (folder / "data.csv").unlink() or (folder / "data.csv").mkdir(), "is no file"),
-    "pipe": (lambda folder: (folder / "data.csv").unlink() or os.mkfifo(folder / "data.csv"), "is no file"),
+    "folder": (lambda folder: (folder / "data.csv").unlink() or (folder / "data.csv").mkdir(), "is not a file"),
+    "pipe": (lambda folder: (folder / "data.csv").unlink() or os.mkfifo(folder / "data.csv"), "is not a file"),
     "enormous": (lambda folder: os.truncate(folder / "data.csv", 600_000_000), "has 600 megabytes"),
     "empty": (metadata(""), "data.csv is empty"),
     "blank": (metadata("\n \n,,\n"), "data.csv is empty"),

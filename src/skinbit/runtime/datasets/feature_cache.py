@@ -18,7 +18,7 @@ class FeatureCacheDataset(Lookup):
     refusal = "the feature cache is read-only"
 
     def load(self) -> Callable[[str, str], Features]:
-        """Return the look-up by name of the features and of the file; without a usable file, it returns an empty table."""
+        """Return the look-up by name of the features and of the file; without a usable file, an empty table."""
 
         def stored_features(name: str, file: str) -> Features:
             filepath = f"{self._path}/{name}/{file}.safetensors"

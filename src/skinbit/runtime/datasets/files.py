@@ -112,7 +112,7 @@ def hash_file(fs: Any, path: str) -> StoredFile:
         path: Path of the file.
 
     Returns:
-        Its size and SHA-256.
+        Size and SHA-256.
 
     Raises:
         OSError: If the file cannot be read.
@@ -232,7 +232,7 @@ def seal_span(content: bytes) -> tuple[int, int]:
         content: Bytes of the file, or of its beginning.
 
     Returns:
-        Where the hash begins and ends.
+        Start and end of the hash.
 
     Raises:
         ValueError: If there is no seal.
@@ -251,7 +251,7 @@ def hash_unsealed(chunks: Iterable[bytes], span: tuple[int, int]) -> str:
         span: Start and end of the seal.
 
     Returns:
-        SHA-256 of the bytes with zeros in the place of the seal.
+        SHA-256 of the bytes with zeros in place of the seal.
     """
     digest = hashlib.sha256()
     for number, chunk in enumerate(chunks):
@@ -271,7 +271,7 @@ def unpack_header(content: bytes) -> dict[str, Any]:
         content: Bytes of the file, or of its beginning.
 
     Returns:
-        The header's values, without the seal.
+        Values of the header, without the seal.
 
     Raises:
         ValueError: If Skinbit did not write this file.

@@ -13,7 +13,7 @@ _TENSORS = ("sizes", "offsets", "positions", "diameters", "angles", "descriptors
 
 
 class KeypointsDataset(TableDataset[KeypointTable]):
-    """The arrays of :class:`skinbit.matching.keypoints.sift.KeypointTable`; the header has ids, keys and description."""
+    """The arrays of :class:`skinbit.matching.keypoints.sift.KeypointTable`; ids, keys and description in the header."""
 
     content = "keypoints"
     empty = NO_TABLE

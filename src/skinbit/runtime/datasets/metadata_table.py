@@ -46,7 +46,7 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         """Return the table; see :func:`skinbit.data.metadata.read_metadata`."""
         if not self._exists() and self._needed != NEEDED:
             raise InputError(
-                f"There is no table {self._path}.\n  Remedy: correct the path; relative paths start at the project's folder."
+                f"There is no table {self._path}.\n  Remedy: correct the path; relative paths start at the project."
             )
         if not self._exists():
             raise InputError(

@@ -166,7 +166,7 @@ def main() -> None:
 
 
 def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Reserve standard input for messages and standard output for the reason of a failure, as libraries use both freely."""
+    """Reserve standard input for messages and standard output for failures, as libraries use both freely."""
     wire, report = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
