@@ -58,7 +58,7 @@ LACKING = {
     "image_id,age_approximate,sex": "isic metadata download",
     "ISIC_0000000,benign": "its first line is a row, not a header",
     "lesion_id,AKIEC,BCC,BEN_OTH,BKL,DF,INF,MAL_OTH,MEL,NV,SCCKA,VASC": "MILK10k_Training_Metadata.csv",
-    "case_num,diagnosis,seven_point_score,location,clinic,derm,case_id": "two photographs a row",
+    "case_num,diagnosis,seven_point_score,location,clinic,derm,case_id": "two photographs per row",
     "md5hash,fitzpatrick_scale,fitzpatrick_centaur,label,qc,url": "can be grouped (docs/clustering.md)",
     "isic_id,attribution,copyright_license,age_approx": "isic metadata download",
 }

@@ -207,8 +207,8 @@ BAD_FILES: dict[str, tuple[Spoil, str, str]] = {
     "folder": (folder_of_that_name, "unreadable", "it is a folder"),
     "pipe": (pipe, "unreadable", "it is a pipe or device"),
     "device": (links(lambda folder: "/dev/zero"), "unreadable", "it is a pipe or device"),
-    "broken_link": (links(lambda folder: "nowhere.jpg"), "unreadable", "a link that leads nowhere"),
-    "circular_link": (links(lambda folder: f"{VICTIM}.jpg"), "unreadable", "a link that leads in a circle"),
+    "broken_link": (links(lambda folder: "nowhere.jpg"), "unreadable", "a broken link"),
+    "circular_link": (links(lambda folder: f"{VICTIM}.jpg"), "unreadable", "a circular link"),
     "link_to_a_photograph_elsewhere": (link_out, "outside", "a link to a file outside of the folder"),
     "link_to_a_secret": (links(lambda folder: "/etc/passwd"), "outside", "a link to a file outside of the folder"),
     "link_up": (links(lambda folder: "../data.csv"), "outside", "a link to a file outside of the folder"),
@@ -253,11 +253,11 @@ def ids(change: Callable[[str], str]) -> Spoil:
 
 NEAR_MISSES: dict[str, tuple[Spoil, str, str]] = {
     "another_case": (called("l0_0.JPG"), "there is l0_0.JPG, spelt differently", "correct the table, or rename"),
-    "a_folder_below": (called("x/L0_0.png"), "there is x/L0_0.png, in a folder below", "--params data.subfolders=true"),
-    "a_suffix_twice": (called("L0_0.jpg.jpg"), "there is L0_0.jpg.jpg, with a suffix", "without its last suffix alone"),
-    "two_suffixes": (called("L0_0.tif.JPG"), "there is L0_0.tif.JPG, with a suffix", "without its last suffix alone"),
-    "jpeg_2000": (called("L0_0.JP2"), "there is L0_0.JP2, in a format that is not read", "convert the files to JPEG"),
-    "photoshop": (called("L0_0.psd"), "there is L0_0.psd, in a format that is not read", "convert the files to JPEG"),
+    "a_folder_below": (called("x/L0_0.png"), "there is x/L0_0.png, in a subfolder", "--params data.subfolders=true"),
+    "a_suffix_twice": (called("L0_0.jpg.jpg"), "there is L0_0.jpg.jpg, with a suffix", "without only its last suffix"),
+    "two_suffixes": (called("L0_0.tif.JPG"), "there is L0_0.tif.JPG, with a suffix", "without only its last suffix"),
+    "jpeg_2000": (called("L0_0.JP2"), "there is L0_0.JP2, in an unsupported format", "convert the files to JPEG"),
+    "photoshop": (called("L0_0.psd"), "there is L0_0.psd, in an unsupported format", "convert the files to JPEG"),
     "camera_raw": (
         called("l0_0.NEF"),
         "there is l0_0.NEF, in a format that is not",
@@ -269,21 +269,21 @@ NEAR_MISSES: dict[str, tuple[Spoil, str, str]] = {
 
 BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
     "path_traversal": (with_row("L0,../../etc/passwd,nv"), "bad_id", 14, "'../../etc/passwd': it begins with a dot"),
-    "path_inside": (with_row("L0,a/../../b,nv"), "bad_id", 14, "as a path does"),
-    "absolute_path": (with_row("L0,/etc/passwd,nv"), "bad_id", 14, "as a path does"),
-    "drive_letter": (with_row("L0,C:\\images\\a,nv"), "bad_id", 14, "as a path does"),
-    "network_path": (with_row("L0,\\\\server\\a,nv"), "bad_id", 14, "as a path does"),
-    "url": (with_row("L0,https://example.org/a,nv"), "bad_id", 14, "as a path does"),
+    "path_inside": (with_row("L0,a/../../b,nv"), "bad_id", 14, "like a path"),
+    "absolute_path": (with_row("L0,/etc/passwd,nv"), "bad_id", 14, "like a path"),
+    "drive_letter": (with_row("L0,C:\\images\\a,nv"), "bad_id", 14, "like a path"),
+    "network_path": (with_row("L0,\\\\server\\a,nv"), "bad_id", 14, "like a path"),
+    "url": (with_row("L0,https://example.org/a,nv"), "bad_id", 14, "like a path"),
     "nul": (with_row("L0,a\0b,nv"), "bad_id", 14, "image_id 'a\\x00b': it holds a character that cannot be seen"),
     "newline": (with_row('L0,"a\nb",nv'), "bad_id", 14, "'a\\nb': it holds a character that cannot be seen"),
     "escape_sequence": (with_row("L0,a\x1b[2J,nv"), "bad_id", 14, "'a\\x1b[2J': it holds a character"),
     "bidirectional_override": (with_row("L0,\u202egpj.a,nv"), "bad_id", 14, "'\\u202egpj.a': it holds a character"),
     "zero_width": (with_row("L0,a\u200b,nv"), "bad_id", 14, "'a\\u200b': it holds a character"),
-    "undecoded": (with_row("L0,a\ufffd,nv"), "bad_id", 14, "was not decoded"),
+    "undecoded": (with_row("L0,a\ufffd,nv"), "bad_id", 14, "undecoded character"),
     "leading_dot": (with_row("L0,.hidden,nv"), "bad_id", 14, "it begins with a dot"),
     "over_long": (with_row(f"L0,{'x' * 5000},nv"), "bad_id", 14, "it is longer than 200 characters"),
-    "formula": (with_row("L0,=cmd|'calc'!A0,nv"), "bad_id", 14, "it begins as a formula"),
-    "formula_at": (with_row("L0,@SUM(A1),nv"), "bad_id", 14, "it begins as a formula"),
+    "formula": (with_row("L0,=cmd|'calc'!A0,nv"), "bad_id", 14, "it begins like a spreadsheet formula"),
+    "formula_at": (with_row("L0,@SUM(A1),nv"), "bad_id", 14, "it begins like a spreadsheet formula"),
     "lesion_id_path": (with_row("../L0,new,nv"), "bad_id", 14, "lesion_id '../L0': it begins with a dot"),
     "lesion_id_nul": (with_row("L0\0,new,nv"), "bad_id", 14, "lesion_id 'L0\\x00'"),
     "lesion_id_nan": (with_row("nan,new,nv"), "placeholder", 14, "lesion_id 'nan' stands for a missing value"),
@@ -322,7 +322,7 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "pdf": (metadata(b"%PDF-1.7\n"), "a PDF"),
     "photograph": (metadata(photograph()), "an image"),
     "web_page": (metadata("\n<!DOCTYPE html>\n<title>Log in</title>"), "a web page or XML"),
-    "binary": (metadata(bytes(range(256)) * 20), "is no table of text"),
+    "binary": (metadata(bytes(range(256)) * 20), "is not a table of text"),
     "utf_16_without_mark": (edited(list, "utf-16-le"), "A UTF-16 file needs its byte-order mark"),
     "utf_16_cut_short": (metadata(b"\xff\xfe" + HEADER.encode("utf-16-le")[:-1]), "damaged or cut short"),
     "quote_never_ends": (with_row('L0,"new,nv'), "a quote that begins in row 14 never ends"),
@@ -331,8 +331,11 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
         "a quote that begins in row 14 never ends",
     ),
     "column_twice": (edited(lambda lines: ["lesion_id,image_id,image_id", *lines[1:]]), "the column 'image_id' twice"),
-    "column_of_ours": (edited(lambda lines: ["lesion_id,image_id,fold", *lines[1:]]), "a name that Skinbit uses"),
-    "column_with_escape": (edited(lambda lines: ["lesion_id,image_id,\x1b[2J", *lines[1:]]), "is no table of text"),
+    "column_of_ours": (
+        edited(lambda lines: ["lesion_id,image_id,fold", *lines[1:]]),
+        "a name that is reserved for Skinbit",
+    ),
+    "column_with_escape": (edited(lambda lines: ["lesion_id,image_id,\x1b[2J", *lines[1:]]), "is not a table of text"),
     "wrong_delimiter": (
         edited(lambda lines: [line.replace(",", "~") for line in lines]),
         "its columns are: lesion_id~image_id~dx",
@@ -340,16 +343,16 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "no_images": (lambda folder: (folder / "images").rename(folder / "pictures"), "images does not exist."),
     "no_photograph": (
         lambda folder: [path.unlink() for path in (folder / "images").iterdir()],
-        "holds no photograph that can be read; it is empty.",
+        "has no photograph that can be read; it is empty.",
     ),
     "no_photograph_but_in_a_folder_below": (
         lambda folder: (folder / "images").rename(folder / "x") and (folder / "x").rename(below(folder) / "visit1"),
         "  - visit1/: a folder with 12 photographs, not searched; data.subfolders=true reads it\n"
-        "  Remedy: read the folders below: --params data.subfolders=true.",
+        "  Remedy: read subfolders: --params data.subfolders=true.",
     ),
     "no_photograph_that_is_read": (
         lambda folder: [path.rename(path.with_suffix(".avif")) for path in (folder / "images").iterdir()],
-        "L0_0.avif: AVIF is not read; convert it to JPEG or PNG",
+        "L0_0.avif: AVIF is unsupported; convert it to JPEG or PNG",
     ),
     "images_is_a_file": (
         lambda folder: (folder / "images").rename(folder / "x") and (folder / "images").write_text(""),
@@ -741,7 +744,10 @@ class TestFoldersBelow:
         into_folders(study.folder)
         (study.folder / "images/L0").rename(study.folder / "images/=cmd")
         message = study.refusal(subfolders=True)
-        assert "=cmd/L0_0.jpg (row 2 of data.csv): its name cannot be used: it begins as a formula" in message
+        assert (
+            "=cmd/L0_0.jpg (row 2 of data.csv): its name cannot be used: it begins like a spreadsheet formula"
+            in message
+        )
 
     def test_give_photographs_the_same_ids_in_studies_and_groups(self, study):
         into_folders(study.folder)
@@ -846,7 +852,7 @@ class TestMetadata:
         study.run()
         said = [record.getMessage() for record in caplog.records if record.name.endswith("metadata_table")]
         assert said == [
-            "reading data.csv: no valid Unicode; read as Windows-1252",
+            "reading data.csv: not valid Unicode; read as Windows-1252",
             "reading data.csv: columns without a name are left out, number 4",
         ]
 
@@ -963,7 +969,7 @@ class TestProblems:
 
 NOTHING_TO_GROUP: dict[str, Callable[[Path], str]] = {
     "empty": lambda folder: rename_all(folder, ".gone", remove=True) or "put photographs",
-    "folders": lambda folder: into_folders(folder) or "read the folders below: --params data.subfolders=true",
+    "folders": lambda folder: into_folders(folder) or "read subfolders: --params data.subfolders=true",
     "gif": lambda folder: rename_all(folder, ".gif") or "convert the files to JPEG or PNG",
     "camera_raw": lambda folder: rename_all(folder, ".CR2") or "convert the files to JPEG or PNG",
     "archives": lambda folder: rename_all(folder, ".zip") or "unpack the archives",
@@ -1044,10 +1050,10 @@ class TestClustering:
             "IM0001": f"a file without a suffix; {only}",
             "clip.mp4": f"a file with the suffix .mp4; {only}",
             "more.zip": "an archive; unpack it",
-            "scan.avif": "AVIF is not read; convert it to JPEG or PNG",
-            "1 folders": "there is no photograph in them",
+            "scan.avif": "AVIF is unsupported; convert it to JPEG or PNG",
+            "1 folders": "without photographs",
             "1 hidden files or folders": "their names begin with a dot",
-            "2 tables, texts and the like": "no photographs, by their suffixes",
+            "2 tables, texts and the like": "not photographs, by their suffixes",
         }
 
     def test_reads_folders_below_by_their_paths_on_request(self, study, caplog):

@@ -61,7 +61,7 @@ def test_utf_16_of_either_byte_order_is_read(mark: bytes, encoding: str) -> None
 
 
 def test_windows_1252_is_read_with_a_note() -> None:
-    assert read("lesion_id,image_id\nL,ä\n", "cp1252").attrs[NOTES] == ["no valid Unicode; read as Windows-1252"]
+    assert read("lesion_id,image_id\nL,ä\n", "cp1252").attrs[NOTES] == ["not valid Unicode; read as Windows-1252"]
 
 
 def test_blanks_around_cells_and_names_are_removed() -> None:

@@ -203,7 +203,7 @@ class TestAnyFolder:
             shutil.copy(path, folder / f"visit{number % 2}")
         (folder / "<i>.avif").touch()
         with pytest.raises(
-            InputError, match=r"(?s)holds no photograph.*visit0/: a folder with 2 photographs.*Remedy: read"
+            InputError, match=r"(?s)has no photograph.*visit0/: a folder with 2 photographs.*Remedy: read"
         ):
             cluster(studied, folder, experiment="vit_infonce")
         named = {"images": str(folder), "experiment": "vit_infonce"}
@@ -563,7 +563,7 @@ class TestCommand:
         [
             (["nowhere"], ("There is no folder", "/nowhere", "Remedy: correct FOLDER")),
             (["{photographs}/data.csv"], ("There is no folder", "data.csv")),
-            (["conf"], ("conf holds no photograph", "Remedy: put photographs")),
+            (["conf"], ("conf has no photograph", "Remedy: put photographs")),
             (["{photographs}/images", "--metadata", "."], ("There is no file", "Remedy: correct --metadata")),
             (["{photographs}/images", "--known", "no.csv"], ("There is no file", "/no.csv", "Remedy: correct --known")),
             (["{photographs}/images", "--experiment", "vit"], ("unknown experiment 'vit'", "declared: dinov2_")),
@@ -605,5 +605,5 @@ class TestCommand:
         ended = subprocess.run(command, cwd=studied.root, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("There is no ") == 2
-        assert ended.stdout.count("holds no photograph") == 1
+        assert ended.stdout.count("has no photograph") == 1
         assert ended.stdout.count("The parameters are wrong") == 2
