@@ -260,10 +260,14 @@ NEAR_MISSES: dict[str, tuple[Spoil, str, str]] = {
     "photoshop": (called("L0_0.psd"), "there is L0_0.psd, in an unsupported format", "convert the files to JPEG"),
     "camera_raw": (
         called("l0_0.NEF"),
-        "there is l0_0.NEF, in a format that is not",
+        "there is l0_0.NEF, in an unsupported format",
         "convert the files to JPEG or PNG",
     ),
-    "format_below": (called("x/L0_0.avif"), "there is x/L0_0.avif, in a format", "convert the files to JPEG or PNG"),
+    "format_below": (
+        called("x/L0_0.avif"),
+        "there is x/L0_0.avif, in an unsupported format",
+        "convert the files to JPEG or PNG",
+    ),
 }
 """Where the photograph is instead: how to make it so, how it is told, what takes it."""
 
@@ -274,11 +278,11 @@ BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
     "drive_letter": (with_row("L0,C:\\images\\a,nv"), "bad_id", 14, "like a path"),
     "network_path": (with_row("L0,\\\\server\\a,nv"), "bad_id", 14, "like a path"),
     "url": (with_row("L0,https://example.org/a,nv"), "bad_id", 14, "like a path"),
-    "nul": (with_row("L0,a\0b,nv"), "bad_id", 14, "image_id 'a\\x00b': it holds a character that cannot be seen"),
-    "newline": (with_row('L0,"a\nb",nv'), "bad_id", 14, "'a\\nb': it holds a character that cannot be seen"),
-    "escape_sequence": (with_row("L0,a\x1b[2J,nv"), "bad_id", 14, "'a\\x1b[2J': it holds a character"),
-    "bidirectional_override": (with_row("L0,\u202egpj.a,nv"), "bad_id", 14, "'\\u202egpj.a': it holds a character"),
-    "zero_width": (with_row("L0,a\u200b,nv"), "bad_id", 14, "'a\\u200b': it holds a character"),
+    "nul": (with_row("L0,a\0b,nv"), "bad_id", 14, "image_id 'a\\x00b': it contains an invisible"),
+    "newline": (with_row('L0,"a\nb",nv'), "bad_id", 14, "'a\\nb': it contains an invisible"),
+    "escape_sequence": (with_row("L0,a\x1b[2J,nv"), "bad_id", 14, "'a\\x1b[2J': it contains an"),
+    "bidirectional_override": (with_row("L0,\u202egpj.a,nv"), "bad_id", 14, "'\\u202egpj.a': it contains an"),
+    "zero_width": (with_row("L0,a\u200b,nv"), "bad_id", 14, "'a\\u200b': it contains an"),
     "undecoded": (with_row("L0,a\ufffd,nv"), "bad_id", 14, "undecoded character"),
     "leading_dot": (with_row("L0,.hidden,nv"), "bad_id", 14, "it begins with a dot"),
     "over_long": (with_row(f"L0,{'x' * 5000},nv"), "bad_id", 14, "it is longer than 200 characters"),
@@ -289,18 +293,23 @@ BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
     "lesion_id_nan": (with_row("nan,new,nv"), "placeholder", 14, "lesion_id 'nan' stands for a missing value"),
     "lesion_id_not_available": (with_row("#N/A,new,nv"), "placeholder", 14, "lesion_id '#N/A' stands for a missing"),
     "image_id_that_is_none": (with_row("L0,<n/a>,nv"), "placeholder", 14, "image_id '<n/a>' stands for a missing"),
-    "comment_between_rows": (with_row("# reviewed in May"), "cells", 14, "1 cells, the header has 3; is it a comment?"),
+    "comment_between_rows": (
+        with_row("# reviewed in May"),
+        "cells",
+        14,
+        "1 cells, but the header has 3; is it a comment?",
+    ),
     "doubled_row": (with_row("L0,L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
     "doubled_without_lesion": (with_row(",L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
     "blank_image_id": (with_row("L0,,nv"), "no_image_id", 14, "image_id is blank"),
     "blanks_as_image_id": (with_row("L0, \t ,nv"), "no_image_id", 14, "image_id is blank"),
-    "too_few_cells": (with_row("L0,new"), "cells", 14, "2 cells, the header has 3"),
-    "too_many_cells": (with_row("L0,new,nv,extra"), "cells", 14, "4 cells, the header has 3"),
+    "too_few_cells": (with_row("L0,new"), "cells", 14, "2 cells, but the header has 3"),
+    "too_many_cells": (with_row("L0,new,nv,extra"), "cells", 14, "4 cells, but the header has 3"),
     "quote_that_swallows_rows": (
         edited(lambda lines: [*lines, 'L0,new,"x', "L0,b,nv", "L0,c,nv", 'L0,d,"y']),
         "cells",
         14,
-        "a quoted cell holds 2 lines that look like rows",
+        "a quoted cell contains 2 lines that look like rows",
     ),
 }
 """Rows beyond the sound ones: the metadata, the kind of problem, its row, how it is told."""
@@ -325,10 +334,10 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "binary": (metadata(bytes(range(256)) * 20), "is not a table of text"),
     "utf_16_without_mark": (edited(list, "utf-16-le"), "A UTF-16 file needs its byte-order mark"),
     "utf_16_cut_short": (metadata(b"\xff\xfe" + HEADER.encode("utf-16-le")[:-1]), "damaged or cut short"),
-    "quote_never_ends": (with_row('L0,"new,nv'), "a quote that begins in row 14 never ends"),
+    "quote_never_ends": (with_row('L0,"new,nv'), "a quote that opens in row 14 is never closed"),
     "quote_never_ends_in_a_large_file": (
         edited(lambda lines: [*lines, 'L0,"new', *["L0,b,nv"] * 30_000]),
-        "a quote that begins in row 14 never ends",
+        "a quote that opens in row 14 is never closed",
     ),
     "column_twice": (edited(lambda lines: ["lesion_id,image_id,image_id", *lines[1:]]), "the column 'image_id' twice"),
     "column_of_ours": (
@@ -629,7 +638,7 @@ class TestANearMiss:
         files, image_ids = tables["image_index"]["file"].tolist(), tables["image_index"]["image_id"].tolist()
         assert [Path(file).stem for file in files] == image_ids
         is_renamed = files[0].count(".") == 1
-        assert ("12 photographs get another image_id than the metadata have" in caplog.text) == is_renamed
+        assert ("12 photographs get a different image_id than in the metadata" in caplog.text) == is_renamed
         named = tables["metadata"]["image_id_in_table" if is_renamed else "image_id"].tolist()
         assert named == (files if is_renamed else image_ids)
 
@@ -683,7 +692,7 @@ class TestFoldersBelow:
         pd.testing.assert_frame_equal(tables["split"], expected.assign(image_id=paths))
         assert tables["image_index"]["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
         assert tables["metadata"]["image_id_in_table"].tolist() == expected["image_id"].tolist()
-        assert "12 photographs get another image_id than the metadata have, their path without suffix" in caplog.text
+        assert "12 photographs get a different image_id than in the metadata, their path without suffix" in caplog.text
         assert "L0_0 is L0/L0_0" in caplog.text
 
     @pytest.mark.parametrize("suffix", ["", ".jpg"])
@@ -762,11 +771,11 @@ class TestFoldersBelow:
 
     def test_may_not_be_in_a_lesion_id(self, study):
         with_row("L0/x,L0_0,nv")(study.folder)
-        assert "lesion_id 'L0/x': it holds / or" in study.refusal(subfolders=True)
+        assert "lesion_id 'L0/x': it contains / or" in study.refusal(subfolders=True)
 
     def test_are_not_read_unasked(self, study):
         with_row("L0,x/L0_0,nv")(study.folder)
-        assert "image_id 'x/L0_0': it holds / or" in study.refusal()
+        assert "image_id 'x/L0_0': it contains / or" in study.refusal()
 
 
 class TestARow:
@@ -900,7 +909,7 @@ class TestMetadata:
         before = csv.field_size_limit(10)
         try:
             with pytest.raises(
-                InputError, match=r"row 2: field larger than field limit \(10\)\.\n  Remedy: mend the row"
+                InputError, match=r"row 2: field larger than field limit \(10\)\.\n  Remedy: correct the row"
             ):
                 read_metadata(b"lesion_id,image_id\nL,aaaaaaaaaaaa\n", "data.csv")
         finally:
@@ -909,7 +918,7 @@ class TestMetadata:
     def test_with_a_fold_without_a_pair_are_used_with_a_warning(self, study, caplog):
         edited(lambda lines: [*lines[:3], lines[3], lines[5], lines[7]])(study.folder)
         assert len(study.run(min_images_per_lesion=1)["split"]) == 5
-        assert "no two images of one lesion, so no F1, in fold" in caplog.text
+        assert "no two images of the same lesion, so no F1, in fold" in caplog.text
 
 
 class TestProblems:
@@ -1065,7 +1074,7 @@ class TestClustering:
             listed, unreadable, _ = read_photographs(opened, {}, str(study.folder / "images"), data, 224)
         assert listed["image_id"].tolist()[:2] == ["L0/L0_0", "L0/L0_1"]
         assert listed["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
-        assert "12 photographs to group, 0 cannot be read, 2 other files and folders are passed over" in caplog.text
+        assert "12 photographs to group, 0 cannot be read, 2 other files and folders are ignored" in caplog.text
         assert unreadable["file"].tolist() == ["link/", "1 tables, texts and the like"]
 
     @pytest.mark.parametrize("spoil", NOTHING_TO_GROUP.values(), ids=NOTHING_TO_GROUP)
@@ -1110,7 +1119,7 @@ class TestClustering:
     @pytest.mark.parametrize("lesion", ["", "nan"])
     def test_refuses_known_photographs_of_no_lesion(self, study, lesion):
         edited(lambda lines: [HEADER, *(f"{lesion},{line.split(',')[1]},nv" for line in lines[1:])])(study.folder)
-        with pytest.raises(InputError, match=r"data\.csv names no photograph of a known lesion"):
+        with pytest.raises(InputError, match=r"data\.csv has no usable photograph with a known lesion"):
             self.known(study.folder, SKIP)
 
     def test_leaves_known_photographs_out_where_the_policy_says_so(self, study, caplog):

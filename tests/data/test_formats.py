@@ -280,12 +280,12 @@ REFUSED = {
     "preview": (encode(COLOUR, "TIFF", tiffinfo={254: 1}), "a camera's raw file or a preview"),
     "tiff cut short": (encode(COLOUR, "TIFF")[:-500], "damaged or cut short"),
     "compressed tiff cut short": (encode(COLOUR, "TIFF", compression="tiff_lzw")[:-150], "damaged"),
-    "tiff's header": (b"II*\0\x08\0\0\0", "damaged, or a kind of TIFF"),
+    "tiff's header": (b"II*\0\x08\0\0\0", "damaged, or an unsupported kind of TIFF"),
     "bmp cut short": (encode(COLOUR, "BMP")[:-500], "damaged or cut short"),
     "text that begins as a bmp": (b"BMI,age,dx\n23,50,nv\n", "damaged or cut short"),
     "webp cut short": (encode(COLOUR, "WEBP")[:-50], "damaged"),
     "heic cut short": ((HEIC / "turned.heic").read_bytes()[:-50], "damaged"),
-    "heic's header": ((HEIC / "turned.heic").read_bytes()[:40], "damaged, or a kind of HEIC"),
+    "heic's header": ((HEIC / "turned.heic").read_bytes()[:40], "damaged, or an unsupported kind of HEIC"),
     "heic with an item of no sense": (
         (HEIC / "turned.heic").read_bytes().replace(b"\0\0Exif\0", b"\0\0Ex\xff\x9f\0", 1),
         "damaged or cut short",
@@ -307,7 +307,7 @@ REFUSED = {
     "dicom without pixels": (dicom(COLOUR, PixelData=None), "has no photograph"),
     "dicom of a sign": (dicom(TWELVE, "MONOCHROME2", PixelRepresentation=1), "unsigned 8 or 16 bits"),
     "dicom of shifted bits": (dicom(TWELVE, "MONOCHROME2", BitsStored=12, HighBit=15), "unsigned"),
-    "dicom of a palette": (dicom(GREY, "PALETTE COLOR"), "its colours are stored in another way than MONOCHROME1"),
+    "dicom of a palette": (dicom(GREY, "PALETTE COLOR"), "its colours are not stored as MONOCHROME1"),
     "deflated dicom": (
         dicom(COLOUR, syntax=uid.DeflatedExplicitVRLittleEndian),
         "its transfer syntax is not supported: Deflated Explicit VR Little Endian",
@@ -316,8 +316,8 @@ REFUSED = {
         dicom(COLOUR, syntax=uid.JPEGLosslessSV1, stream=b"\xff\xd8"),
         "its transfer syntax is not supported: JPEG Lossless",
     ),
-    "dicom of run lengths": (dicom(COLOUR, syntax=uid.RLELossless, stream=b"\0" * 64), "not read: RLE Lossless"),
-    "dicom of mpeg": (dicom(COLOUR, syntax=uid.MPEG2MPML, stream=b"\0" * 64), "not read: MPEG2"),
+    "dicom of run lengths": (dicom(COLOUR, syntax=uid.RLELossless, stream=b"\0" * 64), "not supported: RLE Lossless"),
+    "dicom of mpeg": (dicom(COLOUR, syntax=uid.MPEG2MPML, stream=b"\0" * 64), "not supported: MPEG2"),
     "dicom of an unknown syntax": (dicom(COLOUR, syntax=uid.UID("1.2.3.99")), "not supported: unknown"),
     "dicom cut short": (dicom(COLOUR)[:-100], "damaged or cut short"),
     "dicom's header": (dicom(COLOUR)[:200], "damaged or cut short"),
@@ -416,7 +416,7 @@ def test_an_extra_that_is_not_installed_is_named_with_its_command(
     assert problem.remedy.startswith(f"{command}; if pip installed Skinbit: pip install {package[:2]}")
     row = {"image_id": ["a"], "file": [name], "sha256": [hashlib.sha256(content).hexdigest()]}
     folder = find_images(fsspec.filesystem("file"), tmp_path.as_posix())
-    with pytest.raises(InputError, match=f"{command}\\.\n  Remedy: {command}; where pip"):
+    with pytest.raises(InputError, match=f"{command}\\.\n  Remedy: {command}; if pip"):
         ListedPhotographs(folder, pd.DataFrame(row), DataParams()).decode("a")
 
 
@@ -433,7 +433,7 @@ def test_the_range_that_photographs_have_is_said_once_for_a_folder(
     with caplog.at_level("INFO"):
         assert len(check(tmp_path, contents)) == 5
     assert caplog.messages == [
-        "3 photographs of more than 8 bits declare no range, or too small a one; taken, each by its brightest value, "
+        "3 photographs of more than 8 bits declare no range, or too small a one; assumed from their brightest value, "
         "as 10 bits (1), 12 bits (2)"
     ]
 

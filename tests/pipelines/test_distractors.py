@@ -90,7 +90,7 @@ class TestDrawing:
         assert set(draw(None, missing="skip", unreadable="skip")[0]["image_id"]) == {"s0", "s2", "s3", "s5"}
 
     def test_more_than_can_be_used_are_an_error(self, draw):
-        with pytest.raises(InputError, match="asks for 5 lesions of one image; the metadata have 4"):
+        with pytest.raises(InputError, match="asks for 5 singleton lesions; the metadata have 4"):
             draw(5, missing="skip", unreadable="skip")
 
     def test_what_cannot_be_used_ends_the_run_where_nobody_allowed_to_leave_it_out(self, draw):

@@ -42,7 +42,7 @@ def assign_rows(
         is_usable = assigned.loc[dealt.index, ROW].isin(usable)
         chosen = choose_lesions(dealt[is_usable], data.max_lesions, seed)
         assigned.loc[(reason == "") & ~assigned["lesion_id"].isin(chosen), "reason"] = (
-            f"not among the {data.max_lesions} chosen lesions"
+            f"outside the subset of {data.max_lesions} lesions"
         )
         dealt = dealt[dealt["lesion_id"].isin(chosen)]
     if without_pair := check_pairs(dealt):
