@@ -220,9 +220,15 @@ class TestTensors:
             (lambda t: {**t, CONV: t[CONV] * float("nan")}, "contains NaN or infinity"),
             (lambda t: {**t, CONV: t[CONV] / 0}, "contains NaN or infinity"),
             (lambda t: without(t, "whitening.mean"), "whitening needs mean and projection"),
-            (lambda t: {**t, "whitening.mean": torch.zeros(7, dtype=torch.float64)}, "whitening has another shape"),
-            (lambda t: {**t, "whitening.mean": t["whitening.mean"].float()}, "whitening has another shape or type"),
-            (lambda t: {**t, "whitening.mean": t["whitening.mean"] / 0}, "whitening holds NaN"),
+            (
+                lambda t: {**t, "whitening.mean": torch.zeros(7, dtype=torch.float64)},
+                "whitening does not have the shape",
+            ),
+            (
+                lambda t: {**t, "whitening.mean": t["whitening.mean"].float()},
+                "whitening does not have the shape or type",
+            ),
+            (lambda t: {**t, "whitening.mean": t["whitening.mean"] / 0}, "whitening contains NaN"),
             (lambda t: {**t, "zoom_whitening.mean": t["whitening.mean"]}, "whitening needs mean and projection"),
             (lambda t: {**t, **of_zooms(t, 4)}, "whitenings of photographs and of their zooms do not fit together"),
             (lambda t: without(t | of_zooms(t, 5), "whitening.mean", "whitening.projection"), "do not fit together"),
@@ -268,7 +274,7 @@ class TestSeal:
     def test_a_file_of_a_later_version_is_refused(self, checkpoint, tmp_path):
         path = tmp_path / "a.safetensors"
         path.write_bytes(pack_tensors(checkpoint.tensors, {**header_of(checkpoint), "format": 2}))
-        assert "its format is 2, this version of Skinbit reads 1" in refusal(path)
+        assert "its format is 2, but this version of Skinbit reads 1" in refusal(path)
 
     def test_the_same_model_has_the_same_bytes(self, checkpoint, tmp_path):
         for name in "ab":

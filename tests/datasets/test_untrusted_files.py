@@ -284,7 +284,7 @@ class TestTrainingState:
         changed = type(stored)(joined, {**stored.header, **header})
         assert unpack_state(changed, "key", learner) == TrainingState()
         assert all(torch.equal(tensor, before[name]) for name, tensor in learner.module.state_dict().items())
-        assert "it begins anew" in caplog.text
+        assert "the training restarts" in caplog.text
 
 
 def test_a_table_of_figures_may_have_undefined_ones() -> None:

@@ -188,7 +188,7 @@ def test_weights_that_are_no_numbers_are_refused(weights_of_resnet: Path, tmp_pa
     tensor.view(-1)[3] = value
     path = changed_copy(weights_of_resnet, tmp_path / "nan.safetensors", **{name.replace(".", "__"): tensor})
     message = refusal(from_file(path))
-    assert f"its weights hold NaN or infinity, in {name}" in message
+    assert f"its weights contain NaN or infinity, in {name}" in message
     assert "Remedy" in message
 
 
@@ -200,12 +200,12 @@ def test_weights_that_are_no_numbers_are_refused(weights_of_resnet: Path, tmp_pa
         (b"\n\n<!DOCTYPE html>" + b" " * 100, "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a git-lfs pointer"),
         (b'{"metadata": {}, "weight_map": {}}', "a text in JSON"),
-        (b"PK\x03\x04" + b"0" * 60, "a pickle as PyTorch saves it, or an archive"),
-        (b"\x80\x02}q\x00.", "a pickle, and Skinbit opens none"),
+        (b"PK\x03\x04" + b"0" * 60, "a pickle of PyTorch or an archive"),
+        (b"\x80\x02}q\x00.", "a pickle, which Skinbit never opens"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-        (b"weights", "no safetensors file"),
-        ((2**63).to_bytes(8, "little") + b"{}", "no safetensors file"),
-        ((10**8 + 1).to_bytes(8, "little") + b"{}", "no safetensors file"),
+        (b"weights", "not a safetensors file"),
+        ((2**63).to_bytes(8, "little") + b"{}", "not a safetensors file"),
+        ((10**8 + 1).to_bytes(8, "little") + b"{}", "not a safetensors file"),
         ((2).to_bytes(8, "little") + b"{]", "damaged: its header makes no sense"),
         ((200_001).to_bytes(8, "little") + b"{" + b"[" * 200_000, "damaged: its header makes no sense"),
         ((9).to_bytes(8, "little") + b'{"a": []}', "damaged: its header makes no sense"),
@@ -304,7 +304,7 @@ def test_what_is_no_file_is_not_called_missing(tmp_path: Path, make: Callable[[P
     path = tmp_path / "weights.safetensors"
     make(path)
     message = refusal(from_file(path))
-    assert "the weights file weights.safetensors is no file, but a folder, a pipe or a device" in message
+    assert "the weights file weights.safetensors is not a file, but a folder, a pipe or a device" in message
     assert "name the file itself" in message
 
 

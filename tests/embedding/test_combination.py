@@ -136,7 +136,7 @@ HEADERS = [
     (("members",), "text", "members: Input should be a valid"),
     (("members", 0), {}, "members.0.backbone: Field required"),
     (("members", 0, "backbone", "model"), "hf-hub:someone/model", "no path, address or hub name"),
-    (("members", 1, "holds_backbone"), False, "a combination holds all weights"),
+    (("members", 1, "holds_backbone"), False, "a combination must have all weights"),
     (("members", 1, "matching"), MATCHING.model_dump(), "a combination is matched as a whole"),
     (("members", 0, "members"), [], "members.0.members: Extra inputs are not permitted"),
     (("combine",), ["first"], "combine: Tuple should have at least 2 items"),

@@ -244,12 +244,12 @@ class TestHeadOnFrozenBackbone:
     def test_tensors_of_a_backbone_that_it_does_not_hold_are_refused(self, headed):
         checkpoint = headed[1].checkpoint
         tensors = {**checkpoint.tensors, "backbone.cls_token": torch.zeros(1)}
-        with pytest.raises(InputError, match="holds no backbone, but it has tensors of one"):
+        with pytest.raises(InputError, match="excludes a backbone, but it has tensors of one"):
             rebuild_model(Checkpoint(tensors, checkpoint.header), load_backbone(VIT, SEED))
 
     def test_a_backbone_whose_weights_have_changed_since_is_not_packed_with_the_head(self, headed):
         job, trained = headed
-        with pytest.raises(InputError, match="are not those that were checked"):
+        with pytest.raises(InputError, match="have changed since they were checked"):
             with_backbone(trained.checkpoint, job.backbone, SEED + 1)
 
 

@@ -135,7 +135,7 @@ class TestData:
     def test_embeddings_of_an_earlier_split_are_not_evaluated(self, done):
         project, before = done, done.outputs()["08_reporting/leaderboard.csv"]
         project.run(pipelines=("data_split",), study=ONE_FOLD, seed=7)
-        with pytest.raises(InputError, match=r"not of the images that split\.csv deals into fold"):
+        with pytest.raises(InputError, match=r"not those of the images in fold"):
             project.run(pipelines=("evaluation",), study=ONE_FOLD, seed=7)
         assert project.outputs()["08_reporting/leaderboard.csv"] == before
 

@@ -172,7 +172,7 @@ class TestRecords:
 
     def test_what_was_made_of_stale_inputs_is_stale(self, done, full):
         run(done, only_missing=False, pipelines=("data_split",), seed=7)
-        with pytest.raises(ValueError, match=r"not of the images that split\.csv deals"):
+        with pytest.raises(ValueError, match=r"not those of the images in fold"):
             run(done, only_missing=False, pipelines=("evaluation",))
         run(done)
         assert done.outputs() == full.outputs()

@@ -280,7 +280,7 @@ class TestRunner:
 
     @pytest.mark.parametrize("params", [{"workers": 2}, {"max_workers": 0}, {"max_workers": "two"}])
     def test_that_does_not_take_its_parameters_is_named(self, params):
-        with pytest.raises(InputError, match="ThreadRunner does not take these --runner-params"):
+        with pytest.raises(InputError, match="ThreadRunner does not accept these --runner-params"):
             check_runner("ThreadRunner", params)
 
     def test_whose_module_lacks_a_package_is_not_called_missing(self, tmp_path, monkeypatch):

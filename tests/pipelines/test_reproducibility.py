@@ -89,7 +89,7 @@ class TestDamage:
         with caplog.at_level(logging.INFO, logger="skinbit"):
             done.run(only_missing=True, study=STUDY, evaluation={"resamples": 100}, compute={"threads": 1}, **SMALL)
         assert (
-            f"1 files are not as they were written (damaged, edited or replaced) and are made again:\n  {path}"
+            f"1 files were damaged, edited or replaced after they were written, and are made again:\n  {path}"
             in caplog.text
         )
         assert "features.safetensors cannot be used (it is damaged" in caplog.text, "the cache is the same file"

@@ -184,5 +184,5 @@ class TestErrors:
             run_head(store, views=replace(features(3, seed=1), image_ids=IDS[::-1]))
 
     def test_a_backbone_with_other_weights_than_those_that_were_checked(self, store):
-        with pytest.raises(InputError, match="not those that were checked"):
+        with pytest.raises(InputError, match="changed since they were checked"):
             run_fine_tuning(store, job=replace(JOB, seed=6))
