@@ -146,7 +146,7 @@ HEADERS = [
     (("matching", "calibration"), None, "disagree on whether similarities are calibrated"),
     (("matching", "calibration", "intercept"), float("nan"), "matching.calibration.intercept"),
     (("matching", "calibration", "inliers_slopes"), [1.0], "matching.calibration.inliers_slopes"),
-    (("matching", "calibration", "kind"), "isotonic", "isotonic calibration has a probability"),
+    (("matching", "calibration", "kind"), "isotonic", "isotonic calibration needs one probability"),
     (("matching", "operating_points"), {"nonsense": []}, "no method 'nonsense'"),
     (("matching", "operating_points"), {"cosine": [POINTS], "dbscan": []}, "different numbers of subsets"),
     (("matching", "operating_points", "cosine", 0, "tp"), [1], "different lengths"),

@@ -151,7 +151,7 @@ def test_file_that_lacks_a_tensor_is_refused_and_the_tensor_is_named(
 
 def test_file_of_another_network_is_refused(weights_of_resnet: Path) -> None:
     message = refusal(from_file(weights_of_resnet, "test_vit"))
-    assert "the weights file test_resnet.safetensors is of another network: it holds 0 of the " in message
+    assert "the weights file test_resnet.safetensors is of another network: it has 0 of the " in message
     assert "tensors of test_vit, and begins with " in message
     assert "Remedy: name the file of this model in backbones.<name>.weights, or in backbones.<name>.model" in message
     assert len(message) < 500
@@ -210,7 +210,7 @@ def test_weights_that_are_no_numbers_are_refused(weights_of_resnet: Path, tmp_pa
         ((200_001).to_bytes(8, "little") + b"{" + b"[" * 200_000, "damaged: its header makes no sense"),
         ((9).to_bytes(8, "little") + b'{"a": []}', "damaged: its header makes no sense"),
         ((30).to_bytes(8, "little") + b'{"a": {', "cut short: it has 15 bytes, which is not even its whole header"),
-        ((2).to_bytes(8, "little") + b"{}and more", "too long: it has 18 bytes, and its header speaks of 10"),
+        ((2).to_bytes(8, "little") + b"{}and more", "too long: it has 18 bytes, but its header needs 10"),
     ],
 )
 def test_a_file_that_is_no_weights_is_told_by_its_content_and_named(

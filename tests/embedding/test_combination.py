@@ -164,8 +164,11 @@ class TestStrangersCheckpoint:
     @pytest.mark.parametrize(
         ("tensors", "said"),
         [
-            ({"surprise": torch.zeros(1)}, "1 tensors of no member, such as 'surprise'"),
-            ({"member_2.backbone.x": torch.zeros(1)}, "1 tensors of no member, such as 'member_2.backbone.x'"),
+            ({"surprise": torch.zeros(1)}, "1 tensors that belong to no member, such as 'surprise'"),
+            (
+                {"member_2.backbone.x": torch.zeros(1)},
+                "1 tensors that belong to no member, such as 'member_2.backbone.x'",
+            ),
             ({"member_1.surprise": torch.zeros(1)}, "1 unexpected, such as 'surprise'"),
             ({CLASS_TOKEN: torch.zeros(1)}, "'cls_token' is torch.float32"),
         ],

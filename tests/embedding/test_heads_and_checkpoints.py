@@ -238,7 +238,7 @@ class TestHeadOnFrozenBackbone:
     @pytest.mark.parametrize("frozen", [None, VIT], ids=["no backbone", "other weights"])
     def test_a_fold_without_its_backbone_is_refused(self, headed, frozen):
         backbone = frozen and load_backbone(frozen, SEED + 1)
-        with pytest.raises(InputError, match="holds the head alone and needs its frozen backbone, test_vit"):
+        with pytest.raises(InputError, match="has only a head and needs its frozen backbone, test_vit"):
             rebuild_model(headed[1].checkpoint, backbone)
 
     def test_tensors_of_a_backbone_that_it_does_not_hold_are_refused(self, headed):

@@ -137,7 +137,7 @@ class TestMistakes:
         [
             (lambda t: t.rename(columns={"image_id": "picture"}), "has no column image_id"),
             (lambda t: t.assign(image_id="x"), "none of its"),
-            (lambda t: t.assign(age="old"), "are no number"),
+            (lambda t: t.assign(age="old"), "are not a number"),
             (lambda t: pd.concat([t, t.head(1)]), "have the same photograph"),
             (lambda t: t[["image_id", "dx"]], "none of the columns that the model weighs"),
         ],

@@ -81,7 +81,7 @@ DATA_MISTAKES = [
     (no_csv, ["There is no metadata file", "data.csv", "SKINBIT_RAW_DIR", "--env demo"]),
     (no_images, ["images does not exist.", "Remedy"]),
     (most_images_missing, ["images that are missing", "and {n_missing} more", "Remedy"]),
-    (own_column, ["data.csv has the column 'fold', a name that is reserved for Skinbit itself"]),
+    (own_column, ["data.csv has the column 'fold', a name that is reserved for Skinbit"]),
     (one_image_per_lesion, ["lesions are too few", "Left out:", "lesion has fewer than 2 images"]),
     (no_lesion_column, ["data.csv has no column lesion_id", "patient, image_id"]),
     (missing_image, ["1 images that are missing", "{first_id}.jpg (row 2"]),

@@ -147,7 +147,7 @@ def test_photographs_unlike_those_of_the_study_are_a_warning_with_a_remedy(files
     files["cluster_groups"]["expected"] = {**expected, "unlike_folds": ["they look <grey>"]}
     page = render_gallery(assemble_gallery(files, MODEL, 1.0))
     assert "not like those of the study: they look &lt;grey&gt;. " in page
-    assert "Remedy: look through all groups" in page
+    assert "Remedy: review all groups" in page
 
 
 def test_a_method_without_a_cut_says_so(files):

@@ -171,7 +171,7 @@ class TestKey:
 class TestErrors:
     def test_one_lesion_is_too_few(self, store):
         single = replace(ROLES, train_ids=IDS[:2], train_lesions=LESIONS[:2])
-        with pytest.raises(InputError, match="vit_infonce fold 0: there is one lesion to learn from"):
+        with pytest.raises(InputError, match="vit_infonce fold 0: there is only one lesion to train on"):
             run_head(store, roles=single)
 
     @RUNS

@@ -1,4 +1,4 @@
-"""The cut that a pool chooses for itself, and how sure what it expects there is."""
+"""The cut that a pool chooses for itself, and intervals for the expected metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from skinbit.matching.pairs.tiles import look_at
 from skinbit.matching.similarity.calibration import Values
 
 _DRAWS_OF_FOLDS, _DRAWS_OF_PAIRS = 100, 100
-"""For an interval, folds are drawn so often, and for each draw so often which pairs are wrong or missed."""
+"""Number of draws of folds for an interval, and of draws of wrong and missed pairs for each."""
 
 _INTERVAL = (0.025, 0.975)
 
 _LARGEST_SHARE = 0.9
-"""Of positive pairs that are missed: a few folds say little, and Student's t goes beyond all bounds."""
+"""Largest variation of the share of missed positive pairs, as Student's t is unbounded for few folds."""
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,15 +39,15 @@ class Estimate(Block):
 
 
 class Expected(Block):
-    """What is expected of groups without labels.
+    """Expected metrics of groups without labels.
 
     Attributes:
-        precision: Of pairs; None where none is joined.
-        recall: Of pairs; None where no positive pair is expected.
-        f1: Of pairs; None where no positive pair is expected.
-        n_positive_pairs: In the pool.
-        single_share: Share of new images whose most similar other image is expected to show another lesion.
-        unlike_folds: In what the pool is unlike what all of this rests on; empty: in nothing.
+        precision: Precision of pairs; None if none is joined.
+        recall: Recall of pairs; None if no positive pair is expected.
+        f1: F1 of pairs; None if no positive pair is expected.
+        n_positive_pairs: Number of positive pairs in the pool.
+        single_share: Share of new images whose nearest image is expected to show another lesion.
+        unlike_folds: How the pool differs from the folds on which these expectations are based; empty if it does not.
     """
 
     precision: Estimate | None
@@ -60,13 +60,13 @@ class Expected(Block):
 
 @dataclass(frozen=True)
 class OwnCut:
-    """What a pool expects of itself at a cut.
+    """The expected metrics of a pool at a cut.
 
     Attributes:
-        chosen: The cut, and counts.
-        expected: Of the groups that it makes.
-        log_odds: Of the pool's pairs.
-        cuts_of_folds: What the odds of each fold alone would choose.
+        chosen: The cut, with its counts.
+        expected: Expected metrics of its groups.
+        log_odds: Log-odds of the pool's pairs.
+        cuts_of_folds: The cuts that the odds of each single fold choose.
     """
 
     chosen: Expectation
@@ -84,16 +84,16 @@ def expect_of_pool(
     given: float | None = None,
     precision: float | None = None,
 ) -> OwnCut:
-    """Let a pool choose its own cut, or say what it expects of a given one.
+    """Return a pool's own cut, or a given cut, with the expected metrics.
 
     Args:
         pool: New images, then known ones.
-        known: ``(n,)`` the known lesion of each image, -1 of new ones.
-        odds: Of the folds of the model, at least one.
-        method: One that has a cut; photographs are grouped at the threshold of ``cosine``, too.
-        max_group_size: Average and complete linkage make no larger groups; None: of any size.
-        given: The cut, where it is not the pool's to choose.
-        precision: Wanted, in place of the greatest F1.
+        known: ``(n,)``, known lesion of each image, -1 for new ones.
+        odds: Odds of the model's folds, at least one.
+        method: A method with a cut; photographs are also grouped at the threshold of ``cosine``.
+        max_group_size: Largest group of average and complete linkage; None: no limit.
+        given: Given cut; None: the pool chooses it.
+        precision: Wanted precision; None: the largest expected F1.
 
     Returns:
         The cut, and expected precision, recall and F1.
@@ -128,10 +128,10 @@ def _single_share(nearest: NearestImages, n_new: int, log_odds: LogOdds) -> floa
 
 
 def _drawn_folds(n_folds: int) -> list[tuple[int, ...]]:
-    """Return folds drawn anew, again and again, many of them alike; of a single fold itself.
+    """Return many bootstrap samples of folds; a single fold is its own sample.
 
-    Of k folds k - 1 are drawn with replacement: so the means of draws vary as the mean of all folds does (McCarthy and
-    Snowden 1985), where k of them would vary too little.
+    Of k folds, k - 1 are drawn with replacement, so that the means of samples vary like the mean of all folds (McCarthy
+    and Snowden 1985); with k of them they would vary too little.
     """
     drawn = np.random.default_rng(0).integers(n_folds, size=(_DRAWS_OF_FOLDS, max(1, n_folds - 1)))
     return [tuple(folds) for folds in np.sort(drawn, axis=1).tolist()]
@@ -140,14 +140,14 @@ def _drawn_folds(n_folds: int) -> list[tuple[int, ...]]:
 def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Estimate | None]:
     """Return precision, recall and F1 with their intervals.
 
-    Unsure are the odds, which differ with the folds that they rest on; the share of positive pairs that are missed,
-    which differs from fold to fold and follows Student's t for one more; and, given these, how many pairs are wrong and
-    missed. Such pairs come as many at once as a merge joins, and the number of such events follows a Poisson
-    distribution: each of them is rare. So an interval reaches 1 where no error at all is likely enough.
+    There are three sources of uncertainty: the odds, which differ with the folds; the share of missed positive pairs,
+    which differs between folds and follows Student's t for another fold; and, given these, the number of wrong and
+    missed pairs. Such pairs come in groups of the size that a merge joins, and the number of these events follows a
+    Poisson distribution, as each is rare. So an interval includes 1 if no error at all is sufficiently probable.
 
     Args:
-        chosen: What is expected at the cut.
-        drawn: What is expected there by drawn folds, at least one.
+        chosen: Expected counts at the cut.
+        drawn: Expected counts of each bootstrap sample of folds, at least one.
     """
     rng = np.random.default_rng(0)
     shape = len(drawn), _DRAWS_OF_PAIRS
@@ -158,7 +158,7 @@ def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Es
         missed = _events(true * shares / (1.0 - shares), chosen.at_once, shape, rng)
     else:
         missed = _events(np.array([each.missed for each in drawn])[:, None], chosen.at_once, shape, rng)
-    with np.errstate(invalid="ignore"):  # a draw without a pair of the kind that counts tells nothing
+    with np.errstate(invalid="ignore"):  # samples without a relevant pair are ignored
         found = {
             "precision": true / chosen.n_joined,
             "recall": true / (true + missed),
@@ -168,12 +168,12 @@ def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Es
 
 
 def _events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
-    """Draw numbers of pairs that come some at once."""
+    """Return random numbers of pairs that occur in groups."""
     return at_once * rng.poisson(n_expected / at_once, shape).astype(np.float64)
 
 
 def _shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.Generator) -> Values:
-    """Draw the share of one more fold; with a single fold to go by, its own."""
+    """Return random shares of another fold; for a single fold, its own."""
     n_folds = len(shares)
     if n_folds == 1:
         return np.full(shape, shares[0])
@@ -183,7 +183,7 @@ def _shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.G
 
 
 def _estimate(value: float, drawn: Values) -> Estimate | None:
-    """Return a value with the interval that holds most of what was drawn, and the value itself."""
+    """Return a value with the interval that contains most of the samples and the value itself."""
     if np.isnan(value):
         return None
     low, high = np.nanquantile(np.append(drawn, value), _INTERVAL).tolist()
