@@ -32,8 +32,8 @@ def near_duplicate(number, image_b="shared", similarity=0.99):
 
 MIXED = [
     *(near_duplicate(number) for number in range(30)),
-    Finding("look_alike", "warning", ("image001", "image002"), ("lesion1", "lesion2"), "no point agrees", 0.98),
-    Finding("split_contradiction", "error", ("image003",), ("lesion3",), "the split does not name this image"),
+    Finding("look_alike", "warning", ("image001", "image002"), ("lesion1", "lesion2"), "no keypoint matches", 0.98),
+    Finding("split_contradiction", "error", ("image003",), ("lesion3",), "the image is missing in the split"),
 ]
 PLACES = {"shared": "test", **{f"image{number:03d}": f"fold {number % 3}" for number in range(30)}, "image000": "test"}
 

@@ -37,29 +37,29 @@ def group_photographs(
     max_images_per_lesion: int,
     memory: MemoryParams,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Group new photographs, around known lesions where there are any, and list the doubts about each group.
+    """Group new photographs, around known lesions if there are any, and list the reasons to review each group.
 
-    They are joined from where their own similarities say, unless the user says where.
+    The photographs' own similarities determine the cut, unless the user sets it.
 
     Args:
-        checkpoint: Holds what makes similarities, and how probabilities follow from them.
+        checkpoint: The model, with its similarity and its odds.
         features: Embeddings of new, then of known photographs.
         compared: From :func:`compare_photographs`.
         known_photographs: ``image_id, …, lesion_id``.
         columns: ``image_id, …`` of new, then of known photographs.
-        known_cuts: What the user and the folds of the model say.
-        cluster: The method, and what the user wants.
-        is_corrected: Whether the number of photographs counts where the folds' cut is taken.
-        max_images_per_lesion: A larger group is to be checked.
-        memory: How many pairs are held at once.
+        known_cuts: Cuts of the user and of the model's folds.
+        cluster: The method and the user's settings.
+        is_corrected: Whether the folds' cut is corrected for the number of photographs.
+        max_images_per_lesion: Larger groups are marked for review.
+        memory: Limit on the pairs held at once.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest, probability_of_nearest``, with known lesions also ``lesion_id``;
-        a document of the groups: members, known lesion, margin, doubts, and what is expected of them; and the cut, from
-        :func:`skinbit.matching.expected.documents.settle_cut`.
+        a document of the groups: members, known lesion, margin, reasons for review, and expected metrics; and the cut,
+        from :func:`skinbit.matching.expected.documents.settle_cut`.
 
     Raises:
-        InputError: If the cut asks for more pairs than may be held.
+        InputError: If the cut needs more pairs than can be held.
     """
     matching, lesions = checkpoint.matching, tuple(known_photographs["lesion_id"])
     context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
@@ -72,7 +72,7 @@ def group_photographs(
     document = describe_groups(found, features.image_ids, known_photographs, cut, log_odds, max_images_per_lesion)
     n_shared = sum(len(group["image_ids"]) + len(group["known_ids"]) > 1 for group in document["groups"])
     n_doubtful = sum(bool(group["doubts"]) for group in document["groups"])
-    logger.info("%d groups of two and more photographs; %d groups to be checked", n_shared, n_doubtful)
+    logger.info("%d groups of two or more photographs, %d groups to review", n_shared, n_doubtful)
     table = group_table(found, features.image_ids, log_odds, with_lesions=bool(lesions))
     return table, {**settled, **document}, settled
 
@@ -90,14 +90,14 @@ def draw_links(
     data: DataParams,
     max_drawings: int,
 ) -> list[dict[str, Any]]:
-    """Draw the points on which the photographs of a group agree, groups to be checked first.
+    """Draw the matched keypoints of the photographs in each group, groups to review first.
 
     Returns:
         ``cluster_id, image_ids, inliers, drawing`` of the strongest links of each group, in the order of the page; the
-        drawing is a ``data:`` address, None beyond the limit. Empty where no keypoints are compared.
+        drawing is a ``data:`` address, None beyond the limit. Empty if no keypoints are compared.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.report.links import draw_rows, find_links, link_records
@@ -112,7 +112,7 @@ def draw_links(
 
 
 def write_gallery(checkpoint: Checkpoint, max_megabytes: float, **files: Unpack[ClusterFiles]) -> str:
-    """Show the groups on a page where a person corrects them."""
+    """Show the groups on a page where a person can correct them."""
     from skinbit.report.cluster_gallery import assemble_gallery
     from skinbit.report.gallery import render_gallery
 

@@ -33,7 +33,7 @@ def evaluate_embeddings(
     name: str,
     fold: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, PointsOfSubset, pd.DataFrame, OddsOfSubset]:
-    """Sweep the cut of every method over one fold's validation images and choose the best of each.
+    """Evaluate all cuts of every method on one fold's validation images and select the best of each.
 
     Args:
         embeddings: Of the images.
@@ -50,9 +50,8 @@ def evaluate_embeddings(
         fold: Which fold.
 
     Returns:
-        ``metric, value``, with the metric ``best_epoch`` where something was trained; the curves ``method, cut, tp, fp,
-        f1``; the cuts that are best for pools of some size; ``image_id, lesion_id, cluster_id``; and how log-odds
-        follow from similarities.
+        ``metric, value``, with ``best_epoch`` for trained experiments; the curves ``method, cut, tp, fp, f1``; the
+        operating points; ``image_id, lesion_id, cluster_id``; and the map from similarities to log-odds.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     if hardly_differ(embeddings.values):
