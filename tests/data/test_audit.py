@@ -65,11 +65,11 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("row", "said"),
         [
-            (("a1", "a", "train", "0"), "2 rows of the split name this image"),
+            (("a1", "a", "train", "0"), "the image is in 2 rows of the split"),
             (("x", "x", "train", "1"), "the image is not among the images used"),
             (("x", "x", "val", "1"), "subset 'val' is neither train nor test"),
-            (("x", "x", "train", "one"), "fold 'one' is no number"),
-            (("x", "x", "train", "1.0"), "fold '1.0' is no number"),
+            (("x", "x", "train", "one"), "fold 'one' is not a number"),
+            (("x", "x", "train", "1.0"), "fold '1.0' is not a number"),
             (("x", "x", "train", "-1"), "subset train and fold -1: fold -1 is the test subset"),
             (("x", "x", "test", "3"), "subset test and fold 3: fold -1 is the test subset"),
         ],
@@ -321,7 +321,7 @@ class TestTable:
 
 
 def test_tables_of_different_images_are_refused():
-    with pytest.raises(InputError, match="1 are in one of them only, the"):
+    with pytest.raises(InputError, match="1 are in only one of them, the"):
         lesions_of_images(make_metadata(), pd.DataFrame({"image_id": ["a1", "a2", "b1"]}))
 
 

@@ -157,6 +157,6 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
 
 def test_the_report_shows_them(project):
     page = (project.root / "data/demo/08_reporting/report.html").read_text()
-    assert "Cosine threshold, among lesions of one image" in page
-    assert "Among lesions of one image, at the cuts for such a pool" in page
-    assert "among lesions of one image" not in project.without["08_reporting/report.html"].decode().lower()
+    assert "Cosine threshold, with singleton lesions as distractors" in page
+    assert "With singleton lesions as distractors, at the cuts for such a pool" in page
+    assert "singleton lesions as distractors" not in project.without["08_reporting/report.html"].decode().lower()

@@ -124,7 +124,7 @@ class TestPage:
     def test_says_what_it_leaves_out(self, open_page):
         page = open_page(MIXED, max_pairs=10, max_megabytes=0.001, counts={"look_alike": 5})
         notes = page.find_element(By.CSS_SELECTOR, ".notes").text
-        assert "Two lesions that show the same places: 10 of 30 are shown here, 20 left out (report.max_pairs" in notes
+        assert "Two lesions with the same skin: 10 of 30 are shown here, 20 left out (report.max_pairs" in notes
         assert "Two lesions that look alike: 1 of 5 are shown here, 4 left out (audit.max_pairs: 1 are in" in notes
         assert "left out: more than 0.001 MB" in notes
         assert "no photograph here" in found(page, ".pair")[-1].text

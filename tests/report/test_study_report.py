@@ -688,7 +688,7 @@ class TestAudit:
         near = Finding("near_duplicate", "error", ("0_0_0", "1_0_0"), ("0_0", "1_0"), "9 points agree")
         same_fold = Finding("near_duplicate", "error", ("0_0_0", "0_1_0"), ("0_0", "0_1"), "9 points agree")
         section = self.section(study.page(self.audit(study, near, same_fold)))
-        row = '<th scope="row">Two lesions that show the same places</th><td>2</td><td>0</td><td>1</td>'
+        row = '<th scope="row">Two lesions with the same skin</th><td>2</td><td>0</td><td>1</td>'
         assert row in section
         assert "<b>2</b> errors" in section
         assert 'href="audit.html"' in section
