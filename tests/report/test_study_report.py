@@ -681,7 +681,7 @@ class TestAudit:
         return summary.model_dump()
 
     def test_that_nobody_made_is_missed_and_the_command_is_named(self, study):
-        assert "No audit was made" in self.section(study.page())
+        assert "There was no audit yet" in self.section(study.page())
         assert "kedro run --pipelines audit" in self.section(study.page())
 
     def test_is_counted_by_kind_with_its_leaks(self, study):
@@ -701,4 +701,4 @@ class TestAudit:
 
     def test_of_another_split_is_said_to_be_old(self, study):
         audit = self.audit(study, split=study.split.iloc[1:])
-        assert "This audit is of another split" in self.section(study.page(audit))
+        assert "This audit was made for another split" in self.section(study.page(audit))
