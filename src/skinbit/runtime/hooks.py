@@ -33,7 +33,7 @@ _MEMORY, _TILES = "memory", "tile_megabytes"
 """A block of parameters, and the parameter in it on which no result depends."""
 
 _BEST = 5
-"""The number of experiments that are shown at the end of a run."""
+"""Number of experiments that are shown at the end of a run."""
 
 _SHOWN_FILES = ("leaderboard", "report", "clusters_page")
 """The files of a study that a person opens first."""
@@ -110,7 +110,7 @@ class SummaryHooks(_Places):
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
-        """Show the best of the experiments whose results this run was for; last of the hooks."""
+        """Log the best experiments of this run, after all other hooks."""
         outputs, parameters = pipeline.all_outputs(), active_parameters()
         names = [name for name in parameters.experiments if f"{name}.results" in outputs]
         if not names:

@@ -68,21 +68,21 @@ def make_photographs(
     height: int = HEIGHT,
     captures: Mapping[int, float] = CAPTURES_PER_LESION,
 ) -> Iterator[Photograph]:
-    """Make the photographs of a sample of lesions, lazily, each when it is asked for.
+    """Yield the photographs of a sample of lesions, each made on request.
 
     Lesion i depends only on (seed, i), and its capture j only on (seed, i, j). The same arguments give the same bytes
     on the same machine with the same libraries.
 
     Args:
-        n_lesions: At least 1.
-        seed: Not negative.
-        width: In pixels, at least 16.
-        height: In pixels, at least 16.
+        n_lesions: Number of lesions, at least 1.
+        seed: Seed, not negative.
+        width: Width in pixels, at least 16.
+        height: Height in pixels, at least 16.
         captures: Share of the lesions by their number of photographs.
 
     Returns:
-        An iterator over `count_photographs(n_lesions, seed, captures)` photographs, lesion after lesion; their image
-        ids are in random order.
+        An iterator over `count_photographs(n_lesions, seed, captures)` photographs, lesion by lesion; image ids
+        are in random order.
 
     Raises:
         ValueError: If an argument is out of range; raised at the call, not at the first photograph.
