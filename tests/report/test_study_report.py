@@ -214,7 +214,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("has_test", "f1", "words"),
         [
-            (False, None, "No lesions were kept for a test"),
+            (False, None, "There is no test subset, so there is no F1"),
             (True, None, "pipeline final_model"),
             (True, 0.25, "final model reaches F1\xa00.250"),
         ],

@@ -1,4 +1,4 @@
-"""Groups that merge as a cut on distance grows, of the near pairs of a pool: exactly, as far as these pairs reach.
+"""Groups that merge as a distance grows, from the near pairs of a pool: exact, as far as these pairs reach.
 
 **DBSCAN** joins by single pairs: a minimum spanning forest of the near pairs joins the same images at every distance
 (Gower and Ross 1969).
@@ -33,7 +33,7 @@ LINKAGES: dict[str, Linkage] = {"average": "average", "complete": "complete"}
 _Distances = NDArray[np.float64]
 
 DECIMALS = 12
-"""Of averages. Rounding errors would tell equal ones apart by some 1e-16, too little for a cut to lie between them."""
+"""Decimals of averages. Rounding errors would separate equal ones by some 1e-16, too little for a cut."""
 
 _SLACK = 1e-12
 """Beyond the reach, so that rounding to 12 decimals drops no merge within it; the floor is twice as far."""
@@ -47,11 +47,11 @@ def spanning_forest(graph: NeighbourGraph, n_new: int | None = None) -> MergeTre
 
     Args:
         graph: The near pairs.
-        n_new: Images from this one on are known: they are one root, and their own pairs do not count. None: no image
-            is known.
+        n_new: Number of new images, which come first; known images are one root, and their own pairs do not count.
+            None: no image is known.
 
     Returns:
-        The merges up to the reach, nearest first; without those that make known images one root.
+        The merges up to the reach, nearest first, without those that make known images one root.
     """
     within = int(np.searchsorted(graph.distances, graph.reach, side="right"))
     names = np.arange(graph.n_images, dtype=np.int32)
@@ -102,21 +102,21 @@ def linkage_forest(
     linkage: Linkage,
     known: LabelArray | None = None,
 ) -> MergeTree:
-    """Merge the two closest groups, again and again, from every image alone, as far as the near pairs reach.
+    """Return the merges of a linkage: the two closest groups, from single images, as far as near pairs reach.
 
     Args:
         graph: All near pairs of the pool.
         pool: The images.
-        max_group_size: Groups that would be larger together do not merge, and the closest others do; at least 1. None:
-            groups of any size.
-        linkage: How far apart two groups are: the mean (``average``) or the largest (``complete``) of the distances,
-            1 - similarity, between an image of the one and an image of the other.
-        known: ``(n,)`` the known lesion of each image, -1 where it has none: images of one lesion are a group from the
-            start and do not count towards its size, and no two lesions merge. None: no image has one.
+        max_group_size: Largest group, at least 1; if two groups would be larger together, the next closest ones merge.
+            None: no limit.
+        linkage: Distance of two groups: the mean (``average``) or the largest (``complete``) distance, 1 - similarity,
+            between their images.
+        known: ``(n,)``, known lesion of each image, -1 for new ones: images of a known lesion are a group from the
+            start and do not count towards its size, and known lesions do not merge. None: no image is known.
 
     Returns:
-        The merges within the graph's reach, beyond those of known lesions, each with the first row of either group;
-        averages to 12 decimals. Of equally close groups those with the lowest first rows merge first.
+        The merges within the graph's reach, except those of known lesions, each with the first row of both groups;
+        averages are rounded to 12 decimals. Ties merge in the order of first rows.
     """
     largest = graph.n_images if max_group_size is None else max_group_size
     groups = _Groups(graph, pool, linkage == "average", largest, known)
@@ -144,7 +144,7 @@ def first_of_lesion(known: LabelArray) -> LabelArray:
     """Return every further image of a known lesion with the lesion's first one.
 
     Args:
-        known: ``(n,)`` the known lesion of each image, -1 where it has none.
+        known: ``(n,)``, known lesion of each image, -1 for new ones.
 
     Returns:
         ``(m, 2)`` rows, the lesion's first one first, by the other one.

@@ -1,4 +1,4 @@
-"""Groups of mutual nearest neighbours, which need no cut: two images join if each is the other's most similar one."""
+"""Groups of mutual nearest neighbours, which need no cut: two images are joined if each is the other's nearest."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +9,10 @@ from skinbit.matching.pairs.tiles import Tile
 
 
 class MutualPairs:
-    """Collects the pairs in which either image is the other's most similar one.
+    """Collects the pairs of images that are each other's nearest.
 
-    Where several images are equally similar to one, each of them is its most similar one: all such pairs count, and no
-    order of images matters. A pair that is mutual in the end is so among the tiles up to its own, too: only such pairs
-    are kept, and fewer and fewer enter.
+    If several images are equally near, each counts as the nearest, so that the order of images does not matter. A pair
+    that is mutual in the end is also mutual among the tiles up to its own, so only such pairs are kept.
     """
 
     def __init__(self, n_images: int, n_new: int | None = None, tidy_from: int = 2**20) -> None:
@@ -21,8 +20,9 @@ class MutualPairs:
 
         Args:
             n_images: Number of images.
-            n_new: Images from this one on are known, and not compared with each other. None: no image is known.
-            tidy_from: From so many collected pairs on, those that are no longer mutual are dropped.
+            n_new: Number of new images, which come first; known images are not compared with each other. None: no image
+                is known.
+            tidy_from: Number of collected pairs from which pairs that are no longer mutual are dropped.
         """
         self._n_new = n_images if n_new is None else n_new
         self._highest = np.full(n_images, -np.inf, dtype=np.float32)
@@ -31,7 +31,7 @@ class MutualPairs:
         self._tidy_from = self._n_to_tidy = tidy_from
 
     def add(self, tile: Tile) -> None:
-        """Take the pairs of a tile that are mutual so far."""
+        """Add the pairs of a tile that are mutual so far."""
         tile = without_known(tile, self._n_new)
         alike, rows, columns = tile.similarities, tile.rows, tile.columns
         self._highest[rows] = np.maximum(self._highest[rows], alike.max(axis=1, initial=-np.inf))
@@ -70,10 +70,10 @@ def tree_of_groups(groups: LabelArray) -> MergeTree:
     """Return groups that need no cut as merges.
 
     Args:
-        groups: ``(n,)`` the group of each image, any numbers.
+        groups: ``(n,)``, group of each image, any numbers.
 
     Returns:
-        The merges, all at distance 0, each with the first row of a group and another row of it.
+        The merges, all at distance 0, each with the first row of a group and another of its rows.
     """
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     first_rows = first[inverse]
