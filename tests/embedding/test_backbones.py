@@ -153,7 +153,7 @@ def test_file_of_another_network_is_refused(weights_of_resnet: Path) -> None:
     message = refusal(from_file(weights_of_resnet, "test_vit"))
     assert "the weights file test_resnet.safetensors is of another network: it has 0 of the " in message
     assert "tensors of test_vit, and begins with " in message
-    assert "Remedy: name the file of this model in backbones.<name>.weights, or in backbones.<name>.model" in message
+    assert "Remedy: set backbones.<name>.weights to the file of this model, or backbones.<name>.model" in message
     assert len(message) < 500
 
 
