@@ -39,7 +39,7 @@ def test_groups_a_folder_without_labels_and_says_what_it_was_fitted_on(project, 
     assert set(clustered["image_id"]) == {path.stem for path in (photographs / "images").iterdir()}
     assert clustered["cluster_id"].nunique() < len(clustered)
     assert "the model was fitted on synthetic photographs" in caplog.text
-    assert "synthetic photographs, without labels" in (project.root / CLUSTERS / "clusters.html").read_text()
+    assert "synthetic photographs; a study" in (project.root / CLUSTERS / "clusters.html").read_text()
 
 
 def test_is_made_once(project, photographs, tmp_path, caplog):

@@ -283,6 +283,12 @@ class TestWords:
         said = findings(board, sizes(), self.FIGURES, {})[-1]
         assert said == "DBSCAN is 0.200 below the cosine threshold, the best of the other methods."
 
+    def test_equal_methods_are_called_so(self):
+        said = findings([row("first", average_f1_mean=0.5, mutual_f1_mean=0.5)], sizes(), {"first": self.EQUAL}, {})[-1]
+        assert said == "Average linkage is no better than mutual nearest, the best of the other methods."
+
+    EQUAL: ClassVar = {"cosine_f1": {"fold_0": 0.5}, "average_f1": {"fold_0": 0.5}}
+
     def test_a_method_alone_is_compared_with_none(self):
         said = findings([row("first", cosine_f1_mean=0.5)], sizes(), self.FIGURES, {})
         assert said[-1] == "Only the cosine threshold has a defined F1."

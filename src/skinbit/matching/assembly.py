@@ -33,7 +33,7 @@ from skinbit.matching.similarity.hubness import (
 )
 from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
-FITTED_ON_SYNTHETIC = "synthetic photographs, without labels; a study with your own labels is better"
+FITTED_ON_SYNTHETIC = "synthetic photographs; a study of photographs with labels of your own is better"
 """Note about a model that was fitted without real lesions."""
 
 _NOTHING_USUAL: UsualHubness = ((), ())

@@ -231,12 +231,12 @@ def _best_method(best: BestGrouping, transfers: bool, resampled: Resampled) -> s
     if not others:
         return f"Only {spoken(best.method)} has a defined F1."
     lead = round(best.mean, 3) - round(f1[others[0]], 3)
-    compared = f"{abs(lead):.3f} {'above' if lead >= 0 else 'below'}"
+    compared = f"{abs(lead):.3f} {'above' if lead > 0 else 'below'}" if lead else "no better than"
     name = spoken(best.method)
     said = f"{name[0].upper()}{name[1:]} is {compared} {spoken(others[0])}, the best of the other methods"
     ours, theirs = (np.array(resampled.get(method, ()), dtype=np.float64) for method in (best.method, others[0]))
     low, high = interval(ours - theirs)
-    if np.isnan(low):
+    if np.isnan(low) or not lead:
         return f"{said}."
     return f"{said}; this {'is certain' if low > 0 or high < 0 else 'is not certain'} ({range_text(low, high)})."
 
