@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.errors import InputError
-from skinbit.matching.clustering.forests import LINKAGES, Linkage, first_of_lesion, spanning_forest
+from skinbit.matching.clustering.forests import LINKAGES, Linkage, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
 from skinbit.matching.clustering.mutual import MutualPairs, without_known
 from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.cuts.search import floor_of, merge_tree
 from skinbit.matching.expected.odds import LogOdds
-from skinbit.matching.labels import FloatArray, LabelArray, known_labels
+from skinbit.matching.labels import FloatArray, LabelArray, first_of_lesion, known_labels
 from skinbit.matching.pairs.neighbours import NearestImages, NearPairs, NeighbourGraph, graph_of
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import look_at, side_of, similarity_tiles

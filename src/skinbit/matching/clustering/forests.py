@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from skinbit.matching.clustering.merges import MergeTree, components
-from skinbit.matching.labels import LabelArray
+from skinbit.matching.labels import LabelArray, first_of_lesion
 from skinbit.matching.pairs.neighbours import NeighbourGraph
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import similarity_tiles
@@ -138,22 +138,6 @@ def linkage_forest(
 def _libraries() -> ThreadpoolController:
     """Return the libraries that have threads; finding them takes longer than grouping a small pool."""
     return ThreadpoolController()
-
-
-def first_of_lesion(known: LabelArray) -> LabelArray:
-    """Return every further image of a known lesion with the lesion's first one.
-
-    Args:
-        known: ``(n,)`` the known lesion of each image, -1 where it has none.
-
-    Returns:
-        ``(m, 2)`` rows, the lesion's first one first, by the other one.
-    """
-    rows = np.flatnonzero(known >= 0)
-    _, first, inverse = np.unique(known[rows], return_index=True, return_inverse=True)
-    pairs = np.column_stack([rows[first][inverse], rows])
-    further: LabelArray = pairs[pairs[:, 0] != pairs[:, 1]]
-    return further
 
 
 class _Groups:

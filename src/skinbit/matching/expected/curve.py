@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.clustering.forests import first_of_lesion
 from skinbit.matching.clustering.merges import MergeTree
 from skinbit.matching.expected.prior import PoolPrior
-from skinbit.matching.labels import FloatArray, LabelArray
+from skinbit.matching.labels import FloatArray, LabelArray, first_of_lesion
 from skinbit.matching.pairs.neighbours import NeighbourGraph
 from skinbit.matching.similarity.calibration import Values
 
