@@ -31,11 +31,11 @@ def undo(answer: Answer) -> Answer:
 
 
 @st.composite
-def ledgers(draw, n_photographs=len(PHOTOGRAPHS)):
+def ledgers(draw):
     """Return answers of any kind, some of them undone or sent twice."""
     answers: list[Answer] = []
     for _ in range(draw(st.integers(0, 9))):
-        rows = draw(st.permutations(range(n_photographs)))[: draw(st.integers(2, 4))]
+        rows = draw(st.permutations(range(len(PHOTOGRAPHS))))[: draw(st.integers(2, 4))]
         kinds = [same(*rows), different((rows[0],), tuple(rows[1:])), different(*((row,) for row in rows))]
         kinds += [cannot_tell(*rows[:2]), *(undo(answer) for answer in answers[-1:]), *answers[-1:]]
         answers.append(draw(st.sampled_from(kinds)))
