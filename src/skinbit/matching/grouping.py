@@ -64,6 +64,12 @@ class Grouping:
     similarities_to_partners: FloatArray
 
     @property
+    def partner_pairs(self) -> LabelArray:
+        """Rows of every new image and each of its partners, ``(n_new · k, 2)``."""
+        n_new, n_partners = self.partners.shape
+        return np.column_stack([np.repeat(np.arange(n_new), n_partners), self.partners.ravel()])
+
+    @property
     def nearest(self) -> LabelArray:
         """The row of the most similar other image, ``(n_new,)``; -1: there is none."""
         return self.partners[:, 0] if self.partners.shape[1] else np.full(len(self.partners), -1)
