@@ -22,11 +22,13 @@ class Alignment:
         matrix: ``(2, 3)``, from places of the second to places of the first.
         points: Places of both on which they agree, those farthest from each other where there are many.
         n_points: Number of all such places.
+        is_sure: Whether these are enough to take both for one lesion; fewer may agree by chance.
     """
 
     matrix: list[list[float]]
     points: tuple[list[list[float]], list[list[float]]]
     n_points: int
+    is_sure: bool
 
 
 def align(keypoints: KeypointTable, first: int, second: int, geometry: GeometryParams) -> Alignment | None:
@@ -52,6 +54,7 @@ def align(keypoints: KeypointTable, first: int, second: int, geometry: GeometryP
         matrix=np.column_stack([linear, shift]).tolist(),
         points=(_places(match.points_a[chosen], sizes[0]), _places(match.points_b[chosen], sizes[1])),
         n_points=match.n_inliers,
+        is_sure=match.n_inliers >= geometry.enough_inliers,
     )
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from pydantic import ValidationError
+
+from skinbit.config.block import in_words
 from skinbit.decisions.answers import UNDO, Answer, Shown, Verdict
 from skinbit.decisions.ledger import Ledger
 from skinbit.decisions.verdicts import Verdicts, weigh_answers
-from skinbit.errors import InputError
 from skinbit.review.grouped import Grouped, Rows
 from skinbit.review.questions import Question, Standing, stand
 
@@ -24,6 +26,10 @@ PER_PAGE = 24
 
 class StaleError(Exception):
     """What a page asks to write down rests on something that was answered meanwhile, in another tab for example."""
+
+
+class NotAnAnswerError(ValueError):
+    """What a page asks to write down cannot be an answer."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class Desk:
 
         Raises:
             StaleError: If the pair, or a group, is no longer what the page shows; nothing is written then.
-            InputError: If the ledger cannot be written, or the answer is about one photograph only.
+            NotAnAnswerError: If verdict and photographs do not fit each other.
+            InputError: If the ledger cannot be written.
         """
         with self._lock:
             seen = self._look()
@@ -87,14 +94,17 @@ class Desk:
         """Take an answer back, if nobody has done so, and return its question.
 
         Raises:
-            InputError: If there is no such answer, or the ledger cannot be written.
+            NotAnAnswerError: If there is no such answer.
+            InputError: If the ledger cannot be written.
         """
         with self._lock:
             seen = self._look()
             undone = next((answer for answer in seen.answers if answer.answer_id == undoes), None)
-            if undone is None or undone in seen.active:
+            if undone is None:
+                raise NotAnAnswerError("There is no such answer.")
+            if undone in seen.active:
                 self._ledger.append(Answer(answer_id=answer_id, verdict=UNDO, undoes=undoes, reviewer=self._reviewer))
-            rows = () if undone is None else self._rows_of(undone)
+            rows = self._rows_of(undone)
             return self._state((rows[0], rows[1]) if len(rows) == 2 else None)
 
     def groups(self, which: str, page: int) -> Plain:
@@ -169,22 +179,21 @@ class Desk:
     ) -> Answer:
         hashes = self._grouped.hashes
         named = tuple(tuple(dict.fromkeys(hashes[row] for row in part)) for part in parts)
-        n_photographs = sum(map(len, named))
-        if n_photographs < 2 or len({photograph for part in named for photograph in part}) < n_photographs:
-            raise InputError("These are copies of one file, which show one lesion.\n  Remedy: none is needed.")
-        known = question is not None and not math.isnan(question.probability)
-        return Answer(
-            answer_id=answer_id,
-            verdict=verdict,
-            parts=named,
-            reviewer=self._reviewer,
-            shown=Shown(
-                model=self._grouped.model,
-                probability=question.probability if question is not None and known else None,
-                cut=self._grouped.document["cut"],
-            ),
-            reason=_BY_GROUP if question is None else question.reason,
+        if len({photograph for part in named for photograph in part}) < 2:
+            raise NotAnAnswerError("These are copies of one file, which show one lesion.")
+        probability = math.nan if question is None else question.probability
+        shown = Shown(
+            model=self._grouped.model,
+            probability=None if math.isnan(probability) else probability,
+            cut=self._grouped.document["cut"],
         )
+        reason = _BY_GROUP if question is None else question.reason
+        try:
+            return Answer(
+                answer_id=answer_id, verdict=verdict, parts=named, reviewer=self._reviewer, shown=shown, reason=reason
+            )
+        except ValidationError as error:
+            raise NotAnAnswerError(in_words(error)) from error
 
     def _state(self, first: Rows | None = None) -> Plain:
         seen = self._look()

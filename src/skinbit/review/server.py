@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from skinbit.decisions.answers import MAX_PHOTOGRAPHS, AnswerId
 from skinbit.errors import InputError
 from skinbit.report.pages import render_page
-from skinbit.review.desk import Desk, StaleError
+from skinbit.review.desk import Desk, NotAnAnswerError, StaleError
 from skinbit.review.grouped import Grouped
 from skinbit.review.pictures import Pictures
 
@@ -93,8 +93,12 @@ def make_app(grouped: Grouped, desk: Desk, pictures: Pictures, port: int, token:
         return response
 
     @app.exception_handler(InputError)
-    def explain(_: Request, error: InputError) -> Response:
-        return _message(409, error.message)
+    def explain(request: Request, error: InputError) -> Response:
+        return _message(409 if request.method == "GET" else 503, error.message)  # the page sends the answer again
+
+    @app.exception_handler(NotAnAnswerError)
+    def refuse_answer(_: Request, error: NotAnAnswerError) -> Response:
+        return _message(422, str(error))
 
     @app.exception_handler(StaleError)
     def be_stale(_: Request, __: StaleError) -> Response:
@@ -121,7 +125,7 @@ def _add_reviewing(app: FastAPI, grouped: Grouped, desk: Desk) -> None:
     @app.post("/answers")
     def answer(sent: SentAnswer) -> dict[str, Any]:
         if any(row >= len(grouped.lesions) for part in sent.parts for row in part):
-            raise InputError("There is no such photograph.\n  Remedy: reload the page.")
+            raise NotAnAnswerError("There is no such photograph.")
         return desk.answer(sent.answer_id, sent.verdict, sent.parts, sent.seen)
 
     @app.post("/undo")
