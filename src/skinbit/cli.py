@@ -142,6 +142,7 @@ def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], 
 @click.argument("images", metavar="FOLDER", callback=_place("folder"))
 @click.option("--known", metavar="CSV", callback=_place("file"), help="Photographs whose lesions are known.")
 @click.option("--metadata", metavar="CSV", callback=_place("file"), help="Columns of the photographs, as evidence.")
+@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers, which hold.")
 @click.option("--experiment", help="Experiment whose model groups; recommended, where none is named.")
 @click.option("--method", help="What joins photographs: average (default), complete, dbscan, cosine or mutual.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder into which the finished files are copied, too.")
@@ -157,7 +158,7 @@ def group(env: str | None, params: dict[str, Any], out: Path | None, **named: st
     cluster = params.get("cluster", {})
     is_block = isinstance(cluster, dict)  # else the parameters are refused
     files = group_folder(env, params | {"cluster": cluster | given} if is_block else params, out)
-    click.echo(f"page   {files['page']}\ntable  {files['table']}")
+    click.echo(f"pairs  {files['pairs']}\npage   {files['page']}\ntable  {files['table']}")
 
 
 group.params.extend(option for option in run.params if option.name in ("env", "params"))

@@ -31,6 +31,11 @@ class Verdicts(Block):
     n_obeyed: NonNegativeInt = 0
     n_elsewhere: NonNegativeInt = 0
 
+    def as_arrays(self) -> tuple[LabelArray, LabelArray]:
+        """Return the rows of both kinds of pairs, ``(m, 2)`` and ``(k, 2)``."""
+        must, cannot = (np.array(pairs, dtype=np.int64).reshape(-1, 2) for pairs in (self.must, self.cannot))
+        return must, cannot
+
 
 def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: LabelArray | None = None) -> Verdicts:
     """Return what answers say of photographs; the order of the answers does not matter.

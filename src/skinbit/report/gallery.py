@@ -47,6 +47,7 @@ class GroupCard:
         probabilities: That the weakest link that holds the group is of one lesion, and the strongest one to outside;
             None where there is no such link, or nothing is known.
         needs_check: A person should look at the group.
+        contradicts: Answers about it contradict each other, so it comes first.
         reasons: Why, one sentence each.
     """
 
@@ -58,6 +59,7 @@ class GroupCard:
     probabilities: tuple[float | None, float | None]
     needs_check: bool
     reasons: tuple[str, ...]
+    contradicts: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> 
                 "probabilities": group.probabilities,
                 "check": group.needs_check,
                 "reasons": group.reasons,
+                "contradicts": group.contradicts,
             }
             for group in groups
         ],

@@ -111,15 +111,27 @@ class ClusterGroup(Document):
     lesion_id: str
     image_ids: Annotated[list[str], Field(min_length=1)]
     known_ids: list[str]
+    contradictory_ids: list[str]
     margin: NonNegativeFloat | None
     probability_inside: _Probability | None
     probability_outside: _Probability | None
     doubts: list[str]
 
 
-class ClusterGroups(ClusterCut):
-    """All groups, and the nearest photograph of each."""
+class ClusterAnswers(Document):
+    """What people have answered, and how many pairs of photographs that holds together or apart."""
 
+    obeyed: NonNegativeInt
+    elsewhere: NonNegativeInt
+    pairs_together: NonNegativeInt
+    pairs_apart: NonNegativeInt
+    contradictory: NonNegativeInt
+
+
+class ClusterGroups(ClusterCut):
+    """All groups, and the nearest photograph of each; None where nobody has answered anything."""
+
+    answers: ClusterAnswers | None
     groups: list[ClusterGroup]
     nearest: list[str]
 

@@ -23,7 +23,13 @@ _PIPELINE = "cluster_images"
 _STARTER = "starter"
 """The environment, and its experiment, whose model groups where no study has made one."""
 
-_FILES = {"page": "clusters_page", "table": "clustered_images", "groups": "cluster_groups", "unread": "unreadable"}
+_FILES = {
+    "page": "clusters_page",
+    "table": "clustered_images",
+    "pairs": "cluster_matches",
+    "groups": "cluster_groups",
+    "unread": "unreadable",
+}
 """The datasets that a person opens, by what they are."""
 
 
@@ -38,7 +44,7 @@ def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> d
         out: The files are copied there; none: they stay where the pipeline writes them.
 
     Returns:
-        Paths by what is there: ``page``, ``table``, ``groups``, ``unread``.
+        Paths by what is there: ``page``, ``table``, ``pairs``, ``groups``, ``unread``.
 
     Raises:
         InputError: If something is not there, before any model is loaded; or for what ends a run.
@@ -60,9 +66,10 @@ def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> d
 
 
 def _check_photographs(catalog: StudyCatalog, cluster: ClusterParams, data: DataParams) -> None:
-    """Check that there are photographs to group, and the tables and the known photographs that are named."""
+    """Check that there are photographs to group, and the tables, photographs and answers that are named."""
     folders = catalog.load("photograph_folders")
     choose_photographs(folders(str(cluster.images)), data)
+    catalog.load("decision_files")(cluster.decisions)
     if cluster.metadata is not None:
         catalog.load("column_files")(cluster.metadata)
     if cluster.known is not None:

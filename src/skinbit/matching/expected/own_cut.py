@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat
 
 from skinbit.config import Block
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.cuts.search import first_floor, merge_tree
 from skinbit.matching.expected.curve import Expectation, as_similarities, expect_at, expected_cut, joins_of
 from skinbit.matching.expected.likeness import unlike_folds
@@ -77,7 +78,7 @@ class OwnCut:
 
 def expect_of_pool(
     pool: Pool,
-    known: LabelArray,
+    constraints: Constraints,
     odds: Sequence[PairOdds],
     method: str,
     max_group_size: int | None,
@@ -88,7 +89,7 @@ def expect_of_pool(
 
     Args:
         pool: New images, then known ones.
-        known: ``(n,)`` the known lesion of each image, -1 of new ones.
+        constraints: What is known of them; pairs that are joined from the start are certainly positive.
         odds: Of the folds of the model, at least one.
         method: One that has a cut; photographs are grouped at the threshold of ``cosine``, too.
         max_group_size: Average and complete linkage make no larger groups; None: of any size.
@@ -98,12 +99,12 @@ def expect_of_pool(
     Returns:
         The cut, and expected precision, recall and F1.
     """
-    n_new = int((known < 0).sum())
+    n_new = int((constraints.known < 0).sum())
     near = NearPairs(first_floor(pool), pool.limits.most_pairs)
     counted, nearest = SimilarityHistogram(n_new), NearestImages(len(pool), 1)
     look_at(pool, [near, counted, nearest], "expected pairs")
     graph = near.graph(len(pool))
-    joins = joins_of(graph, merge_tree(method, graph, pool, max_group_size, known), known)
+    joins = joins_of(graph, merge_tree(method, graph, pool, max_group_size, constraints), constraints)
     joins = as_similarities(joins) if method == "cosine" else joins
     prior = find_prior(counted.counts, odds)
     chosen = expected_cut(joins, prior, precision) if given is None else expect_at(joins, prior, given)
@@ -116,15 +117,16 @@ def expect_of_pool(
     expected = Expected(
         **estimates(chosen, [by_draw[folds] for folds in drawn]),
         n_positive_pairs=chosen.n_positive,
-        single_share=_single_share(nearest, n_new, prior.log_odds),
+        single_share=_single_share(nearest, constraints.starts, n_new, prior.log_odds),
         unlike_folds=unlike_folds(counted.counts, prior),
     )
     return OwnCut(chosen, expected, prior.log_odds, tuple(each.cut for each in of_folds))
 
 
-def _single_share(nearest: NearestImages, n_new: int, log_odds: LogOdds) -> float:
+def _single_share(nearest: NearestImages, starts: LabelArray, n_new: int, log_odds: LogOdds) -> float:
     most_similar = nearest.similarities[:n_new].max(axis=1, initial=-1.0)
-    return float(np.mean(1.0 - log_odds.probabilities(most_similar)))
+    is_alone = (np.bincount(starts)[starts] == 1)[:n_new]
+    return float(np.mean((1.0 - log_odds.probabilities(most_similar)) * is_alone))
 
 
 def _drawn_folds(n_folds: int) -> list[tuple[int, ...]]:
@@ -155,16 +157,17 @@ def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Es
     true = np.maximum(0.0, chosen.n_joined - wrong)
     if chosen.shares_missed:
         shares = _shares_of_one_more(np.array(chosen.shares_missed), shape, rng)
-        missed = _events(true * shares / (1.0 - shares), chosen.at_once, shape, rng)
+        found = np.maximum(0.0, true - chosen.n_given)
+        missed = _events(found * shares / (1.0 - shares), chosen.at_once, shape, rng)
     else:
         missed = _events(np.array([each.missed for each in drawn])[:, None], chosen.at_once, shape, rng)
     with np.errstate(invalid="ignore"):  # a draw without a pair of the kind that counts tells nothing
-        found = {
+        values_of = {
             "precision": true / chosen.n_joined,
             "recall": true / (true + missed),
             "f1": 2.0 * true / (chosen.n_joined + true + missed),
         }
-    return {name: _estimate(getattr(chosen, name), values) for name, values in found.items()}
+    return {name: _estimate(getattr(chosen, name), values) for name, values in values_of.items()}
 
 
 def _events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
