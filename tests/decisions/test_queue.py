@@ -162,7 +162,8 @@ def test_a_repeat_is_drawn_from_the_seed_among_older_answers_that_were_not_repea
     repeats = {seed: ask(Queue(np.arange(200), found, seed), told)[0] for seed in range(20)}
     assert {question.reason for question in repeats.values()} == {REPEAT}
     drawn = {question.rows for question in repeats.values()}
-    assert len(drawn) > 3 and drawn <= {tuple(pair) for pair in rows[1:8].tolist()}
+    assert len(drawn) > 3
+    assert drawn <= {tuple(pair) for pair in rows[1:8].tolist()}
 
 
 def test_contradictory_answers_are_asked_first_those_with_fewest_answers_before_others():

@@ -150,7 +150,8 @@ class Queue:
         links = links[~np.isin(self._keys[links], asked)]
         parted = np.array([n_parted[place] for place in links.tolist()], dtype=np.int64)
 
-        first, second = np.sort(groups.roots()[self._pairs], axis=1).T
+        one, other = groups.roots()[self._pairs.T]
+        first, second = np.minimum(one, other), np.maximum(one, other)
         of_groups = first * self._n_images + second
         is_open = (first != second) & ~np.isin(of_groups, groups.keys_apart()) & ~np.isin(self._keys, asked)
         places = np.flatnonzero(is_open)
