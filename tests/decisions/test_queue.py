@@ -8,22 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.decisions.queue import (
-    AGREEMENT,
-    CANNOT_TELL,
-    CONTRADICTION,
-    DIFFERENT,
-    LINK,
-    MERGER,
-    NEVER_COMPARED,
-    REPEAT,
-    SAME,
-    Candidates,
-    History,
-    Queue,
-)
+from skinbit.decisions.queue import AGREEMENT, CONTRADICTION, LINK, MERGER, NEVER_COMPARED, REPEAT, Queue
 from skinbit.decisions.verdicts import Verdicts
 from skinbit.matching.clustering.merges import components
+from skinbit.matching.expected.candidates import CANNOT_TELL, DIFFERENT, SAME, Candidates, Said
 
 
 def candidates(pairs, inliers=None):
@@ -36,13 +24,13 @@ def candidates(pairs, inliers=None):
 def history(*said):
     """Return a history from ``(first, second, verdict)``."""
     rows = np.array(said, dtype=np.int64).reshape(-1, 3)
-    return History(rows[:, :2], rows[:, 2])
+    return Said(rows[:, :2], rows[:, 2])
 
 
 def verdicts(told):
     """Return what a history says that does not contradict itself."""
-    must = [tuple(pair) for pair in told.pairs[told.said == SAME].tolist()]
-    cannot = [tuple(pair) for pair in told.pairs[told.said == DIFFERENT].tolist()]
+    must = [tuple(pair) for pair in told.pairs[told.verdicts == SAME].tolist()]
+    cannot = [tuple(pair) for pair in told.pairs[told.verdicts == DIFFERENT].tolist()]
     return Verdicts(must=must, cannot=cannot)
 
 
@@ -53,8 +41,8 @@ def ask(queue, told=None, n=1):
 
 def follows(told, pair, n_images):
     """Whether the verdict on a pair follows from a history."""
-    groups = components(n_images, told.pairs[told.said == SAME])
-    apart = {tuple(sorted(groups[list(each)])) for each in told.pairs[told.said == DIFFERENT].tolist()}
+    groups = components(n_images, told.pairs[told.verdicts == SAME])
+    apart = {tuple(sorted(groups[list(each)])) for each in told.pairs[told.verdicts == DIFFERENT].tolist()}
     first, second = sorted(groups[list(pair)])
     return first == second or (first, second) in apart
 
@@ -86,7 +74,7 @@ def test_what_follows_is_never_asked_and_everything_else_is_told_in_the_end(pool
             assert list(question.rows) not in told.pairs.tolist()
         first, second = question.rows
         said = CANNOT_TELL if question.rows in unsure else int(lesions[first] == lesions[second])
-        told = history(*np.column_stack([told.pairs, told.said]).tolist(), (first, second, said))
+        told = history(*np.column_stack([told.pairs, told.verdicts]).tolist(), (first, second, said))
     for pair in map(tuple, found.pairs.tolist()):
         first, second = pair
         is_between_groups_apart = any(

@@ -18,11 +18,9 @@ import numpy as np
 
 from skinbit.decisions.verdicts import Verdicts
 from skinbit.matching.clustering.merges import root_of
+from skinbit.matching.expected.candidates import CANNOT_TELL, NOTHING_SAID, SAME, SURE_POINTS, Candidates, Said
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.similarity.calibration import Values
-
-SAME, DIFFERENT, CANNOT_TELL = 1, 0, -1
-"""What a person says of a pair."""
 
 CONTRADICTION = "answers contradict each other"
 LINK = "holds a group together"
@@ -30,9 +28,6 @@ MERGER = "may join two groups"
 AGREEMENT = "keypoints agree, but the groups are apart"
 NEVER_COMPARED = "the keypoints were never compared"
 REPEAT = "asked again, for agreement"
-
-SURE_POINTS = 6
-"""Keypoints on which two photographs agree, from which on they count as a witness."""
 
 _LEAST_AGE = 10
 """Questions after which one may be repeated."""
@@ -59,37 +54,6 @@ class Question:
     probability: float
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Pairs that may be asked about: those that are not as good as impossible.
-
-    Attributes:
-        pairs: ``(m, 2)`` rows, the lower one first, no pair twice.
-        probabilities: ``(m,)`` that a pair shows one lesion.
-        inliers: ``(m,)`` keypoints on which both agree; -1 where they were never compared.
-    """
-
-    pairs: LabelArray
-    probabilities: Values
-    inliers: LabelArray
-
-
-@dataclass(frozen=True)
-class History:
-    """What was said of pairs, in the order of the answers, without those that were undone.
-
-    Attributes:
-        pairs: ``(m, 2)`` rows, the lower one first.
-        said: ``(m,)`` of :data:`SAME`, :data:`DIFFERENT` and :data:`CANNOT_TELL`.
-    """
-
-    pairs: LabelArray
-    said: LabelArray
-
-
-NOTHING_SAID = History(np.empty((0, 2), np.int64), np.empty(0, np.int64))
-
-
 class Queue:
     """The order of questions about the groups of a run."""
 
@@ -112,7 +76,7 @@ class Queue:
         inside = np.flatnonzero(self._is_inside)
         self._inside = list(zip(inside.tolist(), first[inside].tolist(), second[inside].tolist(), strict=True))
 
-    def questions(self, verdicts: Verdicts, history: History = NOTHING_SAID, n: int = 1) -> list[Question]:
+    def questions(self, verdicts: Verdicts, history: Said = NOTHING_SAID, n: int = 1) -> list[Question]:
         """Return the next questions, the first of them first; fewer where there is nothing left to ask.
 
         Args:
@@ -125,7 +89,7 @@ class Queue:
         agreeing = open_pairs[np.argsort(-inliers, kind="stable")][: int((inliers >= SURE_POINTS).sum())]
         lists = {MERGER: by_worth, AGREEMENT: agreeing, NEVER_COMPARED: open_pairs[inliers < 0]}
         found: dict[tuple[int, int], Question] = {}
-        for turn in range(len(history.said), len(history.said) + n):
+        for turn in range(len(history.verdicts), len(history.verdicts) + n):
             for reason in dict.fromkeys((CONTRADICTION, _share_of(turn), MERGER)):
                 if reason == CONTRADICTION:
                     asked = self._contradictory(verdicts, history)
@@ -139,7 +103,7 @@ class Queue:
                     break
         return list(found.values())
 
-    def _by_worth(self, verdicts: Verdicts, history: History) -> tuple[LabelArray, LabelArray]:
+    def _by_worth(self, verdicts: Verdicts, history: Said) -> tuple[LabelArray, LabelArray]:
         """Return what may be asked, that first which is expected to change most pairs; and what of it is open.
 
         An open pair is the most probable one between two groups that no answer keeps apart.
@@ -167,30 +131,30 @@ class Queue:
         probabilities = self._probabilities[places]
         return np.where(self._is_inside[places], 1.0 - probabilities, probabilities)
 
-    def _corrections(self, history: History) -> Values:
+    def _corrections(self, history: Said) -> Values:
         """Return, for every candidate, how many times more than expected questions of its kind have changed groups.
 
         Changes of a kind are taken as Poisson with an unknown factor, and the factor as gamma with mean 1.
         """
-        is_told = history.said != CANNOT_TELL
+        is_told = history.verdicts != CANNOT_TELL
         places = self._places(history.pairs[is_told])
-        said, places = history.said[is_told][places >= 0], places[places >= 0]
+        said, places = history.verdicts[is_told][places >= 0], places[places >= 0]
         kinds = self._kinds[places]
         seen = np.bincount(kinds, (said == SAME) != self._is_inside[places], _N_KINDS)
         expected = np.bincount(kinds, self._change(places), _N_KINDS)
         corrections: Values = ((_PSEUDO_CHANGES + seen) / (_PSEUDO_CHANGES + expected))[self._kinds]
         return corrections
 
-    def _contradictory(self, verdicts: Verdicts, history: History) -> Iterator[Question]:
+    def _contradictory(self, verdicts: Verdicts, history: Said) -> Iterator[Question]:
         """Yield pairs whose answers are part of a contradiction, those with the fewest answers first."""
         is_part = np.isin(history.pairs, verdicts.contradictory).all(axis=1)
         pairs, counts = np.unique(history.pairs[is_part], axis=0, return_counts=True)
         return (self._ask_again(pairs[place], CONTRADICTION) for place in np.argsort(counts, kind="stable"))
 
-    def _repeated(self, history: History, turn: int) -> Iterator[Question]:
+    def _repeated(self, history: Said, turn: int) -> Iterator[Question]:
         """Yield pairs that were answered once, some time ago, in an order drawn from the seed."""
         _, which, counts = np.unique(self._key(history.pairs), return_inverse=True, return_counts=True)
-        is_ripe = (counts[which] == 1) & (history.said != CANNOT_TELL)
+        is_ripe = (counts[which] == 1) & (history.verdicts != CANNOT_TELL)
         ripe = np.flatnonzero(is_ripe[: max(0, len(is_ripe) - _LEAST_AGE)])
         drawn = np.random.default_rng([self._seed, turn]).permutation(ripe)
         return (self._ask_again(history.pairs[place], REPEAT) for place in drawn)
