@@ -58,6 +58,12 @@ def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes:
     )
 
 
+def name_model(checkpoint: Checkpoint) -> str:
+    """Return the backbones of a model and how they were trained, in words."""
+    headers = [member.model for member in members_of(checkpoint)]
+    return " + ".join(f"{header.backbone.model}, {header.loss}" for header in headers)
+
+
 def _group(plain: Mapping[str, Any]) -> GroupCard:
     return GroupCard(
         cluster_id=plain["cluster_id"],
@@ -119,9 +125,8 @@ def _links(records: Sequence[Mapping[str, Any]], megabytes: float) -> dict[int, 
 
 def _settings(document: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
     answers = _answers(document["answers"])
-    headers = [member.model for member in members_of(checkpoint)]
-    model = " + ".join(f"{header.backbone.model}, {header.loss}" for header in headers)
-    fitted = {"model": model} | ({"fitted on": FITTED_ON_SYNTHETIC} if checkpoint.matching.is_synthetic else {})
+    name = {"model": name_model(checkpoint)}
+    fitted = name | ({"fitted on": FITTED_ON_SYNTHETIC} if checkpoint.matching.is_synthetic else {})
     method = METHODS[document["method"]]
     if document["cut"] is None:
         return {**fitted, "method": f"{method.title.lower()}, which needs no cut", **answers}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from skinbit.config import GeometryParams
 from skinbit.embedding.headers import Sha256
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.matching.expected.odds import LogOdds
@@ -145,3 +146,13 @@ class ClusterLink(Document):
 
 
 ClusterLinks = list[ClusterLink]
+
+
+class ClusterReview(Document):
+    """What a review of the groups rests on: :func:`skinbit.pipelines.cluster_images.nodes.groups.note_for_review`."""
+
+    images: str
+    known_images: str | None
+    model: str
+    geometry: GeometryParams
+    evidence: list[str]

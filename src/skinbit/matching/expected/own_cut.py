@@ -153,29 +153,29 @@ def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Es
     """
     rng = np.random.default_rng(0)
     shape = len(drawn), _DRAWS_OF_PAIRS
-    wrong = _events(np.array([each.wrong for each in drawn])[:, None], chosen.at_once, shape, rng)
+    wrong = draw_events(np.array([each.wrong for each in drawn])[:, None], chosen.at_once, shape, rng)
     true = np.maximum(0.0, chosen.n_joined - wrong)
     if chosen.shares_missed:
-        shares = _shares_of_one_more(np.array(chosen.shares_missed), shape, rng)
+        shares = shares_of_one_more(np.array(chosen.shares_missed), shape, rng)
         found = np.maximum(0.0, true - chosen.n_given)
-        missed = _events(found * shares / (1.0 - shares), chosen.at_once, shape, rng)
+        missed = draw_events(found * shares / (1.0 - shares), chosen.at_once, shape, rng)
     else:
-        missed = _events(np.array([each.missed for each in drawn])[:, None], chosen.at_once, shape, rng)
+        missed = draw_events(np.array([each.missed for each in drawn])[:, None], chosen.at_once, shape, rng)
     with np.errstate(invalid="ignore"):  # a draw without a pair of the kind that counts tells nothing
         values_of = {
             "precision": true / chosen.n_joined,
             "recall": true / (true + missed),
             "f1": 2.0 * true / (chosen.n_joined + true + missed),
         }
-    return {name: _estimate(getattr(chosen, name), values) for name, values in values_of.items()}
+    return {name: estimate_of(getattr(chosen, name), values) for name, values in values_of.items()}
 
 
-def _events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
+def draw_events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
     """Draw numbers of pairs that come some at once."""
     return at_once * rng.poisson(n_expected / at_once, shape).astype(np.float64)
 
 
-def _shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.Generator) -> Values:
+def shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.Generator) -> Values:
     """Draw the share of one more fold; with a single fold to go by, its own."""
     n_folds = len(shares)
     if n_folds == 1:
@@ -185,7 +185,7 @@ def _shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.G
     return drawn
 
 
-def _estimate(value: float, drawn: Values) -> Estimate | None:
+def estimate_of(value: float, drawn: Values) -> Estimate | None:
     """Return a value with the interval that holds most of what was drawn, and the value itself."""
     if np.isnan(value):
         return None

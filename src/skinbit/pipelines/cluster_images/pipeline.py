@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters
 from skinbit.pipelines.cluster_images.nodes.decisions import read_decisions
-from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, write_gallery
+from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, note_for_review, write_gallery
 from skinbit.pipelines.cluster_images.nodes.model import (
     check_cuts,
     complete_checkpoint,
@@ -153,6 +153,7 @@ def _grouping(checkpoint: str) -> list[Node]:
             "cluster_links",
             name="draw_links",
         ),
+        Node(note_for_review, [checkpoint, "params:cluster"], "cluster_review", name="note_for_review"),
         Node(
             write_gallery,
             {"checkpoint": checkpoint, "max_megabytes": "params:report.max_megabytes", **shown},

@@ -135,6 +135,26 @@ def draw_links(
     return link_records(linked, [*new_ids, *known_ids], drawings)
 
 
+def note_for_review(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]:
+    """Return what `kedro review` has to know of the run, which loads no model: plain values.
+
+    Args:
+        checkpoint: The model.
+        cluster: Names the folders.
+    """
+    from skinbit.report.cluster_gallery import name_model
+
+    matching = checkpoint.matching
+    _, evidence = columns_of(matching.similarity.context, ())
+    return {
+        "images": str(cluster.images),
+        "known_images": None if cluster.known is None else cluster.known_folder,
+        "model": name_model(checkpoint),
+        "geometry": matching.geometry.model_dump(mode="json"),
+        "evidence": list(evidence),
+    }
+
+
 def write_gallery(checkpoint: Checkpoint, max_megabytes: float, **files: Unpack[ClusterFiles]) -> str:
     """Show the groups on a page where a person corrects them."""
     from skinbit.report.cluster_gallery import assemble_gallery
