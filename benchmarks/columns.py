@@ -31,6 +31,7 @@ from benchmarks.stored import (
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.config import ContextParams, SimilarityParams
 from skinbit.embedding.tables import join_embeddings
+from skinbit.matching.clustering.constraints import unconstrained
 from skinbit.matching.expected.odds import PairOdds, fit_odds
 from skinbit.matching.expected.own_cut import expect_of_pool
 from skinbit.matching.grouping import Cut, group_images
@@ -115,7 +116,7 @@ class Judgement:
 
 def judge_pool(pool: Pool, labels: LabelArray, odds: Sequence[PairOdds]) -> Judgement:
     """Group a pool by average linkage at the cut that it chooses for itself."""
-    own = expect_of_pool(pool, np.full(len(pool), -1), odds, "average", None)
+    own = expect_of_pool(pool, unconstrained(len(pool)), odds, "average", None)
     cut = own.chosen.cut
     found = group_images(pool, (), Cut("average", cut, 1 - cut, 1 - cut), None)
     has_partner = np.bincount(labels)[labels] > 1

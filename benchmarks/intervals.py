@@ -29,6 +29,7 @@ from benchmarks.stored import (
 )
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.tables import Embeddings, join_embeddings
+from skinbit.matching.clustering.constraints import unconstrained
 from skinbit.matching.cuts.grouping_cut import plan_cut
 from skinbit.matching.expected.own_cut import Expected, expect_of_pool
 from skinbit.matching.grouping import group_images
@@ -90,7 +91,7 @@ def draw_pool(source: Source, lesion_of: Mapping[str, str], seed: Sequence[int])
 def judge(pool: Images, n_alone: int, matcher: Matcher, labels: Mapping[str, Mapping[str, str]]) -> dict[str, Judged]:
     """Group a pool at its own cut, and compare what was expected with what there is by each kind of labels."""
     compared = pool.with_similarities(SIMILARITY, matcher.calibration)
-    found = expect_of_pool(compared, np.full(len(compared), -1, dtype=np.int64), matcher.odds, METHOD, None)
+    found = expect_of_pool(compared, unconstrained(len(compared)), matcher.odds, METHOD, None)
     groups = group_images(compared, (), plan_cut(METHOD, found.chosen.cut, (), None), None)
     judged = {}
     for name, lesion_of in labels.items():

@@ -30,6 +30,7 @@ from benchmarks.stored import (
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.config import EvaluationParams, ScalingParams, SimilarityParams
 from skinbit.embedding.tables import Embeddings, join_embeddings
+from skinbit.matching.clustering.constraints import unconstrained
 from skinbit.matching.cuts.operating_points import OperatingPoints
 from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.expected.odds import PairOdds, fit_odds
@@ -123,8 +124,7 @@ def rows_of(embeddings: Embeddings, rows: Sequence[int] | LabelArray) -> Embeddi
 def own_cut(pool: Images, matcher: Matcher) -> tuple[float, float]:
     """Return the cut that the photographs of a folder choose for themselves, and the F1 that they expect there."""
     compared = pool.with_similarities(SIMILARITY, matcher.calibration)
-    unknown = np.full(len(compared), -1, dtype=np.int64)
-    found = expect_of_pool(compared, unknown, matcher.odds, METHOD, None)
+    found = expect_of_pool(compared, unconstrained(len(compared)), matcher.odds, METHOD, None)
     f1 = found.expected.f1
     return found.chosen.cut, float("nan") if f1 is None else f1.value
 

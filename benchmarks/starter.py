@@ -19,6 +19,7 @@ from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.checkpoints import Checkpoint, whitening_of
 from skinbit.embedding.embeddings import baseline_embeddings
 from skinbit.embedding.tables import Features
+from skinbit.matching.clustering.constraints import unconstrained
 from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.expected.own_cut import expect_of_pool
 from skinbit.matching.grouping import group_images
@@ -57,7 +58,7 @@ def judge(
     matching = checkpoint.matching
     shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints, matching.geometry, N_WORKERS)
     pool = matching.pool(embeddings, shortlist)
-    own = expect_of_pool(pool, np.full(len(pool), -1, dtype=np.int64), matching.odds, METHOD, None)
+    own = expect_of_pool(pool, unconstrained(len(pool)), matching.odds, METHOD, None)
     cut, expected = own.chosen.cut, own.expected.f1
     groups = group_images(pool, (), Cut(METHOD, cut, 1 - cut, 1 - cut), None).cluster_ids
     pairs = predicted_pairs_of_groups(groups, lesion_labels(list(lesions)))

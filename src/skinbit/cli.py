@@ -3,7 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from copy import copy
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +140,12 @@ def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], 
 
 @cli.command()
 @click.argument("images", metavar="FOLDER", callback=_place("folder"))
-@click.option("--known", metavar="CSV", callback=_place("file"), help="Table of photographs with known lesions.")
-@click.option("--metadata", metavar="CSV", callback=_place("file"), help="Table with metadata of the photographs.")
-@click.option("--experiment", help="Experiment whose model is used; default: recommended.")
-@click.option("--method", help="Grouping method: average (default), complete, dbscan, cosine or mutual.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to which the finished files are copied.")
+@click.option("--known", metavar="CSV", callback=_place("file"), help="Photographs whose lesions are known.")
+@click.option("--metadata", metavar="CSV", callback=_place("file"), help="Columns of the photographs, as evidence.")
+@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers, which hold.")
+@click.option("--experiment", help="Experiment whose model groups; recommended, where none is named.")
+@click.option("--method", help="What joins photographs: average (default), complete, dbscan, cosine or mutual.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder into which the finished files are copied, too.")
 def group(env: str | None, params: dict[str, Any], out: Path | None, **named: str | None) -> None:
     """Group the photographs of FOLDER by lesion.
 
@@ -155,7 +158,30 @@ def group(env: str | None, params: dict[str, Any], out: Path | None, **named: st
     cluster = params.get("cluster", {})
     is_block = isinstance(cluster, dict)  # otherwise the parameters are refused later
     files = group_folder(env, params | {"cluster": cluster | given} if is_block else params, out)
-    click.echo(f"page   {files['page']}\ntable  {files['table']}")
+    click.echo(f"pairs  {files['pairs']}\npage   {files['page']}\ntable  {files['table']}")
 
 
 group.params.extend(option for option in run.params if option.name in ("env", "params"))
+
+
+@cli.command()
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Of the page; 0: any.")
+@click.option("--reviewer", default=getuser, show_default="your name on this machine", help="Who answers.")
+@click.option("--ledger", type=click.Path(path_type=Path), help="Keeps all answers; that of the outputs, if not named.")
+@click.option("--add", metavar="FILE", type=click.Path(path_type=Path), help="Add another ledger, or a CSV of answers.")
+@click.option("--export", metavar="CSV", type=click.Path(path_type=Path), help="Write all answers as a table.")
+def review(env: str | None, params: dict[str, Any], ledger: Path | None, **options: Any) -> None:
+    """Ask about the groups that `kedro group` made last, on a page of this machine, and keep every answer.
+
+    With --add or --export answers are copied, and no page is served.
+    """
+    from skinbit.review.reviewing import copy_answers, open_ledger, review_groups
+
+    with closing(open_ledger(env, params, ledger)) as opened:
+        if options["add"] or options["export"]:
+            copy_answers(opened, options["add"], options["export"], click.echo)
+        else:
+            review_groups(env, params, opened, options["reviewer"], options["port"], click.echo)
+
+
+review.params.extend(option for option in run.params if option.name in ("env", "params"))

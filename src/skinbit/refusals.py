@@ -1,6 +1,7 @@
 """What operating systems refuse, by error number: the reason in words, and remedies for writing and reading."""
 
 import errno
+import sqlite3
 from typing import NamedTuple
 
 
@@ -75,9 +76,37 @@ REFUSALS = {
     getattr(errno, "EHOSTDOWN", errno.EIO): _UNSTEADY,
 }
 
+_ACCESS = ("cannot be opened", "let this user read and write it and its folder")
+_IN_USE = ("is in use", "end the program that holds it, or wait for it")
+
+_DATABASE_REFUSALS = {
+    sqlite3.SQLITE_NOTADB: ("is no database", "move it away, or correct {setting}"),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "move it away, or put a sound copy in its place"),
+    sqlite3.SQLITE_CANTOPEN: _ACCESS,
+    sqlite3.SQLITE_PERM: _ACCESS,
+    sqlite3.SQLITE_READONLY: _ACCESS,
+    sqlite3.SQLITE_BUSY: _IN_USE,
+    sqlite3.SQLITE_LOCKED: _IN_USE,
+    sqlite3.SQLITE_IOERR: ("cannot be read", "see that its disk or network drive is connected and sound"),
+    sqlite3.SQLITE_FULL: ("cannot be used", "free some space on its disk"),
+}
+"""What SQLite refuses, by its number, and the remedy."""
+
 
 def explain_reading(error: OSError) -> tuple[str, str]:
     """Return why an input file or folder cannot be read, without its path, and the remedy."""
     why = (error.strerror or type(error).__name__).lower()
     refusal = REFUSALS.get(error.errno or 0)
-    return why, refusal.read if refusal else "check that its disk or network drive is connected and healthy"
+    return why, refusal.read if refusal else "see that the disk or network that holds it is connected and sound"
+
+
+def explain_database(error: sqlite3.Error, setting: str) -> tuple[str, str]:
+    """Return what is wrong with a database, as the end of a sentence that begins with its path, and the remedy.
+
+    Args:
+        error: Of SQLite.
+        setting: What names the database.
+    """
+    number = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    what, remedy = _DATABASE_REFUSALS.get(number, ("cannot be opened", "correct {setting}"))
+    return what, remedy.format(setting=setting)

@@ -38,7 +38,7 @@ def groups_within(similarities, eps):
     return np.array(groups, dtype=np.int64)
 
 
-def greedy_merges(similarities, linkage, cap=None, known=None):
+def greedy_merges(similarities, linkage, cap=None, known=None, must=(), cannot=()):
     """Merge the closest two groups that may merge, again and again; of equally close ones those of the first rows.
 
     Distances are exact fractions; the linkage is ``single``, ``average`` or ``complete``. Returns first rows of both
@@ -47,14 +47,13 @@ def greedy_merges(similarities, linkage, cap=None, known=None):
     n_images = len(similarities)
     known = [-1] * n_images if known is None else list(known)
     exact = [[Fraction(1) - Fraction(float(value)) for value in row] for row in similarities]
-    groups = [[row] for row in range(n_images) if known[row] < 0]
-    groups += [[row for row in range(n_images) if known[row] == lesion] for lesion in sorted({*known} - {-1})]
+    groups = starting_groups(known, must)
     merges, reached = [], 0.0
     while True:
         allowed = []
         for a, b in combinations(sorted(groups), 2):
             is_small = cap is None or sum(known[row] < 0 for row in a + b) <= cap
-            if is_small and len({known[row] for row in a + b} - {-1}) < 2:
+            if is_small and may_meet(a, b, known, cannot):
                 between = [exact[i][j] for i, j in product(a, b)]
                 apart = {"single": min, "complete": max, "average": lambda all_: sum(all_) / len(all_)}[linkage](
                     between
@@ -68,6 +67,38 @@ def greedy_merges(similarities, linkage, cap=None, known=None):
         groups = [group for group in groups if group not in (a, b)] + [sorted(a + b)]
 
 
+def greedy_pairs(similarities, known, must, cannot, pairs=None):
+    """Join the most similar two images whose groups may meet, again and again; of equals those of the first rows.
+
+    Returns the rows of both images and their distance.
+    """
+    groups, found = starting_groups(known, must), []
+    pairs = combinations(range(len(known)), 2) if pairs is None else pairs
+    for i, j in sorted(pairs, key=lambda pair: (-similarities[pair[0], pair[1]], *pair)):
+        a, b = (next(group for group in groups if row in group) for row in (i, j))
+        if a is not b and may_meet(a, b, known, cannot):
+            found.append((i, j, max(0.0, 1.0 - float(similarities[i, j]))))
+            groups = [group for group in groups if group not in (a, b)] + [sorted(a + b)]
+    return found
+
+
+def starting_groups(known, must):
+    """Return the groups in which images of one known lesion, and those that must be together, are from the start."""
+    groups = [[row] for row in range(len(known))]
+    for i, j in [*combinations(range(len(known)), 2), *must]:
+        if (i, j) in {*map(tuple, must)} or known[i] == known[j] >= 0:
+            a, b = (next(group for group in groups if row in group) for row in (i, j))
+            if a is not b:
+                groups = [group for group in groups if group not in (a, b)] + [sorted(a + b)]
+    return groups
+
+
+def may_meet(a, b, known, cannot):
+    """Whether two groups hold no images of two known lesions, and none that cannot be together."""
+    parted = any((i in a and j in b) or (i in b and j in a) for i, j in cannot)
+    return not parted and len({known[row] for row in a + b} - {-1}) < 2
+
+
 def groups_at(merges, n_images, cut):
     """Return the groups after all merges at a distance of at most a cut."""
     groups = list(range(n_images))
@@ -76,10 +107,11 @@ def groups_at(merges, n_images, cut):
     return np.array(groups, dtype=np.int64)
 
 
-def mutual_links(similarities, n_new=None):
+def mutual_links(similarities, n_new=None, left_out=()):
     """Return the pairs in which no image is more similar to either; known images, from n_new on, are not compared."""
     rows = range(len(similarities))
     may = {(i, j) for i in rows for j in rows if i != j and (n_new is None or min(i, j) < n_new)}
+    may -= {(i, j) for pair in left_out for i, j in (pair, tuple(reversed(pair)))}
     best = {i: max((similarities[i, j] for j in rows if (i, j) in may), default=np.inf) for i in rows}
     return [[i, j] for i, j in sorted(may) if i < j and similarities[i, j] == best[i] == best[j]]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import poisson
 
+from skinbit.matching.clustering.constraints import Constraints, unconstrained
 from skinbit.matching.clustering.merges import clusters_at
 from skinbit.matching.cuts.grouping_cut import plan_cut
 from skinbit.matching.cuts.search import merge_tree
@@ -37,7 +38,7 @@ def histogram(pool, n_new=None):
 def joins(method, pool, known=None, floor=-1.0):
     graph = neighbours_above(pool, floor)
     tree = None if method == "cosine" else merge_tree(method, graph, pool, None)
-    return joins_of(graph, tree, np.full(len(pool), -1) if known is None else known)
+    return joins_of(graph, tree, unconstrained(len(pool)) if known is None else Constraints(known))
 
 
 def shift_of(prior):
@@ -140,7 +141,7 @@ class TestJoins:
         pool = given_pool(matrix)
         graph = neighbours_above(pool, -1.0)
         tree = merge_tree(method, graph, pool, None)
-        found = joins_of(graph, tree, np.full(len(pool), -1))
+        found = joins_of(graph, tree, unconstrained(len(pool)))
         expected = naive_joins(pool, tree)
         assert found.n_pairs.tolist() == [n_pairs for n_pairs, _ in expected]
         assert found.links.tolist() == [link for _, link in expected]
@@ -221,7 +222,7 @@ class TestOwnCut:
     @pytest.mark.parametrize("method", METHODS)
     def test_what_is_expected_is_that_of_the_groups_that_are_made(self, method):
         pool, _ = mixture(120, 30, seed=3)
-        found = expect_of_pool(pool, np.full(120, -1), [ODDS, ODDS], method, None)
+        found = expect_of_pool(pool, unconstrained(120), [ODDS, ODDS], method, None)
         cut = plan_cut(method, found.chosen.cut, (), None)
         groups = group_images(pool, (), cut, None).cluster_ids
         sizes = np.bincount(groups)
@@ -233,7 +234,7 @@ class TestOwnCut:
     def test_pairs_that_the_folds_miss_are_expected_to_be_missed(self):
         pool, labels = mixture(120, 30, seed=3)
         (fold,) = fit_odds(pool, labels)
-        found = expect_of_pool(pool, np.full(120, -1), [fold], "cosine", None)
+        found = expect_of_pool(pool, unconstrained(120), [fold], "cosine", None)
         alike = similarity_matrix(pool)[np.triu_indices(120, 1)]
         is_positive = np.equal.outer(labels, labels)[np.triu_indices(120, 1)]
         recall = (alike[is_positive] >= found.chosen.cut).mean()
@@ -243,16 +244,40 @@ class TestOwnCut:
     def test_pairs_of_two_known_photographs_are_not_expected(self, method):
         pool, labels = mixture(60, 20, seed=4)
         lesions = tuple(str(label) for label in labels[40:])
-        found = expect_of_pool(pool, known_labels(lesions, 40), [ODDS], method, None)
+        found = expect_of_pool(pool, Constraints(known_labels(lesions, 40)), [ODDS], method, None)
         cut = plan_cut(method, found.chosen.cut, (), None)
         made = group_images(pool, lesions, cut, None)
         n_known = {lesion: lesions.count(lesion) for lesion in lesions}
         sizes = [(len(group.members), n_known.get(group.lesion_id, 0)) for group in made.groups]
         assert found.chosen.n_joined == sum(n * (n - 1) // 2 + n * known for n, known in sizes)
 
+    @pytest.mark.parametrize("method", METHODS)
+    def test_pairs_that_people_have_answered_are_certain(self, method):
+        pool, labels = mixture(120, 30, seed=3)
+        alike = np.where(np.equal.outer(labels, labels), -1.0, similarity_matrix(pool))
+        wrong = np.column_stack(np.unravel_index(np.argsort(-alike, axis=None)[:20:2], alike.shape))
+        answers = Constraints(np.full(120, -1), np.arange(20).reshape(10, 2), wrong)
+        found = expect_of_pool(pool, answers, [ODDS, ODDS], method, None)
+        without = expect_of_pool(pool, unconstrained(120), [ODDS, ODDS], method, None)
+        cut = plan_cut(method, found.chosen.cut, (), None)
+        sizes = np.bincount(group_images(pool, (), cut, None, answers).cluster_ids)
+        assert found.chosen.n_joined == (sizes * (sizes - 1) // 2).sum()
+        assert found.chosen.n_given == 10 <= found.chosen.true_positives <= found.chosen.n_joined
+        assert found.expected.precision.value > without.expected.precision.value
+        assert found.expected.single_share < without.expected.single_share
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_where_no_other_pair_is_expected_only_answers_join(self, method):
+        pool, _ = mixture(40, 0, seed=1)
+        answers = Constraints(np.full(40, -1), np.array([[3, 5]]))
+        found = expect_of_pool(pool, answers, [ODDS], method, None)
+        assert (found.chosen.n_joined, found.chosen.n_given, found.expected.precision.value) == (1, 1, 1.0)
+        cut = plan_cut(method, found.chosen.cut, (), None)
+        assert len(group_images(pool, (), cut, None, answers).groups) == 39
+
     def test_a_given_cut_is_kept(self):
         pool, _ = mixture(60, 10, seed=5)
-        found = expect_of_pool(pool, np.full(60, -1), [ODDS], "average", None, given=0.7)
+        found = expect_of_pool(pool, unconstrained(60), [ODDS], "average", None, given=0.7)
         assert found.chosen.cut == 0.7
         assert found.chosen.n_joined > 0
 
@@ -261,7 +286,7 @@ class TestOwnCut:
         other = PairOdds(intercept=-2.0, slope=0.8, prior=0.02)
         mean = mean_odds([ODDS, other])
         apart, alike = (
-            expect_of_pool(pool, np.full(120, -1), odds, "average", None).expected.f1
+            expect_of_pool(pool, unconstrained(120), odds, "average", None).expected.f1
             for odds in ([ODDS, other], [mean, mean])
         )
         assert apart.value == alike.value
@@ -312,7 +337,7 @@ class TestIntervals:
         is_held = []
         for seed in range(10, 20):
             pool, labels = mixture(80, 20, seed)
-            found = expect_of_pool(pool, np.full(80, -1), folds, "cosine", None)
+            found = expect_of_pool(pool, unconstrained(80), folds, "cosine", None)
             alike = similarity_matrix(pool)[np.triu_indices(80, 1)]
             is_positive = np.equal.outer(labels, labels)[np.triu_indices(80, 1)]
             is_joined = alike >= found.chosen.cut

@@ -8,6 +8,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from sklearn.cluster import DBSCAN, AgglomerativeClustering
 
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.clustering.forests import linkage_forest, spanning_forest
 from skinbit.matching.clustering.merges import clusters_at, components, select_cut, sweep_merges
 from skinbit.matching.clustering.mutual import MutualPairs, tree_of_groups
@@ -41,7 +42,14 @@ small_pools = pools(most=14)
 
 def forest_of(matrix, linkage, cap, known=None, floor=-1.0):
     pool = given_pool(matrix)
-    return linkage_forest(neighbours_above(pool, floor), pool, cap, linkage, known)
+    constraints = None if known is None else Constraints(known)
+    return linkage_forest(neighbours_above(pool, floor), pool, cap, linkage, constraints)
+
+
+def known_from(n_new, n_images):
+    """Return the constraint that each image from one on has a known lesion of its own."""
+    rows = np.arange(n_images)
+    return None if n_new is None else Constraints(np.where(rows < n_new, -1, rows))
 
 
 def single_of(matrix):
@@ -272,7 +280,7 @@ class TestSingleLinkage:
     def test_known_images_are_one_root_whose_own_pairs_do_not_count(self, matrix, n_new, floor):
         n_new = min(n_new, len(matrix))
         graph = neighbours_above(given_pool(matrix), floor)
-        forest = spanning_forest(graph, n_new)
+        forest = spanning_forest(graph, known_from(n_new, len(matrix)))
         joined = matrix.copy()
         joined[n_new:, n_new:] = 1.0
         assert (forest.edges < n_new).any(axis=1).all()
@@ -308,7 +316,7 @@ class TestSingleLinkage:
     @pytest.mark.parametrize("n_images", [0, 1])
     @pytest.mark.parametrize("n_new", [None, 0])
     def test_no_image_or_one_has_no_merge(self, n_images, n_new):
-        forest = spanning_forest(neighbours_above(given_pool(np.eye(n_images)), -1.0), n_new)
+        forest = spanning_forest(neighbours_above(given_pool(np.eye(n_images)), -1.0), known_from(n_new, n_images))
         assert (len(forest.edges), forest.n_images) == (0, n_images)
 
 

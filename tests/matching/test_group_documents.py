@@ -7,8 +7,9 @@ import pytest
 from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.expected.marks import marked_groups
 from skinbit.matching.expected.odds import LogOdds
-from skinbit.matching.group_documents import describe_groups, group_table
+from skinbit.matching.group_documents import describe_groups, group_table, partner_table
 from skinbit.matching.grouping import Group, Grouping
+from skinbit.runtime.schemas import ClusterMatches
 
 IMAGE_IDS = ("a", "b", "c", "a")
 """Three new photographs and a known one that shares an id."""
@@ -19,7 +20,9 @@ CUT = Cut("average", 0.3, 0.6, 0.8)
 @pytest.fixture
 def found():
     groups = (Group((0, 2), "mole", 0.75, 0.1), Group((1,), "", np.inf, -np.inf))
-    return Grouping(np.array([0, 1, 0]), groups, np.array([3, -1, 0]), np.array([0.75, np.nan, 0.9], np.float32))
+    return Grouping(
+        np.array([0, 1, 0]), groups, np.array([[3], [-1], [0]]), np.array([[0.75], [np.nan], [0.9]], np.float32)
+    )
 
 
 def test_the_table_has_the_new_photographs_alone(found):
@@ -65,6 +68,29 @@ def test_where_probabilities_are_known_the_least_probable_link_is_the_doubt(foun
     assert document["groups"][0]["doubts"] == ["Its weakest link is of one lesion with a probability of 50%."]
     sure = describe_groups(found, IMAGE_IDS, KNOWN, CUT, LogOdds(intercept=9.0, slope=1.0), most_images=4)
     assert [group["doubts"] for group in sure["groups"]] == [[], []]
+
+
+def test_a_group_of_contradictory_answers_is_marked_with_its_photographs(found):
+    document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, LogOdds(intercept=9.0, slope=1.0), 4, contradictory=(1, 3))
+    assert [group["contradictory_ids"] for group in document["groups"]] == [["a"], ["b"]]
+    assert document["groups"][1]["doubts"] == ["Answers about b contradict each other; it is grouped without them."]
+
+
+def test_partners_are_listed_whichever_group_they_are_in():
+    groups = (Group((0, 2), "mole", 0.75, 0.1), Group((1,), "", np.inf, -np.inf))
+    alike = np.array([[0.75, 0.5], [0.25, 0.0], [0.9, 0.75]], np.float32)
+    found = Grouping(np.array([0, 1, 0]), groups, np.array([[3, 1], [0, 2], [3, 0]]), alike)
+    inliers, said = [9, None, None, 0, 3, 4], ["site: arm / arm", "", "", "", "", ""]
+    table = partner_table(found, IMAGE_IDS, ["mole"], LogOdds(intercept=0.0, slope=1.0), inliers, said)
+    assert table["image_id"].tolist() == list("aabbcc")
+    assert table["partner"].tolist() == list("abacaa")
+    assert table["rank"].tolist() == [1, 2, 1, 2, 1, 2]
+    assert table["same_group"].tolist() == ["yes", "no", "no", "no", "yes", "yes"]
+    assert table["lesion_id"].tolist() == ["mole", "", "", "", "mole", ""]
+    assert table["inliers"].fillna(-1).tolist() == [9, -1, -1, 0, 3, 4]
+    assert table["evidence"].tolist() == said
+    assert table["similarity"].tolist() == alike.ravel().astype(float).tolist()
+    ClusterMatches.validate(table)
 
 
 class TestMarks:

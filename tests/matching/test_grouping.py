@@ -2,7 +2,7 @@
 
 import json
 import math
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,14 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skinbit.errors import InputError
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.clustering.merges import number_by_appearance
 from skinbit.matching.cuts.grouping_cut import NO_CUT, Cut, plan_cut, read_cut, write_cut
 from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.grouping import Group, explain_doubts, group_images
-from skinbit.matching.labels import unit_vectors
+from skinbit.matching.labels import known_labels, unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
-from tests.matching.oracle import greedy_merges, groups_at, groups_within, mutual_links
-from tests.matching.samples import any_matrix, given_pool, limited, pools, tile_sizes, untied
+from tests.matching.oracle import (
+    greedy_merges,
+    greedy_pairs,
+    groups_at,
+    groups_within,
+    may_meet,
+    mutual_links,
+    starting_groups,
+)
+from tests.matching.samples import any_matrix, given_pool, limited, pools, symmetric, tile_sizes, untied
 
 ANYTHING = Cut("cosine", 0.5, 0.4, 0.6)
 
@@ -125,34 +134,49 @@ def cuts(draw, methods=METHODS):
     return Cut(method, similarity if method == "cosine" else 1.0 - similarity, similarity, similarity)
 
 
-def links_by_hand(matrix, known, cut, cap):
+def links_by_hand(matrix, known, cut, cap, must=(), cannot=()):
     """Return the links that hold groups together, and their similarities; known lesions hold by themselves."""
     n_new = len(matrix) - len(known)
-    if cut.method == "mutual":
-        return [(a, b, float(matrix[a, b])) for a, b in mutual_links(matrix, n_new)]
     lesions = [-1] * n_new + [sorted({*known}).index(lesion) for lesion in known]
-    linkage = cut.method if cut.method in ("average", "complete") else "single"
-    merges = greedy_merges(matrix, linkage, None if linkage == "single" else cap, lesions)
+    if cut.method == "mutual":
+        starts = starting_groups(lesions, must)
+        left_out = [pair for group in starts for pair in combinations(group, 2)]
+        left_out += [
+            pair
+            for a, b in combinations(starts, 2)
+            if not may_meet(a, b, [-1] * len(lesions), cannot)
+            for pair in product(a, b)
+        ]
+        mutual = mutual_links(matrix, n_new, left_out)
+        return [(a, b, 1.0 - apart) for a, b, apart in greedy_pairs(matrix, lesions, must, cannot, mutual)]
+    if cut.method in ("average", "complete"):
+        merges = greedy_merges(matrix, cut.method, cap, lesions, must, cannot)
+    else:
+        merges = greedy_pairs(matrix, lesions, must, cannot)
     links = [(a, b, 1.0 - distance) for a, b, distance in merges]
     return [(a, b, s) for a, b, s in links if (s >= cut.value if cut.method == "cosine" else 1.0 - s <= cut.value)]
 
 
-def described_by_hand(matrix, known, cut, cap):
+def described_by_hand(matrix, known, cut, cap, must=(), cannot=()):
     """Return members, lesion, weakest link and strongest link to outside of every group with a new image."""
     n_images, n_new = len(matrix), len(matrix) - len(known)
-    links = links_by_hand(matrix, known, cut, cap)
+    links = links_by_hand(matrix, known, cut, cap, must, cannot)
     same = [(n_new + known.index(lesion), n_new + row, 0.0) for row, lesion in enumerate(known)]
+    same += [(a, b, 0.0) for a, b in must]
     numbers = groups_at([*same, *((a, b, 0.0) for a, b, _ in links)], n_images, 0.0)
     found = []
     for number in dict.fromkeys(numbers[:n_new].tolist()):
         inside = np.flatnonzero(numbers == number)
         outside = []
         for other in {*numbers.tolist()} - {number}:
-            between = matrix[np.ix_(inside, numbers == other)].astype(float)
+            rows = np.flatnonzero(numbers == other)
+            if not may_meet(inside.tolist(), rows.tolist(), [-1] * n_images, cannot):
+                continue
+            between = matrix[np.ix_(inside, rows)].astype(float)
             if cut.method in ("average", "complete"):
                 outside.append({"average": np.mean, "complete": np.min}[cut.method](between))
             else:
-                is_known = np.outer(inside >= n_new, np.flatnonzero(numbers == other) >= n_new)
+                is_known = np.outer(inside >= n_new, rows >= n_new)
                 outside += between[~is_known].tolist()
         lesions = {known[row - n_new] for row in inside if row >= n_new}
         weakest = min((s for a, _, s in links if numbers[a] == number), default=math.inf)
@@ -195,6 +219,64 @@ class TestAgainstPlainLoops:
     def test_linkages_around_known_lesions_know_ties_too(self, matrix, cut, known):
         known = tuple(known[: len(matrix)])
         assert_described(group_images(given_pool(matrix), known, cut, 3), described_by_hand(matrix, known, cut, 3))
+
+
+@st.composite
+def answered(draw, matrices):
+    """Similarities, known lesions of the last images, and answers that contradict neither these nor each other."""
+    matrix = draw(matrices)
+    rows = st.integers(0, len(matrix) - 1)
+    known = tuple(draw(st.lists(st.sampled_from("abc"), max_size=min(5, len(matrix)))))
+    lesions = [-1] * (len(matrix) - len(known)) + ["abc".index(lesion) for lesion in known]
+    must = []
+    for pair in draw(st.lists(st.tuples(rows, rows), max_size=4)):
+        groups = starting_groups(lesions, [*must, pair])
+        if pair[0] != pair[1] and all(len({lesions[row] for row in group} - {-1}) < 2 for group in groups):
+            must.append(pair)
+    number = {row: place for place, group in enumerate(starting_groups(lesions, must)) for row in group}
+    cannot = [pair for pair in draw(st.lists(st.tuples(rows, rows), max_size=6)) if number[pair[0]] != number[pair[1]]]
+    return matrix, known, must, cannot
+
+
+def constraints_of(matrix, known, must, cannot):
+    pairs = (np.array(each, dtype=np.int64).reshape(-1, 2) for each in (must, cannot))
+    return Constraints(known_labels(known, len(matrix) - len(known)), *pairs)
+
+
+class TestWherePeopleHaveAnswered:
+    @given(answered(any_matrix(1, 10)), cuts(), st.sampled_from([2, 3, None]))
+    def test_groups_are_those_of_a_greedy_search_over_permitted_pairs(self, images, cut, cap):
+        matrix, known, must, cannot = images
+        found = group_images(given_pool(matrix), known, cut, cap, constraints_of(*images))
+        assert_described(found, described_by_hand(matrix, known, cut, cap, must, cannot))
+
+    @given(answered(any_matrix(1, 10)), cuts(), st.sampled_from([2, None]), tile_sizes)
+    def test_every_answer_holds_whatever_the_cut_and_the_size_of_tiles(self, images, cut, cap, tile_bytes):
+        matrix, known, must, cannot = images
+        constraints, n_new = constraints_of(*images), len(matrix) - len(known)
+        found = group_images(limited(given_pool(matrix), tile_bytes=tile_bytes), known, cut, cap, constraints)
+        group_of = dict(enumerate(found.cluster_ids.tolist()))
+        new_pairs = [[pair for pair in pairs if max(pair) < n_new] for pairs in (must, cannot)]
+        assert all(group_of[a] == group_of[b] for a, b in new_pairs[0])
+        assert all(group_of[a] != group_of[b] for a, b in new_pairs[1])
+        assert_same(found, group_images(given_pool(matrix), known, cut, cap, constraints))
+
+    @given(answered(any_matrix(1, 10)), cuts(), st.randoms())
+    def test_the_order_of_answers_changes_nothing(self, images, cut, random):
+        matrix, known, must, cannot = images
+        found = group_images(given_pool(matrix), known, cut, 3, constraints_of(*images))
+        for pairs in (must, cannot):
+            pairs[:] = [tuple(random.sample(pair, 2)) for pair in random.sample(pairs, len(pairs))]
+        assert_same(group_images(given_pool(matrix), known, cut, 3, constraints_of(*images)), found)
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_group_that_answers_alone_hold_may_be_of_any_size_and_hangs_on_no_link(self, method):
+        cut = NO_CUT if method == "mutual" else Cut(method, 0.0, 0.0, 0.0)
+        matrix = symmetric(np.full((4, 4), -0.5))
+        answers = constraints_of(matrix, (), [(0, 1), (1, 2), (2, 3)], [])
+        (held,) = group_images(given_pool(matrix), (), cut, 2, answers).groups
+        assert (held.members, held.weakest_link) == ((0, 1, 2, 3), math.inf)
+        assert doubts_of(held, cut, 2) == ()
 
 
 class TestLimits:

@@ -1,10 +1,12 @@
 """`cluster_images`: photographs that nobody has labelled, grouped by a model of the study."""
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,8 @@ from PIL import Image
 
 from skinbit.cli import cli
 from skinbit.config import ClusterParams
+from skinbit.decisions.answers import Answer
+from skinbit.decisions.ledger import Ledger
 from skinbit.errors import InputError
 from skinbit.pipelines.cluster_images.nodes.model import open_checkpoint
 from skinbit.runtime.datasets.files import unpack_header
@@ -46,8 +50,9 @@ def table(path):
     )
 
 
-def cluster(project, folder, **options):
-    project.run(pipelines=("cluster_images",), cluster={"images": str(folder), **options}, study=STUDY, **SMALL)
+def cluster(project, folder, only_missing=False, **options):
+    given = {"images": str(folder), **options}
+    project.run(pipelines=("cluster_images",), only_missing=only_missing, cluster=given, study=STUDY, **SMALL)
     return table(project.root / CLUSTERS / "clustered_images.csv")
 
 
@@ -329,6 +334,89 @@ class TestKnownLesions:
         assert 0 < (found["lesion_id"] == "one").sum() <= 4
 
 
+def hash_of(folder, image_id):
+    return hashlib.sha256((folder / f"{image_id}.jpg").read_bytes()).hexdigest()
+
+
+def groups_of(project, folder, **options):
+    """Return the group of each photograph where whatever is near joins, three at most."""
+    given = {"experiment": "vit_infonce", "cut": 0.2, "max_group_size": 3} | options
+    return cluster(project, folder, **given).set_index("image_id")["cluster_id"]
+
+
+class TestAnswers:
+    """What people have answered holds, however the photographs are called."""
+
+    @pytest.fixture
+    def answered(self, studied, photographs, tmp_path):
+        """A folder that was grouped once, and the ledger of the root with answers against these groups."""
+        folder = tmp_path / "asked"
+        folder.mkdir()
+        for path in sorted((photographs / "images").iterdir())[:12]:
+            shutil.copy(path, folder)
+        before = groups_of(studied, folder)
+        ids = before.index
+        parted = next([a, b] for a, b in combinations(ids, 2) if before[a] == before[b])
+        joined = next([a, b] for a, b in combinations(ids, 2) if before[a] != before[b] and not {a, b} & {*parted})
+        path = studied.root / "data/demo/09_decisions/decisions.sqlite"
+        ledger = Ledger(path)
+        one, other = (hash_of(folder, image_id) for image_id in parted)
+        ledger.append(Answer(verdict="different lesions", parts=((one,), (other,))))
+        ledger.append(Answer(verdict="same lesion", parts=(tuple(hash_of(folder, each) for each in joined),)))
+        yield folder, ledger, parted, joined
+        ledger.close()
+        shutil.rmtree(path.parent)
+
+    def test_hold_in_the_next_run_and_by_another_model_when_the_files_have_other_names(self, studied, answered, caplog):
+        folder, _, parted, joined = answered
+        found = groups_of(studied, folder, only_missing=True)
+        assert found[parted[0]] != found[parted[1]]
+        assert found[joined[0]] == found[joined[1]]
+        assert "2 answers are obeyed; 0 are about photographs that are not here" in caplog.text
+        written = json.loads((studied.root / CLUSTERS / "groups.json").read_text())["answers"]
+        assert (written["pairs_together"], written["pairs_apart"], written["contradictory"]) == (1, 1, 0)
+        assert "1 pairs held together, 1 held apart" in (studied.root / CLUSTERS / "clusters.html").read_text()
+        new_names = {path.stem: f"renamed {number:02}" for number, path in enumerate(sorted(folder.iterdir())[::-1])}
+        for old, new in new_names.items():
+            (folder / f"{old}.jpg").rename(folder / f"{new}.jpg")
+        (folder / f"{new_names[parted[0]]}.jpg").rename(folder / "another.jpg")
+        again = groups_of(studied, folder, experiment="vit_baseline", method="complete")
+        assert again["another"] != again[new_names[parted[1]]]
+        assert again[new_names[joined[0]]] == again[new_names[joined[1]]]
+
+    def test_that_contradict_are_left_out_and_marked_or_end_the_run(self, studied, answered, caplog):
+        folder, ledger, _, joined = answered
+        one, other = (hash_of(folder, image_id) for image_id in joined)
+        ledger.append(Answer(verdict="different lesions", parts=((one,), (other,))))
+        groups_of(studied, folder)
+        assert f"answers about 2 photographs contradict each other: {', '.join(sorted(joined))}" in caplog.text
+        groups = json.loads((studied.root / CLUSTERS / "groups.json").read_text())["groups"]
+        assert sorted(each for group in groups for each in group["contradictory_ids"]) == sorted(joined)
+        with pytest.raises(InputError, match=rf"(?s)contradict each other: {joined[0]}.*Remedy: undo"):
+            cluster(studied, folder, experiment="vit_infonce", strict_decisions=True)
+
+    def test_of_a_ledger_that_is_not_there_end_the_run_before_anything_is_read(self, studied, tmp_path):
+        nowhere = str(tmp_path / "nowhere.sqlite")
+        with pytest.raises(InputError, match=r"There is no ledger .*nowhere\.sqlite"):
+            cluster(studied, tmp_path / "no folder", experiment="vit_infonce", decisions=nowhere)
+
+
+class TestMatches:
+    def test_list_the_most_probable_partners_of_every_photograph(self, studied, test_photographs):
+        found = cluster(studied, test_photographs[0], experiment="vit_infonce", n_partners=3).set_index("image_id")
+        matches = table(studied.root / CLUSTERS / "matches.csv")
+        assert matches["image_id"].tolist() == [image_id for image_id in found.index for _ in range(3)]
+        assert matches["rank"].tolist() == [1, 2, 3] * len(found)
+        first = matches[matches["rank"] == 1].set_index("image_id")
+        assert first["similarity"].astype(float).tolist() == found["similarity_to_nearest"].astype(float).tolist()
+        assert (matches["inliers"] == "").all()  # this model compares no keypoints
+        is_same = (
+            found.loc[matches["image_id"], "cluster_id"].to_numpy()
+            == found.loc[matches["partner"], "cluster_id"].to_numpy()
+        )
+        assert (matches["same_group"] == "yes").tolist() == is_same.tolist()
+
+
 OWN = ("data/demo/07_model_output/clusters/", "data/demo/04_feature/clusters/", "data/demo/.fingerprints/")
 """What `cluster_images` may write below: its outputs, its cache, and the records of what made them."""
 
@@ -508,6 +596,7 @@ LATER_MISTAKES = [
         ["{photographs}/images", "--experiment", "vit_baseline", "--out", "pyproject.toml/x"],
         ("cannot be made: not a directory", "Remedy: name another folder in --out"),
     ),
+    (["{photographs}/images", "--decisions", "conf/logging.yml"], ("conf/logging.yml", "Remedy: ")),
 ]
 """What is noticed once the catalog is there; the catalog takes a moment."""
 
@@ -552,7 +641,8 @@ class TestCommand:
         for path in sorted((photographs / "images").iterdir())[:2]:
             shutil.copy(path, folder)
         ended = group(folder, "--experiment", "vit_baseline", "--out", out)
-        assert ended.output.splitlines()[-2:] == [
+        assert ended.output.splitlines()[-3:] == [
+            f"pairs  {out / 'matches.csv'}",
             f"page   {out / 'clusters.html'}",
             f"table  {out / 'clustered_images.csv'}",
         ]

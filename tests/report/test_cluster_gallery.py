@@ -36,7 +36,7 @@ MODEL = Checkpoint({}, HEADER.model_copy(update={"matching": MATCHING}))
 PICTURE = "data:image/jpeg;base64,AAAA"
 CUT = {
     **{"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8},
-    **{"expected": None, "log_odds": None},
+    **{"expected": None, "log_odds": None, "answers": None},
 }
 
 
@@ -49,6 +49,7 @@ def group(cluster_id, image_ids, known_ids=(), lesion_id="", margin=None, doubts
         "margin": margin,
         "probability_inside": None,
         "probability_outside": 0.25,
+        "contradictory_ids": [],
         "doubts": list(doubts),
     }
 
@@ -153,3 +154,20 @@ def test_photographs_unlike_those_of_the_study_are_a_warning_with_a_remedy(files
 def test_a_method_without_a_cut_says_so(files):
     files["cluster_groups"] |= {"method": "mutual", "cut": None, "similarity": None}
     assert assemble_gallery(files, MODEL, 1.0).settings["method"] == "mutual nearest, which needs no cut"
+
+
+def test_says_how_many_pairs_answers_decide_and_contradictions_come_first(files):
+    counts = {"obeyed": 3, "elsewhere": 1, "pairs_together": 2, "pairs_apart": 4, "contradictory": 1}
+    files["cluster_groups"]["answers"] = counts
+    files["cluster_groups"]["groups"][0]["contradictory_ids"] = ["a"]
+    gallery = assemble_gallery(files, MODEL, 1.0)
+    assert gallery.settings["answers"] == (
+        "2 pairs held together, 4 held apart; 1 photographs left out, whose answers contradict each other"
+    )
+    assert [group.contradicts for group in gallery.groups] == [True, False, False]
+    assert next(iter(gallery.thumbnails)) == "a"
+    assert '"contradicts": true' in render_gallery(gallery) or '"contradicts":true' in render_gallery(gallery)
+
+
+def test_without_answers_says_nothing_of_them(files):
+    assert "answers" not in assemble_gallery(files, MODEL, 1.0).settings

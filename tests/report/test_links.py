@@ -18,6 +18,7 @@ def group(cluster_id, image_ids, known_ids=(), margin=0.1, doubts=()):
         "image_ids": list(image_ids),
         "known_ids": list(known_ids),
         "margin": margin,
+        "contradictory_ids": [],
         "doubts": list(doubts),
     }
 

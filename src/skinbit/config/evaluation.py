@@ -118,6 +118,19 @@ class ClusterParams(Block):
     known_images: PathText | None = Field(
         default=None, description="folder of the known photographs; null: `images` beside the CSV"
     )
+    decisions: PathText | None = Field(
+        default=None,
+        description="ledger of what people have answered about photographs, which holds; "
+        "null: `09_decisions/decisions.sqlite` of the root, if it is there",
+    )
+    strict_decisions: bool = Field(
+        default=False,
+        description="true: answers that contradict each other end the run; false: their photographs are grouped as if "
+        "unanswered, and marked",
+    )
+    n_partners: int = Field(
+        default=5, ge=1, le=100, description="most probable partners of each photograph that `matches.csv` lists"
+    )
 
     @property
     def given_cut(self) -> float | None:

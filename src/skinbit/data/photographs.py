@@ -59,7 +59,7 @@ class Photographs:
         """Return the SHA-256 of each file."""
         return [sha256 for source in self.sources for sha256 in source.hashes]
 
-    def decode(self, row: int, least_side: int) -> Image.Image:
+    def decode(self, row: int, least_side: int | None = None) -> Image.Image:
         """Return a photograph; see :meth:`skinbit.data.listed.ListedPhotographs.decode`."""
         source, image_id = self.places[row]
         return source.decode(image_id, least_side)

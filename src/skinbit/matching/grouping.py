@@ -1,5 +1,6 @@
 """Groups of unlabelled photographs, around known lesions if there are any, with their uncertainty."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,9 +9,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from skinbit.errors import InputError
-from skinbit.matching.clustering.forests import LINKAGES, Linkage, first_of_lesion, spanning_forest
+from skinbit.matching.clustering.constraints import Constraints
+from skinbit.matching.clustering.forests import LINKAGES, Linkage, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, components, number_by_appearance
-from skinbit.matching.clustering.mutual import MutualPairs, without_known
+from skinbit.matching.clustering.mutual import MutualPairs, without_known, without_pairs
 from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.cuts.search import floor_of, merge_tree
 from skinbit.matching.expected.odds import LogOdds
@@ -49,33 +51,63 @@ class Grouping:
     """New images in groups.
 
     Attributes:
-        cluster_ids: ``(n_new,)`` 0, 1, … in order of appearance.
-        groups: Groups by cluster id.
-        nearest: ``(n_new,)``, row of the nearest other image, new images first, then known ones; -1 if there is none.
-        similarities: ``(n_new,)`` float32, similarity to that image; NaN if there is none.
+        cluster_ids: ``(n_new,)`` 0, 1, … in the order in which rows first show them.
+        groups: By cluster id.
+        partners: ``(n_new, k)`` rows of the most similar other images, the most similar first; new images first, then
+            known ones.
+        similarities_to_partners: ``(n_new, k)`` float32, to each of them.
     """
 
     cluster_ids: LabelArray
     groups: tuple[Group, ...]
-    nearest: LabelArray
-    similarities: FloatArray
+    partners: LabelArray
+    similarities_to_partners: FloatArray
+
+    @property
+    def partner_pairs(self) -> LabelArray:
+        """Rows of every new image and each of its partners, ``(n_new · k, 2)``."""
+        n_new, n_partners = self.partners.shape
+        return np.column_stack([np.repeat(np.arange(n_new), n_partners), self.partners.ravel()])
+
+    @property
+    def nearest(self) -> LabelArray:
+        """The row of the most similar other image, ``(n_new,)``; -1: there is none."""
+        return self.partners[:, 0] if self.partners.shape[1] else np.full(len(self.partners), -1)
+
+    @property
+    def similarities(self) -> FloatArray:
+        """The similarity to that image, ``(n_new,)``; NaN: there is none."""
+        if self.partners.shape[1]:
+            return self.similarities_to_partners[:, 0]
+        return np.full(len(self.partners), np.nan, dtype=np.float32)
 
 
-def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group_size: int | None) -> Grouping:
-    """Group images that are similar enough; known lesions stay apart, and their images together.
+def group_images(
+    pool: Pool,
+    known_lesions: tuple[str, ...],
+    cut: Cut,
+    max_group_size: int | None,
+    constraints: Constraints | None = None,
+    n_partners: int = 1,
+) -> Grouping:
+    """Join images that are similar enough; known lesions stay apart, and their images together.
 
     There are two passes over all pairs: one finds the pairs up to the cut, from which groups are made, and the nearest
     image of every image; the other finds the strongest link of each group to another one.
 
-    Without known lesions, ``cosine`` and ``dbscan`` join the connected components at the threshold or eps
-    (:mod:`skinbit.matching.clustering.merges`). With them, the known lesions are roots of a maximum spanning forest:
-    an image joins the lesion to which it has the chain with the strongest weakest link.
+    Images that must be together are so from the start. Then the next closest pair of groups that may come together
+    does, until the cut: of ``cosine`` and ``dbscan`` two groups are as close as their closest images, and without
+    constraints they are the connected components at the threshold or eps (:mod:`skinbit.matching.clustering.merges`).
+    ``mutual`` compares no images that are together from the start or never come together, and joins the most similar
+    mutual neighbours first.
 
     Args:
         pool: ``n_new`` new images, then ``n_known`` known ones.
         known_lesions: ``n_known`` lesion ids.
-        cut: The method, and the similarity from which images are joined.
-        max_group_size: Largest group of average and complete linkage; None: no limit.
+        cut: From which similarity on images are joined, and how.
+        max_group_size: Average and complete linkage make no larger groups; None: of any size.
+        constraints: The known lesions, and what people have answered; None: the known lesions alone.
+        n_partners: The nearest images of each image that are listed, at least 1.
 
     Returns:
         The groups of the new images.
@@ -85,28 +117,32 @@ def group_images(pool: Pool, known_lesions: tuple[str, ...], cut: Cut, max_group
     """
     n_images, n_new = len(pool), len(pool) - len(known_lesions)
     if n_new == 0:
-        return Grouping(np.empty(0, np.int64), (), np.empty(0, np.int64), np.empty(0, np.float32))
-    nearest, known = NearestImages(n_images, 1), known_labels(known_lesions, n_new)
+        no_partners = np.empty((0, 0), dtype=np.int64)
+        return Grouping(np.empty(0, np.int64), (), no_partners, no_partners.astype(np.float32))
+    nearest = NearestImages(n_images, n_partners)
+    constraints = constraints or Constraints(known_labels(known_lesions, n_new))
     if cut.method == "mutual":
-        links, strengths = _mutual_links(pool, n_new, nearest)
+        links, strengths = _mutual_links(pool, n_new, nearest, constraints)
     else:
         graph = _graph_up_to(cut, pool, nearest)
-        tree = merge_tree(cut.method, graph, pool, max_group_size, known)
+        tree = merge_tree(cut.method, graph, pool, max_group_size, constraints)
         links, strengths = _links_within(tree, cut, n_new)
-    numbers = components(n_images, np.concatenate([links, first_of_lesion(known)]))
+    numbers = components(n_images, np.concatenate([links, constraints.links]))
     if cut.method in LINKAGES:
-        outside = _strongest_links(pool, numbers, n_new, LINKAGES[cut.method])
+        outside = _strongest_links(pool, numbers, n_new, LINKAGES[cut.method], constraints.forbidden(numbers))
     else:
-        outside = _strongest_pairs(pool, numbers, n_new)
+        outside = _strongest_pairs(pool, numbers, n_new, constraints.apart(numbers))
     return _grouping_of(_Joined(numbers, _weakest(numbers, links, strengths), outside), known_lesions, nearest)
 
 
-def _mutual_links(pool: Pool, n_new: int, nearest: NearestImages) -> tuple[LabelArray, NDArray[np.float64]]:
+def _mutual_links(
+    pool: Pool, n_new: int, nearest: NearestImages, constraints: Constraints
+) -> tuple[LabelArray, NDArray[np.float64]]:
     """Return the pairs of mutual nearest neighbours that join images, ``(m, 2)``, and their similarities, ``(m,)``."""
-    mutual = MutualPairs(len(pool), n_new)
+    mutual = MutualPairs(len(pool), n_new, left_out=constraints.not_compared())
     look_at(pool, [nearest, mutual], "nearest photographs")
     # A forest, because a tie may lead to several known lesions: the image joins one of them.
-    tree = spanning_forest(graph_of(len(pool), -1.0, *mutual.links()), n_new)
+    tree = spanning_forest(graph_of(len(pool), -1.0, *mutual.links()), constraints)
     return tree.edges, 1.0 - tree.distances
 
 
@@ -151,10 +187,7 @@ def _grouping_of(joined: _Joined, known_lesions: tuple[str, ...], nearest: Neare
         number = int(numbers[members[0]])
         weakest, outside = float(joined.weakest[number]), float(joined.outside[number])
         groups.append(Group(members, lesion_of.get(number, ""), weakest, outside))
-    has_others = nearest.rows.shape[1] > 0
-    rows = nearest.rows[:n_new, 0] if has_others else np.full(n_new, -1)
-    similarities = nearest.similarities[:n_new, 0] if has_others else np.full(n_new, np.nan, dtype=np.float32)
-    return Grouping(cluster_ids, tuple(groups), rows, similarities)
+    return Grouping(cluster_ids, tuple(groups), nearest.rows[:n_new], nearest.similarities[:n_new])
 
 
 def _links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, NDArray[np.float64]]:
@@ -206,7 +239,7 @@ def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int, log_o
         others.append(f"It may show the lesion of another group ({alike}); together they would be too large.")
     elif outside >= cut.low:
         of_cut.append(f"A photograph outside is nearly similar enough, {outside:.4f}.")
-    if n_images > most_images and len(group.members) > 1:
+    if n_images > most_images and len(group.members) > 1 and math.isfinite(group.weakest_link):  # else people said so
         others.append(f"It has {n_images} photographs; a lesion of the training data has at most {most_images}.")
     return Doubts(tuple(of_cut), tuple(others))
 
@@ -217,12 +250,15 @@ def _members(cluster_ids: LabelArray) -> list[tuple[int, ...]]:
     return [tuple(rows.tolist()) for rows in np.split(order, starts) if len(rows)]
 
 
-def _strongest_pairs(pool: Pool, numbers: LabelArray, n_new: int) -> NDArray[np.float64]:
-    """Return the largest similarity of each group to an image of another one, except between known images."""
+def _strongest_pairs(pool: Pool, numbers: LabelArray, n_new: int, apart: LabelArray) -> NDArray[np.float64]:
+    """Return, per group, the largest similarity to an image of another one.
+
+    Two known images do not count, nor do pairs ``(p, 2)`` that answers keep apart.
+    """
     of_images = np.full(len(pool), -np.inf, dtype=np.float32)
     for tile in similarity_tiles(pool, "photographs outside of groups"):
         rows, columns = tile.rows, tile.columns
-        others = without_known(tile, n_new).similarities.copy()
+        others = without_pairs(without_known(tile, n_new), apart).similarities.copy()
         others[numbers[rows, None] == numbers[columns]] = -np.inf
         of_images[rows] = np.maximum(of_images[rows], others.max(axis=1))
         of_images[columns] = np.maximum(of_images[columns], others.max(axis=0))
@@ -231,11 +267,13 @@ def _strongest_pairs(pool: Pool, numbers: LabelArray, n_new: int) -> NDArray[np.
     return strongest
 
 
-def _strongest_links(pool: Pool, numbers: LabelArray, n_new: int, linkage: Linkage) -> NDArray[np.float64]:
-    """Return the strongest link of each group to another one: the mean or the smallest similarity of their images.
+def _strongest_links(
+    pool: Pool, numbers: LabelArray, n_new: int, linkage: Linkage, forbidden: LabelArray
+) -> NDArray[np.float64]:
+    """Return, per group, the largest link to another one: the mean or the smallest similarity of their images.
 
-    This includes groups with which it may not merge, a full group or a second known lesion, as a person should know
-    about them. Links between known lesions do not count.
+    Also to one that it may not merge with: a group that is full, or a second known lesion, may be just as near, and a
+    person should know. Two known lesions do not count, nor do groups ``(p, 2)`` that answers keep apart.
     """
     combine = np.add if linkage == "average" else np.minimum
     sizes, has_new = np.bincount(numbers), np.zeros(numbers.max(initial=-1) + 1, dtype=bool)
@@ -245,6 +283,8 @@ def _strongest_links(pool: Pool, numbers: LabelArray, n_new: int, linkage: Linka
         if linkage == "average":
             np.divide(links, sizes[above, None] * sizes[left], out=links)
         links[(above[:, None] == left) | ~(has_new[above, None] | has_new[left])] = -np.inf
+        places = np.concatenate([forbidden, forbidden[:, ::-1]]) - (above[0], left[0])
+        links[tuple(places[((places >= 0) & (places < links.shape)).all(axis=1)].T)] = -np.inf
         strongest[above] = np.maximum(strongest[above], links.max(axis=1))
         strongest[left] = np.maximum(strongest[left], links.max(axis=0))
     return strongest

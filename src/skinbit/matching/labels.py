@@ -45,6 +45,22 @@ def known_labels(known_lesions: Sequence[str], n_new: int) -> LabelArray:
     return np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
 
 
+def first_of_lesion(known: LabelArray) -> LabelArray:
+    """Return every further image of a known lesion with the lesion's first one.
+
+    Args:
+        known: ``(n,)`` the known lesion of each image, -1 where it has none.
+
+    Returns:
+        ``(m, 2)`` rows, the lesion's first one first, by the other one.
+    """
+    rows = np.flatnonzero(known >= 0)
+    _, first, inverse = np.unique(known[rows], return_index=True, return_inverse=True)
+    pairs = np.column_stack([rows[first][inverse], rows])
+    further: LabelArray = pairs[pairs[:, 0] != pairs[:, 1]]
+    return further
+
+
 def positive_pairs(labels: LabelArray) -> LabelArray:
     """Return all positive pairs, of images with the same lesion.
 

@@ -58,6 +58,12 @@ def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes:
     )
 
 
+def name_model(checkpoint: Checkpoint) -> str:
+    """Return the backbones of a model and how they were trained, in words."""
+    headers = [member.model for member in members_of(checkpoint)]
+    return " + ".join(f"{header.backbone.model}, {header.loss}" for header in headers)
+
+
 def _group(plain: Mapping[str, Any]) -> GroupCard:
     return GroupCard(
         cluster_id=plain["cluster_id"],
@@ -67,6 +73,7 @@ def _group(plain: Mapping[str, Any]) -> GroupCard:
         margin=math.inf if plain["margin"] is None else plain["margin"],
         probabilities=(plain["probability_inside"], plain["probability_outside"]),
         needs_check=bool(plain["doubts"]),
+        contradicts=bool(plain["contradictory_ids"]),
         reasons=tuple(plain["doubts"]),
     )
 
@@ -98,7 +105,7 @@ def _as_in_csv(value: float) -> str:
 def _by_need(groups: Iterable[GroupCard], new: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """Return thumbnails ordered by need: groups to review first, images without a partner last."""
     ordered: dict[str, str] = {}
-    for group in sorted(groups, key=lambda group: (_n_photographs(group) < 2, group.margin)):
+    for group in sorted(groups, key=lambda group: (not group.contradicts, _n_photographs(group) < 2, group.margin)):
         ordered |= {image_id: new[image_id] for image_id in group.image_ids}
         ordered |= {f"known:{image_id}": known[image_id] for image_id in group.known_ids}
     return ordered
@@ -117,18 +124,29 @@ def _links(records: Sequence[Mapping[str, Any]], megabytes: float) -> dict[int, 
 
 
 def _settings(document: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, str]:
-    headers = [member.model for member in members_of(checkpoint)]
-    model = " + ".join(f"{header.backbone.model}, {header.loss}" for header in headers)
-    fitted = {"model": model} | ({"fitted on": FITTED_ON_SYNTHETIC} if checkpoint.matching.is_synthetic else {})
+    answers = _answers(document["answers"])
+    name = {"model": name_model(checkpoint)}
+    fitted = name | ({"fitted on": FITTED_ON_SYNTHETIC} if checkpoint.matching.is_synthetic else {})
     method = METHODS[document["method"]]
     if document["cut"] is None:
-        return {**fitted, "method": f"{method.title.lower()}, which needs no cut"}
+        return {**fitted, "method": f"{method.title.lower()}, which needs no cut", **answers}
     return {
         **fitted,
         **_expected(document["expected"]),
         "method": f"{document['method']}, {method.word} {document['cut']:.4f}",
         **_joined_from(document),
+        **answers,
     }
+
+
+def _answers(counts: Mapping[str, int] | None) -> dict[str, str]:
+    """Return how many pairs answers decide; nothing where nobody has answered."""
+    if counts is None:
+        return {}
+    told = f"{counts['pairs_together']} pairs held together, {counts['pairs_apart']} held apart"
+    if counts["contradictory"]:
+        told += f"; {counts['contradictory']} photographs left out, whose answers contradict each other"
+    return {"answers": told}
 
 
 def _joined_from(document: Mapping[str, Any]) -> dict[str, str]:

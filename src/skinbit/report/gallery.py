@@ -42,12 +42,13 @@ class GroupCard:
         lesion_id: Known lesion of the group; empty if there is none.
         image_ids: New photographs, at least one.
         known_ids: Known photographs of the lesion, for comparison: they cannot be moved and are not in the CSV.
-        margin: How far the cut may move before the group changes, in similarity, 0 or more; infinite if nothing would
-            change it.
-        probabilities: Probability that the weakest link inside the group shows the same lesion, and of its strongest
-            link to outside; None if there is no such link, or it is unknown.
-        needs_check: Whether a person should review the group.
-        reasons: Reasons for review, one sentence each.
+        margin: How far the cut may move before the group changes, in similarity, 0 or more; infinite where nothing
+            would change it.
+        probabilities: That the weakest link that holds the group is of one lesion, and the strongest one to outside;
+            None where there is no such link, or nothing is known.
+        needs_check: A person should look at the group.
+        contradicts: Answers about it contradict each other, so it comes first.
+        reasons: Why, one sentence each.
     """
 
     cluster_id: int
@@ -58,6 +59,7 @@ class GroupCard:
     probabilities: tuple[float | None, float | None]
     needs_check: bool
     reasons: tuple[str, ...]
+    contradicts: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> 
                 "probabilities": group.probabilities,
                 "check": group.needs_check,
                 "reasons": group.reasons,
+                "contradicts": group.contradicts,
             }
             for group in groups
         ],

@@ -58,9 +58,9 @@ def find_links(
     ]
 
 
-def _urgency(group: Mapping[str, Any]) -> tuple[bool, float]:
-    """Return the sort key of groups on the page: groups to review first, then by margin."""
-    return not group["doubts"], math.inf if group["margin"] is None else group["margin"]
+def _urgency(group: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    """Return what the page sorts groups by: contradictions, those to be checked, then the smallest margin."""
+    return not group["contradictory_ids"], not group["doubts"], math.inf if group["margin"] is None else group["margin"]
 
 
 def draw_rows(

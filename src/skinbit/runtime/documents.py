@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from skinbit.config import GeometryParams
 from skinbit.embedding.headers import Sha256
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.matching.expected.odds import LogOdds
@@ -110,15 +111,27 @@ class ClusterGroup(Document):
     lesion_id: str
     image_ids: Annotated[list[str], Field(min_length=1)]
     known_ids: list[str]
+    contradictory_ids: list[str]
     margin: NonNegativeFloat | None
     probability_inside: _Probability | None
     probability_outside: _Probability | None
     doubts: list[str]
 
 
-class ClusterGroups(ClusterCut):
-    """All groups, and the most similar other photograph of each photograph."""
+class ClusterAnswers(Document):
+    """What people have answered, and how many pairs of photographs that holds together or apart."""
 
+    obeyed: NonNegativeInt
+    elsewhere: NonNegativeInt
+    pairs_together: NonNegativeInt
+    pairs_apart: NonNegativeInt
+    contradictory: NonNegativeInt
+
+
+class ClusterGroups(ClusterCut):
+    """All groups, and the nearest photograph of each; None where nobody has answered anything."""
+
+    answers: ClusterAnswers | None
     groups: list[ClusterGroup]
     nearest: list[str]
 
@@ -133,3 +146,13 @@ class ClusterLink(Document):
 
 
 ClusterLinks = list[ClusterLink]
+
+
+class ClusterReview(Document):
+    """What a review of the groups rests on: :func:`skinbit.pipelines.cluster_images.nodes.groups.note_for_review`."""
+
+    images: str
+    known_images: str | None
+    model: str
+    geometry: GeometryParams
+    evidence: list[str]

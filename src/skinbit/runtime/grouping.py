@@ -23,8 +23,14 @@ _PIPELINE = "cluster_images"
 _STARTER = "starter"
 """The environment and the experiment of the starter, which is used where no study has made a model."""
 
-_FILES = {"page": "clusters_page", "table": "clustered_images", "groups": "cluster_groups", "unread": "unreadable"}
-"""The datasets that a person opens, by kind."""
+_FILES = {
+    "page": "clusters_page",
+    "table": "clustered_images",
+    "pairs": "cluster_matches",
+    "groups": "cluster_groups",
+    "unread": "unreadable",
+}
+"""The datasets that a person opens, by what they are."""
 
 
 def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> dict[str, str]:
@@ -38,7 +44,7 @@ def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> d
         out: Folder to which the files are copied; None: they stay where the pipeline writes them.
 
     Returns:
-        Paths by kind: ``page``, ``table``, ``groups``, ``unread``.
+        Paths by what is there: ``page``, ``table``, ``pairs``, ``groups``, ``unread``.
 
     Raises:
         InputError: If an input does not exist, before any model is loaded; or if the run fails.
@@ -60,9 +66,10 @@ def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> d
 
 
 def _check_photographs(catalog: StudyCatalog, cluster: ClusterParams, data: DataParams) -> None:
-    """Check that there are photographs to group, and that named tables and known photographs exist."""
+    """Check that there are photographs to group, and the tables, photographs and answers that are named."""
     folders = catalog.load("photograph_folders")
     choose_photographs(folders(str(cluster.images)), data)
+    catalog.load("decision_files")(cluster.decisions)
     if cluster.metadata is not None:
         catalog.load("column_files")(cluster.metadata)
     if cluster.known is not None:

@@ -262,6 +262,22 @@ ClusteredImages = pa.DataFrameSchema(
     name="clustered_images",
 )
 
+ClusterMatches = pa.DataFrameSchema(
+    {
+        "image_id": _text(),
+        "partner": _text(),
+        "rank": _count(),
+        "similarity": _number(-1.01, 1.01),
+        "probability": _number(0.0, 1.0),
+        "inliers": _number(0),
+        "evidence": _text(),
+        "same_group": _text("yes|no"),
+        "lesion_id": _text(required=False),
+    },
+    strict=True,
+    name="cluster_matches",
+)
+
 Unreadable = pa.DataFrameSchema({"file": _text(), "reason": _text()}, strict=True, name="unreadable")
 
 Shortlist = pa.DataFrameSchema(

@@ -8,10 +8,11 @@ most h have a pair of images at a distance of at most h, so whatever merges up t
 pair joins; distances of these groups that near pairs do not tell are computed from the pool. Groups are merged as if
 the two closest of all merged first, again and again, but many at a time: no merge brings groups nearer to each other,
 so two groups that are nearer to one another than to any third one merge with each other whatever happens elsewhere
-(reciprocal nearest neighbours, Murtagh 1983). That holds with a cap on sizes and with known lesions, too: call groups
+(reciprocal nearest neighbours, Murtagh 1983). That holds with a cap on sizes and with constraints, too: call groups
 that may not merge infinitely far apart; groups only grow, so they stay so.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from skinbit.matching.clustering.merges import MergeTree, components
+from skinbit.matching.clustering.constraints import Constraints, unconstrained
+from skinbit.matching.clustering.merges import MergeTree, components, root_of
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.neighbours import NeighbourGraph
 from skinbit.matching.pairs.pool import Pool
@@ -42,47 +44,85 @@ _SINGLES_PER_PAIR = 10
 """A matrix of similarities may take as much memory while groups merge as near pairs may: 40 bytes a pair."""
 
 
-def spanning_forest(graph: NeighbourGraph, n_new: int | None = None) -> MergeTree:
-    """Return the groups of DBSCAN, by :mod:`skinbit.matching.clustering.merges`, at every eps within a graph's reach.
+def spanning_forest(graph: NeighbourGraph, constraints: Constraints | None = None) -> MergeTree:
+    """Join the two closest images that are not joined and may be, again and again, as far as the near pairs reach.
+
+    These are the groups of DBSCAN, by :mod:`skinbit.matching.clustering.merges`, at every eps within the reach.
 
     Args:
         graph: The near pairs.
-        n_new: Number of new images, which come first; known images are one root, and their own pairs do not count.
-            None: no image is known.
+        constraints: What is known of the images; None: nothing.
 
     Returns:
-        The merges up to the reach, nearest first, without those that make known images one root.
+        The merges up to the reach, nearest first, beyond those from the start. Of equally close pairs those of the
+        lowest rows merge first.
     """
+    constraints = unconstrained(graph.n_images) if constraints is None else constraints
     within = int(np.searchsorted(graph.distances, graph.reach, side="right"))
-    names = np.arange(graph.n_images, dtype=np.int32)
-    if n_new is not None:
-        names[n_new:] = min(n_new, graph.n_images - 1)
+    names = constraints.starts.astype(np.int32)
+    if not len(constraints.cannot):  # known lesions are as one then: whichever of them it joins, an image has joined
+        is_known = constraints.has_known[names]
+        names[is_known] = names[is_known].min(initial=graph.n_images)
     chosen = [np.empty(0, dtype=np.int64)]
     for start, stop in _ranges(graph.distances[:within], graph.n_images):
-        kept, names = _forest_of_range(graph, start, stop, names)
+        kept, names = _forest_of_range(graph, start, stop, names, constraints)
         chosen.append(kept)
     edges = np.concatenate(chosen)
     return MergeTree(graph.pairs[edges].astype(np.int64), np.maximum(graph.distances[edges], 0.0), graph.n_images)
 
 
 def _forest_of_range(
-    graph: NeighbourGraph, start: int, stop: int, names: NDArray[np.int32]
+    graph: NeighbourGraph, start: int, stop: int, names: NDArray[np.int32], constraints: Constraints
 ) -> tuple[LabelArray, NDArray[np.int32]]:
     """Return which pairs of a range join groups, ascending, and the groups after that."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import minimum_spanning_tree
-
     first, second = names[graph.pairs[start:stop, 0]], names[graph.pairs[start:stop, 1]]
     between = np.flatnonzero(first != second)
     lower, higher = np.minimum(first[between], second[between]), np.maximum(first[between], second[between])
     # Of several pairs between two groups the first one counts: a sparse matrix would add them up.
-    nearest = np.unique(lower.astype(np.int64) * graph.n_images + higher, return_index=True)[1]
-    shape = (graph.n_images, graph.n_images)
-    # Ranks from 1 stand for distances: SciPy takes a distance of 0 for no pair at all, and equal ones in any order.
-    weights = coo_array((nearest + 1.0, (lower[nearest], higher[nearest])), shape=shape)
-    kept = np.sort(minimum_spanning_tree(weights.tocsr()).data.astype(np.int64)) - 1
+    nearest = np.sort(np.unique(lower.astype(np.int64) * graph.n_images + higher, return_index=True)[1])
+    lower, higher = lower[nearest], higher[nearest]
+    if len(constraints.cannot):
+        kept = _permitted(lower, higher, names, constraints)
+    else:
+        kept = _minimal(lower, higher, graph.n_images)
     joined = components(graph.n_images, np.column_stack([lower[kept], higher[kept]]))
-    return start + between[kept], joined[names].astype(np.int32)
+    return start + between[nearest[kept]], joined[names].astype(np.int32)
+
+
+def _minimal(first: NDArray[np.int32], second: NDArray[np.int32], n_images: int) -> LabelArray:
+    """Return which pairs of groups, nearest first and each once, a minimum spanning forest is made of, ascending."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    # Ranks from 1 stand for distances: SciPy takes a distance of 0 for no pair at all, and equal ones in any order.
+    weights = coo_array((np.arange(1.0, len(first) + 1), (first, second)), shape=(n_images, n_images))
+    kept: LabelArray = np.sort(minimum_spanning_tree(weights.tocsr()).data.astype(np.int64)) - 1
+    return kept
+
+
+def _permitted(
+    first: NDArray[np.int32], second: NDArray[np.int32], names: NDArray[np.int32], constraints: Constraints
+) -> LabelArray:
+    """Return which pairs of groups, nearest first, join two that may come together then, ascending."""
+    parents, kept = list(range(len(names))), []
+    lesions = {*names[constraints.known >= 0].tolist()}
+    foes: dict[int, set[int]] = defaultdict(set)
+    for one, other in constraints.forbidden(names.astype(np.int64)).tolist():
+        foes[one].add(other)
+        foes[other].add(one)
+    for place, pair in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        one, other = (root_of(parents, name) for name in pair)
+        if one == other or other in foes[one] or {one, other} <= lesions:
+            continue
+        kept.append(place)
+        parents[other] = one
+        for foe in foes.pop(other, set()):
+            foes[foe].remove(other)
+            foes[foe].add(one)
+            foes[one].add(foe)
+        if other in lesions:
+            lesions.add(one)
+    return np.array(kept, dtype=np.int64)
 
 
 def _ranges(distances: _Distances, n_images: int) -> Iterator[tuple[int, int]]:
@@ -100,26 +140,27 @@ def linkage_forest(
     pool: Pool,
     max_group_size: int | None,
     linkage: Linkage,
-    known: LabelArray | None = None,
+    constraints: Constraints | None = None,
 ) -> MergeTree:
     """Return the merges of a linkage: the two closest groups, from single images, as far as near pairs reach.
 
     Args:
         graph: All near pairs of the pool.
         pool: The images.
-        max_group_size: Largest group, at least 1; if two groups would be larger together, the next closest ones merge.
-            None: no limit.
-        linkage: Distance of two groups: the mean (``average``) or the largest (``complete``) distance, 1 - similarity,
-            between their images.
-        known: ``(n,)``, known lesion of each image, -1 for new ones: images of a known lesion are a group from the
-            start and do not count towards its size, and known lesions do not merge. None: no image is known.
+        max_group_size: Groups that would be larger together do not merge, and the closest others do; at least 1. None:
+            groups of any size.
+        linkage: How far apart two groups are: the mean (``average``) or the largest (``complete``) of the distances,
+            1 - similarity, between an image of the one and an image of the other.
+        constraints: What is known of the images: those joined from the start may be more than a group may hold, and
+            images of known lesions do not count towards its size. None: nothing.
 
     Returns:
-        The merges within the graph's reach, except those of known lesions, each with the first row of both groups;
-        averages are rounded to 12 decimals. Ties merge in the order of first rows.
+        The merges within the graph's reach, beyond those from the start, each with the first row of either group;
+        averages to 12 decimals. Of equally close groups those with the lowest first rows merge first.
     """
     largest = graph.n_images if max_group_size is None else max_group_size
-    groups = _Groups(graph, pool, linkage == "average", largest, known)
+    given = unconstrained(graph.n_images) if constraints is None else constraints
+    groups = _Groups(graph, pool, linkage == "average", largest, given)
     with _libraries().limit(limits=1):  # many small products: starting threads for each would take longer
         merges = [
             merged for start, stop in _ranges(graph.distances, graph.n_images) for merged in groups.take_in(start, stop)
@@ -140,22 +181,6 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def first_of_lesion(known: LabelArray) -> LabelArray:
-    """Return every further image of a known lesion with the lesion's first one.
-
-    Args:
-        known: ``(n,)``, known lesion of each image, -1 for new ones.
-
-    Returns:
-        ``(m, 2)`` rows, the lesion's first one first, by the other one.
-    """
-    rows = np.flatnonzero(known >= 0)
-    _, first, inverse = np.unique(known[rows], return_index=True, return_inverse=True)
-    pairs = np.column_stack([rows[first][inverse], rows])
-    further: LabelArray = pairs[pairs[:, 0] != pairs[:, 1]]
-    return further
-
-
 class _Groups:
     """Groups that grow, each named by its first row, and the pairs of groups that near pairs of images touch.
 
@@ -163,18 +188,17 @@ class _Groups:
     """
 
     def __init__(
-        self, graph: NeighbourGraph, pool: Pool, is_average: bool, max_size: int, known: LabelArray | None
+        self, graph: NeighbourGraph, pool: Pool, is_average: bool, max_size: int, constraints: Constraints
     ) -> None:
         n_images = graph.n_images
         self._graph, self._pool, self._is_average, self._max_size = graph, pool, is_average, max_size
         self._matrix = _laid_out(graph, pool, max_size < n_images) if is_average else None
-        self._is_known = np.zeros(n_images, dtype=bool) if known is None else known >= 0
-        self._counted = np.where(self._is_known, 0, 1)  # towards the largest size: known images do not
-        self._names = np.arange(n_images)
-        if known is not None:
-            leaders, others = first_of_lesion(known).T
-            self._names[others] = leaders
+        self._constraints, self._names = constraints, constraints.starts
+        self._forbidden = constraints.forbidden(self._names)
+        self._is_known = constraints.has_known.copy()
         self._sizes = np.bincount(self._names, minlength=n_images)
+        new = self._names[constraints.known < 0]
+        self._counted = np.bincount(new, minlength=n_images)  # towards the largest size: known images do not
         self._first = np.empty(0, dtype=np.int64)  # names of touched pairs of groups, the lower one first
         self._second = np.empty(0, dtype=np.int64)
         self._combined = np.empty(0)  # distances of their images: summed, or the largest
@@ -208,9 +232,13 @@ class _Groups:
         return near, distances[near]
 
     def _may_merge(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether groups differ, are together no more than a group may hold, and of one known lesion at most."""
+        """Whether groups differ, are together no more than a group may hold, and may be of one lesion."""
         is_small = self._counted[first] + self._counted[second] <= self._max_size
         may_merge: NDArray[np.bool_] = (first != second) & is_small & ~(self._is_known[first] & self._is_known[second])
+        if len(self._forbidden):
+            n_images, lower, higher = self._graph.n_images, np.minimum(first, second), np.maximum(first, second)
+            keys = lower.astype(np.int64) * n_images + higher
+            may_merge &= ~np.isin(keys, self._forbidden @ (n_images, 1))
         return may_merge
 
     def _touch(self, start: int, stop: int) -> None:
@@ -242,6 +270,7 @@ class _Groups:
         into = np.arange(self._graph.n_images)
         into[second] = first
         self._names = into[self._names]
+        self._forbidden = self._constraints.forbidden(self._names)
         self._sizes[first] += self._sizes[second]
         self._sizes[second] = 0
         self._counted[first] += self._counted[second]

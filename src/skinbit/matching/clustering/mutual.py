@@ -15,24 +15,27 @@ class MutualPairs:
     that is mutual in the end is also mutual among the tiles up to its own, so only such pairs are kept.
     """
 
-    def __init__(self, n_images: int, n_new: int | None = None, tidy_from: int = 2**20) -> None:
+    def __init__(
+        self, n_images: int, n_new: int | None = None, tidy_from: int = 2**20, left_out: LabelArray | None = None
+    ) -> None:
         """Prepare to collect.
 
         Args:
             n_images: Number of images.
-            n_new: Number of new images, which come first; known images are not compared with each other. None: no image
-                is known.
-            tidy_from: Number of collected pairs from which pairs that are no longer mutual are dropped.
+            n_new: Images from this one on are known, and not compared with each other. None: no image is known.
+            tidy_from: From so many collected pairs on, those that are no longer mutual are dropped.
+            left_out: ``(p, 2)`` further pairs that are not compared. None: no pair.
         """
         self._n_new = n_images if n_new is None else n_new
+        self._left_out = np.empty((0, 2), dtype=np.int64) if left_out is None else left_out
         self._highest = np.full(n_images, -np.inf, dtype=np.float32)
         self._kept = [(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))]
         self._n_kept = 0
         self._tidy_from = self._n_to_tidy = tidy_from
 
     def add(self, tile: Tile) -> None:
-        """Add the pairs of a tile that are mutual so far."""
-        tile = without_known(tile, self._n_new)
+        """Take the pairs of a tile that are mutual so far."""
+        tile = without_pairs(without_known(tile, self._n_new), self._left_out)
         alike, rows, columns = tile.similarities, tile.rows, tile.columns
         self._highest[rows] = np.maximum(self._highest[rows], alike.max(axis=1, initial=-np.inf))
         self._highest[columns] = np.maximum(self._highest[columns], alike.max(axis=0, initial=-np.inf))
@@ -63,6 +66,17 @@ def without_known(tile: Tile, n_new: int) -> Tile:
         return tile
     similarities = tile.similarities.copy()
     similarities[max(0, n_new - tile.first_row) :, max(0, n_new - tile.first_column) :] = -np.inf
+    return Tile(tile.first_row, tile.first_column, similarities)
+
+
+def without_pairs(tile: Tile, pairs: LabelArray) -> Tile:
+    """Return a tile in which some pairs of images, ``(p, 2)``, are not compared."""
+    both_ways = np.concatenate([pairs, pairs[:, ::-1]]) - (tile.first_row, tile.first_column)
+    inside = both_ways[((both_ways >= 0) & (both_ways < tile.similarities.shape)).all(axis=1)]
+    if not len(inside):
+        return tile
+    similarities = tile.similarities.copy()
+    similarities[tuple(inside.T)] = -np.inf
     return Tile(tile.first_row, tile.first_column, similarities)
 
 

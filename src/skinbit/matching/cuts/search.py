@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skinbit.config import CutParams
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.clustering.forests import LINKAGES, linkage_forest, spanning_forest
 from skinbit.matching.clustering.merges import MergeTree, clusters_at, select_cut, sweep_merges
 from skinbit.matching.curves import UNDEFINED, Choice, Sweep
@@ -118,20 +119,24 @@ def floor_of(method: str, cut: float) -> float:
 
 
 def merge_tree(
-    method: str, graph: NeighbourGraph, pool: Pool, max_group_size: int | None, known: LabelArray | None = None
+    method: str,
+    graph: NeighbourGraph,
+    pool: Pool,
+    max_group_size: int | None,
+    constraints: Constraints | None = None,
 ) -> MergeTree:
     """Return all merges of a method, as far as near pairs reach.
 
     Args:
-        method: ``dbscan``, ``average`` or ``complete``.
+        method: ``dbscan``, ``average`` or ``complete``; ``cosine`` groups as ``dbscan`` does.
         graph: All near pairs of the pool.
         pool: The images.
-        max_group_size: Largest group of average and complete linkage; None: no limit.
-        known: ``(n,)``, known lesion of each image, -1 for new ones, which come first; None: no known images.
+        max_group_size: Average and complete linkage make no larger groups; None: of any size.
+        constraints: What is known of the images; None: nothing.
     """
     if method in LINKAGES:
-        return linkage_forest(graph, pool, max_group_size, LINKAGES[method], known)
-    return spanning_forest(graph, None if known is None else int((known < 0).sum()))
+        return linkage_forest(graph, pool, max_group_size, LINKAGES[method], constraints)
+    return spanning_forest(graph, constraints)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.matching.clustering.forests import first_of_lesion
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.clustering.merges import MergeTree
 from skinbit.matching.expected.prior import PoolPrior
 from skinbit.matching.labels import FloatArray, LabelArray
@@ -37,6 +37,7 @@ class Joins:
         n_pairs: ``(m,)``, number of pairs that each step joins.
         links: ``(m,)``, similarity at which they are joined.
         is_similarity: Whether cuts are similarities.
+        n_given: Pairs that are joined before the first step, and certainly positive.
     """
 
     cuts: NDArray[np.float64]
@@ -44,6 +45,7 @@ class Joins:
     n_pairs: LabelArray
     links: FloatArray
     is_similarity: bool
+    n_given: int = 0
 
 
 def joins_of_threshold(graph: NeighbourGraph, n_new: int) -> Joins:
@@ -57,36 +59,35 @@ def joins_of_threshold(graph: NeighbourGraph, n_new: int) -> Joins:
     return Joins(links.astype(np.float64), graph.floor, np.ones(len(links), np.int64), links, is_similarity=True)
 
 
-def joins_of_merges(tree: MergeTree, graph: NeighbourGraph, known: LabelArray) -> Joins:
+def joins_of_merges(tree: MergeTree, graph: NeighbourGraph, constraints: Constraints) -> Joins:
     """Return the pairs that a method's merges join.
 
     Args:
         tree: The merges.
-        graph: The near pairs from which they were made.
-        known: ``(n,)``, known lesion of each image, -1 for new ones; images of a known lesion are joined from the
-            start.
+        graph: The near pairs that they were made of.
+        constraints: What is known of the images.
     """
     neighbours = _Neighbours(graph)
-    groups = _Groups(known)
+    groups = _Groups(constraints)
     n_pairs, links = np.zeros(len(tree.edges), np.int64), np.full(len(tree.edges), -1.0, np.float32)
     for step, (left, right) in enumerate(tree.edges.tolist()):
         small, large = groups.of(left), groups.of(right)
         links[step] = neighbours.strongest(small, large, groups)
         n_pairs[step] = groups.merge(small, large)
-    return Joins(tree.distances, graph.reach, n_pairs, links, is_similarity=False)
+    return Joins(tree.distances, graph.reach, n_pairs, links, is_similarity=False, n_given=constraints.n_together)
 
 
-def joins_of(graph: NeighbourGraph, tree: MergeTree | None, known: LabelArray) -> Joins:
+def joins_of(graph: NeighbourGraph, tree: MergeTree | None, constraints: Constraints) -> Joins:
     """Return the steps in which a method joins pairs.
 
     Args:
         graph: The near pairs.
-        tree: Merges of the method; None for ``cosine``, which makes no groups.
-        known: ``(n,)``, known lesion of each image, -1 for new ones.
+        tree: Its merges; none of ``cosine``, which makes no groups.
+        constraints: What is known of the images.
     """
     if tree is None:
-        return joins_of_threshold(graph, int((known < 0).sum()))
-    return joins_of_merges(tree, graph, known)
+        return joins_of_threshold(graph, int((constraints.known < 0).sum()))
+    return joins_of_merges(tree, graph, constraints)
 
 
 def as_similarities(joins: Joins) -> Joins:
@@ -97,10 +98,9 @@ def as_similarities(joins: Joins) -> Joins:
 class _Groups:
     """Groups that merge, smaller into larger; known images of different groups are never joined."""
 
-    def __init__(self, known: LabelArray) -> None:
-        self.root_of = np.arange(len(known))
-        leaders, others = first_of_lesion(known).T
-        self.root_of[others] = leaders
+    def __init__(self, constraints: Constraints) -> None:
+        known = constraints.known
+        self.root_of = constraints.starts.copy()
         self.members: dict[int, list[int]] = {}
         for row, root in enumerate(self.root_of.tolist()):
             self.members.setdefault(root, []).append(row)
@@ -148,11 +148,12 @@ class Expectation:
 
     Attributes:
         cut: A threshold or a distance.
-        n_joined: Number of pairs that it joins.
-        true_positives: Expected number of positive pairs among them.
-        n_positive: Expected number of positive pairs in the pool.
-        at_once: Mean number of pairs per step, over joined pairs; 1 if no pair is joined.
-        shares_missed: Share of each fold's positive pairs that are less similar than the cut.
+        n_joined: Pairs that it joins.
+        true_positives: How many of them are expected to be positive.
+        n_positive: Positive pairs that are expected in the pool.
+        at_once: Pairs that are joined in one step, on average over pairs; 1 where none is.
+        shares_missed: By fold, the share of its positive pairs that are less similar than the cut.
+        n_given: Joined pairs that are certainly positive, whatever the cut.
     """
 
     cut: float
@@ -161,6 +162,7 @@ class Expectation:
     n_positive: float
     at_once: float = 1.0
     shares_missed: tuple[float, ...] = ()
+    n_given: int = 0
 
     @property
     def wrong(self) -> float:
@@ -200,19 +202,23 @@ def expected_cut(joins: Joins, prior: PoolPrior, precision: float | None = None)
             largest F1.
 
     Returns:
-        The cut midway to the next step; if less than half a positive pair is expected, one that joins nothing.
+        The cut midway to the next step. Where less than half a positive pair is expected, or no step is worth it, one
+        that joins nothing beyond what is given.
     """
     last = _last_of_ties(joins.cuts)
     probabilities = prior.log_odds.probabilities(joins.links)
-    n_joined = np.cumsum(joins.n_pairs)[last]
-    true_positives = np.cumsum(joins.n_pairs * probabilities)[last]
+    n_joined = joins.n_given + np.cumsum(joins.n_pairs)[last]
+    true_positives = joins.n_given + np.cumsum(joins.n_pairs * probabilities)[last]
     n_positive = np.maximum(prior.n_positive, true_positives)
     if precision is None:
         worth = 2.0 * true_positives / np.maximum(n_joined + n_positive, 1.0)
+        least = 2.0 * joins.n_given / max(joins.n_given + prior.n_positive, 2.0 * joins.n_given, 1.0)
     else:
         worth = np.where(true_positives >= precision * n_joined, n_joined, 0).astype(np.float64)
-    if prior.n_positive < _LEAST_POSITIVE or worth.max(initial=0.0) == 0.0:
-        return Expectation(_NOTHING_JOINED[joins.is_similarity], 0, 0.0, prior.n_positive)
+        least = float(joins.n_given)
+    if max(prior.n_positive, joins.n_given) < _LEAST_POSITIVE or worth.max(initial=0.0) <= least:
+        cut, n_given = _NOTHING_JOINED[joins.is_similarity], joins.n_given
+        return Expectation(cut, n_given, float(n_given), max(prior.n_positive, float(n_given)), n_given=n_given)
     best = int(worth.argmax())
     following = joins.cuts[last[best + 1]] if best + 1 < len(last) else joins.end
     return _at(joins, probabilities, prior, last[best] + 1, (joins.cuts[last[best]] + following) / 2)
@@ -227,16 +233,18 @@ def expect_at(joins: Joins, prior: PoolPrior, cut: float) -> Expectation:
 
 def _at(joins: Joins, probabilities: Values, prior: PoolPrior, n_steps: int, cut: float) -> Expectation:
     n_pairs, likely = joins.n_pairs[:n_steps].astype(np.float64), probabilities[:n_steps]
-    true_positives = float(n_pairs @ likely)
+    found = float(n_pairs @ likely)
+    true_positives = joins.n_given + found
     shares = prior.shares_missed(cut if joins.is_similarity else 1.0 - cut)
     is_known = n_steps > 0 and len(shares) > 0 and shares.mean() <= _MOST_MISSED
     return Expectation(
         cut=float(cut),
-        n_joined=int(n_pairs.sum()),
+        n_joined=joins.n_given + int(n_pairs.sum()),
         true_positives=true_positives,
-        n_positive=true_positives / (1.0 - shares.mean()) if is_known else max(prior.n_positive, true_positives),
+        n_positive=joins.n_given + found / (1.0 - shares.mean()) if is_known else max(prior.n_positive, true_positives),
         at_once=float(np.average(n_pairs, weights=n_pairs)) if n_pairs.any() else 1.0,
         shares_missed=tuple(shares.tolist()) if is_known else (),
+        n_given=joins.n_given,
     )
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinbit.config import ClusterParams
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.cuts.grouping_cut import Cut, carried_cut, plan_cut, write_cut
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.expected.odds import LogOdds, PairOdds
 from skinbit.matching.expected.own_cut import Expected, OwnCut, expect_of_pool
-from skinbit.matching.labels import LabelArray
 from skinbit.matching.methods import CUTS
 from skinbit.matching.pairs.pool import Pool
 
@@ -22,7 +22,7 @@ UNKNOWN: dict[str, Any] = {"expected": None, "log_odds": None}
 
 def settle_cut(
     pool: Pool,
-    known: LabelArray,
+    constraints: Constraints,
     odds: Sequence[PairOdds],
     known_cuts: KnownCuts,
     cluster: ClusterParams,
@@ -35,17 +35,17 @@ def settle_cut(
 
     Args:
         pool: New photographs, then known ones.
-        known: ``(n,)``, known lesion of each photograph, -1 for new ones.
-        odds: Odds of the model's folds; if empty, the folds choose the cut.
-        known_cuts: Cuts of the user and of the model's folds.
-        cluster: The method and the user's settings.
-        is_corrected: Whether the folds' cut is corrected for the number of photographs.
+        constraints: Their known lesions, and what people have answered.
+        odds: Of the folds of the model; none: the folds choose.
+        known_cuts: What the user and the folds of the model say.
+        cluster: The method, and what the user wants.
+        is_corrected: Whether the number of photographs counts where the folds choose.
 
     Returns:
         The document of :func:`skinbit.matching.cuts.grouping_cut.write_cut`, with ``expected`` and with ``log_odds``,
         which map similarities to probabilities; both None if nothing can be expected.
     """
-    can_expect = bool(odds) and known_cuts.method in CUTS and pool.n_pairs > 0 and bool((known < 0).any())
+    can_expect = bool(odds) and known_cuts.method in CUTS and pool.n_pairs > 0 and bool((constraints.known < 0).any())
     is_own = can_expect and cluster.single_share is None and known_cuts.given is None
     carried = None if is_own else carried_cut(known_cuts, len(pool), cluster, is_corrected)
     if carried is not None and (not can_expect or math.isnan(carried[0].value)):
@@ -53,7 +53,7 @@ def settle_cut(
         return {**write_cut(carried[0]), **UNKNOWN}
     given = None if carried is None else carried[0].value
     found = expect_of_pool(
-        pool, known, odds, known_cuts.method, cluster.max_group_size, given=given, precision=cluster.precision
+        pool, constraints, odds, known_cuts.method, cluster.max_group_size, given=given, precision=cluster.precision
     )
     cut, origin = _own_cut(found, known_cuts.method, cluster) if carried is None else carried
     _log_cut(cut, origin, found.log_odds)

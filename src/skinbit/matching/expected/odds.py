@@ -68,6 +68,13 @@ class LogOdds(Block):
         probabilities: Values = expit(self.log_odds(similarities))
         return probabilities
 
+    def similarity(self, probability: float) -> float:
+        """Return the similarity of pairs that are positive with a probability in (0, 1)."""
+        from scipy.special import logit
+
+        log_odds = float(logit(probability)) - self.intercept
+        return float(np.tanh(log_odds / self.slope / SOFTNESS)) if self.slope else float(np.sign(log_odds))
+
     def percentage(self, similarity: float) -> str:
         """Return the probability that a pair is positive, in words."""
         probability = float(self.probabilities(np.asarray(similarity)))

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat
 
 from skinbit.config import Block
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.cuts.search import first_floor, merge_tree
 from skinbit.matching.expected.curve import Expectation, as_similarities, expect_at, expected_cut, joins_of
 from skinbit.matching.expected.likeness import unlike_folds
@@ -77,7 +78,7 @@ class OwnCut:
 
 def expect_of_pool(
     pool: Pool,
-    known: LabelArray,
+    constraints: Constraints,
     odds: Sequence[PairOdds],
     method: str,
     max_group_size: int | None,
@@ -88,22 +89,22 @@ def expect_of_pool(
 
     Args:
         pool: New images, then known ones.
-        known: ``(n,)``, known lesion of each image, -1 for new ones.
-        odds: Odds of the model's folds, at least one.
-        method: A method with a cut; photographs are also grouped at the threshold of ``cosine``.
-        max_group_size: Largest group of average and complete linkage; None: no limit.
-        given: Given cut; None: the pool chooses it.
-        precision: Wanted precision; None: the largest expected F1.
+        constraints: What is known of them; pairs that are joined from the start are certainly positive.
+        odds: Of the folds of the model, at least one.
+        method: One that has a cut; photographs are grouped at the threshold of ``cosine``, too.
+        max_group_size: Average and complete linkage make no larger groups; None: of any size.
+        given: The cut, where it is not the pool's to choose.
+        precision: Wanted, in place of the greatest F1.
 
     Returns:
         The cut, and expected precision, recall and F1.
     """
-    n_new = int((known < 0).sum())
+    n_new = int((constraints.known < 0).sum())
     near = NearPairs(first_floor(pool), pool.limits.most_pairs)
     counted, nearest = SimilarityHistogram(n_new), NearestImages(len(pool), 1)
     look_at(pool, [near, counted, nearest], "expected pairs")
     graph = near.graph(len(pool))
-    joins = joins_of(graph, merge_tree(method, graph, pool, max_group_size, known), known)
+    joins = joins_of(graph, merge_tree(method, graph, pool, max_group_size, constraints), constraints)
     joins = as_similarities(joins) if method == "cosine" else joins
     prior = find_prior(counted.counts, odds)
     chosen = expected_cut(joins, prior, precision) if given is None else expect_at(joins, prior, given)
@@ -116,15 +117,16 @@ def expect_of_pool(
     expected = Expected(
         **estimates(chosen, [by_draw[folds] for folds in drawn]),
         n_positive_pairs=chosen.n_positive,
-        single_share=_single_share(nearest, n_new, prior.log_odds),
+        single_share=_single_share(nearest, constraints.starts, n_new, prior.log_odds),
         unlike_folds=unlike_folds(counted.counts, prior),
     )
     return OwnCut(chosen, expected, prior.log_odds, tuple(each.cut for each in of_folds))
 
 
-def _single_share(nearest: NearestImages, n_new: int, log_odds: LogOdds) -> float:
+def _single_share(nearest: NearestImages, starts: LabelArray, n_new: int, log_odds: LogOdds) -> float:
     most_similar = nearest.similarities[:n_new].max(axis=1, initial=-1.0)
-    return float(np.mean(1.0 - log_odds.probabilities(most_similar)))
+    is_alone = (np.bincount(starts)[starts] == 1)[:n_new]
+    return float(np.mean((1.0 - log_odds.probabilities(most_similar)) * is_alone))
 
 
 def _drawn_folds(n_folds: int) -> list[tuple[int, ...]]:
@@ -151,29 +153,30 @@ def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Es
     """
     rng = np.random.default_rng(0)
     shape = len(drawn), _DRAWS_OF_PAIRS
-    wrong = _events(np.array([each.wrong for each in drawn])[:, None], chosen.at_once, shape, rng)
+    wrong = draw_events(np.array([each.wrong for each in drawn])[:, None], chosen.at_once, shape, rng)
     true = np.maximum(0.0, chosen.n_joined - wrong)
     if chosen.shares_missed:
-        shares = _shares_of_one_more(np.array(chosen.shares_missed), shape, rng)
-        missed = _events(true * shares / (1.0 - shares), chosen.at_once, shape, rng)
+        shares = shares_of_one_more(np.array(chosen.shares_missed), shape, rng)
+        found = np.maximum(0.0, true - chosen.n_given)
+        missed = draw_events(found * shares / (1.0 - shares), chosen.at_once, shape, rng)
     else:
-        missed = _events(np.array([each.missed for each in drawn])[:, None], chosen.at_once, shape, rng)
-    with np.errstate(invalid="ignore"):  # samples without a relevant pair are ignored
-        found = {
+        missed = draw_events(np.array([each.missed for each in drawn])[:, None], chosen.at_once, shape, rng)
+    with np.errstate(invalid="ignore"):  # a draw without a pair of the kind that counts tells nothing
+        values_of = {
             "precision": true / chosen.n_joined,
             "recall": true / (true + missed),
             "f1": 2.0 * true / (chosen.n_joined + true + missed),
         }
-    return {name: _estimate(getattr(chosen, name), values) for name, values in found.items()}
+    return {name: estimate_of(getattr(chosen, name), values) for name, values in values_of.items()}
 
 
-def _events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
-    """Return random numbers of pairs that occur in groups."""
+def draw_events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
+    """Draw numbers of pairs that come some at once."""
     return at_once * rng.poisson(n_expected / at_once, shape).astype(np.float64)
 
 
-def _shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.Generator) -> Values:
-    """Return random shares of another fold; for a single fold, its own."""
+def shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.Generator) -> Values:
+    """Draw the share of one more fold; with a single fold to go by, its own."""
     n_folds = len(shares)
     if n_folds == 1:
         return np.full(shape, shares[0])
@@ -182,8 +185,8 @@ def _shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.G
     return drawn
 
 
-def _estimate(value: float, drawn: Values) -> Estimate | None:
-    """Return a value with the interval that contains most of the samples and the value itself."""
+def estimate_of(value: float, drawn: Values) -> Estimate | None:
+    """Return a value with the interval that holds most of what was drawn, and the value itself."""
     if np.isnan(value):
         return None
     low, high = np.nanquantile(np.append(drawn, value), _INTERVAL).tolist()

@@ -41,6 +41,14 @@ def join_shortlists(first: Shortlist, second: Shortlist) -> Shortlist:
     return Shortlist(pairs[order], inliers[order], zooms[order])
 
 
+def inliers_of(shortlist: Shortlist, pairs: LabelArray) -> list[int | None]:
+    """Return on how many keypoints pairs, ``(m, 2)`` rows in any order, agree; None where they were not compared."""
+    found = {
+        (one, other): n for (one, other), n in zip(shortlist.pairs.tolist(), shortlist.inliers.tolist(), strict=True)
+    }
+    return [found.get((one, other)) for one, other in np.sort(pairs, axis=1).tolist()]
+
+
 def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFrame:
     """Return a shortlist as a table of image ids.
 

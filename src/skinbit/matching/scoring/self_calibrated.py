@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skinbit.matching.clustering.constraints import unconstrained
 from skinbit.matching.clustering.merges import MergeTree, clusters_at
 from skinbit.matching.expected.curve import Expectation, expected_cut, joins_of
 from skinbit.matching.expected.odds import PairOdds
@@ -52,7 +53,7 @@ def self_calibrate(
     prior = find_prior(counts, odds)
     found = {}
     for method in CUTS:
-        expected = expected_cut(joins_of(graph, trees.get(method), np.full(len(labels), -1)), prior)
+        expected = expected_cut(joins_of(graph, trees.get(method), unconstrained(len(labels))), prior)
         if method == "cosine":
             n_joined = graph.n_at_least(expected.cut)
             predicted = predicted_pairs(graph.pairs[:n_joined].astype(np.int64), labels)

@@ -10,6 +10,7 @@ from skinbit.config import ContextParams, EvidenceParams
 from skinbit.data.ids import fold_case, is_unknown, quote
 from skinbit.data.metadata import MISSHAPEN, ROW
 from skinbit.errors import SHOWN_PER_KIND, InputError
+from skinbit.matching.labels import LabelArray
 from skinbit.matching.similarity.context import Context, Values
 
 _EXACT = EvidenceParams()
@@ -85,6 +86,20 @@ def describe_rows(rows: pd.DataFrame, evidence: Iterable[str]) -> list[str]:
     return [
         " · ".join(f"{column}: {text}" for column, text in zip(shown, texts, strict=True) if not is_unknown(text))
         for texts in cells.to_numpy(dtype=object).reshape(len(rows), len(shown))
+    ]
+
+
+def describe_pairs(rows: pd.DataFrame, evidence: Iterable[str], pairs: LabelArray) -> list[str]:
+    """Return in words what a table says of both images of pairs, ``(m, 2)`` rows, as :func:`describe_rows` does."""
+    shown = [column for column in evidence if column in rows.columns]
+    cells = rows[shown].fillna("").astype(str).to_numpy(dtype=object)
+    return [
+        " · ".join(
+            f"{column}: {one} / {other}"
+            for column, one, other in zip(shown, cells[first], cells[second], strict=True)
+            if not (is_unknown(one) or is_unknown(other))
+        )
+        for first, second in pairs.tolist()
     ]
 
 

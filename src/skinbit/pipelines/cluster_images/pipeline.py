@@ -3,7 +3,8 @@
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters
-from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, write_gallery
+from skinbit.pipelines.cluster_images.nodes.decisions import read_decisions
+from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, note_for_review, write_gallery
 from skinbit.pipelines.cluster_images.nodes.model import (
     check_cuts,
     complete_checkpoint,
@@ -63,7 +64,12 @@ def _reading(checkpoint: str) -> list[Node]:
     """Return the nodes that read the photographs."""
     settings, thumbnail = ["params:cluster", "params:data"], "params:report.thumbnail"
     return [
-        Node(check_cuts, [checkpoint, "column_files", "params:cluster"], "known_cuts", name="check_cuts"),
+        Node(
+            check_cuts,
+            [checkpoint, "column_files", "decision_files", "params:cluster"],
+            "known_cuts",
+            name="check_cuts",
+        ),
         Node(
             read_photographs,
             ["photograph_folders", "known_cuts", "params:cluster.images", "params:data", thumbnail],
@@ -87,6 +93,12 @@ def _reading(checkpoint: str) -> list[Node]:
             },
             "cluster_columns",
             name="read_columns",
+        ),
+        Node(
+            read_decisions,
+            ["decision_files", "new_photographs", "known_photographs", "params:cluster"],
+            "cluster_decisions",
+            name="read_decisions",
         ),
     ]
 
@@ -128,11 +140,11 @@ def _grouping(checkpoint: str) -> list[Node]:
             group_photographs,
             [
                 *(checkpoint, "clusters_features", "cluster_shortlist", "known_photographs", "cluster_columns"),
-                "known_cuts",
+                *("known_cuts", "cluster_decisions"),
                 *("params:cluster", "params:evaluation.pool_correction"),
                 *("params:data.max_images_per_lesion", "params:memory"),
             ],
-            ["clustered_images", "cluster_groups", "cluster_cut"],
+            ["clustered_images", "cluster_matches", "cluster_groups", "cluster_cut"],
             name="group_photographs",
         ),
         Node(
@@ -141,6 +153,7 @@ def _grouping(checkpoint: str) -> list[Node]:
             "cluster_links",
             name="draw_links",
         ),
+        Node(note_for_review, [checkpoint, "params:cluster"], "cluster_review", name="note_for_review"),
         Node(
             write_gallery,
             {"checkpoint": checkpoint, "max_megabytes": "params:report.max_megabytes", **shown},

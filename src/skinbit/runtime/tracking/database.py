@@ -5,23 +5,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from skinbit.refusals import explain_database
 from skinbit.runtime.places import join_place
 
 _SQLITE = "sqlite:///"
 _SERVER = re.compile(r"databricks(-uc)?$|uc:|(?!sqlite:///)[\w+.-]+://")
 """Addresses that are not files on this machine."""
-
-_REFUSALS = {
-    sqlite3.SQLITE_NOTADB: ("is not a database", "move it away, or correct tracking.uri"),
-    sqlite3.SQLITE_CORRUPT: ("is damaged", "move it away, or replace it by an intact copy"),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "give this user permission to read and write it and its folder"),
-    sqlite3.SQLITE_PERM: ("cannot be opened", "give this user permission to read and write it and its folder"),
-    sqlite3.SQLITE_BUSY: ("is in use", "end the program that holds it, or wait for it"),
-    sqlite3.SQLITE_LOCKED: ("is in use", "end the program that holds it, or wait for it"),
-    sqlite3.SQLITE_IOERR: ("cannot be read", "check that its disk or network drive is connected and healthy"),
-    sqlite3.SQLITE_FULL: ("cannot be used", "free some space on its disk"),
-}
-"""Errors of SQLite by number, with remedies."""
 
 
 def database_address(place: str, project: Path) -> str | None:
@@ -55,5 +44,5 @@ def check_database(address: str) -> None:
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError as error:
-        what, remedy = _REFUSALS.get(error.sqlite_errorcode & 0xFF, ("cannot be opened", "correct tracking.uri"))
+        what, remedy = explain_database(error, "tracking.uri")
         raise ValueError(f"{path} {what} ({error}): {remedy}") from error

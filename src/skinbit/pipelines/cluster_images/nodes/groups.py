@@ -6,19 +6,21 @@ from typing import Any, Unpack
 import pandas as pd
 
 from skinbit.config import ClusterParams, ComputeParams, DataParams, MemoryParams
+from skinbit.decisions.verdicts import Verdicts
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features
+from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.cuts.grouping_cut import read_cut
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.expected.documents import settle_cut
 from skinbit.matching.expected.odds import LogOdds
-from skinbit.matching.group_documents import describe_groups, group_table
+from skinbit.matching.group_documents import describe_groups, group_table, partner_table
 from skinbit.matching.grouping import group_images
-from skinbit.matching.keypoints.shortlist import read_rows
+from skinbit.matching.keypoints.shortlist import inliers_of, read_rows
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import known_labels
 from skinbit.matching.pairs.pool import limits_of
-from skinbit.matching.similarity.columns import columns_of, context_of_rows
+from skinbit.matching.similarity.columns import columns_of, context_of_rows, describe_pairs
 from skinbit.pipelines.cluster_images.nodes.photographs import Folders, open_listed
 from skinbit.report.cluster_gallery import ClusterFiles
 
@@ -32,14 +34,15 @@ def group_photographs(
     known_photographs: pd.DataFrame,
     columns: pd.DataFrame,
     known_cuts: KnownCuts,
+    decisions: Verdicts,
     cluster: ClusterParams,
     is_corrected: bool,
     max_images_per_lesion: int,
     memory: MemoryParams,
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Group new photographs, around known lesions if there are any, and list the reasons to review each group.
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """Group new photographs, around known lesions where there are any, and list the doubts about each group.
 
-    The photographs' own similarities determine the cut, unless the user sets it.
+    They are joined from where their own similarities say, unless the user says where; what people have answered holds.
 
     Args:
         checkpoint: The model, with its similarity and its odds.
@@ -47,34 +50,55 @@ def group_photographs(
         compared: From :func:`compare_photographs`.
         known_photographs: ``image_id, …, lesion_id``.
         columns: ``image_id, …`` of new, then of known photographs.
-        known_cuts: Cuts of the user and of the model's folds.
-        cluster: The method and the user's settings.
-        is_corrected: Whether the folds' cut is corrected for the number of photographs.
-        max_images_per_lesion: Larger groups are marked for review.
-        memory: Limit on the pairs held at once.
+        known_cuts: What the user and the folds of the model say.
+        decisions: What answers say of new and known photographs.
+        cluster: The method, and what the user wants.
+        is_corrected: Whether the number of photographs counts where the folds' cut is taken.
+        max_images_per_lesion: A larger group is to be checked.
+        memory: How many pairs are held at once.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest, probability_of_nearest``, with known lesions also ``lesion_id``;
-        a document of the groups: members, known lesion, margin, reasons for review, and expected metrics; and the cut,
-        from :func:`skinbit.matching.expected.documents.settle_cut`.
+        the partners of each photograph, from :func:`skinbit.matching.group_documents.partner_table`; a document of the
+        groups: members, known lesion, margin, doubts, and what is expected of them; and the cut, from
+        :func:`skinbit.matching.expected.documents.settle_cut`.
 
     Raises:
         InputError: If the cut needs more pairs than can be held.
     """
     matching, lesions = checkpoint.matching, tuple(known_photographs["lesion_id"])
-    context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
-    pool = matching.pool(features.values, read_rows(compared), context, limits_of(memory))
-    known = known_labels(lesions, len(pool) - len(lesions))
-    settled = settle_cut(pool, known, matching.odds, known_cuts, cluster, is_corrected)
+    same, evidence = columns_of(matching.similarity.context, cluster.same)
+    shortlist, context = read_rows(compared), context_of_rows(columns, same, evidence)
+    pool = matching.pool(features.values, shortlist, context, limits_of(memory))
+    constraints = Constraints(known_labels(lesions, len(pool) - len(lesions)), *decisions.as_arrays())
+    settled = settle_cut(pool, constraints, matching.odds, known_cuts, cluster, is_corrected)
     cut = read_cut(settled)
     log_odds = None if settled["log_odds"] is None else LogOdds(**settled["log_odds"])
-    found = group_images(pool, lesions, cut, cluster.max_group_size)
-    document = describe_groups(found, features.image_ids, known_photographs, cut, log_odds, max_images_per_lesion)
+    found = group_images(pool, lesions, cut, cluster.max_group_size, constraints, cluster.n_partners)
+    document = describe_groups(
+        *(found, features.image_ids, known_photographs, cut, log_odds, max_images_per_lesion),
+        contradictory=decisions.contradictory,
+    )
     n_shared = sum(len(group["image_ids"]) + len(group["known_ids"]) > 1 for group in document["groups"])
     n_doubtful = sum(bool(group["doubts"]) for group in document["groups"])
     logger.info("%d groups of two or more photographs, %d groups to review", n_shared, n_doubtful)
     table = group_table(found, features.image_ids, log_odds, with_lesions=bool(lesions))
-    return table, {**settled, **document}, settled
+    pairs = found.partner_pairs
+    inliers, said = inliers_of(shortlist, pairs), describe_pairs(columns, evidence, pairs)
+    partners = partner_table(found, features.image_ids, lesions, log_odds, inliers, said)
+    answers = None if decisions == Verdicts() else _count_answers(decisions, constraints)
+    return table, partners, {**settled, **document, "answers": answers}, settled
+
+
+def _count_answers(decisions: Verdicts, constraints: Constraints) -> dict[str, int]:
+    """Return how much of the groups answers decide."""
+    return {
+        "obeyed": decisions.n_obeyed,
+        "elsewhere": decisions.n_elsewhere,
+        "pairs_together": constraints.n_together,
+        "pairs_apart": constraints.n_apart,
+        "contradictory": len(decisions.contradictory),
+    }
 
 
 def draw_links(
@@ -109,6 +133,26 @@ def draw_links(
     threads = resolve_compute(compute).threads
     drawings = draw_rows(photographs, keypoints, pairs, checkpoint.matching.geometry, threads)
     return link_records(linked, [*new_ids, *known_ids], drawings)
+
+
+def note_for_review(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]:
+    """Return what `kedro review` has to know of the run, which loads no model: plain values.
+
+    Args:
+        checkpoint: The model.
+        cluster: Names the folders.
+    """
+    from skinbit.report.cluster_gallery import name_model
+
+    matching = checkpoint.matching
+    _, evidence = columns_of(matching.similarity.context, ())
+    return {
+        "images": str(cluster.images),
+        "known_images": None if cluster.known is None else cluster.known_folder,
+        "model": name_model(checkpoint),
+        "geometry": matching.geometry.model_dump(mode="json"),
+        "evidence": list(evidence),
+    }
 
 
 def write_gallery(checkpoint: Checkpoint, max_megabytes: float, **files: Unpack[ClusterFiles]) -> str:

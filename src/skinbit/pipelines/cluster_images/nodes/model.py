@@ -15,6 +15,7 @@ from skinbit.matching.assembly import FITTED_ON_SYNTHETIC
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.similarity.columns import columns_of, context_of_rows, require_columns
+from skinbit.pipelines.cluster_images.nodes.decisions import Ledgers
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +57,20 @@ def complete_checkpoint(checkpoint: Checkpoint, backbone: BackboneParams, seed: 
 
 
 def check_cuts(
-    checkpoint: Checkpoint, column_files: Callable[[str], pd.DataFrame], cluster: ClusterParams
+    checkpoint: Checkpoint,
+    column_files: Callable[[str], pd.DataFrame],
+    decision_files: Ledgers,
+    cluster: ClusterParams,
 ) -> KnownCuts:
     """Return the cuts of the user and of the model's folds, before any photograph is read.
 
     Raises:
-        InputError: If no folder is named, there is no cut, or the table of columns is incomplete or unreadable.
+        InputError: If no folder is named, there is no cut, a table of columns lacks one or cannot be read, or a ledger
+            of answers cannot be used.
     """
     if cluster.images is None:
         raise InputError('cluster_images needs a folder. Remedy: --params "cluster.images=FOLDER,…".')
+    decision_files(cluster.decisions)
     _check_columns(checkpoint.matching.similarity.context, column_files, cluster)
     if checkpoint.matching.is_synthetic:
         logger.info("the model was fitted on %s", FITTED_ON_SYNTHETIC)

@@ -1,0 +1,1 @@
+"""What people have answered about photographs, kept for good."""

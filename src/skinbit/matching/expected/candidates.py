@@ -1,0 +1,70 @@
+"""Pairs of a pool that are worth a person's look, and what a person said of pairs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinbit.matching.expected.odds import LogOdds
+from skinbit.matching.keypoints.shortlist import Shortlist
+from skinbit.matching.labels import LabelArray
+from skinbit.matching.pairs.neighbours import neighbours_above
+from skinbit.matching.pairs.pool import Pool
+from skinbit.matching.similarity.calibration import Values
+
+SAME, DIFFERENT, CANNOT_TELL = 1, 0, -1
+"""What a person says of a pair."""
+
+SURE_POINTS = 6
+"""Keypoints on which two photographs agree, from which on they count as a witness."""
+
+_LEAST_PROBABLE = 1e-4
+"""Of candidates whose keypoints do not agree."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs that may be asked about: those that are not as good as impossible.
+
+    Attributes:
+        pairs: ``(m, 2)`` rows, the lower one first, no pair twice.
+        probabilities: ``(m,)`` that a pair shows one lesion.
+        inliers: ``(m,)`` keypoints on which both agree; -1 where they were never compared.
+    """
+
+    pairs: LabelArray
+    probabilities: Values
+    inliers: LabelArray
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a person said of pairs, in the order of the answers, without those that were undone.
+
+    Attributes:
+        pairs: ``(m, 2)`` rows, the lower one first; one that was asked again is there again.
+        verdicts: ``(m,)`` of :data:`SAME`, :data:`DIFFERENT` and :data:`CANNOT_TELL`.
+    """
+
+    pairs: LabelArray
+    verdicts: LabelArray
+
+
+NOTHING_SAID = Said(np.empty((0, 2), np.int64), np.empty(0, np.int64))
+
+
+def find_candidates(pool: Pool, shortlist: Shortlist, log_odds: LogOdds) -> Candidates:
+    """Return the pairs of a pool that are probable enough, or whose keypoints agree.
+
+    Args:
+        pool: The photographs.
+        shortlist: The pairs whose keypoints were compared.
+        log_odds: Of the pool's pairs.
+    """
+    near = neighbours_above(pool, log_odds.similarity(_LEAST_PROBABLE))
+    agreeing = shortlist.pairs[shortlist.inliers >= SURE_POINTS]
+    pairs = np.unique(np.concatenate([near.pairs.astype(np.int64), agreeing]), axis=0)
+    keys, listed = (rows[:, 0] * len(pool) + rows[:, 1] for rows in (pairs, shortlist.pairs))
+    inliers = np.full(len(pairs), -1, dtype=np.int64)
+    _, places, of_list = np.intersect1d(keys, listed, assume_unique=True, return_indices=True)
+    inliers[places] = shortlist.inliers[of_list]
+    return Candidates(pairs, log_odds.probabilities(pool.of_pairs(pairs)), inliers)

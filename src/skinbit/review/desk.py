@@ -1,0 +1,262 @@
+"""The desk of a reviewer: what is asked, what was answered, and every answer on its way into the ledger."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from pydantic import ValidationError
+
+from skinbit.config.block import in_words
+from skinbit.decisions.answers import UNDO, Answer, Shown, Verdict
+from skinbit.decisions.ledger import Ledger
+from skinbit.decisions.verdicts import Verdicts, weigh_answers
+from skinbit.review.grouped import Grouped, Rows
+from skinbit.review.questions import Question, Standing, stand
+
+Plain = dict[str, Any]
+"""What the page reads: plain values."""
+
+_BY_GROUP = "The person looked at whole groups."
+
+PER_PAGE = 24
+"""Groups on a page."""
+
+
+class StaleError(Exception):
+    """What a page asks to write down rests on something that was answered meanwhile, in another tab for example."""
+
+
+class NotAnAnswerError(ValueError):
+    """What a page asks to write down cannot be an answer."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All that follows from the answers so far."""
+
+    answers: tuple[Answer, ...]
+    asked: dict[Rows, Answer]
+    verdicts: Verdicts
+    standing: Standing
+    active: list[Answer]
+
+
+class Desk:
+    """One ledger and one set of groups; safe to use from several threads."""
+
+    def __init__(self, grouped: Grouped, ledger: Ledger, reviewer: str) -> None:
+        """Sit down.
+
+        Args:
+            grouped: What is reviewed.
+            ledger: Where answers go.
+            reviewer: Who answers.
+        """
+        self._grouped, self._ledger, self._reviewer = grouped, ledger, reviewer
+        self._lock = Lock()
+        self._rows = {photograph: row for row, photograph in reversed([*enumerate(grouped.hashes)])}
+        self._cached: _Seen | None = None
+
+    def state(self, first: Rows | None = None) -> Plain:
+        """Return the next question, and how far the review is.
+
+        Args:
+            first: A pair to ask about before all others, if it is open.
+        """
+        with self._lock:
+            return self._state(first)
+
+    def answer(self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]], n_seen: int) -> Plain:
+        """Write an answer down, and return the next question once it is on disk.
+
+        Args:
+            answer_id: Of the page: what it sends twice is written once.
+            verdict: Not *undo*.
+            parts: Rows of photographs.
+            n_seen: Number of answers that the page knew of.
+
+        Raises:
+            StaleError: If the pair, or a group, is no longer what the page shows; nothing is written then.
+            NotAnAnswerError: If verdict and photographs do not fit each other.
+            InputError: If the ledger cannot be written.
+        """
+        with self._lock:
+            seen = self._look()
+            if all(answer.answer_id != answer_id for answer in seen.answers):
+                question = self._question_of(seen, parts)
+                self._refuse_stale(seen, parts, n_seen)
+                self._ledger.append(self._answer(answer_id, verdict, parts, question))
+            return self._state()
+
+    def undo(self, answer_id: str, undoes: str) -> Plain:
+        """Take an answer back, if nobody has done so, and return its question.
+
+        Raises:
+            NotAnAnswerError: If there is no such answer.
+            InputError: If the ledger cannot be written.
+        """
+        with self._lock:
+            seen = self._look()
+            undone = next((answer for answer in seen.answers if answer.answer_id == undoes), None)
+            if undone is None:
+                raise NotAnAnswerError("There is no such answer.")
+            if undone in seen.active:
+                self._ledger.append(Answer(answer_id=answer_id, verdict=UNDO, undoes=undoes, reviewer=self._reviewer))
+            rows = self._rows_of(undone)
+            return self._state((rows[0], rows[1]) if len(rows) == 2 else None)
+
+    def groups(self, which: str, page: int) -> Plain:
+        """Return a page of the groups as answers leave them; those to be checked come first.
+
+        Args:
+            which: ``check``, ``shared`` (two photographs and more), ``alone`` or ``confirmed``.
+            page: From 0 on.
+        """
+        with self._lock:
+            seen = self._look()
+        standing, grouped = seen.standing, self._grouped
+        members: dict[int, list[int]] = {}
+        for row, number in enumerate(standing.groups.tolist()):
+            members.setdefault(number, []).append(row)
+        cards = [
+            self._card(number, rows, standing) for number, rows in members.items() if grouped.group_of[rows[0]] >= 0
+        ]
+        kinds = {
+            "check": [card for card in cards if card["doubts"] and not card["confirmed"]],
+            "shared": [card for card in cards if len(card["rows"]) > 1],
+            "alone": [card for card in cards if len(card["rows"]) == 1],
+            "confirmed": [card for card in cards if card["confirmed"]],
+        }
+        chosen = sorted(
+            kinds[which], key=lambda card: (card["confirmed"], not card["doubts"], card["sure"], card["number"])
+        )
+        n_pages = max(1, math.ceil(len(chosen) / PER_PAGE))
+        start = min(page, n_pages - 1) * PER_PAGE
+        return {
+            "groups": [
+                card | {"photographs": [self._photograph(row) for row in card["rows"]]}
+                for card in chosen[start : start + PER_PAGE]
+            ],
+            "page": start // PER_PAGE,
+            "pages": n_pages,
+            "counts": {kind: len(found) for kind, found in kinds.items()},
+            "seen": len(seen.answers),
+            "last": self._last(seen),
+        }
+
+    def _look(self) -> _Seen:
+        """Return all that follows from the answers, those of other processes included."""
+        answers = self._ledger.answers()
+        if self._cached is None or len(self._cached.answers) != len(answers):
+            undone = {answer.undoes for answer in answers}
+            active = [answer for answer in answers if answer.verdict != UNDO and answer.answer_id not in undone]
+            here = [(self._rows_of(answer), answer) for answer in active]
+            asked = {(rows[0], rows[1]): answer for rows, answer in here if len(rows) == 2}
+            verdicts = weigh_answers(answers, self._grouped.hashes, self._grouped.known)
+            standing = stand(self._grouped, verdicts, asked)
+            self._cached = _Seen(answers, asked, verdicts, standing, [answer for rows, answer in here if len(rows) > 1])
+        return self._cached
+
+    def _rows_of(self, answer: Answer) -> list[int]:
+        photographs = (photograph for part in answer.parts for photograph in part)
+        return sorted(self._rows[photograph] for photograph in photographs if photograph in self._rows)
+
+    def _question_of(self, seen: _Seen, parts: Sequence[Sequence[int]]) -> Question | None:
+        rows = sorted(row for part in parts for row in part)
+        return next((each for each in seen.standing.questions if list(each.rows) == rows), None)
+
+    def _refuse_stale(self, seen: _Seen, parts: Sequence[Sequence[int]], n_seen: int) -> None:
+        if n_seen == len(seen.answers):
+            return
+        rows = [row for part in parts for row in part]
+        if len(rows) > 2 or self._question_of(seen, parts) is None:
+            raise StaleError
+
+    def _answer(
+        self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]], question: Question | None
+    ) -> Answer:
+        hashes = self._grouped.hashes
+        named = tuple(tuple(dict.fromkeys(hashes[row] for row in part)) for part in parts)
+        if len({photograph for part in named for photograph in part}) < 2:
+            raise NotAnAnswerError("These are copies of one file, which show one lesion.")
+        probability = math.nan if question is None else question.probability
+        shown = Shown(
+            model=self._grouped.model,
+            probability=None if math.isnan(probability) else probability,
+            cut=self._grouped.document["cut"],
+        )
+        reason = _BY_GROUP if question is None else question.reason
+        try:
+            return Answer(
+                answer_id=answer_id, verdict=verdict, parts=named, reviewer=self._reviewer, shown=shown, reason=reason
+            )
+        except ValidationError as error:
+            raise NotAnAnswerError(in_words(error)) from error
+
+    def _state(self, first: Rows | None = None) -> Plain:
+        seen = self._look()
+        questions = list(seen.standing.questions)
+        if first is not None:
+            again = [question for question in questions if question.rows == first]
+            questions = again + [question for question in questions if question.rows != first]
+        expected = self._grouped.document["expected"] or {}
+        return {
+            "question": self._ask(questions[0], seen) if questions else None,
+            "next": list(questions[1].rows) if len(questions) > 1 else [],
+            "seen": len(seen.answers),
+            "answered": len(seen.active),
+            "left": len(questions),
+            "mayStop": seen.standing.may_stop,
+            "expected": expected.get("f1"),
+            "contradictory": len(seen.verdicts.contradictory),
+            "elsewhere": seen.verdicts.n_elsewhere,
+            "last": self._last(seen),
+        }
+
+    def _last(self, seen: _Seen) -> Plain | None:
+        mine = [answer for answer in seen.active if answer.reviewer == self._reviewer]
+        if not mine:
+            return None
+        names = [self._grouped.names[row] for row in self._rows_of(mine[-1])]
+        shown = " and ".join(names) if len(names) == 2 else f"{len(names)} photographs"
+        return {"answerId": mine[-1].answer_id, "text": f"{mine[-1].verdict}: {shown}"}
+
+    def _ask(self, question: Question, seen: _Seen) -> Plain:
+        groups = seen.standing.groups
+        rows = [
+            self._photograph(row)
+            | {"origin": int(self._grouped.group_of[row]), "size": int((groups == groups[row]).sum())}
+            for row in question.rows
+        ]
+        origins = {int(self._grouped.group_of[row]) for row in question.rows if self._grouped.group_of[row] >= 0}
+        return {
+            "photographs": rows,
+            "reason": question.reason,
+            "doubts": [doubt for number in sorted(origins) for doubt in self._grouped.doubts[number]],
+            "probability": None if math.isnan(question.probability) else question.probability,
+            "points": self._grouped.inliers.get(question.rows),
+        }
+
+    def _photograph(self, row: int) -> Plain:
+        grouped = self._grouped
+        return {"row": row, "name": grouped.names[row], "said": grouped.said[row], "lesion": grouped.lesions[row]}
+
+    def _card(self, number: int, rows: list[int], standing: Standing) -> Plain:
+        grouped = self._grouped
+        origins = {int(grouped.group_of[row]) for row in rows}
+        is_as_made = len(origins) == 1 and len(rows) == grouped.sizes[min(origins)]
+        plain = grouped.document["groups"][min(origins)] if is_as_made else {}
+        inside = plain.get("probability_inside")
+        return {
+            "number": number,
+            "origins": sorted(origins - {-1}),
+            "rows": rows,
+            "doubts": list(grouped.doubts[min(origins)]) if is_as_made else [],
+            "inside": inside,
+            "outside": plain.get("probability_outside"),
+            "edited": not is_as_made,
+            "confirmed": len(rows) > 1 and len({int(standing.settled[row]) for row in rows}) == 1,
+            "sure": 1.0 if inside is None else inside,
+        }
