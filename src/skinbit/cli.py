@@ -140,12 +140,12 @@ def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], 
 
 @cli.command()
 @click.argument("images", metavar="FOLDER", callback=_place("folder"))
-@click.option("--known", metavar="CSV", callback=_place("file"), help="Photographs whose lesions are known.")
-@click.option("--metadata", metavar="CSV", callback=_place("file"), help="Columns of the photographs, as evidence.")
-@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers, which hold.")
-@click.option("--experiment", help="Experiment whose model groups; recommended, where none is named.")
-@click.option("--method", help="What joins photographs: average (default), complete, dbscan, cosine or mutual.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder into which the finished files are copied, too.")
+@click.option("--known", metavar="CSV", callback=_place("file"), help="Table of photographs with known lesions.")
+@click.option("--metadata", metavar="CSV", callback=_place("file"), help="Table with metadata of the photographs.")
+@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers; default: that of the root.")
+@click.option("--experiment", help="Experiment whose model is used; default: recommended.")
+@click.option("--method", help="Grouping method: average (default), complete, dbscan, cosine or mutual.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to which the finished files are copied.")
 def group(env: str | None, params: dict[str, Any], out: Path | None, **named: str | None) -> None:
     """Group the photographs of FOLDER by lesion.
 
