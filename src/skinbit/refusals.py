@@ -97,7 +97,7 @@ def explain_reading(error: OSError) -> tuple[str, str]:
     """Return why an input file or folder cannot be read, without its path, and the remedy."""
     why = (error.strerror or type(error).__name__).lower()
     refusal = REFUSALS.get(error.errno or 0)
-    return why, refusal.read if refusal else "see that the disk or network that holds it is connected and sound"
+    return why, refusal.read if refusal else "check that its disk or network drive is connected and healthy"
 
 
 def explain_database(error: sqlite3.Error, setting: str) -> tuple[str, str]:

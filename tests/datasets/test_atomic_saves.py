@@ -31,6 +31,7 @@ from kedro_datasets.text import TextDataset
 from kedro_datasets.yaml import YAMLDataset
 
 from skinbit.config import GeometryParams, SimilarityParams
+from skinbit.decisions.verdicts import Verdicts
 from skinbit.embedding.checkpoints import Checkpoint, StoredState
 from skinbit.embedding.headers import read_header
 from skinbit.embedding.tables import Embeddings, Features
@@ -113,6 +114,7 @@ def make_objects(seed: int) -> dict[str, Any]:
     return {
         "PointsOfSubset": {"dbscan": points},
         "PointsOfSubsets": {"dbscan": (points,)},
+        "Verdicts": Verdicts(must=((0, 1 + seed),), n_obeyed=1),
         "KnownCuts": KnownCuts(method="dbscan", given=None, value=0.1, operating_points=(points,)),
         "Calibrations": {"all": calibration},
         "OddsOfSubset": (PairOdds(intercept=seed, slope=1.0, prior=0.1),),
@@ -148,6 +150,7 @@ READ_ONLY = (
     "skinbit.runtime.datasets.folder_listing.FolderListingDataset",
     "skinbit.runtime.datasets.feature_cache.FeatureCacheDataset",
     "skinbit.runtime.datasets.lookup.LookupDataset",
+    "skinbit.runtime.datasets.decisions.DecisionsDataset",
     "skinbit.runtime.datasets.lock_file.LockFileDataset",
 )
 
@@ -338,7 +341,9 @@ def change_byte(path: Path, share: float) -> None:
     path.write_bytes(content)
 
 
-RECORDED = sorted({*entries_that_are_saved()} - {"fingerprints", "training_states", "images", "raw_metadata"})
+RECORDED = sorted(
+    {*entries_that_are_saved()} - {"fingerprints", "training_states", "images", "unlabelled_images", "raw_metadata"}
+)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
@@ -373,7 +378,7 @@ def test_every_changed_byte_of_a_record_is_noticed(study_catalog: StudyCatalog, 
     assert study_catalog.find_damaged() == {"leaderboard": str(path)}
 
 
-@pytest.mark.parametrize("entry", ["images", "raw_metadata"])
+@pytest.mark.parametrize("entry", ALSO_WRITTEN_BY_USERS)
 def test_changed_byte_of_what_users_write_too_is_a_change_of_the_data(
     study_catalog: StudyCatalog, data: Path, entry: str
 ) -> None:

@@ -242,7 +242,7 @@ class TestChecks:
     def test_a_value_that_is_no_number_is_named_with_its_row(self):
         spoilt = TABLE.assign(age=["50", "old", "inf", ""])
         with pytest.raises(
-            InputError, match=r"2 cells of the column 'age' are no number:\n  - row 3: 'old'\n  - row 4"
+            InputError, match=r"2 cells of the column 'age' are not a number:\n  - row 3: 'old'\n  - row 4"
         ):
             check_context(spoilt, PARAMS, "data.csv")
 

@@ -65,7 +65,7 @@ def test_links_have_probabilities_where_these_are_known(found):
 def test_where_probabilities_are_known_the_least_probable_link_is_the_doubt(found):
     log_odds = LogOdds(intercept=-8 * float(np.arctanh(0.75)), slope=1.0)
     document = describe_groups(found, IMAGE_IDS, KNOWN, CUT, log_odds, most_images=4)
-    assert document["groups"][0]["doubts"] == ["Its weakest link is of one lesion with a probability of 50%."]
+    assert document["groups"][0]["doubts"] == ["Its weakest link shows the same lesion with a probability of 50%."]
     sure = describe_groups(found, IMAGE_IDS, KNOWN, CUT, LogOdds(intercept=9.0, slope=1.0), most_images=4)
     assert [group["doubts"] for group in sure["groups"]] == [[], []]
 
