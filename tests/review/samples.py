@@ -52,6 +52,7 @@ def outputs(listed: pd.DataFrame, group_size: int = 3, doubts: tuple[str, ...] =
             "lesion_id": "",
             "image_ids": image_ids[start : start + group_size],
             "known_ids": [],
+            "contradictory_ids": [],
             "margin": 0.1,
             "probability_inside": 0.8,
             "probability_outside": 0.3,
@@ -78,9 +79,22 @@ def outputs(listed: pd.DataFrame, group_size: int = 3, doubts: tuple[str, ...] =
                 **{"n_positive_pairs": 9.0, "single_share": 0.1, "unlike_folds": []},
             },
             "log_odds": {"intercept": 0.0, "slope": 1.0},
+            "answers": None,
             "groups": groups,
             "nearest": [image_ids[(row + 1) % n] for row in range(n)],
         },
+        "cluster_matches": pd.DataFrame(
+            {
+                "image_id": image_ids,
+                "partner": [image_ids[(row + 1) % n] for row in range(n)],
+                "rank": 1,
+                "similarity": 0.5,
+                "probability": probabilities,
+                "inliers": pd.array([5] * n, dtype="Int64"),
+                "evidence": "",
+                "same_group": ["no" if row % group_size == group_size - 1 else "yes" for row in range(n)],
+            }
+        ),
         "cluster_columns": pd.DataFrame({"image_id": image_ids, "patient": "secret", "site": "back"}),
         "cluster_shortlist": pd.DataFrame(pairs, columns=["row_a", "row_b"]).assign(inliers=5, zoom=1.0),
         "known_photographs": pd.DataFrame(columns=["image_id", "file", "sha256", "lesion_id"], dtype=str),
@@ -95,8 +109,8 @@ def make_grouped(folder: Path, n_photographs: int = 9, **changes: Any) -> Groupe
     pairs = made["cluster_shortlist"][["row_a", "row_b"]].to_numpy()
     return assemble(
         Photographs((source,)),
-        made["clustered_images"],
         made["cluster_groups"],
+        made["cluster_matches"],
         made["known_photographs"],
         Shortlist(pairs, np.full(len(pairs), 5), np.ones(len(pairs))),
         (made["cluster_columns"], NOTED["evidence"]),

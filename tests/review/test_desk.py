@@ -7,6 +7,7 @@ import pytest
 
 from skinbit.decisions.answers import Answer, new_id
 from skinbit.decisions.ledger import Ledger, read_answers
+from skinbit.decisions.queue import MERGER
 from skinbit.review.desk import Desk, NotAnAnswerError, StaleError
 from tests.review.samples import make_grouped
 
@@ -97,7 +98,7 @@ class TestAnswers:
         assert answer.parts == tuple((grouped.hashes[row],) for row in pair_of(state))
         assert (answer.reviewer, answer.shown.model, answer.shown.cut) == ("Ada", "resnet18, triplet", 0.3)
         assert answer.shown.probability == 0.3
-        assert answer.reason == "Two groups might be one: 3 photographs and 3."
+        assert answer.reason == MERGER
 
     def test_an_answer_that_is_sent_twice_is_one(self, desk, ledger):
         state, answer_id = desk.state(), new_id()

@@ -108,7 +108,7 @@ class Queue:
 
         An open pair is the most probable one between two groups that no answer keeps apart.
         """
-        groups, asked = _Groups(self._n_images, verdicts), self._key(history.pairs)
+        groups, asked = Groups(self._n_images, verdicts), self._key(history.pairs)
         n_parted = {place: groups.merge(first, second) for place, first, second in self._inside}
         links = np.array([place for place, n_pairs in n_parted.items() if n_pairs], dtype=np.int64)
         links = links[~np.isin(self._keys[links], asked)]
@@ -188,7 +188,7 @@ def _share_of(turn: int) -> str:
     return AGREEMENT if turn % 4 == 3 else shares.get(turn % 20, MERGER)
 
 
-class _Groups:
+class Groups:
     """Groups that merge unless answers keep them apart; photographs that must be together are so from the start."""
 
     def __init__(self, n_images: int, verdicts: Verdicts) -> None:

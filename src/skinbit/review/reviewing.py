@@ -27,7 +27,7 @@ LEDGER = Path("09_decisions", "decisions.sqlite")
 """Below the root of the outputs."""
 
 _READ = (
-    *("clustered_images", "cluster_groups", "cluster_review", "cluster_columns", "cluster_shortlist"),
+    *("cluster_matches", "cluster_groups", "cluster_review", "cluster_columns", "cluster_shortlist"),
     *("new_photographs", "known_photographs"),
 )
 _SHOWN = 3
@@ -64,8 +64,8 @@ def open_groups(env: str | None, params: dict[str, Any]) -> tuple[Grouped, Pictu
             photographs = _find_photographs(catalog, noted, files["new_photographs"], known, data)
     grouped = assemble(
         photographs,
-        files["clustered_images"],
         files["cluster_groups"],
+        files["cluster_matches"],
         known,
         read_rows(files["cluster_shortlist"]),
         (files["cluster_columns"], noted["evidence"]),
