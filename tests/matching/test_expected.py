@@ -251,6 +251,30 @@ class TestOwnCut:
         sizes = [(len(group.members), n_known.get(group.lesion_id, 0)) for group in made.groups]
         assert found.chosen.n_joined == sum(n * (n - 1) // 2 + n * known for n, known in sizes)
 
+    @pytest.mark.parametrize("method", METHODS)
+    def test_pairs_that_people_have_answered_are_certain(self, method):
+        pool, labels = mixture(120, 30, seed=3)
+        alike = np.where(np.equal.outer(labels, labels), -1.0, similarity_matrix(pool))
+        wrong = np.column_stack(np.unravel_index(np.argsort(-alike, axis=None)[:20:2], alike.shape))
+        answers = Constraints(np.full(120, -1), np.arange(20).reshape(10, 2), wrong)
+        found = expect_of_pool(pool, answers, [ODDS, ODDS], method, None)
+        without = expect_of_pool(pool, unconstrained(120), [ODDS, ODDS], method, None)
+        cut = plan_cut(method, found.chosen.cut, (), None)
+        sizes = np.bincount(group_images(pool, (), cut, None, answers).cluster_ids)
+        assert found.chosen.n_joined == (sizes * (sizes - 1) // 2).sum()
+        assert found.chosen.n_given == 10 <= found.chosen.true_positives <= found.chosen.n_joined
+        assert found.expected.precision.value > without.expected.precision.value
+        assert found.expected.single_share < without.expected.single_share
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_where_no_other_pair_is_expected_only_answers_join(self, method):
+        pool, _ = mixture(40, 0, seed=1)
+        answers = Constraints(np.full(40, -1), np.array([[3, 5]]))
+        found = expect_of_pool(pool, answers, [ODDS], method, None)
+        assert (found.chosen.n_joined, found.chosen.n_given, found.expected.precision.value) == (1, 1, 1.0)
+        cut = plan_cut(method, found.chosen.cut, (), None)
+        assert len(group_images(pool, (), cut, None, answers).groups) == 39
+
     def test_a_given_cut_is_kept(self):
         pool, _ = mixture(60, 10, seed=5)
         found = expect_of_pool(pool, unconstrained(60), [ODDS], "average", None, given=0.7)

@@ -347,7 +347,9 @@ class TestAnswers:
         folder.mkdir()
         for path in sorted((photographs / "images").iterdir())[:12]:
             shutil.copy(path, folder)
-        before = cluster(studied, folder, experiment="vit_infonce", cut=0.2).set_index("image_id")["cluster_id"]
+        before = cluster(studied, folder, experiment="vit_infonce", cut=0.2, max_group_size=3).set_index("image_id")[
+            "cluster_id"
+        ]
         ids = before.index
         parted = next([a, b] for a, b in combinations(ids, 2) if before[a] == before[b])
         joined = next([a, b] for a, b in combinations(ids, 2) if before[a] != before[b] and not {a, b} & {*parted})
@@ -362,7 +364,9 @@ class TestAnswers:
 
     def test_hold_in_the_next_run_and_after_the_files_were_renamed(self, studied, answered, caplog):
         folder, _, parted, joined = answered
-        found = cluster(studied, folder, experiment="vit_infonce", cut=0.2).set_index("image_id")["cluster_id"]
+        found = cluster(studied, folder, experiment="vit_infonce", cut=0.2, max_group_size=3).set_index("image_id")[
+            "cluster_id"
+        ]
         assert found[parted[0]] != found[parted[1]]
         assert found[joined[0]] == found[joined[1]]
         assert "2 answers are obeyed; 0 are about photographs that are not here" in caplog.text
@@ -373,16 +377,16 @@ class TestAnswers:
         for old, new in new_names.items():
             (folder / f"{old}.jpg").rename(folder / f"{new}.jpg")
         (folder / f"{new_names[parted[0]]}.jpg").rename(folder / "another.jpg")
-        again = cluster(studied, folder, experiment="vit_infonce", cut=0.2, method="complete")
+        again = cluster(studied, folder, experiment="vit_infonce", cut=0.2, max_group_size=3, method="complete")
         again = again.set_index("image_id")["cluster_id"]
         assert again["another"] != again[new_names[parted[1]]]
         assert again[new_names[joined[0]]] == again[new_names[joined[1]]]
 
     def test_that_contradict_are_left_out_and_marked_or_end_the_run(self, studied, answered, caplog):
-        folder, ledger, parted, joined = answered
+        folder, ledger, _, joined = answered
         one, other = (hash_of(folder, image_id) for image_id in joined)
         ledger.append(Answer(verdict="different lesions", parts=((one,), (other,))))
-        cluster(studied, folder, experiment="vit_infonce", cut=0.2)
+        cluster(studied, folder, experiment="vit_infonce", cut=0.2, max_group_size=3)
         assert f"answers about 2 photographs contradict each other: {', '.join(sorted(joined))}" in caplog.text
         groups = json.loads((studied.root / CLUSTERS / "groups.json").read_text())["groups"]
         assert sorted(each for group in groups for each in group["contradictory_ids"]) == sorted(joined)

@@ -107,7 +107,7 @@ def _permitted(
     parents, kept = list(range(len(names))), []
     lesions = {*names[constraints.known >= 0].tolist()}
     foes: dict[int, set[int]] = defaultdict(set)
-    for one, other in constraints.forbidden(names).tolist():
+    for one, other in constraints.forbidden(names.astype(np.int64)).tolist():
         foes[one].add(other)
         foes[other].add(one)
     for place, pair in enumerate(zip(first.tolist(), second.tolist(), strict=True)):

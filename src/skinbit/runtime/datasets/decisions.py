@@ -15,16 +15,16 @@ class DecisionsDataset(Lookup):
 
     refusal = "answers are only read: a person gives them"
 
-    def __init__(self, *, path: str, default: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, path: str, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Set where ledgers are.
 
         Args:
             path: Folder at which relative paths start.
-            default: The ledger that is read where none is named, if it is there.
+            filepath: The ledger that is read where none is named, if it is there.
             metadata: For Kedro-Viz; not read here.
         """
         super().__init__(path=path, metadata=metadata)
-        self._default = default
+        self._filepath = filepath
 
     def load(self) -> Callable[[str | None], tuple[Answer, ...]]:
         """Return the look-up: the path of a ledger, or None, to its answers."""
@@ -32,9 +32,9 @@ class DecisionsDataset(Lookup):
         def look_up(named: str | None) -> tuple[Answer, ...]:
             if named is not None:
                 return read_answers(join_place(self._path, named))
-            return read_answers(self._default) if Path(self._default).exists() else ()
+            return read_answers(self._filepath) if Path(self._filepath).exists() else ()
 
         return look_up
 
     def _describe(self) -> dict[str, Any]:
-        return {**super()._describe(), "default": self._default}
+        return {**super()._describe(), "filepath": self._filepath}
