@@ -163,7 +163,7 @@ class Desk:
             verdicts = weigh_answers(answers, self._grouped.hashes, self._grouped.known)
             of_lesions = map(tuple, first_of_lesion(self._grouped.known).tolist())
             joined = verdicts.model_copy(update={"must": (*of_lesions, *verdicts.must)})
-            standing = stand(self._grouped, self._queue, joined, _said_of(here))
+            standing = stand(self._queue, joined, _said_of(here))
             self._cached = _Seen(answers, verdicts, standing, [answer for rows, answer in here if len(rows) > 1])
         return self._cached
 

@@ -147,6 +147,7 @@ def serve(grouped: Grouped, pictures: Pictures, desk: Desk, port: int, tell: Cal
         port, token = listening.getsockname()[1], secrets.token_urlsafe(32)
         app = make_app(grouped, desk, pictures, port, token)
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+        desk.state()  # the first question is there when the page is
         listening.listen()
         threading.Thread(target=pictures.warm_up, daemon=True).start()
         tell(f"http://{HOSTS[0]}:{port}/#{token}")
