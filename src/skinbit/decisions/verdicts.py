@@ -96,15 +96,15 @@ def _votes(heard: Sequence[Answer], numbers: Mapping[str, int]) -> tuple[LabelAr
     told = [(answer, named) for answer, named in told if answer.verdict != CANNOT_TELL]
     # Most answers are about two photographs: they are read at once.
     of_two = [(named, 1 if len(answer.parts) == 1 else -1) for answer, named in told if len(named) == 2]
-    pairs = [np.array([named for named, _ in of_two], dtype=np.int64).reshape(-1, 2)]
+    ends = [np.array([named for named, _ in of_two], dtype=np.int64).reshape(-1, 2)]
     votes = [np.array([vote for _, vote in of_two], dtype=np.int64)]
     for answer, named in told:
         if len(named) > 2:
             parts = np.repeat(np.arange(len(answer.parts)), [len(part) for part in answer.parts])
             first, second = np.triu_indices(len(named), 1)
-            pairs.append(np.array(named)[np.column_stack([first, second])])
+            ends.append(np.array(named)[np.column_stack([first, second])])
             votes.append(np.where(parts[first] == parts[second], 1, -1))
-    rows = np.sort(np.concatenate(pairs), axis=1)
+    rows = np.sort(np.concatenate(ends), axis=1)
     answered, which = np.unique(rows[:, 0] * len(numbers) + rows[:, 1], return_inverse=True)
     pairs = np.column_stack(np.divmod(answered, max(1, len(numbers))))
     return pairs, np.bincount(which, np.concatenate(votes), len(pairs)).astype(np.int64)
