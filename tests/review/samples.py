@@ -30,12 +30,12 @@ NOTED = {
 }
 
 
-def write_photographs(folder: Path, n_photographs: int) -> pd.DataFrame:
-    """Write photographs of one colour each; return ``image_id, file, sha256``."""
+def write_photographs(folder: Path, n_photographs: int, n_different: int = 10**9) -> pd.DataFrame:
+    """Write photographs of one colour each, so many different ones; return ``image_id, file, sha256``."""
     folder.mkdir()
     records = []
     for number in range(n_photographs):
-        colour = tuple(np.random.default_rng(number).integers(0, 255, 3).tolist())
+        colour = tuple(np.random.default_rng(number % n_different).integers(0, 255, 3).tolist())
         file = folder / f"p{number:03}.png"
         Image.new("RGB", (40, 30), colour).save(file)
         records.append((file.stem, file.name, hashlib.sha256(file.read_bytes()).hexdigest()))
@@ -101,19 +101,24 @@ def outputs(listed: pd.DataFrame, group_size: int = 3, doubts: tuple[str, ...] =
     }
 
 
-def make_grouped(folder: Path, n_photographs: int = 9, **changes: Any) -> Grouped:
-    """Write photographs into a new folder and return them in groups."""
-    listed = write_photographs(folder, n_photographs)
-    made = outputs(listed, **changes)
-    source = ListedPhotographs(find_images(fsspec.filesystem("file"), str(folder)), listed, DATA, "cluster_images")
+def make_grouped(
+    folder: Path, n_photographs: int = 9, n_different: int = 10**9, n_known: int = 0, **changes: Any
+) -> Grouped:
+    """Write photographs into a new folder and return them in groups; the last ones are of a known lesion by itself."""
+    listed = write_photographs(folder, n_photographs, n_different)
+    new, known = listed[: n_photographs - n_known], listed[n_photographs - n_known :]
+    made = outputs(new, **changes)
+    found = find_images(fsspec.filesystem("file"), str(folder))
+    sources = [ListedPhotographs(found, table, DATA, "cluster_images") for table in (new, known) if len(table)]
+    columns = made["cluster_columns"].reindex(range(n_photographs)).fillna("")
     pairs = made["cluster_shortlist"][["row_a", "row_b"]].to_numpy()
     return assemble(
-        Photographs((source,)),
+        Photographs(tuple(sources)),
         made["cluster_groups"],
         made["cluster_matches"],
-        made["known_photographs"],
+        known.assign(lesion_id="mole"),
         Shortlist(pairs, np.full(len(pairs), 5), np.ones(len(pairs))),
-        (made["cluster_columns"], NOTED["evidence"]),
+        (columns, NOTED["evidence"]),
         NOTED["model"],
     )
 

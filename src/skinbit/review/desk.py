@@ -17,7 +17,6 @@ from skinbit.decisions.queue import Question, Queue
 from skinbit.decisions.verdicts import Verdicts, weigh_answers
 from skinbit.matching.expected.candidates import CANNOT_TELL as UNSURE
 from skinbit.matching.expected.candidates import DIFFERENT, SAME, Said
-from skinbit.matching.labels import first_of_lesion
 from skinbit.review.grouped import Grouped, Rows
 from skinbit.review.standing import Standing, stand
 
@@ -62,7 +61,6 @@ class Desk:
         """
         self._grouped, self._ledger, self._reviewer = grouped, ledger, reviewer
         self._lock = Lock()
-        self._rows = {photograph: row for row, photograph in reversed([*enumerate(grouped.hashes)])}
         self._queue = Queue(grouped.group_of, grouped.candidates)
         self._asked: dict[Rows, Question] = {}
         self._cached: _Seen | None = None
@@ -161,15 +159,15 @@ class Desk:
             active = [answer for answer in answers if answer.verdict != UNDO and answer.answer_id not in undone]
             here = [(self._rows_of(answer), answer) for answer in active]
             verdicts = weigh_answers(answers, self._grouped.hashes, self._grouped.known)
-            of_lesions = map(tuple, first_of_lesion(self._grouped.known).tolist())
-            joined = verdicts.model_copy(update={"must": (*of_lesions, *verdicts.must)})
+            joined = verdicts.model_copy(update={"must": (*self._grouped.joined.tolist(), *verdicts.must)})
             standing = stand(self._queue, joined, _said_of(here))
             self._cached = _Seen(answers, verdicts, standing, [answer for rows, answer in here if len(rows) > 1])
         return self._cached
 
     def _rows_of(self, answer: Answer) -> list[int]:
         photographs = (photograph for part in answer.parts for photograph in part)
-        return sorted(self._rows[photograph] for photograph in photographs if photograph in self._rows)
+        row_of = self._grouped.row_of
+        return sorted(row_of[photograph] for photograph in photographs if photograph in row_of)
 
     def _refuse_stale(self, seen: _Seen, parts: Sequence[Sequence[int]], n_seen: int) -> None:
         """Refuse an act on groups that are others by now, and a pair that was answered meanwhile."""

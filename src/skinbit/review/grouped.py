@@ -65,6 +65,17 @@ class Grouped:
         return known_labels(known, len(self.lesions) - len(known))
 
     @cached_property
+    def joined(self) -> LabelArray:
+        """Return what is one lesion without any answer, ``(m, 2)`` rows: of a known lesion, and copies of one file."""
+        copies = np.unique(self.hashes, return_inverse=True)[1].astype(np.int64)
+        return np.concatenate([first_of_lesion(self.known), first_of_lesion(copies)])
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Return the row of each photograph by its hash; of copies of one file the first."""
+        return {photograph: row for row, photograph in reversed([*enumerate(self.hashes)])}
+
+    @cached_property
     def sizes(self) -> list[int]:
         """Return the number of photographs of each group."""
         sizes: list[int] = np.bincount(self.group_of).tolist()
@@ -72,11 +83,16 @@ class Grouped:
 
     @cached_property
     def candidates(self) -> Candidates:
-        """Return the pairs that may be asked about, the most probable ones first."""
+        """Return the pairs that may be asked about, the most probable ones first; of copies of one file the first."""
         agreeing = [pair for pair, n_points in self.inliers.items() if n_points >= SURE_POINTS]
-        probabilities = dict.fromkeys(agreeing, 0.0) | {
+        told = dict.fromkeys(agreeing, 0.0) | {
             pair: self._or_unknown(pair, probability) for pair, probability in self.probability_of.items()
         }
+        probabilities: dict[Rows, float] = {}
+        for (first, second), probability in told.items():
+            pair = _pair((self.row_of[self.hashes[first]], self.row_of[self.hashes[second]]))
+            if pair[0] != pair[1]:
+                probabilities[pair] = max(probability, probabilities.get(pair, 0.0))
         pairs = sorted(probabilities, key=lambda pair: (-probabilities[pair], pair))
         return Candidates(
             pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),

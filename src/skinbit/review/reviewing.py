@@ -4,6 +4,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +147,15 @@ def serve(grouped: Grouped, pictures: Pictures, desk: Desk, port: int, tell: Cal
             ) from error
         port, token = listening.getsockname()[1], secrets.token_urlsafe(32)
         app = make_app(grouped, desk, pictures, port, token)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, proxy_headers=False, ws="none", timeout_graceful_shutdown=1
+        )
         desk.state()  # the first question is there when the page is
         listening.listen()
         threading.Thread(target=pictures.warm_up, daemon=True).start()
         tell(f"http://{HOSTS[0]}:{port}/#{token}")
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 def _check_exists(catalog: StudyCatalog, env: str | None) -> None:
