@@ -25,6 +25,7 @@ from skinbit.config import DataParams, SplitParams
 from skinbit.data.synthetic import make_photographs
 from skinbit.data.threads import available_cores
 from skinbit.pipelines.data_split import create_pipeline
+from skinbit.runtime.context import active_parameters
 from skinbit.settings import CONFIG_LOADER_ARGS
 
 SIZES = (1_000, 10_000)
@@ -96,8 +97,9 @@ def measure(folder: Path) -> dict[str, float]:
 def run_nodes(catalog: DataCatalog) -> dict[str, float]:
     """Run `data_split` and give the seconds of each node, its loads and saves included."""
     seconds = {}
-    for node in create_pipeline().nodes:
-        part = create_pipeline().only_nodes(node.name)
+    pipeline = create_pipeline(active_parameters())
+    for node in pipeline.nodes:
+        part = pipeline.only_nodes(node.name)
         seconds[node.name.rpartition(".")[2]] = timed(lambda part=part: SequentialRunner().run(part, catalog))
     return seconds
 

@@ -39,7 +39,7 @@ def build_pipelines(parameters: Parameters) -> Mapping[str, Pipeline]:
     """
     builders: dict[str, Callable[[], Pipeline]] = {
         **_stage_builders(parameters),
-        "sample_data": sample_data.create_pipeline,
+        "sample_data": partial(sample_data.create_pipeline, parameters.sample),
         "cluster_images": partial(cluster_images.create_pipeline, parameters),
     }
     audited = parameters.audited_experiment
@@ -71,8 +71,11 @@ class _PipelinesOnDemand(Mapping[str, Pipeline]):
 
 
 def _build_study(parameters: Parameters, with_leaderboard: bool = True) -> Pipeline:
-    source = sample_data.create_pipeline() if parameters.study.sample_data else Pipeline([])
-    return Pipeline([source, *(build() for build in _stage_builders(parameters, with_leaderboard).values())])
+    source = sample_data.create_pipeline(parameters.sample) if parameters.study.sample_data else Pipeline([])
+    stages = [build() for build in _stage_builders(parameters, with_leaderboard).values()]
+    if with_leaderboard and parameters.groups_sample:
+        stages.append(cluster_images.create_pipeline(parameters))
+    return Pipeline([source, *stages])
 
 
 def _stage_builders(parameters: Parameters, with_leaderboard: bool = True) -> dict[str, Callable[[], Pipeline]]:

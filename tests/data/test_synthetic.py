@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from skinbit.data.synthetic import (
+    CAPTURES_OF_ARCHIVE,
+    CAPTURES_PER_LESION,
     Photograph,
     count_photographs,
     draw_capture,
     draw_identity,
     make_photographs,
-    photograph,
     render,
 )
 from skinbit.data.synthetic.capture import MAX_OFFSET, MAX_PULL, MAX_ZOOM
@@ -52,8 +53,16 @@ def test_every_lesion_has_two_to_four_photographs(photographs: list[Photograph])
     assert set(n_captures.values()) == {2, 3, 4}
 
 
-def test_count_agrees_with_what_is_made(photographs: list[Photograph]) -> None:
-    assert count_photographs(N_LESIONS, seed=0) == len(photographs)
+def test_half_of_the_lesions_of_an_archive_have_one_photograph() -> None:
+    n_captures = Counter(p.lesion_id for p in make_photographs(N_LESIONS, 0, SIDE, SIDE, CAPTURES_OF_ARCHIVE))
+    assert set(n_captures.values()) == {1, 2, 3, 4}
+    assert 0.35 * N_LESIONS < Counter(n_captures.values())[1] < 0.65 * N_LESIONS
+
+
+@pytest.mark.parametrize("captures", [CAPTURES_PER_LESION, CAPTURES_OF_ARCHIVE])
+def test_count_agrees_with_what_is_made(captures: dict[int, float]) -> None:
+    made = make_photographs(N_LESIONS, 0, SIDE, SIDE, captures)
+    assert count_photographs(N_LESIONS, 0, captures) == len(list(made))
 
 
 def test_metadata_is_constant_within_a_lesion(photographs: list[Photograph]) -> None:
@@ -75,10 +84,9 @@ def test_jpegs_decode_to_the_size_asked_for() -> None:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (64, 48))
 
 
-def test_lesion_does_not_depend_on_the_number_of_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lesion_does_not_depend_on_the_number_of_captures() -> None:
     def first_captures(n_captures: int) -> list[tuple[str, bytes]]:
-        monkeypatch.setattr(photograph, "CAPTURES_PER_LESION", {n_captures: 1.0})
-        made = list(make_photographs(2, seed=0))
+        made = list(make_photographs(2, seed=0, captures={n_captures: 1.0}))
         return [(p.dx, p.jpeg) for p in made[::n_captures]]
 
     assert first_captures(2) == first_captures(4)

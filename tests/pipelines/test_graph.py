@@ -113,7 +113,8 @@ class TestStudyIsData:
         losses = ("baseline", "contrastive", "triplet", "infonce")
         twelve = [f"{backbone}_{loss}" for backbone in ("resnet", "vit", "dinov2") for loss in losses]
         for env in ENVIRONMENTS:
-            assert sorted(parameters(env).study.experiments) == sorted(twelve)
+            others = ["recommended"] if env == "demo" else []
+            assert sorted(parameters(env).study.experiments) == sorted([*twelve, *others])
 
     def test_a_frozen_backbone_gets_a_head_and_another_is_fine_tuned(self):
         photographs, cached = {"pixels", "description"}, {"features", "training_views"}
@@ -282,7 +283,7 @@ class TestGraph:
             catalog.save(name, pd.DataFrame({"metric": ["f1"]}))
 
     def test_only_results_pages_models_of_folds_and_the_history_of_the_final_one_leave_a_box(self):
-        declared, pipelines = pipelines_of()
+        declared, pipelines = pipelines_of("base")
         study = pipelines["__default__"]
         for experiment in declared.study.experiments:
             inside = study.filter(node_namespaces=[experiment])
@@ -325,8 +326,22 @@ class TestGraph:
         declared, pipelines = pipelines_of()
         study = pipelines["__default__"]
         boxes = {node.namespace.split(".")[0] for node in study.nodes if node.namespace}
-        assert boxes - {*declared.study.experiments} == {"sample_data", "data_split", "baseline_embeddings", "report"}
+        stages = {"sample_data", "data_split", "baseline_embeddings", "report", "cluster_images"}
+        assert boxes - {*declared.running} == stages
         assert len([node for node in study.nodes if not node.namespace]) <= 1  # thumbnails, for every experiment's page
+
+    @pytest.mark.parametrize(
+        ("changes", "is_grouped"),
+        [
+            ({}, True),
+            ({"sample": {"n_unlabelled": 0}}, False),
+            ({"study": {"sample_data": False}}, False),
+            ({"study": {"experiments": "vit_baseline"}}, False),
+        ],
+    )
+    def test_a_study_groups_the_unlabelled_photographs_that_it_makes(self, changes, is_grouped):
+        study = build_pipelines(parameters(**changes))["__default__"]
+        assert ("clusters_page" in study.outputs()) == is_grouped
 
     def test_every_node_is_tagged_with_its_stage(self):
         """The boxes of a study are its experiments; stages are told apart by tag."""
@@ -340,7 +355,7 @@ class TestGraph:
     def test_thumbnails_are_shared_and_made_only_for_a_test_subset(self):
         study = small_study(experiments="vit_baseline+vit_triplet+resnet_infonce")
         assert len([node for node in study.nodes if "thumbnails" in node.outputs]) == 1
-        without = build_pipelines(parameters(split={"use_train_test_split": False}))["__default__"]
+        without = build_pipelines(parameters("base", split={"use_train_test_split": False}))["__default__"]
         assert not [name for name in without.datasets() if "thumbnails" in name or "misclassifications" in name]
 
     def test_nodes_receive_typed_parameters(self):
@@ -353,7 +368,8 @@ class TestGraph:
             plain = {name for name in blocks if not isinstance(catalog.load(name), BaseModel)}
         numbers = (
             *("seed", "memory.tile_megabytes", "training.canvas", "cuts.max_group_size"),
-            *("report.thumbnail", "report.max_pairs", "study.sample_data"),
+            *("report.thumbnail", "report.max_pairs", "report.max_drawings", "report.max_megabytes"),
+            *("study.sample_data", "cluster.images", "evaluation.pool_correction", "data.max_images_per_lesion"),
         )
         assert plain == {f"params:{name}" for name in numbers}
 

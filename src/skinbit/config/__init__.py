@@ -7,7 +7,7 @@ from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, Eva
 from skinbit.config.experiment import ExperimentParams, setup_of, with_members
 from skinbit.config.losses import ContrastiveParams, InfonceParams, LossesParams, LossName, LossParams, TripletParams
 from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
-from skinbit.config.parameters import STAGES, Parameters, StudyParams
+from skinbit.config.parameters import RECOMMENDED, STAGES, Parameters, StudyParams
 from skinbit.config.recipe import Recipe, TrainingRecipe
 from skinbit.config.report import ArtifactKind, ReportParams, TrackingParams
 from skinbit.config.settings import settings_of, study_settings
@@ -28,6 +28,7 @@ __all__ = [
     "MAX_MEMBERS",
     "MEMBERS",
     "NAME_PATTERN",
+    "RECOMMENDED",
     "STAGES",
     "AnyBlock",
     "ArtifactKind",

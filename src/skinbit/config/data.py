@@ -98,6 +98,11 @@ class SplitParams(Block):
 class SampleParams(Block):
     """The synthetic photographs of `sample_data`."""
 
-    n_lesions: int = Field(default=60, ge=1, description="lesions that are drawn, each with several photographs")
+    n_lesions: int = Field(default=60, ge=1, description="labelled lesions, each with two to four photographs")
+    n_unlabelled: int = Field(
+        default=0,
+        ge=0,
+        description="further lesions, half of them with one photograph, without labels; the study groups them last",
+    )
     width: int = Field(default=200, ge=16, le=4096, description="width of a photograph, pixels")
     height: int = Field(default=150, ge=16, le=4096, description="height of a photograph, pixels")

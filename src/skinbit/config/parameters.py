@@ -24,7 +24,7 @@ STAGES = {
 """Names of pipelines and boxes in the graph, which no experiment may take."""
 
 
-_RECOMMENDED = "recommended"
+RECOMMENDED = "recommended"
 """The experiment that groups photographs where no model is named."""
 
 
@@ -257,8 +257,14 @@ class Parameters(Block):
     def grouping_experiment(self) -> str | None:
         """Return the experiment whose model groups; None where a checkpoint is named, or none is recommended."""
         named, checkpoint = self.cluster.experiment, self.cluster.checkpoint
-        is_by_default = named is None and checkpoint is None and _RECOMMENDED in self.experiments
-        return _RECOMMENDED if is_by_default else named
+        is_by_default = named is None and checkpoint is None and RECOMMENDED in self.experiments
+        return RECOMMENDED if is_by_default else named
+
+    @property
+    def groups_sample(self) -> bool:
+        """Whether the study ends with groups of synthetic photographs: those that it makes without labels."""
+        is_made = self.study.sample_data and self.sample.n_unlabelled > 0
+        return is_made and self.grouping_experiment in self.running
 
     @property
     def audited_experiment(self) -> str | None:

@@ -63,16 +63,7 @@ def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: Label
     pairs, majorities = _without(is_out, pairs, majorities)
     is_out[_in_contradiction(pairs, majorities, number_of, known, len(numbers))] = True
     pairs, majorities = _without(is_out, pairs, majorities)
-
-    groups = components(len(numbers), pairs[majorities > 0])
-    answered = np.unique(groups[pairs])
-    of_rows = groups[number_of]
-    must = first_of_lesion(np.where(np.isin(of_rows, answered), of_rows, -1))
-    first_rows = np.full(len(numbers), -1)
-    first_rows[of_rows[::-1]] = np.arange(len(hashes))[::-1]
-    cannot = np.sort(first_rows[groups[pairs[majorities < 0]]], axis=1)
-    cannot = np.unique(cannot[(cannot >= 0).all(axis=1)], axis=0)
-
+    must, cannot = _between_rows(pairs, majorities, number_of, len(numbers))
     is_here = {photograph: number < n_here for photograph, number in numbers.items()}
     among = [answer for answer in heard if sum(is_here[photograph] for photograph in _photographs(answer)) > 1]
     obeyed = [
@@ -102,16 +93,18 @@ def _photographs(answer: Answer) -> list[str]:
 
 def _votes(heard: Sequence[Answer], numbers: Mapping[str, int]) -> tuple[LabelArray, LabelArray]:
     """Return the pairs ``(m, 2)`` that were answered, and by how many more answers each shows one lesion ``(m,)``."""
-    found, votes = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    keys, votes = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     for answer in heard:
         if answer.verdict != CANNOT_TELL:
             photographs = np.array([numbers[each] for each in _photographs(answer)])
             parts = np.repeat(np.arange(len(answer.parts)), [len(part) for part in answer.parts])
             first, second = np.triu_indices(len(photographs), 1)
-            found.append(np.sort(np.column_stack([photographs[first], photographs[second]]), axis=1))
+            one, other = photographs[first], photographs[second]
+            keys.append(np.minimum(one, other) * len(numbers) + np.maximum(one, other))
             votes.append(np.where(parts[first] == parts[second], 1, -1))
-    pairs, which = np.unique(np.concatenate(found), axis=0, return_inverse=True)
-    return pairs, np.bincount(which.ravel(), np.concatenate(votes), len(pairs)).astype(np.int64)
+    answered, which = np.unique(np.concatenate(keys), return_inverse=True)
+    pairs = np.column_stack(np.divmod(answered, max(1, len(numbers))))
+    return pairs, np.bincount(which, np.concatenate(votes), len(pairs)).astype(np.int64)
 
 
 def _without(is_out: NDArray[np.bool_], pairs: LabelArray, majorities: LabelArray) -> tuple[LabelArray, LabelArray]:
@@ -133,6 +126,19 @@ def _in_contradiction(
     of_two_lesions = np.flatnonzero(np.bincount(lesions[:, 0]) > 1)
     answered = np.unique(pairs)
     return answered[np.isin(groups[answered], np.append(first[first == second], of_two_lesions))]
+
+
+def _between_rows(
+    pairs: LabelArray, majorities: LabelArray, number_of: LabelArray, n_photographs: int
+) -> tuple[LabelArray, LabelArray]:
+    """Return what answers that do not contradict each other say of the photographs that are here, by their rows."""
+    groups = components(n_photographs, pairs[majorities > 0])
+    of_rows = groups[number_of]
+    must = first_of_lesion(np.where(np.isin(of_rows, groups[pairs]), of_rows, -1))
+    first_rows = np.full(n_photographs, -1)
+    first_rows[of_rows[::-1]] = np.arange(len(number_of))[::-1]
+    cannot = np.sort(first_rows[groups[pairs[majorities < 0]]], axis=1)
+    return must, np.unique(cannot[(cannot >= 0).all(axis=1)], axis=0)
 
 
 def _plain(pairs: LabelArray) -> tuple[Rows, ...]:

@@ -13,6 +13,9 @@ from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray, lesion_labels, unit_vectors
 from skinbit.matching.similarity.whitening import Whitening, fit_whitening
 
+_LEAST_DISTANCE = 1e-4
+"""The mean cosine distance of two images below which embeddings count as the same."""
+
 
 def baseline_embeddings(features: Features, image_ids: list[str], with_zooms: bool = False) -> Embeddings:
     """Return frozen features as embeddings, the test views averaged.
@@ -92,6 +95,23 @@ def fit_to_training_lesions(
         return Whitenings(of_values, fit(zooms.reshape(-1, zooms.shape[2]), np.repeat(labels, zooms.shape[1])))
     except ValueError as error:
         raise InputError(f"Embeddings cannot be whitened: {error}") from error
+
+
+def hardly_differ(values: FloatArray) -> bool:
+    """Whether embeddings are so alike that cosines cannot tell images apart.
+
+    Args:
+        values: ``(n, d)``, unit length.
+
+    Returns:
+        True where the mean cosine of two different images is within 1e-4 of 1; False for fewer than two images.
+    """
+    n_images = len(values)
+    if n_images < 2:
+        return False
+    # The squared length of the sum is the sum of all cosines, those of an image with itself among them.
+    total = float(np.square(values.sum(axis=0, dtype=np.float64)).sum())
+    return (total - n_images) / (n_images * (n_images - 1)) > 1.0 - _LEAST_DISTANCE
 
 
 def average_views(values: FloatArray) -> FloatArray:

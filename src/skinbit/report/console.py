@@ -1,9 +1,13 @@
 """Plain lines of a run's log: the cuts that were chosen, the pairs of each fold, the best experiments."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from skinbit.config import RECOMMENDED, ClusterParams
 from skinbit.matching.methods import CUTS, METHODS, PAGED
 from skinbit.report.data_summary import DataSummary
+from skinbit.report.findings import Row, best_grouping, has_transfer, headline, main_f1, rows_of, spoken
 
 
 def describe_cuts(results: pd.DataFrame) -> str:
@@ -41,30 +45,72 @@ def tabulate_best(leaderboard: pd.DataFrame, n_rows: int) -> str:
         n_rows: Number of experiments at most.
 
     Returns:
-        Lines of aligned columns: rank, experiment, F1 at the threshold that orders the leaderboard, and F1 on the test
-        subset where there is one.
+        Lines of aligned columns: rank and experiment; F1 at the threshold, which orders the leaderboard; F1 of the
+        method that groups best, and the method; and its F1 on the test subset where there is one.
     """
-    has_transfer = leaderboard["cosine_f1_transfer_mean"].notna().any()
-    metric, whose = ("cosine_f1_transfer", "other folds'") if has_transfer else ("cosine_f1", "own")
-    rows = [["rank", "experiment", f"F1, {whose} threshold", "F1, test"]]
-    for row in leaderboard.head(n_rows).to_dict(orient="records"):
-        f1 = _spread(row[f"{metric}_mean"], row[f"{metric}_std"], 3)
-        rows.append([str(row["rank"]), row["experiment"], f1, _spread(row["cosine_f1_test"], float("nan"), 3)])
-    if leaderboard["cosine_f1_test"].isna().all():
-        rows = [cells[:-1] for cells in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
+    rows = rows_of(leaderboard)
+    transfers = has_transfer(rows)
+    whose = "other folds'" if transfers else "own"
+    table = [["rank", "experiment", f"F1, {whose} threshold", f"F1, {whose} cut", "of groups by", "F1, test"]]
+    for row in rows[:n_rows]:
+        table.append([str(row["rank"]), row["experiment"], *_f1_cells(row, transfers)])
+    if all(row[f"{method}_f1_test"] is None for row in rows for method in METHODS):
+        table = [cells[:-1] for cells in table]
+    left_out = len(rows) - n_rows
+    return "\n".join(_aligned(table) + ([f"and {left_out} more"] if left_out > 0 else []))
+
+
+def _f1_cells(row: Row, transfers: bool) -> list[str]:
+    best = best_grouping([row], transfers)
+    threshold = _spread(*main_f1(row, "cosine", transfers), 3)
+    if best is None:
+        return [threshold, "undefined", "", "undefined"]
+    return [threshold, _spread(best.mean, best.std, 3), spoken(best.method), _spread(best.test_f1, None, 3)]
+
+
+_LEFT = ("experiment", "of groups by")
+"""Columns of words; numbers stand at the right."""
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
         "  ".join(
-            cell.ljust(width) if place == 1 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        for cells in rows
+            cell.ljust(width) if title in _LEFT else cell.rjust(width)
+            for cell, width, title in zip(cells, widths, table[0], strict=True)
+        ).rstrip()
+        for cells in table
     ]
-    left_out = len(leaderboard) - n_rows
-    return "\n".join(lines + ([f"and {left_out} more"] if left_out > 0 else []))
 
 
-def _spread(mean: float, std: float, decimals: int) -> str:
-    if pd.isna(mean):
+def describe_best(leaderboard: pd.DataFrame) -> str:
+    """Return the best way to group images as a sentence.
+
+    Args:
+        leaderboard: As for :func:`tabulate_best`.
+    """
+    return headline(rows_of(leaderboard)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def grouping_command(leaderboard: pd.DataFrame, env: str | None, is_synthetic: bool) -> str:
+    """Return the command that groups a folder of photographs in the best way.
+
+    Args:
+        leaderboard: As for :func:`tabulate_best`.
+        env: The environment of the study; None where it is the default.
+        is_synthetic: Whether the study is of synthetic photographs: the starter groups real ones better.
+    """
+    command, rows = "uv run kedro group FOLDER", rows_of(leaderboard)
+    best = best_grouping(rows, has_transfer(rows))
+    if is_synthetic or best is None:
+        return command
+    options = [f"--env {env}"] if env else []
+    options += [f"--experiment {best.experiment}"] if best.experiment != RECOMMENDED else []
+    options += [f"--method {best.method}"] if best.method != ClusterParams().method else []
+    return " ".join([command, *options])
+
+
+def _spread(mean: float | None, std: float | None, decimals: int) -> str:
+    if mean is None or pd.isna(mean):
         return "undefined"
-    return f"{mean:.{decimals}f}" + ("" if pd.isna(std) else f" ± {std:.{decimals}f}")
+    return f"{mean:.{decimals}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{decimals}f}")

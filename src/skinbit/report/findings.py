@@ -1,9 +1,11 @@
 """What a study found, in sentences; none of them holds an undefined metric."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from skinbit.matching.methods import METHODS, PAGED
 from skinbit.matching.scoring.uncertainty import interval
@@ -32,22 +34,83 @@ def has_transfer(leaderboard: Sequence[Row]) -> bool:
     return any(row["cosine_f1_transfer_mean"] is not None for row in leaderboard)
 
 
+@dataclass(frozen=True)
+class BestGrouping:
+    """The experiment and the method whose groups have the highest F1.
+
+    Attributes:
+        row: The experiment's row of the leaderboard.
+        method: One of :data:`skinbit.matching.methods.METHODS`.
+        mean: F1 over the folds, as :func:`main_f1` returns it.
+        std: Standard deviation over the folds; None where undefined.
+    """
+
+    row: Row
+    method: str
+    mean: float
+    std: float | None
+
+    @property
+    def experiment(self) -> str:
+        """Return the name of the experiment."""
+        name: str = self.row["experiment"]
+        return name
+
+    @property
+    def test_f1(self) -> float | None:
+        """Return the F1 of the same method on the test subset; None where there is none."""
+        f1: float | None = self.row[f"{self.method}_f1_test"]
+        return f1
+
+
+def rows_of(leaderboard: pd.DataFrame) -> list[Row]:
+    """Return the rows of a leaderboard with None in the place of NaN."""
+    plain = leaderboard.astype(object).where(leaderboard.notna(), None)
+    return [{str(column): value for column, value in row.items()} for row in plain.to_dict(orient="records")]
+
+
+def best_grouping(leaderboard: Sequence[Row], transfers: bool) -> BestGrouping | None:
+    """Return the best way to group images; of equals the experiment that ranks higher.
+
+    A threshold predicts pairs that need not form groups, so it counts only where no method that groups has a defined
+    F1.
+
+    Args:
+        leaderboard: Best first.
+        transfers: Cuts were carried from fold to fold.
+
+    Returns:
+        The experiment and the method; None where no F1 is defined.
+    """
+    found = [
+        BestGrouping(row, method, mean, std)
+        for row in leaderboard
+        for method in METHODS
+        for mean, std in [main_f1(row, method, transfers)]
+        if mean is not None
+    ]
+    groups = [best for best in found if METHODS[best.method].is_group]
+    return max(groups or found, key=lambda best: best.mean, default=None)
+
+
 def headline(leaderboard: Sequence[Row]) -> str:
-    """Return one line about the best experiment.
+    """Return one line about the best way to group images.
 
     Args:
         leaderboard: Best first.
     """
-    best = leaderboard[0]
-    mean, std = main_f1(best, "cosine", has_transfer(leaderboard))
-    if mean is None:
+    best = best_grouping(leaderboard, has_transfer(leaderboard))
+    if best is None:
         return "No experiment has a defined F1"
-    is_best = "best: pairwise" if len(leaderboard) > 1 else "with pairwise"
-    return f"{best['experiment']} recognises images of the same lesion {is_best} F1{_NBSP}{spread_text(mean, std)}"
+    superlative = "best: pairwise" if len(leaderboard) > 1 else "with pairwise"
+    return (
+        f"{best.experiment} with {spoken(best.method)} finds images of the same lesion {superlative} "
+        f"F1{_NBSP}{spread_text(best.mean, best.std)}"
+    )
 
 
 def findings(
-    leaderboard: Sequence[Row], data: DataSummary, metrics: Mapping[str, Metrics], resampled: Resampled
+    leaderboard: Sequence[Row], data: DataSummary, metrics: Mapping[str, Metrics], resampled: Mapping[str, Resampled]
 ) -> tuple[str, ...]:
     """Return sentences about what the headline rests on, and about what is unknown since it did not run.
 
@@ -55,16 +118,17 @@ def findings(
         leaderboard: Best first.
         data: Sizes of the subsets.
         metrics: By experiment.
-        resampled: Of the best experiment.
+        resampled: By experiment.
     """
-    best = leaderboard[0]
-    if best["cosine_f1_mean"] is None:
-        return ("No fold that ran has a positive pair, or no cut lies in the searched range.",)
     transfers = has_transfer(leaderboard)
-    said = [_basis(data, metrics[best["experiment"]], transfers), _test(best, data)]
+    best = best_grouping(leaderboard, transfers)
+    if best is None:
+        return ("No fold that ran has a positive pair, or no cut lies in the searched range.",)
+    said = [_basis(data, metrics[best.experiment], best.method, transfers), _test(best, data)]
+    said.append(_best_method(best, transfers, resampled.get(best.experiment, {})))
     if transfers and len(leaderboard) > 1:
         said.append(_lead(leaderboard, metrics))
-    return (*said, _best_method(best, transfers, resampled), *_better_elsewhere(leaderboard, transfers))
+    return tuple(said)
 
 
 def main_f1(row: Row, method: str, transfers: bool) -> tuple[float | None, float | None]:
@@ -97,46 +161,49 @@ def fold_name(column: str) -> str:
     return column.replace("_", " ")
 
 
-def _basis(data: DataSummary, metrics: Metrics, transfers: bool) -> str:
-    folds = folds_of(metrics)
+def _basis(data: DataSummary, metrics: Metrics, method: str, transfers: bool) -> str:
+    folds, cut = folds_of(metrics), METHODS[method].word
     if transfers:
-        n_defined = sum(metrics["cosine_f1_transfer"][fold] is not None for fold in folds)
+        n_defined = sum(metrics[f"{method}_f1_transfer"][fold] is not None for fold in folds)
         counted = f"{len(folds)} folds" if n_defined == len(folds) else f"{n_defined} of {len(folds)} folds"
-        return (
-            f"That is the mean ± standard deviation over {counted} ({_size(data.validation)}), each judged "
-            "at the mean of the other folds' thresholds."
-        )
+        at_cut = f", each evaluated at the mean {cut} of the other folds" if cut else ""
+        return f"That is the mean ± standard deviation over {counted} ({_size(data.validation)}){at_cut}."
     if len(folds) > 1:
-        return f"That is the mean over those of {len(folds)} folds in which F1 is defined, each at its own threshold."
+        at_cut = f", each at its own {cut}" if cut else ""
+        return f"That is the mean over those of {len(folds)} folds in which F1 is defined{at_cut}."
+    only = f"Only {fold_name(folds[0])} ran ({_size(data.validation)})"
+    if not cut:
+        return f"{only}, so this F1 has no spread."
     return (
-        f"Only {fold_name(folds[0])} ran ({_size(data.validation)}), so no other fold could choose the "
-        "threshold: this F1 is at the fold's own best one, which is optimistic, and has no spread."
+        f"{only}, so no other fold could select the {cut}: this F1 is at the fold's own best {cut}, which is "
+        "optimistic, and has no spread."
     )
 
 
-def _test(best: Row, data: DataSummary) -> str:
+def _test(best: BestGrouping, data: DataSummary) -> str:
     if data.test is None:
-        return "No lesions were kept for a test: there is no figure on lesions that no choice has seen."
-    f1 = best["cosine_f1_test"]
+        return "No lesions were kept for a test: there is no F1 on lesions that no choice has seen."
+    f1 = best.test_f1
     if f1 is None:
         return (
-            f"There are no test figures: {_size(data.test)} are kept for the test, but the final model has not been "
-            "judged on them at these cuts (pipeline final_model), or they hold no positive pair."
+            f"There is no F1 on the test subset: {_size(data.test)} are kept for it, but the final model has not been "
+            "evaluated on them at these cuts (pipeline final_model), or they hold no positive pair."
         )
     return f"On the test subset, {_size(data.test)} that no choice has seen, its final model reaches F1{_NBSP}{f1:.3f}."
 
 
 def _lead(leaderboard: Sequence[Row], metrics: Mapping[str, Metrics]) -> str:
     first, second = leaderboard[:2]
-    mean, std = main_f1(second, "cosine", transfers=True)
-    if mean is None:
-        return "No other experiment has a defined F1."
+    (best, best_std), (mean, std) = (main_f1(row, "cosine", transfers=True) for row in (first, second))
+    if best is None or mean is None:
+        return "By the cosine threshold, no other experiment has a defined F1."
     ours, theirs = (metrics[row["experiment"]]["cosine_f1_transfer"] for row in (first, second))
     both = [(ours[fold], theirs[fold]) for fold in folds_of(metrics[first["experiment"]])]
     n_ahead = sum(our is not None and their is not None and our > their for our, their in both)
     return (
-        f"The second, {second['experiment']}, has {spread_text(mean, std)}; the first is ahead of it in "
-        f"{n_ahead} of {len(both)} folds. {_certainty(second)}"
+        f"The leaderboard is ordered by the F1 of the cosine threshold: {first['experiment']} has "
+        f"{spread_text(best, best_std)}, {second['experiment']} {spread_text(mean, std)}; "
+        f"the first is ahead in {n_ahead} of {len(both)} folds. {_certainty(second)}"
     )
 
 
@@ -153,39 +220,24 @@ def range_text(low: float, high: float) -> str:
     return f"{low:.3f}{_NBSP}to{_NBSP}{high:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _best_method(row: Row, transfers: bool, resampled: Resampled) -> str:
+def _best_method(best: BestGrouping, transfers: bool, resampled: Resampled) -> str:
     """Compare methods within an experiment; they are resampled on the same lesions, so differences are paired."""
-    f1 = {method: mean for method in METHODS if (mean := main_f1(row, method, transfers)[0]) is not None}
-    best, *others = sorted(f1, key=lambda method: -f1[method])
+    f1 = {method: mean for method in METHODS if (mean := main_f1(best.row, method, transfers)[0]) is not None}
+    others = sorted(f1.keys() - {best.method}, key=lambda method: (-f1[method], list(METHODS).index(method)))
     if not others:
-        return f"Only {_spoken(best)} has a defined F1."
-    lead = round(f1[best], 3) - round(f1[others[0]], 3)
-    said = (
-        f"Of the {len(f1)} methods {_spoken(best)} does best with {row['experiment']}: F1{_NBSP}{f1[best]:.3f}, "
-        f"{lead:.3f} above {_spoken(others[0])}"
-    )
-    ours, theirs = (np.array(resampled.get(method, ()), dtype=np.float64) for method in (best, others[0]))
+        return f"Only {spoken(best.method)} has a defined F1."
+    lead = round(best.mean, 3) - round(f1[others[0]], 3)
+    compared = f"{abs(lead):.3f} {'above' if lead >= 0 else 'below'}"
+    name = spoken(best.method)
+    said = f"{name[0].upper()}{name[1:]} is {compared} {spoken(others[0])}, the best of the other methods"
+    ours, theirs = (np.array(resampled.get(method, ()), dtype=np.float64) for method in (best.method, others[0]))
     low, high = interval(ours - theirs)
     if np.isnan(low):
         return f"{said}."
-    return f"{said}, which {'is certain' if low > 0 else 'is not certain'} ({range_text(low, high)})."
+    return f"{said}; this {'is certain' if low > 0 or high < 0 else 'is not certain'} ({range_text(low, high)})."
 
 
-def _better_elsewhere(leaderboard: Sequence[Row], transfers: bool) -> tuple[str, ...]:
-    """Return a sentence about the highest F1, if it is not the best experiment's."""
-    f1 = {
-        (row["experiment"], method): mean
-        for row in leaderboard
-        for method in METHODS
-        if (mean := main_f1(row, method, transfers)[0]) is not None
-    }
-    experiment, method = max(f1, key=lambda which: f1[which])
-    if experiment == leaderboard[0]["experiment"]:
-        return ()
-    return (f"The highest F1 of all is that of {experiment} with {_spoken(method)}, {f1[experiment, method]:.3f}.",)
-
-
-def _spoken(method: str) -> str:
+def spoken(method: str) -> str:
     """Return the name of a method within a sentence."""
     title = METHODS[method].title
     return title if title.isupper() else f"{'' if METHODS[method].is_group else 'the '}{title.lower()}"

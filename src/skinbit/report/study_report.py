@@ -29,6 +29,7 @@ from skinbit.report.findings import (
     has_transfer,
     headline,
     main_f1,
+    rows_of,
     spread_text,
     transfer_costs,
 )
@@ -221,7 +222,7 @@ def prepare_report(
     """
     data = summarise_data(split, rejected, folds)
     metrics = {name: summary["figures"] for name, summary in summaries.items()}
-    rows = _rows(leaderboard)
+    rows = rows_of(leaderboard)
     transfers = has_transfer(rows)
     is_resampled = transfers or len(folds) == 1
     axis = _interval_axis(rows, transfers)
@@ -229,7 +230,7 @@ def prepare_report(
     y, lesion_ids = f1_axis(list(summaries.values())), split.loc[split["fold"].isin(folds), "lesion_id"]
     lesions = _size_row("lesions of these folds", dict(images_per_lesion(lesion_ids)))
     ruled = {pool["rule"] for summary in summaries.values() for pool in summary["pools"]}
-    resampled = summaries[rows[0]["experiment"]]["resampled_f1"] if is_resampled else {}
+    resampled = {name: summary["resampled_f1"] for name, summary in summaries.items() if is_resampled}
     return StudyReport(
         headline=headline(rows),
         findings=findings(rows, data, metrics, resampled),
@@ -245,11 +246,6 @@ def prepare_report(
         sizes=tuple(label for label, _, _ in _SIZES),
         experiments=tuple(_experiment(row, summaries[row.experiment], lesions, y) for row in board),
     )
-
-
-def _rows(leaderboard: pd.DataFrame) -> list[Row]:
-    plain = leaderboard.astype(object).where(leaderboard.notna(), None)
-    return [{str(column): value for column, value in row.items()} for row in plain.to_dict(orient="records")]
 
 
 def _interval_axis(leaderboard: Sequence[Row], transfers: bool) -> Axis:

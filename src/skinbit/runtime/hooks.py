@@ -17,7 +17,7 @@ from skinbit.audit.summary import AuditSummary
 from skinbit.config import setup_of
 from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.matching.scoring.leaderboard import rank_experiments
-from skinbit.report.console import tabulate_best
+from skinbit.report.console import describe_best, grouping_command, tabulate_best
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import active_parameters
 from skinbit.runtime.provenance import hash_value, plan_origins
@@ -33,7 +33,10 @@ _MEMORY, _TILES = "memory", "tile_megabytes"
 """A block of parameters, and the one among them on which no result depends."""
 
 _BEST = 5
-"""So many experiments are shown at the end of a run."""
+"""The number of experiments that are shown at the end of a run."""
+
+_SHOWN_FILES = ("leaderboard", "report", "clusters_page")
+"""The files of a study that a person opens first."""
 
 
 class ConfinementHooks:
@@ -106,7 +109,7 @@ class SummaryHooks(_Places):
                 logger.info("%s combines %s, which run too", name, " + ".join(entry.combine))
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
         """Show the best of the experiments whose results this run was for; last of the hooks."""
         outputs, parameters = pipeline.all_outputs(), active_parameters()
         names = [name for name in parameters.experiments if f"{name}.results" in outputs]
@@ -114,9 +117,12 @@ class SummaryHooks(_Places):
             return
         settings = {name: setup_of(name, parameters.experiments) for name in names}
         board = rank_experiments({name: catalog.load(f"{name}.results") for name in names}, settings)
-        files = [name for name in ("report", "leaderboard") if name in outputs] or [f"{name}.results" for name in names]
+        files = [name for name in _SHOWN_FILES if name in outputs] or [f"{name}.results" for name in names]
         lines = [tabulate_best(board, _BEST), *(self._place(catalog, name) for name in files)]
-        logger.info("pairwise F1 by cosine threshold:\n%s", indent("\n".join(lines), "  "))
+        if "report" in outputs:
+            command = grouping_command(board, run_params["env"], parameters.study.sample_data)
+            lines.append(f"next, photographs of your own: {command}")
+        logger.info("%s\n%s", describe_best(board), indent("\n".join(lines), "  "))
 
 
 class AuditHooks(_Places):

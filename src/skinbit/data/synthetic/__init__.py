@@ -3,6 +3,8 @@
 from skinbit.data.synthetic.capture import Capture, draw_capture
 from skinbit.data.synthetic.identity import LesionIdentity, draw_identity
 from skinbit.data.synthetic.photograph import (
+    CAPTURES_OF_ARCHIVE,
+    CAPTURES_PER_LESION,
     Photograph,
     count_photographs,
     make_photographs,
@@ -10,6 +12,8 @@ from skinbit.data.synthetic.photograph import (
 )
 
 __all__ = [
+    "CAPTURES_OF_ARCHIVE",
+    "CAPTURES_PER_LESION",
     "Capture",
     "LesionIdentity",
     "Photograph",

@@ -1,6 +1,6 @@
 """A whole data set of synthetic dermoscopic photographs, two to four a lesion."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from io import BytesIO
@@ -18,6 +18,8 @@ WIDTH: Final = 200
 HEIGHT: Final = 150
 MIN_SIDE: Final = 16  # pixels; a lesion is not recognisable in fewer
 CAPTURES_PER_LESION: Final = {2: 0.6, 3: 0.28, 4: 0.12}  # number -> share of lesions
+CAPTURES_OF_ARCHIVE: Final = {1: 0.5, 2: 0.3, 3: 0.14, 4: 0.06}
+"""Likewise, where most lesions were photographed once, as in an archive that nobody has labelled."""
 
 
 class _Stream(IntEnum):
@@ -59,7 +61,13 @@ def render(identity: LesionIdentity, capture: Capture, width: int = WIDTH, heigh
     return photograph_map(paint_identity(identity), capture, width, height)
 
 
-def make_photographs(n_lesions: int, seed: int, width: int = WIDTH, height: int = HEIGHT) -> Iterator[Photograph]:
+def make_photographs(
+    n_lesions: int,
+    seed: int,
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    captures: Mapping[int, float] = CAPTURES_PER_LESION,
+) -> Iterator[Photograph]:
     """Make the photographs of a sample of lesions, lazily, each when it is asked for.
 
     Lesion i depends on (seed, i) only and its capture j on (seed, i, j) only. The same arguments give the
@@ -70,25 +78,26 @@ def make_photographs(n_lesions: int, seed: int, width: int = WIDTH, height: int 
         seed: Not negative.
         width: In pixels, at least 16.
         height: In pixels, at least 16.
+        captures: Share of the lesions by their number of photographs.
 
     Returns:
-        An iterator over `count_photographs(n_lesions, seed)` photographs, lesion after lesion; their image
+        An iterator over `count_photographs(n_lesions, seed, captures)` photographs, lesion after lesion; their image
         ids are in random order.
 
     Raises:
         ValueError: If an argument is out of range; raised at the call, not at the first photograph.
     """
     _check_size(width, height)
-    return _iterate(_draw_n_captures(n_lesions, seed), seed, width, height)
+    return _iterate(_draw_n_captures(n_lesions, seed, captures), seed, width, height)
 
 
-def count_photographs(n_lesions: int, seed: int) -> int:
+def count_photographs(n_lesions: int, seed: int, captures: Mapping[int, float] = CAPTURES_PER_LESION) -> int:
     """Return the number of photographs that `make_photographs` makes, without making them.
 
     Raises:
         ValueError: If there is no lesion, or the seed is negative.
     """
-    return int(_draw_n_captures(n_lesions, seed).sum())
+    return int(_draw_n_captures(n_lesions, seed, captures).sum())
 
 
 def _iterate(n_captures: NDArray[np.int64], seed: int, width: int, height: int) -> Iterator[Photograph]:
@@ -108,13 +117,12 @@ def _iterate(n_captures: NDArray[np.int64], seed: int, width: int, height: int) 
             )
 
 
-def _draw_n_captures(n_lesions: int, seed: int) -> NDArray[np.int64]:
+def _draw_n_captures(n_lesions: int, seed: int, captures: Mapping[int, float]) -> NDArray[np.int64]:
     if n_lesions < 1:
         raise ValueError(f"n_lesions is {n_lesions}; ask for at least 1 lesion.")
     if seed < 0:
         raise ValueError(f"seed is {seed}; choose an integer of 0 or more.")
-    shares = list(CAPTURES_PER_LESION.values())
-    return _generator(seed, _Stream.N_CAPTURES).choice(list(CAPTURES_PER_LESION), n_lesions, p=shares)
+    return _generator(seed, _Stream.N_CAPTURES).choice(list(captures), n_lesions, p=list(captures.values()))
 
 
 def _check_size(width: int, height: int) -> None:

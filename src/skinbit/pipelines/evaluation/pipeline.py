@@ -156,7 +156,7 @@ def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
     if settings.verification:
         inputs["shortlist"] = f"{box}.shortlist"
     outputs = [f"{box}.{kind}" for kind in ("results", "sweep", "operating_points", "clustered_images", "odds")]
-    evaluate = update_wrapper(partial(evaluate_embeddings, fold=fold), evaluate_embeddings)
+    evaluate = update_wrapper(partial(evaluate_embeddings, name=name, fold=fold), evaluate_embeddings)
     if settings.is_calibrated:
         nodes = [Node(evaluate, inputs, outputs, name=f"evaluate_fold_{fold}", namespace=name)]
     else:

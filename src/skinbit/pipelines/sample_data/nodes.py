@@ -1,11 +1,19 @@
 """Nodes: synthetic photographs for the demo and for tests."""
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from skinbit.config import SampleParams
+from skinbit.data.synthetic import (
+    CAPTURES_OF_ARCHIVE,
+    CAPTURES_PER_LESION,
+    Photograph,
+    count_photographs,
+    make_photographs,
+)
 from skinbit.errors import ProblemList
 
 _OWN_FILES = re.compile(r"(.*/)?(SIMG_\d+\.jpg|\..*|Thumbs\.db)")
@@ -13,9 +21,7 @@ _OWN_FILES = re.compile(r"(.*/)?(SIMG_\d+\.jpg|\..*|Thumbs\.db)")
 _MANIFEST = "synthetic.json"
 
 
-def make_sample(
-    raw_folder: list[str], sample: SampleParams, seed: int
-) -> tuple[dict[str, Any], dict[str, bytes], pd.DataFrame]:
+def make_sample(raw_folder: list[str], sample: SampleParams, seed: int) -> tuple[Any, ...]:
     """Make synthetic photographs and their metadata, unless the folder holds files of someone else.
 
     Args:
@@ -24,25 +30,42 @@ def make_sample(
         seed: Of everything drawn.
 
     Returns:
-        A manifest that says that the folder is synthetic; JPEG files by name; and the metadata.
+        A manifest that says that the folder is synthetic; JPEG files by name; the metadata; and, where some are wanted,
+        the JPEG files of other lesions, which are in no metadata.
 
     Raises:
         InputError: If the folder holds files that this node did not make.
     """
-    from tqdm import tqdm
-
-    from skinbit.data.synthetic import count_photographs, make_photographs
-
     _refuse_foreign(raw_folder)
-    total = count_photographs(sample.n_lesions, seed)
-    made = make_photographs(sample.n_lesions, seed, sample.width, sample.height)
-    bar = tqdm(made, total=total, unit="image", desc="synthetic photographs", disable=None)
-    photographs = sorted(bar, key=lambda photograph: photograph.image_id)
+    photographs = _draw(sample, sample.n_lesions, seed, CAPTURES_PER_LESION)
     columns = ["lesion_id", "image_id", "anatom_site_general", "dx"]
     metadata = pd.DataFrame([[getattr(photograph, name) for name in columns] for photograph in photographs])
     metadata.columns = pd.Index(columns)
     manifest = {"made_by": "skinbit sample_data", "seed": seed, "sample": sample.model_dump()}
-    return manifest, {f"{p.image_id}.jpg": p.jpeg for p in photographs}, metadata
+    made = (manifest, _files(photographs), metadata)
+    if not sample.n_unlabelled:
+        return made
+    # Another seed: none of the labelled lesions is among them.
+    return *made, _files(_draw(sample, sample.n_unlabelled, unlabelled_seed(seed), CAPTURES_OF_ARCHIVE))
+
+
+def unlabelled_seed(seed: int) -> int:
+    """Return the seed of the photographs that no metadata names."""
+    return seed + 1
+
+
+def _draw(sample: SampleParams, n_lesions: int, seed: int, captures: Mapping[int, float]) -> list[Photograph]:
+    """Return synthetic photographs in the order of their image ids."""
+    from tqdm import tqdm
+
+    total = count_photographs(n_lesions, seed, captures)
+    made = make_photographs(n_lesions, seed, sample.width, sample.height, captures)
+    bar = tqdm(made, total=total, unit="image", desc="synthetic photographs", disable=None)
+    return sorted(bar, key=lambda photograph: photograph.image_id)
+
+
+def _files(photographs: Iterable[Photograph]) -> dict[str, bytes]:
+    return {f"{photograph.image_id}.jpg": photograph.jpeg for photograph in photographs}
 
 
 def _refuse_foreign(names: list[str]) -> None:

@@ -2,15 +2,21 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from skinbit.config import SampleParams
 from skinbit.pipelines.sample_data.nodes import make_sample
 
 
-def create_pipeline() -> Pipeline:
-    """Wire the pipeline; its namespace is one box in Kedro-Viz and renames no dataset."""
+def create_pipeline(sample: SampleParams) -> Pipeline:
+    """Wire the pipeline; its namespace is one box in Kedro-Viz and renames no dataset.
+
+    Args:
+        sample: Whether there are unlabelled photographs, too.
+    """
+    unlabelled = ["unlabelled_images"] if sample.n_unlabelled else []
     node = Node(
         make_sample,
         ["raw_folder", "params:sample", "params:seed"],
-        ["sample_manifest", "images", "raw_metadata"],
+        ["sample_manifest", "images", "raw_metadata", *unlabelled],
         name="make_sample",
     )
     return Pipeline([node], namespace="sample_data", prefix_datasets_with_namespace=False)

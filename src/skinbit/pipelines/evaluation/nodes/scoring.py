@@ -1,10 +1,12 @@
 """Nodes: the metrics of every fold at its own cuts."""
 
+import logging
+
 import pandas as pd
 
 from skinbit.config import CutParams, MemoryParams, SimilarityParams
 from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.embedding.embeddings import lesions_of
+from skinbit.embedding.embeddings import hardly_differ, lesions_of
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.cuts.operating_points import PointsOfSubset
 from skinbit.matching.expected.odds import OddsOfSubset, fit_odds
@@ -13,6 +15,8 @@ from skinbit.matching.scoring.results import curve_table, metric_table
 from skinbit.matching.scoring.score import score
 from skinbit.matching.similarity.calibration import Calibrations
 from skinbit.pipelines.evaluation.nodes.folds import Matcher
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_embeddings(
@@ -26,6 +30,7 @@ def evaluate_embeddings(
     shortlist: pd.DataFrame | None = None,
     metadata: pd.DataFrame | None = None,
     *,
+    name: str,
     fold: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, PointsOfSubset, pd.DataFrame, OddsOfSubset]:
     """Sweep the cut of every method over one fold's validation images and choose the best of each.
@@ -41,6 +46,7 @@ def evaluate_embeddings(
         calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
         shortlist: From :func:`compare_keypoints`, where keypoints are compared.
         metadata: Of the images, where columns count.
+        name: Of the experiment.
         fold: Which fold.
 
     Returns:
@@ -49,6 +55,13 @@ def evaluate_embeddings(
         follow from similarities.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
+    if hardly_differ(embeddings.values):
+        logger.warning(
+            "fold %d of %s: the embeddings of all images are nearly the same, so no threshold separates lesions. A "
+            "network without pretrained weights, or a training that has collapsed (all images on one point), does this",
+            fold,
+            name,
+        )
     pool = Matcher(similarity, memory, calibration, metadata).pool(fold, embeddings, shortlist)
     found, odds = score(pool, lesion_ids, cuts), fit_odds(pool, lesion_labels(lesion_ids))
     clusters = pd.DataFrame({"image_id": embeddings.image_ids, "lesion_id": lesion_ids, "cluster_id": found.clusters})
