@@ -245,7 +245,8 @@ def certify(
         The certificate; None without an answer in the sample, where the groups join nothing, or where the folds say
         nothing.
     """
-    joined, answered = positive_pairs(groups), np.unique(census.pairs, axis=0)
+    joined = positive_pairs(groups)
+    answered = np.unique(census.pairs[census.verdicts != CANNOT_TELL], axis=0)
     sample, earlier = (
         _tally(pairs, said, groups, candidates) for pairs, said in ((plan.pairs, sampled), (answered, census))
     )
@@ -270,7 +271,7 @@ def certify(
         recall=recall,
         f1=f1,
         error_rate=_estimate(rates, rates),
-        n_census=int((earlier.n_answers > 0).sum()),
+        n_census=len(answered),
         n_sampled=int((sample.n_answers > 0).sum()),
     )
 
