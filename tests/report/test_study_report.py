@@ -193,8 +193,8 @@ class TestWords:
             "vit_triplet with the cosine threshold finds images of the same lesion with pairwise F1\xa00.500"
         )
 
-    def test_of_equal_f1_the_experiment_that_ranks_higher_is_named(self):
-        board = [row(name, complete_f1_mean=0.5, average_f1_mean=0.5) for name in ("first", "second")]
+    def test_of_equal_f1_the_experiment_that_ranks_higher_is_named_with_the_default_method(self):
+        board = [row(name, dbscan_f1_mean=0.5, average_f1_mean=0.5) for name in ("first", "second")]
         assert headline(board).startswith("first with average linkage ")
 
     def test_an_undefined_f1_is_never_printed_as_a_figure(self):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skinbit.config import ClusterParams
 from skinbit.matching.methods import METHODS, PAGED
 from skinbit.matching.scoring.uncertainty import interval
 from skinbit.report.data_summary import DataSummary, SubsetSize
@@ -70,7 +71,7 @@ def rows_of(leaderboard: pd.DataFrame) -> list[Row]:
 
 
 def best_grouping(leaderboard: Sequence[Row], transfers: bool) -> BestGrouping | None:
-    """Return the best way to group images; of equals the experiment that ranks higher.
+    """Return the best way to group images; of equals the experiment that ranks higher, with the default method.
 
     A threshold predicts pairs that need not form groups, so it counts only where no method that groups has a defined
     F1.
@@ -90,7 +91,11 @@ def best_grouping(leaderboard: Sequence[Row], transfers: bool) -> BestGrouping |
         if mean is not None
     ]
     groups = [best for best in found if METHODS[best.method].is_group]
-    return max(groups or found, key=lambda best: best.mean, default=None)
+    return max(groups or found, key=lambda best: (best.mean, _preference(best, leaderboard)), default=None)
+
+
+def _preference(best: BestGrouping, leaderboard: Sequence[Row]) -> tuple[int, bool]:
+    return -leaderboard.index(best.row), best.method == ClusterParams().method
 
 
 def headline(leaderboard: Sequence[Row]) -> str:
