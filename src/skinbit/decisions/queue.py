@@ -54,6 +54,25 @@ class Question:
     probability: float
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What answers leave of the groups, and what may still be asked about them.
+
+    Attributes:
+        settled: ``(n,)`` the group of each photograph that answers alone make, by any number.
+        groups: ``(n,)`` likewise, with the links of the run that no answer forbids.
+        places: Of the candidates that may be asked, that first which is expected to change most pairs.
+        changes: Probability that the answer changes a group, of each of these.
+        open_places: Those of them that would join two groups, the most probable first.
+    """
+
+    settled: LabelArray
+    groups: LabelArray
+    places: LabelArray
+    changes: Values
+    open_places: LabelArray
+
+
 class Queue:
     """The order of questions about the groups of a run."""
 
@@ -76,15 +95,19 @@ class Queue:
         inside = np.flatnonzero(self._is_inside)
         self._inside = list(zip(inside.tolist(), first[inside].tolist(), second[inside].tolist(), strict=True))
 
-    def questions(self, verdicts: Verdicts, history: Said = NOTHING_SAID, n: int = 1) -> list[Question]:
+    def questions(
+        self, verdicts: Verdicts, history: Said = NOTHING_SAID, n: int = 1, outlook: Outlook | None = None
+    ) -> list[Question]:
         """Return the next questions, the first of them first; fewer where there is nothing left to ask.
 
         Args:
             verdicts: What all answers say.
             history: What was said of single pairs.
             n: How many.
+            outlook: From :meth:`look`, of the same verdicts and history, where it is there already.
         """
-        by_worth, open_pairs = self._by_worth(verdicts, history)
+        outlook = outlook or self.look(verdicts, history)
+        by_worth, open_pairs = outlook.places, outlook.open_places
         inliers = self._inliers[open_pairs]
         agreeing = open_pairs[np.argsort(-inliers, kind="stable")][: int((inliers >= SURE_POINTS).sum())]
         lists = {MERGER: by_worth, AGREEMENT: agreeing, NEVER_COMPARED: open_pairs[inliers < 0]}
@@ -103,28 +126,36 @@ class Queue:
                     break
         return list(found.values())
 
-    def _by_worth(self, verdicts: Verdicts, history: Said) -> tuple[LabelArray, LabelArray]:
-        """Return what may be asked, that first which is expected to change most pairs; and what of it is open.
+    def look(self, verdicts: Verdicts, history: Said = NOTHING_SAID) -> Outlook:
+        """Return what answers leave of the groups, and what may be asked.
 
-        An open pair is the most probable one between two groups that no answer keeps apart.
+        A pair that would join two groups is the most probable one between them, and no answer keeps them apart.
+
+        Args:
+            verdicts: What all answers say.
+            history: What was said of single pairs.
         """
         groups, asked = _Groups(self._n_images, verdicts), self._key(history.pairs)
+        settled = groups.roots()
         n_parted = {place: groups.merge(first, second) for place, first, second in self._inside}
         links = np.array([place for place, n_pairs in n_parted.items() if n_pairs], dtype=np.int64)
         links = links[~np.isin(self._keys[links], asked)]
         parted = np.array([n_parted[place] for place in links.tolist()], dtype=np.int64)
 
-        one, other = groups.roots()[self._pairs.T]
+        roots, sizes = groups.roots(), np.array(groups.sizes)
+        one, other = roots[self._pairs.T]
         first, second = np.minimum(one, other), np.maximum(one, other)
         of_groups = first * self._n_images + second
         is_open = (first != second) & ~np.isin(of_groups, groups.keys_apart()) & ~np.isin(self._keys, asked)
         places = np.flatnonzero(is_open)
         places = places[np.sort(np.unique(of_groups[places], return_index=True)[1])]
-        joined = groups.sizes[first[places]] * groups.sizes[second[places]]
+        joined = sizes[first[places]] * sizes[second[places]]
 
         may_ask = np.concatenate([places, links])
-        n_changed = np.concatenate([joined, parted]) * self._change(may_ask) * self._corrections(history)[may_ask]
-        return may_ask[np.argsort(-n_changed, kind="stable")], places
+        changes = self._change(may_ask)
+        n_changed = np.concatenate([joined, parted]) * changes * self._corrections(history)[may_ask]
+        order = np.argsort(-n_changed, kind="stable")
+        return Outlook(settled, roots, may_ask[order], changes[order], places)
 
     def _change(self, places: LabelArray) -> Values:
         """Return the probability that an answer changes the groups that there were before all answers."""
@@ -192,7 +223,7 @@ class _Groups:
     """Groups that merge unless answers keep them apart; photographs that must be together are so from the start."""
 
     def __init__(self, n_images: int, verdicts: Verdicts) -> None:
-        self._parents, self.sizes = list(range(n_images)), np.ones(n_images, dtype=np.int64)
+        self._parents, self.sizes = list(range(n_images)), [1] * n_images
         self._apart: dict[int, set[int]] = defaultdict(set)
         for first, second in verdicts.must:
             self.merge(first, second)
@@ -206,7 +237,7 @@ class _Groups:
         one, other = root_of(self._parents, first), root_of(self._parents, second)
         if one == other or other in self._apart.get(one, ()):
             return 0
-        n_pairs = int(self.sizes[one] * self.sizes[other])
+        n_pairs = self.sizes[one] * self.sizes[other]
         small, large = (one, other) if self.sizes[one] < self.sizes[other] else (other, one)
         self._parents[small] = large
         self.sizes[large] += self.sizes[small]
