@@ -6,8 +6,9 @@ times its probability. Probabilities err, so the answers correct them: questions
 expected count for more from then on, and those that change less for less. And some questions have shares of their own:
 five of twenty go to pairs whose keypoints agree although the groups are apart (a witness that embeddings, labels or
 columns contradict), one to pairs whose keypoints were never compared, and one repeats an earlier one, to learn how
-often a reviewer agrees. Nothing is asked that follows from the answers. No second link between two groups is asked
-about for safety: errors of a person are found by repeats, errors of a method by another one.
+often a reviewer agrees. An answer that changes groups although it was improbable is asked for twice: it may be a slip.
+Nothing is asked that follows from the answers. No second link between two groups is asked about for safety: errors of a
+person are found by repeats, errors of a method by another one.
 """
 
 from collections import defaultdict

@@ -49,6 +49,9 @@ _LEAST_SIZE = 0.05
 _LEAST_DOUBT = 0.01
 """Probability at least that a pair is wrong, before a person answers: the model's own may be far too small."""
 
+_SURE = 0.05
+"""Of a pair of which the model is sure one of both verdicts has a smaller probability."""
+
 _ERROR_RATE = (0.5, 24.5)
 """Beta distribution of a reviewer's error rate before anything is known of them: 2 % on average."""
 
@@ -297,13 +300,14 @@ def _estimate(low: Values, high: Values) -> Estimate:
 def _error_rates(sample: _Tally, census: _Tally, rng: np.random.Generator) -> Values:
     """Return the reviewer's error rate.
 
-    In the sample every answer counts: nearly all pairs are as the groups say. In the census pairs were chosen because
-    groups may be wrong about them, so only those count that were answered again, and whether the answers agree.
+    Where the model is sure, in the sample or the census, every answer counts, since nearly all pairs are as it says. Of
+    other pairs of the census those count that were answered again, and whether the answers agree.
     """
     before = (_ERROR_RATE[0] - 1.0) * np.log(_RATES) + (_ERROR_RATE[1] - 1.0) * np.log1p(-_RATES)
     of_sample = sample.log_likelihoods(_RATES, sample.doubts)
-    of_repeats = census.log_likelihoods(_RATES, np.full(len(census.doubts), 0.5))[census.n_answers > 1]
-    logarithms = before + of_sample.sum(axis=0) + of_repeats.sum(axis=0)
+    is_sure = np.minimum(census.doubts, 1.0 - census.doubts) < _SURE
+    of_census = census.log_likelihoods(_RATES, np.where(is_sure, census.doubts, 0.5))[is_sure | (census.n_answers > 1)]
+    logarithms = before + of_sample.sum(axis=0) + of_census.sum(axis=0)
     weights = np.exp(logarithms - logarithms.max())
     return _with_mean(rng.choice(_RATES, _DRAWS, p=weights / weights.sum()))
 
