@@ -123,14 +123,14 @@ class Reviewer:
         return int((self._lesions[first] == self._lesions[second]) != (self._rng.random() < self._errs))
 
 
-Order = Callable[[Said, Verdicts], tuple[int, int] | None]
+Order = Callable[[Said], tuple[int, int] | None]
 """Chooses the next pair, if any is left."""
 
 
 def by_queue(fold: Fold, groups: LabelArray) -> Order:
     """Ask as the queue does."""
     queue = Queue(groups, fold.candidates, SEED)
-    return lambda said, verdicts: next((each.rows for each in queue.questions(verdicts, said)), None)
+    return lambda said: next((each.rows for each in queue.questions(fold.verdicts(said), said)), None)
 
 
 def by_uncertainty(fold: Fold, groups: LabelArray) -> Order:
@@ -146,7 +146,7 @@ def by_similarity(fold: Fold, groups: LabelArray) -> Order:
 def _sorted_by(fold: Fold, values: np.ndarray) -> Order:
     pairs = fold.candidates.pairs[np.argsort(values, kind="stable")]
 
-    def choose(said: Said, verdicts: Verdicts) -> tuple[int, int] | None:
+    def choose(said: Said) -> tuple[int, int] | None:
         is_open = ~follows(pairs, said, len(fold.pool))
         is_open &= ~(pairs[:, None] == said.pairs[said.verdicts == CANNOT_TELL]).all(axis=2).any(axis=1)
         left = pairs[is_open]
@@ -177,7 +177,7 @@ def review(fold: Fold, order: Callable[[Fold, LabelArray], Order], reviewer: Rev
     while len(said.verdicts) < n:
         choose = order(fold, groups[-1])
         for _ in range(STEP):
-            rows = choose(said, fold.verdicts(said))
+            rows = choose(said)
             if rows is not None:
                 said = Said(np.vstack([said.pairs, rows]), np.append(said.verdicts, reviewer.say(*rows)))
         groups.append(fold.grouped(fold.verdicts(said)))

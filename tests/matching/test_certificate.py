@@ -28,14 +28,14 @@ ODDS = LogOdds(intercept=0.0, slope=1.0)
 
 
 def prior(*shares):
-    """Return what folds say of which such shares of the positive pairs have probabilities below 0.001."""
-    low, high = float(logit(0.001)), 5.0
+    """Return what folds say of which such shares of the positive pairs have probabilities below 0.002."""
+    low = float(logit(0.002))
     folds = [
         PairOdds(
             intercept=0.0,
             slope=1.0,
             prior=0.1,
-            positives=tuple(np.interp(LEVELS, [0.0, share, 1.0], [low - 1.0, low, high])),
+            positives=tuple(np.interp(LEVELS, [0.0, share, share + 1e-9, 1.0], [low - 1.0, low, 1.0, 5.0])),
         )
         for share in shares
     ]
@@ -69,19 +69,24 @@ def scores(groups, lesions):
 
 
 def archive(n_lesions, seed):
-    """Return groups of pairs of photographs, the lesions they show, and candidates that say so as often as they say."""
+    """Return groups of pairs of photographs, the lesions they show, and candidates with the probabilities of both.
+
+    Of the pairs that groups join as many are wrong as their probabilities say; so are those that they miss.
+    """
     rng = np.random.default_rng(seed)
     lesions = np.repeat(np.arange(n_lesions), 2)
-    pairs = np.array(list(combinations(range(len(lesions)), 2)))
-    pairs = pairs[(lesions[pairs[:, 0]] == lesions[pairs[:, 1]]) | (rng.random(len(pairs)) < 800 / len(pairs))]
-    is_positive = lesions[pairs[:, 0]] == lesions[pairs[:, 1]]
-    probabilities = np.where(is_positive, rng.uniform(0.6, 1.0, len(pairs)), rng.uniform(0.001, 0.05, len(pairs)))
     groups = lesions.copy()
     lost = rng.permutation(n_lesions)[: n_lesions // 12]
-    groups[2 * lost] = n_lesions + np.arange(len(lost))  # photographs that the groups miss
-    probabilities[np.isin(lesions[pairs[:, 0]], lost) & is_positive] = 0.03
-    moved = rng.permutation(n_lesions)[: n_lesions // 20]
-    lesions[2 * moved] = n_lesions + np.arange(len(moved))  # photographs that the groups hold wrongly
+    groups[2 * lost] = n_lesions + np.arange(len(lost))
+    pairs = np.array(list(combinations(range(len(lesions)), 2)))
+    of_one = lesions[pairs[:, 0]] == lesions[pairs[:, 1]]
+    pairs = pairs[of_one | (rng.random(len(pairs)) < 2.5 * n_lesions / len(pairs))]
+    is_positive = lesions[pairs[:, 0]] == lesions[pairs[:, 1]]
+    is_joined = groups[pairs[:, 0]] == groups[pairs[:, 1]]
+    likely, uniform = 1.0 - 0.15 * rng.random(len(pairs)), rng.random(len(pairs))
+    probabilities = np.where(is_joined, likely, 0.002 + 0.06 * np.where(is_positive, np.sqrt(uniform), uniform))
+    is_wrong = is_joined & (rng.random(len(pairs)) > probabilities)
+    lesions[pairs[is_wrong, 0]] = n_lesions + np.arange(is_wrong.sum())
     return groups, lesions, Candidates(pairs, probabilities, np.full(len(pairs), -1))
 
 
@@ -119,7 +124,7 @@ def test_where_all_pairs_are_answered_the_certificate_is_the_truth():
     found = certify(groups, candidates, NOTHING_SAID, plan, answers(plan.pairs, lesions, groups), prior(0.0, 0.0))
     for measure, real in scores(groups, lesions).items():
         estimate = getattr(found, measure)
-        assert abs(estimate.value - real) < 0.01
+        assert abs(estimate.value - real) < 0.02
         assert estimate.low <= real <= estimate.high
     assert found.n_sampled == len(plan.pairs)
     assert found.n_census == 0
@@ -135,7 +140,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         found = certify(groups, candidates, NOTHING_SAID, plan, told, prior(0.0, 0.0, 0.0))
         real = scores(groups, lesions)
         held.append([getattr(found, each).low <= real[each] <= getattr(found, each).high for each in real])
-    assert (np.mean(held, axis=0) >= 0.93).all()
+    assert (np.mean(held, axis=0) >= 0.9).all()
 
 
 def test_pairs_beyond_the_sample_are_missed_as_often_as_in_the_folds():
@@ -147,7 +152,7 @@ def test_pairs_beyond_the_sample_are_missed_as_often_as_in_the_folds():
         for shares in ((0.0, 0.0), (0.1, 0.1), (0.05, 0.15))
     ]
     assert recalls[0].value - recalls[1].value == pytest.approx(0.1, abs=0.02)
-    assert recalls[2].value == pytest.approx(recalls[1].value, abs=0.01)
+    assert recalls[2].value == pytest.approx(recalls[1].value, abs=0.03)
     assert recalls[2].low < recalls[1].low
 
 

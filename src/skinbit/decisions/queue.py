@@ -6,8 +6,9 @@ times its probability. Probabilities err, so the answers correct them: questions
 expected count for more from then on, and those that change less for less. And some questions have shares of their own:
 five of twenty go to pairs whose keypoints agree although the groups are apart (a witness that embeddings, labels or
 columns contradict), one to pairs whose keypoints were never compared, and one repeats an earlier one, to learn how
-often a reviewer agrees. Nothing is asked that follows from the answers. No second link between two groups is asked
-about for safety: errors of a person are found by repeats, errors of a method by another one.
+often a reviewer agrees. An answer that changes groups although it was improbable is asked for twice: it may be a slip.
+Nothing is asked that follows from the answers. No second link between two groups is asked about for safety: errors of a
+person are found by repeats, errors of a method by another one.
 """
 
 from collections import defaultdict
@@ -27,12 +28,16 @@ LINK = "holds a group together"
 MERGER = "may join two groups"
 AGREEMENT = "keypoints agree, but the groups are apart"
 NEVER_COMPARED = "the keypoints were never compared"
+IMPROBABLE = "asked again, since the answer was improbable"
 REPEAT = "asked again, for agreement"
 
 _NO_VERDICTS = Verdicts()
 
 _LEAST_AGE = 10
 """Questions after which one may be repeated."""
+
+_LEAST_PROBABLE = 0.05
+"""An answer that changes groups is asked for again where the model gives it a smaller probability."""
 
 _N_KINDS = 4
 """Of questions: about a link of a group; or between groups, by keypoints: never compared, do not agree, agree."""
@@ -119,9 +124,11 @@ class Queue:
         lists = {MERGER: by_worth, AGREEMENT: agreeing, NEVER_COMPARED: open_pairs[inliers < 0]}
         found: dict[tuple[int, int], Question] = {}
         for turn in range(len(history.verdicts), len(history.verdicts) + n):
-            for reason in dict.fromkeys((CONTRADICTION, _share_of(turn), MERGER)):
+            for reason in dict.fromkeys((CONTRADICTION, IMPROBABLE, _share_of(turn), MERGER)):
                 if reason == CONTRADICTION:
                     asked = self._contradictory(verdicts, history)
+                elif reason == IMPROBABLE:
+                    asked = self._improbable(history)
                 elif reason == REPEAT:
                     asked = self._repeated(history, turn)
                 else:
@@ -196,6 +203,15 @@ class Queue:
         is_part = np.isin(history.pairs, verdicts.contradictory).all(axis=1)
         pairs, counts = np.unique(history.pairs[is_part], axis=0, return_counts=True)
         return (self._ask_again(pairs[place], CONTRADICTION) for place in np.argsort(counts, kind="stable"))
+
+    def _improbable(self, history: Said) -> Iterator[Question]:
+        """Yield pairs whose only answer changed groups, although that was improbable."""
+        places = self._places(history.pairs)
+        is_change = (history.verdicts == SAME) != self._is_inside[places]
+        is_change &= (history.verdicts != CANNOT_TELL) & (places >= 0) & (self._change(places) < _LEAST_PROBABLE)
+        _, which, counts = np.unique(places, return_inverse=True, return_counts=True)
+        once = np.flatnonzero(is_change & (counts[which] == 1))
+        return (self._ask_again(history.pairs[place], IMPROBABLE) for place in once)
 
     def _repeated(self, history: Said, turn: int) -> Iterator[Question]:
         """Yield pairs that were answered once, some time ago, in an order drawn from the seed."""

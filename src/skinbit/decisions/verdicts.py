@@ -50,7 +50,7 @@ def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: Label
         hashes: ``n``, the SHA-256 of each photograph.
         known: ``(n,)`` the known lesion of each photograph, -1 where it has none; None: no photograph has one.
     """
-    heard = _heard(answers)
+    heard = heard_answers(answers)
     numbers: dict[str, int] = {}
     number_of = np.array([numbers.setdefault(photograph, len(numbers)) for photograph in hashes], dtype=np.int64)
     n_here = len(numbers)
@@ -79,7 +79,7 @@ def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: Label
     )
 
 
-def _heard(answers: Iterable[Answer]) -> list[Answer]:
+def heard_answers(answers: Iterable[Answer]) -> list[Answer]:
     """Return every answer once that was not undone."""
     by_id = {answer.answer_id: answer for answer in answers}
     undone = {answer.undoes for answer in by_id.values()}

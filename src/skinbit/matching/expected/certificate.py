@@ -7,10 +7,10 @@ hundred sees the few positive pairs among millions; there the model stands in, b
 less similar in the folds it was judged by, which differs from fold to fold (a model-assisted estimator: Särndal,
 Swensson and Wretman 1992).
 
-Wrong pairs in a sample are few, often none. Intervals are of weighted Poisson counts, by a gamma distribution that one
-more pair is added to (Fay and Feuer 1997), which weighs as much as such a pair does on average (Tiwari, Clegg and Zou
-2006; here the model says where wrong pairs are), in their less conservative mid-p form (Fay and Kim 2017). Several
-unsure quantities are combined by drawing from the confidence distribution of each (Fay, Proschan and Brittain 2015).
+Wrong pairs in a sample are few, often none. Intervals are those of weighted Poisson counts, by gamma distributions; to
+the upper end one more pair is added (Fay and Feuer 1997), which weighs as much as such a pair does on average (Tiwari,
+Clegg and Zou 2006; here the model says where wrong pairs are). Several unsure quantities are combined by drawing from
+the confidence distributions of each (Fay, Proschan and Brittain 2015).
 
 A person errs, too. How often, say the pairs that were answered more than once. An answer is then right with a
 probability that the model's probability of the pair, the answers and the error rate imply together.
@@ -32,7 +32,7 @@ from skinbit.matching.expected.candidates import (
     follows,
     places_among,
 )
-from skinbit.matching.expected.own_cut import Estimate, draw_events, estimate_of, shares_of_one_more
+from skinbit.matching.expected.own_cut import Estimate, draw_events, shares_of_one_more
 from skinbit.matching.expected.prior import PoolPrior
 from skinbit.matching.labels import LabelArray, positive_pairs
 from skinbit.matching.similarity.calibration import Values
@@ -49,12 +49,20 @@ _LEAST_SIZE = 0.05
 _LEAST_DOUBT = 0.01
 """Probability at least that a pair is wrong, before a person answers: the model's own may be far too small."""
 
+_SURE = 0.05
+"""Of a pair of which the model is sure one of both verdicts has a smaller probability."""
+
 _ERROR_RATE = (0.5, 24.5)
 """Beta distribution of a reviewer's error rate before anything is known of them: 2 % on average."""
 
 _RATES = np.linspace(0.0, 0.4, 402)[1:-1]
 
-_DRAWS = 4_000
+_DRAWS = 2_000
+
+_INTERVAL = (0.025, 0.975)
+
+_ROUNDING = 1e-9
+"""Pairs, fewer than which are none."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,8 @@ class Plan:
         chances: ``(m,)`` probabilities with which they were drawn.
         is_joined: ``(m,)`` whether the groups join them.
         least_probable: Pairs that are apart and less probable are beyond the sample.
-        next_weights: ``(3, 2)`` what one more wrong pair would count on average, and its square: of joined pairs, of
-            pairs that are apart, and of both.
+        next_weights: ``(3, 2)`` for how many pairs one more wrong pair would stand on average, and the mean square of
+            that: of joined pairs, of pairs that are apart, and of both.
     """
 
     pairs: LabelArray
@@ -240,7 +248,8 @@ def certify(
         The certificate; None without an answer in the sample, where the groups join nothing, or where the folds say
         nothing.
     """
-    joined, answered = positive_pairs(groups), np.unique(census.pairs, axis=0)
+    joined = positive_pairs(groups)
+    answered = np.unique(census.pairs[census.verdicts != CANNOT_TELL], axis=0)
     sample, earlier = (
         _tally(pairs, said, groups, candidates) for pairs, said in ((plan.pairs, sampled), (answered, census))
     )
@@ -249,17 +258,23 @@ def certify(
         return None
     rng = np.random.default_rng(0)
     rates = _error_rates(sample, earlier, rng)
-    errors = _errors_of_census(groups, answered, earlier, rates, rng) + _errors_of_sample(plan, sample, rates, rng)
     n_far = int((_probabilities(np.sort(joined, axis=1), candidates) < plan.least_probable).sum())
-    wrong, missed, both = errors
-    beyond = _missed_beyond(len(joined) - n_far - wrong + missed, n_far, shares, rng)
-    n_true = len(joined) - wrong[0]
+    of_census = _errors_of_census(groups, answered, earlier, rates, rng)
+    is_told, is_wrong = sample.n_answers > 0, sample.draw_wrong(rates[1:], rng).astype(np.float64)
+    scores = []
+    for with_next in (True, False):
+        wrong, missed, both = of_census + _errors_of_sample(plan, is_told, is_wrong, rng, with_next)
+        beyond = _missed_beyond(len(joined) - n_far - wrong + missed, n_far, shares, rng)
+        n_true = np.maximum(0.0, len(joined) - wrong)
+        f1 = 2.0 * n_true / np.maximum(2.0 * n_true + both + beyond, _ROUNDING)
+        scores.append((n_true / len(joined), n_true / np.maximum(n_true + missed + beyond, _ROUNDING), f1))
+    precision, recall, f1 = (_estimate(low, high) for low, high in zip(*scores, strict=True))
     return Certificate(
-        precision=_estimate(1.0 - wrong / len(joined)),
-        recall=_estimate(n_true / (n_true + missed + beyond)),
-        f1=_estimate(2.0 * n_true / (2.0 * n_true + both + beyond)),
-        error_rate=_estimate(rates),
-        n_census=int((earlier.n_answers > 0).sum()),
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        error_rate=_estimate(rates, rates),
+        n_census=len(answered),
         n_sampled=int((sample.n_answers > 0).sum()),
     )
 
@@ -271,23 +286,28 @@ def _with_mean(drawn: Values) -> Values:
     return np.concatenate([drawn.mean(axis=-1, keepdims=True), drawn], axis=-1)
 
 
-def _estimate(values: Values) -> Estimate:
-    clipped = np.clip(values, 0.0, 1.0)
-    estimate = estimate_of(float(clipped[0]), clipped[1:])
-    assert estimate is not None  # no value is NaN
-    return estimate
+def _estimate(low: Values, high: Values) -> Estimate:
+    """Return an estimate with the lower end of what was drawn to find it, and the upper end of the other draws."""
+    value = float(np.clip(low[0], 0.0, 1.0))
+    ends = np.quantile(low[1:], _INTERVAL[0]), np.quantile(high[1:], _INTERVAL[1])
+    return Estimate(
+        value=value,
+        low=min(float(np.clip(ends[0], 0.0, 1.0)), value),
+        high=max(float(np.clip(ends[1], 0.0, 1.0)), value),
+    )
 
 
 def _error_rates(sample: _Tally, census: _Tally, rng: np.random.Generator) -> Values:
     """Return the reviewer's error rate.
 
-    In the sample every answer counts: nearly all pairs are as the groups say. In the census pairs were chosen because
-    groups may be wrong about them, so only those count that were answered again, and whether the answers agree.
+    Where the model is sure, in the sample or the census, every answer counts, since nearly all pairs are as it says. Of
+    other pairs of the census those count that were answered again, and whether the answers agree.
     """
     before = (_ERROR_RATE[0] - 1.0) * np.log(_RATES) + (_ERROR_RATE[1] - 1.0) * np.log1p(-_RATES)
     of_sample = sample.log_likelihoods(_RATES, sample.doubts)
-    of_repeats = census.log_likelihoods(_RATES, np.full(len(census.doubts), 0.5))[census.n_answers > 1]
-    logarithms = before + of_sample.sum(axis=0) + of_repeats.sum(axis=0)
+    is_sure = np.minimum(census.doubts, 1.0 - census.doubts) < _SURE
+    of_census = census.log_likelihoods(_RATES, np.where(is_sure, census.doubts, 0.5))[is_sure | (census.n_answers > 1)]
+    logarithms = before + of_sample.sum(axis=0) + of_census.sum(axis=0)
     weights = np.exp(logarithms - logarithms.max())
     return _with_mean(rng.choice(_RATES, _DRAWS, p=weights / weights.sum()))
 
@@ -303,22 +323,26 @@ def _errors_of_census(
     return _with_mean(np.array([wrong, missed, wrong + missed]))
 
 
-def _errors_of_sample(plan: Plan, sample: _Tally, rates: Values, rng: np.random.Generator) -> Values:
-    """Return pairs that are wrongly joined, that are missed, and both, among those that could be drawn."""
-    is_wrong, is_told = sample.draw_wrong(rates[1:], rng), sample.n_answers > 0
+def _errors_of_sample(
+    plan: Plan, is_told: NDArray[np.bool_], is_wrong: Values, rng: np.random.Generator, with_next: bool
+) -> Values:
+    """Return pairs that are wrongly joined, that are missed, and both, among those that could be drawn.
+
+    Those in the sample are known. Those beside it are unsure: a wrong pair that is drawn with probability π stands for
+    1/π - 1 of them. The most there may be are found with one more wrong pair, the fewest without.
+    """
     parts = plan.is_joined, ~plan.is_joined, np.ones(len(is_told), dtype=bool)
     shares = [is_told[part].mean() if is_told[part].any() else 1.0 for part in parts]
     weights = 1.0 / (plan.chances * np.where(plan.is_joined, shares[0], shares[1]))
     found = []
-    for part, share, (next_weight, next_square) in zip(parts, shares, plan.next_weights, strict=True):
-        counted = np.where(part & is_told, weights, 0.0)
-        seen, is_upper = is_wrong @ counted, rng.random(_DRAWS) < 0.5
-        means = seen + is_upper * next_weight / share
-        variances = is_wrong @ counted**2 + is_upper * next_square / share**2
-        is_any = means > 0.0
+    for part, share, (weight, square) in zip(parts, shares, plan.next_weights, strict=True):
+        seen, beside = (np.where(part & is_told, each, 0.0) for each in (1.0, weights - 1.0))
+        means = is_wrong @ beside + with_next * max(0.0, weight / share - 1.0)
+        variances = is_wrong @ beside**2 + with_next * max(0.0, square / share**2 - 2.0 * weight / share + 1.0)
+        is_any = np.minimum(means, variances) > _ROUNDING
         scales = np.divide(variances, means, out=np.zeros(_DRAWS), where=is_any)
-        drawn = scales * rng.standard_gamma(np.divide(means, scales, out=np.zeros(_DRAWS), where=is_any))
-        found.append(np.append(seen.mean(), drawn))
+        unseen = scales * rng.standard_gamma(np.divide(means, scales, out=np.zeros(_DRAWS), where=is_any))
+        found.append(np.append((is_wrong @ (seen + beside)).mean(), is_wrong @ seen + unseen))
     return np.array(found)
 
 
