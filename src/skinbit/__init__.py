@@ -1,3 +1,3 @@
-"""Skinbit finds which dermoscopic photographs show the same lesion, and proves how well it does."""
+"""Skinbit finds dermoscopic photographs of the same lesion, and measures how well it does so."""
 
 __version__ = "0.1.0"

@@ -12,15 +12,15 @@ from skinbit.privacy import refuse_telemetry
 def main() -> None:
     """Run pipelines with the options of `kedro run`.
 
-    The configuration is ``conf`` of the working folder, or the one that ``--conf-source`` names; paths in it start at
+    The configuration is ``conf`` in the working folder, or what ``--conf-source`` names; its relative paths start at
     the working folder.
     """
     refuse_telemetry()
     configure_project("skinbit")
     if not Path("conf").is_dir() and not any(word.startswith("--conf-source") for word in sys.argv[1:]):
         sys.exit(
-            "There is no configuration: no folder conf here.\n"
-            "  Remedy: --conf-source conf-skinbit.tar.gz, which `kedro package` writes beside the wheel."
+            "There is no configuration: the working folder has no folder conf.\n"
+            "  Remedy: add --conf-source conf-skinbit.tar.gz, which `kedro package` writes beside the wheel."
         )
     run()
 

@@ -1,4 +1,4 @@
-"""Commands that Skinbit adds to ``kedro``: Kedro finds the group ``cli`` of this module by its name."""
+"""Skinbit's commands of ``kedro``, which finds the group ``cli`` of this module by its name."""
 
 import math
 from collections import Counter
@@ -26,26 +26,26 @@ def _check_tolerance(_context: click.Context, _parameter: click.Parameter, toler
 
 @click.group(name="skinbit")
 def cli() -> None:
-    """Commands of Skinbit."""
+    """Skinbit's commands."""
 
 
 @cli.command()
 @click.argument("first", type=_FOLDER)
 @click.argument("second", type=_FOLDER)
-@click.option("--all", "show_all", is_flag=True, help="Name every file that differs, not only the first.")
+@click.option("--all", "show_all", is_flag=True, help="Show every file that differs, not only the first.")
 @click.option(
     "--tolerance",
     type=float,
     default=0.0,
     show_default=True,
     callback=_check_tolerance,
-    help="By so much numbers in CSV, JSON, YAML and safetensors files may differ; with 0 every byte counts.",
+    help="Allowed difference of numbers in CSV, JSON, YAML and safetensors files; 0: files must be identical.",
 )
 @click.pass_context
 def compare(context: click.Context, first: Path, second: Path, show_all: bool, tolerance: float) -> None:
-    """Compare the outputs of two runs, folders such as data/demo, and name the first difference.
+    """Compare two folders of outputs, such as data/demo, and show the first difference.
 
-    Ends with 0 where all files are equal, byte for byte or within the tolerance, with 1 where they are not.
+    The exit code is 0 if all files are equal, byte for byte or within the tolerance, otherwise 1.
     """
     from skinbit.runtime.comparison import (
         EQUAL,
@@ -69,7 +69,7 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
         click.echo(f"{comparison.path}: {comparison.difference or only}")
     causes = explain_records(first, second)
     if different and causes:
-        click.echo(f"made with other: {', '.join(causes)}")
+        click.echo(f"made with different: {', '.join(causes)}")
     if tolerance:
         click.echo(f"tolerance: numbers may differ by {tolerance}")
     states = [state for state in STATES if tolerance or state != WITHIN_TOLERANCE]
@@ -92,7 +92,7 @@ def _run(runner: str | None, runner_params: dict[str, Any], **options: Any) -> A
 
 
 def _explained(option: click.Parameter) -> click.Parameter:
-    """Return Kedro's option ``--params``, which says what to do about a value with a comma; others as they are."""
+    """Return the option ``--params`` of Kedro with a remedy for values with a comma; other options unchanged."""
     if option.name != "params":
         return option
     explained, split = copy(option), option.callback
@@ -102,7 +102,7 @@ def _explained(option: click.Parameter) -> click.Parameter:
             return split(context, parameter, text) if split else text
         except click.UsageError as error:
             raise click.UsageError(
-                f"{error.message}\n  Remedy: a comma begins the next key=value; a value that holds one, as a path may, "
+                f"{error.message}\n  Remedy: a comma starts the next key=value; a value with a comma, such as a path, "
                 "goes into a parameters.yml of the environment, such as conf/local/parameters.yml.",
                 context,
             ) from error
@@ -112,7 +112,7 @@ def _explained(option: click.Parameter) -> click.Parameter:
 
 
 run = copy(kedro_run)
-"""Kedro's own command; it would answer an unknown runner with a traceback."""
+"""Kedro's own command, which would show a traceback for an unknown runner."""
 
 run.callback = _run
 run.params = [_explained(option) for option in kedro_run.params]
@@ -120,7 +120,7 @@ cli.add_command(run)
 
 
 def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return what makes the path of a file or folder absolute, if there is one; an address stands for itself."""
+    """Return a callback that makes an existing path absolute; addresses stay as they are."""
 
     def callback(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
         from skinbit.runtime.places import join_place
@@ -131,7 +131,7 @@ def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], 
         if not (Path(place).is_dir() if kind == "folder" else Path(place).is_file()):
             name = parameter.get_error_hint(context).strip("'")
             raise InputError(
-                f"There is no {kind} {place}.\n  Remedy: correct {name}; a relative path starts at the working folder."
+                f"There is no {kind} {place}.\n  Remedy: correct {name}; relative paths start at the working folder."
             )
         return place
 
@@ -140,23 +140,23 @@ def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], 
 
 @cli.command()
 @click.argument("images", metavar="FOLDER", callback=_place("folder"))
-@click.option("--known", metavar="CSV", callback=_place("file"), help="Photographs whose lesions are known.")
-@click.option("--metadata", metavar="CSV", callback=_place("file"), help="Columns of the photographs, as evidence.")
-@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers, which hold.")
-@click.option("--experiment", help="Experiment whose model groups; recommended, where none is named.")
-@click.option("--method", help="What joins photographs: average (default), complete, dbscan, cosine or mutual.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder into which the finished files are copied, too.")
+@click.option("--known", metavar="CSV", callback=_place("file"), help="Table of photographs with known lesions.")
+@click.option("--metadata", metavar="CSV", callback=_place("file"), help="Table with metadata of the photographs.")
+@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers; default: that of the root.")
+@click.option("--experiment", help="Experiment whose model is used; default: recommended.")
+@click.option("--method", help="Grouping method: average (default), complete, dbscan, cosine or mutual.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to which the finished files are copied.")
 def group(env: str | None, params: dict[str, Any], out: Path | None, **named: str | None) -> None:
-    """Group the photographs of FOLDER: which of them show the same lesion?
+    """Group the photographs of FOLDER by lesion.
 
-    The same as `kedro run --pipelines cluster_images` with cluster.images=FOLDER. Ends with the paths of the page,
-    where a person looks through the groups and corrects them, and of the table.
+    This is `kedro run --pipelines cluster_images` with cluster.images=FOLDER. At the end it prints the paths of the
+    page, on which the groups can be reviewed and corrected, and of the table.
     """
     from skinbit.runtime.grouping import group_folder
 
     given = {name: value for name, value in named.items() if value is not None}
     cluster = params.get("cluster", {})
-    is_block = isinstance(cluster, dict)  # else the parameters are refused
+    is_block = isinstance(cluster, dict)  # otherwise the parameters are refused later
     files = group_folder(env, params | {"cluster": cluster | given} if is_block else params, out)
     click.echo(f"pairs  {files['pairs']}\npage   {files['page']}\ntable  {files['table']}")
 

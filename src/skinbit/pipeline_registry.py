@@ -32,10 +32,10 @@ def build_pipelines(parameters: Parameters) -> Mapping[str, Pipeline]:
     """Return all pipelines by name.
 
     Args:
-        parameters: Their ``study`` shapes the graph.
+        parameters: All parameters; ``study`` determines the graph.
 
     Returns:
-        ``__default__`` is the whole study, an experiment's name all that it needs from raw data to its results.
+        ``__default__`` is the whole study; an experiment's name is everything from raw data to its results.
     """
     builders: dict[str, Callable[[], Pipeline]] = {
         **_stage_builders(parameters),
@@ -52,7 +52,7 @@ def build_pipelines(parameters: Parameters) -> Mapping[str, Pipeline]:
 
 
 class _PipelinesOnDemand(Mapping[str, Pipeline]):
-    """Pipelines by name, each built when it is first read: a run needs one or two of dozens."""
+    """Pipelines by name, each built on first access, as a run needs one or two of dozens."""
 
     def __init__(self, builders: Mapping[str, Callable[[], Pipeline]]) -> None:
         self._builders = builders
@@ -79,7 +79,7 @@ def _build_study(parameters: Parameters, with_leaderboard: bool = True) -> Pipel
 
 
 def _stage_builders(parameters: Parameters, with_leaderboard: bool = True) -> dict[str, Callable[[], Pipeline]]:
-    """Return what builds each stage of a study, its nodes tagged with it: the boxes of the graph are experiments."""
+    """Return functions that build the stages of a study; the nodes of a stage are tagged with its name."""
     builders = {
         "data_split": partial(data_split.create_pipeline, parameters),
         "baseline_embeddings": partial(baseline_embeddings.create_pipeline, parameters),

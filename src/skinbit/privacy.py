@@ -1,4 +1,4 @@
-"""No library reports that it is used: nothing about medical data leaves the machine."""
+"""No library reports its use: nothing about medical data leaves the machine."""
 
 import os
 
@@ -9,8 +9,8 @@ SWITCHES = {
 
 
 def refuse_telemetry() -> None:
-    """Set the switches that libraries read, for this process and those that it starts.
+    """Set the switches that libraries read, for this process and the processes it starts.
 
-    Kedro calls this before any of its commands (entry point ``kedro.init``), in whatever folder the command runs.
+    Kedro calls this before any of its commands (entry point ``kedro.init``), whatever the working folder.
     """
     os.environ.update(SWITCHES)

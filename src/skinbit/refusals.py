@@ -1,4 +1,4 @@
-"""What a system refuses, by its own number: what that is, and what mends it where a file is written or read."""
+"""What operating systems refuse, by error number: the reason in words, and remedies for writing and reading."""
 
 import errno
 import sqlite3
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Refusal(NamedTuple):
-    """One thing that a system refuses.
+    """One reason for which a system refuses an operation.
 
     Attributes:
-        what: As the beginning of a sentence.
-        written: The remedy where outputs are written.
-        read: The remedy where a file of the user's is read.
+        what: The reason, as the beginning of a sentence.
+        written: Remedy if the file is an output.
+        read: Remedy if the file is an input.
     """
 
     what: str
@@ -27,15 +27,15 @@ _FULL = Refusal(
 )
 _NO_ACCESS = Refusal(
     "Permission is denied",
-    f"let this user read and write there, {_MOVE} to a folder of this user's",
-    "let this user read it",
+    f"give this user permission to read and write there, {_MOVE} to a folder of this user's",
+    "give this user permission to read it",
 )
 _NO_FOLDER = Refusal(
     "A file is where a folder should be",
     f"move it away, {_MOVE}",
     "correct the path: a part of it is a file, not a folder",
 )
-_STEADY = "see that it is connected and sound (the system's log says more)"
+_STEADY = "check that it is connected and healthy (see the system's log)"
 _UNSTEADY = Refusal("The disk or network drive fails", _STEADY, _STEADY)
 _FEWER = "raise the limit (`ulimit -n 8192`), or lower loader.workers"
 _TOO_MANY_FILES = Refusal("Too many files are open", _FEWER, _FEWER)
@@ -47,12 +47,12 @@ REFUSALS = {
     errno.EACCES: _NO_ACCESS,
     errno.EPERM: _NO_ACCESS,
     errno.EROFS: Refusal(
-        "The file system can only be read",
-        f"mount it for writing, {_MOVE} to a disk that can be written",
+        "The file system is read-only",
+        f"mount it for writing, {_MOVE} to a writable disk",
         "mount it for writing",
     ),
     errno.EMLINK: Refusal(
-        "There are more links or folders than the file system allows",
+        "The file system allows no more links or folders",
         f"remove some, {_MOVE} to another",
         "remove some",
     ),
@@ -61,7 +61,7 @@ REFUSALS = {
         f"shorten the names of experiments and backbones, {_MOVE} to a folder with a shorter path",
         "shorten its name or path",
     ),
-    errno.ELOOP: Refusal("Links lead in a circle", "remove the link", "remove the link"),
+    errno.ELOOP: Refusal("Links form a circle", "remove the link", "remove the link"),
     errno.ENOTDIR: _NO_FOLDER,
     errno.EEXIST: _NO_FOLDER,
     errno.EISDIR: Refusal(
@@ -94,7 +94,7 @@ _DATABASE_REFUSALS = {
 
 
 def explain_reading(error: OSError) -> tuple[str, str]:
-    """Return why a file or folder of the user's cannot be read, without its path, and the remedy."""
+    """Return why an input file or folder cannot be read, without its path, and the remedy."""
     why = (error.strerror or type(error).__name__).lower()
     refusal = REFUSALS.get(error.errno or 0)
     return why, refusal.read if refusal else "see that the disk or network that holds it is connected and sound"

@@ -11,11 +11,11 @@ from skinbit.runtime.places import join_place
 from skinbit.runtime.session import StudySession
 from skinbit.runtime.tracking.hooks import TrackingHooks
 
-# Kedro 1.7 calls a function that omegaconf 2.4 has renamed; nothing that a user could act on.
+# Kedro 1.7 calls a function that omegaconf 2.4 has renamed; a user can do nothing about it.
 warnings.filterwarnings("ignore", message="register_new_resolver", category=UserWarning)
-# The leaderboard reads every experiment's results, so it names datasets of namespaces that it is not in.
+# The leaderboard reads every experiment's results, so it uses datasets of other namespaces.
 warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\.'", category=UserWarning)
-# Nodes that know their fold are partial functions; ParallelRunner's pickling drops the name that they were given.
+# Nodes with a fold are partial functions; ParallelRunner's pickling drops their name.
 warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'partial' function", category=UserWarning)
 
 refuse_telemetry()
@@ -27,7 +27,7 @@ SESSION_CLASS = StudySession
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    # Soft: an environment of a few lines changes these lines, it does not replace whole blocks.
+    # Soft: an environment overrides single values, not whole blocks.
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
     # SKINBIT_RAW_DIR, SKINBIT_METADATA_FILE; `place` joins folders and files
     "custom_resolvers": {"oc.env": oc.env, "place": join_place},

@@ -58,7 +58,7 @@ LACKING = {
     "image_id,age_approximate,sex": "isic metadata download",
     "ISIC_0000000,benign": "its first line is a row, not a header",
     "lesion_id,AKIEC,BCC,BEN_OTH,BKL,DF,INF,MAL_OTH,MEL,NV,SCCKA,VASC": "MILK10k_Training_Metadata.csv",
-    "case_num,diagnosis,seven_point_score,location,clinic,derm,case_id": "two photographs a row",
+    "case_num,diagnosis,seven_point_score,location,clinic,derm,case_id": "two photographs per row",
     "md5hash,fitzpatrick_scale,fitzpatrick_centaur,label,qc,url": "can be grouped (docs/clustering.md)",
     "isic_id,attribution,copyright_license,age_approx": "isic metadata download",
 }
@@ -119,7 +119,7 @@ def test_the_delimiter_that_excel_names_is_taken_and_its_line_is_no_row(named: s
 def test_comments_before_the_header_are_counted_as_rows_and_told() -> None:
     table = read_metadata(b'# "made by, hand\n\n#|2024|\nlesion_id;image_id\nL;a\n', "data.csv")
     assert (table["image_id"].tolist(), table[ROW].tolist()) == (["a"], [5])
-    assert table.attrs[NOTES] == ["comment lines before the header are left out: 2"]
+    assert table.attrs[NOTES] == ["comment lines before the header that are ignored: 2"]
 
 
 @pytest.mark.parametrize("header", ["#lesion_id,image_id", "# lesion_id,image_id", "#,lesion_id,image_id"])

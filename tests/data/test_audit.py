@@ -65,11 +65,11 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("row", "said"),
         [
-            (("a1", "a", "train", "0"), "2 rows of the split name this image"),
-            (("x", "x", "train", "1"), "the metadata of the images used do not name this image"),
+            (("a1", "a", "train", "0"), "the image is in 2 rows of the split"),
+            (("x", "x", "train", "1"), "the image is not among the images used"),
             (("x", "x", "val", "1"), "subset 'val' is neither train nor test"),
-            (("x", "x", "train", "one"), "fold 'one' is no number"),
-            (("x", "x", "train", "1.0"), "fold '1.0' is no number"),
+            (("x", "x", "train", "one"), "fold 'one' is not a number"),
+            (("x", "x", "train", "1.0"), "fold '1.0' is not a number"),
             (("x", "x", "train", "-1"), "subset train and fold -1: fold -1 is the test subset"),
             (("x", "x", "test", "3"), "subset test and fold 3: fold -1 is the test subset"),
         ],
@@ -81,7 +81,7 @@ class TestSplit:
 
     def test_that_leaves_an_image_out_names_it(self):
         (finding,) = check_split(make_split(*SOUND[1:]), lesions_of(make_split(*SOUND)))
-        assert (finding.images, finding.detail) == (("a1",), "the split does not name this image")
+        assert (finding.images, finding.detail) == (("a1",), "the image is missing in the split")
 
     @given(st.integers(5, 40), st.integers(0, 99), st.data())
     def test_one_moved_image_is_found_in_every_split(self, n_lesions, seed, data):
@@ -321,7 +321,7 @@ class TestTable:
 
 
 def test_tables_of_different_images_are_refused():
-    with pytest.raises(InputError, match="1 are in one of them only, the"):
+    with pytest.raises(InputError, match="1 are in only one of them, the"):
         lesions_of_images(make_metadata(), pd.DataFrame({"image_id": ["a1", "a2", "b1"]}))
 
 

@@ -207,8 +207,8 @@ BAD_FILES: dict[str, tuple[Spoil, str, str]] = {
     "folder": (folder_of_that_name, "unreadable", "it is a folder"),
     "pipe": (pipe, "unreadable", "it is a pipe or device"),
     "device": (links(lambda folder: "/dev/zero"), "unreadable", "it is a pipe or device"),
-    "broken_link": (links(lambda folder: "nowhere.jpg"), "unreadable", "a link that leads nowhere"),
-    "circular_link": (links(lambda folder: f"{VICTIM}.jpg"), "unreadable", "a link that leads in a circle"),
+    "broken_link": (links(lambda folder: "nowhere.jpg"), "unreadable", "a broken link"),
+    "circular_link": (links(lambda folder: f"{VICTIM}.jpg"), "unreadable", "a circular link"),
     "link_to_a_photograph_elsewhere": (link_out, "outside", "a link to a file outside of the folder"),
     "link_to_a_secret": (links(lambda folder: "/etc/passwd"), "outside", "a link to a file outside of the folder"),
     "link_up": (links(lambda folder: "../data.csv"), "outside", "a link to a file outside of the folder"),
@@ -253,62 +253,71 @@ def ids(change: Callable[[str], str]) -> Spoil:
 
 NEAR_MISSES: dict[str, tuple[Spoil, str, str]] = {
     "another_case": (called("l0_0.JPG"), "there is l0_0.JPG, spelt differently", "correct the table, or rename"),
-    "a_folder_below": (called("x/L0_0.png"), "there is x/L0_0.png, in a folder below", "--params data.subfolders=true"),
-    "a_suffix_twice": (called("L0_0.jpg.jpg"), "there is L0_0.jpg.jpg, with a suffix", "without its last suffix alone"),
-    "two_suffixes": (called("L0_0.tif.JPG"), "there is L0_0.tif.JPG, with a suffix", "without its last suffix alone"),
-    "jpeg_2000": (called("L0_0.JP2"), "there is L0_0.JP2, in a format that is not read", "convert the files to JPEG"),
-    "photoshop": (called("L0_0.psd"), "there is L0_0.psd, in a format that is not read", "convert the files to JPEG"),
+    "a_folder_below": (called("x/L0_0.png"), "there is x/L0_0.png, in a subfolder", "--params data.subfolders=true"),
+    "a_suffix_twice": (called("L0_0.jpg.jpg"), "there is L0_0.jpg.jpg, with a suffix", "without only its last suffix"),
+    "two_suffixes": (called("L0_0.tif.JPG"), "there is L0_0.tif.JPG, with a suffix", "without only its last suffix"),
+    "jpeg_2000": (called("L0_0.JP2"), "there is L0_0.JP2, in an unsupported format", "convert the files to JPEG"),
+    "photoshop": (called("L0_0.psd"), "there is L0_0.psd, in an unsupported format", "convert the files to JPEG"),
     "camera_raw": (
         called("l0_0.NEF"),
-        "there is l0_0.NEF, in a format that is not",
+        "there is l0_0.NEF, in an unsupported format",
         "convert the files to JPEG or PNG",
     ),
-    "format_below": (called("x/L0_0.avif"), "there is x/L0_0.avif, in a format", "convert the files to JPEG or PNG"),
+    "format_below": (
+        called("x/L0_0.avif"),
+        "there is x/L0_0.avif, in an unsupported format",
+        "convert the files to JPEG or PNG",
+    ),
 }
 """Where the photograph is instead: how to make it so, how it is told, what takes it."""
 
 BAD_ROWS: dict[str, tuple[Spoil, str, int, str]] = {
     "path_traversal": (with_row("L0,../../etc/passwd,nv"), "bad_id", 14, "'../../etc/passwd': it begins with a dot"),
-    "path_inside": (with_row("L0,a/../../b,nv"), "bad_id", 14, "as a path does"),
-    "absolute_path": (with_row("L0,/etc/passwd,nv"), "bad_id", 14, "as a path does"),
-    "drive_letter": (with_row("L0,C:\\images\\a,nv"), "bad_id", 14, "as a path does"),
-    "network_path": (with_row("L0,\\\\server\\a,nv"), "bad_id", 14, "as a path does"),
-    "url": (with_row("L0,https://example.org/a,nv"), "bad_id", 14, "as a path does"),
-    "nul": (with_row("L0,a\0b,nv"), "bad_id", 14, "image_id 'a\\x00b': it holds a character that cannot be seen"),
-    "newline": (with_row('L0,"a\nb",nv'), "bad_id", 14, "'a\\nb': it holds a character that cannot be seen"),
-    "escape_sequence": (with_row("L0,a\x1b[2J,nv"), "bad_id", 14, "'a\\x1b[2J': it holds a character"),
-    "bidirectional_override": (with_row("L0,\u202egpj.a,nv"), "bad_id", 14, "'\\u202egpj.a': it holds a character"),
-    "zero_width": (with_row("L0,a\u200b,nv"), "bad_id", 14, "'a\\u200b': it holds a character"),
-    "undecoded": (with_row("L0,a\ufffd,nv"), "bad_id", 14, "was not decoded"),
+    "path_inside": (with_row("L0,a/../../b,nv"), "bad_id", 14, "like a path"),
+    "absolute_path": (with_row("L0,/etc/passwd,nv"), "bad_id", 14, "like a path"),
+    "drive_letter": (with_row("L0,C:\\images\\a,nv"), "bad_id", 14, "like a path"),
+    "network_path": (with_row("L0,\\\\server\\a,nv"), "bad_id", 14, "like a path"),
+    "url": (with_row("L0,https://example.org/a,nv"), "bad_id", 14, "like a path"),
+    "nul": (with_row("L0,a\0b,nv"), "bad_id", 14, "image_id 'a\\x00b': it contains an invisible"),
+    "newline": (with_row('L0,"a\nb",nv'), "bad_id", 14, "'a\\nb': it contains an invisible"),
+    "escape_sequence": (with_row("L0,a\x1b[2J,nv"), "bad_id", 14, "'a\\x1b[2J': it contains an"),
+    "bidirectional_override": (with_row("L0,\u202egpj.a,nv"), "bad_id", 14, "'\\u202egpj.a': it contains an"),
+    "zero_width": (with_row("L0,a\u200b,nv"), "bad_id", 14, "'a\\u200b': it contains an"),
+    "undecoded": (with_row("L0,a\ufffd,nv"), "bad_id", 14, "undecoded character"),
     "leading_dot": (with_row("L0,.hidden,nv"), "bad_id", 14, "it begins with a dot"),
     "over_long": (with_row(f"L0,{'x' * 5000},nv"), "bad_id", 14, "it is longer than 200 characters"),
-    "formula": (with_row("L0,=cmd|'calc'!A0,nv"), "bad_id", 14, "it begins as a formula"),
-    "formula_at": (with_row("L0,@SUM(A1),nv"), "bad_id", 14, "it begins as a formula"),
+    "formula": (with_row("L0,=cmd|'calc'!A0,nv"), "bad_id", 14, "it begins like a spreadsheet formula"),
+    "formula_at": (with_row("L0,@SUM(A1),nv"), "bad_id", 14, "it begins like a spreadsheet formula"),
     "lesion_id_path": (with_row("../L0,new,nv"), "bad_id", 14, "lesion_id '../L0': it begins with a dot"),
     "lesion_id_nul": (with_row("L0\0,new,nv"), "bad_id", 14, "lesion_id 'L0\\x00'"),
     "lesion_id_nan": (with_row("nan,new,nv"), "placeholder", 14, "lesion_id 'nan' stands for a missing value"),
     "lesion_id_not_available": (with_row("#N/A,new,nv"), "placeholder", 14, "lesion_id '#N/A' stands for a missing"),
     "image_id_that_is_none": (with_row("L0,<n/a>,nv"), "placeholder", 14, "image_id '<n/a>' stands for a missing"),
-    "comment_between_rows": (with_row("# reviewed in May"), "cells", 14, "1 cells, the header has 3; is it a comment?"),
+    "comment_between_rows": (
+        with_row("# reviewed in May"),
+        "cells",
+        14,
+        "1 cells, but the header has 3; is it a comment?",
+    ),
     "doubled_row": (with_row("L0,L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
     "doubled_without_lesion": (with_row(",L0_0,nv"), "duplicate", 14, "image_id 'L0_0': also in row 2"),
     "blank_image_id": (with_row("L0,,nv"), "no_image_id", 14, "image_id is blank"),
     "blanks_as_image_id": (with_row("L0, \t ,nv"), "no_image_id", 14, "image_id is blank"),
-    "too_few_cells": (with_row("L0,new"), "cells", 14, "2 cells, the header has 3"),
-    "too_many_cells": (with_row("L0,new,nv,extra"), "cells", 14, "4 cells, the header has 3"),
+    "too_few_cells": (with_row("L0,new"), "cells", 14, "2 cells, but the header has 3"),
+    "too_many_cells": (with_row("L0,new,nv,extra"), "cells", 14, "4 cells, but the header has 3"),
     "quote_that_swallows_rows": (
         edited(lambda lines: [*lines, 'L0,new,"x', "L0,b,nv", "L0,c,nv", 'L0,d,"y']),
         "cells",
         14,
-        "a quoted cell holds 2 lines that look like rows",
+        "a quoted cell contains 2 lines that look like rows",
     ),
 }
 """Rows beyond the sound ones: the metadata, the kind of problem, its row, how it is told."""
 
 NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "missing": (lambda folder: (folder / "data.csv").unlink(), "There is no metadata file"),
-    "folder": (lambda folder: (folder / "data.csv").unlink() or (folder / "data.csv").mkdir(), "is no file"),
-    "pipe": (lambda folder: (folder / "data.csv").unlink() or os.mkfifo(folder / "data.csv"), "is no file"),
+    "folder": (lambda folder: (folder / "data.csv").unlink() or (folder / "data.csv").mkdir(), "is not a file"),
+    "pipe": (lambda folder: (folder / "data.csv").unlink() or os.mkfifo(folder / "data.csv"), "is not a file"),
     "enormous": (lambda folder: os.truncate(folder / "data.csv", 600_000_000), "has 600 megabytes"),
     "empty": (metadata(""), "data.csv is empty"),
     "blank": (metadata("\n \n,,\n"), "data.csv is empty"),
@@ -322,17 +331,20 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "pdf": (metadata(b"%PDF-1.7\n"), "a PDF"),
     "photograph": (metadata(photograph()), "an image"),
     "web_page": (metadata("\n<!DOCTYPE html>\n<title>Log in</title>"), "a web page or XML"),
-    "binary": (metadata(bytes(range(256)) * 20), "is no table of text"),
+    "binary": (metadata(bytes(range(256)) * 20), "is not a table of text"),
     "utf_16_without_mark": (edited(list, "utf-16-le"), "A UTF-16 file needs its byte-order mark"),
     "utf_16_cut_short": (metadata(b"\xff\xfe" + HEADER.encode("utf-16-le")[:-1]), "damaged or cut short"),
-    "quote_never_ends": (with_row('L0,"new,nv'), "a quote that begins in row 14 never ends"),
+    "quote_never_ends": (with_row('L0,"new,nv'), "a quote that opens in row 14 is never closed"),
     "quote_never_ends_in_a_large_file": (
         edited(lambda lines: [*lines, 'L0,"new', *["L0,b,nv"] * 30_000]),
-        "a quote that begins in row 14 never ends",
+        "a quote that opens in row 14 is never closed",
     ),
     "column_twice": (edited(lambda lines: ["lesion_id,image_id,image_id", *lines[1:]]), "the column 'image_id' twice"),
-    "column_of_ours": (edited(lambda lines: ["lesion_id,image_id,fold", *lines[1:]]), "a name that Skinbit uses"),
-    "column_with_escape": (edited(lambda lines: ["lesion_id,image_id,\x1b[2J", *lines[1:]]), "is no table of text"),
+    "column_of_ours": (
+        edited(lambda lines: ["lesion_id,image_id,fold", *lines[1:]]),
+        "a name that is reserved for Skinbit",
+    ),
+    "column_with_escape": (edited(lambda lines: ["lesion_id,image_id,\x1b[2J", *lines[1:]]), "is not a table of text"),
     "wrong_delimiter": (
         edited(lambda lines: [line.replace(",", "~") for line in lines]),
         "its columns are: lesion_id~image_id~dx",
@@ -340,16 +352,16 @@ NO_METADATA: dict[str, tuple[Spoil, str]] = {
     "no_images": (lambda folder: (folder / "images").rename(folder / "pictures"), "images does not exist."),
     "no_photograph": (
         lambda folder: [path.unlink() for path in (folder / "images").iterdir()],
-        "holds no photograph that can be read; it is empty.",
+        "has no photograph that can be read; it is empty.",
     ),
     "no_photograph_but_in_a_folder_below": (
         lambda folder: (folder / "images").rename(folder / "x") and (folder / "x").rename(below(folder) / "visit1"),
         "  - visit1/: a folder with 12 photographs, not searched; data.subfolders=true reads it\n"
-        "  Remedy: read the folders below: --params data.subfolders=true.",
+        "  Remedy: read subfolders: --params data.subfolders=true.",
     ),
     "no_photograph_that_is_read": (
         lambda folder: [path.rename(path.with_suffix(".avif")) for path in (folder / "images").iterdir()],
-        "L0_0.avif: AVIF is not read; convert it to JPEG or PNG",
+        "L0_0.avif: AVIF is unsupported; convert it to JPEG or PNG",
     ),
     "images_is_a_file": (
         lambda folder: (folder / "images").rename(folder / "x") and (folder / "images").write_text(""),
@@ -571,7 +583,10 @@ class TestAPhotograph:
         monkeypatch.setattr(LocalFileSystem, "cat_file", cat_file)  # root may read everything
         message = study.refusal()
         assert f"{VICTIM}.jpg (row 2 of data.csv): permission denied" in message
-        assert "Remedy: let this user read it; to leave them out: --params data.policy.unreadable=skip" in message
+        assert (
+            "Remedy: give this user permission to read it; to leave them out: --params data.policy.unreadable=skip"
+            in message
+        )
 
     @pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")])
     def test_for_which_memory_does_not_suffice_is_not_called_damaged(self, study, monkeypatch, error):
@@ -623,7 +638,7 @@ class TestANearMiss:
         files, image_ids = tables["image_index"]["file"].tolist(), tables["image_index"]["image_id"].tolist()
         assert [Path(file).stem for file in files] == image_ids
         is_renamed = files[0].count(".") == 1
-        assert ("12 photographs get another image_id than the metadata have" in caplog.text) == is_renamed
+        assert ("12 photographs get a different image_id than in the metadata" in caplog.text) == is_renamed
         named = tables["metadata"]["image_id_in_table" if is_renamed else "image_id"].tolist()
         assert named == (files if is_renamed else image_ids)
 
@@ -677,7 +692,7 @@ class TestFoldersBelow:
         pd.testing.assert_frame_equal(tables["split"], expected.assign(image_id=paths))
         assert tables["image_index"]["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
         assert tables["metadata"]["image_id_in_table"].tolist() == expected["image_id"].tolist()
-        assert "12 photographs get another image_id than the metadata have, their path without suffix" in caplog.text
+        assert "12 photographs get a different image_id than in the metadata, their path without suffix" in caplog.text
         assert "L0_0 is L0/L0_0" in caplog.text
 
     @pytest.mark.parametrize("suffix", ["", ".jpg"])
@@ -732,13 +747,16 @@ class TestFoldersBelow:
         refuse_listing(monkeypatch, "L0", errno.EACCES)
         message = study.refusal(subfolders=True)
         assert "there is no such file; it may be in L0/, which cannot be listed: permission denied" in message
-        assert "Remedy: let this user read it; to leave them out" in message
+        assert "Remedy: give this user permission to read it; to leave them out" in message
 
     def test_with_names_for_no_table_are_named(self, study):
         into_folders(study.folder)
         (study.folder / "images/L0").rename(study.folder / "images/=cmd")
         message = study.refusal(subfolders=True)
-        assert "=cmd/L0_0.jpg (row 2 of data.csv): its name cannot be used: it begins as a formula" in message
+        assert (
+            "=cmd/L0_0.jpg (row 2 of data.csv): its name cannot be used: it begins like a spreadsheet formula"
+            in message
+        )
 
     def test_give_photographs_the_same_ids_in_studies_and_groups(self, study):
         into_folders(study.folder)
@@ -753,11 +771,11 @@ class TestFoldersBelow:
 
     def test_may_not_be_in_a_lesion_id(self, study):
         with_row("L0/x,L0_0,nv")(study.folder)
-        assert "lesion_id 'L0/x': it holds / or" in study.refusal(subfolders=True)
+        assert "lesion_id 'L0/x': it contains / or" in study.refusal(subfolders=True)
 
     def test_are_not_read_unasked(self, study):
         with_row("L0,x/L0_0,nv")(study.folder)
-        assert "image_id 'x/L0_0': it holds / or" in study.refusal()
+        assert "image_id 'x/L0_0': it contains / or" in study.refusal()
 
 
 class TestARow:
@@ -843,7 +861,7 @@ class TestMetadata:
         study.run()
         said = [record.getMessage() for record in caplog.records if record.name.endswith("metadata_table")]
         assert said == [
-            "reading data.csv: no valid Unicode; read as Windows-1252",
+            "reading data.csv: not valid Unicode; read as Windows-1252",
             "reading data.csv: columns without a name are left out, number 4",
         ]
 
@@ -861,10 +879,10 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("number", "remedy"),
         [
-            (errno.EACCES, "let this user read it"),
-            (errno.EIO, "see that it is connected and sound"),
+            (errno.EACCES, "give this user permission to read it"),
+            (errno.EIO, "check that it is connected and healthy"),
             (errno.ENAMETOOLONG, "shorten its name or path"),
-            (errno.ETIMEDOUT, "see that the disk or network that holds it is connected"),
+            (errno.ETIMEDOUT, "check that its disk or network drive is connected"),
         ],
     )
     def test_that_the_system_refuses_are_told_by_its_number(self, study, monkeypatch, number, remedy):
@@ -883,7 +901,7 @@ class TestMetadata:
         table = MetadataDataset(filepath=str(study.folder / "data.csv"))
         assert len(table.load()) == len(table.load()) == 12
         edited(lambda lines: [lines[0], *lines[2:]])(study.folder)
-        assert "data.csv has changed since this run began to read it.\n  Remedy: run again." in refusal_to_load(table)
+        assert "data.csv changed while this run was reading it.\n  Remedy: run again." in refusal_to_load(table)
         table.release()
         assert len(table.load()) == 11
 
@@ -891,7 +909,7 @@ class TestMetadata:
         before = csv.field_size_limit(10)
         try:
             with pytest.raises(
-                InputError, match=r"row 2: field larger than field limit \(10\)\.\n  Remedy: mend the row"
+                InputError, match=r"row 2: field larger than field limit \(10\)\.\n  Remedy: correct the row"
             ):
                 read_metadata(b"lesion_id,image_id\nL,aaaaaaaaaaaa\n", "data.csv")
         finally:
@@ -900,7 +918,7 @@ class TestMetadata:
     def test_with_a_fold_without_a_pair_are_used_with_a_warning(self, study, caplog):
         edited(lambda lines: [*lines[:3], lines[3], lines[5], lines[7]])(study.folder)
         assert len(study.run(min_images_per_lesion=1)["split"]) == 5
-        assert "no two images of one lesion, so no F1, in fold" in caplog.text
+        assert "no two images of the same lesion, so no F1, in fold" in caplog.text
 
 
 class TestProblems:
@@ -960,7 +978,7 @@ class TestProblems:
 
 NOTHING_TO_GROUP: dict[str, Callable[[Path], str]] = {
     "empty": lambda folder: rename_all(folder, ".gone", remove=True) or "put photographs",
-    "folders": lambda folder: into_folders(folder) or "read the folders below: --params data.subfolders=true",
+    "folders": lambda folder: into_folders(folder) or "read subfolders: --params data.subfolders=true",
     "gif": lambda folder: rename_all(folder, ".gif") or "convert the files to JPEG or PNG",
     "camera_raw": lambda folder: rename_all(folder, ".CR2") or "convert the files to JPEG or PNG",
     "archives": lambda folder: rename_all(folder, ".zip") or "unpack the archives",
@@ -1041,10 +1059,10 @@ class TestClustering:
             "IM0001": f"a file without a suffix; {only}",
             "clip.mp4": f"a file with the suffix .mp4; {only}",
             "more.zip": "an archive; unpack it",
-            "scan.avif": "AVIF is not read; convert it to JPEG or PNG",
-            "1 folders": "there is no photograph in them",
+            "scan.avif": "AVIF is unsupported; convert it to JPEG or PNG",
+            "1 folders": "without photographs",
             "1 hidden files or folders": "their names begin with a dot",
-            "2 tables, texts and the like": "no photographs, by their suffixes",
+            "2 tables, texts and the like": "not photographs, by their suffixes",
         }
 
     def test_reads_folders_below_by_their_paths_on_request(self, study, caplog):
@@ -1056,7 +1074,7 @@ class TestClustering:
             listed, unreadable, _ = read_photographs(opened, {}, str(study.folder / "images"), data, 224)
         assert listed["image_id"].tolist()[:2] == ["L0/L0_0", "L0/L0_1"]
         assert listed["file"].tolist()[:2] == ["L0/L0_0.jpg", "L0/L0_1.jpg"]
-        assert "12 photographs to group, 0 cannot be read, 2 other files and folders are passed over" in caplog.text
+        assert "12 photographs to group, 0 cannot be read, 2 other files and folders are ignored" in caplog.text
         assert unreadable["file"].tolist() == ["link/", "1 tables, texts and the like"]
 
     @pytest.mark.parametrize("spoil", NOTHING_TO_GROUP.values(), ids=NOTHING_TO_GROUP)
@@ -1093,13 +1111,15 @@ class TestClustering:
             raise OSError(errno.EACCES, "Permission denied")
 
         monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
-        with pytest.raises(InputError, match=r"None of the 12 photographs(.|\n)*\n  Remedy: let this user read it\.$"):
+        with pytest.raises(
+            InputError, match=r"None of the 12 photographs(.|\n)*\n  Remedy: give this user permission to read it\.$"
+        ):
             self.read(study.folder)
 
     @pytest.mark.parametrize("lesion", ["", "nan"])
     def test_refuses_known_photographs_of_no_lesion(self, study, lesion):
         edited(lambda lines: [HEADER, *(f"{lesion},{line.split(',')[1]},nv" for line in lines[1:])])(study.folder)
-        with pytest.raises(InputError, match=r"data\.csv names no photograph of a known lesion"):
+        with pytest.raises(InputError, match=r"data\.csv has no usable photograph with a known lesion"):
             self.known(study.folder, SKIP)
 
     def test_leaves_known_photographs_out_where_the_policy_says_so(self, study, caplog):

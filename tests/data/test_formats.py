@@ -46,7 +46,7 @@ TWELVE = np.linspace(0, 4095, 600).astype(np.uint16).reshape(20, 30)
 SHOWN = (TWELVE >> 4).astype(np.uint8)
 """The same in 8 bits."""
 
-MULTIPLE = "it holds several pictures (pages, frames)"
+MULTIPLE = "it contains several pictures (pages, frames)"
 CONVERT = "convert the files to JPEG or PNG under the same names"
 
 
@@ -268,24 +268,24 @@ REFUSED = {
     "animated webp": (encode(COLOUR, "WEBP", save_all=True, append_images=[Image.new("RGB", SIZE)]), MULTIPLE),
     "heic of two pictures": ((HEIC / "two.heic").read_bytes(), MULTIPLE),
     "dicom of three frames": (dicom(COLOUR, NumberOfFrames=3, PixelData=COLOUR.tobytes() * 3), MULTIPLE),
-    "tiff of floats": (encode(TWELVE.astype(np.float32), "TIFF"), "a kind that is not read (mode F)"),
+    "tiff of floats": (encode(TWELVE.astype(np.float32), "TIFF"), "an unsupported kind (mode F)"),
     "tiff of colours in floats": (
         encode_16_bits(COLOUR.astype(np.float32), ".tiff"),
-        "a kind of TIFF that is not read",
+        "an unsupported kind of TIFF",
     ),
-    "tiff of lab": (encode(LAB, "TIFF"), "a kind that is not read (mode LAB)"),
+    "tiff of lab": (encode(LAB, "TIFF"), "an unsupported kind (mode LAB)"),
     "tiff of negative values": (encode(TWELVE.astype(np.int32) - 9, "TIFF"), "negative or have more than 16 bits"),
     "tiff of 32 bits": (encode(TWELVE.astype(np.int32) * 99, "TIFF"), "negative or have more than 16 bits"),
     "camera's raw file": (encode(COLOUR, "TIFF", tiffinfo={50706: b"\1\4\0\0"}), "a camera's raw file or a preview"),
     "preview": (encode(COLOUR, "TIFF", tiffinfo={254: 1}), "a camera's raw file or a preview"),
     "tiff cut short": (encode(COLOUR, "TIFF")[:-500], "damaged or cut short"),
     "compressed tiff cut short": (encode(COLOUR, "TIFF", compression="tiff_lzw")[:-150], "damaged"),
-    "tiff's header": (b"II*\0\x08\0\0\0", "damaged, or a kind of TIFF"),
+    "tiff's header": (b"II*\0\x08\0\0\0", "damaged, or an unsupported kind of TIFF"),
     "bmp cut short": (encode(COLOUR, "BMP")[:-500], "damaged or cut short"),
     "text that begins as a bmp": (b"BMI,age,dx\n23,50,nv\n", "damaged or cut short"),
     "webp cut short": (encode(COLOUR, "WEBP")[:-50], "damaged"),
     "heic cut short": ((HEIC / "turned.heic").read_bytes()[:-50], "damaged"),
-    "heic's header": ((HEIC / "turned.heic").read_bytes()[:40], "damaged, or a kind of HEIC"),
+    "heic's header": ((HEIC / "turned.heic").read_bytes()[:40], "damaged, or an unsupported kind of HEIC"),
     "heic with an item of no sense": (
         (HEIC / "turned.heic").read_bytes().replace(b"\0\0Exif\0", b"\0\0Ex\xff\x9f\0", 1),
         "damaged or cut short",
@@ -302,23 +302,23 @@ REFUSED = {
     ),
     "dicom of jpeg with many pixels": (
         dicom(COLOUR, "YBR_FULL_422", uid.JPEGBaseline8Bit, encode(Image.new("L", (900, 900)), "JPEG")),
-        "damaged: the picture inside has another size",
+        "damaged: the compressed picture does not have the declared size",
     ),
-    "dicom without pixels": (dicom(COLOUR, PixelData=None), "holds no photograph"),
-    "dicom of a sign": (dicom(TWELVE, "MONOCHROME2", PixelRepresentation=1), "8 or 16 bits without a sign"),
-    "dicom of shifted bits": (dicom(TWELVE, "MONOCHROME2", BitsStored=12, HighBit=15), "without a sign"),
-    "dicom of a palette": (dicom(GREY, "PALETTE COLOR"), "its colours are stored in another way than MONOCHROME1"),
+    "dicom without pixels": (dicom(COLOUR, PixelData=None), "has no photograph"),
+    "dicom of a sign": (dicom(TWELVE, "MONOCHROME2", PixelRepresentation=1), "unsigned 8 or 16 bits"),
+    "dicom of shifted bits": (dicom(TWELVE, "MONOCHROME2", BitsStored=12, HighBit=15), "unsigned"),
+    "dicom of a palette": (dicom(GREY, "PALETTE COLOR"), "its colours are not stored as MONOCHROME1"),
     "deflated dicom": (
         dicom(COLOUR, syntax=uid.DeflatedExplicitVRLittleEndian),
-        "its transfer syntax is not read: Deflated Explicit VR Little Endian",
+        "its transfer syntax is not supported: Deflated Explicit VR Little Endian",
     ),
     "dicom of lossless jpeg": (
         dicom(COLOUR, syntax=uid.JPEGLosslessSV1, stream=b"\xff\xd8"),
-        "its transfer syntax is not read: JPEG Lossless",
+        "its transfer syntax is not supported: JPEG Lossless",
     ),
-    "dicom of run lengths": (dicom(COLOUR, syntax=uid.RLELossless, stream=b"\0" * 64), "not read: RLE Lossless"),
-    "dicom of mpeg": (dicom(COLOUR, syntax=uid.MPEG2MPML, stream=b"\0" * 64), "not read: MPEG2"),
-    "dicom of an unknown syntax": (dicom(COLOUR, syntax=uid.UID("1.2.3.99")), "one that nobody knows"),
+    "dicom of run lengths": (dicom(COLOUR, syntax=uid.RLELossless, stream=b"\0" * 64), "not supported: RLE Lossless"),
+    "dicom of mpeg": (dicom(COLOUR, syntax=uid.MPEG2MPML, stream=b"\0" * 64), "not supported: MPEG2"),
+    "dicom of an unknown syntax": (dicom(COLOUR, syntax=uid.UID("1.2.3.99")), "not supported: unknown"),
     "dicom cut short": (dicom(COLOUR)[:-100], "damaged or cut short"),
     "dicom's header": (dicom(COLOUR)[:200], "damaged or cut short"),
     "dicom without rows": (dicom(COLOUR, Rows=None), "damaged or cut short"),
@@ -412,11 +412,11 @@ def test_an_extra_that_is_not_installed_is_named_with_its_command(
     (problem,) = check(tmp_path, {name: content})
     assert isinstance(problem, Problem)
     assert (problem.kind, problem.file) == ("unreadable", name)
-    assert problem.problem.endswith(f"is read by an extra that is not installed: {command}")
-    assert problem.remedy.startswith(f"{command}; where pip has installed Skinbit: pip install {package[:2]}")
+    assert problem.problem.endswith(f"needs an extra that is not installed: {command}")
+    assert problem.remedy.startswith(f"{command}; if pip installed Skinbit: pip install {package[:2]}")
     row = {"image_id": ["a"], "file": [name], "sha256": [hashlib.sha256(content).hexdigest()]}
     folder = find_images(fsspec.filesystem("file"), tmp_path.as_posix())
-    with pytest.raises(InputError, match=f"{command}\\.\n  Remedy: {command}; where pip"):
+    with pytest.raises(InputError, match=f"{command}\\.\n  Remedy: {command}; if pip"):
         ListedPhotographs(folder, pd.DataFrame(row), DataParams()).decode("a")
 
 
@@ -433,7 +433,7 @@ def test_the_range_that_photographs_have_is_said_once_for_a_folder(
     with caplog.at_level("INFO"):
         assert len(check(tmp_path, contents)) == 5
     assert caplog.messages == [
-        "3 photographs of more than 8 bits declare no range, or too small a one; taken, each by its brightest value, "
+        "3 photographs of more than 8 bits declare no range, or too small a one; assumed from their brightest value, "
         "as 10 bits (1), 12 bits (2)"
     ]
 

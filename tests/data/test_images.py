@@ -342,4 +342,4 @@ class TestAFolderWithoutATable:
         (attempt,) = try_images(with_unique_ids(find(folder)), LIMITS, lambda image: None)
         assert isinstance(attempt, Problem)
         assert attempt.file == "b\\xff.png"
-        assert "cannot be seen or was not decoded; rename the file" in attempt.problem
+        assert "invisible or undecoded character; rename the file" in attempt.problem

@@ -69,13 +69,13 @@ def without(make: Callable[[Path], object]) -> Callable[[Path], object]:
 
 CHANGES = {
     "gone": (lambda path: path.unlink(), "it is gone"),
-    "the whole folder gone": (lambda path: shutil.rmtree(path.parent), "the whole folder is gone"),
+    "the whole folder gone": (lambda path: shutil.rmtree(path.parent), "the whole folder has been removed"),
     "a folder": (without(lambda path: path.mkdir()), "it is a folder"),
-    "a link that leads nowhere": (
+    "a broken link": (
         without(lambda path: path.symlink_to("nowhere.jpg")),
-        "it is a link that leads nowhere",
+        "it is a broken link",
     ),
-    "a link to itself": (without(lambda path: path.symlink_to(path)), "it is a link that leads in a circle"),
+    "a link to itself": (without(lambda path: path.symlink_to(path)), "it is a circular link"),
     "a link to a device": (without(lambda path: path.symlink_to("/dev/zero")), "it is a pipe or device, not a file"),
     "a link to a photograph elsewhere": (
         without(lambda path: path.symlink_to(shutil.copy(path.parent / "a.jpg", path.parents[1] / "other.jpg"))),
@@ -148,11 +148,11 @@ class TestAPhotograph:
     @pytest.mark.parametrize(
         ("number", "remedy"),
         [
-            (errno.EACCES, "let this user read it"),
-            (errno.EIO, "see that it is connected and sound"),
-            (errno.ESTALE, "see that it is connected and sound"),
+            (errno.EACCES, "give this user permission to read it"),
+            (errno.EIO, "check that it is connected and healthy"),
+            (errno.ESTALE, "check that it is connected and healthy"),
             (errno.EMFILE, "raise the limit"),
-            (errno.ETIMEDOUT, "see that the disk or network that holds it"),
+            (errno.ETIMEDOUT, "check that its disk or network drive"),
         ],
     )
     def test_that_cannot_be_read_now_is_no_changed_one(

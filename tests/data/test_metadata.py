@@ -61,7 +61,7 @@ def test_utf_16_of_either_byte_order_is_read(mark: bytes, encoding: str) -> None
 
 
 def test_windows_1252_is_read_with_a_note() -> None:
-    assert read("lesion_id,image_id\nL,ä\n", "cp1252").attrs[NOTES] == ["no valid Unicode; read as Windows-1252"]
+    assert read("lesion_id,image_id\nL,ä\n", "cp1252").attrs[NOTES] == ["not valid Unicode; read as Windows-1252"]
 
 
 def test_blanks_around_cells_and_names_are_removed() -> None:
@@ -203,14 +203,14 @@ def test_delimiters_in_quotes_are_content() -> None:
 
 def test_rows_with_a_wrong_number_of_cells_are_told_and_keep_the_shape_of_the_table() -> None:
     table = read("lesion_id,image_id,dx\nL,a\nL,b,nv\nL,c,nv,more\nL,d,nv,,\n")
-    assert table[MISSHAPEN].tolist() == ["2 cells, the header has 3", "", "4 cells, the header has 3", ""]
+    assert table[MISSHAPEN].tolist() == ["2 cells, but the header has 3", "", "4 cells, but the header has 3", ""]
     assert table["dx"].tolist() == ["", "nv", "nv", "nv"]
     assert found_in(table) == [("cells", 2), ("cells", 4)]
 
 
 def test_lines_that_a_missing_quote_swallowed_are_told() -> None:
     table = read('lesion_id,image_id,note\nL,a,"x\nL,b,y\nL,c,"z\nM,d,"two\nlines, not, rows"\n')
-    assert table[MISSHAPEN].tolist() == ["a quoted cell holds 1 lines that look like rows; is a quote missing?", ""]
+    assert table[MISSHAPEN].tolist() == ["a quoted cell contains 1 lines that look like rows; is a quote missing?", ""]
     assert table["image_id"].tolist() == ["a", "d"]
 
 

@@ -265,11 +265,11 @@ class TestDistractors:
         assert few < more
 
     def test_more_than_there_are_are_an_error_that_says_how_many(self):
-        with pytest.raises(InputError, match=r"asks for 10 lesions of one image; the metadata have 9\."):
+        with pytest.raises(InputError, match=r"asks for 10 singleton lesions; the metadata have 9\."):
             choose_distractors(self.IMAGES, 10, seed=1)
 
     def test_none_at_all_is_an_error_too(self):
-        with pytest.raises(InputError, match="asks for all lesions of one image; the metadata have 0"):
+        with pytest.raises(InputError, match="asks for all singleton lesions; the metadata have 0"):
             choose_distractors(self.IMAGES[:2], None, seed=1)
 
 
@@ -374,7 +374,7 @@ def test_the_seed_decides_how_bundles_are_dealt() -> None:
     ("column", "said"),
     [
         ("site", "split.keep_together names the column 'site'.*split.keep_together=null"),
-        ("dx", "split.keep_together=dx leaves 1 bundles of lesions to deal, but folds and test subset need 6"),
+        ("dx", "split.keep_together=dx leaves 1 bundles of lesions, but folds and test subset need 6"),
     ],
 )
 def test_what_cannot_be_kept_together_is_refused(column: str, said: str) -> None:

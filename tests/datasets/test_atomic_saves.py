@@ -354,7 +354,7 @@ def test_file_with_a_changed_byte_is_neither_loaded_nor_kept(
     change_byte(path, share)
     with pytest.raises(InputError) as refused:
         study_catalog.load(name)
-    assert f"{path} is not as the run that made it wrote it" in refused.value.message
+    assert f"{path} was damaged, edited or replaced after the run that wrote it" in refused.value.message
     assert "--only-missing-outputs" in refused.value.message
     assert study_catalog.find_damaged() == {name: str(path)}
     assert not study_catalog.exists(name)

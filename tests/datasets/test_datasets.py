@@ -528,7 +528,7 @@ class TestLookup:
         assert {path: look_up(path)["image_id"].item() for path in spellings} == spellings
 
     def test_is_never_written(self, project):
-        with pytest.raises(DatasetError, match="only read"):
+        with pytest.raises(DatasetError, match="read-only"):
             LookupDataset(path=str(project), dataset=TABLES).save({})
 
 
@@ -538,7 +538,7 @@ class TestCheckpointErrors:
         (tmp_path / "a.safetensors").write_bytes(content)
         with pytest.raises(DatasetError) as refused:
             CheckpointDataset(filepath=str(tmp_path / "a.safetensors")).load()
-        assert "a.safetensors is no checkpoint of Skinbit's" in str(refused.value.__cause__)
+        assert "a.safetensors is not a checkpoint of Skinbit" in str(refused.value.__cause__)
 
     def test_a_missing_model_says_what_trains_it(self, tmp_path):
         with pytest.raises(DatasetError) as refused:

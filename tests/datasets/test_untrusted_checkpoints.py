@@ -113,8 +113,8 @@ HEADERS = [
     (("backbone", "model_args"), {"checkpoint_path": "passwd"}, "must not set checkpoint_path"),
     (("backbone", "model_args"), {"pretrained_cfg_overlay": {"file": "x"}}, "pretrained_cfg_overlay"),
     (("backbone", "model_args"), {"cache_dir": "x"}, "must not set cache_dir"),
-    (("backbone", "model_args"), {"act_layer": "os.system('x')"}, "'act_layer' is no word"),
-    (("backbone", "model_args"), {"channels": [10**9] * 4}, "'channels' is no word, number of at most 65536"),
+    (("backbone", "model_args"), {"act_layer": "os.system('x')"}, "'act_layer' must be a word"),
+    (("backbone", "model_args"), {"channels": [10**9] * 4}, "'channels' must be a word, a number up to 65536"),
     (("backbone", "model_args"), {"channels": [60000] * 4}, "6 missing"),
     (("backbone", "model_args"), {"layers": [60000] * 4}, "more than 5000 tensors"),
     (("backbone", "model_args"), {"nonsense": 1}, "timm cannot create it"),
@@ -122,7 +122,7 @@ HEADERS = [
     (("backbone", "test_views", "zooms"), [1.0 + n / 1000 for n in range(1000)], "zooms"),
     (("head", "dim"), 10**9, "head.dim"),
     (("head", "dim"), 60000, "missing"),
-    (("head", "hidden"), [65536] * 16, "head.dim is none"),
+    (("head", "hidden"), [65536] * 16, "head.dim is null"),
     (("head",), {"hidden": [65536] * 16, "dim": 65536, "neck": True}, "missing"),
     (("head", "hidden"), [1] * 100_000, "head.hidden"),
     (("preprocessing", "image_size"), 48, "differ in image_size"),
@@ -146,7 +146,7 @@ HEADERS = [
     (("matching", "calibration"), None, "disagree on whether similarities are calibrated"),
     (("matching", "calibration", "intercept"), float("nan"), "matching.calibration.intercept"),
     (("matching", "calibration", "inliers_slopes"), [1.0], "matching.calibration.inliers_slopes"),
-    (("matching", "calibration", "kind"), "isotonic", "isotonic calibration has a probability"),
+    (("matching", "calibration", "kind"), "isotonic", "isotonic calibration needs one probability"),
     (("matching", "operating_points"), {"nonsense": []}, "no method 'nonsense'"),
     (("matching", "operating_points"), {"cosine": [POINTS], "dbscan": []}, "different numbers of subsets"),
     (("matching", "operating_points", "cosine", 0, "tp"), [1], "different lengths"),
@@ -178,7 +178,7 @@ class TestHeader:
     def test_another_kind_of_header_is_refused(self, tmp_path, header):
         content = save_tensors({"a": torch.zeros(1)}, {"skinbit": json.dumps(header)})
         (tmp_path / "a.safetensors").write_bytes(content)
-        assert "is no checkpoint of Skinbit's" in refusal(tmp_path / "a.safetensors")
+        assert "is not a checkpoint of Skinbit" in refusal(tmp_path / "a.safetensors")
 
     def test_nothing_is_asked_over_the_network(self, checkpoint, tmp_path, monkeypatch):
         def connect(*address):
@@ -217,12 +217,18 @@ class TestTensors:
             (lambda t: {**t, "surprise": torch.zeros(1)}, "1 unexpected, such as 'surprise'"),
             (lambda t: {**t, CONV: t[CONV][:, :2].clone()}, "'levels.conv1.0.weight' is torch.float32"),
             (lambda t: {**t, CONV: t[CONV].double()}, "is torch.float64"),
-            (lambda t: {**t, CONV: t[CONV] * float("nan")}, "holds NaN or infinity"),
-            (lambda t: {**t, CONV: t[CONV] / 0}, "holds NaN or infinity"),
+            (lambda t: {**t, CONV: t[CONV] * float("nan")}, "contains NaN or infinity"),
+            (lambda t: {**t, CONV: t[CONV] / 0}, "contains NaN or infinity"),
             (lambda t: without(t, "whitening.mean"), "whitening needs mean and projection"),
-            (lambda t: {**t, "whitening.mean": torch.zeros(7, dtype=torch.float64)}, "whitening has another shape"),
-            (lambda t: {**t, "whitening.mean": t["whitening.mean"].float()}, "whitening has another shape or type"),
-            (lambda t: {**t, "whitening.mean": t["whitening.mean"] / 0}, "whitening holds NaN"),
+            (
+                lambda t: {**t, "whitening.mean": torch.zeros(7, dtype=torch.float64)},
+                "whitening does not have the shape",
+            ),
+            (
+                lambda t: {**t, "whitening.mean": t["whitening.mean"].float()},
+                "whitening does not have the shape or type",
+            ),
+            (lambda t: {**t, "whitening.mean": t["whitening.mean"] / 0}, "whitening contains NaN"),
             (lambda t: {**t, "zoom_whitening.mean": t["whitening.mean"]}, "whitening needs mean and projection"),
             (lambda t: {**t, **of_zooms(t, 4)}, "whitenings of photographs and of their zooms do not fit together"),
             (lambda t: without(t | of_zooms(t, 5), "whitening.mean", "whitening.projection"), "do not fit together"),
@@ -268,7 +274,7 @@ class TestSeal:
     def test_a_file_of_a_later_version_is_refused(self, checkpoint, tmp_path):
         path = tmp_path / "a.safetensors"
         path.write_bytes(pack_tensors(checkpoint.tensors, {**header_of(checkpoint), "format": 2}))
-        assert "its format is 2, this version of Skinbit reads 1" in refusal(path)
+        assert "its format is 2, but this version of Skinbit reads 1" in refusal(path)
 
     def test_the_same_model_has_the_same_bytes(self, checkpoint, tmp_path):
         for name in "ab":
@@ -315,14 +321,14 @@ class TestContainer:
     )
     def test_a_container_that_lies_is_refused(self, tmp_path, content):
         (tmp_path / "a.safetensors").write_bytes(content)
-        assert "a.safetensors is no checkpoint of Skinbit's" in refusal(tmp_path / "a.safetensors")
+        assert "a.safetensors is not a checkpoint of Skinbit" in refusal(tmp_path / "a.safetensors")
 
     @pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".safetensors"])
     def test_a_pickle_is_refused_and_never_run(self, tmp_path, suffix):
         path = tmp_path / f"model{suffix}"
         for save in (torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))):
             save(Harm(), path)
-            assert "is no checkpoint of Skinbit's" in refusal(path)
+            assert "is not a checkpoint of Skinbit" in refusal(path)
         assert not Harm.is_done
 
 

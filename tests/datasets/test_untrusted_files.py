@@ -73,21 +73,21 @@ class TestTensors:
             (EmbeddingsDataset, {"embeddings": UNIT[:2]}, {}, "'embeddings' is float32 2x4, not float32 3xn"),
             (EmbeddingsDataset, {"embeddings": UNIT[:, 0]}, {}, "'embeddings' is float32 3, not"),
             (EmbeddingsDataset, {"embeddings": UNIT.astype(np.float64)}, {}, "is float64"),
-            (EmbeddingsDataset, {"embeddings": UNIT * np.float32(np.nan)}, {}, "holds NaN or infinity"),
+            (EmbeddingsDataset, {"embeddings": UNIT * np.float32(np.nan)}, {}, "contains NaN or infinity"),
             (EmbeddingsDataset, {"embeddings": UNIT * 2}, {}, "image a is not of unit length"),
             (EmbeddingsDataset, {"embeddings": None, "other": UNIT}, {}, "has no tensor 'embeddings'"),
             (EmbeddingsDataset, {}, {"image_ids": None}, "no list of texts 'image_ids'"),
             (EmbeddingsDataset, {}, {"image_ids": [1, 2, 3]}, "no list of texts 'image_ids'"),
             (FeaturesDataset, {"features": ONES[0]}, {}, "'features' is float32 2x4, not float32 3xnxn"),
-            (FeaturesDataset, {"features": ONES * np.float32(np.inf)}, {}, "holds NaN or infinity"),
+            (FeaturesDataset, {"features": ONES * np.float32(np.inf)}, {}, "contains NaN or infinity"),
             (FeaturesDataset, {}, {"keys": ["x"]}, "has 1 keys, not 3"),
             (FeaturesDataset, {}, {"backbone": "vit"}, "no object 'backbone'"),
-            (KeypointsDataset, {"offsets": np.array([0, 3, 2, 5])}, {}, "does not rise"),
-            (KeypointsDataset, {"offsets": np.array([0, 2**62, -(2**62), 5])}, {}, "does not rise"),
+            (KeypointsDataset, {"offsets": np.array([0, 3, 2, 5])}, {}, "does not ascend"),
+            (KeypointsDataset, {"offsets": np.array([0, 2**62, -(2**62), 5])}, {}, "does not ascend"),
             (KeypointsDataset, {"offsets": np.array([0, 2, 2, 9])}, {}, "'positions' is float32 5x2, not float32 9x2"),
             (KeypointsDataset, {"descriptors": np.ones((5, 64), np.uint8)}, {}, "5x64, not uint8 5x128"),
             (KeypointsDataset, {"angles": None}, {}, "has no tensor 'angles'"),
-            (PixelsDataset, {"crops": None}, {}, "it holds no decoded photographs"),
+            (PixelsDataset, {"crops": None}, {}, "it has no decoded photographs"),
             (PixelsDataset, {"crops": PHOTOGRAPHS["crops"][:2]}, {}, "do not have the shapes of photographs"),
             (PixelsDataset, {"canvases": PHOTOGRAPHS["canvases"].astype(np.int8)}, {}, "no decoded photographs"),
             (PixelsDataset, {}, {"image_ids": ["a"]}, "has 1 image_ids, not 3"),
@@ -284,7 +284,7 @@ class TestTrainingState:
         changed = type(stored)(joined, {**stored.header, **header})
         assert unpack_state(changed, "key", learner) == TrainingState()
         assert all(torch.equal(tensor, before[name]) for name, tensor in learner.module.state_dict().items())
-        assert "it begins anew" in caplog.text
+        assert "the training restarts" in caplog.text
 
 
 def test_a_table_of_figures_may_have_undefined_ones() -> None:

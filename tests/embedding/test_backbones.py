@@ -151,9 +151,9 @@ def test_file_that_lacks_a_tensor_is_refused_and_the_tensor_is_named(
 
 def test_file_of_another_network_is_refused(weights_of_resnet: Path) -> None:
     message = refusal(from_file(weights_of_resnet, "test_vit"))
-    assert "the weights file test_resnet.safetensors is of another network: it holds 0 of the " in message
+    assert "the weights file test_resnet.safetensors is of another network: it has 0 of the " in message
     assert "tensors of test_vit, and begins with " in message
-    assert "Remedy: name the file of this model in backbones.<name>.weights, or in backbones.<name>.model" in message
+    assert "Remedy: set backbones.<name>.weights to the file of this model, or backbones.<name>.model" in message
     assert len(message) < 500
 
 
@@ -188,7 +188,7 @@ def test_weights_that_are_no_numbers_are_refused(weights_of_resnet: Path, tmp_pa
     tensor.view(-1)[3] = value
     path = changed_copy(weights_of_resnet, tmp_path / "nan.safetensors", **{name.replace(".", "__"): tensor})
     message = refusal(from_file(path))
-    assert f"its weights hold NaN or infinity, in {name}" in message
+    assert f"its weights contain NaN or infinity, in {name}" in message
     assert "Remedy" in message
 
 
@@ -200,17 +200,17 @@ def test_weights_that_are_no_numbers_are_refused(weights_of_resnet: Path, tmp_pa
         (b"\n\n<!DOCTYPE html>" + b" " * 100, "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a git-lfs pointer"),
         (b'{"metadata": {}, "weight_map": {}}', "a text in JSON"),
-        (b"PK\x03\x04" + b"0" * 60, "a pickle as PyTorch saves it, or an archive"),
-        (b"\x80\x02}q\x00.", "a pickle, and Skinbit opens none"),
+        (b"PK\x03\x04" + b"0" * 60, "a pickle of PyTorch or an archive"),
+        (b"\x80\x02}q\x00.", "a pickle, which Skinbit never opens"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-        (b"weights", "no safetensors file"),
-        ((2**63).to_bytes(8, "little") + b"{}", "no safetensors file"),
-        ((10**8 + 1).to_bytes(8, "little") + b"{}", "no safetensors file"),
+        (b"weights", "not a safetensors file"),
+        ((2**63).to_bytes(8, "little") + b"{}", "not a safetensors file"),
+        ((10**8 + 1).to_bytes(8, "little") + b"{}", "not a safetensors file"),
         ((2).to_bytes(8, "little") + b"{]", "damaged: its header makes no sense"),
         ((200_001).to_bytes(8, "little") + b"{" + b"[" * 200_000, "damaged: its header makes no sense"),
         ((9).to_bytes(8, "little") + b'{"a": []}', "damaged: its header makes no sense"),
         ((30).to_bytes(8, "little") + b'{"a": {', "cut short: it has 15 bytes, which is not even its whole header"),
-        ((2).to_bytes(8, "little") + b"{}and more", "too long: it has 18 bytes, and its header speaks of 10"),
+        ((2).to_bytes(8, "little") + b"{}and more", "too long: it has 18 bytes, but its header needs 10"),
     ],
 )
 def test_a_file_that_is_no_weights_is_told_by_its_content_and_named(
@@ -304,15 +304,15 @@ def test_what_is_no_file_is_not_called_missing(tmp_path: Path, make: Callable[[P
     path = tmp_path / "weights.safetensors"
     make(path)
     message = refusal(from_file(path))
-    assert "the weights file weights.safetensors is no file, but a folder, a pipe or a device" in message
+    assert "the weights file weights.safetensors is not a file, but a folder, a pipe or a device" in message
     assert "name the file itself" in message
 
 
 @pytest.mark.parametrize(
     ("number", "remedy"),
     [
-        (errno.EACCES, "let this user read it, or name another file"),
-        (errno.EIO, "see that it is connected and sound"),
+        (errno.EACCES, "give this user permission to read it, or name another file"),
+        (errno.EIO, "check that it is connected and healthy"),
         (errno.ELOOP, "remove the link, or name another file"),
         (errno.ENAMETOOLONG, "shorten its name or path"),
     ],

@@ -136,7 +136,7 @@ HEADERS = [
     (("members",), "text", "members: Input should be a valid"),
     (("members", 0), {}, "members.0.backbone: Field required"),
     (("members", 0, "backbone", "model"), "hf-hub:someone/model", "no path, address or hub name"),
-    (("members", 1, "holds_backbone"), False, "a combination holds all weights"),
+    (("members", 1, "holds_backbone"), False, "a combination must have all weights"),
     (("members", 1, "matching"), MATCHING.model_dump(), "a combination is matched as a whole"),
     (("members", 0, "members"), [], "members.0.members: Extra inputs are not permitted"),
     (("combine",), ["first"], "combine: Tuple should have at least 2 items"),
@@ -164,8 +164,11 @@ class TestStrangersCheckpoint:
     @pytest.mark.parametrize(
         ("tensors", "said"),
         [
-            ({"surprise": torch.zeros(1)}, "1 tensors of no member, such as 'surprise'"),
-            ({"member_2.backbone.x": torch.zeros(1)}, "1 tensors of no member, such as 'member_2.backbone.x'"),
+            ({"surprise": torch.zeros(1)}, "1 tensors that belong to no member, such as 'surprise'"),
+            (
+                {"member_2.backbone.x": torch.zeros(1)},
+                "1 tensors that belong to no member, such as 'member_2.backbone.x'",
+            ),
             ({"member_1.surprise": torch.zeros(1)}, "1 unexpected, such as 'surprise'"),
             ({CLASS_TOKEN: torch.zeros(1)}, "'cls_token' is torch.float32"),
         ],

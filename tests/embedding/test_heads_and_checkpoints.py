@@ -238,18 +238,18 @@ class TestHeadOnFrozenBackbone:
     @pytest.mark.parametrize("frozen", [None, VIT], ids=["no backbone", "other weights"])
     def test_a_fold_without_its_backbone_is_refused(self, headed, frozen):
         backbone = frozen and load_backbone(frozen, SEED + 1)
-        with pytest.raises(InputError, match="holds the head alone and needs its frozen backbone, test_vit"):
+        with pytest.raises(InputError, match="has only a head and needs its frozen backbone, test_vit"):
             rebuild_model(headed[1].checkpoint, backbone)
 
     def test_tensors_of_a_backbone_that_it_does_not_hold_are_refused(self, headed):
         checkpoint = headed[1].checkpoint
         tensors = {**checkpoint.tensors, "backbone.cls_token": torch.zeros(1)}
-        with pytest.raises(InputError, match="holds no backbone, but it has tensors of one"):
+        with pytest.raises(InputError, match="excludes a backbone, but it has tensors of one"):
             rebuild_model(Checkpoint(tensors, checkpoint.header), load_backbone(VIT, SEED))
 
     def test_a_backbone_whose_weights_have_changed_since_is_not_packed_with_the_head(self, headed):
         job, trained = headed
-        with pytest.raises(InputError, match="are not those that were checked"):
+        with pytest.raises(InputError, match="have changed since they were checked"):
             with_backbone(trained.checkpoint, job.backbone, SEED + 1)
 
 

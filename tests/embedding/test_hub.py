@@ -114,8 +114,8 @@ def refusal() -> str:
         (407, {}, "the proxy asks for a password", "https_proxy"),
         (410, {}, "refused", "try again later"),
         (429, {"Retry-After": "300"}, "too many requests", "wait some minutes"),
-        (500, {}, "it has trouble itself", "try again later"),
-        (503, {}, "it has trouble itself", "try again later"),
+        (500, {}, "it has an internal error", "try again later"),
+        (503, {}, "it has an internal error", "try again later"),
     ],
 )
 def test_a_hub_that_refuses_is_asked_once_and_its_refusal_is_explained(
@@ -131,7 +131,7 @@ def test_a_hub_that_refuses_is_asked_once_and_its_refusal_is_explained(
 
 def test_a_hub_that_has_the_model_in_another_format_only_is_told_from_one_that_lacks_it(own_hub: Hub) -> None:
     own_hub.answer = 404, {"X-Error-Code": "EntryNotFound"}, b""
-    with pytest.raises(InputError, match="no safetensors file, and Skinbit opens no pickle"):
+    with pytest.raises(InputError, match="not a safetensors file, and Skinbit never opens pickles"):
         load_backbone(PUBLISHED, 0)
 
 
@@ -143,7 +143,7 @@ def test_a_hub_that_has_the_model_in_another_format_only_is_told_from_one_that_l
         (b'{"error": "Repository not found"}', "a text in JSON"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"),
         (b"", "an empty file"),
-        (b"welcome to the guest network", "no safetensors file"),
+        (b"welcome to the guest network", "not a safetensors file"),
     ],
 )
 def test_something_else_than_weights_with_status_200_is_named_and_not_kept(

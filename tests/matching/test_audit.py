@@ -54,7 +54,7 @@ class TestPairsOfTwoLesions:
         comparison = compare_images(images, AuditParams(), replace_neighbours(3), 1)
         (finding,) = (each for each in comparison.findings if each.kind == "near_duplicate")
         assert (finding.images, finding.lesions, finding.severity) == (("I000", "I002"), ("a", "b"), "error")
-        assert finding.detail == "40 points agree"
+        assert finding.detail == "40 keypoints match"
         assert finding.similarity == pytest.approx(0.5)
 
     def test_that_agree_on_fewer_points_are_none(self):
@@ -177,7 +177,7 @@ def test_few_images_of_one_lesion_have_no_finding_and_say_what_is_missing(n_imag
     comparison = compare_images(images, AuditParams(), GEOMETRY, 1)
     assert comparison.findings == ()
     undone = [check for check in comparison.checks("vit_baseline") if not check.is_done]
-    assert "there is no pair of two lesions to take a cut from" in {check.note for check in undone}
+    assert "there is no pair of two lesions, so no threshold" in {check.note for check in undone}
 
 
 def test_threads_change_nothing():

@@ -257,7 +257,7 @@ class TestParameters:
         ("given", "problem"),
         [
             ({}, "names no column"),
-            ({"evidence": {"lesion_id": "exact"}}, "lesion_id is no evidence"),
+            ({"evidence": {"lesion_id": "exact"}}, "lesion_id cannot be evidence"),
             ({"same": "sex", "evidence": {"sex": "exact"}}, "sex is in same and in evidence"),
             ({"evidence": {"sex": {"kind": "exact", "tolerance": 1}}}, "tolerance is for the kinds number and date"),
             ({"evidence": {"sex": "fuzzy"}}, "kind"),

@@ -379,7 +379,7 @@ class TestLikeness:
         pool, labels = mixture(150, 60, 8, 40.0)
         matrix, is_positive = similarity_matrix(pool), np.equal.outer(labels, labels)
         changed = np.where(is_positive, np.minimum(matrix, np.tanh(10.0 / 8)), matrix)
-        assert self.unlike(given_pool(changed)) == ("photographs of one lesion look less alike",)
+        assert self.unlike(given_pool(changed)) == ("photographs of the same lesion are less similar",)
 
     def test_nothing_is_said_where_the_folds_did_not_write_down_their_pairs(self):
         pool, _ = mixture(60, 20, seed=9)

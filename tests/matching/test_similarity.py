@@ -136,7 +136,7 @@ class TestCalibration:
     def test_without_a_pair_of_one_lesion_it_says_so(self):
         pool = photographs(0)
         alone = LabelledPool(pool.embeddings, np.arange(60), NO_SHORTLIST)
-        with pytest.raises(ValueError, match="nothing to tell apart"):
+        with pytest.raises(ValueError, match="nothing to separate"):
             calibrate([alone], VERIFIED)
 
 

@@ -208,7 +208,7 @@ class TestAnyFolder:
             shutil.copy(path, folder / f"visit{number % 2}")
         (folder / "<i>.avif").touch()
         with pytest.raises(
-            InputError, match=r"(?s)holds no photograph.*visit0/: a folder with 2 photographs.*Remedy: read"
+            InputError, match=r"(?s)has no photograph.*visit0/: a folder with 2 photographs.*Remedy: read"
         ):
             cluster(studied, folder, experiment="vit_infonce")
         named = {"images": str(folder), "experiment": "vit_infonce"}
@@ -581,7 +581,7 @@ assert "torch" not in sys.modules
 
 
 TINY_STARTER = {
-    "backbones": {"zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False}},
+    "backbones": {"resnet18_zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False}},
     "sample": {"n_lesions": 24, "width": 96, "height": 72},
     "geometry": {"image_side": 96},
 }
@@ -653,7 +653,7 @@ class TestCommand:
         [
             (["nowhere"], ("There is no folder", "/nowhere", "Remedy: correct FOLDER")),
             (["{photographs}/data.csv"], ("There is no folder", "data.csv")),
-            (["conf"], ("conf holds no photograph", "Remedy: put photographs")),
+            (["conf"], ("conf has no photograph", "Remedy: put photographs")),
             (["{photographs}/images", "--metadata", "."], ("There is no file", "Remedy: correct --metadata")),
             (["{photographs}/images", "--known", "no.csv"], ("There is no file", "/no.csv", "Remedy: correct --known")),
             (["{photographs}/images", "--experiment", "vit"], ("unknown experiment 'vit'", "declared: dinov2_")),
@@ -679,11 +679,11 @@ class TestCommand:
         file = studied.root / "conf/starter/parameters.yml"
         file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | TINY_STARTER))
         assert group(photographs / "images").exit_code == 0
-        assert caplog.text.count("the starter is fitted on synthetic photographs, once") == 1
+        assert caplog.text.count("the starter is fitted once on synthetic photographs") == 1
         model = studied.root / "data/starter/06_models/starter/final/best.safetensors"
         made, found = model.stat().st_mtime_ns, (studied.root / CLUSTERS / "clustered_images.csv").read_bytes()
         assert group(photographs / "images").exit_code == 0
-        assert caplog.text.count("the starter is fitted on synthetic photographs, once") == 1
+        assert caplog.text.count("the starter is fitted once on synthetic photographs") == 1
         assert model.stat().st_mtime_ns == made
         assert (studied.root / CLUSTERS / "clustered_images.csv").read_bytes() == found
 
@@ -695,5 +695,5 @@ class TestCommand:
         ended = subprocess.run(command, cwd=studied.root, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count("There is no ") == 2
-        assert ended.stdout.count("holds no photograph") == 1
+        assert ended.stdout.count("has no photograph") == 1
         assert ended.stdout.count("The parameters are wrong") == 2

@@ -137,9 +137,9 @@ class TestMistakes:
         [
             (lambda t: t.rename(columns={"image_id": "picture"}), "has no column image_id"),
             (lambda t: t.assign(image_id="x"), "none of its"),
-            (lambda t: t.assign(age="old"), "are no number"),
-            (lambda t: pd.concat([t, t.head(1)]), "are of the same photograph"),
-            (lambda t: t[["image_id", "dx"]], "none of the columns that the model weighs"),
+            (lambda t: t.assign(age="old"), "are not a number"),
+            (lambda t: pd.concat([t, t.head(1)]), "have the same photograph"),
+            (lambda t: t[["image_id", "dx"]], "none of the columns that the model uses"),
         ],
     )
     def test_of_a_table_of_new_photographs_are_named(self, studied, described, tmp_path, spoil, said):

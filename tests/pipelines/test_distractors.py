@@ -90,7 +90,7 @@ class TestDrawing:
         assert set(draw(None, missing="skip", unreadable="skip")[0]["image_id"]) == {"s0", "s2", "s3", "s5"}
 
     def test_more_than_can_be_used_are_an_error(self, draw):
-        with pytest.raises(InputError, match="asks for 5 lesions of one image; the metadata have 4"):
+        with pytest.raises(InputError, match="asks for 5 singleton lesions; the metadata have 4"):
             draw(5, missing="skip", unreadable="skip")
 
     def test_what_cannot_be_used_ends_the_run_where_nobody_allowed_to_leave_it_out(self, draw):
@@ -157,6 +157,6 @@ def test_the_f1_by_threshold_counts_every_pair_of_the_pool(project, experiment):
 
 def test_the_report_shows_them(project):
     page = (project.root / "data/demo/08_reporting/report.html").read_text()
-    assert "Cosine threshold, among lesions of one image" in page
-    assert "Among lesions of one image, at the cuts for such a pool" in page
-    assert "among lesions of one image" not in project.without["08_reporting/report.html"].decode().lower()
+    assert "Cosine threshold, with singleton lesions as distractors" in page
+    assert "With singleton lesions as distractors, at the cuts for such a pool" in page
+    assert "singleton lesions as distractors" not in project.without["08_reporting/report.html"].decode().lower()

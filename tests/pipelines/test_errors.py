@@ -81,7 +81,7 @@ DATA_MISTAKES = [
     (no_csv, ["There is no metadata file", "data.csv", "SKINBIT_RAW_DIR", "--env demo"]),
     (no_images, ["images does not exist.", "Remedy"]),
     (most_images_missing, ["images that are missing", "and {n_missing} more", "Remedy"]),
-    (own_column, ["data.csv has the column 'fold', a name that Skinbit uses itself"]),
+    (own_column, ["data.csv has the column 'fold', a name that is reserved for Skinbit"]),
     (one_image_per_lesion, ["lesions are too few", "Left out:", "lesion has fewer than 2 images"]),
     (no_lesion_column, ["data.csv has no column lesion_id", "patient, image_id"]),
     (missing_image, ["1 images that are missing", "{first_id}.jpg (row 2"]),
@@ -135,7 +135,7 @@ class TestData:
     def test_embeddings_of_an_earlier_split_are_not_evaluated(self, done):
         project, before = done, done.outputs()["08_reporting/leaderboard.csv"]
         project.run(pipelines=("data_split",), study=ONE_FOLD, seed=7)
-        with pytest.raises(InputError, match=r"not of the images that split\.csv deals into fold"):
+        with pytest.raises(InputError, match=r"not those of the images in fold"):
             project.run(pipelines=("evaluation",), study=ONE_FOLD, seed=7)
         assert project.outputs()["08_reporting/leaderboard.csv"] == before
 
@@ -182,18 +182,24 @@ class TestConfiguration:
             ),
             ({"experiments": {"other": {"backbone": "nope", "loss": "baseline"}}}, "unknown backbone 'nope'"),
             ({"backbones": {"vit": {"std": [0.0, 1.0, 1.0]}}}, "backbones.vit.std.0: Input should be greater than 0"),
-            ({"backbones": {"vit": {"pooling": {"method": "gem", "levels": [2, 2]}}}}, "levels must rise from 0"),
+            (
+                {"backbones": {"vit": {"pooling": {"method": "gem", "levels": [2, 2]}}}},
+                "levels must be ascending numbers from 0",
+            ),
             ({"backbones": {"vit": {"model_args": {"num_classes": 9}}}}, "model_args must not set num_classes"),
             ({"seed": -1}, "seed: Input should be greater than or equal to 0, not -1"),
-            ({"experiments": {"x": {"combine": "vit_triplet"}}}, "combine names vit_triplet alone"),
-            ({"experiments": {"x": {"combine": "vit_triplet+vit_triplet"}}}, "combine names one twice: vit_triplet"),
+            ({"experiments": {"x": {"combine": "vit_triplet"}}}, "combine names only vit_triplet"),
+            (
+                {"experiments": {"x": {"combine": "vit_triplet+vit_triplet"}}},
+                "combine names an experiment twice: vit_triplet",
+            ),
             ({"experiments": {"x": {"combine": "vit_triplet+nope"}}}, "experiments.x.combine names the unknown"),
             ({"experiments": {"x": {"combine": "vit_triplet+x"}}}, "experiments.x.combine names x, which is a"),
             ({"experiments": {"x": {"combine": [1, 2]}}}, "experiments.x.combine.0: Input should be a valid string"),
             (
                 {"experiments": {"vit_triplet": {"combine": "vit_baseline+resnet_baseline", "frozen": False}}},
                 "experiments.vit_triplet: combine takes the embeddings of other experiments as they are: "
-                "remove backbone, loss, frozen, or set it in those",
+                "remove backbone, loss, frozen, or set it in the members",
             ),
             (
                 {"experiments": {"x": {"combine": "vit_triplet+vit_baseline", "shares": "1+2+3"}}},
@@ -204,8 +210,8 @@ class TestConfiguration:
                 "experiments.x.shares.1: Input should be greater than or equal to 0.001, not 0",
             ),
             ({"experiments": {"vit_triplet": {"shares": 1}}}, "shares has 1 numbers, but combine names 0 experiments"),
-            ({"experiments": {"x": {"loss": "triplet"}}}, "experiments.x: give backbone, or combine: names of"),
-            ({"experiments": {"x": {}}}, "experiments.x: give backbone and loss, or combine: names of"),
+            ({"experiments": {"x": {"loss": "triplet"}}}, "experiments.x: set backbone, or combine to the names of"),
+            ({"experiments": {"x": {}}}, "experiments.x: set backbone and loss, or combine to the names of"),
             (
                 {"experiments": BOTH, "cluster": {"experiment": "both", "fold": 0}},
                 "cluster.fold: both trains nothing, so it has a final model only; leave fold out",
@@ -229,20 +235,20 @@ class TestConfiguration:
             ),
             (
                 {"study": {"experiments": "vit_baseline"}, "similarity": {"zoom_pairs": True}},
-                "zoom_pairs compares zooms one with another, but vit_baseline has one: set test_views.zooms, such as",
+                "zoom_pairs compares zooms, but vit_baseline has only one: set test_views.zooms, such as",
             ),
             ({"experiments": mine(training={"epoch": 3})}, "epoch: Extra inputs are not permitted"),
             ({"experiments": mine(training={"head": {"width": 3}})}, "head.width: Extra inputs are not permitted"),
             ({"experiments": mine(training={"epochs": 0})}, "epochs: Input should be greater than or equal to 1"),
-            ({"experiments": mine(augmentation={"zoom": [3, 1]})}, "augmentation.zoom must rise"),
+            ({"experiments": mine(augmentation={"zoom": [3, 1]})}, "augmentation.zoom must be"),
             ({"experiments": mine(loss_options={"temperature": 0.1})}, "temperature: Extra inputs are not permitted"),
             (
                 {"experiments": mine(similarity={"whitening": {}}), "study": {"experiments": "vit_mine"}},
                 "whitening is for experiments that train nothing",
             ),
             ({"experiments": mine(similarity={"verifcation": True})}, "experiments.vit_mine.similarity: verifcation"),
-            ({"evaluation": {"strata": ["dx", "dx"]}}, "strata must name columns"),
-            ({"evaluation": {"strata": [""]}}, "strata must name columns"),
+            ({"evaluation": {"strata": ["dx", "dx"]}}, "strata must name each column once"),
+            ({"evaluation": {"strata": [""]}}, "strata must name each column once"),
             ({"evaluation": {"max_group_size": 3}}, "max_group_size is 3, but a lesion may have 4 images"),
             ({"audit": {"experiment": "vit_triplet"}}, "audit.experiment: vit_triplet is trained on the labels"),
             ({"audit": {"experiment": "vit"}}, "audit.experiment names the unknown experiment 'vit'"),

@@ -247,6 +247,7 @@ class TestStudyIsData:
     def test_the_starter_is_the_recipe_of_the_benchmark_that_trains_nothing(self):
         starter, benchmark = parameters("starter"), parameters("ham10000")
         assert starter.recipes["starter"] == benchmark.recipes["zooms_verified"]
+        assert starter.recipes["starter"] == parameters("base").recipes["recommended_light"]
         assert starter.study.sample_data
         assert "make_sample" in {
             node.short_name.rpartition(".")[2] for node in pipelines_of("starter")[1]["starter"].nodes

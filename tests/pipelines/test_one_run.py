@@ -131,6 +131,6 @@ class TestStop:
         run.send_signal(number)
         printed, said = run.communicate(timeout=60)
         assert run.returncode == 128 + number
-        assert f"Interrupted by {number.name}. The same command with --only-missing-outputs goes on" in said
+        assert f"Interrupted by {number.name}. The same command with --only-missing-outputs continues" in said
         assert "Traceback" not in printed + said
         assert not list((project.root / "data/demo").rglob(".*.tmp"))

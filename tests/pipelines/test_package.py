@@ -34,4 +34,4 @@ def test_without_configuration_it_ends_with_the_remedy(tmp_path):
     ended = run(tmp_path)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert "Remedy: --conf-source" in ended.stderr
+    assert "Remedy: add --conf-source" in ended.stderr

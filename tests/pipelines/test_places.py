@@ -105,7 +105,9 @@ def test_a_folder_of_runs_is_no_database(tmp_path, place):
 
 
 def test_runs_of_weights_and_biases_are_at_no_path():
-    with pytest.raises(ValidationError, match=r"W&B keeps no runs at wandb/: uri is a server's address, https://"):
+    with pytest.raises(
+        ValidationError, match=r"tracking.uri cannot be wandb/ for W&B: set a server's address, https://"
+    ):
         TrackingParams(backend="wandb", uri="wandb/")
     assert TrackingParams(backend="wandb", uri="https://api.wandb.ai").uri == "https://api.wandb.ai"
 
@@ -114,7 +116,7 @@ def test_the_demo_overwrites_no_table_elsewhere(project, tmp_path, monkeypatch):
     own = tmp_path / "own.csv"
     own.write_text("lesion_id,image_id\nL1,a\n")
     monkeypatch.setenv("SKINBIT_METADATA_FILE", str(own))
-    with pytest.raises(InputError, match=r"own\.csv was there before, so it is not overwritten"):
+    with pytest.raises(InputError, match=r"own\.csv already exists, so it is not overwritten"):
         project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "width": 32, "height": 32})
     assert own.read_text() == "lesion_id,image_id\nL1,a\n"
 

@@ -29,18 +29,18 @@ OF_THE_SYSTEM = [
     (errno.ENOSPC, "The disk is full, or a quota or limit is reached", "free some space"),
     (errno.EDQUOT, "The disk is full, or a quota or limit is reached", "have the quota raised"),
     (errno.EFBIG, "The disk is full, or a quota or limit is reached", "larger disk"),
-    (errno.EACCES, "Permission is denied", "let this user read and write there"),
-    (errno.EPERM, "Permission is denied", "let this user read and write there"),
-    (errno.EROFS, "The file system can only be read", "mount it for writing"),
-    (errno.EMLINK, "There are more links or folders than", "remove some"),
+    (errno.EACCES, "Permission is denied", "give this user permission to read and write there"),
+    (errno.EPERM, "Permission is denied", "give this user permission to read and write there"),
+    (errno.EROFS, "The file system is read-only", "mount it for writing"),
+    (errno.EMLINK, "The file system allows no more links or folders", "remove some"),
     (errno.ENAMETOOLONG, "A name is longer than the file system allows", "shorten the names"),
-    (errno.ELOOP, "Links lead in a circle", "remove the link"),
+    (errno.ELOOP, "Links form a circle", "remove the link"),
     (errno.ENOTDIR, "A file is where a folder should be", "move it away"),
     (errno.EEXIST, "A file is where a folder should be", "move it away"),
     (errno.EISDIR, "A folder is where a file should be", "move it away"),
     (errno.EMFILE, "Too many files are open", "ulimit"),
-    (errno.EIO, "The disk or network drive fails", "connected and sound"),
-    (errno.ESTALE, "The disk or network drive fails", "connected and sound"),
+    (errno.EIO, "The disk or network drive fails", "connected and healthy"),
+    (errno.ESTALE, "The disk or network drive fails", "connected and healthy"),
 ]
 
 
@@ -125,20 +125,23 @@ class TestRefusal:
         monkeypatch.setattr(*((Path, "open") if name == "a.csv" else (os, "scandir")), raising(refused))
         ended = CliRunner().invoke(cli, ["compare", str(tmp_path / "one"), str(tmp_path / "two")])
         assert ended.exit_code == 1
-        assert f"{name} cannot be read: permission denied.\n  Remedy: let this user read it." in ended.output
+        assert (
+            f"{name} cannot be read: permission denied.\n  Remedy: give this user permission to read it."
+            in ended.output
+        )
 
     def test_of_another_process_is_told_by_the_number_in_its_text(self):
         lost = pickle.loads(pickle.dumps(DatasetError("Failed while saving\n[Errno 30] Read-only: '/data/a.csv'")))
-        assert one_message(lost).startswith("The file system can only be read at /data/a.csv (EROFS)")
+        assert one_message(lost).startswith("The file system is read-only at /data/a.csv (EROFS)")
 
     def test_of_reading_gives_no_advice_about_the_folder_of_outputs(self):
         message = one_message(OSError(errno.EACCES, "Permission denied", "/raw/a.csv"), is_read=True)
-        assert "Remedy: let this user read it. " in message
+        assert "Remedy: give this user permission to read it. " in message
         assert "globals.yml" not in message
 
     def test_that_arose_while_kedro_loaded_is_one_of_reading(self):
         error = chained(OSError(errno.EACCES, "Permission denied", "/raw/a.csv"), DatasetError("Failed while loading"))
-        assert "let this user read it" in _mendable(error).message
+        assert "give this user permission to read it" in _mendable(error).message
 
     @pytest.mark.parametrize(
         "error",
@@ -161,7 +164,7 @@ class TestRefusal:
             raise error
 
         monkeypatch.setattr("skinbit.runtime.datasets.stock.CSVDataset.save", fail)
-        with pytest.raises(InputError, match=r"Memory does not|The disk is full|The file system can only be read"):
+        with pytest.raises(InputError, match=r"Memory does not|The disk is full|The file system is read-only"):
             project.run(pipelines=("data_split",), study={"sample_data": False})
         assert not project.outputs("data")
 
@@ -277,7 +280,7 @@ class TestRunner:
 
     @pytest.mark.parametrize("params", [{"workers": 2}, {"max_workers": 0}, {"max_workers": "two"}])
     def test_that_does_not_take_its_parameters_is_named(self, params):
-        with pytest.raises(InputError, match="ThreadRunner does not take these --runner-params"):
+        with pytest.raises(InputError, match="ThreadRunner does not accept these --runner-params"):
             check_runner("ThreadRunner", params)
 
     def test_whose_module_lacks_a_package_is_not_called_missing(self, tmp_path, monkeypatch):

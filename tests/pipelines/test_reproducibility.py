@@ -69,12 +69,12 @@ class TestStaleInputs:
         return caplog.text
 
     def test_a_part_of_a_study_that_has_not_changed_warns_of_nothing(self, done, caplog):
-        assert "made otherwise" not in self.evaluate(done, caplog)
+        assert "are stale" not in self.evaluate(done, caplog)
 
     def test_a_changed_parameter_further_up_is_named(self, done, caplog):
         changed = {"backbones": {"vit": {"image_size": 64}}}
         said = self.evaluate(done, caplog, **changed)
-        assert "files that this run reads were made otherwise than the study would make them now" in said
+        assert "files that this run reads are stale, as the study would now make them differently" in said
         assert "params:backbones.vit" in said
         assert "vit_baseline.fold_0.embeddings" in said
 
@@ -89,7 +89,7 @@ class TestDamage:
         with caplog.at_level(logging.INFO, logger="skinbit"):
             done.run(only_missing=True, study=STUDY, evaluation={"resamples": 100}, compute={"threads": 1}, **SMALL)
         assert (
-            f"1 files are not as they were written (damaged, edited or replaced) and are made again:\n  {path}"
+            f"1 files were damaged, edited or replaced after they were written, and are made again:\n  {path}"
             in caplog.text
         )
         assert "features.safetensors cannot be used (it is damaged" in caplog.text, "the cache is the same file"

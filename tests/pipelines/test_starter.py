@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long  # whole studies
 
 CLUSTERS = Path("data/starter/07_model_output/clusters")
 TINY = {
-    "backbones": {"zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False, "weights": None}},
+    "backbones": {"resnet18_zooms": {"model": "test_resnet", "image_size": 32, "pretrained": False, "weights": None}},
     "sample": {"n_lesions": 24, "width": 96, "height": 72},
     "geometry": {"image_side": 96},
     "loader": {"workers": 0},
@@ -39,7 +39,7 @@ def test_groups_a_folder_without_labels_and_says_what_it_was_fitted_on(project, 
     assert set(clustered["image_id"]) == {path.stem for path in (photographs / "images").iterdir()}
     assert clustered["cluster_id"].nunique() < len(clustered)
     assert "the model was fitted on synthetic photographs" in caplog.text
-    assert "synthetic photographs, without labels" in (project.root / CLUSTERS / "clusters.html").read_text()
+    assert "synthetic photographs; a study" in (project.root / CLUSTERS / "clusters.html").read_text()
 
 
 def test_is_made_once(project, photographs, tmp_path, caplog):
@@ -60,7 +60,7 @@ def test_is_judged_on_the_folds_of_a_finished_study(project, photographs, monkey
     group(project, photographs / "images")
     root = project.root / "data/starter"
     model = root / "06_models/starter/final/best.safetensors"
-    given = ["--root", root, "--features", "zooms", "--checkpoint", model]
+    given = ["--root", root, "--features", "resnet18_zooms", "--checkpoint", model]
     monkeypatch.setattr(sys, "argv", ["starter", *map(str, given)])
     starter.main()
     *_, mean = capsys.readouterr().out.strip().splitlines()

@@ -406,7 +406,7 @@ class TestOff:
         monkeypatch.setattr("skinbit.runtime.tracking.hooks.find_spec", lambda _: None)
         with caplog.at_level(logging.INFO, logger="skinbit"):
             run(done, pipelines=("data_split",), tracking={**ON, "backend": "wandb"})
-        assert caplog.text.count("Weights & Biases is not installed, `uv sync --extra wandb` installs it") == 1
+        assert caplog.text.count("Weights & Biases is not installed; `uv sync --extra wandb` installs it") == 1
         assert "tracked in" not in caplog.text
 
     def test_a_process_that_cannot_start_costs_one_warning(self, done, monkeypatch, caplog):

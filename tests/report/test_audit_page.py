@@ -32,8 +32,8 @@ def near_duplicate(number, image_b="shared", similarity=0.99):
 
 MIXED = [
     *(near_duplicate(number) for number in range(30)),
-    Finding("look_alike", "warning", ("image001", "image002"), ("lesion1", "lesion2"), "no point agrees", 0.98),
-    Finding("split_contradiction", "error", ("image003",), ("lesion3",), "the split does not name this image"),
+    Finding("look_alike", "warning", ("image001", "image002"), ("lesion1", "lesion2"), "no keypoint matches", 0.98),
+    Finding("split_contradiction", "error", ("image003",), ("lesion3",), "the image is missing in the split"),
 ]
 PLACES = {"shared": "test", **{f"image{number:03d}": f"fold {number % 3}" for number in range(30)}, "image000": "test"}
 
@@ -124,7 +124,7 @@ class TestPage:
     def test_says_what_it_leaves_out(self, open_page):
         page = open_page(MIXED, max_pairs=10, max_megabytes=0.001, counts={"look_alike": 5})
         notes = page.find_element(By.CSS_SELECTOR, ".notes").text
-        assert "Two lesions that show the same places: 10 of 30 are shown here, 20 left out (report.max_pairs" in notes
+        assert "Two lesions with the same skin: 10 of 30 are shown here, 20 left out (report.max_pairs" in notes
         assert "Two lesions that look alike: 1 of 5 are shown here, 4 left out (audit.max_pairs: 1 are in" in notes
         assert "left out: more than 0.001 MB" in notes
         assert "no photograph here" in found(page, ".pair")[-1].text

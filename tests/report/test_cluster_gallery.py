@@ -85,7 +85,7 @@ def megabytes(n_pictures):
 
 def test_it_can_be_shown(files):
     gallery = assemble_gallery(files, MODEL, 1.0)
-    assert gallery.title == "4 photographs, 2 groups of two and more"
+    assert gallery.title == "4 photographs, 2 groups of two or more"
     assert gallery.unreadable == (("x.jpg", "damaged"),)
     assert [photograph.similarity for photograph in gallery.photographs] == ["", "0.5", "0.75", "0.75", ""]
     assert {group.probabilities for group in gallery.groups} == {(None, 0.25)}
@@ -125,7 +125,7 @@ def test_it_names_model_method_and_cut(files):
 def test_it_names_the_probability_of_the_cut_where_it_is_known(files):
     files["cluster_groups"]["log_odds"] = {"intercept": -8 * math.atanh(0.7), "slope": 1.0}
     shown = assemble_gallery(files, MODEL, 1.0).settings
-    assert shown["joined from"] == "a probability of 50% that they show one lesion"
+    assert shown["joined from"] == "a probability of 50% that they show the same lesion"
     assert "unsure between" not in shown
 
 
@@ -147,8 +147,8 @@ def test_photographs_unlike_those_of_the_study_are_a_warning_with_a_remedy(files
     assert "Unlike the study" not in render_gallery(assemble_gallery(files, MODEL, 1.0))
     files["cluster_groups"]["expected"] = {**expected, "unlike_folds": ["they look <grey>"]}
     page = render_gallery(assemble_gallery(files, MODEL, 1.0))
-    assert "not like those of the study: they look &lt;grey&gt;. " in page
-    assert "Remedy: look through all groups" in page
+    assert "from those of the study: they look &lt;grey&gt;. " in page
+    assert "Remedy: review all groups" in page
 
 
 def test_a_method_without_a_cut_says_so(files):

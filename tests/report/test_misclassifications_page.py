@@ -278,7 +278,7 @@ class TestNothingToShow:
         assert not found(page, "#pairs, .toolbar")
 
     @pytest.mark.parametrize(
-        ("threshold", "reason"), [(None, "no fold had a positive pair"), (0.7, "no lesion of it has two images")]
+        ("threshold", "reason"), [(None, "no fold had a positive pair"), (0.7, "none of its lesions has two images")]
     )
     def test_without_figures_it_says_why(self, open_page, threshold, reason):
         undefined = dict.fromkeys(("true_positive", "false_positive", "false_negative", "possible_label_error"))
@@ -290,7 +290,7 @@ class TestNothingToShow:
     def test_a_median_below_the_cut_is_pointed_out(self, open_page):
         content = document([mistake(1, "false_positive", 0.75)], possible_label_error_from=0.5)
         content["counts"]["possible_label_error"] = 1
-        assert "says little here" in text(open_page(content), ".notes")
+        assert "means little here" in text(open_page(content), ".notes")
 
 
 class TestSafety:

@@ -214,7 +214,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("has_test", "f1", "words"),
         [
-            (False, None, "No lesions were kept for a test"),
+            (False, None, "There is no test subset, so there is no F1"),
             (True, None, "pipeline final_model"),
             (True, 0.25, "final model reaches F1\xa00.250"),
         ],
@@ -282,6 +282,12 @@ class TestWords:
         board = [row("first", cosine_f1_mean=0.5, dbscan_f1_mean=0.3), row("second", cosine_f1_mean=0.4)]
         said = findings(board, sizes(), self.FIGURES, {})[-1]
         assert said == "DBSCAN is 0.200 below the cosine threshold, the best of the other methods."
+
+    def test_equal_methods_are_called_so(self):
+        said = findings([row("first", average_f1_mean=0.5, mutual_f1_mean=0.5)], sizes(), {"first": self.EQUAL}, {})[-1]
+        assert said == "Average linkage is no better than mutual nearest, the best of the other methods."
+
+    EQUAL: ClassVar = {"cosine_f1": {"fold_0": 0.5}, "average_f1": {"fold_0": 0.5}}
 
     def test_a_method_alone_is_compared_with_none(self):
         said = findings([row("first", cosine_f1_mean=0.5)], sizes(), self.FIGURES, {})
@@ -681,14 +687,14 @@ class TestAudit:
         return summary.model_dump()
 
     def test_that_nobody_made_is_missed_and_the_command_is_named(self, study):
-        assert "No audit was made" in self.section(study.page())
+        assert "There was no audit yet" in self.section(study.page())
         assert "kedro run --pipelines audit" in self.section(study.page())
 
     def test_is_counted_by_kind_with_its_leaks(self, study):
         near = Finding("near_duplicate", "error", ("0_0_0", "1_0_0"), ("0_0", "1_0"), "9 points agree")
         same_fold = Finding("near_duplicate", "error", ("0_0_0", "0_1_0"), ("0_0", "0_1"), "9 points agree")
         section = self.section(study.page(self.audit(study, near, same_fold)))
-        row = '<th scope="row">Two lesions that show the same places</th><td>2</td><td>0</td><td>1</td>'
+        row = '<th scope="row">Two lesions with the same skin</th><td>2</td><td>0</td><td>1</td>'
         assert row in section
         assert "<b>2</b> errors" in section
         assert 'href="audit.html"' in section
@@ -701,4 +707,4 @@ class TestAudit:
 
     def test_of_another_split_is_said_to_be_old(self, study):
         audit = self.audit(study, split=study.split.iloc[1:])
-        assert "This audit is of another split" in self.section(study.page(audit))
+        assert "This audit was made for another split" in self.section(study.page(audit))

@@ -117,7 +117,7 @@ def test_weights_that_are_published_as_a_pickle_are_not_opened(monkeypatch, tmp_
     monkeypatch.setattr("skinbit.embedding.hub._ask", ask)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("it is downloaded"))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle is opened"))
-    with pytest.raises(InputError, match="no safetensors file, and Skinbit opens no pickle") as refused:
+    with pytest.raises(InputError, match="not a safetensors file, and Skinbit never opens pickles") as refused:
         load_backbone(BackboneParams(model="resnet18.a1_in1k"), seed=1)
     assert "Remedy" in refused.value.message
     assert [url.partition("/timm/")[2] for url in asked] == ["resnet18.a1_in1k/resolve/main/model.safetensors"]
@@ -130,7 +130,7 @@ def test_weights_that_are_published_in_another_format_only_are_refused_before_th
     changed = dataclasses.replace(timm.get_pretrained_cfg("resnet18.a1_in1k"), **published)
     monkeypatch.setattr(timm, "get_pretrained_cfg", lambda *_, **__: changed)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub is asked"))
-    with pytest.raises(InputError, match="no safetensors file, and Skinbit opens no pickle"):
+    with pytest.raises(InputError, match="not a safetensors file, and Skinbit never opens pickles"):
         load_backbone(BackboneParams(model="resnet18.a1_in1k"), seed=1)
 
 

@@ -171,7 +171,7 @@ class TestKey:
 class TestErrors:
     def test_one_lesion_is_too_few(self, store):
         single = replace(ROLES, train_ids=IDS[:2], train_lesions=LESIONS[:2])
-        with pytest.raises(InputError, match="vit_infonce fold 0: there is one lesion to learn from"):
+        with pytest.raises(InputError, match="vit_infonce fold 0: there is only one lesion to train on"):
             run_head(store, roles=single)
 
     @RUNS
@@ -184,5 +184,5 @@ class TestErrors:
             run_head(store, views=replace(features(3, seed=1), image_ids=IDS[::-1]))
 
     def test_a_backbone_with_other_weights_than_those_that_were_checked(self, store):
-        with pytest.raises(InputError, match="not those that were checked"):
+        with pytest.raises(InputError, match="changed since they were checked"):
             run_fine_tuning(store, job=replace(JOB, seed=6))

@@ -1,4 +1,4 @@
-"""The study that is audited: its tables, the checks on them, and the table and summary of the findings."""
+"""The audited study: its tables, the checks on them, and the table and summary of findings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from skinbit.config import AuditParams
 
 @dataclass(frozen=True)
 class AuditedStudy:
-    """The tables of a study that an audit checks.
+    """The tables of an audited study.
 
     Attributes:
-        metadata: ``image_id, lesion_id`` and more, of the images used.
+        metadata: ``image_id, lesion_id`` and other columns of the images used.
         rejected: ``image_id, lesion_id, reason`` of the images left out.
-        hashes: ``image_id, sha256, pixels_sha256`` of the images used, of files and of decoded photographs.
+        hashes: ``image_id, sha256, pixels_sha256`` of the images used, for files and decoded photographs.
         split: From :func:`skinbit.audit.split.read_split`.
-        lesion_of: Lesion by image used, in ascending order of image ids.
+        lesion_of: Lesion of each image used, in ascending order of image ids.
     """
 
     metadata: pd.DataFrame
@@ -42,17 +42,17 @@ class AuditedStudy:
         pixel_hashes: pd.DataFrame,
         split: pd.DataFrame,
     ) -> Self:
-        """Return the study of these tables.
+        """Return the study with these tables.
 
         Args:
             metadata: See the attribute.
             rejected: See the attribute.
             image_index: ``image_id, sha256`` of the images used.
             pixel_hashes: ``image_id, pixels_sha256`` of the images used.
-            split: As it is on disk, all text.
+            split: The split on disk, all text.
 
         Raises:
-            InputError: If the split cannot be audited, or the tables are of different images.
+            InputError: If the split cannot be audited, or the tables have different images.
         """
         split = read_split(split)
         lesion_of = lesions_of_images(metadata, image_index)
@@ -60,7 +60,7 @@ class AuditedStudy:
         return cls(metadata, rejected, hashes, split, dict(sorted(lesion_of.items())))
 
     def check_tables(self, audit: AuditParams) -> tuple[list[Finding], list[Check]]:
-        """Return findings in split and metadata, and what was checked without comparing photographs."""
+        """Return findings in split and metadata, and the checks that need no comparison of photographs."""
         patients, patients_check = check_patients(self.metadata, audit.patient_column, places_of(self.split))
         contradictions, agreement_check = check_agreement(self.metadata, audit.columns, audit.patient_column)
         copies = Check("copies", True, f"bytes and pixels of {len(self.lesion_of):,} images")
@@ -72,8 +72,8 @@ class AuditedStudy:
         """Return the table of all findings, and their summary.
 
         Args:
-            compared: From :func:`skinbit.audit.similarities.compare_images`, of these images.
-            audit: What counts as a finding.
+            compared: Comparison of these images from :func:`skinbit.audit.similarities.compare_images`.
+            audit: Which problems are findings.
             experiment: The baseline whose embeddings were compared.
         """
         copies = find_copies(self.hashes, self.lesion_of)
@@ -96,7 +96,7 @@ class AuditedStudy:
 
 
 def check_left_out(rejected: pd.DataFrame) -> list[Check]:
-    """Return a check that was not made, of the images that a study leaves out, if there are any.
+    """Return an unmade check of the images that a study leaves out, if there are any.
 
     Args:
         rejected: ``image_id, lesion_id, reason``.
@@ -104,7 +104,7 @@ def check_left_out(rejected: pd.DataFrame) -> list[Check]:
     if rejected.empty:
         return []
     note = (
-        f"{len(rejected):,} images that take no part in the study; a split with data.min_images_per_lesion=1 "
-        "(and evaluation.distractors=0) takes more in"
+        f"{len(rejected):,} images are not used by the study; a split with data.min_images_per_lesion=1 "
+        "(and evaluation.distractors=0) uses more of them"
     )
     return [Check("images left out", False, note)]

@@ -1,4 +1,4 @@
-"""Copies: one photograph under several image ids, as equal files or as equal pixels."""
+"""Copies: the same photograph under several image ids, as equal files or as equal pixels."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -12,16 +12,16 @@ from skinbit.data.threads import map_in_order
 
 
 def hash_pixels(photographs: ListedPhotographs) -> Iterator[tuple[str, str]]:
-    """Hash decoded photographs: equal for two files that show the same pixels, upright and in RGB.
+    """Yield the hashes of decoded photographs, which are equal for files with the same upright RGB pixels.
 
     Args:
-        photographs: All of them are hashed.
+        photographs: Photographs to hash.
 
     Yields:
-        Image id and SHA-256 of size and pixels of each, in order.
+        Image id, and SHA-256 of size and pixels, in order.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed; names the first.
+        InputError: If a photograph has changed since it was listed; names the first.
     """
 
     def digest(image_id: str) -> tuple[str, str]:
@@ -32,17 +32,17 @@ def hash_pixels(photographs: ListedPhotographs) -> Iterator[tuple[str, str]]:
 
 
 def find_copies(hashes: pd.DataFrame, lesion_of: Mapping[str, str]) -> list[Finding]:
-    """Return the images that are one photograph under several ids.
+    """Return the images that are the same photograph under several ids.
 
     Args:
-        hashes: ``image_id, sha256, pixels_sha256``, of files and of decoded photographs.
-        lesion_of: Lesion by image.
+        hashes: ``image_id, sha256, pixels_sha256``, for files and decoded photographs.
+        lesion_of: Lesion of each image.
 
     Returns:
-        ``identical_bytes`` and ``identical_pixels``; of n copies n - 1 pairs, which link all of them.
+        ``identical_bytes`` and ``identical_pixels``; n copies are n - 1 pairs, which link all of them.
     """
     by_lesion = hashes.assign(lesion=hashes["image_id"].map(lesion_of)).sort_values(["lesion", "image_id"])
-    # Of identical files one stands for all: what is left are different files.
+    # One of identical files represents all: the others are different files.
     different = by_lesion.drop_duplicates("sha256")
     return [
         *_link_copies(by_lesion, "sha256", "identical_bytes"),

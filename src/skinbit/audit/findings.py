@@ -1,4 +1,4 @@
-"""Findings of an audit: the kinds there are, how severe each is, and the table that lists them all."""
+"""Findings of an audit: their kinds, their severity, and the table that lists them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning")
 """Worst first."""
 
 NOWHERE = "not dealt"
-"""The subset of an image that the split does not name."""
+"""The subset of an image that is missing in the split."""
 
 COLUMNS = ["finding", "severity", "image_a", "image_b", "lesion_a", "lesion_b", "subset_a", "subset_b"]
 COLUMNS += ["similarity", "detail"]
-"""Of the table of findings."""
+"""Columns of the table of findings."""
 
 _DECIMALS = 7
 
@@ -28,11 +28,11 @@ class FindingKind:
     """A kind of finding.
 
     Attributes:
-        title: Its heading.
+        title: Heading of the kind.
         meaning: What it implies for the images.
-        remedy: What a user can do about it.
-        is_label_error: A possible label error: a reason to look at the labels, no proof.
-        joins_lesions: Two lesions with such an error are one lesion, or share skin.
+        remedy: What a user can do.
+        is_label_error: Whether it is a possible label error: a reason to check the labels, not a proof.
+        joins_lesions: Whether two lesions with such an error are the same lesion, or share skin.
     """
 
     title: str
@@ -45,86 +45,86 @@ class FindingKind:
 KINDS = {
     "identical_bytes": FindingKind(
         "Identical files",
-        "One file under two image ids. Of one lesion it is a positive pair that any model finds, of two lesions one of "
-        "the labels is wrong.",
-        "remove one of the two rows; of two lesions, find out which label holds",
+        "One file under two image ids. Within one lesion it is a positive pair that any model finds; with two lesions, "
+        "one of the labels is wrong.",
+        "remove one of the two rows; with two lesions, find out which label is right",
         joins_lesions=True,
     ),
     "identical_pixels": FindingKind(
         "Identical photographs in different files",
         "The files differ (metadata, format), the decoded photographs do not.",
-        "remove one of the two rows; of two lesions, find out which label holds",
+        "remove one of the two rows; with two lesions, find out which label is right",
         joins_lesions=True,
     ),
     "near_duplicate": FindingKind(
-        "Two lesions that show the same places",
-        "Keypoints of two photographs agree on one turn, zoom and shift: the same skin under two lesion ids, mostly "
+        "Two lesions with the same skin",
+        "Keypoints of two photographs agree on a rotation, zoom and shift: the same skin under two lesion ids, mostly "
         "the same lesion, sometimes two lesions in one field of view.",
-        "look at the pair; give both lesions one lesion_id, or keep them in one fold with split.keep_together",
+        "check the pair; use one lesion_id for both, or keep them in one fold with split.keep_together",
         joins_lesions=True,
     ),
     "lesion_across_folds": FindingKind(
         "Lesions in several folds or subsets",
-        "The split on disk deals images of one lesion to more than one place: a model is judged on what it has seen.",
-        "make the split anew: kedro run --pipelines data_split",
+        "The split on disk has images of a lesion in several places: a model is evaluated on lesions of its training.",
+        "make the split again: kedro run --pipelines data_split",
     ),
     "split_contradiction": FindingKind(
-        "Rows of the split that do not fit",
+        "Contradictory rows of the split",
         "The split on disk contradicts itself or the metadata.",
-        "make the split anew: kedro run --pipelines data_split",
+        "make the split again: kedro run --pipelines data_split",
     ),
     "patient_across_subsets": FindingKind(
         "Patients in the test subset and in training",
-        "One patient's lesions are in the test subset and in training: skin, camera and clinic are known already.",
-        "deal patients whole: split.keep_together names the column of patients",
+        "One patient's lesions are in the test subset and in training: a model knows skin, camera and clinic already.",
+        "keep patients together: set split.keep_together to the column of patients",
     ),
     "patient_across_folds": FindingKind(
         "Patients in several folds",
         "One patient's lesions are in several folds.",
-        "deal patients whole: split.keep_together names the column of patients",
+        "keep patients together: set split.keep_together to the column of patients",
     ),
     "look_alike": FindingKind(
         "Two lesions that look alike",
-        "More alike than most photographs of one lesion are, though no places agree: two similar lesions, a mirrored "
-        "copy, or one lesion under two ids.",
-        "look at the pair, and whether both labels are right",
+        "More similar than most photographs of one lesion, but without matching keypoints: two similar lesions, a "
+        "mirrored copy, or one lesion under two ids.",
+        "check the pair and both labels",
         is_label_error=True,
     ),
     "unlike_pair": FindingKind(
         "One lesion that looks like two",
-        "Less alike than photographs of two lesions mostly are, and no places agree: another zoom, or two lesions "
-        "under one id.",
-        "look at the pair, and whether both labels are right",
+        "Less similar than most photographs of two lesions, and without matching keypoints: another zoom, or two "
+        "lesions under one id.",
+        "check the pair and both labels",
         is_label_error=True,
     ),
     "foreign_neighbours": FindingKind(
         "Images among another lesion's",
-        "The nearest images all belong to one other lesion.",
-        "look at the pair, and whether both labels are right",
+        "The nearest images all show one other lesion.",
+        "check the pair and both labels",
         is_label_error=True,
     ),
     "metadata_contradiction": FindingKind(
-        "Lesions whose images say different things",
+        "Lesions with contradictory metadata",
         "Columns that describe the lesion or the patient have several values within one lesion.",
-        "look which row is wrong",
+        "find out which row is wrong",
         is_label_error=True,
     ),
 }
-"""By name, in the order in which they are reported."""
+"""All kinds by name, in the order of reports."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that falsifies the F1, or may do so.
+    """A problem that falsifies F1, or may do so.
 
     Attributes:
         kind: One of :data:`KINDS`.
-        severity: ``error`` if it falsifies the F1, ``warning`` if someone should look at it.
+        severity: ``error`` if it falsifies F1, ``warning`` if someone should check it.
         images: One or two image ids.
         lesions: Their lesion ids.
         detail: The evidence in words.
-        similarity: Of the two images, in [-1, 1]; None if they were not compared.
-        weight: Orders the findings of a kind, highest first.
+        similarity: Similarity of the two images, in [-1, 1]; None if they were not compared.
+        weight: Order of findings within a kind, highest first.
     """
 
     kind: str
@@ -138,10 +138,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """Something that an audit checks.
+    """A check of an audit.
 
     Attributes:
-        note: On what the check rests, or why there was none.
+        note: Basis of the check, or why it was not made.
     """
 
     title: str
@@ -150,18 +150,18 @@ class Check:
 
 
 def tabulate_findings(findings: Iterable[Finding], places: Mapping[str, str]) -> pd.DataFrame:
-    """Return the table of findings, errors first, whatever the order they come in.
+    """Return the table of findings, errors first, independent of their order.
 
     Args:
-        findings: All that are to be listed.
+        findings: All findings to list.
         places: Fold or test subset of each image, from :func:`skinbit.audit.split.places_of`.
 
     Returns:
-        :data:`COLUMNS`; blank where a finding has no second image, similarity NaN where images were not compared.
-        The detail mentions a leak where one photograph, or one skin, is in two places.
+        :data:`COLUMNS`; blank if a finding has no second image, similarity NaN if images were not compared. The detail
+        mentions a leak if the same photograph, or the same skin, is in two places of the split.
     """
     ranked = sorted(findings, key=_rank)
-    types = dict.fromkeys(COLUMNS, "str") | {"similarity": "float64"}  # also where there is no row
+    types = dict.fromkeys(COLUMNS, "str") | {"similarity": "float64"}  # also for a table without rows
     return pd.DataFrame([_row(finding, places) for finding in ranked], columns=COLUMNS).astype(types)
 
 
@@ -181,11 +181,11 @@ def _row(finding: Finding, places: Mapping[str, str]) -> tuple[Any, ...]:
 
 
 def is_leak(kind: str, severity: str, subset_a: str, subset_b: str) -> bool:
-    """Whether one photograph, or one skin, is in two places of the split."""
+    """Whether the same photograph, or the same skin, is in two places of the split."""
     is_apart = subset_a != subset_b and NOWHERE not in (subset_a, subset_b)
     return KINDS[kind].joins_lesions and severity == "error" and is_apart
 
 
 def place_name(place: str) -> str:
-    """Return the words for a fold or the test subset within a sentence."""
+    """Return the name of a fold or of the test subset for use within a sentence."""
     return "the test subset" if place == TEST else place

@@ -1,4 +1,4 @@
-"""Metadata: patients in several folds or subsets, and lesions whose images contradict each other."""
+"""Metadata: patients in several folds or subsets, and lesions with contradictory values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,15 +19,15 @@ def lesions_of_images(metadata: pd.DataFrame, image_index: pd.DataFrame) -> dict
         image_index: ``image_id`` of the same images.
 
     Raises:
-        InputError: If the two tables are of different images.
+        InputError: If the two tables have different images.
     """
     lesion_of = dict(zip(metadata["image_id"], metadata["lesion_id"], strict=True))
     differing = sorted(lesion_of.keys() ^ set(image_index["image_id"]))
     if differing:
         raise InputError(
-            f"metadata.csv and image_index.csv are of different images: {len(differing)} are in one of them only, the "
+            f"metadata.csv and image_index.csv have different images: {len(differing)} are in only one of them, the "
             f"first is {differing[0]}.\n"
-            "  Remedy: they are of different runs; kedro run --pipelines data_split makes both."
+            "  Remedy: they are from different runs; kedro run --pipelines data_split makes both."
         )
     return lesion_of
 
@@ -35,11 +35,11 @@ def lesions_of_images(metadata: pd.DataFrame, image_index: pd.DataFrame) -> dict
 def check_patients(
     metadata: pd.DataFrame, column: str | None, places: Mapping[str, str]
 ) -> tuple[list[Finding], Check]:
-    """Return the patients whose lesions are in several places, numbered and never named, and what was checked.
+    """Return patients with lesions in several places, numbered but never named, and the check.
 
     Args:
-        metadata: ``image_id, lesion_id`` and more, of the images used.
-        column: Holds the patients; a blank cell, or a word such as ``nan``, is an unknown patient.
+        metadata: ``image_id, lesion_id`` and other columns of the images used.
+        column: Column of patients; a blank cell, or a word such as ``nan``, is an unknown patient.
         places: From :func:`skinbit.audit.split.places_of`.
 
     Returns:
@@ -60,9 +60,9 @@ def check_patients(
     )
     unknown = placed["patient"].map(is_unknown).astype(bool)
     known = placed[~unknown & placed["place"].notna()]
-    # By the first image, not by the patient's own identifier: a number must not tell its place in that order.
+    # Ordered by the first image, not by the patient's identifier: a number must not reveal its rank.
     patients = sorted((rows for _, rows in known.groupby("patient")), key=lambda rows: str(rows["image_id"].min()))
-    rest = f"; of {unknown.sum():,} images it is unknown" if unknown.any() else ""
+    rest = f"; unknown for {unknown.sum():,} images" if unknown.any() else ""
     check = Check(title, True, f"column {column}; known patients: {len(patients):,}{rest}")
     return list(_spread_patients(patients)), check
 
@@ -83,12 +83,12 @@ def _spread_patients(patients: Sequence[pd.DataFrame]) -> Iterator[Finding]:
 def check_agreement(
     metadata: pd.DataFrame, columns: Sequence[str], patient_column: str | None
 ) -> tuple[list[Finding], Check]:
-    """Return the lesions whose images contradict each other, and what was checked; a blank cell contradicts nothing.
+    """Return lesions with contradictory metadata, and the check; blank cells contradict nothing.
 
     Args:
-        metadata: ``image_id, lesion_id`` and more, of the images used.
-        columns: Should be constant within a lesion; those that do not exist are passed over.
-        patient_column: Likewise; its values are never shown.
+        metadata: ``image_id, lesion_id`` and other columns of the images used.
+        columns: Columns that should be constant within a lesion; missing ones are skipped.
+        patient_column: Another such column, the values of which are never shown.
 
     Returns:
         ``metadata_contradiction``, and the check.

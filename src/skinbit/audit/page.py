@@ -1,4 +1,4 @@
-"""The page of an audit: all findings, their photographs side by side."""
+"""The page of an audit: all findings with their photographs side by side."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -14,11 +14,11 @@ from skinbit.report.thumbnails import Pair, fit_pictures
 
 
 def pages_images(findings: pd.DataFrame, max_pairs: int) -> list[str]:
-    """Return the images of the findings that the page shows, each once, in the order in which it shows them.
+    """Return the images of the findings on the page, each once, in order of appearance.
 
     Args:
         findings: From :func:`skinbit.audit.findings.tabulate_findings`.
-        max_pairs: Number of findings of each kind at most.
+        max_pairs: Largest number of findings of each kind.
     """
     shown = _shown(findings, max_pairs)
     ids = (image for pair in zip(shown["image_a"], shown["image_b"], strict=True) for image in pair)
@@ -26,12 +26,12 @@ def pages_images(findings: pd.DataFrame, max_pairs: int) -> list[str]:
 
 
 def pairs_to_draw(findings: pd.DataFrame, max_pairs: int, max_drawings: int) -> list[Pair]:
-    """Return the pairs whose matched points the page draws: near-duplicates, those with most points first.
+    """Return the pairs with drawings of matched keypoints: near-duplicates, most keypoints first.
 
     Args:
         findings: From :func:`skinbit.audit.findings.tabulate_findings`.
-        max_pairs: Number of findings of each kind at most.
-        max_drawings: Number of drawings at most.
+        max_pairs: Largest number of findings of each kind.
+        max_drawings: Largest number of drawings.
     """
     shown = _shown(findings, max_pairs)
     near = shown[shown["finding"] == "near_duplicate"][:max_drawings]
@@ -49,14 +49,14 @@ def render_audit(
     drawings: Mapping[Pair, str],
     params: ReportParams,
 ) -> str:
-    """Render an audit as a page that opens from disk and loads nothing.
+    """Return an audit as a page that opens from disk and loads nothing.
 
     Args:
         findings: From :func:`skinbit.audit.findings.tabulate_findings`.
-        summary: Of these findings.
-        thumbnails: ``data:`` address by image id; an image without one has an empty place.
-        drawings: Of matched points, ``data:`` address by pair.
-        params: How many findings of each kind, and how many megabytes of photographs.
+        summary: Summary of these findings.
+        thumbnails: ``data:`` address of each image id; a missing one leaves an empty place.
+        drawings: Drawings of matched keypoints, as ``data:`` address of each pair.
+        params: Largest number of findings of each kind, and of megabytes of photographs.
 
     Returns:
         HTML; equal input gives equal text.
@@ -80,7 +80,7 @@ def render_audit(
 
 
 def _finding_data(row: Mapping[Hashable, Any], rows: Mapping[str, int], drawings: Mapping[Pair, int]) -> dict[str, Any]:
-    """Return what the page's script reads of a finding: a photograph by its row, None where there is none."""
+    """Return the data of a finding for the page's script: photographs by row, None if there is none."""
     images = [
         {
             "id": row[f"image_{side}"],

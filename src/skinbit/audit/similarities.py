@@ -1,7 +1,8 @@
-"""Labels that similarities and keypoints contradict: one lesion under two ids, or two lesions under one.
+"""Labels that similarities and keypoints contradict: one lesion under two ids, or two lesions under one id.
 
-Embeddings propose pairs, keypoints decide: photographs of two lesions whose places agree show the same skin, whatever
-their labels. What is alike, or unlike, without such evidence is a possible label error, for a person to look at.
+Embeddings propose pairs, and keypoints verify them: photographs of two lesions with matching keypoints show the same
+skin, whatever their labels. Pairs that are similar, or dissimilar, without such evidence are possible label errors,
+which a person should check.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,10 +27,10 @@ class AuditedImages:
     """The images that an audit compares.
 
     Attributes:
-        image_ids: ``n_images`` distinct ids, ascending: of equal pairs the first ids come first.
-        lesion_ids: Their lesions.
-        pool: Their similarities, in the same order.
-        keypoints: Of the images, in the same order.
+        image_ids: Ids of the ``n_images`` images, distinct and ascending, which orders equal pairs.
+        lesion_ids: Lesion of each image.
+        pool: Similarities of the images, in the same order.
+        keypoints: Keypoints of the images, in the same order.
     """
 
     image_ids: Sequence[str]
@@ -40,14 +41,14 @@ class AuditedImages:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison of all images found.
+    """The results of comparing all images.
 
     Attributes:
-        findings: ``near_duplicate``, all of them; ``look_alike``, ``unlike_pair`` and ``foreign_neighbours``, of each
-            kind the ``max_pairs`` strongest.
-        counts: All findings by kind, listed or not.
+        findings: All ``near_duplicate``, and the ``max_pairs`` strongest of ``look_alike``, ``unlike_pair`` and
+            ``foreign_neighbours`` each.
+        counts: Number of all findings by kind, listed or not.
         alike_from: See :class:`skinbit.audit.summary.AuditSummary`.
-        unlike_below: Likewise.
+        unlike_below: See :class:`skinbit.audit.summary.AuditSummary`.
         n_compared: Number of pairs whose keypoints were compared.
     """
 
@@ -58,29 +59,29 @@ class Comparison:
     n_compared: int
 
     def checks(self, experiment: str) -> list[Check]:
-        """Return what was checked, by the embeddings of an experiment."""
+        """Return the checks, made with the embeddings of an experiment."""
         rests = f"keypoints of {self.n_compared:,} pairs, chosen by the embeddings of {experiment}"
         found = [Check("near-duplicates across lesions", True, rests)]
         for title, cut, needed in (
             ("two lesions that look alike", self.alike_from, "one lesion"),
             ("one lesion that looks like two", self.unlike_below, "two lesions"),
         ):
-            note = f"there is no pair of {needed} to take a cut from" if cut is None else f"cut at similarity {cut:.4f}"
+            note = f"there is no pair of {needed}, so no threshold" if cut is None else f"cut at similarity {cut:.4f}"
             found.append(Check(title, cut is not None, note))
         return found
 
 
 def compare_images(images: AuditedImages, audit: AuditParams, geometry: GeometryParams, n_workers: int) -> Comparison:
-    """Compare the similarities of all pairs of images, and the keypoints of those that matter.
+    """Compare the similarities of all pairs of images, and the keypoints of relevant pairs.
 
-    Keypoints are compared between each image and its nearest, in the most similar pairs of two lesions, and in the
-    pairs of one lesion that are less alike than two lesions mostly are.
+    Keypoints are compared between each image and its nearest images, in the most similar pairs of two lesions, and in
+    pairs of one lesion that are less similar than most pairs of two lesions.
 
     Args:
-        images: All that are audited.
-        audit: Cuts, and how many pairs are listed.
-        geometry: How many nearest are compared, and how.
-        n_workers: Threads; changes the speed, never a figure.
+        images: All audited images.
+        audit: Thresholds, and how many pairs are listed.
+        geometry: Number of nearest images, and how keypoints are compared.
+        n_workers: Number of threads; changes only the speed.
     """
     pool, labels = images.pool, lesion_labels(list(images.lesion_ids))
     positives = _in_order(positive_pairs(labels))
@@ -114,34 +115,34 @@ def compare_images(images: AuditedImages, audit: AuditParams, geometry: Geometry
 
 
 class _Evidence:
-    """What is known of the pairs whose keypoints were compared."""
+    """The compared pairs with their keypoints."""
 
     def __init__(self, images: AuditedImages, pairs: LabelArray, points: LabelArray) -> None:
         self._images = images
         self._points: dict[tuple[int, ...], int] = dict(zip(map(tuple, pairs.tolist()), points.tolist(), strict=True))
 
     def points(self, a: int, b: int) -> int:
-        """Return on how many points two images agree."""
+        """Return the number of matched keypoints of two images."""
         return self._points[min(a, b), max(a, b)]
 
     def without_agreement(self, pairs: LabelArray, min_points: int) -> LabelArray:
-        """Leave out the pairs whose places agree: the labels of one lesion are right, those of two are reported."""
+        """Return the pairs without matching keypoints: those with them are correctly labelled, or reported already."""
         return pairs[[self.points(a, b) < min_points for a, b in pairs.tolist()]]
 
     def findings(self, kind: str, pairs: LabelArray) -> Iterator[Finding]:
-        """Yield a finding for each pair."""
+        """Return a finding for each pair."""
         ids, lesions = self._images.image_ids, self._images.lesion_ids
         similarities = self._images.pool.of_pairs(pairs).tolist()
         for (a, b), similarity in zip(pairs.tolist(), similarities, strict=True):
             points = self.points(a, b)
-            detail = f"{points} points agree" if points else "no point agrees"
+            detail = f"{points} keypoints match" if points else "no keypoint matches"
             severity: Severity = "warning" if KINDS[kind].is_label_error else "error"
             weight = {"near_duplicate": points + similarity, "unlike_pair": -similarity}.get(kind, similarity)
             yield Finding(kind, severity, (ids[a], ids[b]), (lesions[a], lesions[b]), detail, similarity, weight)
 
 
 def _strongest(findings: Sequence[Finding], max_pairs: int) -> Iterable[Finding]:
-    """Return all errors, which a user mends, and of warnings those that are worth looking at first."""
+    """Return all errors, and the most important warnings."""
     ranked = sorted(findings, key=lambda finding: (-finding.weight, finding.images))
     return islice(ranked, None if ranked and ranked[0].severity == "error" else max_pairs)
 
@@ -157,10 +158,10 @@ def _in_order(pairs: LabelArray) -> LabelArray:
 
 
 class _AlikePairs:
-    """The most similar pairs of two lesions from a similarity on, and the number of all such pairs.
+    """Collects the most similar pairs of two lesions above a similarity, and counts all such pairs.
 
     Attributes:
-        pairs: ``(m, 2)`` rows, the lower one first, most similar first; of equal pairs those of the first rows.
+        pairs: ``(m, 2)`` rows, lower row first, most similar first; ties are ordered by row.
         n_pairs: Number of all such pairs.
     """
 
@@ -182,7 +183,7 @@ class _AlikePairs:
 
 
 def _foreign_pairs(nearest: LabelArray, labels: LabelArray, n_nearest: int) -> LabelArray:
-    """Return each image whose nearest are all of one other lesion, with the nearest of them."""
+    """Return each image whose nearest images all show one other lesion, with the nearest of them."""
     if nearest.shape[1] < n_nearest:
         return np.empty((0, 2), dtype=np.int64)
     owners = labels[nearest[:, :n_nearest]]
@@ -191,7 +192,7 @@ def _foreign_pairs(nearest: LabelArray, labels: LabelArray, n_nearest: int) -> L
 
 
 def without_copies(findings: Iterable[Finding], copies: Iterable[Finding]) -> list[Finding]:
-    """Leave out near-duplicates that are reported as copies.
+    """Return the findings without near-duplicates that are reported as copies.
 
     Args:
         findings: From :func:`compare_images`.

@@ -1,4 +1,4 @@
-"""The split on disk, whoever made it: where each image is dealt, and what contradicts itself or the metadata."""
+"""The split on disk, from any source: the place of each image, and contradictions within it or with the metadata."""
 
 import hashlib
 from collections import Counter
@@ -15,35 +15,35 @@ SPLIT_COLUMNS = ["image_id", "lesion_id", "subset", "fold"]
 
 
 def read_split(split: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of a split that are audited.
+    """Return the audited columns of a split.
 
     Args:
-        split: As it is on disk, all text.
+        split: The split on disk, all text.
 
     Returns:
-        :data:`SPLIT_COLUMNS`; a cell that a short row lacks is blank.
+        :data:`SPLIT_COLUMNS`; missing cells of short rows are blank.
 
     Raises:
-        InputError: If a column is missing, or there is no row.
+        InputError: If a column is missing, or there are no rows.
     """
     missing = [column for column in SPLIT_COLUMNS if column not in split.columns]
     if missing or split.empty:
         what = f"no column {', '.join(missing)}" if missing else "no row"
         raise InputError(
             f"split.csv has {what}; it needs {', '.join(SPLIT_COLUMNS)}.\n"
-            "  Remedy: make it anew, kedro run --pipelines data_split."
+            "  Remedy: make it again, kedro run --pipelines data_split."
         )
     return split[SPLIT_COLUMNS].fillna("")
 
 
 def places_of(split: pd.DataFrame) -> dict[str, str]:
-    """Return the place to which each image is dealt.
+    """Return the place of each image in a split.
 
     Args:
         split: :data:`SPLIT_COLUMNS`, all text.
 
     Returns:
-        ``test`` or ``fold 0``, ``fold 1``, … by image; the first row counts if an image has several.
+        ``test`` or ``fold 0``, ``fold 1``, … by image; for an image in several rows, the first one.
     """
     first = split.drop_duplicates("image_id")
     return dict(zip(first["image_id"], _places(first), strict=True))
@@ -67,14 +67,14 @@ def hash_split(split: pd.DataFrame) -> str:
 
 
 def check_split(split: pd.DataFrame, lesion_of: Mapping[str, str]) -> list[Finding]:
-    """Return what is wrong with a split: ``lesion_across_folds`` and ``split_contradiction``.
+    """Return the problems of a split: ``lesion_across_folds`` and ``split_contradiction``.
 
     Args:
         split: :data:`SPLIT_COLUMNS`, all text.
-        lesion_of: Lesion by image, of the images used.
+        lesion_of: Lesion of each image used.
     """
     placed = split.assign(place=_places(split))
-    # Where the metadata know an image, theirs is its lesion: the split may be what is wrong.
+    # The metadata determine the lesion of an image they know, as the split may be wrong.
     placed["lesion"] = [
         lesion_of.get(image_id, named) for image_id, named in zip(placed["image_id"], placed["lesion_id"], strict=True)
     ]
@@ -89,11 +89,11 @@ def _lesions_across_folds(placed: pd.DataFrame) -> Iterator[Finding]:
 
 
 def spread_over_places(images: pd.DataFrame, unit: str = "image") -> tuple[tuple[str, str], str]:
-    """Return the first image of the first two places, and in words how many are in each place; the test comes first.
+    """Return the first images of the first two places, and the number in each place in words; the test comes first.
 
     Args:
         images: ``image_id, place`` and, to count lesions, ``lesion``; at least two places.
-        unit: ``image`` or ``lesion``, which is counted.
+        unit: What is counted, ``image`` or ``lesion``.
     """
     by_place = {str(place): rows for place, rows in images.sort_values("image_id").groupby("place")}
     places = sorted(by_place, key=lambda place: (place != TEST, place))
@@ -112,20 +112,20 @@ def _contradictions(placed: pd.DataFrame, lesion_of: Mapping[str, str]) -> Itera
             yield Finding("split_contradiction", "error", (image_id,), (lesion,), "; ".join(reasons))
     for image_id in sorted(lesion_of.keys() - n_rows.keys()):
         lesion = lesion_of[image_id]
-        yield Finding("split_contradiction", "error", (image_id,), (lesion,), "the split does not name this image")
+        yield Finding("split_contradiction", "error", (image_id,), (lesion,), "the image is missing in the split")
 
 
 def _reasons(row: Mapping[Hashable, Any], n_rows: int, lesion_of: Mapping[str, str]) -> Iterator[str]:
     known, subset, fold = lesion_of.get(row["image_id"]), row["subset"], row["fold"]
     if n_rows > 1:
-        yield f"{n_rows} rows of the split name this image"
+        yield f"the image is in {n_rows} rows of the split"
     if known is None:
-        yield "the metadata of the images used do not name this image"
+        yield "the image is not among the images used"
     elif row["lesion_id"] != known:
-        yield f"the split says lesion {row['lesion_id']!r}, the metadata {known!r}"
+        yield f"lesion {row['lesion_id']!r} in the split, {known!r} in the metadata"
     if subset not in (TRAIN, TEST):
         yield f"subset {subset!r} is neither {TRAIN} nor {TEST}"
     elif not fold.isdecimal() and fold != str(TEST_FOLD):
-        yield f"fold {fold!r} is no number"
+        yield f"fold {fold!r} is not a number"
     elif (fold == str(TEST_FOLD)) != (subset == TEST):
         yield f"subset {subset} and fold {fold}: fold {TEST_FOLD} is the test subset"

@@ -1,4 +1,4 @@
-"""The summary of an audit, ``audit.json``: how many findings of each kind, and what was checked."""
+"""The summary of an audit, ``audit.json``: the number of findings of each kind, and the checks."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -14,18 +14,18 @@ from skinbit.matching.methods import Similarity
 
 
 class _Record(BaseModel):
-    # Readers rely on these fields only, so a file may hold more.
+    # Readers rely only on these fields, so a file may have more.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class KindSummary(_Record):
-    """How many findings of a kind there are.
+    """The number of findings of a kind.
 
     Attributes:
         finding: One of :data:`skinbit.audit.findings.KINDS`.
         error: Number of errors.
         warning: Number of warnings.
-        leaks: Number of errors that join two places of the split.
+        leaks: Number of errors that connect two places of the split.
         listed: Number of findings in ``audit.csv``.
     """
 
@@ -46,16 +46,16 @@ class KindSummary(_Record):
 
 
 class AuditSummary(_Record):
-    """What an audit found.
+    """The results of an audit.
 
     Attributes:
         kinds: From :func:`summarise_kinds`.
         lesions_to_join: From :func:`lesions_to_join`.
         experiment: The baseline whose embeddings were compared.
         split_sha256: From :func:`skinbit.audit.split.hash_split`.
-        alike_from: Similarity from which on images of two lesions look alike; None without a pair of one lesion.
-        unlike_below: Similarity below which images of one lesion look like two; None without a pair of two lesions.
-        min_points: Number of points on which near-duplicates agree.
+        alike_from: Similarity from which images of two lesions are look-alikes; None without a positive pair.
+        unlike_below: Similarity below which images of one lesion are reported; None without a negative pair.
+        min_points: Number of matched keypoints from which images are near-duplicates.
     """
 
     kinds: list[KindSummary]
@@ -77,7 +77,7 @@ class AuditSummary(_Record):
 
     @property
     def found(self) -> list[KindSummary]:
-        """Return the kinds that were found."""
+        """Return the kinds with findings."""
         return [kind for kind in self.kinds if kind.n]
 
     @property
@@ -86,22 +86,22 @@ class AuditSummary(_Record):
         return [check for check in self.checks if not check.is_done]
 
     def is_failed(self, fail_on: Literal["none", "error", "warning"]) -> bool:
-        """Whether there is a finding at least as severe as the user names."""
+        """Whether there is a finding of at least this severity."""
         severities = {"none": (), "error": ("error",), "warning": SEVERITIES}[fail_on]
         return any(self.counts[severity] for severity in severities)
 
     def lines(self) -> list[str]:
-        """Return a line for each kind that was found, errors first, such as ``3 errors: Identical files``."""
+        """Return a line for each kind with findings, errors first, such as ``3 errors: Identical files``."""
         found = [(getattr(kind, severity), severity, kind.title) for severity in SEVERITIES for kind in self.kinds]
         return [f"{n:,} {severity}{'' if n == 1 else 's'}: {title}" for n, severity, title in found if n]
 
 
 def summarise_kinds(findings: pd.DataFrame, counts: Mapping[str, int]) -> list[KindSummary]:
-    """Return how many findings of each kind there are, in the order of :data:`skinbit.audit.findings.KINDS`.
+    """Return the number of findings of each kind, in the order of :data:`skinbit.audit.findings.KINDS`.
 
     Args:
-        findings: The listed ones, from :func:`skinbit.audit.findings.tabulate_findings`.
-        counts: All findings by kind, of the kinds whose list may be cut off.
+        findings: The listed findings, from :func:`skinbit.audit.findings.tabulate_findings`.
+        counts: Number of all findings by kind, for kinds whose list may be truncated.
     """
     return [_summarise_kind(name, findings[findings["finding"] == name], counts.get(name)) for name in KINDS]
 
@@ -124,7 +124,7 @@ def _summarise_kind(name: str, own: pd.DataFrame, n_found: int | None) -> KindSu
 
 
 def lesions_to_join(findings: Iterable[Finding]) -> list[list[str]]:
-    """Return groups of two or more lesions that errors show to be one lesion, or to share skin.
+    """Return groups of lesions that errors show to be the same lesion, or to share skin.
 
     Returns:
         Lesion ids, ascending in each group; groups in the order of their first ids.

@@ -25,7 +25,7 @@ class PoolingParams(Block):
         if (self.method == "model") == bool(self.levels):
             raise ValueError("pooling 'model' takes no levels; 'mean' and 'gem' need at least one level")
         if list(self.levels) != sorted({level for level in self.levels if level >= 0}):
-            raise ValueError("levels must rise from 0 on, each once")
+            raise ValueError("levels must be ascending numbers from 0, each once")
         return self
 
 
@@ -51,7 +51,7 @@ class ViewParams(Block):
 
     @property
     def n_views(self) -> int:
-        """Count the views of one photograph."""
+        """Return the number of views of one photograph."""
         return len(self.rotations) * len(self.zooms)
 
 
@@ -68,7 +68,7 @@ _WORD = re.compile(r"\w{0,64}", re.ASCII)
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value may be an argument of a network: nothing that could name a file, an address or code."""
+    """Whether a value may be an argument of a network: it cannot name a file, an address or code."""
     if isinstance(value, str):
         return _WORD.fullmatch(value) is not None
     if isinstance(value, list | tuple):
@@ -90,16 +90,16 @@ class BackboneParams(Block):
     )
     model_args: dict[str, Any] = Field(default_factory=dict, description="further arguments of timm.create_model")
     mean: tuple[float, float, float] | None = Field(
-        default=None, description="mean that is subtracted from RGB in [0, 1]; null: the model's own"
+        default=None, description="mean subtracted from RGB values in [0, 1]; null: the model's"
     )
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
-        default=None, description="standard deviation that RGB in [0, 1] is divided by; null: the model's own"
+        default=None, description="standard deviation by which RGB values in [0, 1] are divided; null: the model's"
     )
     pooling: PoolingParams = PoolingParams()
     test_views: ViewParams = ViewParams()
 
     def without_folder(self) -> Self:
-        """Return the same settings with only the name of the weights file, as its folder differs between machines."""
+        """Return the settings with the weights file's name only, as its folder differs between machines."""
         return self if self.weights is None else self.model_copy(update={"weights": PurePath(self.weights).name})
 
     @model_validator(mode="after")
@@ -112,19 +112,19 @@ class BackboneParams(Block):
             name for name, value in self.model_args.items() if not (_WORD.fullmatch(name) and _is_plain(value))
         )
         if strange:
-            raise ValueError(f"model_args: {strange[0]!r} is no word, number of at most 65536, or short list of those")
+            raise ValueError(f"model_args: {strange[0]!r} must be a word, a number up to 65536, or a short list")
         return self
 
     @model_validator(mode="after")
     def _weights_are_usable(self) -> Self:
         if self.weights is not None and not self.pretrained:
-            raise ValueError("weights are given, but pretrained is false: remove one of the two")
+            raise ValueError("weights is set, but pretrained is false: remove one of the two")
         if self.weights is not None and PurePosixPath(self.weights).suffix != ".safetensors":
             raise ValueError(f"weights must be a .safetensors file (no pickles), not {self.weights!r}")
         own = sorted(_OWN_MODEL_ARGS & self.model_args.keys())
         if own:
-            raise ValueError(f"model_args must not set {', '.join(own)}: other parameters of the backbone decide that")
+            raise ValueError(f"model_args must not set {', '.join(own)}: other parameters of the backbone set them")
         random = sorted(_RANDOM_MODEL_ARGS & self.model_args.keys())
         if random:
-            raise ValueError(f"model_args must not set {', '.join(random)}: dropout draws from no seeded generator")
+            raise ValueError(f"model_args must not set {', '.join(random)}: dropout does not use the seeded generator")
         return self

@@ -1,4 +1,4 @@
-"""What all blocks of parameters share: they are frozen, refuse unknown keys, and say in words what is wrong."""
+"""The base of all parameter blocks: frozen, without unknown keys, with readable error messages."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 def _no_number(value: Any) -> Any:
     if isinstance(value, int | float):
-        raise ValueError("a path that looks like a number is read as one: begin it with ./, as in ./2019")
+        raise ValueError("a path that looks like a number is read as a number: begin it with ./, as in ./2019")
     return value
 
 
 PathText = Annotated[str, BeforeValidator(_no_number)]
-"""A path, ``~`` included: what Kedro's ``--params`` took for a number has lost its zeros, and is refused."""
+"""A path; ``~`` is allowed. Kedro's ``--params`` strips zeros from what looks like a number, so numbers are refused."""
 
 MEMBERS = "members"
 """Key of the members' settings, in the settings of a combination and in the header of its model."""
@@ -53,7 +53,7 @@ AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
 def overridden(block: AnyBlock, overrides: dict[str, Any]) -> AnyBlock:
-    """Return a block, validated again, with some of its values replaced, at any depth."""
+    """Return a copy of a block with some values replaced at any depth, validated again."""
     return type(block).model_validate(_merged(block.model_dump(), overrides))
 
 
@@ -67,7 +67,7 @@ def _merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Prepend the place to the message of a validation error, for values that are merged from several places."""
+    """Prefix validation errors with a place, for values that are merged from several places."""
     try:
         yield
     except ValidationError as error:
@@ -75,7 +75,7 @@ def located(place: str) -> Iterator[None]:
 
 
 def in_words(error: ValidationError) -> str:
-    """Return in one line what pydantic refused: where each problem is, and what it is."""
+    """Return the problems that pydantic found, in one line: where each is, and what it is."""
     problems = [
         ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))))
         for problem in error.errors()
@@ -85,7 +85,7 @@ def in_words(error: ValidationError) -> str:
 
 
 def require(names: Iterable[str], known: dict[str, Any], where: str, kind: str) -> None:
-    """Check that names are known; a ``ValueError`` names the first one that is not."""
+    """Check that all names are known; the ``ValueError`` names the first unknown one."""
     for name in names:
         if name not in known:
             raise ValueError(f"{where} names the unknown {kind} {name!r}; declared: {', '.join(sorted(known))}")

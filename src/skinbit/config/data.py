@@ -1,4 +1,4 @@
-"""Which lesions and photographs take part, and how lesions are divided into folds."""
+"""Which lesions and photographs take part, and how lesions are split."""
 
 from typing import Any, Literal, Self
 
@@ -11,19 +11,19 @@ PolicyOrKeep = Literal["error", "skip", "keep"]
 
 
 class PolicyParams(Block):
-    """What to do with a metadata row that has a problem: end the run (error), or leave it out and list it (skip).
+    """What happens to a metadata row with a problem: error ends the run, skip leaves the row out and lists it.
 
-    Some kinds may be no mistake: keep takes such ids as they are.
+    Kinds that may be intended also allow keep, which takes such ids as they are.
     """
 
     cells: Policy = Field(default="error", description="the row has fewer or more cells than the header")
-    no_image_id: Policy = Field(default="error", description="the cell of the image id is blank")
+    no_image_id: Policy = Field(default="error", description="the image id is blank")
     bad_id: Policy = Field(default="error", description="the id is a path or a formula, or has invisible characters")
     placeholder: PolicyOrKeep = Field(
         default="error", description="the id is a word for a missing value, such as nan, None, NULL, n/a or -"
     )
     duplicate: Policy = Field(
-        default="error", description="an image id appears twice; skip keeps the first row that names a lesion"
+        default="error", description="an image id appears in two rows; skip keeps the first row with a lesion"
     )
     two_lesions: Policy = Field(
         default="error", description="an image id appears under two lesions; skip drops all of its rows"
@@ -35,8 +35,8 @@ class PolicyParams(Block):
         default="error", description="ids differ only in how a number is written (7, 007, 7.0); skip drops all of them"
     )
     missing: Policy = Field(default="error", description="the photograph does not exist")
-    ambiguous: Policy = Field(default="error", description="several files fit the image id")
-    unreadable: Policy = Field(default="error", description="the file is damaged, cut short, or no photograph")
+    ambiguous: Policy = Field(default="error", description="several files match the image id")
+    unreadable: Policy = Field(default="error", description="the file is damaged, cut short, or not a photograph")
     too_large: Policy = Field(default="error", description="the photograph exceeds max_pixels or max_megabytes")
     too_small: Policy = Field(default="error", description="the photograph is smaller than min_side")
     outside: Policy = Field(
@@ -45,7 +45,7 @@ class PolicyParams(Block):
 
 
 class DataParams(Block):
-    """Which lesions of the metadata take part, and which photographs can be used."""
+    """Which lesions take part in a study, and which photographs are usable."""
 
     min_images_per_lesion: int = Field(default=2, ge=1, description="lesions with fewer images are left out")
     max_images_per_lesion: int = Field(default=4, ge=1, description="lesions with more images are left out")
@@ -54,15 +54,15 @@ class DataParams(Block):
         default=80_000_000,
         ge=1,
         le=89_000_000,
-        description="images with more pixels are refused before they are decoded; above 89 million Pillow itself warns",
+        description="images with more pixels are refused before decoding; Pillow itself warns above 89 million",
     )
     max_megabytes: float = Field(
         default=500.0, gt=0, le=4000, description="larger files are refused before they are read"
     )
-    min_side: int = Field(default=16, ge=1, description="shortest side, in pixels, that a photograph may have")
-    follow_links: bool = Field(default=False, description="true: links may lead out of the folder of images")
+    min_side: int = Field(default=16, ge=1, description="smallest allowed side of a photograph, pixels")
+    follow_links: bool = Field(default=False, description="true: follow links that lead out of the image folder")
     subfolders: bool = Field(
-        default=False, description="true: photographs in folders below are read; an image id is the path without suffix"
+        default=False, description="true: read photographs in subfolders, too; the image id is the path without suffix"
     )
     policy: PolicyParams = PolicyParams()
 
@@ -87,7 +87,7 @@ class SplitParams(Block):
     use_train_test_split: bool = Field(default=True, description="false: no test subset, all lesions are in folds")
     test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of the lesions in the test subset")
     stratify_by: str | None = Field(
-        default=None, description="metadata column whose values are spread evenly; null: none"
+        default=None, description="metadata column whose values are spread evenly over the subsets; null: none"
     )
     keep_together: str | None = Field(
         default=None,

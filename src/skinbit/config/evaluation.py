@@ -8,7 +8,7 @@ from skinbit.config.block import Block, Columns, Name, PathText, split_joined
 
 
 class CutParams(Block):
-    """Which cuts are searched, and how large groups may become."""
+    """The ranges in which thresholds and distances are searched, and the largest group."""
 
     threshold_range: tuple[float, float] = Field(
         default=(-1.0, 1.0), description="range in which the similarity threshold is searched"
@@ -32,11 +32,11 @@ class CutParams(Block):
 
 
 class EvaluationParams(CutParams):
-    """How pairs are predicted and evaluated. By default every possible cut is searched."""
+    """How pairs are predicted and evaluated. By default, every possible threshold and distance is searched."""
 
     pool_correction: bool = Field(
         default=True,
-        description="true: thresholds are corrected for the size of the pool they are applied to; false: they are not",
+        description="true: correct thresholds for the number of images they are applied to",
     )
     resamples: int = Field(
         default=1000, ge=100, le=100_000, description="bootstrap samples of the lesions, for confidence intervals"
@@ -52,21 +52,21 @@ class EvaluationParams(CutParams):
     )
     min_samples: Literal[1, 2] = Field(
         default=2,
-        description="DBSCAN's min_samples; 1 and 2 give the same groups, more would miss a lesion's only pair",
+        description="min_samples of DBSCAN; 1 and 2 lead to the same groups, more would miss lesions of two images",
     )
 
     @model_validator(mode="after")
     def _strata_are_columns(self) -> Self:
         if "" in self.strata or len(set(self.strata)) < len(self.strata):
-            raise ValueError("strata must name columns, each once; none: []")
+            raise ValueError("strata must name each column once; for no strata, set []")
         return self
 
 
 class ClusterParams(Block):
-    """Which photographs `cluster_images` groups, and how."""
+    """The photographs that `cluster_images` groups, and the model and method it uses."""
 
     images: PathText | None = Field(
-        default=None, description="folder of the photographs; relative paths start at the project"
+        default=None, description="folder of the photographs; relative paths start at the project's folder"
     )
     experiment: Name | None = Field(
         default=None, description="experiment whose model is used; null: `recommended`, unless a checkpoint is given"
@@ -77,40 +77,42 @@ class ClusterParams(Block):
         default="average", description="how photographs are joined into groups, see docs/clustering.md"
     )
     threshold: float | None = Field(
-        default=None, ge=-1, le=1, description="similarity threshold of cosine; null: the checkpoint's"
+        default=None, ge=-1, le=1, description="similarity threshold of the method cosine; null: as stored in the model"
     )
-    eps: float | None = Field(default=None, ge=0, le=2, description="distance of dbscan; null: the checkpoint's")
+    eps: float | None = Field(
+        default=None, ge=0, le=2, description="distance of the method dbscan; null: as stored in the model"
+    )
     cut: float | None = Field(
-        default=None, ge=0, le=2, description="distance of average and complete linkage; null: the checkpoint's"
+        default=None, ge=0, le=2, description="distance of average and complete linkage; null: as stored in the model"
     )
     margin: float | None = Field(
         default=None,
         ge=0,
         le=2,
-        description="groups that change when the cut moves by this much are marked for review; null: the folds' spread",
+        description="mark groups that change when the cut moves by this much; null: the spread of the folds' cuts",
     )
     precision: float | None = Field(
         default=None,
         gt=0,
         lt=1,
-        description="expected share of joined pairs that are right; null: the cut of the greatest expected F1",
+        description="choose the cut for this expected precision of pairs; null: for the largest expected F1",
     )
     single_share: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="rough share of the photographs whose lesion appears only once, beyond the share in the folds: "
-        "the cut is then the folds', made for it; null: the photographs themselves choose the cut",
+        description="expected share of photographs that are their lesion's only one, beyond the share in the folds: "
+        "the folds' cut is corrected for it; null: the cut is estimated from the photographs themselves",
     )
     max_group_size: int | None = Field(
-        default=None, ge=2, description="largest group of average and complete linkage; null: of any size"
+        default=None, ge=2, description="largest group of average and complete linkage; null: no limit"
     )
     metadata: PathText | None = Field(
-        default=None, description="CSV with columns of the photographs that count when they are compared; null: none"
+        default=None, description="CSV with the metadata columns that the model or `same` uses; null: none"
     )
     same: Columns = Field(
         default=(),
-        description="columns that must agree where both photographs have a value, beside the model's own",
+        description="further columns that must agree where both photographs have a value",
     )
     known: PathText | None = Field(default=None, description="CSV of photographs whose lesions are known")
     known_images: PathText | None = Field(
@@ -132,12 +134,12 @@ class ClusterParams(Block):
 
     @property
     def given_cut(self) -> float | None:
-        """Return the threshold, eps or cut that the user has set; None where the checkpoint's applies."""
+        """Return the threshold, eps or cut that the user has set; None where the checkpoint's is used."""
         return self.threshold if self.method == "cosine" else self.eps if self.method == "dbscan" else self.cut
 
     @property
     def known_folder(self) -> str:
-        """Return the folder of the known photographs: the one that is named, or images beside their table."""
+        """Return the folder of the known photographs: `known_images`, or `images` beside their table."""
         if self.known_images is not None:
             return self.known_images
         parent, separator, _ = str(self.known).replace("\\", "/").rpartition("/")
@@ -146,7 +148,7 @@ class ClusterParams(Block):
     @model_validator(mode="after")
     def _one_model(self) -> Self:
         if self.experiment is not None and self.checkpoint is not None:
-            raise ValueError("give experiment or checkpoint, not both")
+            raise ValueError("set experiment or checkpoint, not both")
         if self.fold is not None and self.experiment is None:
             raise ValueError("fold needs an experiment")
         for field, methods in (("threshold", ("cosine",)), ("eps", ("dbscan",)), ("cut", ("average", "complete"))):
@@ -155,7 +157,7 @@ class ClusterParams(Block):
         chosen = {"precision": self.precision, "single_share": self.single_share, "a given cut": self.given_cut}
         given = [name for name, value in chosen.items() if value is not None]
         if len(given) > 1:
-            raise ValueError(f"{given[0]} and {given[1]} both say where the cut is: give one")
+            raise ValueError(f"{given[0]} and {given[1]} both determine the cut: set one of them")
         if self.same and self.metadata is None:
             raise ValueError("same needs metadata, the CSV with these columns")
         if self.known_images is not None and self.known is None:
@@ -164,7 +166,7 @@ class ClusterParams(Block):
 
 
 class AuditParams(Block):
-    """What `audit` looks for in photographs, metadata and split, and when it ends a run."""
+    """What `audit` looks for in photographs, metadata and split, and which findings end a run."""
 
     experiment: Name | None = Field(
         default=None, description="baseline whose embeddings are compared; null: the first of the study"
@@ -173,25 +175,25 @@ class AuditParams(Block):
         default=8,
         ge=3,
         le=1000,
-        description="matched keypoints from which photographs of two lesions count as near-duplicates",
+        description="number of matched keypoints from which photographs of two lesions count as near-duplicates",
     )
     similarity: float | None = Field(
         default=None,
         ge=-1,
         le=1,
-        description="similarity from which photographs of two lesions count as look-alikes; null: by alike_quantile",
+        description="similarity from which photographs of two lesions count as look-alikes; null: from alike_quantile",
     )
     alike_quantile: float = Field(
         default=0.9,
         gt=0,
         lt=1,
-        description="quantile of the similarities within lesions that look-alikes of two lesions must exceed",
+        description="look-alikes of two lesions are more similar than this quantile of the similarities within lesions",
     )
     unlike_quantile: float = Field(
         default=0.5,
         gt=0,
         lt=1,
-        description="quantile of the similarities between lesions; pairs of one lesion below it are reported",
+        description="pairs of one lesion less similar than this quantile of those between lesions are reported",
     )
     nearest: int = Field(
         default=3,
@@ -211,9 +213,9 @@ class AuditParams(Block):
     max_pairs: int = Field(
         default=200,
         ge=1,
-        description="most pairs that are listed of each kind of finding that rests on similarity alone",
+        description="largest number of listed pairs for each kind of finding that is based on similarity alone",
     )
     fail_on: Literal["none", "error", "warning"] = Field(
         default="error",
-        description="severity from which a finding ends the run with exit code 1, once everything is written",
+        description="lowest severity that ends the run with exit code 1, after everything is written",
     )

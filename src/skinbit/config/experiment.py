@@ -13,7 +13,7 @@ _OF_TRAINING = ("frozen", "training", "augmentation", "loss_options")  # a basel
 
 
 class ExperimentParams(Block):
-    """One row of the study: a backbone, a loss, and what differs from the settings of both; or a combination."""
+    """One experiment: a backbone, a loss and overrides of their settings; or a combination of experiments."""
 
     backbone: Name | None = Field(default=None, description="backbone of the experiment; null in a combination")
     loss: LossName | None = Field(
@@ -27,16 +27,18 @@ class ExperimentParams(Block):
     shares: Annotated[tuple[Annotated[float, Field(ge=0.001, le=1000)], ...], BeforeValidator(split_joined)] = Field(
         default=(), description="weights of the combined experiments, relative to each other; empty: equal"
     )
-    frozen: bool | None = Field(default=None, description="overrides the backbone's; null: no override")
+    frozen: bool | None = Field(default=None, description="overrides `frozen` of the backbone; null: no override")
     image_size: int | None = Field(
-        default=None, ge=16, le=2048, description="overrides the backbone's; null: no override"
+        default=None, ge=16, le=2048, description="overrides `image_size` of the backbone; null: no override"
     )
     pooling: PoolingParams | None = None
     test_views: ViewParams | None = None
-    training: dict[str, Any] = Field(default_factory=dict, description="overrides training.frozen or .fine_tuned")
-    augmentation: dict[str, Any] = Field(default_factory=dict, description="overrides training.augmentation")
-    loss_options: dict[str, Any] = Field(default_factory=dict, description="overrides losses.<loss>")
-    similarity: dict[str, Any] = Field(default_factory=dict, description="overrides similarity")
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="overrides of training.frozen or training.fine_tuned"
+    )
+    augmentation: dict[str, Any] = Field(default_factory=dict, description="overrides of training.augmentation")
+    loss_options: dict[str, Any] = Field(default_factory=dict, description="overrides of losses.<loss>")
+    similarity: dict[str, Any] = Field(default_factory=dict, description="overrides of similarity")
 
     @property
     def is_combination(self) -> bool:
@@ -60,7 +62,7 @@ class ExperimentParams(Block):
         if self.combine and unused:
             raise ValueError(
                 f"combine takes the embeddings of other experiments as they are: remove {', '.join(unused)}, "
-                "or set it in those"
+                "or set it in the members"
             )
         if self.combine and self.similarity.get("zoom_pairs"):
             raise ValueError(
@@ -72,11 +74,11 @@ class ExperimentParams(Block):
             )
         missing = [name for name in ("backbone", "loss") if name not in given]
         if missing and not self.combine:
-            raise ValueError(f"give {' and '.join(missing)}, or combine: names of other experiments")
+            raise ValueError(f"set {' and '.join(missing)}, or combine to the names of other experiments")
         if self.combine and len(self.combine) < 2:
-            raise ValueError(f"combine names {self.combine[0]} alone: name two or more experiments")
+            raise ValueError(f"combine names only {self.combine[0]}: name two or more experiments")
         if len(set(self.combine)) < len(self.combine):
-            raise ValueError(f"combine names one twice: {', '.join(self.combine)}")
+            raise ValueError(f"combine names an experiment twice: {', '.join(self.combine)}")
         if self.shares and len(self.shares) != len(self.combine):
             raise ValueError(
                 f"shares has {len(self.shares)} numbers, but combine names {len(self.combine)} experiments"
@@ -92,13 +94,13 @@ class ExperimentParams(Block):
 
     @property
     def feature_overrides(self) -> dict[str, Any]:
-        """Return what differs from the backbone's settings so that this experiment needs features of its own."""
+        """Return the overrides of the backbone for which this experiment needs its own features."""
         replaced = {name: getattr(self, name) for name in ("image_size", "pooling", "test_views")}
         return {name: value for name, value in replaced.items() if value is not None}
 
     @property
     def backbone_overrides(self) -> dict[str, Any]:
-        """Return all that differs from the backbone's settings."""
+        """Return all overrides of the backbone's settings."""
         return self.feature_overrides | ({} if self.frozen is None else {"frozen": self.frozen})
 
 

@@ -14,7 +14,7 @@ class ContrastiveParams(Block):
         default=0.5,
         gt=-1,
         lt=1,
-        description="similarity below which negative pairs cost nothing; 0.5 equals Hadsell's distance of 1",
+        description="similarity below which negative pairs have no loss; 0.5 equals Hadsell's distance of 1",
     )
     miner: Literal["all", "hard"] = Field(
         default="all", description="all: every negative; hard: only each anchor's most similar one"
@@ -28,7 +28,7 @@ class TripletParams(Block):
         default=0.1,
         gt=0,
         lt=2,
-        description="how much more similar positives must be than negatives; 0.1 is FaceNet's 0.2 of squared distance",
+        description="similarity margin of positives over negatives; 0.1 is FaceNet's 0.2 in squared distance",
     )
     miner: Literal["all", "semihard", "hard"] = Field(
         default="semihard",
@@ -37,13 +37,13 @@ class TripletParams(Block):
 
 
 class InfonceParams(Block):
-    """InfoNCE (van den Oord et al. 2018), in the form for several positives, SupCon (Khosla et al. 2020)."""
+    """InfoNCE (van den Oord et al. 2018), generalised to several positives as in SupCon (Khosla et al. 2020)."""
 
     temperature: float = Field(
         default=0.07,
         gt=0,
         le=10,
-        description="similarities are divided by it; 0.07 as in He et al. 2020 and Khosla et al. 2020",
+        description="divisor of the similarities; 0.07 as in He et al. 2020 and Khosla et al. 2020",
     )
     miner: Literal["all", "hard"] = Field(
         default="all", description="all: every negative; hard: only each anchor's most similar one"

@@ -10,15 +10,15 @@ from skinbit.config.block import Block
 class LoaderParams(Block):
     """How photographs are loaded; this changes the speed, never a result."""
 
-    workers: int = Field(default=2, ge=0, description="processes that decode photographs; 0: the main process does")
+    workers: int = Field(default=2, ge=0, description="processes that decode photographs; 0: only the main process")
     batch_size: int = Field(default=32, ge=1, description="images per forward pass")
 
 
 class ComputeParams(Block):
-    """Where and how networks compute; this changes last digits of results, so it is part of every cache key."""
+    """Device and precision of networks; they change the last digits of results, so they are part of every cache key."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto", description="auto: a CUDA device or Apple's, where PyTorch finds one"
+        default="auto", description="auto: cuda or mps where PyTorch finds one, otherwise cpu"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto: bf16 or fp16 on a CUDA device, fp32 elsewhere"
@@ -33,10 +33,10 @@ class MemoryParams(Block):
         default=64.0,
         ge=0.001,
         le=65536,
-        description="size of a tile of similarities; all pairs are compared tile by tile; changes only the speed",
+        description="size of one tile of similarities, the pairs that are compared at once; changes only the speed",
     )
     max_pairs: int = Field(
         default=30_000_000,
         ge=2,
-        description="most near pairs that are held; a warning says where proving the best threshold needs more",
+        description="largest number of near pairs in memory; a warning says if proving the best threshold needs more",
     )

@@ -179,7 +179,7 @@ class Parameters(Block):
                 )
             if recipe.backbone is None or len(recipe.backbone.test_views.zooms) < 2:
                 raise ValueError(
-                    f"experiments.{name}.similarity.zoom_pairs compares zooms one with another, but {name} has one: "
+                    f"experiments.{name}.similarity.zoom_pairs compares zooms, but {name} has only one: "
                     "set test_views.zooms, such as [1.0, 1.5, 2.2, 3.2], or leave zoom_pairs out"
                 )
         return self
@@ -191,11 +191,11 @@ class Parameters(Block):
         return {name: resolve_recipe(name, entry, shared) for name, entry in self.experiments.items()}
 
     def as_tree(self) -> dict[str, Any]:
-        """Return what nodes are given, as plain values.
+        """Return the parameters as nodes receive them: plain values.
 
         Returns:
-            All parameters; under ``recipes`` the resolved experiments by name; under ``cuts`` what is searched, so that
-            nodes which choose cuts depend on nothing else of the evaluation; under ``contexts`` the columns that count.
+            All parameters; ``recipes`` has the resolved experiments by name, ``cuts`` the ranges of the search, so that
+            nodes that choose cuts depend on no other evaluation setting, ``contexts`` the metadata columns in use.
         """
         derived: dict[str, Block] = {
             "cuts": CutParams(**{name: getattr(self.evaluation, name) for name in CutParams.model_fields}),
@@ -207,13 +207,13 @@ class Parameters(Block):
 
     @property
     def contexts(self) -> ContextsParams:
-        """Return the columns of the metadata that count in the experiments that run."""
+        """Return the metadata columns that each running experiment uses."""
         contexts = {name: self.recipes[name].similarity.context for name in self.running}
         return ContextsParams(by_experiment={name: found for name, found in contexts.items() if found is not None})
 
     @property
     def has_distractors(self) -> bool:
-        """Whether folds are also evaluated among singleton lesions."""
+        """Whether folds are evaluated a second time with distractors."""
         return self.evaluation.distractors != 0
 
     @property
@@ -222,15 +222,15 @@ class Parameters(Block):
         return with_members(self.study.experiments, self.experiments)
 
     def features_of(self, experiment: str) -> str:
-        """Return the name of the features that an experiment uses: its backbone's, or its own where settings differ."""
+        """Return the name of an experiment's features: its backbone, or the experiment if it overrides that."""
         entry = self.experiments[experiment]
         return experiment if entry.feature_overrides else str(entry.backbone)
 
     def training_views_of(self, experiment: str) -> str:
         """Return the name of the training views that an experiment uses.
 
-        It is the name of its features or, where its augmentation is not the study's, of the first experiment that
-        augments the same features in the same way.
+        It is the name of the features or, where the experiment overrides the study's augmentation, of the first
+        experiment that augments the same features in the same way.
         """
         wanted = self._augmented_features(experiment)
         if wanted[1] == self.training.augmentation:
@@ -255,7 +255,7 @@ class Parameters(Block):
 
     @property
     def grouping_experiment(self) -> str | None:
-        """Return the experiment whose model groups; None where a checkpoint is named, or none is recommended."""
+        """Return the experiment whose model groups photographs; None for a checkpoint, or if there is none."""
         named, checkpoint = self.cluster.experiment, self.cluster.checkpoint
         is_by_default = named is None and checkpoint is None and RECOMMENDED in self.experiments
         return RECOMMENDED if is_by_default else named
@@ -275,5 +275,5 @@ class Parameters(Block):
         return next((name for name in named if self.experiments[name].loss == "baseline"), None)
 
     def only(self, experiment: str) -> "Parameters":
-        """Return the same parameters for a study of one experiment, and of its members if it is a combination."""
+        """Return the parameters for a study of one experiment, with its members if it is a combination."""
         return self.model_copy(update={"study": self.study.model_copy(update={"experiments": (experiment,)})})

@@ -20,7 +20,7 @@ def settings_of(name: str, parameters: Parameters) -> dict[str, Any]:
 
 
 def _own_settings(name: str, parameters: Parameters) -> dict[str, Any]:
-    """Return what is set for an experiment alone; of a combination's members, what their embeddings rest on."""
+    """Return an experiment's own settings; for a combination, those that its members' embeddings depend on."""
     entry, recipe = parameters.experiments[name], parameters.recipes[name]
     plain: dict[str, Any] = {"experiment": entry.model_dump(mode="json")}
     if recipe.backbone is None:
@@ -42,9 +42,9 @@ def _member_settings(member: str, parameters: Parameters) -> dict[str, Any]:
 
 
 def study_settings(parameters: Parameters) -> dict[str, Any]:
-    """Return all parameters that the files of a study depend on: as a Kedro environment they make the same files again.
+    """Return all parameters that a study's files depend on; as a Kedro environment they reproduce these files.
 
-    Weights files are named without their folders, which say where on a machine they are.
+    Weights files are named without their folders, which differ between machines.
     """
     named = {name: backbone.without_folder() for name, backbone in parameters.backbones.items()}
     written = parameters.model_copy(update={"backbones": named})

@@ -9,37 +9,40 @@ from skinbit.config.block import Block, Columns, split_joined
 
 
 class GeometryParams(Block):
-    """How keypoints of two photographs are matched: the similarity transform on which most matches agree counts."""
+    """How the keypoints of two photographs are matched: by the similarity transform on which most matches agree."""
 
     neighbours: int = Field(
         default=8,
         ge=1,
         le=1000,
-        description="most similar images of each image whose keypoints are compared with its own",
+        description="number of nearest images with which each image's keypoints are compared",
     )
     more_neighbours: int = Field(
         default=16,
         ge=0,
         le=1000,
-        description="the same of images that agree with none of those; not above neighbours: no more are compared",
+        description="the same number for images that agree with none of these; up to neighbours: no more",
     )
     enough_inliers: int = Field(
         default=12,
         ge=1,
         le=10_000,
-        description="two images that agree on so many keypoints are taken as partners where pairs are proposed",
+        description="matched keypoints from which two images count as partners while pairs are proposed",
     )
     image_side: int = Field(
         default=300, ge=64, le=4096, description="photographs are first scaled to this longer side, pixels"
     )
     n_keypoints: int = Field(
-        default=500, ge=10, le=10_000, description="keypoints that are kept per image, those with most contrast"
+        default=500,
+        ge=10,
+        le=10_000,
+        description="largest number of keypoints per image; those with most contrast are kept",
     )
     min_contrast: float = Field(
         default=0.003,
         ge=0,
         le=0.5,
-        description="least contrast of a keypoint, as a share of the full range; OpenCV's 0.04 is meant for scenes",
+        description="smallest contrast of a keypoint, as a share of the full range; OpenCV's 0.04 is meant for scenes",
     )
     ratio: float = Field(
         default=0.85,
@@ -51,33 +54,33 @@ class GeometryParams(Block):
         default=8.0,
         gt=0,
         le=100,
-        description="an inlier lies within this distance of where the transform puts it, pixels of the scaled images",
+        description="largest distance of an inlier from its transformed position, pixels of the scaled images",
     )
     min_matches: int = Field(
-        default=3, ge=2, le=100, description="least number of inliers; with fewer, a pair counts as having none"
+        default=3, ge=2, le=100, description="smallest number of inliers; a pair with fewer counts as having none"
     )
 
 
 class WhiteningParams(Block):
-    """Whitens embeddings: scales all directions to the same variance, fitted on the training lesions."""
+    """Whitening of embeddings: all directions are scaled to the same variance, fitted on the training lesions."""
 
     kind: Literal["pca", "learned"] = Field(
         default="learned",
-        description="covariance to whiten; pca: that of all images; learned: that of differences within lesions",
+        description="covariance that is whitened; pca: of all images; learned: of the differences within lesions",
     )
-    dim: int | None = Field(default=None, ge=2, le=65536, description="directions that are kept; null: all")
+    dim: int | None = Field(default=None, ge=2, le=65536, description="number of directions that are kept; null: all")
     shrinkage: float = Field(
         default=0.1, gt=0, le=1, description="weight of the identity that is mixed into the covariance"
     )
 
 
 class ScalingParams(Block):
-    """Subtracts from a cosine each image's mean similarity to its nearest neighbours (local scaling, CSLS)."""
+    """Local scaling (CSLS): each image's mean similarity to its nearest neighbours is subtracted from its cosines."""
 
     share: float = Field(
         default=0.0125, gt=0, le=1, description="share of the pool that counts as an image's nearest neighbours"
     )
-    least: int = Field(default=4, ge=1, description="least number of nearest neighbours")
+    least: int = Field(default=4, ge=1, description="smallest number of nearest neighbours")
     most: int | None = Field(default=None, ge=1, description="largest number of nearest neighbours; null: no limit")
 
     @model_validator(mode="after")
@@ -98,17 +101,17 @@ class ScalingParams(Block):
 
 
 class RerankingParams(Block):
-    """Mixes each similarity with the overlap of both images' neighbourhoods (k-reciprocal re-ranking)."""
+    """K-reciprocal re-ranking: each similarity is mixed with the overlap of both images' neighbourhoods."""
 
-    k1: int = Field(default=4, ge=1, le=1000, description="size of a neighbourhood: the nearest other images")
+    k1: int = Field(default=4, ge=1, le=1000, description="number of nearest images in a neighbourhood")
     k2: int = Field(
         default=1,
         ge=1,
         le=1000,
-        description="images whose neighbourhoods are averaged (query expansion), the image itself included",
+        description="number of images whose neighbourhoods are averaged (query expansion), including the image itself",
     )
     weight: float = Field(
-        default=0.5, ge=0, le=1, description="weight of the similarity itself; the rest is the overlap"
+        default=0.5, ge=0, le=1, description="weight of the similarity; the overlap has the remaining weight"
     )
 
 
@@ -120,7 +123,7 @@ class EvidenceParams(Block):
         description="how values are read; exact: as text, whatever the case; date: 2026-11-28, with or without a time",
     )
     tolerance: float = Field(
-        default=0.0, ge=0, description="largest difference of two values that agree, in days where they are dates"
+        default=0.0, ge=0, description="largest difference between two values that agree; days for dates"
     )
 
     @model_validator(mode="after")
@@ -131,7 +134,7 @@ class EvidenceParams(Block):
 
 
 class ContextParams(Block):
-    """What the metadata says beside the pictures: columns that must agree, and columns that count as evidence."""
+    """Columns of the metadata that are used when images are compared: some must agree, others count as evidence."""
 
     same: Columns = Field(
         default=(),
@@ -139,7 +142,7 @@ class ContextParams(Block):
     )
     evidence: dict[str, EvidenceParams] = Field(
         default_factory=dict,
-        description="columns that make one lesion more or less probable, weighed by the folds, e.g. {sex: exact}",
+        description="columns whose agreement makes a pair more probable; the folds give its weight, e.g. {sex: exact}",
     )
 
     @field_validator("evidence", mode="before")
@@ -152,7 +155,7 @@ class ContextParams(Block):
     def _columns_say_something_else(self) -> Self:
         answers = {"lesion_id", "image_id"} & {*self.same, *self.evidence}
         if answers:
-            raise ValueError(f"{min(answers)} is no evidence: name other columns of the metadata")
+            raise ValueError(f"{min(answers)} cannot be evidence: name other columns of the metadata")
         doubled = sorted({*self.same} & {*self.evidence})
         if doubled:
             raise ValueError(f"{doubled[0]} is in same and in evidence: name it once")
@@ -162,12 +165,12 @@ class ContextParams(Block):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return all columns that it names."""
+        """Return all columns, those that must agree first."""
         return (*self.same, *self.evidence)
 
 
 class ContextsParams(Block):
-    """The columns of the metadata that count, by experiment."""
+    """The columns of the metadata that each experiment uses."""
 
     by_experiment: dict[str, ContextParams]
 
@@ -178,18 +181,16 @@ class SimilarityParams(Block):
     whitening: WhiteningParams | None = Field(default=None, description="null: embeddings are not whitened")
     zoom_pairs: bool = Field(
         default=False,
-        description="true: half of a cosine is that of the two most similar zooms of both photographs, one of each",
+        description="true: average the cosine with that of the most similar pair of zooms, one zoom of each image",
     )
     scaling: ScalingParams | None = Field(default=None, description="null: cosines are not scaled")
     reranking: RerankingParams | None = Field(default=None, description="null: no re-ranking")
-    verification: bool = Field(
-        default=False, description="true: pairs of nearest images are verified by their keypoints"
-    )
-    context: ContextParams | None = Field(default=None, description="null: no column of the metadata counts")
+    verification: bool = Field(default=False, description="true: the keypoints of nearest images are compared, too")
+    context: ContextParams | None = Field(default=None, description="null: no column of the metadata is used")
     calibration: Literal["logistic", "isotonic"] | None = Field(
         default=None,
-        description="fit of the log-odds on pairs of other folds; "
-        "null: logistic if verified, scaled or with context, otherwise none",
+        description="how log-odds are fitted on pairs of other folds; "
+        "null: logistic with verification, scaling or context, otherwise none",
     )
 
     @field_validator("whitening", "scaling", "reranking", mode="before")

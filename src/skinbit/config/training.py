@@ -26,17 +26,17 @@ class HeadParams(Block):
     @model_validator(mode="after")
     def _hidden_layers_need_an_output(self) -> Self:
         if self.dim is None and self.hidden:
-            raise ValueError("head.hidden is given, but head.dim is none: give the width of the embedding")
+            raise ValueError("head.hidden is set, but head.dim is null: set the width of the embedding")
         return self
 
 
 class TrainingParams(Block):
     """How one experiment is trained."""
 
-    epochs: int = Field(ge=1, le=100_000, description="most epochs; each shows every training lesion once")
-    lesions_per_batch: int = Field(ge=3, description="lesions in a batch, each with images_per_lesion images")
+    epochs: int = Field(ge=1, le=100_000, description="largest number of epochs; each shows every training lesion once")
+    lesions_per_batch: int = Field(ge=3, description="lesions per batch, each with images_per_lesion images")
     images_per_lesion: int = Field(
-        default=2, ge=2, description="images of each lesion in a batch; all of them where a lesion has fewer"
+        default=2, ge=2, description="images per lesion in a batch; a lesion with fewer shows all of them"
     )
     learning_rate: float = Field(gt=0, le=10, description="learning rate of the head after warm-up (AdamW)")
     weight_decay: float = Field(default=0.03, ge=0, le=10, description="weight decay of matrices (AdamW)")
@@ -44,18 +44,18 @@ class TrainingParams(Block):
         default=0.05,
         ge=0,
         lt=1,
-        description="share of the epochs in which the learning rate rises, before it falls",
+        description="share of the epochs in which the learning rate rises before it decays",
     )
     clip_norm: float = Field(
-        default=5.0, gt=0, description="largest norm of a gradient; larger ones are scaled down to it"
+        default=5.0, gt=0, description="largest gradient norm; larger gradients are scaled down to it"
     )
     patience: int = Field(
-        default=0, ge=0, description="training stops after this many epochs without a better F1; 0: never"
+        default=0, ge=0, description="epochs without a better F1 after which training stops; 0: it never stops early"
     )
     hard_lesions: int = Field(
         default=0,
         ge=0,
-        description="fill batches with groups of this many lesions that were close in the previous epoch; 0: at random",
+        description="fill batches with groups of this many lesions, close in the last epoch; 0: at random",
     )
     views: int = Field(
         default=12, ge=1, le=1000, description="cached training views per image, for heads on frozen backbones"
@@ -79,7 +79,7 @@ class TrainingParams(Block):
 
 
 class AugmentationParams(Block):
-    """Random changes of a training view, which imitate what differs between two photographs of one lesion."""
+    """Random changes of a training view that imitate the differences between photographs of one lesion."""
 
     rotation: float = Field(default=180.0, ge=0, le=180, description="largest rotation either way, degrees")
     flip: bool = Field(default=True, description="true: half of the views are mirrored")
@@ -99,7 +99,7 @@ class AugmentationParams(Block):
     @model_validator(mode="after")
     def _zoom_rises(self) -> Self:
         if self.zoom[0] > self.zoom[1]:
-            raise ValueError("augmentation.zoom must rise")
+            raise ValueError("augmentation.zoom must be [smallest, largest]")
         return self
 
 
@@ -111,7 +111,7 @@ class TrainingBlock(Block):
 
     threads: int = Field(default=1, ge=1, le=1024, description="CPU threads per training; results depend on it")
     save_every: float = Field(
-        default=2.0, ge=0, description="seconds between two saved states of a training; 0: every epoch is saved"
+        default=2.0, ge=0, description="seconds between saved training states; 0: every epoch is saved"
     )
     canvas: float = Field(default=1.25, ge=1, le=4, description="side of decoded images, as a multiple of image_size")
     augmentation: AugmentationParams = AugmentationParams()

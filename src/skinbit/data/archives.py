@@ -1,4 +1,4 @@
-"""The tables of the public archives: which of their columns are ours, and what those lack that make no study."""
+"""The tables of public archives: their columns under our names, and why some of them cannot make a study."""
 
 import difflib
 import re
@@ -17,11 +17,11 @@ ALIASES = {
     "localization": "anatom_site_general",  # HAM10000: doi.org/10.7910/DVN/DBW86T
     "anatom_site_general_challenge": "anatom_site_general",  # ISIC 2020, as above
 }
-"""Column names of public archives, and ours. Where both are present, ours stands."""
+"""Column names of public archives and our names. If both are present, ours is used."""
 
 
 class _Table(NamedTuple):
-    """A published table of which no study can be made as it is."""
+    """A published table that cannot make a study as it is."""
 
     name: str
     columns: frozenset[str]
@@ -34,14 +34,14 @@ def _table(name: str, columns: str, lacks: str, remedy: str) -> _Table:
 
 
 _NO_LESION = "does not say which photographs show one lesion"
-_ARCHIVE = "`uvx --from isic-cli isic metadata download --collections NUMBER --outfile data.csv` gives a table with it"
+_ARCHIVE = "`uvx --from isic-cli isic metadata download --collections NUMBER --outfile data.csv` makes a table with it"
 _GROUP = "its photographs can be grouped (docs/clustering.md), but no study can be made of them"
 
 _TABLES = (
     _table(
         "the list of duplicates of ISIC 2020",  # challenge.isic-archive.com/data/#2020
         "image_name_1 image_name_2",
-        "has two photographs a row, and no lesions",
+        "has two photographs per row, and no lesions",
         "take ISIC_2020_Training_GroundTruth_v2.csv from the same place, which has lesion_id",
     ),
     _table(
@@ -90,20 +90,20 @@ _TABLES = (
     _table(
         "the ground truth of MILK10k",  # challenge.isic-archive.com/data/#milk10k
         "lesion_id AKIEC SCCKA",
-        "has a lesion a row, and no photograph",
+        "has one lesion per row, and no photographs",
         "take MILK10k_Training_Metadata.csv from the same place, which has lesion_id and isic_id",
     ),
     _table(
         "the table of Derm7pt",  # derm.cs.sfu.ca, github.com/jeremykawahara/derm7pt
         "case_num derm clinic",
-        "has two photographs a row: a dermoscopic one (derm) and a clinical one (clinic) of each case",
+        "has two photographs per row: a dermoscopic (derm) and a clinical one (clinic) of each case",
         "write one row for each photograph, with case_num as lesion_id and the file's name without suffix as image_id",
     ),
     _table(
         "the table of Fitzpatrick17k",  # github.com/mattgroh/fitzpatrick17k
         "md5hash fitzpatrick_scale",
         _NO_LESION,
-        f"nobody published that; {_GROUP}",
+        f"this was never published; {_GROUP}",
     ),
     _table(
         "a table of the ISIC archive",  # github.com/ImageMarkup/isic-cli; ISIC 2024: doi.org/10.34970/2024-slice-3d
@@ -113,20 +113,20 @@ _TABLES = (
         + _GROUP,
     ),
 )
-"""The first whose columns are all there is meant, the last only where no other column may be the lesion."""
+"""The first table whose columns are all present is meant; the last one only if no other column can be the lesion."""
 
 _ID = re.compile(r"(ISIC|HAM|BCN|PAT|IL)_\d+")
 _NEAR = 0.75
 _SHOWN = 40
-"""So many columns are named, with so many characters, where a needed one is missing."""
+"""Number of columns that are listed, and of characters of each, if a needed column is missing."""
 
 
 def explain_lacking(header: list[str], lacking: list[str]) -> str:
-    """Return what a table without needed columns is, as far as one can tell, and the remedy, for a message.
+    """Return a message about a table without needed columns: what it probably is, and the remedy.
 
     Args:
-        header: The names of its columns.
-        lacking: Those of ``NEEDED`` that it has by no name.
+        header: Names of its columns.
+        lacking: Names of ``NEEDED`` that it lacks, aliases included.
     """
     said = f"has no column {' and no column '.join(lacking)}"
     found = f"its columns are: {', '.join(printable(name[:_SHOWN]) for name in header[:_SHOWN])}"
@@ -134,7 +134,7 @@ def explain_lacking(header: list[str], lacking: list[str]) -> str:
     known = next((table for table in _TABLES if table.columns <= set(header)), None)
     if known and not (nearest and known is _TABLES[-1]):
         return f"{said}: this is {known.name}, which {known.lacks}.\n  Remedy: {known.remedy}."
-    if any(_ID.fullmatch(name) for name in header):  # as the tables of ISIC 2016 are
+    if any(_ID.fullmatch(name) for name in header):  # such as the tables of ISIC 2016
         remedy = f"write a header with lesion_id and image_id above it; {_ARCHIVE}"
         return f"{said}: its first line is a row, not a header; {found}.\n  Remedy: {remedy}."
     if len(header) == 1:
@@ -152,7 +152,7 @@ def explain_lacking(header: list[str], lacking: list[str]) -> str:
 
 
 def _nearest(name: str, header: list[str]) -> str | None:
-    """Return the column whose name is nearest to one that is needed, or to what else it may be called."""
+    """Return the column whose name is most similar to a needed name or one of its aliases."""
     plain = {_plain(column): column for column in reversed(header) if column not in (*NEEDED, *ALIASES)}
     wanted = [name, *(alias for alias, ours in ALIASES.items() if ours == name), name.removesuffix("_id")]
     found = (difflib.get_close_matches(_plain(one), plain, n=1, cutoff=_NEAR) for one in wanted)

@@ -1,4 +1,4 @@
-"""Where each row of the metadata goes: a subset and fold, or the reason why it is left out."""
+"""The subset and fold of each metadata row, or the reason why it is left out."""
 
 import logging
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ def assign_rows(
 
     Args:
         table: From :func:`skinbit.data.metadata.read_metadata`.
-        kinds: Of the problem of each row that has one, by its number.
-        usable: Numbers of the rows whose photographs can be used.
-        data: Which lesions take part.
-        deal: How they are dealt, and the seed.
+        kinds: Kind of the problem of each row that has one, by row number.
+        usable: Numbers of rows with usable photographs.
+        data: Rules for the lesions that take part.
+        deal: Rules of the split, and the seed.
 
     Raises:
-        InputError: If there are too few lesions, or no two images of one lesion.
+        InputError: If there are too few lesions, or no two images of the same lesion.
     """
     params, seed = deal
     reason = lesion_fates(table, kinds, data.min_images_per_lesion, data.max_images_per_lesion)
@@ -46,7 +46,7 @@ def assign_rows(
         )
         dealt = dealt[dealt["lesion_id"].isin(chosen)]
     if without_pair := check_pairs(dealt):
-        logger.warning("no two images of one lesion, so no F1, in %s", ", ".join(without_pair))
+        logger.warning("no two images of the same lesion, so no F1, in %s", ", ".join(without_pair))
     assigned.loc[dealt.index, ["subset", "fold"]] = dealt[["subset", "fold"]]
     has_problem, ids = assigned[ROW].isin(kinds), ["image_id", "lesion_id"]
     assigned.loc[has_problem, ids] = assigned.loc[has_problem, ids].map(printable)

@@ -1,4 +1,4 @@
-"""Columns of a table for photographs that no study has split."""
+"""Metadata columns of photographs that are not part of a study."""
 
 import logging
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ logger = logging.getLogger(__name__)
 def find_columns(
     listed: pd.DataFrame, folder: ImageFolder, table: pd.DataFrame, columns: Sequence[str], source: str
 ) -> pd.DataFrame:
-    """Return what a table says of photographs.
+    """Return the metadata columns of photographs.
 
     Args:
-        listed: ``file``, … of the photographs.
-        folder: Theirs, by which the image ids of the table are understood.
+        listed: The photographs, with the column ``file``.
+        folder: Folder of the photographs, in which image ids of the table are looked up.
         table: From :func:`skinbit.data.metadata.read_metadata`.
-        columns: Those wanted; the table may lack some.
-        source: The file's name.
+        columns: Wanted columns; the table may lack some.
+        source: Name of the table's file.
 
     Returns:
-        The columns as text, in the order of the photographs; blank where the table says nothing.
+        The columns as text, in the order of the photographs; blank where the table has no value.
 
     Raises:
-        InputError: If a row has a wrong number of cells, a photograph has two rows, or no row is of a photograph.
+        InputError: If a row has a wrong number of cells, a photograph has two rows, or no row has a photograph.
     """
     misshapen = table[table[MISSHAPEN] != ""]
     if len(misshapen):
         raise InputError(
-            f"{source}: row {misshapen[ROW].iloc[0]}: {misshapen[MISSHAPEN].iloc[0]}.\n  Remedy: mend the row."
+            f"{source}: row {misshapen[ROW].iloc[0]}: {misshapen[MISSHAPEN].iloc[0]}.\n  Remedy: correct the row."
         )
     is_listed, row_of, unmatched = set(listed["file"]), dict[str, int](), 0
     for place, image_id in enumerate(table["image_id"]):
@@ -44,16 +44,16 @@ def find_columns(
             if file in row_of:
                 rows = f"{table[ROW].iloc[row_of[file]]} and {table[ROW].iloc[place]}"
                 raise InputError(
-                    f"{source}: rows {rows} are of the same photograph, {quote(file)}.\n  Remedy: keep one of them."
+                    f"{source}: rows {rows} have the same photograph, {quote(file)}.\n  Remedy: keep one of them."
                 )
             row_of[file] = place
     if not row_of:
         raise InputError(
-            f"{source}: none of its {len(table)} rows is of a photograph in the folder.\n"
-            "  Remedy: name the table of these photographs; image_id is the name of the file, with or without suffix."
+            f"{source}: none of its {len(table)} rows has a photograph in the folder.\n"
+            "  Remedy: use the table of these photographs; image_id is the file name, with or without suffix."
         )
     logger.info(
-        "%s: %d of %d photographs have a row; %d rows are of no photograph",
+        "%s: %d of %d photographs have a row; %d rows have no photograph",
         *(source, len(row_of), len(listed), unmatched),
     )
     places = listed["file"].map(row_of).fillna(-1).astype("int64")

@@ -1,4 +1,4 @@
-"""Photographs as they are stored: told by their content, decoded to 8-bit RGB, checked before anything is unfolded."""
+"""Stored photographs: recognised by content, checked, and decoded to 8-bit RGB."""
 
 import io
 import re
@@ -17,7 +17,7 @@ from skinbit.data.unusable import CONVERT, UnusableError, lack_of, refuse_large,
 from skinbit.errors import is_short_of_memory
 
 _DECODERS = {"JPEG": "JPEG", "PNG": "PNG", "TIFF": "TIFF", "BMP": "BMP", "WebP": "WEBP", "HEIC": "HEIF", "DICOM": ""}
-"""Pillow's decoder of each format that is read. None but that of the format may open a file, whatever it is called."""
+"""Pillow's decoder of each format. Only the decoder of its format may open a file, whatever its name."""
 
 _MARKS = (
     ("JPEG", 0, (b"\xff\xd8\xff",)),
@@ -28,46 +28,46 @@ _MARKS = (
     ("HEIC", 4, tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))),
     ("DICOM", 128, (b"DICM",)),
 )
-"""What files of each format begin with, after so many bytes."""
+"""Beginnings of files of each format, and their offsets."""
 
 _HEIC_ITEMS = re.compile(rb"infe(?:\x02\0\0.{5}|\x03\0\0.{7})(mime[^\0]*\0[^\0]*\0|.{4})", re.DOTALL)
-"""What an item of a HEIC file is; where that is no text, pi-heif 1.4 ends the process."""
+"""Type of items in a HEIC file; pi-heif 1.4 ends the process if it is not text."""
 
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 _WHITE_IS_ZERO, _SUBFILE, _BITS, _PHOTOMETRIC, _HIGHEST, _RAW = 0, 254, 258, 262, 281, 50706
-"""Of TIFF: a value, and tags."""
+"""TIFF tags and a value."""
 
-# Our own limit, data.max_pixels, is below the one that Pillow warns at.
+# Our own limit, data.max_pixels, is below the one at which Pillow warns.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Damaged EXIF blocks: the warning names no file, and the photograph itself is whole.
+# Damaged EXIF blocks: the warning has no file name, and the photograph is intact.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def format_of(content: bytes) -> str:
-    """Return the format of a photograph that a file's content says, or an empty text."""
+    """Return the format of a photograph by its content, or an empty text."""
     return next((name for name, start, marks in _MARKS if content.startswith(marks, start)), "")
 
 
 def decode_image(content: bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:
-    """Decode a photograph to 8-bit RGB, upright.
+    """Return a photograph as 8-bit RGB, upright.
 
     EXIF orientation is applied. Grey, palette and CMYK become RGB; more than 8 bits are scaled, not clipped, see
     :func:`skinbit.data.depth.to_8_bits`; transparent pixels become black, as outside the dermoscope's circle.
 
     Args:
-        content: Of a file.
-        max_pixels: Larger images are refused before they are decoded.
-        least_side: Where a JPEG's sides are at least twice as long, it may be decoded at a half, a quarter or an
-            eighth, which is much faster; none: full size.
+        content: Bytes of the file.
+        max_pixels: Images with more pixels are refused before decoding.
+        least_side: A JPEG with sides at least twice as long may be decoded at a half, a quarter or an eighth of its
+            size, which is much faster; None: full size.
 
     Returns:
         The image, mode RGB.
 
     Raises:
-        UnusableError: If the file is empty, of no format that is read, damaged, cut short, too large, or holds several
-            pictures; says which.
-        MemoryError: If memory does not suffice, which is no fault of the file.
+        UnusableError: If the file is empty, in an unsupported format, damaged, cut short, too large, or contains
+            several pictures.
+        MemoryError: If memory does not suffice, whatever the file.
     """
     if not content:
         raise UnusableError("the file is empty")
@@ -86,17 +86,17 @@ def decode_image(content: bytes, max_pixels: int, least_side: int | None = None)
     except UnusableError:
         raise
     except UnidentifiedImageError as error:
-        raise UnusableError(f"damaged, or a kind of {name} that is not read", remedy=CONVERT) from error
+        raise UnusableError(f"damaged, or an unsupported kind of {name}", remedy=CONVERT) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableError(f"more than data.max_pixels={max_pixels} pixels", "too_large") from error
-    except Exception as error:  # whatever Pillow's readers trip over: struct.error, zlib.error, KeyError, SyntaxError …
+    except Exception as error:  # any error of Pillow's readers: struct.error, zlib.error, KeyError, SyntaxError …
         if is_short_of_memory(error):
             raise MemoryError(str(error)) from error
         raise UnusableError(f"damaged or cut short ({printable(str(error).rstrip('.'))})") from error
 
 
 def _open(content: bytes, name: str) -> ImageFile.ImageFile:
-    """Open a file with the decoder of its format alone."""
+    """Open a file with the decoder of its format only."""
     if name == "HEIC":
         try:
             import pi_heif
@@ -120,7 +120,7 @@ def _decode(image: ImageFile.ImageFile, content: bytes, name: str) -> Image.Imag
     tags = getattr(image, "tag_v2", {})
     if tags.get(_SUBFILE, 0) & 1 or _RAW in tags:
         raise UnusableError("a camera's raw file or a preview, not the photograph", remedy=CONVERT)
-    is_inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # of 8 bits and fewer Pillow inverts itself
+    is_inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # with 8 bits or fewer, Pillow inverts the image itself
     declared = _declared_bits(tags, content, name)
     has_low_bytes = any(_rawmode(tile).startswith("RGB;16") for tile in image.tile)
     image.load()
@@ -134,7 +134,7 @@ def _decode(image: ImageFile.ImageFile, content: bytes, name: str) -> Image.Imag
 
 
 def _declared_bits(tags: Mapping[int, Any], content: bytes, name: str) -> int | None:
-    """Return of how many bits a file says that its brightest value is."""
+    """Return the number of bits that a file declares for its values."""
     if name == "PNG":
         return _significant_bits(content)
     if _HIGHEST in tags:
@@ -144,7 +144,7 @@ def _declared_bits(tags: Mapping[int, Any], content: bytes, name: str) -> int | 
 
 
 def _significant_bits(content: bytes) -> int | None:
-    """Return what the chunk sBIT of a PNG file says."""
+    """Return the number of bits in the chunk sBIT of a PNG file."""
     start = 8
     while (kind := content[start + 4 : start + 8]) not in (b"IDAT", b""):
         length = int.from_bytes(content[start : start + 4])
@@ -159,9 +159,9 @@ def _rawmode(tile: Any) -> str:
 
 
 def _read_low_bytes(content: bytes, name: str) -> Image.Image:
-    """Return the low byte of each value of 16 bits: Pillow keeps the high one, which is the low one in the other order.
+    """Return the low bytes of 16-bit values: Pillow keeps the high byte, which is the low one after swapping.
 
-    It has no mode of three colours of 16 bits.
+    Pillow has no mode for three colours of 16 bits.
     """
     image = _open(content, name)
     swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -177,10 +177,10 @@ def _read_low_bytes(content: bytes, name: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; where the EXIF block is damaged, the photograph is as it was stored."""
+    """Return the image with its EXIF orientation applied; with a damaged EXIF block, it stays as stored."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception as error:  # as above: the pixels are there
+    except Exception as error:  # as above: the pixels are readable
         if is_short_of_memory(error):
             raise
         return image
@@ -188,10 +188,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode not in _CONVERTIBLE:
-        raise UnusableError(f"its values are of a kind that is not read (mode {image.mode})", remedy=CONVERT)
+        raise UnusableError(f"its values are of an unsupported kind (mode {image.mode})", remedy=CONVERT)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     rgb = image.convert("RGB")
-    rgb.info.clear()  # places, names and comments, of which a copy would keep some
+    rgb.info.clear()  # places, names and comments, some of which a copy would keep
     return rgb

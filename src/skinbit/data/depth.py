@@ -1,4 +1,4 @@
-"""Brightness of more than 8 bits: the range that a photograph's values have, and the values as 8 bits."""
+"""Photographs with more than 8 bits: the range of their values, and conversion to 8 bits."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from PIL import Image
 from skinbit.data.unusable import CONVERT, UnusableError
 
 ASSUMED_BITS = "assumed_bits"
-"""In ``info`` of a decoded photograph whose range no file declares: of how many bits its values were taken to be."""
+"""Key in ``info`` of a decoded photograph without a declared range: the assumed number of bits."""
 
 _USUAL = (8, 10, 12, 14, 16)
 
 
 def to_8_bits(values: NDArray[Any], declared: int | None, inverted: bool = False) -> Image.Image:
-    """Return a photograph of 8 bits, mode RGB.
+    """Return a photograph as 8-bit RGB.
 
     Args:
         values: ``(height, width)`` or ``(height, width, 3)`` integers.
-        declared: Bits that the file says its values have. None, or too few for them: the least of 8, 10, 12, 14 and 16
-            that hold them all, which the image's ``info`` then says.
+        declared: Number of bits that the file declares. If None or too small for the values, the smallest of 8, 10, 12,
+            14 and 16 that suffices is assumed and written to the image's ``info``.
         inverted: Whether 0 is white.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Photographs in DICOM files: their pixels and how these are stored; nothing else of such a file is kept or told.
+"""Photographs in DICOM files: only pixels and how they are stored are read; everything else is ignored.
 
-Only the elements that describe pixels are read. No message quotes what a file or pydicom says: both may name patients.
+No message quotes a file or pydicom, as both may name patients.
 """
 
 import io
@@ -28,41 +28,41 @@ _SYNTAXES = {
     "1.2.840.10008.1.2.4.90": "JPEG2000",
     "1.2.840.10008.1.2.4.91": "JPEG2000",
 }
-"""Pillow's decoder by transfer syntax; none: pixels that are not compressed. Others need software of their own."""
+"""Pillow's decoder by transfer syntax; None: uncompressed pixels. Other syntaxes need additional software."""
 
 _COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-# Both quote what is wrong with a value.
+# Both quote wrong values.
 logging.getLogger("pydicom").propagate = False
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
 def decode_dicom(content: bytes, max_pixels: int) -> Image.Image:
-    """Decode the photograph of a DICOM file.
+    """Return the photograph of a DICOM file.
 
     Args:
-        content: Of the file.
-        max_pixels: Larger images are refused before they are decoded.
+        content: Bytes of the file.
+        max_pixels: Images with more pixels are refused before decoding.
 
     Returns:
         The image, mode RGB.
 
     Raises:
-        UnusableError: If there are several pictures or none, they are stored in a way that is not read, the file is
-            damaged, or pydicom is not installed.
+        UnusableError: If there is not exactly one picture, its encoding is unsupported, the file is damaged, or pydicom
+            is not installed.
         MemoryError: If memory does not suffice.
     """
     try:
         from pydicom import config
     except ImportError as error:
         raise lack_of("dicom", "pydicom") from error
-    config.settings.reading_validation_mode = config.IGNORE  # else values that are not as they should be are quoted
+    config.settings.reading_validation_mode = config.IGNORE  # otherwise invalid values are quoted
     try:
         return _decode(content, max_pixels)
     except UnusableError:
         raise
-    except Exception as error:  # whatever pydicom trips over; not as the cause, for it may quote an element
+    except Exception as error:  # any error of pydicom; not chained, as it may quote an element
         if is_short_of_memory(error):
             raise MemoryError from None
         raise UnusableError("damaged or cut short") from None
@@ -74,7 +74,7 @@ def _decode(content: bytes, max_pixels: int) -> Image.Image:
     decoder = _find_decoder(content)
     file = dcmread(io.BytesIO(content), specific_tags=_ELEMENTS)
     if "PixelData" not in file:
-        raise UnusableError("the DICOM file holds no photograph, or is cut short")
+        raise UnusableError("the DICOM file has no photograph, or is cut short")
     refuse_large(file.Columns, file.Rows, max_pixels)
     refuse_several(int(file.get("NumberOfFrames") or 1) > 1)
     _check_pixels(file)
@@ -86,7 +86,7 @@ def _decode(content: bytes, max_pixels: int) -> Image.Image:
 
 
 def _find_decoder(content: bytes) -> str:
-    """Return the decoder that a file's transfer syntax needs; read by itself, as deflated files unfold when opened."""
+    """Return the decoder for a file's transfer syntax, which is read first, as deflated files unpack when opened."""
     from pydicom.filereader import read_dataset
 
     file = io.BytesIO(content)
@@ -94,23 +94,23 @@ def _find_decoder(content: bytes) -> str:
     meta = read_dataset(file, False, True, stop_when=lambda tag, _, __: tag >> 16 != 2, specific_tags=[0x00020010])
     syntax = meta.TransferSyntaxUID
     if syntax not in _SYNTAXES:
-        name = syntax.name if syntax.name != syntax else "one that nobody knows"
-        raise UnusableError(f"its transfer syntax is not read: {name}", remedy=CONVERT)
+        name = syntax.name if syntax.name != syntax else "unknown"
+        raise UnusableError(f"its transfer syntax is not supported: {name}", remedy=CONVERT)
     return _SYNTAXES[syntax]
 
 
 def _check_pixels(file: Any) -> None:
     if file.PhotometricInterpretation not in _COLOURS:
-        raise UnusableError(f"its colours are stored in another way than {', '.join(_COLOURS)}", remedy=CONVERT)
+        raise UnusableError(f"its colours are not stored as {' or '.join(_COLOURS)}", remedy=CONVERT)
     if file.BitsAllocated not in (8, 16) or file.PixelRepresentation != 0 or file.HighBit != file.BitsStored - 1:
-        raise UnusableError("its values are not stored as 8 or 16 bits without a sign", remedy=CONVERT)
+        raise UnusableError("its values are not stored as unsigned 8 or 16 bits", remedy=CONVERT)
 
 
 def _check_compressed(file: Any, decoder: str) -> None:
-    """Check that the picture inside is of the size that was checked."""
+    """Check that the compressed picture has the declared size."""
     with _open_inside(file, decoder) as inside:
         if inside.size != (file.Columns, file.Rows):
-            raise UnusableError("damaged: the picture inside has another size than the file says")
+            raise UnusableError("damaged: the compressed picture does not have the declared size")
 
 
 def _open_inside(file: Any, decoder: str) -> Image.Image:
@@ -126,7 +126,7 @@ def _read_values(file: Any, decoder: str) -> NDArray[Any]:
     try:
         return pixel_array(file, raw=False, decoding_plugin="pillow" if decoder else "", correct_unused_bits=False)
     except RuntimeError:
-        if decoder:  # pydicom keeps the words alone of what Pillow raised, and too little memory has none
+        if decoder:  # pydicom keeps only the text of Pillow's errors, and MemoryError has none
             with _open_inside(file, decoder) as inside:
                 inside.load()
         raise

@@ -1,4 +1,4 @@
-"""What the names of files say: which are photographs, and what the others probably are."""
+"""What file names tell: which files are photographs, and what the others probably are."""
 
 from pathlib import PurePosixPath
 
@@ -6,7 +6,7 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp"),
     *(".heic", ".heif", ".dcm", ".dicom"),
 )
-"""Of photographs that are read. What a file is, its content says."""
+"""Suffixes of photographs. The actual format is recognised by content."""
 
 READ_SUFFIXES = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
@@ -19,7 +19,7 @@ FORMATS = {
     ".psd": "Photoshop",
     **dict.fromkeys((".pbm", ".pgm", ".pnm", ".ppm"), "Netpbm"),
 }
-"""Formats of photographs that are not read, by suffix."""
+"""Unsupported formats of photographs, by suffix."""
 
 ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip")
 
@@ -28,21 +28,21 @@ TABLES_AND_TEXTS = (
     *(".txt", ".md", ".rst", ".log", ".htm", ".html", ".pdf", ".doc", ".docx", ".odt", ".rtf"),
     *(".py", ".ipynb", ".sh", ".ini", ".db", ".md5", ".sha256", ".dvc", ".gitattributes"),
 )
-"""Suffixes of files that nobody expects to be grouped."""
+"""Suffixes of files that are obviously not photographs."""
 
 
 def suffix_of(name: str) -> str:
-    """Return the last suffix of a file's name or path, in small letters."""
+    """Return the last suffix of a file's name or path, in lower case."""
     return PurePosixPath(name).suffix.lower()
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, as ``._a.jpg``, which macOS writes."""
+    """Whether a file or folder is hidden, such as macOS's ``._a.jpg``."""
     return PurePosixPath(name).name.startswith(".")
 
 
 def is_photograph(name: str) -> bool:
-    """Whether a file is a photograph that is read, by its name or path."""
+    """Whether a file is a supported photograph, by its name or path."""
     return suffix_of(name) in SUFFIXES and not is_hidden(name)
 
 
@@ -52,7 +52,7 @@ def without_suffix(name: str) -> str:
 
 
 def without_formats(name: str) -> str:
-    """Return a name or path without any suffix of a photograph at its end, as ``a`` for ``a.jpg.JPG`` or ``a.bmp``."""
+    """Return a name or path without all photograph suffixes at its end: ``a`` for ``a.jpg.JPG`` or ``a.bmp``."""
     while suffix_of(name) in (*SUFFIXES, *FORMATS):
         name = without_suffix(name)
     return name

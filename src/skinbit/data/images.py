@@ -33,16 +33,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder of photographs, each found by its image id: its path inside the folder without suffix.
+    """A folder of photographs; the image id of each is its path inside the folder without suffix.
 
     Attributes:
-        fs: The fsspec file system the folder is on.
-        root: The folder.
-        files: File names, or paths inside the folder, per image id; more than one where an id is ambiguous.
-        others: Names, or paths inside the folder, of all that is no photograph; those of folders that were not searched
-            end with a slash.
-        is_searched: Whether photographs in folders below were looked for.
-        closed: Why folders below cannot be listed, and the remedy, by their names or paths with a slash.
+        fs: The fsspec file system of the folder.
+        root: Path of the folder.
+        files: File names, or paths inside the folder, by image id; several if an id is ambiguous.
+        others: Names, or paths inside the folder, of everything that is not a photograph; folders that were not
+            searched end with a slash.
+        is_searched: Whether subfolders were searched.
+        closed: Reason and remedy for subfolders that cannot be listed, by name or path with a slash.
     """
 
     fs: Any
@@ -54,18 +54,18 @@ class ImageFolder:
 
     @cached_property
     def deep(self) -> "ImageFolder":
-        """Return the folder with the photographs of all folders below."""
+        """Return the folder with the photographs of all subfolders."""
         return self if self.is_searched else find_images(self.fs, self.root, subfolders=True)
 
     def choose(self, subfolders: bool) -> "ImageFolder":
-        """Return the folder with or without those below, as ``data.subfolders`` says."""
+        """Return the folder with or without subfolders, as ``data.subfolders`` says."""
         return self.deep if subfolders else self
 
     def find(self, image_id: str) -> tuple[str, ...]:
-        """Return the files that an image id of a table means; more than one where it is ambiguous.
+        """Return the files that match an image id of a table; several if it is ambiguous.
 
-        That is the file of this id; else the one of this very name, as some tables name files with their suffix; else,
-        where folders below are searched, those of this name in any of them.
+        This is the file with this id; otherwise the file with exactly this name, as some tables include suffixes;
+        otherwise, if subfolders are searched, the files with this name in any of them.
         """
         return self.files.get(image_id) or self._other_names.get(image_id, ())
 
@@ -86,8 +86,8 @@ def find_images(fs: Any, root: str, subfolders: bool = False) -> ImageFolder:
 
     Args:
         fs: An fsspec file system.
-        root: The folder, which need not exist. Hidden files are no photographs.
-        subfolders: Whether folders below are searched, too; never hidden ones, nor links to folders.
+        root: Path of the folder, which need not exist. Hidden files are ignored.
+        subfolders: Whether subfolders are searched, except hidden ones and links to folders.
 
     Raises:
         InputError: If the folder cannot be listed.
@@ -113,13 +113,13 @@ def _list(fs: Any, root: str, subfolders: bool, closed: dict[str, tuple[str, str
 
 
 def _walk(fs: Any, root: str, parent: str, closed: dict[str, tuple[str, str]] | None) -> Iterator[str]:
-    """Yield paths inside a folder; what is called as a photograph is asked for nothing, as that takes time.
+    """Yield paths inside a folder; photographs are recognised by name without file system calls, to save time.
 
     Args:
-        fs: Of the folder.
-        root: The folder.
-        parent: A folder below with a slash, or nothing.
-        closed: Takes the folders below that cannot be listed; none: no folder below is searched.
+        fs: File system of the folder.
+        root: Path of the folder.
+        parent: A subfolder with a slash, or an empty text.
+        closed: Filled with subfolders that cannot be listed; None: no subfolder is searched.
     """
     for full in fs.ls(f"{root}/{parent}" if parent else root, detail=False):
         path = f"{parent}{PurePosixPath(full).name}"
@@ -132,7 +132,7 @@ def _walk(fs: Any, root: str, parent: str, closed: dict[str, tuple[str, str]] | 
 
 
 def _walk_below(fs: Any, root: str, parent: str, closed: dict[str, tuple[str, str]]) -> list[str]:
-    """Return the paths inside a folder below, or its own where it cannot be listed."""
+    """Return the paths inside a subfolder, or the subfolder's own if it cannot be listed."""
     try:
         return [*_walk(fs, root, parent, closed)]
     except OSError as error:
@@ -141,7 +141,7 @@ def _walk_below(fs: Any, root: str, parent: str, closed: dict[str, tuple[str, st
 
 
 def with_unique_ids(folder: ImageFolder) -> ImageFolder:
-    """Return a folder with one file per image id: the whole name of a file where its id would be ambiguous."""
+    """Return a folder with one file per image id; files with an ambiguous id have their whole name as id."""
     names = {name for files in folder.files.values() for name in files}
     unique = {}
     for stem, files in folder.files.items():
@@ -151,18 +151,15 @@ def with_unique_ids(folder: ImageFolder) -> ImageFolder:
 
 
 def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
-    """Read a file that may be anything: a folder, a pipe, a link to somewhere else, larger than memory.
+    """Return the bytes of a file that may be anything: a folder, a pipe, a link, or larger than memory.
 
     Args:
-        folder: Where the file is.
-        file: Its name.
-        data: Largest file; whether links may lead out of the folder.
-
-    Returns:
-        Its bytes.
+        folder: Folder of the file.
+        file: Name of the file.
+        data: Largest size, and whether links may lead out of the folder.
 
     Raises:
-        UnusableError: If it is no file of the folder, or too large.
+        UnusableError: If it is not a file of the folder, or too large.
         OSError: If it cannot be read.
     """
     path = f"{folder.root}/{file}"
@@ -172,7 +169,7 @@ def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
         raise UnusableError(_explain_absence(folder, path)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise UnusableError("it is a link that leads in a circle") from error
+            raise UnusableError("it is a circular link") from error
         raise
     if described["type"] == "directory":
         raise UnusableError("it is a folder")
@@ -180,7 +177,7 @@ def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
         raise UnusableError("it is a pipe or device, not a file")
     if isinstance(folder.fs, LocalFileSystem) and not data.follow_links and _leads_out(path, folder.root):
         raise UnusableError("it is a link to a file outside of the folder", "outside")
-    megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
+    megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not report sizes
     if megabytes > data.max_megabytes:
         raise UnusableError(
             f"{megabytes:.0f} megabytes are more than data.max_megabytes={data.max_megabytes:g}", "too_large"
@@ -191,8 +188,8 @@ def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
 
 def _explain_absence(folder: ImageFolder, path: str) -> str:
     if not folder.fs.isdir(folder.root):
-        return "the whole folder is gone"
-    return "it is a link that leads nowhere" if Path(path).is_symlink() else "it is gone"
+        return "the whole folder has been removed"
+    return "it is a broken link" if Path(path).is_symlink() else "it is gone"
 
 
 def _leads_out(path: str, root: str) -> bool:
@@ -201,13 +198,13 @@ def _leads_out(path: str, root: str) -> bool:
 
 @dataclass(frozen=True)
 class Checked(Generic[Used]):
-    """A photograph that was decoded and can be used.
+    """A decoded, usable photograph.
 
     Attributes:
-        row: Of the metadata that names it; 0 where there are none.
-        record: Its ``image_id, file, sha256``, and ``named``, the image id by which the metadata name it.
-        used: What it was used for.
-        assumed_bits: Of how many bits its values were taken to be, where there are more than 8 and it does not say.
+        row: Row of the metadata with this photograph; 0 without metadata.
+        record: ``image_id, file, sha256``, and ``named``, the image id in the metadata.
+        used: The result of the function that was applied to it.
+        assumed_bits: Assumed number of bits of its values, if there are more than 8 and the file declares no range.
     """
 
     row: int
@@ -219,15 +216,15 @@ class Checked(Generic[Used]):
 def try_images(
     folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], Used]
 ) -> Iterator[Checked[Used] | Problem]:
-    """Read and decode every photograph of a folder; one that cannot be read does not stop the others.
+    """Read and decode every photograph of a folder; unreadable ones do not stop the others.
 
     Args:
-        folder: With one file per image id.
+        folder: Folder with one file per image id.
         data: Limits; see :func:`read_photograph` and :func:`decode_image`.
         use: Applied to each decoded photograph, in threads.
 
     Yields:
-        What became of each file, in order of image ids.
+        A checked photograph or a problem per file, in order of image ids.
     """
     return _log_depths(map_in_order(lambda image_id: _try_image(folder, data, use, (0, image_id)), folder.files))
 
@@ -260,7 +257,7 @@ def _try_image(
 
 
 def _log_depths(outcomes: Iterator[Checked[Used] | Problem]) -> Iterator[Checked[Used] | Problem]:
-    """Yield outcomes, then log once which range photographs of more than 8 bits have that do not say it."""
+    """Yield the outcomes, then log the assumed ranges of photographs with more than 8 bits."""
     assumed: Counter[int] = Counter()
     for outcome in outcomes:
         if isinstance(outcome, Checked) and outcome.assumed_bits:
@@ -269,7 +266,7 @@ def _log_depths(outcomes: Iterator[Checked[Used] | Problem]) -> Iterator[Checked
     if assumed:
         counts = ", ".join(f"{bits} bits ({number})" for bits, number in sorted(assumed.items()))
         logger.info(
-            "%d photographs of more than 8 bits declare no range, or too small a one; taken, each by its brightest "
+            "%d photographs of more than 8 bits declare no range, or too small a one; assumed from their brightest "
             "value, as %s",
             *(assumed.total(), counts),
         )
@@ -278,16 +275,16 @@ def _log_depths(outcomes: Iterator[Checked[Used] | Problem]) -> Iterator[Checked
 def check_images(
     folder: ImageFolder, images: pd.DataFrame, data: DataParams, use: Callable[[Image.Image], Used]
 ) -> Iterator[Checked[Used] | Problem]:
-    """Find, read and decode photographs; what is wrong with one does not stop the others.
+    """Find, read and decode photographs; a problem with one does not stop the others.
 
     Args:
-        folder: Where the photographs are.
-        images: ``image_id`` and ``row`` of the photographs needed, with ids that can be used.
+        folder: Folder of the photographs.
+        images: ``image_id`` and ``row`` of the needed photographs, with valid ids.
         data: See :func:`try_images`.
         use: See :func:`try_images`.
 
     Yields:
-        What became of each image, in order; problems with the image id that the table has.
+        A checked photograph or a problem per image, in order; problems have the image id of the table.
     """
     found = {named: folder.find(named) for named in images["image_id"].tolist()}
     unique = with_unique_ids(folder)
@@ -335,11 +332,11 @@ def _blame_closed(problem: Problem, closed: str, folder: ImageFolder) -> Problem
 def refuse_doubled(
     outcomes: Iterable[Checked[Used] | Problem], owners: dict[str, int]
 ) -> Iterator[Checked[Used] | Problem]:
-    """Yield outcomes, but a problem for a row whose file another row has: one may name it with its suffix.
+    """Yield outcomes, with a problem for each row whose file another row has, for example with a suffix.
 
     Args:
         outcomes: From :func:`check_images`.
-        owners: Row of each file so far; filled in.
+        owners: Row of each file so far; updated.
     """
     for outcome in outcomes:
         if isinstance(outcome, Checked):
@@ -353,14 +350,14 @@ def refuse_doubled(
 
 
 def log_found_otherwise(records: Iterable[Mapping[str, Any]]) -> None:
-    """Log how many photographs a table names by another image id than theirs.
+    """Log how many photographs have another image id in the table than in Skinbit.
 
     Args:
-        records: Of :class:`Checked`.
+        records: Records of :class:`Checked`.
     """
     others = [f"{each['named']} is {each['image_id']}" for each in records if each["named"] != each["image_id"]]
     if others:
         logger.info(
-            "%d photographs get another image_id than the metadata have, their path without suffix, e.g. %s",
+            "%d photographs get a different image_id than in the metadata, their path without suffix, e.g. %s",
             *(len(others), others[0]),
         )

@@ -1,4 +1,4 @@
-"""Which lesions take part."""
+"""Which lesions take part in a study."""
 
 from collections.abc import Mapping
 
@@ -14,19 +14,19 @@ FEW_LEFT = "lesion has fewer than {minimum} images without problems"
 
 
 def lesion_fates(table: pd.DataFrame, kinds: Mapping[int, str], minimum: int, maximum: int) -> pd.Series:
-    """Return for every row why it is left out.
+    """Return for every row the reason why it is left out.
 
-    A lesion has as many images as it has rows without problems of their own; one whose photographs cannot be used does
-    not have fewer for that, only fewer to work with.
+    A lesion's images are its rows without problems of their own; unusable photographs still count here, although only
+    the usable ones are compared.
 
     Args:
         table: From :func:`skinbit.data.metadata.read_metadata`.
-        kinds: Of the problem of each row that has one, by the row's number.
-        minimum: Fewest images of a lesion that takes part.
-        maximum: Most images of a lesion that takes part.
+        kinds: Kind of the problem of each row that has one, by row number.
+        minimum: Smallest number of images of a lesion that takes part.
+        maximum: Largest number of images of a lesion that takes part.
 
     Returns:
-        One text per row, empty where the image takes part, named ``reason``.
+        One text per row, empty if the image takes part, named ``reason``.
     """
     kind = pd.Series([kinds.get(row, "") for row in table[ROW].tolist()], index=table.index, dtype="str")
     lesion = table["lesion_id"]

@@ -1,4 +1,4 @@
-"""Photographs that were checked before: what is read of them later is what was checked, or the run ends."""
+"""Photographs that were checked earlier; if one has changed since, the run ends."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from skinbit.refusals import explain_reading
 
 @dataclass(frozen=True)
 class ListedPhotographs:
-    """The only way to photographs once they have been listed: nothing is stored under the hash of another file.
+    """The only access to listed photographs, which ensures that no result is stored under another file's hash.
 
     Attributes:
-        folder: Where they are.
-        table: ``image_id, file, sha256`` of each, as they were when they were checked.
+        folder: Folder of the photographs.
+        table: ``image_id, file, sha256`` of each photograph when it was checked.
         data: Limits of a photograph.
-        checked_by: The pipeline that listed them, for messages.
+        checked_by: Pipeline that listed them, for messages.
     """
 
     folder: ImageFolder
@@ -35,7 +35,7 @@ class ListedPhotographs:
 
     @property
     def image_ids(self) -> list[str]:
-        """Return the image ids, which differ from each other."""
+        """Return the image ids, which are unique."""
         return self.table["image_id"].tolist()
 
     @property
@@ -54,17 +54,17 @@ class ListedPhotographs:
         return image
 
     def decode_sizes(self, image_id: str, least_sides: Sequence[int | None]) -> list[Image.Image]:
-        """Read a photograph once and decode it for several sizes.
+        """Return a photograph decoded for several sizes; the file is read once.
 
         Args:
-            image_id: Of the photograph.
+            image_id: Image id of the photograph.
             least_sides: See :func:`skinbit.data.decoding.decode_image`.
 
         Returns:
-            An image per size.
+            One image per size.
 
         Raises:
-            InputError: If the file is not the one that was checked, or can no longer be read or decoded.
+            InputError: If the file has changed since it was checked, or can no longer be read or decoded.
         """
         if image_id not in self.noted:
             raise InputError(
@@ -89,7 +89,7 @@ class ListedPhotographs:
         return f", with the same --env and --params: kedro run --pipelines {self.checked_by}"
 
     def _describe(self, content: bytes) -> str:
-        """Return what a file is now that holds other bytes."""
+        """Return what a file with changed bytes is now."""
         try:
             decode_image(content, self.data.max_pixels)
         except UnusableError as error:

@@ -1,4 +1,4 @@
-"""The metadata table as it is published: encodings, delimiters, column names."""
+"""The metadata table as published: encodings, delimiters, column names."""
 
 import csv
 import io
@@ -14,27 +14,27 @@ from skinbit.data.ids import explain_id, fold_case, fold_number, is_unknown, pri
 from skinbit.data.problems import Problem
 from skinbit.errors import InputError
 
-csv.field_size_limit(2**31 - 1)  # a cell may hold an outline or a picture; Python's own limit is 128 kB
+csv.field_size_limit(2**31 - 1)  # a cell may contain an outline or a picture; Python's own limit is 128 kB
 
 _DELIMITERS = ",;\t|"
 
 _NAMED_DELIMITER = re.compile(r'"?sep=([^\w"\x00-\x08\x0a-\x1f])"?[,;\t ]*(\r\n?|\n)', re.IGNORECASE)
-"""The first line by which Excel names the delimiter; Excel does not show it as a row, so rows count from the next."""
+"""Excel's first line with the delimiter; Excel does not show it as a row, so rows are counted from the next line."""
 
 NOTES = "notes"
-"""Attribute of a table: what was done to read it, that the user should know."""
+"""Attribute of a table: notes for the user about how it was read."""
 
 ROW = "row"
-"""Column with the line of the file a row comes from, counted as a spreadsheet does (the header is row 1)."""
+"""Column with the line of each row in the file, counted like in a spreadsheet (the header is row 1)."""
 
 MISSHAPEN = "misshapen"
-"""Column that says what is wrong with the number of a row's cells; blank where it is right."""
+"""Column with the problem of rows with a wrong number of cells; blank for others."""
 
 NAMED = "image_id_in_table"
-"""Column with the image ids of a table, where photographs get others."""
+"""Column with the image ids of the table, if photographs get different ones."""
 
 RESERVED = (ROW, MISSHAPEN, NAMED, "reason", "subset", "fold")
-"""Columns that Skinbit adds itself."""
+"""Columns that Skinbit adds."""
 
 _MARKS = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
@@ -45,7 +45,7 @@ _MARKS = {
     b"\x89PNG": "an image",
     b"GIF8": "an image",
 }
-_BYTE_ORDER_MARKS = {  # that of UTF-32 begins as that of UTF-16 does
+_BYTE_ORDER_MARKS = {  # UTF-32's begins like UTF-16's
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
     b"\xff\xfe": "utf-16",
@@ -55,33 +55,33 @@ _BYTE_ORDER_MARKS = {  # that of UTF-32 begins as that of UTF-16 does
 _IDS = ("image_id", "lesion_id")
 
 _Found = tuple[str, int, str]
-"""Kind, row, and what is wrong."""
+"""Kind, row, and description."""
 
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffd]")
 
 
 def read_metadata(content: bytes, source: str, needed: Sequence[str] = NEEDED) -> pd.DataFrame:
-    """Read a metadata file into a table of text.
+    """Return a metadata file as a table of text.
 
     Args:
-        content: The file: UTF-8 with or without BOM, UTF-16 or UTF-32 with BOM, or Windows-1252; comma, semicolon, tab
-            or pipe, or what a first line ``sep=`` names; comment lines may stand before the header.
-        source: The file's name, for messages.
-        needed: Columns without which it cannot be used.
+        content: Bytes of the file: UTF-8 with or without BOM, UTF-16 or UTF-32 with BOM, or Windows-1252; comma,
+            semicolon, tab or pipe, or the delimiter of a first line ``sep=``; comment lines may precede the header.
+        source: Name of the file, for messages.
+        needed: Required columns.
 
     Returns:
         One row per image, all cells text without surrounding blanks, columns renamed by ``ALIASES``; ``row``; and
-        ``misshapen``, what is wrong where a row has too many or too few cells: these are then cut or filled up. The
+        ``misshapen``, the problem of rows with too many or too few cells, which are truncated or filled up. The
         attribute ``notes`` lists what the user should know.
 
     Raises:
-        InputError: If the file is empty or no table, a quote never ends, or a needed column is missing.
+        InputError: If the file is empty or not a table, a quote is never closed, or a required column is missing.
     """
     text, notes = _decode(content, source)
     delimiter, before, text = _split_preamble(text)
     rows = list(_parse(text, delimiter, source, len(before)))
     if not rows:
-        raise InputError(f"{source} is empty. Remedy: give a CSV with the columns lesion_id and image_id.")
+        raise InputError(f"{source} is empty. Remedy: use a CSV with the columns lesion_id and image_id.")
     header, width = rows[0][1], len(rows[0][1])
     columns = _canonical_columns(header, source, needed)
     cells = [row[:width] + [""] * (width - len(row)) for _, row in rows[1:]]
@@ -94,19 +94,19 @@ def read_metadata(content: bytes, source: str, needed: Sequence[str] = NEEDED) -
 
 
 def source_of(table: pd.DataFrame) -> str:
-    """Return the name of the file that a table comes from, for messages."""
+    """Return the file name of a table, for messages."""
     return str(table.attrs.get("source", "the metadata"))
 
 
 def _note_left_out(before: list[str], columns: list[str]) -> Iterator[str]:
     if n_comments := sum(line.strip() != "" for line in before):
-        yield f"comment lines before the header are left out: {n_comments}"
+        yield f"comment lines before the header that are ignored: {n_comments}"
     if unnamed := [str(number) for number, name in enumerate(columns, 1) if not name]:
         yield f"columns without a name are left out, number {', '.join(unnamed)}"
 
 
 def _decode(content: bytes, source: str) -> tuple[str, list[str]]:
-    """Return the text, and what the user should know about its encoding."""
+    """Return the text, and notes for the user about its encoding."""
     for mark, what in _MARKS.items():
         if content.startswith(mark):
             raise InputError(f"{source} is {what}. Remedy: export the table as CSV, UTF-8.")
@@ -118,7 +118,7 @@ def _decode(content: bytes, source: str) -> tuple[str, list[str]]:
             raise InputError(
                 f"{source} begins as {encoding.upper()}, but is damaged or cut short. Remedy: save it as UTF-8."
             ) from error
-        text, notes = content.decode("cp1252", errors="replace"), ["no valid Unicode; read as Windows-1252"]
+        text, notes = content.decode("cp1252", errors="replace"), ["not valid Unicode; read as Windows-1252"]
     if text.lstrip().startswith("<"):
         raise InputError(f"{source} is a web page or XML. Remedy: download the table itself, as CSV.")
     return text, notes
@@ -135,14 +135,14 @@ def _split_preamble(text: str) -> tuple[str, list[str], str]:
 
 
 def _is_comment(line: str) -> bool:
-    """Whether a line begins with #, unless that is the first name of a header."""
+    """Whether a line begins with #, unless this is the first column name of a header."""
     names = [name.strip(' "#\t\r\n') for name in re.split(f"[{_DELIMITERS}]", line)]
     return line.lstrip('" \t').startswith("#") and NEEDED[0] not in names
 
 
 def _parse(text: str, delimiter: str, source: str, n_before: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that hold anything, each with its number; the first is the header."""
-    ended = "\x1e"  # a line after the last one: where it is inside of a cell, a quote has not ended
+    """Yield the non-empty rows with their numbers; the first is the header."""
+    ended = "\x1e"  # an extra last line: if it is inside of a cell, a quote was not closed
     while ended in text:
         ended += "\x1e"
     lines = csv.reader(io.StringIO(f"{text}\n{ended}\n", newline=""), delimiter=delimiter)
@@ -156,33 +156,33 @@ def _parse(text: str, delimiter: str, source: str, n_before: int) -> Iterator[tu
                 yield number, cells
     except csv.Error as error:
         raise InputError(
-            f"{source} cannot be read: row {number + 1}: {error}.\n  Remedy: mend the row, or save the table anew."
+            f"{source} cannot be read: row {number + 1}: {error}.\n  Remedy: correct the row, or save the table again."
         ) from error
     raise InputError(
-        f"{source} cannot be read: a quote that begins in row {number} never ends. Remedy: mend its quotes."
+        f"{source} cannot be read: a quote that opens in row {number} is never closed. Remedy: correct its quotes."
     )
 
 
 def _explain_shape(cells: list[str], width: int, delimiter: str) -> str:
-    """Return what is wrong with the number of a row's cells; blank cells at the end do no harm."""
+    """Return the problem of a row with a wrong number of cells; blank cells at the end are ignored."""
     if len(cells) < width or any(cells[width:]):
         comment = "; is it a comment?" if cells[0].startswith("#") else ""
-        return f"{len(cells)} cells, the header has {width}{comment}"
+        return f"{len(cells)} cells, but the header has {width}{comment}"
     swallowed = max((_count_swallowed(cell, width, delimiter) for cell in cells if "\n" in cell), default=0)
-    return f"a quoted cell holds {swallowed} lines that look like rows; is a quote missing?" if swallowed else ""
+    return f"a quoted cell contains {swallowed} lines that look like rows; is a quote missing?" if swallowed else ""
 
 
 def _count_swallowed(cell: str, width: int, delimiter: str) -> int:
-    """Count the whole lines inside of a cell, where every one has as many cells as a row."""
+    """Return the number of whole lines inside of a cell, if every one has as many cells as a row."""
     inner = list(csv.reader(cell.split("\n")[1:-1], delimiter=delimiter))
     return len(inner) if all(len(row) == width for row in inner) else 0
 
 
 def _canonical_columns(header: list[str], source: str, needed: Sequence[str]) -> list[str]:
-    """Return the columns by the names used here; one without a name, as an exported index, is left out."""
+    """Return our names of the columns; unnamed ones, such as an exported index, are left out."""
     if any(_NO_TEXT.search(name) for name in header):
         raise InputError(
-            f"{source} is no table of text: its first line is {quote(', '.join(header))}.\n"
+            f"{source} is not a table of text: its first line is {quote(', '.join(header))}.\n"
             "  Remedy: save it as CSV, UTF-8. A UTF-16 file needs its byte-order mark."
         )
     columns = [header[0].lstrip("# ") if header[0].lstrip("# ") in (*NEEDED, *ALIASES) else header[0], *header[1:]]
@@ -197,21 +197,21 @@ def _canonical_columns(header: list[str], source: str, needed: Sequence[str]) ->
     reserved = [name for name in columns if name in RESERVED]
     if reserved:
         raise InputError(
-            f"{source} has the column {reserved[0]!r}, a name that Skinbit uses itself. Remedy: rename the column."
+            f"{source} has the column {reserved[0]!r}, a name that is reserved for Skinbit. Remedy: rename the column."
         )
     return columns
 
 
 def find_row_problems(table: pd.DataFrame, source: str, data: DataParams) -> list[Problem]:
-    """Check every row of a metadata table; the photographs are not looked at.
+    """Return the problems of all rows of a metadata table, without looking at photographs.
 
     Args:
         table: From :func:`read_metadata`.
-        source: The file's name.
-        data: Whether image ids may be paths inside the folder of photographs, and which ids are taken as they are.
+        source: Name of the file.
+        data: Whether image ids may be paths inside the image folder, and which ids are kept as they are.
 
     Returns:
-        The problems in the order of rows. Of rows with the same image_id only those are listed that would have to go.
+        The problems in the order of rows; of rows with the same image_id, only those to be removed.
     """
     named = table if data.policy.placeholder == "keep" else _blank_placeholders(table, data.subfolders)
     found = [
@@ -227,7 +227,7 @@ def find_row_problems(table: pd.DataFrame, source: str, data: DataParams) -> lis
 
 
 def _blank_placeholders(table: pd.DataFrame, subfolders: bool) -> pd.DataFrame:
-    """Return the table without ids that stand for a missing value; but one photograph may be called NA."""
+    """Return the table without ids that mean a missing value; a single such image id is kept, as it may be a name."""
     is_word = table[[*_IDS]].map(is_unknown).astype(bool)
     images = [image_id for image_id in table.loc[is_word["image_id"], "image_id"] if image_id]
     if len(images) == 1 and not explain_id(images[0], may_be_path=subfolders):
@@ -255,7 +255,7 @@ def _sound(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _doubled(table: pd.DataFrame) -> Iterator[_Found]:
-    """Find image ids in several rows: nobody knows which of two lesions is right, but of equal rows one can stay."""
+    """Yield the image ids in several rows; of two lesions either may be right, but of equal rows the first can stay."""
     sound = _sound(table)
     rows_of: dict[str, list[tuple[int, str]]] = {}
     for row, image_id, lesion in zip(sound[ROW].tolist(), sound["image_id"], sound["lesion_id"], strict=True):
@@ -281,7 +281,7 @@ def _explain_doubled(image: str, rows: list[tuple[int, str]]) -> Iterator[_Found
 
 
 def _clashing(table: pd.DataFrame, kind: str, fold: Callable[[str], Hashable]) -> Iterator[_Found]:
-    """Find ids that differ, but not once they are folded."""
+    """Yield ids that differ, but are equal once they are folded."""
     sound = _sound(table)
     for column in _IDS:
         alike: dict[Hashable, list[str]] = {}

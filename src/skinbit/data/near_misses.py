@@ -1,4 +1,4 @@
-"""What there is where a photograph is missing: the same name in another spelling, format or folder."""
+"""Files that resemble the name of a missing photograph: another spelling, format or folder."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
@@ -10,21 +10,21 @@ from skinbit.data.unusable import CONVERT
 
 _SHOWN = 3
 
-SEARCH = "let folders below be read, too: --params data.subfolders=true"
+SEARCH = "let subfolders be read, too: --params data.subfolders=true"
 _WITHOUT_SUFFIX = "write image_id without a suffix, or put the file that it names into the folder"
-_LAST_SUFFIX = "rename the files, or write image_id as the file name without its last suffix alone"
-_SPELLING = "spell image_id and the file alike: correct the table, or rename the files"
+_LAST_SUFFIX = "rename the files, or write image_id as the file name without only its last suffix"
+_SPELLING = "make image_id and file name equal: correct the table, or rename the files"
 
 
 class NearMisses:
-    """Names of one folder and those below, to be looked up by what an image id resembles."""
+    """Names in a folder and its subfolders, looked up by similarity to an image id."""
 
     def __init__(self, paths: Iterable[str], searched: bool) -> None:
-        """Sort the names by what they share.
+        """Index the names by their common forms.
 
         Args:
-            paths: Of files inside the folder, photographs or not.
-            searched: Whether photographs in folders below are read.
+            paths: Paths of files inside the folder, photographs or not.
+            searched: Whether subfolders are searched for photographs.
         """
         self._searched = searched
         self._paths: dict[Hashable, list[str]] = defaultdict(list)
@@ -33,10 +33,10 @@ class NearMisses:
                 self._paths[_core(path)].append(path)
 
     def explain(self, image_id: str) -> tuple[str, str]:
-        """Return what there is in place of a missing photograph and what takes it, or two empty texts.
+        """Return what exists instead of a missing photograph, and the remedy; or two empty texts.
 
         Args:
-            image_id: For which there is no file.
+            image_id: Image id without a file.
         """
         found = [(*self._judge(image_id, path), path) for path in self._paths.get(_core(image_id), ())]
         if not found:
@@ -47,11 +47,11 @@ class NearMisses:
         return f"there is {', '.join(names[:_SHOWN])}{more}, {what}", remedy
 
     def _judge(self, image_id: str, path: str) -> tuple[int, str, str]:
-        """Return how far a file is from what is missing, what takes it, and how it differs."""
+        """Return how different a file's name is from the missing one, the remedy, and the difference in words."""
         if not is_photograph(path):
-            return 3, CONVERT, "in a format that is not read"
+            return 3, CONVERT, "in an unsupported format"
         if "/" in path and not self._searched:
-            return 2, SEARCH, "in a folder below"
+            return 2, SEARCH, "in a subfolder"
         name, asked = (path, image_id) if "/" in image_id else (PurePosixPath(path).name, image_id)
         if without_formats(asked) != without_formats(name):
             return 1, _SPELLING, "spelt differently"

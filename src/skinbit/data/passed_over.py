@@ -1,4 +1,4 @@
-"""What a folder holds beside the photographs that are read from it, and why it is passed over."""
+"""Files and folders beside the photographs that are not read, with the reasons."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of what is passed over.
+    """A kind of file or folder that is not read.
 
     Attributes:
-        reason: Why.
-        remedy: What has it read; empty: nothing.
-        together: What all of this kind are called that are counted in one line; empty: each is listed.
+        reason: Reason why it is not read.
+        remedy: What makes it readable; empty if nothing does.
+        together: Heading under which all of this kind are counted; empty: each is listed.
     """
 
     reason: str
@@ -26,14 +26,14 @@ class _Kind:
 
 
 _HIDDEN = _Kind("their names begin with a dot", together="hidden files or folders")
-_TEXT = _Kind("no photographs, by their suffixes", together="tables, texts and the like")
-_EMPTY = _Kind("there is no photograph in them", together="folders")
+_TEXT = _Kind("not photographs, by their suffixes", together="tables, texts and the like")
+_EMPTY = _Kind("without photographs", together="folders")
 _ARCHIVE = _Kind("an archive; unpack it", "unpack the archives")
 _LINK = _Kind("a link to a folder, which is not followed")
 
 
 def list_passed_over(folder: ImageFolder) -> list[tuple[str, str]]:
-    """Return ``file, reason`` of everything in a folder that is not read; what nobody expects to be read, in one line.
+    """Return ``file, reason`` of everything in a folder that is not read; obviously unrelated files are counted.
 
     Args:
         folder: From :func:`skinbit.data.images.find_images`.
@@ -56,7 +56,7 @@ def _kind_of_file(name: str) -> _Kind:
         return _HIDDEN
     suffix = suffix_of(name)
     if suffix in FORMATS:
-        return _Kind(f"{FORMATS[suffix]} is not read; convert it to JPEG or PNG", "convert the files to JPEG or PNG")
+        return _Kind(f"{FORMATS[suffix]} is unsupported; convert it to JPEG or PNG", "convert the files to JPEG or PNG")
     if suffix in ARCHIVES:
         return _ARCHIVE
     if suffix in TABLES_AND_TEXTS or name.lower() == "thumbs.db":
@@ -66,7 +66,7 @@ def _kind_of_file(name: str) -> _Kind:
 
 
 def _kinds_of_folders(folder: ImageFolder) -> dict[str, _Kind]:
-    """Return what folders are, by their names with a slash; but for hidden ones."""
+    """Return the kinds of folders, except hidden ones, by their names with a slash."""
     below = folder.deep
     unread = [path for path in below.others if suffix_of(path) in FORMATS]
     paths = [*(path for paths in below.files.values() for path in paths), *unread]
@@ -81,18 +81,18 @@ def _kinds_of_folders(folder: ImageFolder) -> dict[str, _Kind]:
             return _LINK
         if numbers[name]:
             said = f"a folder with {numbers[name]} photographs, not searched; data.subfolders=true reads it"
-            return _Kind(said, "read the folders below: --params data.subfolders=true")
+            return _Kind(said, "read subfolders: --params data.subfolders=true")
         return _EMPTY
 
     return {name: kind_of(name) for name in folder.others if name.endswith("/") and not is_hidden(name)}
 
 
 def explain_nothing(folder: ImageFolder, where: str) -> str:
-    """Return why there is no photograph to read in a folder, and the remedy.
+    """Return why a folder has no photograph to read, with the remedy.
 
     Args:
-        folder: Without a photograph that is read.
-        where: What a user is to do where there is nothing at all.
+        folder: Folder without a readable photograph.
+        where: Remedy if there is nothing at all.
     """
     if not folder.fs.exists(folder.root):
         return f"The image folder {folder.root} does not exist.\n  Remedy: {where}."
@@ -105,4 +105,4 @@ def explain_nothing(folder: ImageFolder, where: str) -> str:
     remedies = dict.fromkeys(kind.remedy for kind in _kinds_by_name(folder).values() if kind.remedy)
     holds = "\n".join(["; it holds:", *lines]) if lines else "; it is empty."
     remedy = "; ".join(remedies) or where
-    return f"The image folder {folder.root} holds no photograph that can be read{holds}\n  Remedy: {remedy}."
+    return f"The image folder {folder.root} has no photograph that can be read{holds}\n  Remedy: {remedy}."

@@ -1,4 +1,4 @@
-"""Photographs that no study has split: all of a folder, and those whose lesions a table knows."""
+"""Photographs outside of a study's split: all of a folder, and those with known lesions."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 Outcome = TypeVar("Outcome")
 
 _SHOWN = 5
-"""So many files are named in the log; all are in the table."""
+"""Number of files that are named in the log; the table lists all."""
 
 _REPLACE = (
-    "replace the files; where they are as they should be, change the limits in data (max_pixels, max_megabytes, "
+    "replace the files; if they are right as they are, change the limits in data (max_pixels, max_megabytes, "
     "min_side, follow_links)"
 )
 
@@ -45,7 +45,7 @@ LISTED = ["image_id", "file", "sha256"]
 
 @dataclass(frozen=True)
 class Photographs:
-    """Photographs of several folders, numbered from the first of the first folder on; folders may share image ids."""
+    """Photographs of several folders, numbered consecutively; folders may share image ids."""
 
     sources: tuple[ListedPhotographs, ...]
 
@@ -68,7 +68,7 @@ class Photographs:
         """Return some of the photographs; folders without any are left out.
 
         Args:
-            rows: Numbers of photographs, in rising order.
+            rows: Numbers of photographs, ascending.
         """
         chosen, start, taken = np.array(rows, dtype=np.int64), 0, []
         for source in self.sources:
@@ -84,25 +84,25 @@ def check_folder(folder: ImageFolder, parameter: str) -> ImageFolder:
     """Return a folder if it exists.
 
     Args:
-        folder: To be read.
-        parameter: Which names it.
+        folder: Folder to be read.
+        parameter: Parameter that names the folder.
 
     Raises:
         InputError: If there is no such folder.
     """
     if not folder.fs.isdir(folder.root):
         raise InputError(
-            f"There is no folder {folder.root}.\n  Remedy: correct {parameter}; a relative path starts at the project."
+            f"There is no folder {folder.root}.\n  Remedy: correct {parameter}; relative paths start at the project."
         )
     return folder
 
 
 def choose_photographs(folder: ImageFolder, data: DataParams) -> ImageFolder:
-    """Return a folder with the photographs that are read, each by an id of its own.
+    """Return a folder with its readable photographs, each with a unique id.
 
     Args:
         folder: From :func:`skinbit.data.images.find_images`.
-        data: Says whether folders below are read, too.
+        data: Whether subfolders are read, too.
 
     Raises:
         InputError: If there is nothing to read.
@@ -116,7 +116,7 @@ def choose_photographs(folder: ImageFolder, data: DataParams) -> ImageFolder:
 def read_folder(
     folder: ImageFolder, data: DataParams, use: Callable[[Image.Image], str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
-    """Read every photograph of a folder; a file that cannot be read does not stop the others.
+    """Read every photograph of a folder; unreadable files do not stop the others.
 
     Args:
         folder: From :func:`skinbit.data.images.find_images`.
@@ -124,8 +124,8 @@ def read_folder(
         use: Applied to each decoded photograph, in threads.
 
     Returns:
-        ``image_id, file, sha256``; ``file, reason`` of what cannot be read or is passed over; what ``use`` returned by
-        image id.
+        ``image_id, file, sha256`` of photographs; ``file, reason`` of unreadable and ignored files; the results of
+        ``use`` by image id.
 
     Raises:
         InputError: If there is nothing to group.
@@ -141,7 +141,7 @@ def read_folder(
     unreadable = [(each.file, each.problem) for each in problems]
     passed_over = list_passed_over(folder)
     logger.info(
-        "%d photographs to group, %d cannot be read, %d other files and folders are passed over",
+        "%d photographs to group, %d cannot be read, %d other files and folders are ignored",
         *(len(records), len(unreadable), len(folder.others)),
     )
     for file, reason in [*unreadable[:_SHOWN], *passed_over[:_SHOWN]]:
@@ -160,16 +160,16 @@ def read_folder(
 def read_known_lesions(
     folder: ImageFolder, table: pd.DataFrame, data: DataParams, use: Callable[[Image.Image], str]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Read the photographs whose lesions a table knows.
+    """Read the photographs with known lesions.
 
     Args:
-        folder: Where they are.
+        folder: Folder of the photographs.
         table: From :func:`skinbit.data.metadata.read_metadata`.
-        data: Limits of a photograph; which problems are errors.
+        data: Limits of a photograph, and which problems are errors.
         use: Applied to each decoded photograph, in threads.
 
     Returns:
-        ``image_id, file, sha256, lesion_id`` of images with a lesion; what ``use`` returned by image id.
+        ``image_id, file, sha256, lesion_id`` of images with a lesion; the results of ``use`` by image id.
 
     Raises:
         InputError: If rows or photographs have problems that are errors; lists them.
@@ -187,13 +187,13 @@ def read_known_lesions(
             records.append({**outcome.record, "lesion_id": lesion_of[outcome.row]})
             used[outcome.record["image_id"]] = outcome.used
     problems = pd.concat([row_problems, tabulate_problems(image_problems)], ignore_index=True)
-    raise_errors(problems, data.policy, source, f"Photographs are looked for in {folder.root}.")
+    raise_errors(problems, data.policy, source, f"The image folder is {folder.root}.")
     if len(problems):
         logger.warning("%d rows of known photographs are left out: %s", problems["row"].nunique(), _first_of(problems))
     if not records:
         raise InputError(
-            f"{source} names no photograph of a known lesion that can be used.\n"
-            "  Remedy: fill in lesion_id, or leave cluster.known out."
+            f"{source} has no usable photograph with a known lesion.\n"
+            "  Remedy: fill in lesion_id, or do not set cluster.known."
         )
     log_found_otherwise(records)
     known = pd.DataFrame(records, columns=[*LISTED, "lesion_id"], dtype=str)

@@ -1,4 +1,4 @@
-"""One pass over all photographs that may take part, before anything expensive starts."""
+"""One check of all photographs that may take part, before anything expensive starts."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from skinbit.data.splits import choose_lesions, split_lesions
 from skinbit.errors import InputError
 
 Outcome = Checked[tuple[int, int]] | Problem
-"""Width and height, or what is wrong."""
+"""Width and height, or the problem."""
 
 Watch = Callable[[Iterable[Outcome], int], Iterable[Outcome]]
-"""Passes outcomes on as they come, of so many, and shows the progress."""
+"""Shows the progress of an iterable: (iterable, total) -> iterable."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Preflight:
     """Reads and decodes photographs, each once.
 
     Attributes:
-        folder: Where the photographs are.
-        data: Limits of a photograph; which problems are errors.
+        folder: Folder of the photographs.
+        data: Limits of a photograph, and which problems are errors.
         watch: Shows the progress.
     """
 
@@ -40,17 +40,17 @@ class Preflight:
     def check(
         self, choose: Callable[[Mapping[int, Problem]], pd.DataFrame]
     ) -> tuple[list[dict[str, Any]], list[Problem]]:
-        """Check the photographs of chosen rows, and of those that are chosen in the place of unusable ones.
+        """Check the photographs of chosen rows, and of rows that replace unusable ones.
 
         Args:
-            choose: Returns rows of the metadata, given the problems so far by the row's number; called until it asks
-                for nothing new, or a problem is an error.
+            choose: Returns rows of the metadata, given the problems so far by row number; called until there is nothing
+                new to check or a problem is an error.
 
         Returns:
             Records ``row, image_id, file, sha256, width, height``, and problems, both in the order of rows.
 
         Raises:
-            InputError: If the folder holds no photograph.
+            InputError: If the folder has no photograph.
         """
         folder = self.folder.choose(self.data.subfolders)
         if not folder.files:
@@ -80,18 +80,18 @@ def check_photographs(
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Check every photograph that may take part.
 
-    Where ``data.max_lesions`` cuts the data, those of the chosen lesions only; if some of them cannot be used, and that
-    is no error, those of the lesions that are chosen in their place.
+    With ``data.max_lesions``, only photographs of the chosen lesions are checked, and of those that replace lesions
+    with skipped problems.
 
     Args:
         preflight: Reads the photographs.
         table: From :func:`skinbit.data.metadata.read_metadata`.
-        row_kinds: Of the problem of each row that has one, by its number.
-        split: How lesions are dealt, which ``data.max_lesions`` chooses from.
-        seed: Of the dealing.
+        row_kinds: Kind of the problem of each row that has one, by row number.
+        split: Rules of the split, from which ``data.max_lesions`` chooses.
+        seed: Seed of the split.
 
     Returns:
-        As :meth:`Preflight.check`.
+        Like :meth:`Preflight.check`.
     """
 
     def choose(problems: Mapping[int, Problem]) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def check_photographs(
 def _choose_rows(
     table: pd.DataFrame, kinds: Mapping[int, str], data: DataParams, deal: tuple[SplitParams, int]
 ) -> pd.DataFrame:
-    """Return the rows of lesions that take part, or would if problems were mended."""
+    """Return the rows of lesions that take part, or would do so without the problems."""
     fates = lesion_fates(table, kinds, data.min_images_per_lesion, data.max_images_per_lesion)
     if data.max_lesions is not None:
         params, seed = deal
@@ -112,6 +112,6 @@ def _choose_rows(
         try:
             chosen = choose_lesions(split_lesions(taking_part, params, seed, is_draft=True), data.max_lesions, seed)
             return taking_part[taking_part["lesion_id"].isin(chosen)]
-        except InputError:  # too few lesions for a split, which the split itself will say: check what there is
+        except InputError:  # too few lesions for a split, which the split itself will report: check what there is
             pass
     return table[fates.isin(["", FEW_LEFT.format(minimum=data.min_images_per_lesion)])]

@@ -1,4 +1,4 @@
-"""What can be wrong with a row of the metadata or with its photograph, and what the user decided to do about it."""
+"""Problems of metadata rows and photographs, and what the user decided about them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields, replace
@@ -12,14 +12,14 @@ from skinbit.errors import ProblemList
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of problem.
+    """A kind of problem.
 
     Attributes:
-        heading: Of a list of such problems, after their number.
-        reason: Why such an image is left out, where the policy says so.
-        remedy: What mends every problem of this kind.
-        is_of_image: Whether the photograph has it, and not its row of the metadata.
-        may_be_kept: Whether such ids may be right as they are, so that the policy may be ``keep``.
+        heading: Heading of a list of such problems, after their number.
+        reason: Reason why the image is left out, if the policy is skip.
+        remedy: Remedy for all problems of this kind.
+        is_of_image: Whether the photograph has the problem, not its row.
+        may_be_kept: Whether such ids may be right, so that the policy may be ``keep``.
     """
 
     heading: str
@@ -36,19 +36,19 @@ KINDS: Mapping[str, Kind] = {
     "cells": Kind(
         "rows with a wrong number of cells",
         "row has a wrong number of cells",
-        "give every row as many cells as the header; put cells that hold the delimiter in quotes, and end every quote",
+        "make every row as long as the header; put cells with the delimiter in quotes, and close every quote",
     ),
     "no_image_id": Kind("rows without an image_id", "no image_id", "fill them in, or remove the rows"),
     "bad_id": Kind(
         "ids that cannot be used",
         "id cannot be used",
-        "an id is a plain name of at most 200 characters, never a path or a formula, with nothing in it that cannot "
-        "be seen; write it anew, and rename the file",
+        "an id is a plain name of at most 200 characters, not a path or a formula, and without invisible "
+        "characters; correct it, and rename the file",
     ),
     "placeholder": Kind(
         "ids that are a word for a missing value",
         "id is a word for a missing value",
-        "write the id; where nobody knows the lesion, leave the cell of lesion_id blank",
+        "write the id; if the lesion is unknown, leave lesion_id blank",
         may_be_kept=True,
     ),
     "duplicate": Kind(
@@ -59,19 +59,19 @@ KINDS: Mapping[str, Kind] = {
     "two_lesions": Kind(
         "rows with an image_id that another row gives to another lesion",
         "image_id under two lesions",
-        "an image shows one lesion: keep the row that is right",
+        "an image shows one lesion: keep the correct row",
     ),
     "case_clash": Kind(
         "ids that differ only in case or accents from another",
         "id differs only in case or accents from another",
-        "on many file systems they are one name, and one lesion spelt in two ways counts as two: spell them alike, or "
+        "many file systems treat them as one name, and a lesion with two spellings counts as two: use one spelling, or "
         "rename one",
     ),
     "number_clash": Kind(
         "ids that differ from another only in how a number is written",
         "id differs from another only in how a number is written",
-        "a program that took ids for numbers may have changed some of them, and one lesion written in two ways counts "
-        "as two: write them alike, as text",
+        "a program that read ids as numbers may have changed some, and a lesion written in two ways counts "
+        "as two: use one form, as text",
         may_be_kept=True,
     ),
     "missing": Kind(
@@ -87,36 +87,36 @@ KINDS: Mapping[str, Kind] = {
     "too_large": Kind(
         "images that are too large",
         "image is too large",
-        f"{_REPLACE}; if they are as they should be, raise data.max_pixels or data.max_megabytes",
+        f"{_REPLACE}; if they are right as they are, raise data.max_pixels or data.max_megabytes",
         is_of_image=True,
     ),
     "too_small": Kind(
         "images that are too small",
         "image is too small",
-        f"{_REPLACE}; if they are as they should be, lower data.min_side",
+        f"{_REPLACE}; if they are right as they are, lower data.min_side",
         is_of_image=True,
     ),
     "outside": Kind(
         "images that are links to files outside of the folder",
         "image is a link out of the folder",
-        "put the files themselves there; if you made the links yourself, set data.follow_links=true",
+        "put the files themselves there; if the links are yours, set data.follow_links=true",
         is_of_image=True,
     ),
 }
-"""By the name that ``data.policy`` and ``problems.csv`` use."""
+"""All kinds, by the name in ``data.policy`` and ``problems.csv``."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem of one row.
+    """A problem of a row.
 
     Attributes:
         kind: A key of :data:`KINDS`.
-        file: The metadata file or the photograph that has it, printable.
-        row: Of the metadata, counted as a spreadsheet does.
-        image_id: Of the row, printable; may be blank.
-        problem: What is wrong, printable.
-        remedy: What mends it; empty: what mends every problem of its kind.
+        file: The metadata file or photograph with the problem, printable.
+        row: Row of the metadata, counted like in a spreadsheet.
+        image_id: Image id of the row, printable; may be blank.
+        problem: Description, printable.
+        remedy: Remedy; empty: that of the kind.
     """
 
     kind: str
@@ -142,11 +142,11 @@ def raise_errors(problems: pd.DataFrame, policy: PolicyParams, source: str, note
     Args:
         problems: From :func:`tabulate_problems`.
         policy: Which kinds are errors.
-        source: The metadata file's name.
-        note: A last line, such as where the whole list is.
+        source: Name of the metadata file.
+        note: A last line, such as the path of the whole list.
 
     Raises:
-        InputError: Lists the first problems of each such kind, with their number and the remedy.
+        InputError: With the first problems of each such kind, their number and the remedy.
     """
     listed = ProblemList()
     for problem in problems.itertuples():
@@ -154,7 +154,7 @@ def raise_errors(problems: pd.DataFrame, policy: PolicyParams, source: str, note
         if getattr(policy, str(problem.kind)) == "error":
             place = f"{problem.file} (row {problem.row} of {source})" if kind.is_of_image else f"row {problem.row}"
             setting = f"--params data.policy.{problem.kind}"
-            keep = f"; if they are right as they are: {setting}=keep" if kind.may_be_kept else ""
+            keep = f"; to keep them as they are: {setting}=keep" if kind.may_be_kept else ""
             remedy = f"{problem.remedy}{keep}; to leave them out: {setting}=skip"
             listed.add(kind.heading, f"{place}: {problem.problem}", remedy)
     listed.raise_if_any(f"{source} and its images" if _any_of_image(problems) else source, note)

@@ -1,4 +1,4 @@
-"""Lesion-disjoint subsets and folds: no lesion is ever in two of them (disjoint-set protocol)."""
+"""Lesion-disjoint subsets and folds: every lesion is in exactly one of them (disjoint-set protocol)."""
 
 import hashlib
 import logging
@@ -22,21 +22,21 @@ _MERGED_STRATUM = "(other)"
 
 
 def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int, is_draft: bool = False) -> pd.DataFrame:
-    """Deal lesions into a test subset and folds.
+    """Return the split of lesions into a test subset and folds.
 
     Args:
-        images: One row per image with ``image_id``, ``lesion_id`` and the columns to stratify and to keep together by,
-            if any; the order of rows does not matter.
-        params: Number of folds, test fraction, stratification, what is kept together.
-        seed: Of the shuffling.
-        is_draft: Whether the same lesions are dealt again later, so that nothing is logged yet.
+        images: One row per image with ``image_id``, ``lesion_id`` and the columns of ``params``, if any; the order of
+            rows does not matter.
+        params: Number of folds, test fraction, stratification, and the column of lesions that stay together.
+        seed: Seed of the shuffling.
+        is_draft: Whether the split is repeated later, so that nothing is logged yet.
 
     Returns:
         ``image_id, lesion_id, subset, fold`` in the order of ``images``; ``fold`` is -1 in the test subset.
 
     Raises:
-        InputError: If there are fewer lesions than the folds need, or fewer that need not stay together, or a column
-            is missing.
+        InputError: If there are too few lesions, or groups of lesions that stay together, for the folds, or a column is
+            missing.
     """
     check_columns(images, params)
     lesions = np.array(sorted(images["lesion_id"].unique()), dtype=object)
@@ -65,14 +65,14 @@ def split_lesions(images: pd.DataFrame, params: SplitParams, seed: int, is_draft
 
 
 def check_columns(images: pd.DataFrame, params: SplitParams) -> None:
-    """Check that the columns exist which lesions are stratified by, or kept together by.
+    """Check that the columns of ``params`` exist.
 
     Args:
         images: The metadata.
-        params: Name the columns.
+        params: Settings with the column names.
 
     Raises:
-        InputError: If one is missing.
+        InputError: If a column is missing.
     """
     for parameter in ("stratify_by", "keep_together"):
         column = getattr(params, parameter)
@@ -84,10 +84,10 @@ def check_columns(images: pd.DataFrame, params: SplitParams) -> None:
 
 
 def check_pairs(split: pd.DataFrame) -> list[str]:
-    """Return the subsets (``fold 0``, …, ``test``) in which no two images show one lesion, so that F1 is undefined.
+    """Return the subsets (``fold 0``, …, ``test``) without two images of the same lesion, in which F1 is undefined.
 
     Raises:
-        InputError: If that is so in all folds.
+        InputError: If no fold has any.
     """
     has_pair = split["lesion_id"].duplicated().groupby(split["fold"]).any()
     if not has_pair[has_pair.index != TEST_FOLD].any():
@@ -136,7 +136,7 @@ def _deal_folds(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
 
 
 def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> tuple[np.ndarray, list[str]]:
-    """Return each lesion's stratum, and which were too small for the split, so that they are merged into one."""
+    """Return each lesion's stratum, and the values that were merged because they are too rare."""
     column = params.stratify_by
     if column is None:
         return np.zeros(len(lesions), dtype=object), []
@@ -146,7 +146,7 @@ def _strata(images: pd.DataFrame, lesions: np.ndarray, params: SplitParams) -> t
 
 
 def _smallest_stratum(params: SplitParams) -> int:
-    """Lesions a stratum needs, so that each fold, and the test subset, can get one."""
+    """Return the smallest number of lesions of a stratum, so that each fold, and the test subset, can get one."""
     if not params.use_train_test_split:
         return params.n_folds
     return max(math.ceil(params.n_folds / (1 - params.test_fraction)) + 1, math.ceil(1 / params.test_fraction))
@@ -166,7 +166,7 @@ def _merge_small(strata: np.ndarray, needed: int) -> tuple[np.ndarray, list[str]
 
 
 def _bundles(images: pd.DataFrame, lesions: np.ndarray, column: str) -> np.ndarray:
-    """Number the lesions so that two have one number if a chain of shared values joins them, unknown ones aside."""
+    """Return bundle numbers of lesions; shared values, except missing ones, join lesions to one bundle."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -180,7 +180,7 @@ def _bundles(images: pd.DataFrame, lesions: np.ndarray, column: str) -> np.ndarr
 
 
 def _deal_bundles(bundles: np.ndarray, strata: np.ndarray, params: SplitParams, seed: int) -> np.ndarray:
-    """Deal lesions that stay together, the largest bundle first, each to the part that lacks most of its strata.
+    """Assign bundles of lesions, largest first, each to the part that lacks most of its strata.
 
     Scikit-learn's group splitters have no test fraction, or do not balance sizes and strata at once.
     """
@@ -189,7 +189,7 @@ def _deal_bundles(bundles: np.ndarray, strata: np.ndarray, params: SplitParams, 
     sizes = np.bincount(number_of)
     if len(sizes) < len(parts):
         raise InputError(
-            f"split.keep_together={params.keep_together} leaves {len(sizes)} bundles of lesions to deal, but folds and "
+            f"split.keep_together={params.keep_together} leaves {len(sizes)} bundles of lesions, but folds and "
             f"test subset need {len(parts)}.\n"
             "  Remedy: add data, lower split.n_folds, or set split.keep_together=null."
         )
@@ -203,7 +203,7 @@ def _deal_bundles(bundles: np.ndarray, strata: np.ndarray, params: SplitParams, 
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     for n_dealt, bundle in enumerate(order):
         is_empty = ~np.isin(np.arange(len(parts)), part_of)
-        # Every part gets something: from here on there are just as many bundles left as empty parts.
+        # Every part gets a bundle: from here on there are as many bundles left as empty parts.
         may_take = is_empty if is_empty.sum() == len(order) - n_dealt else np.ones(len(parts), dtype=bool)
         part_of[bundle] = np.argmax(np.where(may_take, lacking @ held[bundle], -np.inf))
         lacking[part_of[bundle]] -= held[bundle]
@@ -223,14 +223,14 @@ def _log_bundles(bundles: np.ndarray, params: SplitParams) -> None:
 
 
 def choose_lesions(split: pd.DataFrame, n_lesions: int, seed: int) -> set[str]:
-    """Choose a few lesions of a finished split, evenly over the test subset and the folds.
+    """Return a few lesions of a finished split, evenly from the test subset and the folds.
 
-    A lesion's rank depends on its id and the seed alone, so the choice does not change with the order of rows.
+    A lesion's rank depends only on its id and the seed, so the choice does not change with the order of rows.
 
     Args:
         split: From :func:`split_lesions`.
-        n_lesions: How many to choose; all, if there are fewer.
-        seed: Of the choice.
+        n_lesions: Number of lesions; all if there are fewer.
+        seed: Seed of the choice.
 
     Returns:
         The chosen lesion ids.
@@ -243,26 +243,26 @@ def choose_lesions(split: pd.DataFrame, n_lesions: int, seed: int) -> set[str]:
 
 
 def choose_distractors(images: pd.DataFrame, n_distractors: int | None, seed: int) -> pd.DataFrame:
-    """Choose lesions of one image, to be put among the lesions of every fold.
+    """Return singleton lesions that serve as distractors for every fold.
 
     Args:
-        images: One row per image with ``image_id`` and ``lesion_id``, of all lesions.
-        n_distractors: How many; none: all.
-        seed: Of the choice.
+        images: One row per image of all lesions, with ``image_id`` and ``lesion_id``.
+        n_distractors: Number of distractors; None: all.
+        seed: Seed of the choice.
 
     Returns:
         ``image_id, lesion_id`` in the order of ``images``.
 
     Raises:
-        InputError: If there are fewer; says how many.
+        InputError: If there are fewer; with their number.
     """
     is_single = (images["lesion_id"] != "") & ~images["lesion_id"].duplicated(keep=False)
     singles = images.loc[is_single, ["image_id", "lesion_id"]]
     wanted = len(singles) if n_distractors is None else n_distractors
     if not 0 < wanted <= len(singles):
         raise InputError(
-            f"evaluation.distractors asks for {n_distractors or 'all'} lesions of one image; the metadata have "
-            f"{len(singles)}.\n  Remedy: add rows of lesions that were photographed once, or set "
+            f"evaluation.distractors asks for {n_distractors or 'all'} singleton lesions; the metadata have "
+            f"{len(singles)}.\n  Remedy: add lesions with a single image, or set "
             f"evaluation.distractors={len(singles)}."
         )
     chosen = _shuffled(singles["lesion_id"].tolist(), seed)[:wanted]
@@ -270,5 +270,5 @@ def choose_distractors(images: pd.DataFrame, n_distractors: int | None, seed: in
 
 
 def _shuffled(lesion_ids: list[str], seed: int) -> list[str]:
-    """Order lesions at random; the place of one among others depends on its id and the seed alone."""
+    """Return lesions in random order; the relative order of any two depends only on their ids and the seed."""
     return sorted(lesion_ids, key=lambda lesion: hashlib.sha256(f"{seed}:{lesion}".encode()).digest())

@@ -1,4 +1,4 @@
-"""Work on many files in threads, in bounded memory."""
+"""Parallel work on many files in threads, in bounded memory."""
 
 import os
 from collections import deque
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""So many items per thread are under way or done and not yet taken."""
+"""Number of items per thread that may be in progress or finished but not yet consumed."""
 
 
 def available_cores() -> int:
@@ -19,11 +19,11 @@ def available_cores() -> int:
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Apply a function in threads; unlike ``Executor.map``, only a few items ahead of what has been taken.
+    """Apply a function in threads; unlike ``Executor.map``, only a few items ahead of the consumer.
 
     Args:
-        function: Spends its time outside of the interpreter lock: reads, decodes, hashes.
-        items: Its arguments.
+        function: Function that mostly reads, decodes or hashes, outside of the interpreter lock.
+        items: Arguments of the function.
 
     Yields:
         Results in the order of ``items``.

@@ -16,16 +16,16 @@ from skinbit.embedding.weights import FewTensors, FilledTensors, check_finite, d
 from skinbit.errors import InputError, is_short_of_memory
 
 _REFUSALS = (AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-"""What timm and PyTorch raise where arguments, pixels or tensors do not suit a network."""
+"""Exceptions of timm and PyTorch for arguments, pixels or tensors that do not fit a network."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network that maps pixels to features, and the preprocessing that it was trained with.
+    """A network that maps pixels to features, with the preprocessing it was trained with.
 
     Attributes:
         module: ``(n, 3, s, s)`` normalised pixels to ``(n, feature_dim)`` float32 features; in evaluation mode.
-        preprocessing: From the model's own configuration.
+        preprocessing: Preprocessing of the model's own configuration.
         feature_dim: Length of a feature vector.
     """
 
@@ -34,7 +34,7 @@ class Backbone:
     feature_dim: int
 
     def weights_sha256(self) -> str:
-        """Hash all weights and buffers, in the order of their names."""
+        """Return the hash of all weights and buffers, in the order of their names."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(name.encode())
@@ -43,10 +43,10 @@ class Backbone:
 
 
 class PooledLevels(nn.Module):
-    """Pools named feature levels, scales each to unit length and concatenates them.
+    """Pools feature levels, scales each to unit length and concatenates them.
 
-    GeM is the generalised mean ``(mean x^p)^(1/p)`` over positions (Radenovic et al. 2018), of activations clamped
-    at 1e-6; it suits levels that follow a ReLU. Unit length gives every level the same say.
+    GeM is the generalised mean ``(mean x^p)^(1/p)`` over positions (Radenovic et al. 2018) of activations clamped at
+    1e-6; it suits levels after a ReLU. With unit length, every level has the same weight.
     """
 
     def __init__(self, levels: nn.Module, channels: list[int], pooling: PoolingParams) -> None:
@@ -62,7 +62,7 @@ class PooledLevels(nn.Module):
 
     def _pool(self, level: torch.Tensor, width: int) -> torch.Tensor:
         level = level.float()
-        if level.shape[1] != width:  # (n, h, w, c), as some transformers give
+        if level.shape[1] != width:  # (n, h, w, c), as some transformers return
             level = level.permute(0, 3, 1, 2)
         if self._power == 1.0:
             return level.mean(dim=(2, 3))
@@ -70,18 +70,18 @@ class PooledLevels(nn.Module):
 
 
 def load_backbone(params: BackboneParams, seed: int) -> Backbone:
-    """Create a timm network, load its weights completely, and read its preprocessing.
+    """Return a timm network with all of its weights, and its preprocessing.
 
     Args:
-        params: Of the backbone.
-        seed: Draws the weights where ``pretrained`` is false.
+        params: Settings of the backbone.
+        seed: Seed of the weights if ``pretrained`` is false.
 
     Returns:
         The backbone on the CPU, frozen in evaluation mode.
 
     Raises:
-        InputError: If timm does not know the model, its weights are missing, out of reach, a pickle, do not fit, are
-            not finite or do not cover the whole backbone, or it cannot process images of this size.
+        InputError: If timm does not know the model, its weights are missing, unreachable, a pickle, of another network,
+            not finite or incomplete, or it cannot process images of this size.
     """
     _check_name(params.model)
     file = find_weights(params)
@@ -96,13 +96,13 @@ def load_backbone(params: BackboneParams, seed: int) -> Backbone:
 
 
 def outline_backbone(params: BackboneParams) -> Mapping[str, torch.Tensor]:
-    """Return a backbone's tensors by name, without storage: their shapes and types, before any of them is made.
+    """Return shapes and types of a backbone's tensors by name, without allocating them.
 
     Args:
-        params: As for :func:`load_backbone`; from a file that nobody vouches for. Weights are not looked at.
+        params: Untrusted settings of the backbone. Weights are not read.
 
     Raises:
-        InputError: If timm does not know the model, or cannot make it so.
+        InputError: If timm does not know the model or cannot create it.
     """
     _check_name(params.model)
     with drawn_from(0), torch.device("meta"), FewTensors(params):
@@ -120,7 +120,7 @@ def _create(params: BackboneParams, file: str | None) -> Any:
     except _REFUSALS as error:
         if is_short_of_memory(error):
             raise
-        if file is not None:  # without the file it is made, or its arguments are at fault
+        if file is not None:  # without the file it can be created, or its arguments are wrong
             raise explain_misfit(params, file, _create(params, None).state_dict()) from error
         raise refuse(
             params, f"timm cannot create it: {error}", "correct model_args or pooling.levels of backbones.<name>."
@@ -135,30 +135,30 @@ def _pooled(network: Any, params: BackboneParams) -> nn.Module:
 
 
 def load_described(params: BackboneParams, seed: int, weights_sha256: str) -> Backbone:
-    """Load a backbone whose weights must be those that were checked before.
+    """Load a backbone whose weights must be those that were checked earlier.
 
     Args:
-        params: As for :func:`load_backbone`.
-        seed: Likewise.
-        weights_sha256: Of the weights that were checked.
+        params: Settings of the backbone.
+        seed: Seed of the weights if ``pretrained`` is false.
+        weights_sha256: Hash of the checked weights.
 
     Returns:
         The backbone.
 
     Raises:
-        InputError: If it cannot be loaded, or its weights are others.
+        InputError: If it cannot be loaded, or its weights have changed.
     """
     loaded = load_backbone(params, seed)
     if loaded.weights_sha256() != weights_sha256:
         raise InputError(
-            f"The weights of {params.model} are not those that were checked.\n"
+            f"The weights of {params.model} have changed since they were checked.\n"
             "  Remedy: do not replace weight files during a run; run baseline_embeddings as a whole."
         )
     return loaded
 
 
 def _check_name(model: str) -> None:
-    """Refuse a name that timm does not know, its tag included (what follows the dot)."""
+    """Refuse a name that timm does not know, including its tag after the dot."""
     import timm
 
     architecture, _, tag = model.partition(".")
@@ -183,7 +183,7 @@ def _creation_arguments(params: BackboneParams) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     config = timm.get_pretrained_cfg(params.model, allow_unregistered=True)
     if config is not None and config.fixed_input_size:
-        arguments["img_size"] = params.image_size  # position embeddings are resampled to it
+        arguments["img_size"] = params.image_size  # position embeddings are resampled to this size
     if params.pooling.levels:
         arguments |= {"features_only": True, "out_indices": params.pooling.levels}
     else:
@@ -205,7 +205,7 @@ def _preprocessing(network: nn.Module, params: BackboneParams) -> Preprocessing:
 
 
 def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
-    """Ask the network itself, which also shows whether it takes images of this size."""
+    """Return the length of a feature vector, found by a forward pass, which also checks the image size."""
     pixels = torch.zeros(1, 3, params.image_size, params.image_size)
     try:
         with torch.inference_mode():
@@ -216,19 +216,19 @@ def _feature_dim(module: nn.Module, params: BackboneParams) -> int:
         raise refuse(
             params,
             f"it cannot process images of {params.image_size} pixels: {error}",
-            "change backbones.<name>.image_size, or what model_args say of its input.",
+            "change backbones.<name>.image_size, or the input settings in model_args.",
         ) from error
     patch = getattr(getattr(module, "patch_embed", None), "patch_size", (1, 1))[0]
     if params.image_size % patch:
         raise refuse(
             params,
             f"{params.image_size} pixels are no multiple of its patches of {patch}",
-            "it would not see the last rows and columns; change backbones.<name>.image_size.",
+            "the last rows and columns would be ignored; change backbones.<name>.image_size.",
         )
     if features.ndim != 2:
         raise refuse(
             params,
-            f"it gives {features.ndim}-dimensional features instead of one vector per image",
+            f"it returns {features.ndim}-dimensional features instead of one vector per image",
             "use pooling.levels.",
         )
     return int(features.shape[1])

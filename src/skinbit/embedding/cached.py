@@ -1,4 +1,4 @@
-"""Embeddings of photographs, computed only where no earlier run has computed them."""
+"""Embeddings of photographs, computed only if no earlier run has done so."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,20 +21,20 @@ def embed_missing(
     stored: Features,
     embed: Callable[[ListedPhotographs], FloatArray],
 ) -> Features:
-    """Embed photographs; those that an earlier run embedded in the same way are not embedded again.
+    """Embed photographs, except those that an earlier run has embedded in the same way.
 
     Args:
-        photographs: In the order of the result.
-        description: Of everything but the photograph that an embedding depends on.
+        photographs: Photographs, in the order of the result.
+        description: Everything except the photograph that an embedding depends on.
         stored: Embeddings of earlier runs.
-        embed: Returns the embeddings of some photographs, ``(n, n_vectors, d)``.
+        embed: Function that returns the embeddings of photographs, ``(n, n_vectors, d)``.
 
     Returns:
         ``(n_photographs, n_vectors, d)``.
     """
     keys = tuple(feature_key(dict(description), sha256) for sha256 in photographs.hashes)
     vectors = dict(zip(stored.keys, stored.values, strict=True))
-    # The same bytes have the same embedding: a copy under another name is embedded once.
+    # Equal bytes have equal embeddings: copies under other names are embedded once.
     first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in vectors}
     logger.info("%d embeddings from the cache, %d to compute", len(keys) - len(first), len(first))
     rows = sorted(first.values())

@@ -1,4 +1,4 @@
-"""A checkpoint: its tensors, and a header (:mod:`skinbit.embedding.headers`) that says how to rebuild the model."""
+"""Checkpoints: tensors, and a header (:mod:`skinbit.embedding.headers`) from which the model is rebuilt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from skinbit.embedding.backbones import Backbone
 
 NO_HEAD = HeadParams(dim=None, neck=False)
-"""The head of a baseline: features scaled to unit length."""
+"""Head of a baseline: scales features to unit length."""
 
 
 _BACKBONE, _HEAD, _WHITENING, _ZOOM_WHITENING = "backbone.", "head.", "whitening.", "zoom_whitening."
@@ -30,11 +30,11 @@ _WHITENINGS = (_WHITENING, _ZOOM_WHITENING)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights with the settings they belong to.
+    """Weights with their settings.
 
     Attributes:
-        tensors: Weights and buffers by name, ``backbone.…`` and ``head.…``; without the backbone's where it stayed
-            frozen in a fold; ``whitening.…`` and ``zoom_whitening.…`` where embeddings and their zooms are whitened.
+        tensors: Weights and buffers by name: ``backbone.…``, unless it stayed frozen in a fold, and ``head.…``;
+            ``whitening.…`` and ``zoom_whitening.…`` if embeddings and their zooms are whitened.
         header: Everything needed to rebuild and use the model, or the models of a combination.
     """
 
@@ -43,18 +43,18 @@ class Checkpoint:
 
     @property
     def model(self) -> ModelHeader:
-        """Return the header of one model.
+        """Return the header of a single model.
 
         Raises:
             ValueError: If this is a combination.
         """
         if isinstance(self.header, CombinationHeader):
-            raise ValueError("the checkpoint holds a combination of models")
+            raise ValueError("the checkpoint has a combination of models")
         return self.header
 
     @property
     def compares_zooms(self) -> bool:
-        """Whether its photographs are compared by their zooms, too."""
+        """Whether photographs are compared by their zooms, too."""
         return self.header.matching is not None and self.header.matching.similarity.zoom_pairs
 
     @property
@@ -62,13 +62,13 @@ class Checkpoint:
         """Return how its embeddings are matched.
 
         Raises:
-            InputError: If it does not say so.
+            InputError: If the header does not contain it.
         """
         if self.header.matching is None:
             raise InputError(
-                "The model does not say how its embeddings are matched: it holds trained weights alone, as "
-                "weights.safetensors does, or an earlier version of Skinbit made it.\n"
-                "  Remedy: best.safetensors in the same folder; if that is missing or old, run the pipeline of its "
+                "The model has no settings for matching: it has only trained weights, like "
+                "weights.safetensors, or an earlier version of Skinbit made it.\n"
+                "  Remedy: use best.safetensors in the same folder; if it is missing or old, run the pipeline of its "
                 "experiment again: trainings that are finished are not repeated."
             )
         return self.header.matching
@@ -76,10 +76,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class StoredState:
-    """The state of a training as it is stored.
+    """A stored training state.
 
     Attributes:
-        tensors: Weights, moments and the like, by name.
+        tensors: Weights, moments and other tensors by name.
         header: Plain values.
     """
 
@@ -88,10 +88,10 @@ class StoredState:
 
 
 class StateStore(Protocol):
-    """Keeps the state of one training between processes."""
+    """Stores the state of one training between processes."""
 
     def read(self) -> StoredState | None:
-        """Return the stored state; None where there is none that can be read."""
+        """Return the stored state; None if there is no readable one."""
         ...
 
     def write(self, state: StoredState) -> None:
@@ -100,19 +100,19 @@ class StateStore(Protocol):
 
 
 def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Backbone:
-    """Return the model of a checkpoint.
+    """Return the model of an untrusted checkpoint.
 
     Args:
-        checkpoint: Of a fold or a final model, from anyone: nothing large is made before all of it has been checked,
-            and no other file or address is asked.
-        frozen: The pretrained backbone, for a checkpoint that holds the head alone.
+        checkpoint: Checkpoint of a fold or of a final model. Everything is checked before anything large is allocated,
+            and no other file or address is accessed.
+        frozen: Pretrained backbone, for a checkpoint with only a head.
 
     Returns:
-        Its ``module`` maps normalised pixels to embeddings of unit length; evaluation mode, on the CPU.
+        The model; its ``module`` maps normalised pixels to embeddings of unit length, in evaluation mode, on the CPU.
 
     Raises:
-        InputError: If header or tensors are not those of a model, or the checkpoint needs a frozen backbone and none,
-            or one with other weights, is given.
+        InputError: If header or tensors are not those of a model, or a required frozen backbone is missing or has other
+            weights.
     """
     try:
         return _rebuild(checkpoint, checkpoint.model, frozen)
@@ -121,7 +121,7 @@ def rebuild_model(checkpoint: Checkpoint, frozen: Backbone | None = None) -> Bac
     except ValueError as error:
         raise InputError(
             f"The model cannot be rebuilt: {error}.\n"
-            "  Remedy: use a checkpoint as Skinbit wrote it; run the pipeline of its experiment where it is damaged."
+            "  Remedy: use an unchanged checkpoint of Skinbit; if it is damaged, run the pipeline of its experiment."
         ) from error
 
 
@@ -136,12 +136,12 @@ def _rebuild(checkpoint: Checkpoint, header: ModelHeader, frozen: Backbone | Non
         backbone = load_backbone(settings, header.seed)
     elif frozen is None or frozen.weights_sha256() != header.weights_sha256:
         raise InputError(
-            f"This checkpoint holds the head alone and needs its frozen backbone, {header.backbone.model} "
+            f"This checkpoint has only a head and needs its frozen backbone, {header.backbone.model} "
             "with the weights it was trained on.\n"
-            "  Remedy: give that backbone, or use the final model, which holds all weights."
+            "  Remedy: pass that backbone, or use the final model, which has all weights."
         )
     elif _below(weights, _BACKBONE):
-        raise ValueError("the checkpoint says that it holds no backbone, but it has tensors of one")
+        raise ValueError("the checkpoint's header excludes a backbone, but it has tensors of one")
     else:
         backbone = frozen
         weights |= {f"{_BACKBONE}{name}": tensor for name, tensor in backbone.module.state_dict().items()}
@@ -165,7 +165,7 @@ def _check_backbone(stored: Mapping[str, torch.Tensor], params: BackboneParams) 
 
 
 def _check_head(weights: Mapping[str, torch.Tensor], feature_dim: int, params: HeadParams) -> None:
-    """Check the head's tensors, and that there are none but the backbone's and the head's."""
+    """Check the head's tensors, and that there are no others besides the backbone's."""
     import torch
 
     from skinbit.embedding.heads import Head
@@ -177,7 +177,7 @@ def _check_head(weights: Mapping[str, torch.Tensor], feature_dim: int, params: H
 
 
 def _check_layout(stored: Mapping[str, torch.Tensor], outline: Mapping[str, torch.Tensor], what: str) -> None:
-    """Compare names, shapes and types with those that the settings ask for."""
+    """Compare names, shapes and types of tensors with those of the settings."""
     missing, unexpected = sorted(outline.keys() - stored.keys()), sorted(stored.keys() - outline.keys())
     if missing or unexpected:
         said = [f"{len(names)} {kind}, such as {names[0]!r}" for names, kind in _named(missing, unexpected)]
@@ -193,11 +193,11 @@ def _named(missing: list[str], unexpected: list[str]) -> list[tuple[list[str], s
 
 
 def _check_values(weights: Mapping[str, torch.Tensor], made: Mapping[str, torch.Tensor]) -> None:
-    """Refuse NaN and infinity, but where the network itself begins with infinity, as a range that is still open."""
+    """Refuse NaN and infinity, except where the network itself starts with infinity, such as in open ranges."""
     for name, tensor in weights.items():
         if tensor.isfinite().all() or (tensor.isfinite() | ~made[name].isfinite()).all():
             continue
-        raise ValueError(f"the checkpoint's tensor {name!r} holds NaN or infinity")
+        raise ValueError(f"the checkpoint's tensor {name!r} contains NaN or infinity")
 
 
 def _check_whitenings(checkpoint: Checkpoint, width: int) -> None:
@@ -219,24 +219,24 @@ def _check_whitening(stored: Mapping[str, torch.Tensor], width: int) -> None:
     mean, projection = stored["mean"], stored["projection"]
     fits = mean.shape == (width,) and projection.shape[:1] == (width,) and projection.ndim == 2 and projection.numel()
     if not fits or {mean.dtype, projection.dtype} != {torch.float64}:
-        raise ValueError("the checkpoint's whitening has another shape or type than its embeddings ask for")
+        raise ValueError("the checkpoint's whitening does not have the shape or type of its embeddings")
     if not (mean.isfinite().all() and projection.isfinite().all()):
-        raise ValueError("the checkpoint's whitening holds NaN or infinity")
+        raise ValueError("the checkpoint's whitening contains NaN or infinity")
 
 
 def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> Checkpoint:
-    """Add its frozen backbone to a head, for a model that needs no other file.
+    """Return a head's checkpoint with its frozen backbone, so that the model needs no other file.
 
     Args:
-        checkpoint: Of a head that was trained on a frozen backbone.
+        checkpoint: Checkpoint of a head on a frozen backbone.
         params: The backbone's settings.
-        seed: Draws its weights where they are not pretrained.
+        seed: Seed of the backbone's weights if they are not pretrained.
 
     Returns:
-        All weights.
+        The checkpoint with all weights.
 
     Raises:
-        InputError: If the backbone's weights are no longer those that the head was trained on.
+        InputError: If the backbone's weights have changed since the head was trained.
     """
     from skinbit.embedding.backbones import load_described
 
@@ -247,7 +247,7 @@ def with_backbone(checkpoint: Checkpoint, params: BackboneParams, seed: int) -> 
 
 
 def whitening_tensors(fitted: Whitenings) -> dict[str, torch.Tensor]:
-    """Return what embeddings are whitened by as tensors of a checkpoint."""
+    """Return the whitenings of embeddings as tensors of a checkpoint."""
     import torch
 
     named = {_WHITENING: fitted.values} | ({} if fitted.zooms is None else {_ZOOM_WHITENING: fitted.zooms})
@@ -259,7 +259,7 @@ def whitening_tensors(fitted: Whitenings) -> dict[str, torch.Tensor]:
 
 
 def whitening_of(checkpoint: Checkpoint) -> Whitenings | None:
-    """Return what a checkpoint's embeddings are whitened by; None where they are not."""
+    """Return the whitenings of a checkpoint's embeddings; None if they are not whitened."""
     whitened, zooms = (_below(checkpoint.tensors, prefix) for prefix in _WHITENINGS)
     return Whitenings(_whitening(whitened), _whitening(zooms) if zooms else None) if whitened else None
 
@@ -269,11 +269,11 @@ def _whitening(tensors: Mapping[str, torch.Tensor]) -> Whitening:
 
 
 def with_cuts(checkpoint: Checkpoint, cuts: Mapping[str, float], matching: Matching) -> Checkpoint:
-    """Return a trained model whose header says how its embeddings are matched.
+    """Return a trained model with the settings for matching in its header.
 
     Args:
         checkpoint: The model.
-        cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool as large as a fold.
-        matching: How its embeddings are matched, in a pool of any size.
+        cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool of the size of a fold.
+        matching: How embeddings are matched in a pool of any size.
     """
     return replace(checkpoint, header=checkpoint.header.model_copy(update={**cuts, "matching": matching}))

@@ -1,4 +1,4 @@
-"""Experiments that combine the embeddings of others: one vector of several, one checkpoint of several."""
+"""Experiments that combine others: their embeddings in one vector, their models in one checkpoint."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ if TYPE_CHECKING:
 
 
 def combine_vectors(members: Sequence[FloatArray], shares: Sequence[float]) -> FloatArray:
-    """Return embeddings of the same images side by side: their cosines are the mean of the members' cosines.
+    """Return concatenated embeddings of the same images; their cosines are the mean of the members' cosines.
 
     Args:
-        members: ``(n_images, embedding_dim)`` each, unit length; dimensions may differ. At least one.
-        shares: Weight of each member in that mean; positive, any sum.
+        members: ``(n_images, embedding_dim)`` of each member, unit length; dimensions may differ. At least one.
+        shares: Weight of each member's cosine in the mean; positive, any sum.
 
     Returns:
-        ``(n_images, sum of the dimensions)`` float32, unit length: each part is scaled by the root of its share of all.
+        ``(n_images, sum of the dimensions)`` float32, unit length; each part is scaled by the root of its relative
+        share.
     """
     scaled = [vectors * np.sqrt(share) for vectors, share in zip(members, shares, strict=True)]
     return unit_vectors(np.concatenate(scaled, axis=1))
 
 
 def combine_embeddings(members: Sequence[Embeddings], shares: Sequence[float]) -> Embeddings:
-    """Combine the embeddings of several experiments.
+    """Return the combined embeddings of several experiments.
 
     Args:
-        members: Of the same images in the same order.
-        shares: Of each in the mean of the cosines.
+        members: Embeddings of the same images in the same order.
+        shares: Weight of each member's cosine in the mean.
 
     Returns:
-        One embedding per image, whose cosines are the mean of the members' cosines.
+        One embedding per image; cosines are the mean of the members' cosines.
 
     Raises:
-        InputError: If the members are not of the same images.
+        InputError: If the members have different images.
     """
     first = members[0]
     if any(member.image_ids != first.image_ids for member in members):
         raise InputError(
             "The embeddings of a combination's members are of different images.\n"
-            "  Remedy: some are of an earlier split; run the pipeline of the combination."
+            "  Remedy: some are from an earlier split; run the pipeline of the combination."
         )
     values = combine_vectors([member.values for member in members], shares)
     description = {MEMBERS: [dict(member.description) for member in members], "shares": list(shares)}
@@ -63,13 +64,13 @@ def combine_checkpoints(
     """Return the final models of several experiments as one checkpoint.
 
     Args:
-        members: By name of the experiment; with all weights.
-        shares: Of each in the mean of the cosines.
-        cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool as large as a fold.
+        members: Checkpoints with all weights, by name of the experiment.
+        shares: Weight of each member's cosine in the mean.
+        cuts: ``cosine_threshold``, ``dbscan_eps`` and so on, for a pool of the size of a fold.
         matching: How the combined embeddings are matched.
 
     Returns:
-        Tensors as ``member_<n>.…``; the header holds names and headers of the members, without how each is matched.
+        Tensors as ``member_<n>.…``; the header has the members' names and headers, without their settings for matching.
     """
     from skinbit import __version__
 
@@ -90,13 +91,13 @@ def combine_checkpoints(
 
 
 def members_of(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
-    """Take a checkpoint apart.
+    """Return the members of a checkpoint.
 
     Args:
-        checkpoint: Of a combination or of one model, from anyone.
+        checkpoint: Untrusted checkpoint of a combination or of a single model.
 
     Returns:
-        The members' checkpoints; of one model itself.
+        Checkpoints of the members; for a single model, the checkpoint itself.
 
     Raises:
         InputError: If a tensor belongs to no member.
@@ -109,8 +110,8 @@ def members_of(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
     if rest:
         raise InputError(
             "The model cannot be rebuilt: "
-            f"the checkpoint has {len(rest)} tensors of no member, such as {min(rest)!r}.\n"
-            "  Remedy: use a checkpoint as Skinbit wrote it; run the pipeline of its experiment where it is damaged."
+            f"the checkpoint has {len(rest)} tensors that belong to no member, such as {min(rest)!r}.\n"
+            "  Remedy: use an unchanged checkpoint of Skinbit; if it is damaged, run the pipeline of its experiment."
         )
     return members
 
@@ -120,6 +121,6 @@ def _prefix(number: int) -> str:
 
 
 def _take(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Move the tensors of a member out of all tensors."""
+    """Return the tensors of a member, which are removed from ``tensors``."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}

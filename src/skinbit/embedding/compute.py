@@ -1,4 +1,4 @@
-"""Where networks compute, with which precision and how many threads; deterministic everywhere."""
+"""Device, precision and threads of networks; deterministic on all devices."""
 
 import os
 import threading
@@ -13,15 +13,15 @@ from skinbit.data.threads import available_cores
 from skinbit.errors import InputError
 
 _TURN = threading.Condition()
-"""The number of threads is the process's, and figures depend on it: only networks with equal ones compute together."""
+"""The number of threads is set per process and changes results: networks run in parallel only if theirs are equal."""
 
 _computing: list[int] = []
-"""Threads of each network that computes now."""
+"""Threads of each network that is running."""
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Resolved compute settings: what ``auto`` and 0 mean on this machine.
+    """Compute settings, with ``auto`` and 0 resolved for this machine.
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``mps``.
@@ -40,23 +40,23 @@ class Compute:
 
 
 def resolve_compute(params: ComputeParams) -> Compute:
-    """Settle device, precision and threads on this machine.
+    """Return device, precision and threads for this machine.
 
     Args:
-        params: As configured.
+        params: Settings of the configuration.
 
     Returns:
         The settings without ``auto`` and 0.
 
     Raises:
-        InputError: If a device is asked for that PyTorch does not see.
+        InputError: If PyTorch does not find the requested device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     device = next(name for name, is_there in available.items() if is_there)
     if params.device != "auto":
         device = params.device
         if not available[device]:
-            raise InputError(f"compute.device is {device}, but PyTorch sees none. Remedy: set compute.device=auto.")
+            raise InputError(f"compute.device is {device}, but PyTorch finds none. Remedy: set compute.device=auto.")
     precision = params.precision
     if precision == "auto":
         precision = "fp32" if device != "cuda" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
@@ -67,19 +67,19 @@ def resolve_compute(params: ComputeParams) -> Compute:
 def deterministic(compute: Compute) -> Iterator[None]:
     """Run PyTorch with a fixed number of threads and deterministic algorithms.
 
-    On a GPU a few operations have no deterministic algorithm: PyTorch then warns and names the operation, and does not
-    end a training that will differ in its last digits. Threads of this process that ask for another number wait; those
-    that ask for the same one compute side by side.
+    On a GPU a few operations have no deterministic algorithm: PyTorch then logs a warning with the operation, and a
+    training may differ in its last digits. Threads of this process that request another number of threads wait; those
+    that request the same number run in parallel.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required for deterministic cuBLAS
     before, tries_out = torch.get_num_threads(), torch.backends.cudnn.benchmark
     with _TURN:
         _TURN.wait_for(lambda: not _computing or _computing[0] == compute.threads)
         _computing.append(compute.threads)
-        # OpenMP's number belongs to the calling thread, MKL's to the process: set it even where another has set it.
+        # OpenMP's number belongs to the calling thread, MKL's to the process: set both in every thread.
         torch.set_num_threads(compute.threads)
         torch.use_deterministic_algorithms(True, warn_only=compute.device != "cpu")
-        torch.backends.cudnn.benchmark = False  # it chooses algorithms by their time, which is never twice the same
+        torch.backends.cudnn.benchmark = False  # it chooses algorithms by time, which varies
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # saves time
     try:
         yield

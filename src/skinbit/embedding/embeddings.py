@@ -1,4 +1,4 @@
-"""How a baseline turns features into embeddings."""
+"""From features to the embeddings of a baseline."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,25 +18,25 @@ _LEAST_DISTANCE = 1e-4
 
 
 def baseline_embeddings(features: Features, image_ids: list[str], with_zooms: bool = False) -> Embeddings:
-    """Return frozen features as embeddings, the test views averaged.
+    """Return frozen features as embeddings, averaged over test views.
 
     Args:
-        features: Of at least these images.
-        image_ids: Which images, in this order.
-        with_zooms: Whether embeddings hold the vector of every zoom, too.
+        features: Features of at least these images.
+        image_ids: Image ids, in the order of the result.
+        with_zooms: Whether embeddings also have the vectors of single zooms.
 
     Returns:
         One embedding per image.
 
     Raises:
-        InputError: If an image has no features; names it.
+        InputError: If an image has no features.
     """
     row_of = {image_id: row for row, image_id in enumerate(features.image_ids)}
     missing = [image_id for image_id in image_ids if image_id not in row_of]
     if missing:
         raise InputError(
             f"{len(missing)} images of split.csv have no features, the first is {missing[0]}.\n"
-            "  Remedy: the features are of an earlier split; run baseline_embeddings as a whole."
+            "  Remedy: the features are from an earlier split; run baseline_embeddings as a whole."
         )
     rows = [row_of[image_id] for image_id in image_ids]
     values, zooms = features.values[rows], None
@@ -47,18 +47,18 @@ def baseline_embeddings(features: Features, image_ids: list[str], with_zooms: bo
 
 @dataclass(frozen=True)
 class Whitenings:
-    """What embeddings are whitened by.
+    """Whitening transforms of embeddings.
 
     Attributes:
-        values: Of the averages of all test views.
-        zooms: Of the vectors of single zooms, which lie elsewhere than their averages; None where these do not count.
+        values: Whitening of the averages over all test views.
+        zooms: Whitening of the vectors of single zooms, which are distributed differently; None if zooms are not used.
     """
 
     values: Whitening
     zooms: Whitening | None = None
 
     def apply(self, embeddings: Embeddings) -> Embeddings:
-        """Whiten embeddings, and their zooms."""
+        """Return whitened embeddings, including their zooms."""
         values, zooms = self.values.apply(embeddings.values), embeddings.zooms
         if self.zooms is not None and zooms is not None:
             whitened = self.zooms.apply(zooms.reshape(-1, zooms.shape[2]))
@@ -69,20 +69,20 @@ class Whitenings:
 def fit_to_training_lesions(
     features: Features, split: pd.DataFrame, fold: int, params: WhiteningParams, with_zooms: bool = False
 ) -> Whitenings:
-    """Fit a whitening on the embeddings of all lesions but those of one fold and of the test subset.
+    """Return a whitening fitted on the embeddings of all lesions except those of one fold and of the test subset.
 
     Args:
-        features: Of all images used.
+        features: Features of all images.
         split: ``image_id, lesion_id, subset, fold``.
-        fold: Whose images it is for; -1: the test subset, or new photographs.
+        fold: Fold to leave out; -1: only the test subset is left out.
         params: Kind, dimension, shrinkage.
-        with_zooms: Whether to fit one on the vectors of single zooms, too.
+        with_zooms: Whether to fit a whitening of single zooms, too.
 
     Returns:
-        What whitens them.
+        The fitted whitenings.
 
     Raises:
-        InputError: If there is too little to fit it on.
+        InputError: If there are too few embeddings.
     """
     training = split[(split["fold"] != fold) & (split["fold"] != TEST_FOLD)]
     embeddings = baseline_embeddings(features, training["image_id"].tolist(), with_zooms)
@@ -115,7 +115,7 @@ def hardly_differ(values: FloatArray) -> bool:
 
 
 def average_views(values: FloatArray) -> FloatArray:
-    """Return the average of a photograph's test views, each with the same weight.
+    """Return the average of a photograph's test views, all with the same weight.
 
     Args:
         values: ``(n_images, n_views, feature_dim)``.
@@ -129,10 +129,10 @@ def average_views(values: FloatArray) -> FloatArray:
 
 
 def average_rotations(values: FloatArray, views: ViewParams) -> FloatArray:
-    """Return, of every zoom of a photograph, the average of its rotations.
+    """Return the average over rotations for every zoom of a photograph.
 
     Args:
-        values: ``(n_images, n_views, feature_dim)``, all zooms of the first rotation first.
+        values: ``(n_images, n_views, feature_dim)``; all zooms of the first rotation come first.
         views: Rotations and zooms.
 
     Returns:
@@ -149,20 +149,20 @@ def lesions_of(embeddings: Embeddings, split: pd.DataFrame, fold: int) -> list[s
     """Return the lesion of each embedded image.
 
     Args:
-        embeddings: Of a fold's images.
+        embeddings: Embeddings of a fold's images.
         split: ``image_id, lesion_id, subset, fold``.
-        fold: Which fold; -1 is the test subset.
+        fold: Number of the fold; -1 is the test subset.
 
     Returns:
         ``n_images`` lesion ids, in the order of the embeddings.
 
     Raises:
-        InputError: If the embeddings are not of exactly this fold's images.
+        InputError: If the embeddings are not exactly those of this fold's images.
     """
     expected = split[split["fold"] == fold]
     if list(embeddings.image_ids) != expected["image_id"].tolist():
         raise InputError(
-            f"The embeddings on disk are not of the images that split.csv deals into fold {fold} (-1: test subset).\n"
-            "  Remedy: they are of an earlier split; run baseline_embeddings again."
+            f"The embeddings on disk are not those of the images in fold {fold} (-1: test subset) of split.csv.\n"
+            "  Remedy: they are from an earlier split; run baseline_embeddings again."
         )
     return expected["lesion_id"].tolist()

@@ -1,4 +1,4 @@
-"""Frozen features: every image goes through the backbone once per test view, and never again."""
+"""Frozen features: every image passes the backbone once per test view and is cached."""
 
 import hashlib
 import json
@@ -30,13 +30,13 @@ def describe_backbone(backbone: Backbone, params: BackboneParams, compute: Compu
     """Return everything about a backbone that its features depend on.
 
     Args:
-        backbone: With its weights loaded.
-        params: Its settings.
-        compute: Device, precision and threads change the last digits.
-        batch_size: So does the number of images per forward pass.
+        backbone: Backbone with its weights.
+        params: Settings of the backbone.
+        compute: Device, precision and threads, which change the last digits.
+        batch_size: Images per forward pass, which also changes the last digits.
 
     Returns:
-        Plain values, ready for JSON; equal descriptions mean equal features for equal image bytes.
+        Plain values for JSON; equal descriptions and equal image bytes mean equal features.
     """
     import PIL
     import timm
@@ -54,20 +54,20 @@ def describe_backbone(backbone: Backbone, params: BackboneParams, compute: Compu
 
 
 def feature_key(description: dict[str, Any], image_sha256: str) -> str:
-    """Return the fingerprint of one image's features: image bytes, weights, preprocessing, views, compute."""
+    """Return the fingerprint of an image's features: image bytes, weights, preprocessing, views, compute."""
     return hashlib.sha256(f"{json.dumps(description, sort_keys=True)}{image_sha256}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Features that are asked for.
+    """A request for features.
 
     Attributes:
-        name: Of the features, for the log.
+        name: Name of the features, for the log.
         image_ids: One per row.
-        keys: Per row, the fingerprint of everything that the values depend on.
-        n_views: Per image, at least.
-        description: Of the backbone, with its ``feature_dim``; plain values.
+        keys: Fingerprint of everything that the values of a row depend on.
+        n_views: Smallest number of views per image.
+        description: Description of the backbone, with its ``feature_dim``; plain values.
     """
 
     name: str
@@ -80,15 +80,15 @@ class Wanted:
 def complete_features(
     wanted: Wanted, stored: Features, make: Callable[[NDArray[np.int64], range], FloatArray]
 ) -> Features:
-    """Return features of an earlier run where their keys are wanted, and make the others.
+    """Return features of an earlier run where their keys match, and compute the others.
 
     Args:
-        wanted: Which features.
-        stored: Of an earlier run; images that are no longer wanted are dropped.
-        make: Makes some views of the images in some rows: ``(n_rows, n_views, feature_dim)`` float32.
+        wanted: The requested features.
+        stored: Features of an earlier run; images that are no longer requested are dropped.
+        make: Function that computes views of the images in some rows: ``(n_rows, n_views, feature_dim)`` float32.
 
     Returns:
-        Features of all images, in the order asked for; of each as many views as ``stored`` has where that is more.
+        Features of all images, in the requested order, with as many views as ``stored`` has if that is more.
     """
     row_of = {key: row for row, key in enumerate(stored.keys)}
     is_known = np.array([key in row_of for key in wanted.keys], dtype=bool)
@@ -111,10 +111,10 @@ def complete_features(
 
 @dataclass(frozen=True)
 class Extraction:
-    """How photographs are read and run through a network.
+    """How photographs are read and passed through a network.
 
     Attributes:
-        photographs: To be read.
+        photographs: Photographs to read.
         loader: Worker processes and batch size.
         compute: Device, precision, threads.
     """
@@ -131,7 +131,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class _Crops:
-    """Decodes and crops photographs; runs in the loader's worker processes."""
+    """Decodes and crops photographs, in the loader's worker processes."""
 
     photographs: ListedPhotographs
     image_ids: list[str]
@@ -144,20 +144,20 @@ class _Crops:
 
 
 def extract_features(extraction: Extraction, image_ids: list[str], backbone: Backbone, views: ViewParams) -> FloatArray:
-    """Run every image through the backbone, once per test view.
+    """Return the features of every image, one per test view.
 
     Args:
-        extraction: Where the photographs are, and where to compute.
-        image_ids: Which photographs, in this order.
+        extraction: Photographs, loader and compute settings.
+        image_ids: Image ids, in the order of the result.
         backbone: Frozen network.
-        views: Rotations x zooms; view ``r * n_zooms + z``.
+        views: Rotations and zooms; view ``r * n_zooms + z``.
 
     Returns:
         ``(n_images, n_views, feature_dim)`` float32.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed, a feature is not finite, or a whole vector is
-            zero; names the image.
+        InputError: If a photograph has changed since it was listed, a feature is not finite, or a whole vector is zero;
+            names the image.
     """
     compute = extraction.compute
     module = backbone.module.to(compute.device)
@@ -183,13 +183,13 @@ def embed_views(
     views: ViewParams,
     compute: Compute,
 ) -> NDArray[np.float32]:
-    """Map the crops of images to their test views' features.
+    """Return the features of all test views of some images.
 
     Args:
-        module: Pixels to features, on the device of ``compute``.
+        module: Maps pixels to features, on the device of ``compute``.
         batch: ``(n, n_zooms, 3, s, s)`` uint8.
         preprocessing: Mean and standard deviation.
-        views: Rotations x zooms.
+        views: Rotations and zooms.
         compute: Device and precision.
 
     Returns:
@@ -207,7 +207,7 @@ def check_usable(values: NDArray[np.float32], image_ids: list[str]) -> None:
 
     Args:
         values: ``(n_images, n_views, feature_dim)``.
-        image_ids: For the message.
+        image_ids: Image ids, for the message.
 
     Raises:
         InputError: If a feature is not finite, or a whole vector is zero; names the image.

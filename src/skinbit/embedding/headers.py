@@ -1,4 +1,4 @@
-"""The header of a checkpoint: its fields, checked completely before a model is built from them."""
+"""The header of a checkpoint: its fields, all checked before a model is built from them."""
 
 import json
 import math
@@ -17,9 +17,9 @@ def _is_none(value: Any) -> bool:
 
 
 def _cut_or_nan(value: float) -> float:
-    """A cut may be undefined (NaN): a fold without a pair of one lesion chooses none."""
+    """Check a cut, which may be undefined (NaN) if a fold has no pair of the same lesion."""
     if not (math.isnan(value) or -1 <= value <= 2):
-        raise ValueError("a cut lies between -1 and 2")
+        raise ValueError("a cut must be between -1 and 2")
     return value
 
 
@@ -29,19 +29,19 @@ _Cut = Annotated[
     Annotated[float, Field(allow_inf_nan=True), AfterValidator(_cut_or_nan)] | None, Field(exclude_if=_is_none)
 ]
 _NoPath = PlainSerializer(lambda backbone: backbone.model_dump(exclude={"weights"}))
-"""A checkpoint names no other file."""
+"""Checkpoints name no other files."""
 
 
 class Header(Block):
-    """How the embeddings of a checkpoint are matched; None where it holds trained weights alone.
+    """How the embeddings of a checkpoint are matched; None in a checkpoint of trained weights only.
 
     Attributes:
-        cosine_threshold: For a pool as large as a fold, as are the other cuts; NaN where no fold has one.
-        dbscan_eps: Likewise.
-        average_cut: Likewise.
-        complete_cut: Likewise.
-        matching: All that makes groups of embeddings, in a pool of any size.
-        versions: Of the software that made it.
+        cosine_threshold: Threshold for a pool of the size of a fold; NaN if no fold has one.
+        dbscan_eps: Distance of DBSCAN for a pool of the size of a fold; NaN if no fold has one.
+        average_cut: Distance of average linkage for a pool of the size of a fold; NaN if no fold has one.
+        complete_cut: Distance of complete linkage for a pool of the size of a fold; NaN if no fold has one.
+        matching: How embeddings are grouped in a pool of any size.
+        versions: Versions of the software that made the checkpoint.
     """
 
     cosine_threshold: _Cut = None
@@ -53,7 +53,7 @@ class Header(Block):
 
 
 class ModelHeader(Header):
-    """Everything needed to rebuild a model and to match with it; a baseline has no loss_params, training and epoch."""
+    """Everything needed to rebuild and use a model; a baseline has no loss_params, training and epoch."""
 
     backbone: Annotated[BackboneParams, _NoPath]
     preprocessing: Preprocessing
@@ -69,18 +69,18 @@ class ModelHeader(Header):
     @model_validator(mode="after")
     def _is_of_one_model(self) -> Self:
         if self.backbone.weights is not None:
-            raise ValueError("backbone.weights: a checkpoint names no other file")
+            raise ValueError("backbone.weights: a checkpoint must not name another file")
         if self.preprocessing.image_size != self.backbone.image_size:
             raise ValueError("preprocessing and backbone differ in image_size")
         return self
 
     def without_matching(self) -> Self:
-        """Return what rebuilds the model alone."""
+        """Return the header without the settings for matching."""
         return self.model_copy(update=dict.fromkeys(set(Header.model_fields) - {"versions"}))
 
 
 class CombinationHeader(Header):
-    """Everything needed to rebuild the models of a combination and to match with them."""
+    """Everything needed to rebuild and use the models of a combination."""
 
     matching: Matching
     combine: Annotated[tuple[Name, ...], Field(min_length=2, max_length=MAX_MEMBERS, description="experiments")]
@@ -94,24 +94,24 @@ class CombinationHeader(Header):
         if len(self.shares) != len(self.combine):
             raise ValueError(f"it names {len(self.combine)} experiments, but has {len(self.shares)} shares")
         if not all(member.holds_backbone for member in self.members):
-            raise ValueError("members: a combination holds all weights")
+            raise ValueError("members: a combination must have all weights")
         if any(member != member.without_matching() for member in self.members):
             raise ValueError("members: a combination is matched as a whole")
         return self
 
 
 def read_header(plain: Mapping[str, Any]) -> ModelHeader | CombinationHeader:
-    """Return the header of a checkpoint, of one model or of a combination.
+    """Return the header of a checkpoint, of a single model or of a combination.
 
     Args:
-        plain: As the file holds it.
+        plain: Header as stored in the file.
 
     Raises:
-        ValueError: If a key is unknown or missing, or a value is of another kind or out of range; names all of them.
+        ValueError: If a key is unknown or missing, or a value has the wrong type or is out of range; names all of them.
     """
     kind = CombinationHeader if MEMBERS in plain else ModelHeader
     try:
-        # Through JSON again: only so does a strict check take a list for a tuple.
+        # Back to JSON, as only then a strict check accepts a list for a tuple.
         return kind.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         raise ValueError(f"its header is wrong: {in_words(error)}") from error

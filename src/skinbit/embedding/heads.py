@@ -1,4 +1,4 @@
-"""The trainable part above a backbone, and the two together."""
+"""The trainable head of a backbone, and both together."""
 
 import torch
 from torch import nn
@@ -28,9 +28,9 @@ class Head(nn.Module):
 
 
 class EmbeddingModel(nn.Module):
-    """A backbone and its head: pixels to embeddings.
+    """A backbone with its head: from pixels to embeddings.
 
-    ``has_frozen_statistics`` keeps the backbone's batch norms at their pretrained statistics while training.
+    ``has_frozen_statistics`` keeps the backbone's batch norms at their pretrained statistics during training.
     """
 
     def __init__(self, backbone: nn.Module, head: Head, has_frozen_statistics: bool = False) -> None:
@@ -40,7 +40,7 @@ class EmbeddingModel(nn.Module):
         self._has_frozen_statistics = has_frozen_statistics
 
     def train(self, mode: bool = True) -> "EmbeddingModel":
-        """Switch to training mode, or out of it."""
+        """Switch training mode on or off."""
         super().train(mode)
         if self._has_frozen_statistics:
             for module in self.backbone.modules():
@@ -55,6 +55,6 @@ class EmbeddingModel(nn.Module):
 
 
 def make_head(feature_dim: int, params: HeadParams, seed: int) -> Head:
-    """Return a head on the CPU, in training mode, with weights that are drawn from the seed."""
+    """Return a head on the CPU, in training mode, with random weights drawn from the seed."""
     with drawn_from(seed):
         return Head(feature_dim, params)

@@ -1,4 +1,4 @@
-"""Weights that timm publishes: from the hub's cache, else downloaded; what keeps them away is known within seconds."""
+"""Published weights of timm: from the hub's cache, otherwise downloaded; errors are reported within seconds."""
 
 import hashlib
 import logging
@@ -24,11 +24,11 @@ from skinbit.refusals import REFUSALS
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 8.0
-"""For the first byte, all retries together; the hub's own take more than a minute. A download then takes its time."""
+"""Seconds to wait for the first byte, all retries included; the hub's own take more than a minute."""
 
 _ELSEWHERE = (
     "or download the weights elsewhere and name the file in backbones.<name>.weights, or set "
-    "backbones.<name>.pretrained=false for weights drawn from the seed."
+    "backbones.<name>.pretrained=false for random weights drawn from the seed."
 )
 
 _REFUSALS = {
@@ -39,21 +39,21 @@ _REFUSALS = {
     ),
     404: ("not found", "correct HF_ENDPOINT if it is set: this hub does not have the model"),
     407: ("the proxy asks for a password", "write user and password into https_proxy"),
-    429: ("too many requests", "wait some minutes, or set HF_TOKEN: a limit counts all that share an address"),
+    429: ("too many requests", "wait some minutes, or set HF_TOKEN: the limit is shared by all users of an address"),
 }
 
 _SHA256 = re.compile("[0-9a-f]{64}")
-"""An ETag of the hub that is the hash of a large file; those of small files are hashes of git."""
+"""ETag of the hub that is the hash of a large file; those of small files are hashes of git."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the hub answers when the first bytes of a file are asked for.
+    """The hub's answer to a request for the first bytes of a file.
 
     Attributes:
-        sha256: Of the whole file, where the hub states it.
+        sha256: Hash of the whole file, if the hub states it.
     """
 
     status: int
@@ -66,12 +66,12 @@ def find_published(params: BackboneParams, explain: Callable[[bytes], str | None
     """Return the file of a backbone's published weights, downloaded if need be.
 
     Args:
-        params: Of the backbone.
-        explain: Says of the first bytes of a file why they cannot be weights; none if they may be.
+        params: Settings of the backbone.
+        explain: Function that returns why a file with these first bytes cannot contain weights, or None.
 
     Raises:
-        InputError: If the weights are published in another format only, cannot be had, or are not those that the hub
-            states; says why.
+        InputError: If the weights are only published in another format, cannot be downloaded, or do not match the hash
+            that the hub states.
     """
     import huggingface_hub
 
@@ -88,13 +88,13 @@ def find_published(params: BackboneParams, explain: Callable[[bytes], str | None
     url = huggingface_hub.hf_hub_url(repository, name, revision=revision or None)
     try:
         answer = _in_time(lambda: _ask(url), _patience())
-    except Exception as error:  # the client's library has errors of its own; what they come from is in their causes
+    except Exception as error:  # the client's library has its own errors; the original ones are their causes
         raise _unreachable(params, url, error) from error
     _check_answer(params, url, answer, explain)
     logger.info("downloading the weights of %s, once", params.model)
     try:
         file = huggingface_hub.hf_hub_download(repository, name, revision=revision or None)
-    except Exception as error:  # likewise
+    except Exception as error:  # as above
         raise _broken_off(params, url, error) from error
     return _checked(params, file, answer.sha256 or _stated_by_cache(file))
 
@@ -105,49 +105,49 @@ def licence_of(params: BackboneParams) -> str:
         return "not pretrained"
     try:
         config = None if params.weights else _published(params)
-    except RuntimeError:  # timm knows no such weights: whatever loads them says so, and what might be meant
+    except RuntimeError:  # unknown to timm: loading these weights reports this, with suggestions
         config = None
     return (config.license if config else None) or "not stated"
 
 
 def _published(params: BackboneParams) -> Any:
-    """Return what timm knows of a model's published weights; None where it knows none."""
+    """Return timm's record of a model's published weights; None if there is none."""
     import timm
 
     return timm.get_pretrained_cfg(params.model, allow_unregistered=True)
 
 
 def safe_name(name: str) -> str:
-    """Return the name of the safetensors file that timm would look for in the place of another."""
+    """Return the name of the safetensors file that timm prefers to another file."""
     return name.replace("pytorch_model.bin", "model.safetensors").replace(".bin", ".safetensors")
 
 
 def _stated_by_cache(file: str) -> str | None:
-    """Return the hash that the hub stated when a file was downloaded: its cache names the file's content by it."""
+    """Return the hash that the hub stated when a file was downloaded, which is its name in the cache."""
     return Path(os.readlink(file)).name if os.path.islink(file) else None
 
 
 def _checked(params: BackboneParams, file: str, stated: str | None) -> str:
-    """Return a file whose content is what the hub states, else remove it; the client compares its size only."""
+    """Return a file whose hash is the stated one, otherwise remove it; the client only compares sizes."""
     if stated is None or not _SHA256.fullmatch(stated):
         return file
     status = os.stat(file)
     found = _hash(file, status.st_size, status.st_mtime_ns)
     if found == stated:
         return file
-    for path in {os.path.realpath(file), file}:  # the content, and the link to it where there is one
+    for path in {os.path.realpath(file), file}:  # the content, and the link to it if there is one
         os.remove(path)
     raise refuse(
         params,
         f"its downloaded weights were damaged and are removed: their SHA-256 is {found}, and the hub states {stated}",
-        "run the same command again, which downloads them anew. Where that changes nothing, something between this "
+        "run the same command again, which downloads them again. If that does not help, something between this "
         "machine and the hub alters files: ask your network's administrators.",
     )
 
 
 @lru_cache
 def _hash(file: str, _size: int, _changed: int) -> str:
-    """Return the SHA-256 of a file; several stages load the same weights, and the second has it at once."""
+    """Return the SHA-256 of a file, cached since several stages load the same weights."""
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -160,7 +160,7 @@ def _patience() -> float:
 
 
 def _in_time(function: Callable[[], Result], seconds: float) -> Result:
-    """Call a function in a thread that nobody waits for any longer: looking up a name cannot be interrupted."""
+    """Call a function in a thread with a time limit, as looking up a name cannot be interrupted."""
     future: Future[Result] = Future()
 
     def work() -> None:
@@ -174,7 +174,7 @@ def _in_time(function: Callable[[], Result], seconds: float) -> Result:
 
 
 def _ask(url: str) -> _Answer:
-    """Ask once for the first bytes: through the proxy, with the certificates and the token of the download itself."""
+    """Request the first bytes once, with the proxy, certificates and token of the download."""
     from huggingface_hub import get_session
     from huggingface_hub.utils._headers import build_hf_headers
 
@@ -192,7 +192,7 @@ def _check_answer(params: BackboneParams, url: str, answer: _Answer, explain: Ca
     if answer.status >= 400:
         meaning, remedy = _REFUSALS.get(answer.status, ("refused", "try again later"))
         if answer.status >= 500:
-            meaning, remedy = "it has trouble itself", "try again later"
+            meaning, remedy = "it has an internal error", "try again later"
         raise _not_given(params, f"{_address(url)} answers {answer.status}, {meaning}", f"{remedy},")
     reason = explain(answer.start)
     if reason is not None:
@@ -206,7 +206,7 @@ def _check_answer(params: BackboneParams, url: str, answer: _Answer, explain: Ca
 def _no_safetensors(params: BackboneParams) -> InputError:
     return refuse(
         params,
-        "its published weights are no safetensors file, and Skinbit opens no pickle",
+        "its published weights are not a safetensors file, and Skinbit never opens pickles",
         "choose a model with safetensors weights, or convert them where you trust them and name the .safetensors file "
         "in backbones.<name>.weights.",
     )
@@ -222,7 +222,7 @@ def _out_of_reach(params: BackboneParams, why: str, remedy: str) -> InputError:
 
 
 def _unreachable(params: BackboneParams, url: str, error: Exception) -> InputError:
-    """Return the error that names who did not answer, the hub or the proxy, and what kept it."""
+    """Return the error that names the unreachable server, the hub or the proxy, and the reason."""
     proxy = _proxy(url)
     who = f"the proxy {proxy}" if proxy else _address(url)
     for cause in _causes(error):
@@ -234,7 +234,7 @@ def _unreachable(params: BackboneParams, url: str, error: Exception) -> InputErr
             return _out_of_reach(params, f"the name of {who} is not known ({cause.strerror})", _connect(proxy))
         if isinstance(cause, TimeoutError):
             why = f"{who} sent nothing for {_patience():g} seconds"
-            remedy = f"{_connect(proxy)} or give it more time by HF_HUB_ETAG_TIMEOUT, in seconds,"
+            remedy = f"{_connect(proxy)} or allow more seconds in HF_HUB_ETAG_TIMEOUT,"
             return _out_of_reach(params, why, remedy)
         if isinstance(cause, OSError):
             return _out_of_reach(params, f"{who} does not answer ({cause.strerror or cause})", _connect(proxy))
@@ -251,7 +251,7 @@ def _connect(proxy: str | None) -> str:
 
 
 def _broken_off(params: BackboneParams, url: str, error: Exception) -> InputError:
-    """Return the error that ends a download that had begun: the hub's, the network's or the disk's."""
+    """Return the error for an interrupted download, caused by the hub, the network or the disk."""
     from huggingface_hub import constants
 
     for cause in _causes(error):
@@ -282,7 +282,7 @@ def _address(url: str) -> str:
 
 
 def _proxy(url: str) -> str | None:
-    """Return the address of the proxy that stands before another, if one does; without user and password."""
+    """Return the address of the proxy for another address, without user and password; None if there is none."""
     proxies: Mapping[str, str] = getproxies()
     parts = urlsplit(url)
     proxy = proxies.get(parts.scheme) or proxies.get("all")

@@ -1,4 +1,4 @@
-"""Embeddings of any photographs by a checkpoint alone."""
+"""Embeddings of photographs from a checkpoint only."""
 
 import hashlib
 import json
@@ -17,21 +17,21 @@ from skinbit.matching.labels import FloatArray
 
 
 def embed_photographs(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str]) -> FloatArray:
-    """Embed photographs as the study embeds them: every test view through the model, their mean, whitened if need be.
+    """Embed photographs like the study does: all test views are averaged, then whitened if the model says so.
 
-    The embeddings of a combination are those of its members, combined.
+    The embeddings of a combination are the combined embeddings of its members.
 
     Args:
-        checkpoint: With all weights.
-        extraction: Where the photographs are, and where to compute.
-        image_ids: Which photographs, in this order; at least one.
+        checkpoint: Checkpoint with all weights.
+        extraction: Photographs, loader and compute settings.
+        image_ids: Image ids, in the order of the result; at least one.
 
     Returns:
-        ``(n_images, n_vectors, embedding_dim)`` float32, unit length: one vector, followed by one per zoom where zooms
-        are compared one with another.
+        ``(n_images, n_vectors, embedding_dim)`` float32, unit length: one vector, followed by one per zoom if zooms are
+        compared.
 
     Raises:
-        InputError: If the checkpoint holds a head alone, or a photograph gives no usable embedding.
+        InputError: If the checkpoint has only a head, or a photograph has no usable embedding.
     """
     embedded = [_embed(member, extraction, image_ids) for member in members_of(checkpoint)]
     header = checkpoint.header
@@ -51,12 +51,12 @@ def _embed(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str])
 
 
 def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> str:
-    """Return the fingerprint of everything but the photograph that an embedding depends on.
+    """Return the fingerprint of everything except the photograph that an embedding depends on.
 
     Args:
         checkpoint: The model.
-        compute: Device, precision and threads change the last digits.
-        batch_size: So does the number of images per forward pass.
+        compute: Device, precision and threads, which change the last digits.
+        batch_size: Images per forward pass, which also changes the last digits.
     """
     import PIL
     import timm

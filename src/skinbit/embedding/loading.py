@@ -1,4 +1,4 @@
-"""Batches that worker processes load; what goes wrong in a worker arrives as it is."""
+"""Batches loaded by worker processes, with the original errors of workers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class _Items(Dataset[Any]):
     def __getitems__(self, indices: list[int]) -> list[Any] | Exception:
         try:
             return [self.read(index) for index in indices]
-        except Exception as error:  # raised here, it would come out as the text of a traceback, without its number
+        except Exception as error:  # if raised here, it would arrive as the text of a traceback, without its number
             return error
 
 
@@ -31,16 +31,16 @@ def read_batches(
     """Read items in worker processes.
 
     Args:
-        read: Returns the tensors of an item; can be pickled.
-        n_items: Their number.
+        read: Function that returns the tensors of an item; must be picklable.
+        n_items: Number of items.
         loader: Worker processes and batch size.
-        pin_memory: Whether batches go to a GPU.
+        pin_memory: Whether batches are copied to a GPU.
 
     Yields:
         Batches of items, in order.
 
     Raises:
-        Exception: That of the first item whose reading raises one, as it was raised in the worker.
+        Exception: The error of the first item that cannot be read, as raised in the worker.
     """
     batches: DataLoader[Any] = DataLoader(
         _Items(read, n_items),
@@ -48,7 +48,7 @@ def read_batches(
         num_workers=min(loader.workers, -(-n_items // loader.batch_size)),
         collate_fn=_collate,
         pin_memory=pin_memory,
-        # Without a generator of its own it draws from the global one, while another thread draws weights from that.
+        # Without its own generator it draws from the global one, from which another thread may draw weights.
         generator=torch.Generator(),
     )
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Checkpoints of models that were not trained here."""
+"""Checkpoints of models that Skinbit did not train."""
 
 from skinbit.config import BackboneParams
 from skinbit.embedding.checkpoints import NO_HEAD, Checkpoint
@@ -10,7 +10,7 @@ def package_backbone(params: BackboneParams, seed: int) -> Checkpoint:
 
     Args:
         params: Settings of the backbone.
-        seed: Draws the weights where they are not pretrained.
+        seed: Seed of the weights if they are not pretrained.
     """
     import timm
     import torch

@@ -1,4 +1,4 @@
-"""Photographs decoded once, for all folds and experiments that train on pixels."""
+"""Photographs that are decoded once, for all folds and experiments that train on pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skinbit.config import LoaderParams, ViewParams
 from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.tables import Bytes
 
-if TYPE_CHECKING:  # this module is imported with the graph, PyTorch when something is computed
+if TYPE_CHECKING:  # this module is imported with the graph, PyTorch only for computations
     import torch
 
     from skinbit.embedding.preprocessing import Preprocessing
@@ -22,12 +22,12 @@ if TYPE_CHECKING:  # this module is imported with the graph, PyTorch when someth
 
 @dataclass(frozen=True)
 class Decoding:
-    """What :class:`skinbit.embedding.tables.Pixels` will hold, decoded batch by batch while it is written.
+    """The content of :class:`skinbit.embedding.tables.Pixels`, decoded batch by batch while it is written.
 
     Attributes:
-        photographs: One per row.
-        preprocessing: Of the backbone.
-        views: Its test views.
+        photographs: Photographs, one per row.
+        preprocessing: Preprocessing of the backbone.
+        views: Test views of the backbone.
         canvas_size: Side of a canvas in pixels.
         loader: Worker processes and batch size.
     """
@@ -50,12 +50,12 @@ class Decoding:
 
     @property
     def crop_side(self) -> int:
-        """Return the least side to decode photographs with for the crops, as for features and new photographs."""
+        """Return the smallest side at which photographs are decoded for crops, as for features and new photographs."""
         return self.preprocessing.least_side(self.views)
 
     @property
     def description(self) -> dict[str, Any]:
-        """Return what the pixels depend on besides the files."""
+        """Return everything that the pixels depend on besides the files."""
         import PIL
 
         shape = self.preprocessing.model_dump(include={"image_size", "crop_pct", "interpolation"})
@@ -72,7 +72,7 @@ class Decoding:
         }
 
     def batches(self) -> Iterator[tuple[Bytes, Bytes]]:
-        """Decode the photographs; yield canvases and crops of the next images, in order."""
+        """Yield decoded canvases and crops in batches, in order."""
         from skinbit.embedding.loading import read_batches
 
         with tqdm(total=len(self.image_ids), unit="image", desc="decoding", disable=None) as bar:
@@ -82,7 +82,7 @@ class Decoding:
 
 
 class _Decoded:
-    """Decodes photographs; runs in the loader's worker processes."""
+    """Decodes photographs, in the loader's worker processes."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -95,7 +95,7 @@ class _Decoded:
 
         decoding = self._decoding
         sides = [decoding.crop_side]
-        if decoding.canvas_size > decoding.crop_side:  # a JPEG may be halved for the crops
+        if decoding.canvas_size > decoding.crop_side:  # a JPEG may be decoded at half its size for the crops
             sides.append(decoding.canvas_size)
         images = decoding.photographs.decode_sizes(decoding.image_ids[index], sides)
         crops = crop_zooms(images[0], decoding.preprocessing, decoding.views.zooms)
@@ -104,7 +104,7 @@ class _Decoded:
 
 
 def as_tensor(images: Bytes) -> torch.Tensor:
-    """Return images as a tensor without copying them again.
+    """Return images as a tensor, without another copy.
 
     Args:
         images: ``(…, h, w, 3)`` uint8, rows of a memory map.

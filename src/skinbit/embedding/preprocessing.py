@@ -1,4 +1,4 @@
-"""From a photograph to the pixels that a backbone expects, one tensor per test view."""
+"""From photographs to the pixels that a backbone expects, one tensor per test view."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _Std = Annotated[float, Field(ge=1e-3, le=10)]
 
 
 class Preprocessing(Block):
-    """What a backbone wants to see, from its own timm configuration.
+    """Preprocessing of a backbone, from its timm configuration.
 
     Attributes:
-        image_size: Pixels, square.
-        crop_pct: Share of the shorter side that the plain view's central square covers.
-        interpolation: Pillow's name of the resampling.
-        mean: Of RGB in [0, 1], subtracted.
-        std: Of RGB in [0, 1], divided by.
+        image_size: Side of the square input, pixels.
+        crop_pct: Share of the shorter side that the plain view covers.
+        interpolation: Pillow's name of the resampling filter.
+        mean: Mean of RGB in [0, 1] that is subtracted.
+        std: Standard deviation of RGB in [0, 1] that is divided by.
     """
 
     image_size: PositiveInt
@@ -44,12 +44,12 @@ class Preprocessing(Block):
     std: tuple[_Std, _Std, _Std]
 
     def least_side(self, views: ViewParams) -> int:
-        """Return the shorter side in pixels below which the closest view would be magnified."""
+        """Return the shorter side in pixels below which the closest view would be enlarged."""
         return int(np.ceil(self.image_size * max(views.zooms) / self.crop_pct))
 
 
 def crop_zooms(image: Image.Image, preprocessing: Preprocessing, zooms: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Cut the central square at each zoom and resize it.
+    """Return the central square of an image at each zoom, resized.
 
     Args:
         image: RGB, upright.
@@ -71,14 +71,14 @@ def crop_zooms(image: Image.Image, preprocessing: Preprocessing, zooms: tuple[fl
 
 
 def normalise_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Scale uint8 pixels to [0, 1], subtract the mean and divide by the standard deviation.
+    """Return uint8 pixels scaled to [0, 1] and standardised.
 
     Args:
         pixels: ``(n, 3, h, w)`` uint8.
         preprocessing: Mean and standard deviation.
 
     Returns:
-        ``(n, 3, h, w)`` float32, channels last in memory: convolutions are faster so.
+        ``(n, 3, h, w)`` float32, channels last in memory, which is faster for convolutions.
     """
     import torch
 
@@ -103,14 +103,14 @@ def standardise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Ten
 
 
 def rotate(pixels: torch.Tensor, degrees: int) -> torch.Tensor:
-    """Turn square images counter-clockwise by a multiple of 90 degrees, without resampling.
+    """Return square images rotated counter-clockwise by a multiple of 90 degrees, without resampling.
 
     Args:
         pixels: ``(n, 3, s, s)``.
         degrees: 0, 90, 180 or 270.
 
     Returns:
-        ``(n, 3, s, s)``, channels last in memory, which ``rot90`` alone does not keep.
+        ``(n, 3, s, s)``, channels last in memory, which ``rot90`` does not preserve.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What images are turned into: pixels for training, features before a head, embeddings for matching."""
+"""Tables of images: pixels for training, features before a head, embeddings for matching."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Features:
     """Frozen features of images, one vector per test view.
 
     Attributes:
-        image_ids: One per row.
+        image_ids: Image id of each row.
         values: ``(n_images, n_views, feature_dim)`` float32; view 0 is the plain image.
-        keys: Per row, the fingerprint of everything that the values depend on.
-        description: The backbone they come from; plain values.
+        keys: Fingerprint of everything that a row depends on.
+        description: Description of the backbone; plain values.
     """
 
     image_ids: tuple[str, ...]
@@ -34,10 +34,10 @@ class Embeddings:
     """Embeddings of images.
 
     Attributes:
-        image_ids: One per row.
+        image_ids: Image id of each row.
         values: ``(n_images, embedding_dim)`` float32, unit length.
-        description: What made them; plain values.
-        zooms: ``(n_images, n_zooms, embedding_dim)``, the same of every zoom; None where zooms are not compared.
+        description: How they were made; plain values.
+        zooms: ``(n_images, n_zooms, embedding_dim)``, the embedding of every zoom; None if zooms are not compared.
     """
 
     image_ids: tuple[str, ...]
@@ -47,17 +47,17 @@ class Embeddings:
 
     @property
     def vectors(self) -> FloatArray:
-        """Return what similarities are made of: the values, or for each image its value and its zooms."""
+        """Return the vectors from which similarities are computed: embeddings, or embeddings with their zooms."""
         return self.values if self.zooms is None else beside_zooms(self.values, self.zooms)
 
 
 def beside_zooms(values: FloatArray, zooms: FloatArray) -> FloatArray:
-    """Return of every image its one vector and those of its zooms, ``(n_images, 1 + n_zooms, embedding_dim)``."""
+    """Return embeddings with those of their zooms, ``(n_images, 1 + n_zooms, embedding_dim)``."""
     return np.concatenate([values[:, None], zooms], axis=1)
 
 
 def join_embeddings(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Return the embeddings of two sets of images, made by one model, one after the other."""
+    """Return two sets of embeddings of the same model, concatenated."""
     values = np.concatenate([first.values, second.values])
     zooms = None if first.zooms is None or second.zooms is None else np.concatenate([first.zooms, second.zooms])
     return Embeddings((*first.image_ids, *second.image_ids), values, first.description, zooms)
@@ -68,10 +68,10 @@ class Pixels:
     """Decoded photographs.
 
     Attributes:
-        image_ids: One per row.
-        canvases: ``(n_images, c, c, 3)`` uint8, whole central squares, what augmentation starts from.
-        crops: ``(n_images, n_zooms, s, s, 3)`` uint8, what the test views are turned from.
-        keys: Per row, the SHA-256 of the file.
+        image_ids: Image id of each row.
+        canvases: ``(n_images, c, c, 3)`` uint8, whole central squares, the input of augmentation.
+        crops: ``(n_images, n_zooms, s, s, 3)`` uint8, which are rotated for the test views.
+        keys: SHA-256 of each row's file.
         description: Sizes, crop, interpolation; plain values.
     """
 

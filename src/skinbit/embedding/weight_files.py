@@ -1,4 +1,4 @@
-"""Files of weights: where they are, what they are when they are none, and whether they are those of a network."""
+"""Weights files: where they are, what invalid ones are instead, and whether they fit a network."""
 
 import json
 import os
@@ -17,26 +17,26 @@ from skinbit.errors import SHOWN_PER_KIND, InputError
 from skinbit.refusals import explain_reading
 
 _LENGTH = 8
-"""Bytes of a safetensors file that say how long its header is."""
+"""Number of bytes at the start of a safetensors file that hold the length of its header."""
 
 _MOST_HEADER = 100_000_000
-"""Longer headers the safetensors library does not read."""
+"""Longest header that the safetensors library reads."""
 
 _KINDS = (
-    (b"version https://git-lfs", "a git-lfs pointer, which only stands for the file: `git lfs pull` fetches the file"),
+    (b"version https://git-lfs", "a git-lfs pointer instead of the file: `git lfs pull` fetches the file"),
     (b"<", "a web page: the address of the file itself has /resolve/ in it, not /blob/"),
     (b"{", "a text in JSON"),
-    (b"PK\x03\x04", "a pickle as PyTorch saves it, or an archive, and Skinbit opens neither"),
-    (b"\x80", "a pickle, and Skinbit opens none"),
-    (b"\x89HDF", "an HDF5 file, as Keras saves it"),
+    (b"PK\x03\x04", "a pickle of PyTorch or an archive, and Skinbit opens neither"),
+    (b"\x80", "a pickle, which Skinbit never opens"),
+    (b"\x89HDF", "an HDF5 file of Keras"),
 )
 
 
 def find_weights(params: BackboneParams) -> str | None:
-    """Return the safetensors file of a backbone's weights, downloaded if need be; none if the seed draws them.
+    """Return the safetensors file of a backbone's weights, downloaded if necessary; None if they are random.
 
     Raises:
-        InputError: If there is none, or it is no whole safetensors file; says what it is.
+        InputError: If it does not exist or is not a complete safetensors file; with what it is instead.
     """
     if not params.pretrained:
         return None
@@ -46,7 +46,7 @@ def find_weights(params: BackboneParams) -> str | None:
 
 
 def explain_start(start: bytes) -> str | None:
-    """Return what a file is that begins with some bytes; none if it may be a safetensors file.
+    """Return what a file with these first bytes is; None if it may be a safetensors file.
 
     Args:
         start: The first 64 bytes, or all of a shorter file.
@@ -57,7 +57,7 @@ def explain_start(start: bytes) -> str | None:
     if not start:
         return "an empty file"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((kind for begin, kind in _KINDS if text.startswith(begin)), "no safetensors file")
+    return next((kind for begin, kind in _KINDS if text.startswith(begin)), "not a safetensors file")
 
 
 def _check_whole(params: BackboneParams, file: str) -> None:
@@ -65,7 +65,7 @@ def _check_whole(params: BackboneParams, file: str) -> None:
         if not S_ISREG(os.stat(file).st_mode):
             raise refuse(
                 params,
-                f"the weights file {_name(file)} is no file, but a folder, a pipe or a device",
+                f"the weights file {_name(file)} is not a file, but a folder, a pipe or a device",
                 "name the file itself in backbones.<name>.weights.",
             )
         with open(file, "rb") as opened:
@@ -79,7 +79,7 @@ def _check_whole(params: BackboneParams, file: str) -> None:
         raise refuse(
             params,
             f"the weights file {file} does not exist",
-            "name a file, absolute or relative to the folder that the command runs in.",
+            "name a file; relative paths start at the working folder.",
         ) from error
     except OSError as error:
         why, remedy = explain_reading(error)
@@ -108,20 +108,20 @@ def _explain_damage(file: str) -> str:
         return "damaged: its header makes no sense"
     if size == whole:
         return "damaged: its header contradicts itself"
-    return f"{'cut short' if size < whole else 'too long'}: it has {size} bytes, and its header speaks of {whole}"
+    return f"{'cut short' if size < whole else 'too long'}: it has {size} bytes, but its header needs {whole}"
 
 
 def check_complete(params: BackboneParams, file: str, network: Module, absent: list[str]) -> None:
-    """Check that a file filled every tensor of a network: half random weights give plausible figures.
+    """Check that a file filled every tensor of a network, as half-random weights have plausible metrics.
 
     Args:
-        params: Of the backbone.
-        file: Its weights.
-        network: As timm returns it, pruned to the levels in use.
-        absent: Names of its tensors that were not filled.
+        params: Settings of the backbone.
+        file: The weights file.
+        network: Network as timm returns it, pruned to the levels in use.
+        absent: Names of tensors that were not filled.
 
     Raises:
-        InputError: If there are any; lists them, or says that the file is of another network.
+        InputError: If there are any, or the file belongs to another network.
     """
     tensors = network.state_dict()
     if 2 * len(absent) > len(tensors):
@@ -135,17 +135,17 @@ def _lacking(params: BackboneParams, file: str, absent: list[str]) -> InputError
     return refuse(
         params,
         f"the weights file {_name(file)} lacks {len(absent)} of its tensors: {shown}",
-        "give weights of the whole backbone, or pool only levels that they cover (pooling.levels).",
+        "use weights of the whole backbone, or pool only levels that they cover (pooling.levels).",
     )
 
 
 def explain_misfit(params: BackboneParams, file: str, network: Mapping[str, Tensor]) -> InputError:
-    """Return the error that says why a weights file does not fit a network: of another one, of another size, in part.
+    """Return the error for a weights file that does not fit a network: another network, another size, or incomplete.
 
     Args:
-        params: Of the backbone.
-        file: Whole and readable.
-        network: Its tensors by name.
+        params: Settings of the backbone.
+        file: A complete, readable weights file.
+        network: Tensors of the network by name.
     """
     with safe_open(file, "pt") as opened:
         held = {name: list(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118  # no mapping
@@ -154,7 +154,7 @@ def explain_misfit(params: BackboneParams, file: str, network: Mapping[str, Tens
     other = [name for name in asked if name in shared and asked[name] != held[name] and not _is_resampled(name)]
     if 2 * len(shared) < len(asked):
         what = (
-            f"is of another network: it holds {len(shared)} of the {len(asked)} tensors of {params.model}, and "
+            f"is of another network: it has {len(shared)} of the {len(asked)} tensors of {params.model}, and "
             f"begins with {next(iter(held), 'none')}"
         )
     elif other:
@@ -167,12 +167,12 @@ def explain_misfit(params: BackboneParams, file: str, network: Mapping[str, Tens
     return refuse(
         params,
         f"the weights file {_name(file)} {what}",
-        "name the file of this model in backbones.<name>.weights, or in backbones.<name>.model the model of this file.",
+        "set backbones.<name>.weights to the file of this model, or backbones.<name>.model to the model of this file.",
     )
 
 
 def _is_resampled(name: str) -> bool:
-    """Whether timm adapts a tensor to the size of the images."""
+    """Whether timm adapts a tensor to the image size."""
     return "pos_embed" in name or "rel_pos" in name or "relative_position" in name
 
 

@@ -1,4 +1,4 @@
-"""Weights of a network: drawn from a seed, or complete and finite after they were loaded."""
+"""Weights of a network: random from a seed, or complete and finite after loading."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,18 +13,18 @@ from skinbit.config import BackboneParams
 from skinbit.errors import InputError
 
 _MOST_TENSORS = 5000
-"""Of a network while it is made; the largest of timm's have fewer than half."""
+"""Largest number of tensors of a network while it is created; the largest of timm's have fewer than half."""
 
 _DRAWING = threading.Lock()
-"""PyTorch's modules draw their initial weights from the process's global generator: one network at a time."""
+"""PyTorch's modules draw initial weights from the global generator, so networks are created one at a time."""
 
 
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """Draw the weights of networks that are created inside from a seed; the global generator stays as it was.
+    """Draw the weights of networks created inside from a seed; the global generator keeps its state.
 
     Args:
-        seed: In [0, 2**63).
+        seed: Seed in [0, 2**63).
     """
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -32,30 +32,30 @@ def drawn_from(seed: int) -> Iterator[None]:
 
 
 def refuse(params: BackboneParams, what: str, remedy: str) -> InputError:
-    """Return the error that names a backbone, what is wrong with it, and what mends it."""
+    """Return the error with a backbone's name, the problem and the remedy."""
     return InputError(f"backbone {params.model}: {what.rstrip('.')}.\n  Remedy: {remedy}")
 
 
 class _Watched(TorchFunctionMode):
-    """Shows every call of a PyTorch function to :meth:`see` while this context is active, in this thread alone."""
+    """Passes every call of a PyTorch function to :meth:`see` while this context is active, in this thread only."""
 
     def see(self, function: Callable[..., Any], args: Any) -> None:
-        """Look at a call before it is made."""
+        """Inspect a call before it is made."""
         raise NotImplementedError
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Make the call that was seen."""
+        """Make the inspected call."""
         self.see(func, args)
         return func(*args, **(kwargs or {}))
 
 
 class FilledTensors(_Watched):
-    """Notes which tensors ``load_state_dict`` fills.
+    """Records which tensors ``load_state_dict`` fills.
 
-    timm only logs which keys of a network a file lacks. It may wrap and prune the network after loading, but the
-    tensors remain the same objects.
+    timm only logs which keys a file lacks. It may wrap and prune the network after loading, but the tensors remain the
+    same objects.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class FilledTensors(_Watched):
         self._filled: dict[int, torch.Tensor] = {}
 
     def see(self, function: Callable[..., Any], args: Any) -> None:
-        """Note the target of a copy; holding it keeps its id from being used again."""
+        """Record the target of a copy; keeping it prevents reuse of its id."""
         if function is torch.Tensor.copy_:
             self._filled[id(args[0])] = args[0]
 
@@ -71,9 +71,9 @@ class FilledTensors(_Watched):
         """Return the names of a network's tensors that kept their random values.
 
         Args:
-            network: As timm returns it, pruned to the levels in use.
+            network: Network as timm returns it, pruned to the levels in use.
         """
-        # Integers are counters of training steps, which no forward pass in evaluation mode reads.
+        # Integers are counters of training steps, which evaluation does not use.
         return [
             name
             for name, tensor in network.state_dict(keep_vars=True).items()
@@ -82,10 +82,10 @@ class FilledTensors(_Watched):
 
 
 def check_finite(network: nn.Module, params: BackboneParams) -> None:
-    """Check that weights are numbers: one NaN spreads to every feature.
+    """Check that all weights are finite, as one NaN spreads to every feature.
 
     Args:
-        network: Its buffers are not checked: they may hold ranges that are still open.
+        network: Network; its buffers are not checked, as they may have open ranges.
         params: For the message.
 
     Raises:
@@ -95,13 +95,13 @@ def check_finite(network: nn.Module, params: BackboneParams) -> None:
         if not tensor.isfinite().all():
             raise refuse(
                 params,
-                f"its weights hold NaN or infinity, in {name}",
-                "give undamaged weights (backbones.<name>.weights).",
+                f"its weights contain NaN or infinity, in {name}",
+                "use undamaged weights (backbones.<name>.weights).",
             )
 
 
 class FewTensors(_Watched):
-    """Stops a network that would never be finished: settings of a stranger may ask for a million layers."""
+    """Stops the creation of a network with too many tensors, as untrusted settings may ask for a million layers."""
 
     def __init__(self, params: BackboneParams) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class FewTensors(_Watched):
         self._n_made = 0
 
     def see(self, function: Callable[..., Any], args: Any) -> None:
-        """Count the tensors that are made."""
+        """Count the created tensors."""
         self._n_made += function is torch.empty
         if self._n_made > _MOST_TENSORS:
             raise refuse(

@@ -33,11 +33,11 @@ from skinbit.matching.similarity.hubness import (
 )
 from skinbit.matching.similarity.reranking import find_neighbourhoods, n_nearest
 
-FITTED_ON_SYNTHETIC = "synthetic photographs, without labels; a study of photographs with labels of your own is better"
-"""What is said of a model that has seen no real lesion."""
+FITTED_ON_SYNTHETIC = "synthetic photographs; a study of photographs with labels of your own is better"
+"""Note about a model that was fitted without real lesions."""
 
 _NOTHING_USUAL: UsualHubness = ((), ())
-"""Where similarities are not scaled, or nothing is known of pools of few images."""
+"""Usual hubness if similarities are not scaled or the hubness of small pools is unknown."""
 
 
 def pool_of(
@@ -48,18 +48,16 @@ def pool_of(
     context: Context | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Pool:
-    """Return images with what makes similarities of their embeddings.
+    """Return a pool: images with everything needed to compute their similarities.
 
     Args:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
-        params: Whether surroundings and neighbourhoods count.
+        params: Settings of scaling and re-ranking.
         shortlist: The pairs whose keypoints were compared.
-        calibration: Fitted on pairs of other lesions; None: similarities stay cosines, scaled or not.
-        context: Columns of the metadata; None: none counts.
-        limits: How much is held of its pairs at once.
+        calibration: Calibration from other lesions; None: similarities stay cosines, scaled or not.
+        context: Metadata columns; None: no column is used.
+        limits: Limits on the pairs that observers hold at once.
 
-    Returns:
-        The pool.
     """
     found = None if params.scaling is None else _hubness(embeddings, params.scaling, _usual_of(calibration))
     pool = Pool(embeddings, calibration, found, context=context, limits=limits)
@@ -83,13 +81,13 @@ class Matching(Block):
     """How a model's embeddings are matched.
 
     Attributes:
-        operating_points: What each subset would choose for a pool of any size.
-        max_group_size: Of the linkages that chose it.
-        similarity: What makes similarities.
-        geometry: How keypoints are compared.
-        calibration: None where similarities are not calibrated.
-        odds: Of every subset: by these a pool chooses a cut for itself.
-        is_synthetic: Whether all of it was fitted on synthetic photographs.
+        operating_points: Cuts that each subset would choose for a pool of any size.
+        max_group_size: Largest group of the linkages with these cuts.
+        similarity: Settings of the similarity.
+        geometry: Settings of keypoints.
+        calibration: Calibration; None if similarities are not calibrated.
+        odds: Odds of every subset, from which a pool chooses its own cut.
+        is_synthetic: Whether everything was fitted on synthetic photographs.
     """
 
     operating_points: PointsOfSubsets
@@ -113,26 +111,26 @@ class Matching(Block):
         context: Context | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Pool:
-        """Return images with the similarities that the model's cross-validation would make of them.
+        """Return images with the similarities that the model's cross-validation would compute.
 
         Args:
-            embeddings: ``(n, d)`` by the model.
+            embeddings: ``(n, d)`` embeddings of the model.
             shortlist: The pairs whose keypoints were compared.
-            context: Columns of the metadata; None: nothing is known.
-            limits: How much is held of its pairs at once.
+            context: Metadata columns; None: no metadata.
+            limits: Limits on the pairs that observers hold at once.
         """
         return pool_of(embeddings, self.similarity, shortlist, self.calibration, context, limits)
 
 
 @dataclass(frozen=True)
 class LabelledPool:
-    """A subset that a calibration learns from.
+    """A subset on which a calibration is fitted.
 
     Attributes:
-        embeddings: ``(n, d)``, by a model that was not trained on these lesions.
+        embeddings: ``(n, d)``, from a model that was not trained on these lesions.
         labels: ``(n,)`` the lesion of each image.
         shortlist: The pairs whose keypoints were compared.
-        context: Columns of the metadata; None: none counts.
+        context: Metadata columns; None: no column is used.
     """
 
     embeddings: FloatArray
@@ -142,17 +140,15 @@ class LabelledPool:
 
 
 def calibrate(pools: Sequence[LabelledPool], params: SimilarityParams) -> Calibration:
-    """Fit a calibration on all pairs of some subsets; those outside of a shortlist have no inliers.
+    """Return a calibration fitted on all pairs of some subsets; pairs outside of a shortlist have no inliers.
 
     Args:
         pools: The subsets.
-        params: What kind of calibration, whether surroundings count, and whether keypoints were compared.
+        params: Kind of calibration, scaling, and whether keypoints were compared.
 
-    Returns:
-        The calibration.
 
     Raises:
-        ValueError: If there is no pair of one lesion, or none of two.
+        ValueError: If there is no positive or no negative pair.
     """
     usual = _NOTHING_USUAL
     if params.scaling is not None:
@@ -169,12 +165,12 @@ def judged_pairs(calibration: Calibration, pool: LabelledPool, params: Similarit
     """Return the near pairs of a subset that a calibration was not fitted on, with their probabilities.
 
     Args:
-        calibration: From other subsets.
+        calibration: Calibration from other subsets.
         pool: The subset.
-        params: Whether keypoints were compared.
+        params: Settings of the similarity.
 
     Returns:
-        The pairs of the shortlist or, without one, all positive pairs and some of the others.
+        The pairs of the shortlist or, without one, all positive pairs and a sample of the others.
     """
     usual = _usual_of(calibration)
     if params.verification:
@@ -197,14 +193,14 @@ def _usual_of(calibration: Calibration | None) -> UsualHubness:
 
 
 def _hubness(embeddings: FloatArray, scaling: ScalingParams, usual: UsualHubness) -> Hubness:
-    """Return the hubness of a pool's images, as it would be in a pool as large as the folds."""
+    """Return the hubness of a pool's images, corrected to a pool as large as the folds."""
     return hubness(embeddings, scaling) + missing_hubness(len(embeddings), *usual)
 
 
 def _scaled_pairs(
     pool: LabelledPool, pairs: LabelArray, scaling: ScalingParams | None, usual: UsualHubness
 ) -> FloatArray:
-    """Return the cosines of some pairs of a subset, scaled by its own images."""
+    """Return the scaled cosines of some pairs of a subset."""
     cosines = Pool(pool.embeddings).of_pairs(pairs)
     if scaling is None:
         return cosines
@@ -213,7 +209,7 @@ def _scaled_pairs(
 
 
 def _pairs_of(pool: LabelledPool, scaling: ScalingParams | None, usual: UsualHubness) -> PairSample:
-    """Return all positive and all compared pairs of a subset, and some of the others, each standing for several."""
+    """Return all positive and all compared pairs of a subset, and a sample of the others with weights."""
     listed = pool.shortlist.pairs
     pairs, weights = sample_pairs(pool.labels, listed)
     inliers, zooms = np.full(len(pairs), -1), np.ones(len(pairs))

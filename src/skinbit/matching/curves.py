@@ -1,4 +1,4 @@
-"""The curve of pairwise F1 over a cut, and the choice of a cut on it."""
+"""The curve of pairwise F1 over a cut, and the selection of a cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Sweep:
-    """Pairwise counts at every cut at which they change, from few predicted pairs to many.
+    """Pairwise counts at every cut at which they change, ordered from few to many predicted pairs.
 
-    ``method`` tells what a cut is. For ``cosine`` it is a similarity and rows descend: a threshold ``t`` predicts
-    what the row with the smallest ``cut >= t`` predicts. For every other method it is a distance and rows ascend: a cut
-    predicts what the row with the largest one that it reaches predicts. Outside the first row nothing is predicted.
+    The meaning of a cut depends on ``method``. For ``cosine`` it is a similarity and rows descend: a threshold ``t``
+    predicts the pairs of the row with the smallest ``cut >= t``. For every other method it is a distance and rows
+    ascend: a cut predicts the pairs of the row with the largest cut up to it. Before the first row nothing is
+        predicted.
 
     Attributes:
         method: One of :data:`skinbit.matching.methods.METHODS`.
-        cuts: Similarities or distances that occur, ``(m,)`` float64.
-        reported: Midway between the cut and the next one that would change the counts, ``(m,)`` float64.
-        tp: Predicted pairs of one lesion, ``(m,)``.
-        fp: Predicted pairs of two lesions, ``(m,)``.
-        n_positive_pairs: All pairs of one lesion.
+        cuts: ``(m,)`` float64, similarities or distances that occur.
+        reported: ``(m,)`` float64, midpoints between the cut and the next one that changes the counts.
+        tp: ``(m,)``, predicted positive pairs.
+        fp: ``(m,)``, predicted negative pairs.
+        n_positive_pairs: Number of positive pairs.
     """
 
     method: str
@@ -34,13 +35,13 @@ class Sweep:
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """Pairwise F1 per row, ``2·TP / (predicted + positive)``; NaN where there is no positive pair."""
+        """Pairwise F1 per row, ``2·TP / (predicted + positive)``; NaN if there is no positive pair."""
         return pairwise_f1(self.tp, self.fp, self.n_positive_pairs)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen cut and what it gives; all NaN where F1 is undefined."""
+    """A chosen cut with its metrics; all NaN if F1 is undefined."""
 
     cut: float
     f1: float
@@ -52,15 +53,15 @@ UNDEFINED = Choice(np.nan, np.nan, np.nan, np.nan)
 
 
 def pairwise_f1(tp: NDArray[np.int64], fp: NDArray[np.int64], n_positive_pairs: int) -> NDArray[np.float64]:
-    """Return F1 over pairs from counts.
+    """Return pairwise F1 from counts.
 
     Args:
-        tp: Predicted pairs of one lesion, any shape.
-        fp: Predicted pairs of two lesions, same shape.
-        n_positive_pairs: All pairs of one lesion.
+        tp: Predicted positive pairs, any shape.
+        fp: Predicted negative pairs, same shape.
+        n_positive_pairs: Number of positive pairs.
 
     Returns:
-        F1 in [0, 1], same shape; 0 where nothing is predicted, NaN where there is no positive pair.
+        F1 in [0, 1], same shape; 0 if nothing is predicted, NaN if there is no positive pair.
     """
     if n_positive_pairs == 0:
         return np.full(np.shape(tp), np.nan)
@@ -68,10 +69,10 @@ def pairwise_f1(tp: NDArray[np.int64], fp: NDArray[np.int64], n_positive_pairs: 
 
 
 def select(sweep: Sweep) -> Choice:
-    """Choose the cut with the highest pairwise F1; of equals, the one that predicts the fewest pairs.
+    """Return the cut with the highest pairwise F1; if several are equal, the one with fewest predicted pairs.
 
     Returns:
-        The choice with its reported cut, ``UNDEFINED`` where there is no positive pair.
+        The choice with its reported cut, ``UNDEFINED`` if there is no positive pair.
     """
     if sweep.n_positive_pairs == 0:
         return UNDEFINED
@@ -80,15 +81,15 @@ def select(sweep: Sweep) -> Choice:
 
 
 def choice_at(sweep: Sweep, cut: float) -> Choice:
-    """Read what any cut gives off a curve.
+    """Return the metrics of any cut from a curve.
 
     Args:
         sweep: The curve of one subset.
         cut: A threshold (``cosine``) or a distance.
 
     Returns:
-        What it gives: F1 0 and undefined precision where it predicts nothing, ``UNDEFINED`` where there is no positive
-        pair or the cut is NaN.
+        The metrics: F1 of 0 and undefined precision if nothing is predicted, ``UNDEFINED`` if there is no positive pair
+        or the cut is NaN.
     """
     if sweep.n_positive_pairs == 0 or np.isnan(cut):
         return UNDEFINED
@@ -104,5 +105,5 @@ def _choice(sweep: Sweep, row: int, cut: float) -> Choice:
 
 
 def never_falls(values: Sequence[float]) -> bool:
-    """Whether no value is less than the one before it."""
+    """Whether every value is at least as large as the one before it."""
     return all(first <= second for first, second in pairwise(values))

@@ -1,4 +1,4 @@
-"""Groups of new photographs as they are written down: a table for the user, a document for the page."""
+"""Groups of new photographs as outputs: a table for the user, a document for the page."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.grouping import Doubts, Grouping, explain_doubts
 
 _DIGITS = 4
-"""Of a probability: more would pretend to be sure."""
+"""Decimals of a probability; more would suggest certainty."""
 
 
 def group_table(
@@ -23,9 +23,9 @@ def group_table(
 
     Args:
         found: The groups.
-        image_ids: Of new, then of known photographs.
-        log_odds: Of the pairs; None: nothing is known.
-        with_lesions: Whether some lesions are known.
+        image_ids: Ids of new, then of known photographs.
+        log_odds: Log-odds of the pairs; None if unknown.
+        with_lesions: Whether there are known lesions.
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest, probability_of_nearest``, and ``lesion_id`` with known lesions.
@@ -103,7 +103,7 @@ def describe_groups(
     most_images: int,
     contradictory: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Return the groups with their doubts, and the nearest photograph of each new one; plain values.
+    """Return the groups with reasons to review them, and the nearest photograph of each new one; plain values.
 
     Args:
         found: The groups.
@@ -150,16 +150,16 @@ def _contradictions(image_ids: Sequence[str]) -> list[str]:
 
 
 def _probability(similarity: float, log_odds: LogOdds | None) -> float | None:
-    """Return the probability that a link is of one lesion; None where there is no link, or nothing is known."""
+    """Return the probability that the images of a link show the same lesion; None if unknown or without a link."""
     if log_odds is None or not math.isfinite(similarity):
         return None
     return round(float(log_odds.probabilities(np.asarray(similarity))), _DIGITS)
 
 
 def _doubts(number: int, unsure: Mapping[int, float] | None, doubts: Doubts) -> list[str]:
-    """Return why a person should look at a group: by probabilities where they are known, else by the cut."""
+    """Return why a person should review a group: by probabilities if known, otherwise by the cut."""
     if unsure is None:
         return [*doubts.of_cut, *doubts.others]
     if number not in unsure:
         return list(doubts.others)
-    return [f"Its weakest link is of one lesion with a probability of {unsure[number]:.0%}.", *doubts.others]
+    return [f"Its weakest link shows the same lesion with a probability of {unsure[number]:.0%}.", *doubts.others]

@@ -1,4 +1,4 @@
-"""Groups of photographs that nobody has labelled, around known lesions where there are any, and how sure they are."""
+"""Groups of unlabelled photographs, around known lesions if there are any, with their uncertainty."""
 
 import math
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ from skinbit.matching.pairs.tiles import look_at, side_of, similarity_tiles
 
 @dataclass(frozen=True)
 class Group:
-    """Photographs taken to show one lesion.
+    """Photographs that are grouped as the same lesion.
 
     Attributes:
         members: Rows of its new images, at least one.
-        lesion_id: The known lesion that they join; empty where there is none.
-        weakest_link: Smallest of the similarities that hold the group together; infinite where nothing needs to.
-        strongest_outside: Largest similarity of one of its images to an image of another group; minus infinity where
-            there is none.
+        lesion_id: Known lesion of the group; empty if there is none.
+        weakest_link: Smallest similarity that connects the group; infinite if it needs none.
+        strongest_outside: Largest similarity of one of its images to an image of another group; minus infinity if there
+            is none.
     """
 
     members: tuple[int, ...]
@@ -40,7 +40,7 @@ class Group:
     strongest_outside: float
 
     def margin(self, cut: Cut) -> float:
-        """Return how far the cut may move before the group changes; without a cut, how far others are behind."""
+        """Return how far the cut may move before the group changes; without a cut, the gap to the next image."""
         if np.isnan(cut.value):
             return max(0.0, self.weakest_link - self.strongest_outside)
         return max(0.0, min(self.weakest_link - cut.similarity, cut.similarity - self.strongest_outside))
@@ -92,8 +92,8 @@ def group_images(
 ) -> Grouping:
     """Join images that are similar enough; known lesions stay apart, and their images together.
 
-    Two looks at all pairs: one finds the pairs up to the cut, of which groups are made, and the nearest of every image;
-    the other, once groups are known, the strongest link of each group to another one.
+    There are two passes over all pairs: one finds the pairs up to the cut, from which groups are made, and the nearest
+    image of every image; the other finds the strongest link of each group to another one.
 
     Images that must be together are so from the start. Then the next closest pair of groups that may come together
     does, until the cut: of ``cosine`` and ``dbscan`` two groups are as close as their closest images, and without
@@ -113,7 +113,7 @@ def group_images(
         The groups of the new images.
 
     Raises:
-        InputError: If more pairs are within the cut than may be held.
+        InputError: If more pairs are within the cut than can be held.
     """
     n_images, n_new = len(pool), len(pool) - len(known_lesions)
     if n_new == 0:
@@ -154,9 +154,9 @@ def _graph_up_to(cut: Cut, pool: Pool, nearest: NearestImages) -> NeighbourGraph
     graph = near.graph(len(pool))
     if graph.floor > floor:
         raise InputError(
-            f"More than {most_pairs:,} pairs of the {len(pool):,} photographs are as similar as the cut of "
-            f"{cut.method} asks for, {cut.similarity:.4f}.\n"
-            "  Remedy: remove duplicate photographs; or a stricter cut (cluster.threshold, cluster.eps, cluster.cut); "
+            f"More than {most_pairs:,} pairs of the {len(pool):,} photographs are within the cut of "
+            f"{cut.method}, {cut.similarity:.4f}.\n"
+            "  Remedy: remove duplicate photographs; set a stricter cut (cluster.threshold, cluster.eps, cluster.cut); "
             "or raise memory.max_pairs."
         )
     return graph
@@ -167,9 +167,9 @@ class _Joined:
     """New and known images in groups.
 
     Attributes:
-        numbers: ``(n_new + n_known,)`` the group of each image, new images first.
-        weakest: Per group, the smallest similarity that holds it together; infinite where nothing needs to.
-        outside: Per group, the largest similarity to another one; minus infinity where there is none.
+        numbers: ``(n_new + n_known,)``, group of each image, new images first.
+        weakest: Smallest similarity that connects each group; infinite if it needs none.
+        outside: Largest similarity of each group to another one; minus infinity if there is none.
     """
 
     numbers: LabelArray
@@ -178,7 +178,7 @@ class _Joined:
 
 
 def _grouping_of(joined: _Joined, known_lesions: tuple[str, ...], nearest: NearestImages) -> Grouping:
-    """Describe the groups that hold new images."""
+    """Return the groups with new images."""
     numbers, n_new = joined.numbers, len(joined.numbers) - len(known_lesions)
     lesion_of = dict(zip(numbers[n_new:].tolist(), known_lesions, strict=True))
     cluster_ids = number_by_appearance(numbers[:n_new])
@@ -199,7 +199,7 @@ def _links_within(tree: MergeTree, cut: Cut, n_new: int) -> tuple[LabelArray, ND
 
 
 def _weakest(numbers: LabelArray, links: LabelArray, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return, per group, the smallest similarity that holds it together; infinite where nothing needs to."""
+    """Return the smallest similarity that connects each group; infinite if it needs none."""
     weakest = np.full(numbers.max(initial=-1) + 1, np.inf)
     np.minimum.at(weakest, numbers[links[:, 0]], strengths)
     return weakest
@@ -207,11 +207,11 @@ def _weakest(numbers: LabelArray, links: LabelArray, strengths: NDArray[np.float
 
 @dataclass(frozen=True)
 class Doubts:
-    """Reasons why a person should look at a group, one sentence each.
+    """Reasons why a person should review a group, one sentence each.
 
     Attributes:
-        of_cut: Another cut in the range would change the group.
-        others: Whatever the cut, something else speaks against it.
+        of_cut: Reasons that depend on the cut: another cut in the range would change the group.
+        others: Reasons that do not depend on the cut.
     """
 
     of_cut: tuple[str, ...]
@@ -219,14 +219,14 @@ class Doubts:
 
 
 def explain_doubts(group: Group, cut: Cut, n_known: int, most_images: int, log_odds: LogOdds | None) -> Doubts:
-    """Return the reasons why a person should look at a group.
+    """Return the reasons why a person should review a group.
 
     Args:
         group: The group.
-        cut: Where it was made.
-        n_known: Known images of its lesion.
-        most_images: Of a lesion that takes part in training.
-        log_odds: Of the pairs; None: nothing is known, and reasons name similarities.
+        cut: Cut at which it was made.
+        n_known: Number of known images of its lesion.
+        most_images: The largest number of images of a lesion that is used in training.
+        log_odds: Log-odds of the pairs; None: unknown, and reasons mention similarities.
     """
     of_cut, others = [], []
     n_images, outside = len(group.members) + n_known, group.strongest_outside
@@ -293,9 +293,9 @@ def _strongest_links(
 def _links_of_groups(
     pool: Pool, numbers: LabelArray, sizes: LabelArray, combine: np.ufunc
 ) -> Iterator[tuple[LabelArray, LabelArray, NDArray[np.float64]]]:
-    """Yield groups, other groups, and the combined similarities of their images, of any two groups once.
+    """Yield groups, other groups, and the combined similarities of their images, for any two groups once.
 
-    Tiles end where groups end: a group that is larger than a tile's side has one of its own.
+    Tiles end at the ends of groups; a group larger than a tile's side has its own.
     """
     order, ends = np.argsort(numbers, kind="stable"), np.cumsum(sizes)
     blocks = _blocks_of_groups(ends, side_of(pool.limits.tile_bytes))
@@ -312,7 +312,7 @@ def _links_of_groups(
 
 
 def _blocks_of_groups(ends: LabelArray, side: int) -> list[tuple[int, int]]:
-    """Return first and last group of blocks of about so many images, at least one group each."""
+    """Return first and last group of blocks of about ``side`` images, at least one group each."""
     blocks, first, start = [], 0, 0
     while first < len(ends):
         last = max(first, int(np.searchsorted(ends, start + side, side="right")) - 1)

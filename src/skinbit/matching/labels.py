@@ -10,12 +10,12 @@ LabelArray = NDArray[np.int64]
 
 GRID_BITS = 22
 _GRID = 2.0**GRID_BITS
-"""Embeddings live on multiples of 2⁻²²: their products then have at most 44 fractional bits, so sums over any
-dimension are exact in float64, whatever the order. That is what makes similarities independent of block size."""
+"""Embeddings are multiples of 2⁻²²: their products have at most 44 fractional bits, so sums over any dimension are
+exact in float64, in any order. Similarities therefore do not depend on the block size."""
 
 
 def unit_vectors(vectors: NDArray[np.floating]) -> FloatArray:
-    """Scale vectors to unit length and round them to the grid on which similarities are exact.
+    """Return vectors of unit length, rounded to the grid on which similarities are exact.
 
     Args:
         vectors: ``(n, d)``, finite, no row all zero.
@@ -24,7 +24,7 @@ def unit_vectors(vectors: NDArray[np.floating]) -> FloatArray:
         ``(n, d)`` float32, unit length to within 1e-6.
 
     Raises:
-        ValueError: If a row is not finite or has no length; the message names the first such row.
+        ValueError: If a row is not finite or has no length; names the first such row.
     """
     wide = np.asarray(vectors, dtype=np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
@@ -36,12 +36,12 @@ def unit_vectors(vectors: NDArray[np.floating]) -> FloatArray:
 
 
 def lesion_labels(lesion_ids: list[str]) -> LabelArray:
-    """Number the lesions 0, 1, … in sorted order of their ids, one label per image."""
+    """Return lesions as numbers 0, 1, … in sorted order of their ids, one label per image."""
     return np.unique(np.asarray(lesion_ids, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
 def known_labels(known_lesions: Sequence[str], n_new: int) -> LabelArray:
-    """Return the known lesion of each image of a pool as a number, -1 of the new images, which come first."""
+    """Return the known lesion of each image of a pool as a number; -1 for new images, which come first."""
     return np.append(np.full(n_new, -1, dtype=np.int64), lesion_labels(list(known_lesions)))
 
 
@@ -62,17 +62,17 @@ def first_of_lesion(known: LabelArray) -> LabelArray:
 
 
 def positive_pairs(labels: LabelArray) -> LabelArray:
-    """Return all pairs of images of one lesion.
+    """Return all positive pairs, of images with the same lesion.
 
     Args:
         labels: ``(n,)``, the lesion of each image.
 
     Returns:
-        ``(n_positive_pairs, 2)`` rows, the lower one first, in no particular order.
+        ``(n_positive_pairs, 2)`` rows, lower row first, in no particular order.
     """
     order = np.argsort(labels, kind="stable")
     found = [np.empty((0, 2), dtype=np.int64)]
-    # Images of one lesion stand side by side: pair each with its next, its next but one, … while any is left.
+    # Sorted images of a lesion are adjacent: pair each with its next, its next but one, … while there are any.
     for step in range(1, len(labels)):
         same = labels[order[:-step]] == labels[order[step:]]
         if not same.any():
@@ -82,19 +82,19 @@ def positive_pairs(labels: LabelArray) -> LabelArray:
 
 
 def ascending_bits(singles: FloatArray) -> NDArray[np.uint32]:
-    """Write singles as whole numbers that rise as they do.
+    """Return single-precision numbers as integers of the same order.
 
     Args:
-        singles: Any shape, not NaN; 0 and -0 are equal.
+        singles: Any shape, without NaN; 0 and -0 are equal.
 
     Returns:
         Same shape.
     """
-    bits = (singles + np.float32(0)).view(np.uint32)  # +0 where it was -0
+    bits = (singles + np.float32(0)).view(np.uint32)  # -0 becomes +0
     return np.where(bits >> 31, ~bits, bits | np.uint32(2**31))
 
 
 def from_ascending_bits(numbers: NDArray[np.uint32]) -> FloatArray:
-    """Return the singles that :func:`ascending_bits` wrote."""
+    """Return the numbers from which :func:`ascending_bits` made these integers."""
     singles: FloatArray = np.where(numbers >> 31, numbers & np.uint32(2**31 - 1), ~numbers).view(np.float32)
     return singles

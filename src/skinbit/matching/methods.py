@@ -1,4 +1,4 @@
-"""The ways in which pairs are predicted: by a threshold, or by putting images into groups."""
+"""The methods that predict pairs: by a threshold, or by grouping images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ MethodName = Literal["cosine", "dbscan", "average", "complete", "mutual"]
 
 @dataclass(frozen=True)
 class Method:
-    """One way to predict which images show the same lesion.
+    """A method that predicts which images show the same lesion.
 
     Attributes:
-        title: As a reader knows it.
-        cut: The metric that holds its cut; None where it needs none.
-        word: What the cut is called; empty where there is none.
+        title: Name for readers.
+        cut: Metric with the method's cut; None if it needs none.
+        word: What the cut is called; empty if there is none.
         is_group: Whether it puts every image into one group, so that its pairs are transitive.
     """
 
@@ -36,10 +36,10 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "mutual": Method("Mutual nearest", None, "", is_group=True),
     }
 )
-"""In the order in which they are reported. A threshold is a similarity, every other cut a distance, 1 - similarity."""
+"""In the order of reports. A threshold is a similarity, every other cut a distance, 1 - similarity."""
 
 CUTS: Mapping[str, str] = MappingProxyType({name: method.cut for name, method in METHODS.items() if method.cut})
-"""Per method that has one, the metric that holds its cut."""
+"""Metric with the cut, by method that has one."""
 
 
 def _with_a_cut(method: str) -> str:
@@ -51,10 +51,10 @@ def _with_a_cut(method: str) -> str:
 MethodWithCut = Annotated[str, AfterValidator(_with_a_cut)]
 
 CutValue = Annotated[float, Field(ge=-1, le=2)]
-"""A threshold, or a distance: a method knows which."""
+"""A threshold or a distance, depending on the method."""
 
 Similarity = Annotated[float, Field(ge=-1.01, le=1.01)]
-"""A cosine may leave [-1, 1] by rounding."""
+"""Rounding may move a cosine out of [-1, 1] by this much."""
 
 PAGED = ("cosine", "dbscan")
-"""Methods whose misclassified test pairs are shown on pages of their own."""
+"""Methods with pages of misclassified test pairs."""

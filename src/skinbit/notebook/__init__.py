@@ -1,1 +1,1 @@
-"""What only the notebooks use: access to a finished study, its plots, its photographs."""
+"""Code of the notebooks only: access to a finished study, its plots, its photographs."""

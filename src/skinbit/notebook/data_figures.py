@@ -1,4 +1,4 @@
-"""Figures of the data: lesions by size, the split, positive against negative pairs."""
+"""Plots of the data: lesions by size, the split, positive and negative pairs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from skinbit.report.palette import ACCENT, INK, LINE, SOFT, WARN, one_panel
 
 
 def lesion_sizes(published: pd.Series, used: pd.Series) -> Figure:
-    """Draw the number of lesions that have one image, two, …, as stacked bars of used ones and those left out.
+    """Return a plot of lesions by number of images, as stacked bars of those used and left out.
 
     Args:
-        published: The lesion of each image of the metadata.
-        used: The lesion of each image that the study uses.
+        published: Lesion of each image in the metadata.
+        used: Lesion of each image used.
     """
     every, taken = dict(images_per_lesion(published)), dict(images_per_lesion(used))
     sizes = sorted(every)
@@ -39,13 +39,13 @@ def lesion_sizes(published: pd.Series, used: pd.Series) -> Figure:
 
 
 def split_map(split: pd.DataFrame) -> Figure:
-    """Draw every lesion as a column and every subset as a row: a dark cell where it has images.
+    """Return a plot of every lesion as a column and every subset as a row, with dark cells where it has images.
 
     Args:
         split: ``image_id, lesion_id, subset, fold``.
 
     Returns:
-        A figure; a lesion in two subsets would be a column with two cells.
+        A figure; a lesion in two subsets would have two cells in its column.
     """
     names = _subset_names(split)
     counts = pd.crosstab(split["fold"], split["lesion_id"]).loc[list(names)]
@@ -67,13 +67,13 @@ def split_map(split: pd.DataFrame) -> Figure:
 
 
 def pair_counts(subsets: Sequence[SubsetSize]) -> Figure:
-    """Draw positive and negative pairs of each subset on a logarithmic scale.
+    """Return a plot of positive and negative pairs in each subset, on a logarithmic scale.
 
     Args:
         subsets: Folds and test subset.
 
     Returns:
-        A figure; below each subset stands how many negative pairs it has for a positive one.
+        A figure, with the number of negative pairs per positive pair below each subset.
     """
     figure, axes = one_panel(9, 3.4)
     places = np.arange(len(subsets))
@@ -96,13 +96,13 @@ def pair_counts(subsets: Sequence[SubsetSize]) -> Figure:
 
 
 def tabulate_shared_lesions(split: pd.DataFrame) -> pd.DataFrame:
-    """Count the lesions that any two subsets share.
+    """Return the number of lesions that any two subsets share.
 
     Args:
         split: ``image_id, lesion_id, subset, fold``.
 
     Returns:
-        A symmetric table, folds first, then the test subset: lesions of a subset on the diagonal, shared ones beside.
+        A symmetric table, folds first, then the test subset, with the number of a subset's lesions on the diagonal.
     """
     names = _subset_names(split)
     lesions = [set(split.loc[split["fold"] == fold, "lesion_id"]) for fold in names]
@@ -117,10 +117,10 @@ def _subset_names(split: pd.DataFrame) -> dict[int, str]:
 
 
 def choose_by_size(lesion_ids: pd.Series, n_lesions: int) -> list[str]:
-    """Return a few lesions, evenly over their numbers of images, those with most images first.
+    """Return a few lesions, evenly over their numbers of images, most images first.
 
     Args:
-        lesion_ids: The lesion of each image.
+        lesion_ids: Lesion of each image.
         n_lesions: Number of lesions; all, if there are fewer.
     """
     ordered = largest_first(lesion_ids)
@@ -129,10 +129,10 @@ def choose_by_size(lesion_ids: pd.Series, n_lesions: int) -> list[str]:
 
 
 def largest_first(lesion_ids: pd.Series) -> list[str]:
-    """Return the lesions, those with most images first, then by id.
+    """Return the lesions with most images first, ties by id.
 
     Args:
-        lesion_ids: The lesion of each image.
+        lesion_ids: Lesion of each image.
     """
     sizes = Counter(lesion_ids.tolist())
     return sorted(sizes, key=lambda lesion: (-sizes[lesion], lesion))

@@ -24,11 +24,11 @@ _ENVIRONMENT = "demo"
 
 @dataclass(frozen=True)
 class Study:
-    """A study whose outputs are on disk.
+    """A study with outputs on disk.
 
     Attributes:
         catalog: Loads every input and output by name.
-        parameters: Of the environment.
+        parameters: Parameters of the environment.
     """
 
     catalog: "StudyCatalog"
@@ -36,7 +36,7 @@ class Study:
 
     @property
     def best_experiment(self) -> str:
-        """Return the experiment that leads the leaderboard."""
+        """Return the first experiment of the leaderboard."""
         return str(self.catalog.load("leaderboard")["experiment"].iloc[0])
 
     @property
@@ -46,16 +46,16 @@ class Study:
         return ListedPhotographs(folder, table, self.parameters.data)
 
     def pool(self, experiment: str, part: str) -> Pool:
-        """Return images with the similarities on which the figures of an experiment rest.
+        """Return images with the similarities from which an experiment's metrics were computed.
 
         Args:
-            experiment: Its name.
+            experiment: Name of the experiment.
             part: ``final`` for the test images; ``fold_0``, … for those of a fold.
 
         Returns:
-            The images in the order of the part's embeddings; their similarities include keypoints and surroundings.
+            The images in the order of the part's embeddings; their similarities include keypoints and scaling.
         """
-        made_with = self.catalog.load(f"{experiment}.resolved_config")  # the environment may say something else by now
+        made_with = self.catalog.load(f"{experiment}.resolved_config")  # the environment may have changed since
         params = SimilarityParams.model_validate(made_with["similarity"])
         embeddings = self.catalog.load(f"{experiment}.{part}.embeddings")
         listed = self.catalog.load(f"{experiment}.{part}.shortlist") if params.verification else None
@@ -82,18 +82,18 @@ def open_study(environment: str | None = None) -> Study:
     """Open the study of the project around the working directory.
 
     Args:
-        environment: Of the configuration; by default the one that KEDRO_ENV names, else the demo.
+        environment: Name of the environment; by default KEDRO_ENV, or the demo.
 
     Raises:
-        InputError: If there is no project, or its outputs are not there yet.
+        InputError: If there is no project, or no outputs yet.
     """
     project = find_kedro_project(Path.cwd())
     if project is None:
         raise InputError(f"{Path.cwd()} is in no Kedro project.\n  Remedy: start the notebook from its folder.")
-    # Kedro reads it on import, finds it from the project's own folder only, and prints tables its own way without it.
+    # Kedro reads it on import, finds it only from the project's folder, and prints tables in its own way without it.
     os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(project / "conf" / "logging.yml"))
 
-    # Of tqdm, which would like widgets for bars that no notebook of a finished study shows.
+    # tqdm would prefer widgets, but no notebook of a finished study shows progress bars.
     warnings.filterwarnings("ignore", message="IProgress not found")
 
     from kedro.framework.startup import bootstrap_project

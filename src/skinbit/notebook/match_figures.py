@@ -1,4 +1,4 @@
-"""Figures of similarities: their distribution, F1 against the cut, lesions that are missed."""
+"""Plots of similarities: their distribution, F1 over the cut, lesions that are missed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,12 +19,12 @@ _WORTH_SHOWING = 0.5
 
 
 def similarity_histograms(similarities: FloatArray, labels: LabelArray, threshold: float) -> Figure:
-    """Draw how similar positive and negative pairs are, as shares and as counts, with the threshold.
+    """Return a plot of the similarities of positive and negative pairs, as shares and as counts, with the threshold.
 
     Args:
         similarities: ``(n, n)`` float32, symmetric, n at least 2.
-        labels: ``(n,)``, the lesion of each image.
-        threshold: Least similarity of a pair that is predicted positive.
+        labels: ``(n,)``, lesion of each image.
+        threshold: Smallest similarity of a pair that is predicted positive.
 
     Returns:
         A figure of two panels: the share of each kind, then counts on a logarithmic scale.
@@ -55,12 +55,12 @@ def similarity_histograms(similarities: FloatArray, labels: LabelArray, threshol
 def cut_curves(
     sweeps: Mapping[str, Sweep], chosen: Mapping[str, float], fold_cuts: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Draw pairwise F1 against the cut, with the chosen cut, the best one in hindsight, and those of the folds.
+    """Return a plot of pairwise F1 over the cut, with the selected cut, the best one in hindsight, and the folds' cuts.
 
     Args:
-        sweeps: By method; exact at the chosen cuts.
-        chosen: The cuts of the methods to draw, chosen elsewhere.
-        fold_cuts: What each fold would have chosen.
+        sweeps: Curves by method; exact at the selected cuts.
+        chosen: Cuts of the methods to draw, selected elsewhere.
+        fold_cuts: Cuts of single folds.
     """
     figure, panels = method_panels(list(chosen), width=11, row_height=4.2)
     highest = max(float(np.nan_to_num(sweeps[method].f1).max(initial=0.0)) for method in chosen)
@@ -71,7 +71,7 @@ def cut_curves(
 
 
 def _draw_curve(axes: Axes, sweep: Sweep, chosen: float, fold_cuts: Sequence[float]) -> None:
-    # A curve is constant between the cuts at which a pair enters.
+    # A curve is constant between the cuts at which pairs enter.
     axes.step(sweep.cuts, sweep.f1, where="post", color=ACCENT, linewidth=1.6)
     marks = (
         (choice_at(sweep, chosen), INK, "o", "chosen"),
@@ -95,13 +95,13 @@ def _draw_curve(axes: Axes, sweep: Sweep, chosen: float, fold_cuts: Sequence[flo
 
 
 def lesion_outcomes(by_size: pd.DataFrame) -> Figure:
-    """Draw, by number of images, of how many lesions all pairs, some or none are found.
+    """Return a plot of lesions with all, some or none of their pairs found, by number of images.
 
     Args:
         by_size: From :func:`skinbit.matching.scoring.lesions.summarise_by_size`.
 
     Returns:
-        A figure of stacked horizontal bars, each with its count.
+        A figure of stacked horizontal bars with their counts.
     """
     figure, axes = one_panel(9, 0.55 * len(by_size) + 1.5)
     labels = [
@@ -130,12 +130,12 @@ def lesion_outcomes(by_size: pd.DataFrame) -> Figure:
 
 
 def lesion_similarities(positive_pairs: pd.DataFrame, threshold: float, n_lesions: int = 30) -> Figure:
-    """Draw the similarities of each lesion's pairs as a row of dots, lesions with the least similar pair on top.
+    """Return a plot of the similarities of each lesion's pairs as a row of dots, least similar pairs on top.
 
     Args:
         positive_pairs: From :func:`skinbit.matching.scoring.lesions.tabulate_positive_pairs`.
-        threshold: Least similarity of a pair that is predicted positive.
-        n_lesions: Number of rows at most.
+        threshold: Smallest similarity of a pair that is predicted positive.
+        n_lesions: Largest number of rows.
 
     Returns:
         A figure; missed pairs are red.

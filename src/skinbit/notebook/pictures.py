@@ -1,4 +1,4 @@
-"""Figures made of photographs: strips of them with captions, and a map of embeddings."""
+"""Plots with photographs: strips with captions, and a map of embeddings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ _INCHES = 1.45
 """Width of a photograph in a strip."""
 
 _GAP, _LINE_HEIGHT = 0.06, 0.17
-"""Space on either side of a photograph, height of a line of text; the unit is the width of a photograph with both."""
+"""Margin of a photograph, and height of a line of text, in widths of a photograph with margins."""
 
 _ROOM = (1 - 2 * _GAP, (1 - 2 * _GAP) * 3 / 4)
-"""Most dermoscopes photograph 4:3."""
+"""Most dermoscopes have 4:3."""
 
 _MOST_IN_STRIP = 8
 
 _POINTS_PER_ROW = 1.7
-"""How many photographs of a map fit side by side, in square roots of their number."""
+"""Number of photographs side by side in a map, in square roots of their number."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Picture:
     """A photograph in a strip.
 
     Attributes:
-        caption: Stands below it, unless it is empty.
-        colour: Of its frame; None without a frame.
+        caption: Text below it, or empty.
+        colour: Colour of its frame; None without a frame.
     """
 
     image_id: str
@@ -50,10 +50,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Strip:
-    """Photographs that belong together, side by side.
+    """Related photographs, side by side.
 
     Attributes:
-        label: Stands above them.
+        label: Text above them.
         pictures: At least one.
     """
 
@@ -62,18 +62,18 @@ class Strip:
 
 
 def read_photographs(photographs: ListedPhotographs, image_ids: Sequence[str], side: int) -> Photographs:
-    """Decode small copies of photographs, in threads.
+    """Return small copies of photographs, decoded in threads.
 
     Args:
-        photographs: Those to read are among them.
-        image_ids: The photographs to read.
-        side: Length of the longer side at most, in pixels.
+        photographs: Photographs that include those to read.
+        image_ids: Image ids of the photographs to read.
+        side: Largest length of the longer side, pixels.
 
     Returns:
         Copies by image id.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
 
     def read(image_id: str) -> Image.Image:
@@ -89,7 +89,7 @@ def lesion_strips(images: pd.DataFrame, lesion_ids: Sequence[str]) -> list[Strip
 
     Args:
         images: ``image_id, lesion_id``.
-        lesion_ids: In the order of the strips.
+        lesion_ids: Lesions in the order of the strips.
     """
     by_lesion = images.groupby("lesion_id")["image_id"].agg(list)
     return [
@@ -99,7 +99,7 @@ def lesion_strips(images: pd.DataFrame, lesion_ids: Sequence[str]) -> list[Strip
 
 
 def pair_strips(pairs: Sequence[Mapping[str, object]]) -> list[Strip]:
-    """Return a strip for each pair, framed green where both photographs show one lesion, else red.
+    """Return a strip for each pair, with green frames if both photographs show the same lesion, otherwise red.
 
     Args:
         pairs: ``image_a, image_b, lesion_a, lesion_b, similarity``.
@@ -115,18 +115,18 @@ def pair_strips(pairs: Sequence[Mapping[str, object]]) -> list[Strip]:
 def neighbour_strip(
     similarities: FloatArray, images: pd.DataFrame, image_id: str, threshold: float, n_images: int = 7
 ) -> Strip:
-    """Return a strip of an image and those most similar to it.
+    """Return a strip of an image and its nearest images.
 
     Args:
-        similarities: ``(n, n)`` float32, of the images.
+        similarities: ``(n, n)`` float32, similarities of the images.
         images: ``image_id, lesion_id``, ``n`` rows in the order of the similarities.
         image_id: The image to start from.
-        threshold: Least similarity of two images that are taken to show one lesion.
-        n_images: Number of other images at most.
+        threshold: Smallest similarity of two images that are predicted to show the same lesion.
+        n_images: Largest number of other images.
 
     Returns:
-        A strip: neighbours framed green where they show the image's lesion, else red, each with its similarity and
-        whether that reaches the threshold.
+        A strip: neighbours have green frames if they show the image's lesion, otherwise red, with their similarity and
+        whether it reaches the threshold.
     """
     ids, lesions = images["image_id"].tolist(), images["lesion_id"].tolist()
     row = ids.index(image_id)
@@ -147,11 +147,11 @@ def group_strips(clustered_images: pd.DataFrame, cluster_ids: Sequence[int]) -> 
 
     Args:
         clustered_images: ``image_id, lesion_id, cluster_id``.
-        cluster_ids: In the order of the strips.
+        cluster_ids: Groups in the order of the strips.
 
     Returns:
-        A strip per group, a colour for each lesion of several images, lesions with most images first; of a large
-        group the first eight images.
+        One strip per group, with one colour for each lesion of several images, most images first; only the first eight
+        images of a large group.
     """
     groups = dict(iter(clustered_images.groupby("cluster_id")))
     return [_group_strip(f"group {cluster_id}", groups[cluster_id]) for cluster_id in cluster_ids]
@@ -172,11 +172,11 @@ def _group_strip(name: str, images: pd.DataFrame) -> Strip:
 
 
 def draw_strips(strips: Sequence[Strip], photographs: Photographs, columns: int = 1) -> Figure:
-    """Draw strips of photographs, row by row.
+    """Return a figure with strips of photographs, row by row.
 
     Args:
-        strips: At least one.
-        photographs: Of every image in them.
+        strips: At least one strip.
+        photographs: Photographs of all images in them.
         columns: Number of strips side by side.
     """
     length = max(len(strip.pictures) for strip in strips)
@@ -211,14 +211,14 @@ def _draw_photograph(
     colour: str | None,
     is_faint: bool = False,
 ) -> None:
-    """Draw a photograph as large as its room allows; the vertical axis may point either way.
+    """Draw a photograph as large as possible; the vertical axis may point either way.
 
     Args:
-        axes: To draw on.
+        axes: Axes to draw on.
         image: The photograph.
-        room: Its middle ``(x, y)``, width and height.
-        colour: Of its frame; None without a frame.
-        is_faint: Draw it pale, behind all others.
+        room: Centre ``(x, y)``, width and height of the available space.
+        colour: Colour of its frame; None without a frame.
+        is_faint: Whether to draw it pale, behind all others.
     """
     x, y, width, height = room
     scale = min(width / image.width, height / image.height)
@@ -239,16 +239,16 @@ def _draw_photograph(
 def draw_map(
     points: NDArray[np.float64], images: pd.DataFrame, photographs: Photographs, n_lesions: int = len(LESIONS)
 ) -> Figure:
-    """Draw photographs at points of a plane, those of a few lesions framed and joined in the lesion's colour.
+    """Return a map of photographs in a plane; those of a few lesions have frames and lines in the lesion's colour.
 
     Args:
         points: ``(n, 2)``.
         images: ``image_id, lesion_id``, ``n`` rows in the same order.
-        photographs: Of every image.
-        n_lesions: Number of lesions that are coloured, at most eight, those with most images first.
+        photographs: Photographs of all images.
+        n_lesions: Number of coloured lesions, at most eight, most images first.
 
     Returns:
-        A figure; its axes carry no scale, because distances in such a map have none.
+        A figure without scales, as distances in such a map have none.
     """
     width, height = np.ptp(points, axis=0).tolist()
     side = max(width, height) / max(_POINTS_PER_ROW * len(points) ** 0.5, 8.0) or 1.0

@@ -1,4 +1,4 @@
-"""Embeddings on a plane, to look at."""
+"""Embeddings in a plane, for inspection."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,15 +6,15 @@ from numpy.typing import NDArray
 from skinbit.matching.labels import FloatArray
 
 _PERPLEXITY = 15.0
-"""Roughly the number of neighbours that place an image; a lesion has few photographs."""
+"""Approximate number of neighbours that determine an image's position; a lesion has few photographs."""
 
 
 def project_to_plane(embeddings: FloatArray, seed: int) -> NDArray[np.float64]:
-    """Project embeddings to a plane by t-SNE, which keeps neighbours together; large distances mean nothing.
+    """Return embeddings projected to a plane by t-SNE, which keeps neighbours together; large distances mean nothing.
 
     Args:
-        embeddings: ``(n_images, embedding_dim)``, unit length: their Euclidean neighbours are those by similarity.
-        seed: Of the layout.
+        embeddings: ``(n_images, embedding_dim)``, unit length: Euclidean neighbours are those by similarity.
+        seed: Seed of the layout.
 
     Returns:
         ``(n_images, 2)``, centred; all zero for fewer than three images.

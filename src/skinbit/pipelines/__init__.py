@@ -1,1 +1,1 @@
-"""The Kedro pipelines: thin nodes and their wiring; the other packages do the work."""
+"""The Kedro pipelines: thin nodes and their wiring; other packages do the work."""

@@ -1,1 +1,1 @@
-"""What people look at: HTML pages with their tables and charts, matplotlib figures, and lines of the log."""
+"""What people look at: HTML pages with tables and charts, matplotlib figures, and summaries in the log."""

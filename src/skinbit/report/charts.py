@@ -11,22 +11,22 @@ _SIDE = 1000
 """Units along each side of a chart."""
 
 _WORTH_SHOWING = 0.2
-"""The axis covers the cuts where some fold reaches this share of its best F1."""
+"""The axis covers the cuts at which some fold reaches this share of its best F1."""
 
 _STEPS = (1, 2, 5, 10)
 
 Curve = Mapping[str, Sequence[float]]
-"""``cut`` and ``f1`` of a fold, in the order of the sweep."""
+"""``cut`` and ``f1`` of a fold, in the order of its curve."""
 
 Column = Sequence[float | None]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis.
+    """A labelled position on an axis.
 
     Attributes:
-        at: Percent of the axis, 0 to 100.
+        at: Position in percent of the axis, 0 to 100.
         text: Its label.
     """
 
@@ -39,9 +39,9 @@ class Axis:
     """The range of values along a side of a chart.
 
     Attributes:
-        start: Value at its beginning.
+        start: Value at its start.
         end: Value at its end, above ``start``.
-        ticks: In rising order.
+        ticks: Ticks in ascending order.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Axis:
     ticks: tuple[Tick, ...] = ()
 
     def percent(self, value: float) -> float:
-        """Return the place of a value, in percent of the axis; values beyond its ends are moved there."""
+        """Return the position of a value, in percent of the axis, clipped to its ends."""
         return round(100 * min(max((value - self.start) / (self.end - self.start), 0), 1), 2)
 
     def covers(self, value: float) -> bool:
@@ -63,9 +63,9 @@ class Line:
     """A line of a chart.
 
     Attributes:
-        name: What it stands for, such as a fold.
-        path: SVG path; empty where nothing is defined.
-        best: Place of its maximum ``(x, y)`` in units of the chart; None where none is marked.
+        name: Name, such as a fold.
+        path: SVG path; empty if nothing is defined.
+        best: Position of its maximum ``(x, y)`` in units of the chart; None if it is not marked.
     """
 
     name: str
@@ -78,8 +78,8 @@ class Chart:
     """Lines over two axes.
 
     Attributes:
-        lines: The position of a line is the number of its colour.
-        mark: Place of a vertical line on the horizontal axis, in percent; None without such a line.
+        lines: Lines; the position of a line determines its colour.
+        mark: Position of a vertical line on the horizontal axis, in percent; None without one.
     """
 
     title: str
@@ -93,10 +93,10 @@ def make_axis(label: str, start: float, end: float, finest: float = 0) -> Axis:
     """Return an axis with at most six round ticks.
 
     Args:
-        label: Of the axis.
-        start: Value at its beginning.
-        end: Value at its end; an axis without length is widened.
-        finest: Least distance of two ticks: 1 for what is counted.
+        label: Label of the axis.
+        start: Value at its start.
+        end: Value at its end; an empty range is widened.
+        finest: Smallest distance of two ticks: 1 for counts.
     """
     if end <= start:
         start, end = start - 0.5, start + 0.5
@@ -109,7 +109,7 @@ def make_axis(label: str, start: float, end: float, finest: float = 0) -> Axis:
 
 
 def axis_from_zero(label: str, top: float) -> Axis:
-    """Return an axis from 0 to the round value next to the top, where its last tick is."""
+    """Return an axis from 0 to a round value near the top, with the last tick at its end."""
     if top <= 0:
         return make_axis(label, 0, 1)
     step = _round_step(top / 5)
@@ -122,10 +122,10 @@ def _round_step(least: float) -> float:
 
 
 def shown_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
-    """Return the range of cuts that are worth showing.
+    """Return the range of cuts to show.
 
     Args:
-        curves: Of every fold.
+        curves: Curves of all folds.
 
     Returns:
         Lowest and highest cut at which some fold reaches a fifth of its best F1; None without two such cuts.
@@ -143,14 +143,14 @@ def cut_label(method: str) -> str:
 
 
 def f1_chart(title: str, label: str, curves: Mapping[str, Curve], y: Axis, average: float | None) -> Chart:
-    """Return a chart of pairwise F1 against the cut, a line per fold, its maximum marked.
+    """Return a chart of pairwise F1 over the cut, with one line per fold and its maximum marked.
 
     Args:
-        title: Of the chart.
-        label: Of the cut.
-        curves: Per fold.
+        title: Title of the chart.
+        label: Label of the cut.
+        curves: Curve of each fold.
         y: Axis of F1.
-        average: Mean of the folds' cuts, which is marked; None where it is undefined.
+        average: Mean of the folds' cuts, which is marked; None if undefined.
     """
     x = make_axis(label, *(shown_range(list(curves.values())) or (0, 1)))
     lines = tuple(
@@ -165,11 +165,12 @@ def line_chart(
     """Return a chart whose points are joined by straight lines.
 
     Args:
-        title: Of the chart.
+        title: Title of the chart.
         x: Horizontal axis.
         y: Vertical axis.
-        curves: By name the places on both axes; undefined values are None and leave a gap.
-        mark_best: Mark the maximum of each line; a single point is marked in any case, or nobody would see it.
+        curves: Positions on both axes by name; undefined values are None and leave a gap.
+        mark_best: Whether the maximum of each line is marked; single points are always marked, as they would be
+            invisible.
     """
     lines = tuple(
         Line(name, _straight_path(xs, ys, x, y), _highest(xs, ys, x, y) if mark_best or len(xs) == 1 else None)
@@ -183,11 +184,11 @@ def _place(value_x: float, value_y: float, x: Axis, y: Axis) -> tuple[int, int]:
 
 
 def _step_path(curve: Curve, x: Axis, y: Axis) -> str:
-    """Return a curve that keeps its value from each cut to the next; what lies beyond the axis is cut off."""
+    """Return the path of a curve that is constant between cuts, clipped to the axis."""
     inside = [index for index, cut in enumerate(curve["cut"]) if x.covers(cut)]
     if not inside:
         return ""
-    # One cut more on either side: its value, or its distance, reaches into the axis.
+    # One further cut on either side, as its value, or its distance, extends into the axis.
     first, last = max(inside[0] - 1, 0), inside[-1] + 2
     places = [_place(cut, f1, x, y) for cut, f1 in zip(curve["cut"][first:last], curve["f1"][first:last], strict=True)]
     is_cut_off = first + len(places) - 1 > inside[-1]
@@ -200,7 +201,7 @@ def _step_path(curve: Curve, x: Axis, y: Axis) -> str:
 
 
 def _straight_path(xs: Column, ys: Column, x: Axis, y: Axis) -> str:
-    """Return straight lines from point to point, with a gap where a value is undefined."""
+    """Return the path of straight lines between points, with gaps at undefined values."""
     path, is_broken = "", True
     for value_x, value_y in zip(xs, ys, strict=True):
         if value_x is None or value_y is None:
@@ -213,6 +214,6 @@ def _straight_path(xs: Column, ys: Column, x: Axis, y: Axis) -> str:
 
 
 def _highest(xs: Column, ys: Column, x: Axis, y: Axis) -> tuple[int, int] | None:
-    """Return the place of the maximum, the first of equal ones: in a sweep the cut that predicts fewest pairs."""
+    """Return the position of the first maximum: in a curve the cut with fewest predicted pairs."""
     known = [(at, top) for at, top in zip(xs, ys, strict=True) if at is not None and top is not None]
     return _place(*max(known, key=lambda point: point[1]), x, y) if known else None

@@ -1,4 +1,4 @@
-"""The gallery of the groups that cluster_images makes."""
+"""The gallery of the groups from cluster_images."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from skinbit.report.thumbnails import within_size
 
 
 class ClusterFiles(TypedDict):
-    """What the gallery shows, by the names of the files."""
+    """The files that the gallery shows, by argument name."""
 
     clustered_images: pd.DataFrame
     cluster_groups: dict[str, Any]
@@ -31,12 +31,12 @@ class ClusterFiles(TypedDict):
 
 
 def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes: float) -> Gallery:
-    """Return what the page shows, with as many thumbnails, then drawings, as fit.
+    """Return the content of the page, with as many thumbnails, then drawings, as fit.
 
     Args:
-        files: The groups, and pictures of their photographs.
+        files: The groups, and images of their photographs.
         checkpoint: The model that made them.
-        max_megabytes: Of thumbnails and drawings.
+        max_megabytes: Largest size of thumbnails and drawings.
     """
     clustered, document, unreadable = files["clustered_images"], files["cluster_groups"], files["unreadable"]
     groups = tuple(_group(plain) for plain in document["groups"])
@@ -46,7 +46,7 @@ def assemble_gallery(files: ClusterFiles, checkpoint: Checkpoint, max_megabytes:
     needed = _by_need(groups, files["new_thumbnails"], files["known_thumbnails"])
     thumbnails = within_size(needed, max_megabytes)
     return Gallery(
-        title=f"{len(clustered)} photographs, {n_shared} groups of two and more",
+        title=f"{len(clustered)} photographs, {n_shared} groups of two or more",
         settings=_settings(document, checkpoint),
         warning=warn_of_unlike(document["expected"]),
         photographs=_photographs(clustered, document["nearest"], files["known_photographs"], said),
@@ -103,7 +103,7 @@ def _as_in_csv(value: float) -> str:
 
 
 def _by_need(groups: Iterable[GroupCard], new: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """Order thumbnails: those of groups that need a look first, images without partner last."""
+    """Return thumbnails ordered by need: groups to review first, images without a partner last."""
     ordered: dict[str, str] = {}
     for group in sorted(groups, key=lambda group: (not group.contradicts, _n_photographs(group) < 2, group.margin)):
         ordered |= {image_id: new[image_id] for image_id in group.image_ids}
@@ -150,10 +150,10 @@ def _answers(counts: Mapping[str, int] | None) -> dict[str, str]:
 
 
 def _joined_from(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return from where on photographs are joined: the probability that they show one lesion, where it is known."""
+    """Return the cut in words, as a probability if that is known."""
     if document["log_odds"] is not None:
         percentage = LogOdds(**document["log_odds"]).percentage(document["similarity"])
-        return {"joined from": f"a probability of {percentage} that they show one lesion"}
+        return {"joined from": f"a probability of {percentage} that they show the same lesion"}
     return {
         "joined from": f"similarity {document['similarity']:.4f}",
         "unsure between": f"similarities {document['unsure_from']:.4f} and {document['unsure_to']:.4f}",
@@ -161,7 +161,7 @@ def _joined_from(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _expected(document: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return what is expected of the groups, by name; nothing where nothing can be expected."""
+    """Return the expected metrics of groups by name; empty if there are none."""
     if document is None:
         return {}
     found = {"expected without a partner": f"{document['single_share']:.0%} of the photographs"}

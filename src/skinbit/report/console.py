@@ -1,4 +1,4 @@
-"""Plain lines of a run's log: the cuts that were chosen, the pairs of each fold, the best experiments."""
+"""Plain lines of a run's log: the selected cuts, the pairs of each fold, the best experiments."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from skinbit.report.findings import Row, best_grouping, has_transfer, headline, 
 
 
 def describe_cuts(results: pd.DataFrame) -> str:
-    """Return one line with the mean of each cut, and the standard deviation where several folds ran.
+    """Return one line with the mean of each cut, and its standard deviation over several folds.
 
     Args:
         results: ``metric, fold_<k>, …, mean, std`` of one experiment.
@@ -42,11 +42,11 @@ def tabulate_best(leaderboard: pd.DataFrame, n_rows: int) -> str:
 
     Args:
         leaderboard: From :func:`skinbit.matching.scoring.leaderboard.rank_experiments`, best first.
-        n_rows: Number of experiments at most.
+        n_rows: Largest number of experiments.
 
     Returns:
-        Lines of aligned columns: rank and experiment; F1 at the threshold, which orders the leaderboard; F1 of the
-        method that groups best, and the method; and its F1 on the test subset where there is one.
+        Lines of aligned columns: rank and experiment; F1 at the threshold, which orders the leaderboard; F1 of the best
+        grouping method, and the method; and its F1 on the test subset, if there is one.
     """
     rows = rows_of(leaderboard)
     transfers = has_transfer(rows)
@@ -69,7 +69,7 @@ def _f1_cells(row: Row, transfers: bool) -> list[str]:
 
 
 _LEFT = ("experiment", "of groups by")
-"""Columns of words; numbers stand at the right."""
+"""Columns of text; numbers are right-aligned."""
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
@@ -87,18 +87,18 @@ def describe_best(leaderboard: pd.DataFrame) -> str:
     """Return the best way to group images as a sentence.
 
     Args:
-        leaderboard: As for :func:`tabulate_best`.
+        leaderboard: The leaderboard, like in :func:`tabulate_best`.
     """
     return headline(rows_of(leaderboard)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def grouping_command(leaderboard: pd.DataFrame, env: str | None, is_synthetic: bool) -> str:
-    """Return the command that groups a folder of photographs in the best way.
+    """Return the command that groups a folder of photographs with the best experiment and method.
 
     Args:
-        leaderboard: As for :func:`tabulate_best`.
-        env: The environment of the study; None where it is the default.
-        is_synthetic: Whether the study is of synthetic photographs: the starter groups real ones better.
+        leaderboard: The leaderboard, like in :func:`tabulate_best`.
+        env: Environment of the study; None for the default.
+        is_synthetic: Whether the study uses synthetic photographs, for which the starter is better on real ones.
     """
     command, rows = "uv run kedro group FOLDER", rows_of(leaderboard)
     best = best_grouping(rows, has_transfer(rows))

@@ -1,4 +1,4 @@
-"""The photographs of a study in numbers: used, left out, dealt into folds and the test subset."""
+"""The numbers of images and lesions in a study: used, left out, in folds and in the test subset."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class SubsetSize:
-    """Size of a fold, the test subset, or everything.
+    """Size of a fold, of the test subset, or of all folds.
 
     Attributes:
         name: ``fold 0``, ``test``, ….
-        n_positive_pairs: Pairs of images of one lesion.
-        n_pairs: All pairs of images.
-        note: What is special about it, or empty.
+        n_positive_pairs: Number of positive pairs.
+        n_pairs: Number of all pairs.
+        note: A remark, or empty.
     """
 
     name: str
@@ -38,11 +38,11 @@ class SubsetSize:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Images that a study does not use, for one reason.
+    """Images that a study leaves out for one reason.
 
     Attributes:
-        n_lesions: Number of lesions, as far as they have an id.
-        examples: The first few image ids.
+        n_lesions: Number of lesions, if they have an id.
+        examples: A few image ids.
     """
 
     reason: str
@@ -57,10 +57,10 @@ class DataSummary:
 
     Attributes:
         validation: All folds that ran, together.
-        test: The test subset; None where none was kept.
-        subsets: Every fold, then the test subset.
-        lesions_by_images: From :func:`images_per_lesion`.
-        left_out: By reason, most images first.
+        test: The test subset; None if there is none.
+        subsets: All folds, then the test subset.
+        lesions_by_images: Result of :func:`images_per_lesion`.
+        left_out: Images left out by reason, most images first.
     """
 
     validation: SubsetSize
@@ -91,7 +91,7 @@ def summarise_data(split: pd.DataFrame, rejected: pd.DataFrame, folds: Sequence[
     Args:
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
-        folds: Those that ran.
+        folds: Numbers of the folds that ran.
     """
     by_fold = {fold: split.loc[split["fold"] == fold, "lesion_id"] for fold in sorted(set(split["fold"].tolist()))}
     test = measure_subset("test", by_fold[TEST_FOLD]) if TEST_FOLD in by_fold else None
@@ -113,8 +113,8 @@ def measure_subset(name: str, lesion_ids: pd.Series, note: str = "") -> SubsetSi
     """Return the numbers of images, lesions and pairs of a subset.
 
     Args:
-        name: Of the subset.
-        lesion_ids: The lesion of each image.
+        name: Name of the subset.
+        lesion_ids: Lesion of each image.
         note: See :class:`SubsetSize`.
     """
     per_lesion = Counter(lesion_ids.tolist())
@@ -123,10 +123,10 @@ def measure_subset(name: str, lesion_ids: pd.Series, note: str = "") -> SubsetSi
 
 
 def images_per_lesion(lesion_ids: pd.Series) -> tuple[tuple[int, int], ...]:
-    """Return numbers of images, rising, each with the number of lesions that have so many.
+    """Return the number of lesions for each number of images, ascending.
 
     Args:
-        lesion_ids: The lesion of each image.
+        lesion_ids: Lesion of each image.
     """
     return tuple(sorted(Counter(Counter(lesion_ids.tolist()).values()).items()))
 

@@ -1,4 +1,4 @@
-"""Drawings of many matches for a page: the pairs that deserve one, and the drawings as text."""
+"""Drawings of matched keypoints for pages: which pairs are drawn, and the drawings as text."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,22 +20,22 @@ from skinbit.report.matches import draw_matches
 from skinbit.report.thumbnails import Pair, shrink
 
 MAX_LINES = 16
-"""In one drawing; more would hide the photographs."""
+"""Largest number of lines in a drawing; more would hide the photographs."""
 
 _HEIGHT, _WIDTH = 300, 900
-"""Of a drawing at most, in pixels: sharp on a page that shows it at half the size."""
+"""Largest size of a drawing, pixels: sharp on a page that shows it at half the size."""
 
 
 def count_points(lists: Sequence[Sequence[Mapping[str, Any]]], compared: Mapping[Pair, int]) -> dict[Pair, int]:
-    """Return the number of points on which the pairs of several lists agree.
+    """Return the numbers of matched keypoints for the pairs of several lists.
 
     Args:
-        lists: Pairs with ``image_a`` and ``image_b``, the worst first.
-        compared: Inliers of all pairs whose keypoints were compared.
+        lists: Pairs with ``image_a`` and ``image_b``, worst first.
+        compared: Inliers of all compared pairs.
 
     Returns:
-        Inliers by pair, 0 or more: the first of every list, then the second of every list, and so on, each pair once;
-        pairs that were not compared are left out.
+        Inliers by pair, 0 or more: the first pair of every list, then the second of every list, and so on, each pair
+        once; pairs that were not compared are left out.
     """
     ranked = chain.from_iterable(zip_longest(*lists))
     pairs = dict.fromkeys(ordered(pair["image_a"], pair["image_b"]) for pair in ranked if pair is not None)
@@ -50,18 +50,18 @@ def ordered(image_a: str, image_b: str) -> Pair:
 def strongest_links(
     groups: Sequence[tuple[Sequence[int], Sequence[int]]], shortlist: Shortlist, n_links: int
 ) -> list[list[tuple[int, int, int]]]:
-    """Return the pairs that hold each of several groups of images together.
+    """Return the pairs that connect each of several groups of images.
 
-    Walking the pairs of a group from the one with most inliers down, a pair is a link if no earlier links join its two
-    images: a spanning tree of as many inliers as possible, where there are enough compared pairs.
+    From most inliers to fewest, a pair is a link if no earlier links connect its two images: a spanning tree with as
+    many inliers as possible, if there are enough compared pairs.
 
     Args:
-        groups: For each the rows of its new images, and of its known ones, which their label joins.
-        shortlist: The pairs whose keypoints were compared.
-        n_links: Number of links of each group at most, the strongest.
+        groups: Rows of each group's new images, and of its known images, which are already connected by their label.
+        shortlist: The compared pairs.
+        n_links: Largest number of links of each group, strongest first.
 
     Returns:
-        The links of each group: two rows, the lower first, and their inliers, 1 or more; most inliers first.
+        Links of each group: two rows, lower row first, and their inliers, 1 or more; most inliers first.
     """
     group_of = {row: number for number, members in enumerate(groups) for row in chain(*members)}
     root = {row: row for row in group_of}
@@ -80,11 +80,11 @@ def strongest_links(
 
 @dataclass(frozen=True)
 class KeypointPhotographs:
-    """Photographs and their keypoints.
+    """Photographs with their keypoints.
 
     Attributes:
         table: Their keypoints.
-        decode: Returns the photograph in a row of the table, given the least side that it needs.
+        decode: Function that returns the photograph of a row, decoded for a smallest side.
     """
 
     table: KeypointTable
@@ -92,29 +92,29 @@ class KeypointPhotographs:
 
     @classmethod
     def of_study(cls, table: KeypointTable, photographs: ListedPhotographs) -> "KeypointPhotographs":
-        """Return the photographs that keypoints were found in."""
+        """Return the photographs of a keypoint table."""
         return cls(table, lambda row, least_side: photographs.decode(table.image_ids[row], least_side))
 
 
 def draw_pairs(
     pairs: Sequence[tuple[int, int]], photographs: KeypointPhotographs, geometry: GeometryParams, n_workers: int
 ) -> Iterator[str]:
-    """Draw the points on which pairs of photographs agree, each pair side by side.
+    """Yield drawings of pairs of photographs side by side, with lines between matched keypoints.
 
-    A thread holds the two photographs of one pair; what stays is the small drawing.
+    A thread holds the two photographs of one pair, of which only the small drawing remains.
 
     Args:
-        pairs: Rows of the table, in the order in which the two photographs stand.
-        photographs: All that the pairs are of.
+        pairs: Rows of the table, in the order of both photographs in the drawing.
+        photographs: The photographs of all pairs.
         geometry: How keypoints are compared.
-        n_workers: Threads; changes the speed, never a drawing.
+        n_workers: Number of threads; changes only the speed.
 
     Yields:
         A JPEG of each pair as a ``data:`` address, in order, at most 300 pixels high and 900 wide; equal photographs
-        have equal text.
+        have equal drawings.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed; names the first.
+        InputError: If a photograph has changed since it was listed; names the first.
     """
     from threadpoolctl import threadpool_limits
 
@@ -126,7 +126,7 @@ def draw_pairs(
         match = match_pair(a, b, geometry)
         return shrink(draw_matches((image_a, image_b), match, (a.size, b.size), height, MAX_LINES), _WIDTH)
 
-    # Each matrix product on one thread: pairs are what is spread over threads here.
+    # One thread per matrix product, as pairs are distributed over threads.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as pool:
         made = pool.map(draw, pairs)
         yield from tqdm(made, total=len(pairs), unit="pair", desc="drawing matches", disable=None)
@@ -138,13 +138,13 @@ def list_matches(
     max_drawings: int,
     draw: Callable[[Sequence[Pair]], Iterable[str]],
 ) -> list[dict[str, Any]]:
-    """List the misclassified pairs whose keypoints were compared, with drawings of the worst.
+    """Return the misclassified pairs with compared keypoints, with drawings of the worst.
 
     Args:
-        shortlist: ``image_a, image_b, inliers`` of all pairs that were compared.
-        lists: Misclassified pairs with ``image_a`` and ``image_b``, the worst of each list first.
-        max_drawings: Of pairs with inliers, the worst first.
-        draw: Returns the drawings of pairs, in order.
+        shortlist: ``image_a, image_b, inliers`` of all compared pairs.
+        lists: Misclassified pairs with ``image_a`` and ``image_b``, worst of each list first.
+        max_drawings: Largest number of drawings, worst pairs with inliers first.
+        draw: Function that returns the drawings of pairs, in order.
 
     Returns:
         ``image_a, image_b, inliers, drawing``; the drawing is None without inliers and beyond the limit.

@@ -1,4 +1,4 @@
-"""The charts of an experiment on its page, as SVG: F1 over the cut, the training, and the size of the pool."""
+"""The charts of an experiment on its page, as SVG: F1 over the cut, training, and pool size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from skinbit.report.findings import Row, fold_name
 RULES = {
     "own": "the pool's own best cut",
     "corrected": "chosen for a pool of this size",
-    "fixed": "the mean of the folds' cuts, as it is",
-    "informed": "chosen for its size and its share of single images",
+    "fixed": "the mean of the folds' cuts, uncorrected",
+    "informed": "chosen for its size and its share of singleton lesions",
 }
-"""How the cut of a pool is chosen, in words."""
+"""The selection of a pool's cut, in words."""
 
 _FEWEST_PAIRS = 10
-"""Of a range of probabilities that is drawn: the share of fewer pairs says little."""
+"""Smallest number of pairs in a range of probability that is drawn, as the share of fewer pairs is unreliable."""
 
-_POOLS = {LESIONS: "fewer lesions", DISTRACTORS: "among lesions of one image"}
+_POOLS = {LESIONS: "fewer lesions", DISTRACTORS: "with singleton lesions as distractors"}
 
 
 def f1_axis(summaries: Sequence[Mapping[str, Any]]) -> Axis:
@@ -29,7 +29,7 @@ def f1_axis(summaries: Sequence[Mapping[str, Any]]) -> Axis:
 
 
 def f1_charts(summary: Mapping[str, Any], y: Axis) -> Iterator[Chart]:
-    """Yield F1 over the cut for every method that has one, a line per fold, the mean of their cuts marked."""
+    """Yield F1 over the cut for every method with a cut, one line per fold, with the mean of their cuts marked."""
     for method, cut in CUTS.items():
         curves = {fold_name(fold): methods[method] for fold, methods in summary["curves"].items()}
         average = summary["figures"][cut]["mean"] if len(curves) > 1 else None
@@ -37,7 +37,7 @@ def f1_charts(summary: Mapping[str, Any], y: Axis) -> Iterator[Chart]:
 
 
 def training_charts(histories: Mapping[str, Mapping[str, Column]], f1: Axis) -> Iterator[Chart]:
-    """Yield loss and F1 over the epoch, a line per fold; nothing where nothing was trained."""
+    """Yield loss and F1 over epochs, one line per fold; nothing without training."""
     if not histories:
         return
     last = max((epoch or 1 for history in histories.values() for epoch in history["epoch"]), default=1)
@@ -52,7 +52,7 @@ def training_charts(histories: Mapping[str, Mapping[str, Column]], f1: Axis) -> 
 
 
 def reliability_chart(ranges: Sequence[Row]) -> Iterator[Chart]:
-    """Yield the share of positive pairs over their probability; nothing where similarities are not calibrated."""
+    """Yield the share of positive pairs over their probability; nothing without calibration."""
     filled = [row for row in ranges if row["n_pairs"] >= _FEWEST_PAIRS]
     if not filled:
         return
@@ -62,7 +62,7 @@ def reliability_chart(ranges: Sequence[Row]) -> Iterator[Chart]:
 
 
 def pool_charts(rows: Sequence[Row]) -> Iterator[Chart]:
-    """Yield F1 over the size of the pool for every kind of pool and method, a line per rule to choose the cut."""
+    """Yield F1 over the pool size for every kind of pool and method, one line per rule that selects the cut."""
     y = axis_from_zero("pairwise F1", max((row["f1"] or 0 for row in rows), default=0))
     rules = {rule: words for rule, words in RULES.items() if any(row["rule"] == rule for row in rows)}
     for pool, method in dict.fromkeys((row["pool"], row["method"]) for row in rows):

@@ -1,4 +1,4 @@
-"""Matplotlib figures of an experiment: pairwise F1 over the cut of each method; loss and F1 over a training."""
+"""Matplotlib figures of an experiment: pairwise F1 over the cut of each method; loss and F1 over epochs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,15 +12,15 @@ from skinbit.report.findings import Metrics, fold_name
 
 
 def f1_curves(experiment: str, metrics: Metrics, curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Draw pairwise F1 against the cut of each method, a line per fold, its best cut and their mean marked.
+    """Return a figure of pairwise F1 over the cut of each method, one line per fold, with best cuts and their mean.
 
     Args:
-        experiment: For the title.
-        metrics: Of the experiment.
-        curves: By fold and method.
+        experiment: Name for the title.
+        metrics: Metrics of the experiment.
+        curves: Curves by fold and method.
 
     Returns:
-        A figure with a panel for every method that has a cut.
+        A figure with one panel for every method with a cut.
     """
     figure, panels = method_panels(list(CUTS), width=10, row_height=4)
     for (method, cut), axes in zip(CUTS.items(), panels, strict=True):
@@ -39,12 +39,12 @@ def f1_curves(experiment: str, metrics: Metrics, curves: Mapping[str, Mapping[st
 
 
 def method_panels(methods: Sequence[str], width: float, row_height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel of pairwise F1 against the cut for each method, two side by side.
+    """Return a figure with one panel of pairwise F1 over the cut for each method, two side by side.
 
     Args:
-        methods: Methods that have a cut.
-        width: Of the figure, in inches.
-        row_height: Of two panels, in inches.
+        methods: Methods with a cut.
+        width: Width of the figure, inches.
+        row_height: Height of a row of two panels, inches.
     """
     n_rows = -(-len(methods) // 2)
     figure = Figure(figsize=(width, row_height * n_rows), layout="constrained")
@@ -59,7 +59,7 @@ def method_panels(methods: Sequence[str], width: float, row_height: float) -> tu
 
 
 def _draw_fold(axes: Axes, fold: str, curve: Curve) -> None:
-    # A curve is constant between the cuts at which a pair enters.
+    # A curve is constant between the cuts at which pairs enter.
     (line,) = axes.step(curve["cut"], curve["f1"], where="post", linewidth=1, label=fold)
     if curve["f1"]:
         best = max(range(len(curve["f1"])), key=curve["f1"].__getitem__)
@@ -75,14 +75,14 @@ def _title(metrics: Metrics, method: str) -> str:
 
 
 def training_curves(experiment: str, histories: Mapping[str, Mapping[str, Column]]) -> Figure:
-    """Draw loss and validation F1 against the epoch, a line per fold, its best epoch marked.
+    """Return a figure of loss and validation F1 over epochs, one line per fold, with the best epoch marked.
 
     Args:
-        experiment: For the title.
-        histories: By fold ``epoch``, ``loss``, ``f1``; an undefined F1 is None.
+        experiment: Name for the title.
+        histories: ``epoch``, ``loss``, ``f1`` by fold; an undefined F1 is None.
 
     Returns:
-        A figure of two panels.
+        A figure with two panels.
     """
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     losses, f1s = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""What a study found, in sentences; none of them holds an undefined metric."""
+"""The results of a study in sentences, without undefined metrics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from skinbit.matching.scoring.uncertainty import interval
 from skinbit.report.data_summary import DataSummary, SubsetSize
 
 Metrics = Mapping[str, Mapping[str, float | None]]
-"""By metric its value per fold, ``mean``, ``std`` and perhaps ``test``; undefined ones are None."""
+"""Value per fold, ``mean``, ``std`` and possibly ``test`` by metric; undefined ones are None."""
 
 Row = Mapping[str, Any]
 """A row of the leaderboard; undefined metrics are None."""
 
 _NBSP = "\N{NO-BREAK SPACE}"
-"""Keeps a number on one line with what it belongs to."""
+"""Keeps a number on the same line as its unit or name."""
 
 Resampled = Mapping[str, Sequence[float | None]]
-"""By method its F1 under resampled lesions; undefined ones are None."""
+"""F1 for resampled lesions by method; undefined ones are None."""
 
 
 def spread_text(mean: float, std: float | None) -> str:
-    """Return ``mean ± std`` with three decimals, the mean alone without a spread."""
+    """Return ``mean ± std`` with three decimals, or only the mean without a spread."""
     return f"{mean:.3f}" + ("" if std is None else f"{_NBSP}±{_NBSP}{std:.3f}")
 
 
 def has_transfer(leaderboard: Sequence[Row]) -> bool:
-    """Whether cuts could be carried from fold to fold: more than one fold ran."""
+    """Whether cuts could be transferred between folds, as more than one fold ran."""
     return any(row["cosine_f1_transfer_mean"] is not None for row in leaderboard)
 
 
@@ -59,13 +59,13 @@ class BestGrouping:
 
     @property
     def test_f1(self) -> float | None:
-        """Return the F1 of the same method on the test subset; None where there is none."""
+        """Return F1 of the same method on the test subset; None if there is none."""
         f1: float | None = self.row[f"{self.method}_f1_test"]
         return f1
 
 
 def rows_of(leaderboard: pd.DataFrame) -> list[Row]:
-    """Return the rows of a leaderboard with None in the place of NaN."""
+    """Return the rows of a leaderboard with None instead of NaN."""
     plain = leaderboard.astype(object).where(leaderboard.notna(), None)
     return [{str(column): value for column, value in row.items()} for row in plain.to_dict(orient="records")]
 
@@ -73,15 +73,14 @@ def rows_of(leaderboard: pd.DataFrame) -> list[Row]:
 def best_grouping(leaderboard: Sequence[Row], transfers: bool) -> BestGrouping | None:
     """Return the best way to group images; of equals the experiment that ranks higher, with the default method.
 
-    A threshold predicts pairs that need not form groups, so it counts only where no method that groups has a defined
-    F1.
+    A threshold predicts pairs that need not form groups, so it only counts if no grouping method has a defined F1.
 
     Args:
         leaderboard: Best first.
-        transfers: Cuts were carried from fold to fold.
+        transfers: Whether cuts were transferred between folds.
 
     Returns:
-        The experiment and the method; None where no F1 is defined.
+        The experiment and the method; None if no F1 is defined.
     """
     found = [
         BestGrouping(row, method, mean, std)
@@ -117,13 +116,13 @@ def headline(leaderboard: Sequence[Row]) -> str:
 def findings(
     leaderboard: Sequence[Row], data: DataSummary, metrics: Mapping[str, Metrics], resampled: Mapping[str, Resampled]
 ) -> tuple[str, ...]:
-    """Return sentences about what the headline rests on, and about what is unknown since it did not run.
+    """Return sentences about the basis of the headline, and about what is unknown because it did not run.
 
     Args:
         leaderboard: Best first.
         data: Sizes of the subsets.
-        metrics: By experiment.
-        resampled: By experiment.
+        metrics: Metrics by experiment.
+        resampled: F1 for resampled lesions by experiment.
     """
     transfers = has_transfer(leaderboard)
     best = best_grouping(leaderboard, transfers)
@@ -137,12 +136,12 @@ def findings(
 
 
 def main_f1(row: Row, method: str, transfers: bool) -> tuple[float | None, float | None]:
-    """Return mean and standard deviation of the F1 that counts, None where undefined.
+    """Return mean and standard deviation of the main F1, None if undefined.
 
     Args:
-        row: Of the leaderboard.
+        row: Row of the leaderboard.
         method: One of :data:`skinbit.matching.methods.METHODS`.
-        transfers: Cuts were carried from fold to fold: the F1 at the other folds' cut counts, else that at the own.
+        transfers: Whether cuts were transferred between folds: then F1 at the other folds' cut, otherwise at the own.
     """
     name = f"{method}_f1_transfer" if transfers else f"{method}_f1"
     return row[f"{name}_mean"], row[f"{name}_std"]
@@ -187,14 +186,14 @@ def _basis(data: DataSummary, metrics: Metrics, method: str, transfers: bool) ->
 
 def _test(best: BestGrouping, data: DataSummary) -> str:
     if data.test is None:
-        return "No lesions were kept for a test: there is no F1 on lesions that no choice has seen."
+        return "There is no test subset, so there is no F1 on lesions that were not used for any selection."
     f1 = best.test_f1
     if f1 is None:
         return (
             f"There is no F1 on the test subset: {_size(data.test)} are kept for it, but the final model has not been "
             "evaluated on them at these cuts (pipeline final_model), or they hold no positive pair."
         )
-    return f"On the test subset, {_size(data.test)} that no choice has seen, its final model reaches F1{_NBSP}{f1:.3f}."
+    return f"On the test subset, {_size(data.test)} unused for selection, its final model reaches F1{_NBSP}{f1:.3f}."
 
 
 def _lead(leaderboard: Sequence[Row], metrics: Mapping[str, Metrics]) -> str:
@@ -215,7 +214,7 @@ def _lead(leaderboard: Sequence[Row], metrics: Mapping[str, Metrics]) -> str:
 def _certainty(second: Row) -> str:
     lead, low, high = (second[name] for name in ("behind_first", "behind_first_low", "behind_first_high"))
     if low is None:
-        return f"How sure this lead of {lead:.3f} is cannot be told."
+        return f"The certainty of this lead of {lead:.3f} is unknown."
     sure = "is certain" if low > 0 else "is not certain"
     return f"This lead of {lead:.3f} {sure}: with other lesions it might be {range_text(low, high)}."
 
@@ -232,12 +231,12 @@ def _best_method(best: BestGrouping, transfers: bool, resampled: Resampled) -> s
     if not others:
         return f"Only {spoken(best.method)} has a defined F1."
     lead = round(best.mean, 3) - round(f1[others[0]], 3)
-    compared = f"{abs(lead):.3f} {'above' if lead >= 0 else 'below'}"
+    compared = f"{abs(lead):.3f} {'above' if lead > 0 else 'below'}" if lead else "no better than"
     name = spoken(best.method)
     said = f"{name[0].upper()}{name[1:]} is {compared} {spoken(others[0])}, the best of the other methods"
     ours, theirs = (np.array(resampled.get(method, ()), dtype=np.float64) for method in (best.method, others[0]))
     low, high = interval(ours - theirs)
-    if np.isnan(low):
+    if np.isnan(low) or not lead:
         return f"{said}."
     return f"{said}; this {'is certain' if low > 0 or high < 0 else 'is not certain'} ({range_text(low, high)})."
 
@@ -249,10 +248,10 @@ def spoken(method: str) -> str:
 
 
 def transfer_costs(metrics: Metrics) -> tuple[str, ...]:
-    """Return a sentence per method about the F1 that is lost by carrying its cut over; none where none was carried.
+    """Return a sentence per method about the F1 that is lost by transferring its cut; empty if none was transferred.
 
     Args:
-        metrics: Of an experiment.
+        metrics: Metrics of an experiment.
     """
     said = []
     for method in PAGED:
@@ -262,7 +261,7 @@ def transfer_costs(metrics: Metrics) -> tuple[str, ...]:
         tested = metrics[f"{method}_f1"].get("test")
         parts = []
         if folds is not None and carried is not None:
-            parts.append(f"carried over from the other folds it costs {_cost(folds, carried)}")
+            parts.append(f"transferred from the other folds it costs {_cost(folds, carried)}")
         if test is not None and tested is not None:
             parts.append(f"on the test subset the {cut} that the folds choose costs {_cost(test, tested)}")
         if parts:
@@ -271,6 +270,6 @@ def transfer_costs(metrics: Metrics) -> tuple[str, ...]:
 
 
 def _cost(own: float, carried: float) -> str:
-    # Of rounded numbers, so that a reader who subtracts finds the same.
+    # From rounded numbers, so that readers who subtract get the same.
     lost = round(own, 3) - round(carried, 3)
     return f"{f'{lost:.3f} of' if lost > 0 else 'no'} F1 ({own:.3f}{_NBSP}→{_NBSP}{carried:.3f})"

@@ -1,4 +1,4 @@
-"""Gallery: one page that shows groups of unlabelled photographs, for a person to check and correct."""
+"""The gallery: a page with groups of unlabelled photographs, which a person can review and correct."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ class PhotographCard:
 
     Attributes:
         image_id: File name without extension.
-        similarity: To its nearest image, as the CSV holds it; empty where there is no other image.
-        probability: That both show one lesion, as the CSV holds it; empty where it is not known.
-        nearest: Id of the nearest image, new or known; empty where there is none.
-        lesion_id: Of a known photograph; empty for a new one.
-        said: What the metadata says of it, where columns count.
+        similarity: Similarity to its nearest image, as in the CSV; empty if there is no other image.
+        probability: Probability that both show the same lesion, as in the CSV; empty if unknown.
+        nearest: Id of the nearest image, new or known; empty if there is none.
+        lesion_id: Lesion of a known photograph; empty for a new one.
+        said: Its metadata, if columns are used.
     """
 
     image_id: str
@@ -35,11 +35,11 @@ class PhotographCard:
 
 @dataclass(frozen=True)
 class GroupCard:
-    """Photographs taken to show one lesion.
+    """Photographs that are grouped as the same lesion.
 
     Attributes:
-        cluster_id: 0, 1, … in the order in which the CSV's rows first show them.
-        lesion_id: The known lesion to which the group belongs; empty where there is none.
+        cluster_id: 0, 1, … in the order in which they first appear in the CSV.
+        lesion_id: Known lesion of the group; empty if there is none.
         image_ids: New photographs, at least one.
         known_ids: Known photographs of the lesion, for comparison: they cannot be moved and are not in the CSV.
         margin: How far the cut may move before the group changes, in similarity, 0 or more; infinite where nothing
@@ -64,12 +64,12 @@ class GroupCard:
 
 @dataclass(frozen=True)
 class Link:
-    """Two photographs of a group that agree on points.
+    """Two photographs of a group with matched keypoints.
 
     Attributes:
-        image_ids: In the order of the drawing.
-        n_points: Number of points on which they agree, at least 1.
-        drawing: ``data:`` address; None where there is no drawing, or no room for it.
+        image_ids: Ids of the images in the order of the drawing.
+        n_points: Number of matched keypoints, at least 1.
+        drawing: ``data:`` address; None if there is no drawing, or no room for it.
     """
 
     image_ids: tuple[str, str]
@@ -83,15 +83,15 @@ class Gallery:
 
     Attributes:
         title: Heading, such as "42 photographs in 17 groups".
-        settings: Model, method, cut and the like, by name.
-        photographs: New ones in the order of the CSV's rows, then known ones.
-        groups: Every new photograph is in one of them; a group of one without known lesion is an image without partner.
-        unreadable: File name and reason of all that could not be read or was passed over.
-        thumbnails: ``data:`` address by image id, ``known:{image_id}`` for known photographs; may miss some.
-        csv_columns: Header of the CSV: ``image_id``, ``cluster_id``, ``similarity_to_nearest`` and so on, or some.
-        links: By ``cluster_id``, the strongest links of a group, the strongest first; empty where keypoints are not
-            compared.
-        warning: What a person should know before anything else; empty: nothing.
+        settings: Model, method, cut and other settings, by name.
+        photographs: New ones in the order of the CSV, then known ones.
+        groups: Groups with every new photograph once; a group of one without a known lesion is an image without a
+            partner.
+        unreadable: File name and reason of everything that could not be read or was ignored.
+        thumbnails: ``data:`` address by image id, ``known:{image_id}`` for known photographs; some may be missing.
+        csv_columns: Header of the CSV: ``image_id``, ``cluster_id``, ``similarity_to_nearest`` and others.
+        links: Strongest links of a group, strongest first, by ``cluster_id``; empty if keypoints are not compared.
+        warning: Important warning; empty if there is none.
     """
 
     title: str
@@ -106,7 +106,7 @@ class Gallery:
 
     @property
     def is_probable(self) -> bool:
-        """Return whether probabilities are known."""
+        """Whether probabilities are known."""
         return any(probability is not None for group in self.groups for probability in group.probabilities)
 
     @property
@@ -116,17 +116,18 @@ class Gallery:
 
 
 def render_gallery(gallery: Gallery) -> str:
-    """Render the gallery as one page that opens from disk and loads nothing.
+    """Return the gallery as one page that opens from disk and loads nothing.
 
-    The page writes the corrected CSV itself; as long as nothing was corrected, that is the CSV of the pipeline, byte by
-    byte, if cells with a comma, a quotation mark or a line break are quoted there and no others.
+    The page itself writes the corrected CSV; without corrections it is identical to the CSV of the pipeline, if only
+    cells with a comma, a quotation mark or a line break are quoted there.
 
     Returns:
-        HTML; equal galleries give equal text.
+        HTML; equal galleries have equal pages.
 
     Raises:
-        ValueError: If the groups do not hold every new photograph once, are not numbered in the order of the rows, have
-            a margin that is no number of 0 or more, show an unknown known photograph, or if the CSV has another column.
+        ValueError: If the groups do not contain every new photograph once, are not numbered in the order of the rows,
+            have a margin that is not a number from 0, or show an unknown known photograph, or if the CSV has another
+            column.
     """
     rows = _Rows(gallery.photographs)
     groups = tuple(sorted(gallery.groups, key=lambda group: group.cluster_id))
@@ -139,14 +140,14 @@ def render_gallery(gallery: Gallery) -> str:
 
 
 class _Rows:
-    """Rows of photographs by image id. A new and a known photograph may share an id, so each kind has its own table."""
+    """Rows of photographs by image id, separately for new and known photographs, which may share ids."""
 
     def __init__(self, photographs: tuple[PhotographCard, ...]) -> None:
         self.new = {p.image_id: row for row, p in enumerate(photographs) if not p.lesion_id}
         self.known = {p.image_id: row for row, p in enumerate(photographs) if p.lesion_id}
 
     def nearest(self, row: int, photograph: PhotographCard, group: GroupCard | None) -> int | None:
-        """Return the nearest photograph; of two with its id the one in the same group, else the new one."""
+        """Return the nearest photograph; if two have its id, the one in the same group, otherwise the new one."""
         candidates = (self.new.get(photograph.nearest), self.known.get(photograph.nearest))
         found = [candidate for candidate in candidates if candidate not in (None, row)]
         if len(found) > 1 and group and photograph.nearest in set(group.known_ids) - set(group.image_ids):
@@ -173,7 +174,7 @@ def _check(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> None
 
 
 def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> dict[str, object]:
-    """Return what the page's script reads: photographs by row, everything else by reference to rows."""
+    """Return the data for the page's script: photographs by row, everything else by reference to rows."""
     group_of = {rows.new[image_id]: group for group in groups for image_id in group.image_ids}
     return {
         "columns": gallery.csv_columns,
@@ -194,7 +195,7 @@ def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> 
             {
                 "images": sorted(rows.new[image_id] for image_id in group.image_ids),
                 "lesion": group.lesion_id,
-                "margin": None if isinf(group.margin) else group.margin,  # JSON knows no infinity
+                "margin": None if isinf(group.margin) else group.margin,  # JSON has no infinity
                 "probabilities": group.probabilities,
                 "check": group.needs_check,
                 "reasons": group.reasons,
@@ -208,7 +209,7 @@ def _page_data(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> 
 
 
 def _known_rows(gallery: Gallery, groups: tuple[GroupCard, ...], rows: _Rows) -> dict[str, list[int]]:
-    """Return the photographs to show of each known lesion: those of its groups, or all if no group belongs to it."""
+    """Return the photographs of each known lesion to show: those of its groups, or all if it has no group."""
     shown: dict[str, list[int]] = {}
     for group in groups:
         if group.lesion_id:

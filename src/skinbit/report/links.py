@@ -1,4 +1,4 @@
-"""Links of a group of new photographs: the pairs whose keypoints hold it together, and their drawings."""
+"""Links of a group of new photographs: pairs with matched keypoints that connect it, and their drawings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.report.drawings import KeypointPhotographs, draw_pairs, strongest_links
 
 _N_LINKS = 3
-"""Of one group, at most."""
+"""Largest number of links of a group."""
 
 Rows = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class FoundLink:
-    """Two photographs of a group that agree on points.
+    """Two photographs of a group with matched keypoints.
 
     Attributes:
-        cluster_id: Of the group.
-        rows: Of the two, the lower first; new photographs come before known ones.
-        inliers: On how many points they agree, at least 1.
+        cluster_id: Number of the group.
+        rows: Rows of both, lower row first; new photographs come before known ones.
+        inliers: Number of matched keypoints, at least 1.
     """
 
     cluster_id: int
@@ -35,13 +35,13 @@ class FoundLink:
 def find_links(
     groups: Sequence[Mapping[str, Any]], new_ids: Sequence[str], known_ids: Sequence[str], shortlist: Shortlist
 ) -> list[list[FoundLink]]:
-    """Return the strongest links of each group that has any, in the order of the page.
+    """Return the strongest links of each group that has links, in the order of the page.
 
     Args:
         groups: From :func:`skinbit.matching.group_documents.describe_groups`.
-        new_ids: Of the new photographs.
-        known_ids: Of the known photographs, which may share image ids with new ones.
-        shortlist: The pairs whose keypoints were compared.
+        new_ids: Ids of the new photographs.
+        known_ids: Ids of the known photographs, which may be the same as new ones.
+        shortlist: The compared pairs.
     """
     ordered = sorted(groups, key=_urgency)
     new_rows = {image_id: row for row, image_id in enumerate(new_ids)}
@@ -70,20 +70,20 @@ def draw_rows(
     geometry: GeometryParams,
     n_workers: int,
 ) -> dict[Rows, str]:
-    """Draw the points on which pairs of photographs agree.
+    """Return drawings of pairs of photographs with their matched keypoints.
 
     Args:
-        photographs: Only those that are drawn are read.
-        keypoints: Of all photographs, in their order.
+        photographs: Photographs, of which only the drawn ones are read.
+        keypoints: Keypoints of all photographs, in their order.
         pairs: Rows of the photographs, each pair once.
         geometry: How keypoints are compared.
-        n_workers: Threads; changes the speed, never a drawing.
+        n_workers: Number of threads; changes only the speed.
 
     Returns:
-        ``data:`` addresses by pair.
+        ``data:`` address of each pair.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
     made = draw_pairs(pairs, KeypointPhotographs(keypoints, photographs.decode), geometry, n_workers)
     return dict(zip(pairs, made, strict=True))
@@ -92,7 +92,7 @@ def draw_rows(
 def link_records(
     linked: Sequence[Sequence[FoundLink]], image_ids: Sequence[str], drawings: Mapping[Rows, str]
 ) -> list[dict[str, Any]]:
-    """Return ``cluster_id, image_ids, inliers, drawing`` of each link; the drawing is None where there is none."""
+    """Return ``cluster_id, image_ids, inliers, drawing`` of each link; the drawing is None if there is none."""
     return [
         {
             "cluster_id": link.cluster_id,

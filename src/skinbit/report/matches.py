@@ -1,4 +1,4 @@
-"""Drawing of a match: the places on which two photographs agree, joined by lines."""
+"""The drawing of a match: lines between the matched keypoints of two photographs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,13 @@ _GAP = 0.015
 """Space between the photographs, as a share of their height."""
 
 _OVERSAMPLING = 3
-"""Lines are drawn this many times larger and scaled down, because Pillow draws them jagged."""
+"""Lines are drawn this many times larger and scaled down, as Pillow does not smooth them."""
 
 _LINE, _EDGE, _DOT, _FRAME = 0.007, 0.013, 0.015, 0.007
-"""Widths of a line, of a line with its edges and of a frame, radius of a dot, as shares of the height."""
+"""Widths of a line, of a line with edges and of a frame, and radius of a dot, as shares of the height."""
 
 _LINE_COLOUR, _EDGE_COLOUR, _FRAME_COLOUR = "#36c5ff", (6, 26, 48, 150), (255, 255, 255, 210)
-"""Neither skin nor lesions are blue; the dark edge sets a line off from pale skin."""
+"""Neither skin nor lesions are blue; the dark edge makes lines visible on pale skin."""
 
 
 def draw_matches(
@@ -28,19 +28,19 @@ def draw_matches(
     height: int = 300,
     max_lines: int = 30,
 ) -> Image.Image:
-    """Draw two photographs side by side, with a line for each place on which they agree.
+    """Return two photographs side by side, with a line for each matched keypoint.
 
-    A frame in each photograph shows what the other one covers.
+    A frame in each photograph shows the region that the other one covers.
 
     Args:
         images: RGB, any size.
-        match: From :func:`skinbit.matching.keypoints.geometry.match_pair`, of the same images in this order.
-        sizes: Width and height of the two scaled images that the match refers to, in pixels.
-        height: Of both photographs in the drawing, in pixels.
-        max_lines: Number of places at most, spread over the photograph.
+        match: Result of :func:`skinbit.matching.keypoints.geometry.match_pair` for the same images in this order.
+        sizes: Width and height of the two scaled images of the match, pixels.
+        height: Height of both photographs in the drawing, pixels.
+        max_lines: Largest number of lines, spread over the photograph.
 
     Returns:
-        RGB; without a match there are no lines.
+        RGB image; without a match there are no lines.
     """
     side_a, side_b = (_at_height(image, height) for image in images)
     left_of_b = side_a.width + round(_GAP * height)
@@ -60,11 +60,11 @@ def draw_matches(
 
 
 def spread_out(points: FloatArray, n_points: int) -> NDArray[np.int64]:
-    """Return the rows, ascending, of points far from each other: the first, then always the farthest from all chosen.
+    """Return the rows, ascending, of points far from each other: the first, then always the farthest from all others.
 
     Args:
         points: ``(n, 2)``.
-        n_points: Number of rows at most.
+        n_points: Largest number of rows.
     """
     if len(points) <= n_points:
         return np.arange(len(points))
@@ -87,7 +87,7 @@ def _corners(size: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _scaled(points: NDArray[np.floating], size: tuple[int, int], new_size: tuple[int, int]) -> NDArray[np.float64]:
-    # Keypoints count from the middle of the first pixel, drawings from its corner.
+    # Keypoints are measured from the centre of the first pixel, drawings from its corner.
     scaled: NDArray[np.float64] = (points + 0.5) * (np.array(new_size) / np.array(size))
     return scaled
 

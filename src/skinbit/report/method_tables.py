@@ -1,4 +1,4 @@
-"""The tables of the report in which methods are compared: in the leaderboard, in an experiment, and by stratum."""
+"""The tables of the report that compare methods: in the leaderboard, for an experiment, and by stratum."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from skinbit.matching.scoring.strata import STRATIFIED
 from skinbit.report.findings import Metrics, Row, main_f1
 
 Ends = tuple[float | None, float | None]
-"""Ends of an interval, the lower one first; both None where there is no interval."""
+"""Ends of an interval, lower end first; both None if there is no interval."""
 
 UNKNOWN: Ends = (None, None)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric and its interval.
+    """A metric with its interval.
 
     Attributes:
-        value: Its value; None where undefined.
+        value: Value; None if undefined.
         interval: Ends of its 95 % interval.
-        is_best: No other method has a higher one.
+        is_best: Whether no other method has a higher value.
     """
 
     value: float | None
@@ -33,12 +33,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Gap:
-    """How far an experiment is behind the first one.
+    """The gap between an experiment and the first one.
 
     Attributes:
-        value: The first one's F1 minus its own; None where undefined.
+        value: The first one's F1 minus its own; None if undefined.
         interval: Ends of the difference's 95 % interval.
-        is_certain: The interval does not hold 0.
+        is_certain: Whether the interval excludes 0.
     """
 
     value: float | None
@@ -51,12 +51,12 @@ class MethodRow:
     """A method in the section of one experiment.
 
     Attributes:
-        cut: Mean of the folds' own cuts; None where undefined, or where the method needs none.
-        test_cut: The cut for the test subset, likewise.
-        f1: The one that counts, see :func:`skinbit.report.findings.main_f1`.
+        cut: Mean of the folds' own cuts; None if undefined, or if the method needs none.
+        test_cut: Cut for the test subset; None if undefined, or if the method needs none.
+        f1: The main F1, see :func:`skinbit.report.findings.main_f1`.
         test: F1 on the test subset.
-        groups: :data:`skinbit.matching.scoring.score.GROUP_METRICS`, means over the folds; empty where the method makes
-            no groups.
+        groups: :data:`skinbit.matching.scoring.score.GROUP_METRICS`, means over folds; empty if the method makes no
+            groups.
     """
 
     method: Method
@@ -69,12 +69,12 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class StratumRow:
-    """The lesions of one site, diagnosis or the like.
+    """The lesions of one site, diagnosis or other stratum.
 
     Attributes:
-        n_lesions: In all folds that ran.
-        n_positive_pairs: Of these lesions.
-        f1: By method of :data:`skinbit.matching.scoring.strata.STRATIFIED`.
+        n_lesions: Number of lesions in all folds that ran.
+        n_positive_pairs: Number of positive pairs of these lesions.
+        f1: F1 by method of :data:`skinbit.matching.scoring.strata.STRATIFIED`.
     """
 
     name: str
@@ -84,12 +84,12 @@ class StratumRow:
 
 
 def compare_methods(row: Row, transfers: bool, is_resampled: bool) -> tuple[tuple[Estimate, Estimate], ...]:
-    """Return by method the F1 that counts, and the test F1.
+    """Return the main F1 and the test F1 by method.
 
     Args:
-        row: Of the leaderboard.
-        transfers: Cuts were carried from fold to fold.
-        is_resampled: The F1 that counts has an interval.
+        row: Row of the leaderboard.
+        transfers: Whether cuts were transferred between folds.
+        is_resampled: Whether the main F1 has an interval.
     """
     ends: dict[str, Ends] = {}
     if is_resampled:
@@ -108,11 +108,11 @@ def _estimates(values: Mapping[str, float | None], ends: Mapping[str, Ends]) -> 
 
 
 def gap_to_first(row: Row, is_resampled: bool) -> Gap | None:
-    """Return how far an experiment is behind the first one; None for the first one itself.
+    """Return the gap between an experiment and the first one; None for the first one.
 
     Args:
-        row: Of the leaderboard.
-        is_resampled: The F1 that counts has an interval.
+        row: Row of the leaderboard.
+        is_resampled: Whether the main F1 has an interval.
     """
     if row["rank"] == 1:
         return None
@@ -121,10 +121,10 @@ def gap_to_first(row: Row, is_resampled: bool) -> Gap | None:
 
 
 def method_rows(metrics: Metrics, compared: Sequence[tuple[Estimate, Estimate]]) -> tuple[MethodRow, ...]:
-    """Return cuts, F1 and groups of every method for one experiment.
+    """Return cuts, F1 and group metrics of every method for one experiment.
 
     Args:
-        metrics: Of the experiment.
+        metrics: Metrics of the experiment.
         compared: From :func:`compare_methods`.
     """
     rows = []
@@ -141,7 +141,7 @@ def stratum_tables(strata: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, t
     """Yield each metadata column and its strata, most lesions first.
 
     Args:
-        strata: Rows of ``strata.csv``, undefined metrics None.
+        strata: Rows of ``strata.csv``; undefined metrics are None.
     """
     for column, rows in groupby(strata, key=lambda row: row["column"]):
         by_stratum: dict[str, dict[str, Mapping[str, Any]]] = {}

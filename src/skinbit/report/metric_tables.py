@@ -1,4 +1,4 @@
-"""The table of an experiment with all its metrics, fold by fold, and their names in plain words."""
+"""The table of all metrics of an experiment, fold by fold, with their names in plain words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _GROUPS = (
     ("bcubed_f1", "BCubed F1", _F1),
     ("ari", "adjusted Rand index", _F1),
     ("ami", "adjusted mutual information", _F1),
-    ("n_groups_error", "groups too many, as a share of the lesions; negative: too few", _F1),
+    ("n_groups_error", "surplus of groups, as a share of the lesions; negative: too few", _F1),
 )
 """Metrics of groups, at the other folds' cut."""
 
@@ -24,10 +24,10 @@ def _own_metrics(method: str, precision_and_recall: str) -> tuple[tuple[str, str
     cut, word, is_group = METHODS[method].cut, METHODS[method].word, METHODS[method].is_group
     own = ((cut, f"the fold's own {word}", _CUT),) if cut else ()
     there = "there" if cut else "of the pairs"
-    elsewhere = f"F1 at the {word} that the other folds choose" if cut else "F1 where several folds ran"
+    elsewhere = f"F1 at the {word} that the other folds choose" if cut else "F1 if several folds ran"
     itself = (
-        (f"{method}_f1_self", f"F1 at the {word} that the fold chose without its labels", _F1),
-        (f"{method}_f1_expected", "F1 that it expected there", _F1),
+        (f"{method}_f1_self", f"F1 at the {word} that the fold chose without labels", _F1),
+        (f"{method}_f1_expected", "F1 that the fold expected there", _F1),
     )
     oracle = ((f"{method}_f1_oracle", f"F1 at the test subset's own best {word}", _F1),) if cut else ()
     return (
@@ -36,7 +36,7 @@ def _own_metrics(method: str, precision_and_recall: str) -> tuple[tuple[str, str
         (f"{method}_{precision_and_recall}precision", f"precision {there}", _F1),
         (f"{method}_{precision_and_recall}recall", f"recall {there}", _F1),
         (f"{method}_f1_transfer", elsewhere, _F1),
-        (f"{method}_f1_pooled", "the same over the pairs of all folds together", _F1),
+        (f"{method}_f1_pooled", "F1 at these cuts over the pairs of all folds together", _F1),
         *(itself if cut else ()),
         *oracle,
         *(((f"{method}_{name}", label, decimals) for name, label, decimals in _GROUPS) if is_group else ()),
@@ -46,32 +46,32 @@ def _own_metrics(method: str, precision_and_recall: str) -> tuple[tuple[str, str
 _TOPICS = (
     *((METHODS[method].title, method, _own_metrics(method, "")) for method in PAGED),
     (
-        "Order of the pairs, without any cut",
+        "Ranking of the pairs, without a cut",
         "",
         (
-            ("roc_auc", "chance that a positive pair is more similar than a negative one", _F1),
-            ("average_precision", "average precision over the positive pairs", _F1),
-            ("mean_average_precision", "mean over the images of the average precision of their neighbours", _F1),
-            ("recall_at_1", "images whose nearest other image shows the same lesion", _F1),
-            ("recall_at_5", "images with one of the same lesion among their five nearest", _F1),
+            ("roc_auc", "probability that a positive pair is more similar than a negative one", _F1),
+            ("average_precision", "average precision over positive pairs", _F1),
+            ("mean_average_precision", "mean average precision over images", _F1),
+            ("recall_at_1", "images whose nearest image shows the same lesion", _F1),
+            ("recall_at_5", "images with the same lesion among their five nearest images", _F1),
         ),
     ),
     (
-        "Among lesions of one image, at the cuts for such a pool",
+        "With singleton lesions as distractors, at the cuts for such a pool",
         "",
         (
             *((f"{name}_f1_distractors", f"F1: {method.title}", _F1) for name, method in METHODS.items()),
             *(
-                (f"{name}_f1_self_distractors", f"F1 at the cut that the pool chose itself: {METHODS[name].title}", _F1)
+                (f"{name}_f1_self_distractors", f"F1 at the pool's own cut: {METHODS[name].title}", _F1)
                 for name in CUTS
             ),
             *(
-                (f"{name}_f1_expected_distractors", f"F1 that it expected there: {METHODS[name].title}", _F1)
+                (f"{name}_f1_expected_distractors", f"F1 that the pool expected there: {METHODS[name].title}", _F1)
                 for name in CUTS
             ),
-            ("recall_at_1_distractors", "images whose nearest other image shows the same lesion", _F1),
-            ("rho_distractors", "images, as a multiple of those of a fold", _RATIO),
-            ("share_distractors", "share of them whose lesion was photographed once", _F1),
+            ("recall_at_1_distractors", "images whose nearest image shows the same lesion", _F1),
+            ("rho_distractors", "number of images, as a multiple of a fold's", _RATIO),
+            ("share_distractors", "share of images with singleton lesions", _F1),
         ),
     ),
     (
@@ -81,17 +81,17 @@ _TOPICS = (
             ("n_images", "images", _COUNT),
             ("n_lesions", "lesions", _COUNT),
             ("n_positive_pairs", "positive pairs", _COUNT),
-            ("rho", "images, as a multiple of those of a fold", _RATIO),
+            ("rho", "number of images, as a multiple of a fold's", _RATIO),
             ("best_epoch", "best epoch", _COUNT),
         ),
     ),
 )
-"""The metrics of an experiment by topic: title, method whose interval belongs to it, metrics."""
+"""The metrics of an experiment by topic: title, method of its interval, metrics."""
 
 _MORE_TOPICS = tuple(
     (method.title, name, _own_metrics(name, "pair_")) for name, method in METHODS.items() if name not in PAGED
 )
-"""The same for the methods that the leaderboard does not show."""
+"""The topics of the methods that the leaderboard does not show."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ class MetricRow:
     """A metric of an experiment.
 
     Attributes:
-        name: As in ``results.csv``.
-        label: In words.
+        name: Name in ``results.csv``.
+        label: Description in words.
         decimals: Number of decimals to show.
-        folds: Its value in each fold; None where undefined.
-        mean: Over the folds.
-        std: Over the folds.
-        test: On the test subset.
+        folds: Value in each fold; None if undefined.
+        mean: Mean over folds.
+        std: Standard deviation over folds.
+        test: Value on the test subset.
     """
 
     name: str
@@ -119,12 +119,12 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Topic:
-    """Metrics of an experiment that belong together.
+    """Related metrics of an experiment.
 
     Attributes:
-        metrics: In the order of the table.
-        intervals: Names of the ends in ``results.csv``, their values for the mean over the folds, and those for the
-            test subset; None where the topic has none.
+        metrics: Metrics in the order of the table.
+        intervals: Names of the ends in ``results.csv``, their values for the mean over folds, and those for the test
+            subset; None if the topic has none.
     """
 
     title: str
@@ -133,11 +133,11 @@ class Topic:
 
 
 def topics(metrics: Metrics, has_test: bool) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
-    """Return the topics of an experiment: those of the leaderboard, then the methods that it does not show.
+    """Return the topics of an experiment: those of the leaderboard, then those of the other methods.
 
     Args:
-        metrics: Of the experiment.
-        has_test: There are test metrics.
+        metrics: Metrics of the experiment.
+        has_test: Whether there are test metrics.
     """
     return tuple(_fill(_TOPICS, metrics, has_test)), tuple(_fill(_MORE_TOPICS, metrics, has_test))
 

@@ -1,4 +1,4 @@
-"""Misclassified pairs: one page that shows them side by side, worst first."""
+"""Misclassified pairs: a page that shows them side by side, worst first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from skinbit.report.pages import render_page
 from skinbit.report.thumbnails import Pair, Pictures, fit_pictures
 
 _FEWEST_DECIMALS, _MOST_DECIMALS = 4, 7
-"""Similarities are single precision: 7 decimals tell neighbours just below 1 apart."""
+"""Decimals that distinguish similarities just below 1 in single precision."""
 
 
 @dataclass(frozen=True)
 class _Points:
-    """Numbers of points on which the listed pairs agree, where keypoints are compared.
+    """Numbers of matched keypoints of the listed pairs, if keypoints are compared.
 
     Attributes:
-        counts: By pair; a pair that was not compared is missing.
-        n_drawn: Number of pairs with a drawing, whether there is room for it or not.
-        n_shown: Number of drawings in the page.
+        counts: Number by pair; pairs that were not compared are missing.
+        n_drawn: Number of pairs with a drawing, whether it fits or not.
+        n_shown: Number of drawings on the page.
     """
 
     counts: Mapping[Pair, int]
@@ -31,19 +31,19 @@ class _Points:
 
     @property
     def n_agreeing(self) -> int:
-        """Return the number of pairs that agree on any point."""
+        """Return the number of pairs with matched keypoints."""
         return sum(count > 0 for count in self.counts.values())
 
 
 @dataclass(frozen=True)
 class _Page:
-    """What stands on the page before the list of pairs.
+    """The content of the page before the list of pairs.
 
     Attributes:
         document: From :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
-        limit: The cut as a similarity; None where there is none.
-        pictures: Photographs of the listed pairs, and drawings, the worst pair first.
-        points: None where keypoints are not compared.
+        limit: The cut as a similarity; None if there is none.
+        pictures: Photographs of the listed pairs, and drawings, worst pair first.
+        points: Matched keypoints; None if keypoints are not compared.
     """
 
     document: Mapping[str, Any]
@@ -53,14 +53,14 @@ class _Page:
 
     @property
     def decimals(self) -> int:
-        """Return how many decimals tell similarities near the cut apart."""
+        """Return the number of decimals that distinguishes similarities near the cut."""
         if self.limit is None:
             return _FEWEST_DECIMALS
         return min(max(_FEWEST_DECIMALS, ceil(-log10(max(1.0 - self.limit, 1e-9))) + 2), _MOST_DECIMALS)
 
     @property
     def f1(self) -> float | None:
-        """Return the pairwise F1; None where it is undefined."""
+        """Return the pairwise F1; None if undefined."""
         counts = self.document["counts"]
         if counts["true_positive"] is None:
             return None
@@ -75,12 +75,12 @@ class _Page:
 
     @property
     def has_undrawn(self) -> bool:
-        """Whether a pair with matched points has no drawing in the page."""
+        """Whether a pair with matched keypoints has no drawing on the page."""
         return self.points is not None and self.points.n_agreeing > self.points.n_shown
 
     @property
     def few_are_found(self) -> bool:
-        """Whether the median positive pair lies below the cut, so that nearly any false positive is above it."""
+        """Whether the median positive pair is below the cut, so that nearly all false positives are above it."""
         median = self.document["possible_label_error_from"]
         return self.limit is not None and median is not None and median < self.limit
 
@@ -92,21 +92,21 @@ def render_mistakes(
     matches: Sequence[Mapping[str, Any]] | None = None,
     said: Mapping[str, str] | None = None,
 ) -> str:
-    """Render the misclassified pairs of one experiment and method as a page that opens from disk and loads nothing.
+    """Return the misclassified pairs of one experiment and method as a page that opens from disk and loads nothing.
 
-    Every photograph is in the page once, however many pairs it is in. Photographs enter in the order in which the
-    list first shows them, as long as they fit; drawings of matched points follow in the order of the list.
+    Every photograph is on the page once, however many pairs it is in. Photographs are added in the order of the list as
+    long as they fit, followed by drawings of matched keypoints.
 
     Args:
         document: From :func:`skinbit.matching.scoring.mistakes.mistakes_document`.
-        thumbnails: ``data:`` address of every image of the pairs, by image id.
-        params: Room for photographs and drawings.
-        matches: ``image_a, image_b``, their ``inliers``, and a ``drawing`` or None, of all listed pairs whose keypoints
-            were compared; None where no keypoints are compared at all.
-        said: What the metadata says of images, by image id, where columns count.
+        thumbnails: ``data:`` address of every image of the pairs.
+        params: Largest size of photographs and drawings.
+        matches: ``image_a, image_b``, their ``inliers``, and a ``drawing`` or None, of all listed pairs with compared
+            keypoints; None if keypoints are not compared.
+        said: Metadata in words by image id, if columns are used.
 
     Returns:
-        HTML; equal input gives equal text.
+        HTML; equal input has equal output.
 
     Raises:
         InputError: If an image of the pairs has no thumbnail.
@@ -142,13 +142,13 @@ def _key(pair: Mapping[str, Any]) -> Pair:
 
 
 def _thumbnails_of(pairs: Sequence[Mapping[str, Any]], thumbnails: Mapping[str, str]) -> dict[str, str]:
-    """Return the thumbnail of every image once, in the order in which the pairs first show them."""
+    """Return the thumbnail of every image once, in the order of the pairs."""
     image_ids = dict.fromkeys(pair[side] for pair in pairs for side in ("image_a", "image_b"))
     missing = [image_id for image_id in image_ids if image_id not in thumbnails]
     if missing:
         raise InputError(
             f"{len(missing)} images of misclassified pairs have no thumbnail, the first is {missing[0]}.\n"
-            "  Remedy: the thumbnails are of an earlier split; run the pipeline final_model as a whole."
+            "  Remedy: the thumbnails are from an earlier split; run the pipeline final_model as a whole."
         )
     return {image_id: thumbnails[image_id] for image_id in image_ids}
 
@@ -161,7 +161,7 @@ def _limit(document: Mapping[str, Any]) -> float | None:
 def _pair_data(
     pair: Mapping[str, Any], rows: Mapping[str, int], said: Mapping[str, str], document: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what the page's script reads of a pair: a photograph by its row, None where it is left out."""
+    """Return the data of a pair for the page's script: photographs by row, None if left out."""
     is_wrongly_joined = pair["error"] == "false_positive"
     return {
         "images": [
@@ -176,6 +176,6 @@ def _pair_data(
         "similarity": pair["similarity"],
         "error": pair["error"],
         "labelError": is_wrongly_joined and pair["similarity"] >= document["possible_label_error_from"],
-        # The same comparison as DBSCAN's: a distance, not a similarity, against eps.
+        # The same comparison as DBSCAN's: a distance, not a similarity, with eps.
         "indirect": is_wrongly_joined and document["method"] == "dbscan" and 1.0 - pair["similarity"] > document["eps"],
     }

@@ -1,4 +1,4 @@
-"""Pages: one self-contained HTML file each, that opens from disk and loads nothing."""
+"""Pages: self-contained HTML files that open from disk and load nothing."""
 
 import base64
 import hashlib
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Render a page from its template.
+    """Return a page from its template.
 
-    Text is escaped wherever it stands; data for the page's script go through Jinja's ``tojson``, which leaves no
-    character that HTML could take for markup. A content security policy in ``base.html.j2`` forbids every request, and
-    every script and style sheet but the page's own, which it names by their hashes.
+    All text is escaped; data for the page's script pass through Jinja's ``tojson``, whose output HTML never reads as
+    markup. The content security policy in ``base.html.j2`` forbids all requests, and all scripts and style sheets
+    except the page's own, which it identifies by hash.
 
     Args:
-        template: File name in ``skinbit/report/templates``; extends ``base.html.j2``.
-        **values: All that the template names; a missing one is an error.
+        template: File name in ``skinbit/report/templates``, a template that extends ``base.html.j2``.
+        **values: Values that the template uses; a missing one is an error.
 
     Returns:
-        The page; equal values give equal text.
+        The page; equal values have equal pages.
     """
     return _environment().get_template(template).render(version=__version__, **values)
 
 
 @cache
 def _environment() -> "Environment":
-    """Return what compiles each template once."""
+    """Return the template environment, which compiles each template once."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -46,7 +46,7 @@ def _environment() -> "Environment":
 
 
 def _hash_source(text: str) -> str:
-    """Return the hash of a script or style sheet, by which a content security policy allows it and no other."""
+    """Return the hash of a script or style sheet for the content security policy."""
     from markupsafe import Markup
 
     if not text:

@@ -1,4 +1,4 @@
-"""Colours of figures, those of the pages' light scheme, and what all axes have in common."""
+"""Colours of figures, those of the pages' light scheme, and the common style of axes."""
 
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ BAD = "#b3261e"
 SOME = "#e6b655"
 
 LESIONS = ("#0b5cad", "#d1495b", "#1a7346", "#e08e0b", "#7b4fa3", "#00838f", "#8d5524", "#c2417c")
-"""Colours that tell a few lesions apart."""
+"""Colours of a few lesions."""
 
 
 def tidy(axes: "Axes") -> None:
-    """Leave out what carries nothing: two sides of the frame, and marks that a thin grid makes needless."""
+    """Remove needless parts of axes: two sides of the frame, and tick marks on a grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LINE)
     axes.tick_params(color=LINE, labelcolor=SOFT)
@@ -29,7 +29,7 @@ def tidy(axes: "Axes") -> None:
 
 
 def one_panel(width: float, height: float) -> "tuple[Figure, Axes]":
-    """Return a figure, in inches, and its only axes, which are tidy."""
+    """Return a figure, in inches, with a single tidy panel."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

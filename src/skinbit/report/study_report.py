@@ -46,7 +46,7 @@ from skinbit.report.method_tables import (
 from skinbit.report.metric_tables import Topic, topics
 
 Summary = Mapping[str, Any]
-"""Of an experiment: settings, metrics, strata, pools, resampled F1, thinned curves, groups by size, histories."""
+"""Summary of an experiment: settings, metrics, strata, pools, resampled F1, thinned curves, group sizes, histories."""
 
 _BOARD = tuple(f"{method}_{column}" for method in PAGED for column in ("f1_mean", "f1_transfer_mean", "f1_test"))
 """Columns of the leaderboard that the page shows."""
@@ -57,12 +57,12 @@ _SIZES = (("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4", 4, 4), ("5 to 9", 5, 9), 
 
 @dataclass(frozen=True)
 class Cell:
-    """A metric of the leaderboard.
+    """A metric in the leaderboard.
 
     Attributes:
-        mean: Over the folds, or the test metric; None where undefined.
-        std: Over the folds; None where undefined, and for a test metric.
-        is_best: No other experiment has a higher mean.
+        mean: Mean over folds, or the test metric; None if undefined.
+        std: Standard deviation over folds; None if undefined, and for a test metric.
+        is_best: Whether no other experiment has a higher mean.
     """
 
     mean: float | None
@@ -76,11 +76,11 @@ class Interval:
 
     Attributes:
         method: ``cosine`` or ``dbscan``.
-        low: Place of mean - std.
-        mean: Place of the mean.
-        high: Place of mean + std.
-        test: Place of the test F1; None where undefined.
-        text: Both in words.
+        low: Position of mean - std.
+        mean: Position of the mean.
+        high: Position of mean + std.
+        test: Position of the test F1; None if undefined.
+        text: Both F1 in words.
     """
 
     method: str
@@ -96,11 +96,11 @@ class BoardRow:
     """An experiment in the leaderboard.
 
     Attributes:
-        rank: From 1.
-        cells: For cosine and DBSCAN the F1 at a fold's own cut, at the other folds' cut, and of the test.
-        intervals: One per method of these whose F1 is defined.
-        gap: To the first; None for the first itself.
-        methods: For every method the F1 that counts, and the test F1.
+        rank: Rank, from 1.
+        cells: F1 by cosine and DBSCAN at a fold's own cut, at the other folds' cut, and on the test subset.
+        intervals: Intervals of these methods, if F1 is defined.
+        gap: Gap to the first experiment; None for the first.
+        methods: Main F1 and test F1 of every method.
     """
 
     rank: int
@@ -118,9 +118,9 @@ class SizeRow:
     """Numbers of groups, or lesions, by their number of images.
 
     Attributes:
-        counts: In each class of sizes.
-        total: In all classes.
-        largest: Most images in one.
+        counts: Number in each size class.
+        total: Number in all classes.
+        largest: Largest number of images in one.
     """
 
     label: str
@@ -135,19 +135,20 @@ class ExperimentReport:
 
     Attributes:
         folds: Names of the folds that ran.
-        costs: Sentences about carrying cuts over.
-        methods: All of them side by side.
-        rho: Images of the test subset / mean of the folds' images, where cuts are chosen for its size; None: no test.
-        strata: Of every metadata column by which lesions are stratified.
-        metrics: By topic.
-        more_metrics: Of the methods that the leaderboard does not show.
-        columns: Of the metadata, with the bits that a pair gains where it agrees and loses where it differs.
-        reliability: Share of positive pairs over their probability, where similarities are calibrated.
-        charts: F1 over every cut; loss and F1 over the training, where something was trained.
-        pools: F1 over the size of the pool.
-        sizes: Groups by size, of every fold and of all; and the lesions of all.
-        pair_pages: Title and relative address.
-        settings: By block, each with dotted names and values as text.
+        costs: Sentences about the cost of transferring cuts.
+        methods: All methods side by side.
+        rho: Images of the test subset / mean of the folds' images, if cuts are corrected for its size; None without a
+            test.
+        strata: F1 by stratum for every metadata column in ``evaluation.strata``.
+        metrics: Metrics by topic.
+        more_metrics: Metrics of methods that are not in the leaderboard.
+        columns: Metadata columns with the bits that a pair gains if it agrees and loses if it differs.
+        reliability: Share of positive pairs over their probability, if similarities are calibrated.
+        charts: F1 over every cut; for trained experiments also loss and F1 over epochs.
+        pools: F1 over pool size.
+        sizes: Group sizes of every fold and of all, and the sizes of all lesions.
+        pair_pages: Titles and relative addresses of pages.
+        settings: Dotted names and values as text, by block.
     """
 
     row: BoardRow
@@ -170,20 +171,20 @@ class ExperimentReport:
 
 @dataclass(frozen=True)
 class StudyReport:
-    """The page.
+    """The content of the page.
 
     Attributes:
         headline: The result in one line.
-        findings: Sentences that it rests on.
-        has_transfer: Cuts were carried from fold to fold.
-        has_test: A test subset was kept.
-        has_intervals: The F1 that counts was resampled: one fold ran, or cuts were carried over.
-        stratified: Titles of the methods whose F1 is also computed by stratum.
-        rules: How the cut of a pool is chosen, in the order of the lines.
+        findings: Sentences about its basis.
+        has_transfer: Whether cuts were transferred between folds.
+        has_test: Whether there is a test subset.
+        has_intervals: Whether the main F1 was resampled, as one fold ran or cuts were transferred.
+        stratified: Titles of the methods with F1 by stratum.
+        rules: How the cut of a pool is selected, in the order of the lines.
         board: Leaderboard, best first.
-        axis: Of the leaderboard's intervals.
+        axis: Axis of the leaderboard's intervals.
         sizes: Labels of the classes of group sizes.
-        experiments: Best first.
+        experiments: Experiments, best first.
     """
 
     headline: str
@@ -208,14 +209,14 @@ def prepare_report(
     summaries: Mapping[str, Summary],
     folds: Sequence[int],
 ) -> StudyReport:
-    """Work out everything that the page shows.
+    """Return everything that the page shows.
 
     Args:
         leaderboard: Best first.
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
-        summaries: Per experiment of the leaderboard.
-        folds: Those that ran.
+        summaries: Summary of each experiment in the leaderboard.
+        folds: Numbers of the folds that ran.
 
     Returns:
         The report; equal arguments give an equal one.

@@ -1,4 +1,4 @@
-"""Small copies of photographs as text, and as many of them as a page may hold."""
+"""Thumbnails of photographs as text, and as many of them as fit on a page."""
 
 import base64
 import io
@@ -15,37 +15,37 @@ from skinbit.data.threads import map_in_order
 Key = TypeVar("Key")
 
 Pair = tuple[str, str]
-"""Two image ids, the one that comes first as text before the other."""
+"""Two image ids in text order."""
 
 _QUALITY = 80
 
 
 def make_thumbnails(photographs: ListedPhotographs, image_ids: Sequence[str], side: int) -> Iterator[tuple[str, str]]:
-    """Make small copies of many photographs, in threads.
+    """Yield thumbnails of many photographs, made in threads.
 
     Args:
-        photographs: Those to copy are among them.
-        image_ids: The photographs to copy.
+        photographs: Photographs that include those to copy.
+        image_ids: Image ids of the photographs to copy.
         side: See :func:`shrink`.
 
     Yields:
         Image id and ``data:`` address of each, in order.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed; names the first.
+        InputError: If a photograph has changed since it was listed; names the first.
     """
     return map_in_order(lambda image_id: (image_id, shrink(photographs.decode(image_id, side), side)), image_ids)
 
 
 def shrink(image: Image.Image, side: int) -> str:
-    """Return a small copy of a decoded photograph.
+    """Return a thumbnail of a decoded photograph.
 
     Args:
         image: RGB.
-        side: Length of the longer side at most, in pixels.
+        side: Largest length of the longer side, pixels.
 
     Returns:
-        A JPEG without metadata, as a ``data:`` address; equal pixels give equal text.
+        A JPEG without metadata, as a ``data:`` address; equal pixels have equal thumbnails.
     """
     small = image.copy()
     small.thumbnail((side, side))
@@ -55,11 +55,11 @@ def shrink(image: Image.Image, side: int) -> str:
 
 
 def within_size(pictures: Mapping[Key, str], megabytes: float) -> dict[Key, str]:
-    """Return the first thumbnails or drawings, as many as a page may hold.
+    """Return the first thumbnails or drawings that fit on a page.
 
     Args:
-        pictures: ``data:`` addresses by name, those that are needed most first.
-        megabytes: Their total length at most, in 10^6 characters.
+        pictures: ``data:`` addresses by name, most important first.
+        megabytes: Largest total length, in 10^6 characters.
     """
     total = itertools.accumulate(map(len, pictures.values()))
     return {name: pictures[name] for name, length in zip(pictures, total, strict=True) if length <= megabytes * 1e6}
@@ -67,13 +67,13 @@ def within_size(pictures: Mapping[Key, str], megabytes: float) -> dict[Key, str]
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a page that lists pairs.
+    """The thumbnails and drawings of a page with pairs.
 
     Attributes:
         photographs: ``data:`` address by image id.
-        n_photographs: Number of those that were to be shown.
-        drawings: ``data:`` address of matched points by pair.
-        max_megabytes: Room for all of them.
+        n_photographs: Number of photographs before any were left out.
+        drawings: Drawing of matched keypoints by pair, as ``data:`` address.
+        max_megabytes: Largest total size.
     """
 
     photographs: Mapping[str, str]
@@ -83,7 +83,7 @@ class Pictures:
 
     @property
     def n_photographs_left_out(self) -> int:
-        """Return the number of photographs for which there is no room."""
+        """Return the number of photographs that do not fit."""
         return self.n_photographs - len(self.photographs)
 
     def row_of_photograph(self) -> dict[str, int]:
@@ -96,12 +96,12 @@ class Pictures:
 
 
 def fit_pictures(photographs: Mapping[str, str], drawings: Mapping[Pair, str], megabytes: float) -> Pictures:
-    """Return the pictures for which a page has room: photographs first, then drawings.
+    """Return the thumbnails and drawings that fit on a page, photographs first.
 
     Args:
-        photographs: ``data:`` addresses, those that are needed most first.
-        drawings: Likewise.
-        megabytes: Their total length at most, in 10^6 characters.
+        photographs: ``data:`` addresses, most important first.
+        drawings: ``data:`` addresses, most important first.
+        megabytes: Largest total length, in 10^6 characters.
     """
     shown = within_size(photographs, megabytes)
     room = megabytes - sum(map(len, shown.values())) / 1e6

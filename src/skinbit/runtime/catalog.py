@@ -1,7 +1,7 @@
-"""A catalog that knows what made its files and what they hold, so that a run trusts what it finds.
+"""A catalog that records how its files were made and what they contain, so that a run can trust what it finds.
 
-Kedro asks a catalog whether an output exists; here it exists only if it would be made the same way again and no byte of
-it has changed. All state lives in the catalog, which ParallelRunner hands to its workers, whatever way it starts them.
+To Kedro an output exists only if it would be made the same way again and its bytes have not changed. All state is in
+the catalog, which ParallelRunner passes to its workers, however they are started.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from skinbit.runtime.locking import RunToken
 from skinbit.runtime.provenance import ABSENT, Origin, Record, StoredFile
 
 _RECORDS = "fingerprints"
-"""The entry of the catalog that holds the records."""
+"""Name of the catalog entry with the records."""
 
 _LAYERS = {
     "02_intermediate": "intermediate",
@@ -31,18 +31,18 @@ _LAYERS = {
     "final": "reporting",
     "clusters": "reporting",
 }
-"""Kedro-Viz's layer of a file, by the innermost of these folders; everything else is raw.
+"""Layer of a file in Kedro-Viz, by the innermost of these folders; all other files are raw.
 
-A final model, and all that it makes of new photographs, come after the folds' results: in the layers of their kinds of
-files the layers would form a circle, and Kedro-Viz would draw none of them.
+Final models and groups of new photographs come after the folds' results. If they were in the layers of their kinds of
+files, layers would form a cycle and Kedro-Viz would draw none.
 """
 
 
 class StudyCatalog(DataCatalog, CatalogCommandsMixin):
-    """Records what it saves, leaves out datasets whose record no longer holds, and loads no damaged file.
+    """Records what it saves, treats outdated datasets as missing, and loads no damaged file.
 
-    Outside of a run nothing is known about what makes a dataset: saving then removes its record, and what exists is
-    what is there.
+    Outside of a run the origin of datasets is unknown: saving removes the record, and every existing file counts as
+    existing.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -56,26 +56,26 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         super()._add_from_config(ds_name, _in_its_layer(ds_config))
 
     def local_root(self) -> Path | None:
-        """Return the folder of outputs; None where it is not on this machine."""
+        """Return the folder of outputs; None if it is not on this machine."""
         return self._records.local_root()
 
     def serve(self, token: RunToken) -> None:
-        """Save for one run only: a worker that outlives it writes nothing more once another run has begun."""
+        """Save for one run only: a worker that outlives its run writes nothing once another run has begun."""
         self._token = token
 
     def records(self) -> dict[str, Record]:
-        """Return what was written down when datasets were saved, by dataset; without records that are damaged."""
+        """Return the records of all datasets, except damaged records."""
         return self._records.load()
 
     def fingerprint(self, name: str) -> str | None:
-        """Return the fingerprint of a dataset as it is now.
+        """Return the current fingerprint of a dataset.
 
         Args:
-            name: Of an input that the run at hand does not make.
+            name: An input that the current run does not make.
 
         Returns:
-            That of its origin, where its record is about the files that are there; else that of its content, where
-            the dataset can tell (raw data); None where nobody knows what made it.
+            The fingerprint of its origin if its record matches its files; otherwise that of its content if the dataset
+            has one (raw data); None if its origin is unknown.
         """
         dataset = self.get(name)
         if dataset is None:
@@ -86,19 +86,18 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         return record.origin.fingerprint if record is not None and record.content == content else content
 
     def expect(self, origins: Mapping[str, Origin | None]) -> None:
-        """Note what will make every output of the run at hand.
+        """Set the expected origin of every output of the current run.
 
         Args:
-            origins: By output; None where it depends on something unknown.
+            origins: Origins by output; None for outputs that depend on something unknown.
         """
         self._origins = origins
 
     def find_stale(self) -> dict[str, tuple[str, ...]]:
-        """Compare all records with what is expected; what differs no longer exists for Kedro.
+        """Mark outputs as missing if their record differs from the expected origin.
 
         Returns:
-            What has changed since, by output that would be made differently now; empty where there is no record to
-            compare with.
+            The changes by stale output; empty if the output has no record to compare with.
         """
         records = self._records.load()
         stale = {name: self._changes(name, origin, records.get(name)) for name, origin in self._origins.items()}
@@ -107,10 +106,10 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         return changed
 
     def find_damaged(self) -> dict[str, str]:
-        """Compare all files of the run's outputs with their records; what differs no longer exists for Kedro.
+        """Mark outputs as missing if their files differ from their records.
 
         Returns:
-            Paths of files that were damaged, edited or replaced since they were written, by dataset.
+            Paths of damaged, edited or replaced files, by dataset.
         """
         records = self._records.load()
         names = [name for name in self._origins if name in records]
@@ -123,7 +122,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         return damaged
 
     def _changes(self, name: str, origin: Origin | None, record: Record | None) -> tuple[str, ...] | None:
-        """Return what has changed since a record was written; None where the record holds."""
+        """Return what has changed since a record was written; None if nothing has."""
         if origin is None or record is None:
             return ()
         if origin.fingerprint != record.origin.fingerprint:
@@ -135,7 +134,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         return ds_name not in self._stale and bool(super().exists(ds_name))
 
     def save(self, ds_name: str, data: Any) -> None:
-        """Save a dataset; a run that ends in the middle leaves it without a record."""
+        """Save a dataset; if the run ends meanwhile, it has no record."""
         if self._token is not None:
             self._token.check()
         self._records.forget(ds_name)
@@ -150,7 +149,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         """Load a dataset.
 
         Raises:
-            InputError: If its file is not as it was written, or its record cannot be read.
+            InputError: If its file has changed since it was written, or its record cannot be read.
         """
         if hasattr(self.get(ds_name), "stored_file"):
             self._refuse_damaged(ds_name)
@@ -158,12 +157,12 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
 
     def _refuse_damaged(self, name: str) -> None:
         record = self._records.read(name)
-        remake = "`kedro run --only-missing-outputs`, with the same --env and --params, makes it anew, and nothing else"
+        remake = "`kedro run --only-missing-outputs`, with the same --env and --params, makes only this file again"
         if record is not None and not self._is_intact(name, record):
             raise InputError(
-                f"{self._path(name)} is not as the run that made it wrote it: damaged, edited or replaced since.\n"
+                f"{self._path(name)} was damaged, edited or replaced after the run that wrote it.\n"
                 f"  Remedy: {remake}. To use an edit of your own, delete its record {self._records.path_of(name)}: "
-                "what is made of it then counts as made of something unknown."
+                "everything made from it then has an unknown origin."
             )
         if record is None and self._records.is_damaged(name) and self[name].exists():
             raise InputError(
@@ -172,12 +171,12 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
             )
 
     def _is_intact(self, name: str, record: Record) -> bool:
-        """Whether a file is what its record says; one that does not exist is missing, not damaged."""
+        """Whether a file matches its record, or does not exist: then it is missing, not damaged."""
         found = self._stored(name) if record.file is not None else None
         return found is None or found == record.file
 
     def _stored(self, name: str) -> StoredFile | None:
-        """Hash the file of a dataset; None where it is none, others write it too, or it does not exist."""
+        """Return size and hash of a dataset's file; None if it has no file, or others write it, too."""
         dataset = self[name]
         if hasattr(dataset, "fingerprint") or not hasattr(dataset, "stored_file"):
             return None
@@ -190,22 +189,22 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         return str(self[name].stored_file()[1])
 
     def _content(self, name: str) -> str | None:
-        """Hash the files of a dataset that others write too; None for all others, and where it cannot be read."""
+        """Return the hash of a dataset that others write, too; None for other and for unreadable datasets."""
         hash_content = getattr(self[name], "fingerprint", None)
         try:
             return None if hash_content is None else str(hash_content())
-        except OSError:  # the node that needs the file says what is wrong with it
+        except OSError:  # the node that needs the file reports the error
             return None
 
 
 class SharedStudyCatalog(StudyCatalog, SharedMemoryDataCatalog):
-    """The same for ParallelRunner."""
+    """The catalog for ParallelRunner."""
 
 
 def _in_its_layer(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry of the catalog with its layer, which for Kedro-Viz is metadata; one that is written there stays.
+    """Return a catalog entry with its layer as Kedro-Viz expects it; a layer that is set stays.
 
-    Not a hook, since Kedro-Viz runs none.
+    This is not a hook, since Kedro-Viz runs no hooks.
     """
     path = entry.get("filepath") or entry.get("path")
     if path is None:  # in memory

@@ -1,6 +1,6 @@
-"""Two folders of outputs side by side: which files differ, and where.
+"""Comparison of two folders of outputs: which files differ, and where.
 
-Tables, documents, tensors and pages are read as a list of places and values, which one function compares.
+Tables, documents, tensors and pages are read as sequences of places and values, which one function compares.
 """
 
 import csv
@@ -30,24 +30,24 @@ STATES = (EQUAL, WITHIN_TOLERANCE, DIFFERENT, ONLY_FIRST, ONLY_SECOND)
 _RECORDS = ".fingerprints"
 _CHUNK = 2**20
 _LONGEST = 60
-"""Characters of a value that are shown."""
+"""Number of characters of a value that are shown."""
 _ID = re.compile(r"[-+]?0\d|.*_")
-"""How cells begin that are no numbers, although Python reads 007 as 7 and 12_1 as 121."""
+"""Beginnings of cells that are not numbers, although Python reads 007 as 7 and 12_1 as 121."""
 
 Place = tuple[str, Any]
-"""Where in a file a value stands, in words, and the value."""
+"""Place of a value in a file, in words, and the value."""
 
 Reader = Callable[[Path], Iterator[Place]]
 
 
 @dataclass(frozen=True)
 class FileComparison:
-    """One file of two folders.
+    """The comparison of one file in two folders.
 
     Attributes:
-        path: Inside both folders.
+        path: Path inside both folders.
         state: One of :data:`STATES`.
-        difference: Where they differ first, and how; empty unless they are different.
+        difference: The first difference, in words; empty unless the files are different.
     """
 
     path: str
@@ -56,16 +56,16 @@ class FileComparison:
 
 
 def compare_folders(first: Path, second: Path, tolerance: float = 0.0) -> list[FileComparison]:
-    """Return one comparison per file, ordered by path, so in the order in which a study makes them.
+    """Return one comparison per file, ordered by path.
 
-    Hidden files and folders are left out: records of what made a file differ where parameters are written in two ways
-    that mean the same. A folder of outputs inside of one, as ``data/demo`` in ``data``, is left out, too.
+    Hidden files and folders are left out, since records of equal runs may differ if parameters were written in two
+    ways. Folders of outputs inside another one, such as ``data/demo`` in ``data``, are left out, too.
 
     Args:
         first: A folder.
-        second: Another one.
-        tolerance: By so much numbers in tables, documents and tensors may differ, where all else in the file is equal;
-            with 0 every byte counts.
+        second: The other folder.
+        tolerance: Allowed difference of numbers in tables, documents and tensors that are otherwise equal; 0: files
+        must be identical.
     """
     one, other = set(_files(first)), set(_files(second))
     found = [FileComparison(path, ONLY_FIRST) for path in one - other]
@@ -93,7 +93,7 @@ def _files(folder: Path) -> Iterator[str]:
 def _origins(folder: Path) -> dict[str, Origin]:
     found = {}
     for path in (folder / _RECORDS).glob("*.json"):
-        with suppress(KeyError, TypeError, ValueError):  # damaged, or of another version
+        with suppress(KeyError, TypeError, ValueError):  # damaged, or from another version
             found[path.stem] = Origin.model_validate(json.loads(path.read_bytes())["record"]["recipe"])
     return found
 
@@ -109,7 +109,7 @@ def _compare(path: str, first: Path, second: Path, tolerance: float) -> FileComp
         return FileComparison(path, DIFFERENT, bytewise)
     try:
         found = _first_difference(read, first, second, tolerance)
-    except Exception:  # a file that is damaged, or not what its name says, is bytes
+    except Exception:  # a damaged or misnamed file is compared as bytes
         return FileComparison(path, DIFFERENT, bytewise)
     if found is None and tolerance and read is not _lines:
         return FileComparison(path, WITHIN_TOLERANCE)
@@ -117,7 +117,7 @@ def _compare(path: str, first: Path, second: Path, tolerance: float) -> FileComp
 
 
 def _first_byte(first: Path, second: Path) -> int | None:
-    """Return the position of the first byte that differs; None where none does."""
+    """Return the position of the first byte that differs; None if all are equal."""
     start = 0
     with first.open("rb") as one, second.open("rb") as other:
         while True:
@@ -157,7 +157,7 @@ def _yaml(path: Path) -> Iterator[Place]:
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[Place]:
-    """Yield the values of a tree, mappings by the order of their keys."""
+    """Yield the values of a tree; mappings in the order of their keys."""
     if isinstance(value, Mapping) and value:
         for key in sorted(value, key=str):
             yield from _leaves(value[key], f"{place}.{key}" if place else str(key))
@@ -176,7 +176,7 @@ def _tensors(path: Path) -> Iterator[Place]:
             yield f"tensor {name}", file.get_tensor(name)
         metadata = dict(file.metadata())
     header = json.loads(metadata.pop("skinbit"))
-    header.pop("seal", None)  # it differs because something else does
+    header.pop("seal", None)  # it differs whenever something else does
     yield from _leaves({"header": header, "metadata": metadata})
 
 
@@ -196,7 +196,7 @@ _READERS: dict[str, Reader] = {
 
 
 def _first_difference(read: Reader, first: Path, second: Path, tolerance: float) -> str | None:
-    """Return the first place that differs, and how; None where all values are equal or within the tolerance."""
+    """Return the first difference in words; None if all values are equal or within the tolerance."""
     for (place, one), (other_place, other) in zip_longest(read(first), read(second), fillvalue=(None, None)):
         if place != other_place:
             is_only_first = place is not None and place not in {name for name, _ in read(second)}
@@ -216,7 +216,7 @@ def _array_difference(one: np.ndarray, other: np.ndarray, tolerance: float) -> s
     differs = np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
     gaps = np.abs(one[differs].astype(np.float64) - other[differs].astype(np.float64))
     if one.dtype != np.bool_:
-        is_beyond = ~((gaps > 0) & (gaps <= tolerance))  # a gap of 0 is one of huge integers, lost by rounding
+        is_beyond = ~((gaps > 0) & (gaps <= tolerance))  # a gap of 0 is from huge integers that were rounded
         differs[differs], gaps = is_beyond, gaps[is_beyond]
     if not differs.any():
         return None
@@ -228,7 +228,7 @@ def _array_difference(one: np.ndarray, other: np.ndarray, tolerance: float) -> s
 
 
 def _are_equal(one: Any, other: Any, tolerance: float) -> bool:
-    """Whether two values are the same, or numbers that are near in decimals: 0.3 and 0.4 are 0.1 apart."""
+    """Whether two values are equal, or numbers within the tolerance in decimals: 0.3 and 0.4 are 0.1 apart."""
     if type(one) is type(other) and str(one) == str(other):  # NaN is NaN
         return True
     if not (tolerance and _is_number(one) and _is_number(other)):
@@ -252,7 +252,7 @@ def _both(one: Any, other: Any) -> str:
 
 
 def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
-    """Return the length of what two sequences have in common at their beginning."""
+    """Return the length of the common beginning of two sequences."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((position for position, (a, b) in pairs if a != b), min(len(one), len(other)))
 

@@ -1,8 +1,8 @@
-"""The study is data: configuration decides the shape of the graph.
+"""Reads the parameters first, since the study decides the shape of the graph.
 
-Kedro builds pipelines before nodes see parameters, so the context, which exists first, reads and validates the whole
-parameter tree and keeps it here for the registry. An ``after_context_created`` hook would not do: Kedro-Viz runs no
-hooks. This is the only place where configuration shapes code.
+Kedro builds pipelines before nodes see parameters, so the context, which exists first, reads and validates all
+parameters and keeps them for the registry. An ``after_context_created`` hook would not do, as Kedro-Viz runs no
+hooks. No other code changes the graph by configuration.
 """
 
 import os
@@ -25,7 +25,7 @@ _active: list[Parameters] = []
 
 
 class StudyContext(KedroContext):
-    """Validates all parameters, ``--params`` included, before anything else happens."""
+    """Validates all parameters, including ``--params``, before anything else happens."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -33,7 +33,7 @@ class StudyContext(KedroContext):
         parameters = read_parameters(self.config_loader)
         _active[:] = [parameters]
         self.config_loader["parameters"] = parameters.as_tree()
-        # A second session in one process may have another study: have the registry asked again.
+        # A second session in one process may have another study: build the pipelines again.
         pipelines.configure("skinbit.pipeline_registry")
 
     def _get_catalog(self, catalog_class: type = DataCatalog, **options: Any) -> StudyCatalog:
@@ -44,27 +44,24 @@ class StudyContext(KedroContext):
 
 
 def _configure_logging(project: Path) -> None:
-    """Log as the project says: Kedro looks for its file in the working folder only, which may be a folder inside."""
+    """Load the project's logging configuration, which Kedro finds only if the working folder is the project's."""
     file, is_inside = project / settings.CONF_SOURCE / "logging.yml", project in Path.cwd().parents
     if is_inside and "KEDRO_LOGGING_CONFIG" not in os.environ and file.exists():
         LOGGING.configure(yaml.safe_load(file.read_text()))
 
 
 def read_parameters(loader: AbstractConfigLoader) -> Parameters:
-    """Read and validate the whole parameter tree.
+    """Return the parameters, read and validated.
 
     Args:
-        loader: Of the environment, with ``--params``.
-
-    Returns:
-        The typed parameters.
+        loader: The configuration loader of the environment, with ``--params``.
 
     Raises:
-        InputError: If the configuration cannot be read, or a key or value is wrong; lists all of them.
+        InputError: If the configuration cannot be read, or keys or values are wrong; the message lists all of them.
     """
     try:
         tree = loader["parameters"]
-    except Exception as error:  # YAML, interpolation and Kedro each have errors of their own
+    except Exception as error:  # YAML, interpolation and Kedro have different errors
         raise InputError(f"The configuration cannot be read: {error}") from error
     try:
         return Parameters.model_validate(tree)
@@ -88,7 +85,7 @@ def active_parameters() -> Parameters:
     """Return the parameters of the running session.
 
     Returns:
-        Those of the session; where there is none (``kedro registry``), of the environment named by ``KEDRO_ENV``.
+        Those of the session or, without one (``kedro registry``), of the environment ``KEDRO_ENV``.
     """
     return _active[0] if _active else read_parameters(_stand_alone_loader())
 

@@ -1,6 +1,6 @@
-"""Contracts of the JSON documents that one node writes and another reads back; the catalog names one per entry.
+"""Contracts of the JSON documents that nodes exchange; the catalog names one per entry.
 
-A document may hold more than its contract says: what is checked is all that readers rely on.
+A document may contain more than its contract: only what readers rely on is checked.
 """
 
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from skinbit.matching.methods import CutValue, MethodName, Similarity
 from skinbit.matching.scoring.mistakes import Mistake
 
 Picture = Annotated[str, Field(pattern=r"^data:image/(jpeg|png);base64,[A-Za-z0-9+/]*={0,2}$")]
-"""A ``data:`` address: a page that shows it loads nothing."""
+"""A ``data:`` address, so that a page with it loads nothing."""
 
 Thumbnails = dict[str, Picture]
 """By image id."""
@@ -42,7 +42,7 @@ class Description(Document):
 
 
 class Averages(Document):
-    """Means over the folds of an experiment; None where no fold has one."""
+    """Means over the folds of an experiment; None where no fold has a value."""
 
     cosine_threshold: CutValue | None
     dbscan_eps: CutValue | None
@@ -64,7 +64,7 @@ class MistakesDocument(Document):
 
 
 class MatchDrawing(Document):
-    """Two misclassified photographs that agree on points."""
+    """Two misclassified photographs with matched keypoints."""
 
     image_a: str
     image_b: str
@@ -76,7 +76,7 @@ MatchDrawings = list[MatchDrawing]
 
 
 class Summary(Document):
-    """All that a report shows of an experiment; None where a metric is undefined."""
+    """What a report shows about an experiment; None where a metric is undefined."""
 
     settings: dict[str, Any]
     figures: dict[str, dict[str, float | None]]
@@ -93,7 +93,7 @@ _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class ClusterCut(Document):
-    """From where on photographs are joined: :func:`skinbit.matching.expected.documents.settle_cut`."""
+    """The cut at which photographs are grouped: :func:`skinbit.matching.expected.documents.settle_cut`."""
 
     method: MethodName
     cut: CutValue | None
@@ -137,7 +137,7 @@ class ClusterGroups(ClusterCut):
 
 
 class ClusterLink(Document):
-    """Two photographs of a group that agree on points."""
+    """Two photographs of a group with matched keypoints."""
 
     cluster_id: NonNegativeInt
     image_ids: tuple[str, str]

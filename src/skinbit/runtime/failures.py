@@ -1,4 +1,4 @@
-"""What the machine refuses, told apart by the system's own number and by where it arises: disk, memory, processes."""
+"""Messages for what the machine refuses, by error number and place: disk, memory, processes."""
 
 import errno
 import re
@@ -10,30 +10,30 @@ from pathlib import Path
 from skinbit.errors import InputError, is_short_of_memory
 from skinbit.refusals import REFUSALS
 
-RESUME = "The same command with --only-missing-outputs goes on from here: what is on disk is complete."
+RESUME = "The same command with --only-missing-outputs continues from here: all files on disk are complete."
 
 _LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""What a file system answers that has no locks."""
+"""Error numbers of file systems without locks."""
 
 _SHARED = Path("/dev/shm")
 
 _WRITTEN = re.compile(r"\[Errno (\d+)\] ([^\n:]*)(?:: '([^'\n]*)')?")
-"""An error of the system in the text of another: between processes, causes are lost."""
+"""A system error in the text of another error, as causes are lost between processes."""
 
 
 def explain_failure(error: BaseException, is_read: bool = False) -> InputError | None:
-    """Return one message with a remedy where the machine refused something, else None.
+    """Return one message with a remedy if the machine refused something, otherwise None.
 
     Args:
-        error: As it arrived; what it comes from is in its causes.
-        is_read: Whether it arose while a file was read, which may be outside of the folder of outputs.
+        error: The error with its causes.
+        is_read: Whether it was raised while a file was read, which may be outside of the folder of outputs.
     """
     explained = (_explain(cause, is_read) for cause in causes_of(error))
     return next((found for found in explained if found is not None), None)
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that it comes from; texts of other processes' tracebacks are no errors."""
+    """Yield an error and its causes, except texts of other processes' tracebacks."""
     while error is not None:
         if type(error).__name__ not in ("_RemoteTraceback", "RemoteTraceback"):
             yield error
@@ -41,16 +41,16 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def explain_lock(error: OSError | NotImplementedError, root: Path) -> InputError:
-    """Return the error that says why a folder of outputs cannot be held.
+    """Return the error for a folder of outputs that cannot be locked.
 
     Args:
-        error: Of the lock.
-        root: The folder.
+        error: The error of the lock.
+        root: The folder of outputs.
     """
     if isinstance(error, NotImplementedError) or error.errno in _LOCKLESS:
         return InputError(
-            f"The file system of {root} has no locks, so two runs could write there at a time.\n  Remedy: mount it "
-            "with locks (NFS: `local_lock=all`, or start its lock service; Lustre: `flock`), or move `root` in "
+            f"The file system of {root} has no locks, so two runs could write there at the same time.\n  Remedy: mount "
+            "it with locks (NFS: `local_lock=all`, or start its lock service; Lustre: `flock`), or move `root` in "
             "globals.yml to a disk of this machine."
         )
     refusal = REFUSALS.get(error.errno or 0)
@@ -90,7 +90,7 @@ def _explain(cause: BaseException, is_read: bool) -> InputError | None:
 
 
 def _is_of_shared_memory(cause: BaseException) -> bool:
-    """Whether a loader's worker had no room for a batch: PyTorch's errors of it have no number."""
+    """Whether shared memory did not suffice for a loader's batch; PyTorch's errors for this have no number."""
     if isinstance(cause, OSError):
         return cause.errno == errno.ENOSPC and str(cause.filename).startswith(f"{_SHARED}/")
     return isinstance(cause, RuntimeError) and any(

@@ -1,4 +1,4 @@
-"""`kedro group`: what is checked before a run of ``cluster_images``, the run, and where its files are."""
+"""`kedro group`: the checks before a run of ``cluster_images``, the run, and the paths of its files."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _PIPELINE = "cluster_images"
 
 _STARTER = "starter"
-"""The environment, and its experiment, whose model groups where no study has made one."""
+"""The environment and the experiment of the starter, which is used where no study has made a model."""
 
 _FILES = {
     "page": "clusters_page",
@@ -34,20 +34,20 @@ _FILES = {
 
 
 def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> dict[str, str]:
-    """Run ``cluster_images``, once all that is named exists, and return where the files are.
+    """Run ``cluster_images`` after checking its inputs, and return the paths of its files.
 
-    Where no model is named and no study has made the recommended one, the starter groups.
+    The starter is used if no model is named and no study has made the recommended one.
 
     Args:
-        env: Of the configuration.
-        params: As of ``--params``; their ``cluster`` names the folder.
-        out: The files are copied there; none: they stay where the pipeline writes them.
+        env: The environment of the configuration.
+        params: The parameters of ``--params``; ``cluster`` names the folder.
+        out: Folder to which the files are copied; None: they stay where the pipeline writes them.
 
     Returns:
         Paths by what is there: ``page``, ``table``, ``pairs``, ``groups``, ``unread``.
 
     Raises:
-        InputError: If something is not there, before any model is loaded; or for what ends a run.
+        InputError: If an input does not exist, before any model is loaded; or if the run fails.
     """
     with StudySession.create(env=env, runtime_params=params) as session:
         catalog: StudyCatalog = session.load_context().catalog
@@ -78,10 +78,10 @@ def _check_photographs(catalog: StudyCatalog, cluster: ClusterParams, data: Data
 
 
 def _has_model(catalog: StudyCatalog, cluster: ClusterParams, env: str | None) -> bool:
-    """Whether there is the model that is named, or the recommended one where none is.
+    """Whether the named model exists or, if none is named, the recommended one.
 
     Raises:
-        InputError: If one is named that nobody has made.
+        InputError: If the named model does not exist.
     """
     inputs = pipelines[_PIPELINE].inputs()
     models = [name for name in inputs if name.endswith(".checkpoint")]
@@ -90,26 +90,26 @@ def _has_model(catalog: StudyCatalog, cluster: ClusterParams, env: str | None) -
         command = f"kedro run{f' --env {env}' if env else ''} --pipelines {cluster.experiment}"
         raise InputError(
             f"There is no model of {cluster.experiment} yet: {catalog[missing[0]].stored_file()[1]}.\n"
-            f"  Remedy: `{command}` makes it of photographs whose lesions are known; or name an experiment that has a "
+            f"  Remedy: `{command}` trains it on photographs with known lesions; or name an experiment that has a "
             "model (--experiment)."
         )
     return cluster.checkpoint is not None or bool(models and not missing)
 
 
 def _find_starter(params: dict[str, Any]) -> str:
-    """Return the file of the starter; it is made if nobody has made it yet.
+    """Return the file of the starter, which is made on first use.
 
     Args:
-        params: Those of the machine count; those of photographs and groups are of others than the starter's.
+        params: Parameters of the run; only those about the machine are used.
     """
     machine = {block: params[block] for block in ("compute", "loader", "memory") if block in params}
     with StudySession.create(env=_STARTER, runtime_params=machine) as session:
         model = session.load_context().catalog[f"{_STARTER}.final.checkpoint"]
         if model.exists():
-            logger.info("no study has made a model yet: the starter groups")
+            logger.info("there is no model of a study yet: the starter is used")
         else:
             logger.info(
-                "no study has made a model yet: the starter is fitted on synthetic photographs, once; it takes minutes"
+                "there is no model of a study yet: the starter is fitted once on synthetic photographs, in minutes"
             )
             session.run(pipeline_names=[_STARTER], runner=SequentialRunner(), only_missing_outputs=True)
         return str(model.stored_file()[1])
@@ -124,7 +124,7 @@ def _make(folder: Path) -> None:
 
 
 def _place(catalog: StudyCatalog, name: str, out: Path | None) -> str:
-    """Return where a file is, once it is copied if it shall be."""
+    """Return the path of a file, after copying it to ``out`` if that is set."""
     fs, path = catalog[name].stored_file()
     if out is None:
         return str(path)

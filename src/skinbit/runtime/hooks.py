@@ -27,24 +27,24 @@ logger = logging.getLogger(__name__)
 _SHOWN = 3
 
 _CLUSTERS, _CLUSTER_FOLDER = "cluster_images", "clusters"
-"""A box of the graph, and the folder that everything it writes is in; it reads models of any study, stale or not."""
+"""Box of the graph and folder of its outputs; it reads models of any study, stale or not."""
 
 _MEMORY, _TILES = "memory", "tile_megabytes"
-"""A block of parameters, and the one among them on which no result depends."""
+"""A block of parameters, and the parameter in it on which no result depends."""
 
 _BEST = 5
-"""The number of experiments that are shown at the end of a run."""
+"""Number of experiments that are shown at the end of a run."""
 
 _SHOWN_FILES = ("leaderboard", "report", "clusters_page")
 """The files of a study that a person opens first."""
 
 
 class ConfinementHooks:
-    """Has `cluster_images`, whose photographs and models come from anyone, write into folders of its own only."""
+    """Confines the outputs of `cluster_images`, whose photographs and models are untrusted, to their own folders."""
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
-        """Refuse links in the place of its folders: files would land where they lead."""
+        """Refuse links in place of these folders: files would be written elsewhere."""
         nodes = [node for node in pipeline.nodes if node.namespace == _CLUSTERS]
         for name in sorted({name for node in nodes for name in node.outputs}):
             described = catalog[name]._describe()
@@ -53,7 +53,7 @@ class ConfinementHooks:
 
 
 def _refuse_links(file: PurePath) -> None:
-    """Look at the folders from ``clusters`` on; those above are where the user wants the outputs."""
+    """Check the folders from ``clusters`` on; the user decides about those above."""
     last = len(file.parts) - 1 - file.parts[::-1].index(_CLUSTER_FOLDER)
     for length in range(last + 1, len(file.parts)):
         folder = Path(*file.parts[:length])
@@ -65,31 +65,31 @@ def _refuse_links(file: PurePath) -> None:
 
 
 class FingerprintHooks:
-    """Tells the catalog, before anything runs, what will make every output."""
+    """Tells the catalog how every output will be made, before anything runs."""
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
-        """Plan origins; for ``--only-missing-outputs``, say which outputs they no longer fit, and why."""
+        """Plan origins; for ``--only-missing-outputs``, log which outputs are stale, and why."""
         given = {name: _fingerprint(catalog, name) for name in sorted(pipeline.inputs()) if _counts(catalog, name)}
         catalog.expect(plan_origins(pipeline.nodes, given))
         _warn_of_stale_inputs(pipeline, catalog)
         if run_params["only_missing_outputs"]:
             changes = {change for changes in catalog.find_stale().values() for change in changes}
             _warn_of_damaged_files(catalog)
-            unknown = {f"{name} (nothing says what made it)" for name, found in given.items() if found is None}
-            # An input that this run makes too has changed because of something further up, which is worth naming.
+            unknown = {f"{name} (of unknown origin)" for name, found in given.items() if found is None}
+            # Inputs that this run makes too are not named: they have changed because of something upstream.
             logger.info(_explain(pipeline, catalog, sorted(changes - pipeline.all_outputs()) + sorted(unknown)))
 
 
 class _Places:
-    """Names places from the project's folder on."""
+    """Shortens paths to those relative to the project's folder."""
 
     def __init__(self) -> None:
         self._project = Path.cwd()
 
     @hook_impl  # type: ignore[untyped-decorator]
     def after_context_created(self, context: KedroContext) -> None:
-        """Note where the project is: places are named from there."""
+        """Remember the project's folder."""
         self._project = Path(context.project_path)
 
     def _place(self, catalog: StudyCatalog, name: str) -> str:
@@ -98,11 +98,11 @@ class _Places:
 
 
 class SummaryHooks(_Places):
-    """Says what combinations add to a run, and at its end which experiments are best, and where the files are."""
+    """Logs what combinations add to a run and, at its end, the best experiments and the paths of the files."""
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Log the members of combinations, which run even where the study does not list them."""
+        """Log the members of combinations, which run even if the study does not list them."""
         outputs = pipeline.all_outputs()
         for name, entry in active_parameters().experiments.items():
             if entry.is_combination and f"{name}.operating_points" in outputs:
@@ -110,7 +110,7 @@ class SummaryHooks(_Places):
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
-        """Show the best of the experiments whose results this run was for; last of the hooks."""
+        """Log the best experiments of this run, after all other hooks."""
         outputs, parameters = pipeline.all_outputs(), active_parameters()
         names = [name for name in parameters.experiments if f"{name}.results" in outputs]
         if not names:
@@ -126,11 +126,11 @@ class SummaryHooks(_Places):
 
 
 class AuditHooks(_Places):
-    """Ends a run whose audit found what the user does not accept, after everything is written."""
+    """Ends a run with audit findings that the user does not accept, after everything is written."""
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
     def after_pipeline_run(self, pipeline: Pipeline, catalog: StudyCatalog) -> None:
-        """End with exit code 1; last of all hooks, so that tracking and the other messages come first.
+        """End with exit code 1, after all other hooks, so that tracking and other messages come first.
 
         Raises:
             InputError: If there are findings as severe as ``audit.fail_on``.
@@ -141,16 +141,16 @@ class AuditHooks(_Places):
         if summary.is_failed(active_parameters().audit.fail_on):
             lines = "\n".join(f"  - {line}" for line in summary.lines())
             raise InputError(
-                f"The audit found what falsifies figures, or may:\n{lines}\n  Remedy: look at them in "
+                f"The audit found problems that falsify metrics, or may:\n{lines}\n  Remedy: look at them in "
                 f"{self._place(catalog, 'audit_page')}; all are in {self._place(catalog, 'audit_findings')}. "
-                "audit.fail_on=none ends no run."
+                "With audit.fail_on=none no finding ends a run."
             )
 
 
 def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
-    """Hash a parameter, or ask the catalog about a dataset.
+    """Return the hash of a parameter, or the fingerprint of a dataset.
 
-    Kedro types only the parameters of the pipelines that were asked for, so what it gives a node may have defaults
+    Kedro types only the parameters of the requested pipelines, so a node's parameters may have defaults
     filled in or not; the study's own parameters are the same in every run.
     """
     if not is_parameter(name):
@@ -167,7 +167,7 @@ def _counts(catalog: StudyCatalog, name: str) -> bool:
 
 
 def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
-    """Warn of outputs that a partial run reads although a run of the study would now make them differently."""
+    """Warn of stale outputs that a partial run reads."""
     if all((node.namespace or "").startswith(_CLUSTERS) for node in pipeline.nodes):
         return
     study, records = pipelines["__default__"], catalog.records()
@@ -182,12 +182,12 @@ def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:
     }
     stale = sorted(read & changes.keys())
     if stale:
-        # What has changed elsewhere, as a study of other experiments, is not why these files are stale.
+        # Changes that do not concern these files, such as the list of experiments, are not shown.
         above = study.to_outputs(*stale).all_outputs()
         causes = {cause for name in changes.keys() & above for cause in changes[name]} - study.all_outputs()
         logger.warning(
-            "%d files that this run reads were made otherwise than the study would make them now (%s): %s; "
-            "`kedro run --only-missing-outputs` makes them anew",
+            "%d files that this run reads are stale, as the study would now make them differently (%s): %s; "
+            "`kedro run --only-missing-outputs` makes them again",
             len(stale),
             _first(sorted(causes)),
             _first(stale),
@@ -199,17 +199,17 @@ def _warn_of_damaged_files(catalog: StudyCatalog) -> None:
     if damaged:
         more = [f"and {len(damaged) - SHOWN_PER_KIND} more"] if len(damaged) > SHOWN_PER_KIND else []
         logger.warning(
-            "%d files are not as they were written (damaged, edited or replaced) and are made again:\n%s",
+            "%d files were damaged, edited or replaced after they were written, and are made again:\n%s",
             len(damaged),
             indent("\n".join(damaged[:SHOWN_PER_KIND] + more), "  "),
         )
 
 
 def _explain(pipeline: Pipeline, catalog: StudyCatalog, changes: list[str]) -> str:
-    """Return how many outputs still hold, which nodes run for the others, and what has changed."""
+    """Return how many outputs are up to date, which nodes run for the others, and what has changed."""
     held = {name for name in pipeline.all_outputs() if catalog.exists(name)}
     nodes = [node.name for node in pipeline.nodes if not held.issuperset(node.outputs)]
-    counts = f"{len(held)} of {len(pipeline.all_outputs())} outputs are as this run would make them"
+    counts = f"{len(held)} of {len(pipeline.all_outputs())} outputs are up to date"
     run = f"; {len(nodes)} nodes run: {_first(nodes)}" if nodes else ""
     return counts + run + (f"; changed: {_first(changes)}" if changes else "")
 

@@ -1,4 +1,4 @@
-"""How a run ends that is asked to stop."""
+"""How a run ends when it is interrupted."""
 
 import os
 import signal
@@ -18,23 +18,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(click.ClickException):
-    """A run that was asked to stop: one line on standard error, and the exit code that shells know for the signal."""
+    """The end of an interrupted run: one line on standard error, and the exit code of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"Interrupted by {signal.Signals(number).name}. {RESUME}")
         self.exit_code = 128 + number  # type: ignore[misc]  # click declares it for the class and reads the instance's
 
     def show(self, file: Any = None) -> None:
-        """Print the line; nothing has gone wrong, so it is not called an error."""
+        """Print the line without calling it an error."""
         click.echo(self.format_message(), file=file or sys.stderr)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """End a run in order when it is asked to stop: by Ctrl-C, or by SIGTERM as batch systems and containers send it.
+    """End a run cleanly on Ctrl-C or SIGTERM, which batch systems and containers send.
 
-    Worker processes end at once. Threads cannot be ended from outside: what they compute is awaited, unless the signal
-    comes a second time. Nothing is done outside of the main thread, which alone receives signals.
+    Worker processes end at once. Threads cannot be ended from outside: their work is awaited, unless the signal comes a
+    second time. Nothing happens outside of the main thread, which alone receives signals.
 
     Raises:
         Interruption: In place of a ``KeyboardInterrupt``.
@@ -47,7 +47,7 @@ def stoppable() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> NoReturn:
         nonlocal is_asked
         if os.getpid() != run or is_asked:  # forked workers inherit this function
-            os._exit(128 + number)  # every save is atomic; the next run removes what is half written
+            os._exit(128 + number)  # every save is atomic; the next run removes unfinished files
         is_asked = True
         for child in active_children():
             child.terminate()

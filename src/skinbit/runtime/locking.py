@@ -1,4 +1,4 @@
-"""One run at a time in one folder of outputs, and nothing left behind by runs that were killed."""
+"""One run at a time per folder of outputs, and no leftovers of killed runs."""
 
 import json
 import logging
@@ -20,20 +20,20 @@ from skinbit.runtime.failures import explain_lock
 logger = logging.getLogger(__name__)
 
 LOCK = ".fingerprints/run.lock"
-"""In a folder of outputs, beside its records; empty while no run holds it."""
+"""Name of the lock file in a folder of outputs, beside the records; it is empty while no run holds the folder."""
 
 
 @dataclass(frozen=True)
 class RunToken:
-    """The run that holds a folder, as the folder's lock file names it.
+    """The run that holds a folder, as written in the folder's lock file.
 
     Attributes:
         lock: Path of the lock file.
-        token: Tells the run from every other one.
-        pid: Of its process.
-        host: Name of its machine.
-        command: What it runs.
-        started: Local time.
+        token: Unique name of the run.
+        pid: Id of its process.
+        host: Name of the machine.
+        command: The command.
+        started: Local time of its start.
     """
 
     lock: str
@@ -44,10 +44,10 @@ class RunToken:
     started: str
 
     def check(self) -> None:
-        """Make sure that the folder is still this run's.
+        """Check that this run still holds the folder.
 
         Raises:
-            InputError: If this process has outlived its run, e.g. as a worker of a process that was killed.
+            InputError: If this process has outlived its run, such as a worker of a killed process.
         """
         holder = _read_holder(Path(self.lock))
         if holder is not None and holder.token != self.token:
@@ -59,23 +59,24 @@ class RunToken:
 
 @contextmanager
 def hold(root: Path, command: str) -> Iterator[RunToken]:
-    """Hold a folder of outputs for one run; the kernel releases it, whatever ends the process.
+    """Hold a folder of outputs for one run; the kernel releases it however the process ends.
 
-    What saves of killed runs have left behind is removed. Child processes do not hold the folder with their parent:
-    a worker that outlives it would hold it for ever.
+    Unfinished files of killed runs are removed. Child processes do not hold the folder, as a worker that outlives its
+    parent would hold it for ever.
 
     Args:
-        root: Local folder; it is made if it does not exist.
-        command: What runs, for the message to a second run.
+        root: Local folder; created if it does not exist.
+        command: The command, which is shown to a second run.
 
     Yields:
-        The run, for all processes that write for it.
+        The run, for all of its processes.
 
     Raises:
-        InputError: If another run holds it, whose process, command and start are named; or if it is not writable.
+        InputError: If another run holds the folder, whose process, command and start are named; or if it is not
+            writable.
     """
     path = root / LOCK
-    # Without locks of the system it would take an existing file for one: that outlives a run that is killed.
+    # Without locks of the system, the library would use the file's existence, which outlives a killed run.
     lock = FileLock(path, blocking=False, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +95,15 @@ def hold(root: Path, command: str) -> Iterator[RunToken]:
         remove_leftovers(root)
         raise
     finally:
-        path.write_text("", encoding="utf-8")  # the file stays: to remove it would let a third run in beside a second
+        path.write_text("", encoding="utf-8")  # the file stays: without it, two more runs could hold the folder
         lock.release()
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove the temporary files of saves that were killed; folders that have a lock of their own are left alone.
+    """Remove temporary files of killed saves, except in folders with their own lock.
 
     Args:
-        root: Folder that no other run writes to.
+        root: Folder to which no other run writes.
     """
     removed = 0
     for folder, folders, names in os.walk(root):
@@ -127,6 +128,6 @@ def _refusal(root: Path, holder: RunToken | None) -> str:
         place = "" if holder.host == socket.gethostname() else f" on {holder.host}"
         who = f"Process {holder.pid}{place} (`{holder.command}`, since {holder.started})"
     return (
-        f"{who} is writing to {root}, so this run has not begun.\n  Remedy: wait until it has ended, or end it; or "
-        "give this run a folder of its own, `root` in the globals.yml of another environment."
+        f"{who} is writing to {root}, so this run has not started.\n  Remedy: wait until it has ended, or end it; or "
+        "use another folder, `root` in the globals.yml of another environment."
     )

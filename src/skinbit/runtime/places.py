@@ -1,4 +1,4 @@
-"""Places: paths and addresses as people write them, and what is in a folder."""
+"""Paths and addresses as people write them, and the contents of folders."""
 
 import os
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 
 def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk a folder as ``os.walk`` does, which would leave out a folder that cannot be listed.
+    """Walk a folder like ``os.walk``, but fail for folders that cannot be listed.
 
     Raises:
-        OSError: If there is one.
+        OSError: If a folder cannot be listed.
     """
 
     def fail(error: OSError) -> NoReturn:
@@ -20,7 +20,7 @@ def walk(root: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def join_place(*parts: Any) -> str:
-    """Return the path of a file in a folder: one that is absolute, begins with ``~`` or is a URL stands for itself."""
+    """Return the joined path; a part that is absolute, begins with ``~`` or is a URL replaces the parts before it."""
     joined = ""
     for part in map(os.path.expanduser, map(str, parts)):
         stands_alone = not joined or Path(part).is_absolute() or "://" in part

@@ -1,8 +1,8 @@
-"""What made a dataset, as a hash: an output that would be made the same way again need not be made again.
+"""The origin of a dataset as a hash: an output that would be made in the same way again need not be made again.
 
-An origin names the function, the software, and the fingerprint of every input; its hash is the fingerprint of what it
-makes. Fingerprints of inputs are hashes of origins in turn, so one hash stands for everything upstream (Merkle 1987):
-a parameter, a photograph or a fold that changes reaches exactly the datasets that depend on it.
+An origin names the function, the software, and the fingerprint of every input; its hash is the fingerprint of its
+outputs. Inputs have fingerprints of the same kind, so one hash covers everything upstream (Merkle 1987): a change of a
+parameter, a photograph or a fold affects exactly the datasets that depend on it.
 """
 
 import hashlib
@@ -19,27 +19,27 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 ABSENT = hashlib.sha256(b"absent").hexdigest()
-"""The fingerprint of an optional input that does not exist."""
+"""Fingerprint of an optional input that does not exist."""
 
-# Not matplotlib: a new release may draw a curve differently, but the training above it must not run again for that.
+# Not matplotlib: a new release may draw curves differently, which is no reason to train again.
 _SOFTWARE = (
     *("skinbit", "torch", "timm", "pytorch-metric-learning", "numpy", "scipy", "scikit-learn", "pillow", "pandas"),
     "opencv-python-headless",
 )
 
 _WEIGHTS = "weights"
-"""A parameter of this name, at any depth, names a file."""
+"""Parameter that names a file, at any depth."""
 
 
 class Origin(BaseModel):
-    """What makes a dataset.
+    """How a dataset is made.
 
     Attributes:
-        function: Full name.
-        bound: Arguments that are fixed in the graph, such as the fold.
-        inputs: Name and fingerprint of each, in the order of the function's arguments.
-        outputs: All that the function makes, in order.
-        versions: Of the software that decides results.
+        function: Full name of the function.
+        bound: Arguments that the graph fixes, such as the fold.
+        inputs: Name and fingerprint of each input, in the order of the arguments.
+        outputs: Names of all outputs, in order.
+        versions: Versions of the software that results depend on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,11 +63,11 @@ class Origin(BaseModel):
 
 
 class StoredFile(BaseModel):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         size: In bytes.
-        sha256: Of its bytes.
+        sha256: Hash of its bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,17 +77,17 @@ class StoredFile(BaseModel):
 
 
 class Record(BaseModel):
-    """What is written down beside a dataset when it is saved.
+    """What is recorded about a dataset when it is saved.
 
     Attributes:
-        origin: What made it.
-        content: Hash of the files, of datasets that others write too: photographs and their metadata.
-        file: What the dataset's file holds, where it is one file that nobody else writes.
+        origin: How it was made.
+        content: Hash of the files, for datasets that others also write: photographs and metadata.
+        file: Size and hash of the file, for datasets of one file that nobody else writes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
-    origin: Origin = Field(alias="recipe")  # its name in the records that are on disk
+    origin: Origin = Field(alias="recipe")  # its name in records on disk
     content: str | None = None
     file: StoredFile | None = None
 
@@ -101,23 +101,23 @@ class Step(Protocol):
 
     @property
     def inputs(self) -> list[str]:
-        """Names of its inputs, in the order of the function's arguments."""
+        """Names of the inputs, in the order of the function's arguments."""
 
     @property
     def outputs(self) -> list[str]:
-        """Names of its outputs."""
+        """Names of the outputs."""
 
 
 def plan_origins(steps: Iterable[Step], given: Mapping[str, str | None]) -> dict[str, Origin | None]:
-    """Work out what will make every output of a graph.
+    """Return how every output of a graph will be made.
 
     Args:
-        steps: Each after those that make its inputs.
-        given: Fingerprints of what no step makes; None where nobody knows what made it. An input that is not in here
-            does not count: it changes how fast a result is made, not the result.
+        steps: The nodes in an order in which inputs are made first.
+        given: Fingerprints of the graph's inputs; None for unknown ones. Inputs that are missing here do not count:
+            they affect how fast a result is made, not the result.
 
     Returns:
-        Origins by output; None for all that depend on something unknown.
+        Origins by output; None for outputs that depend on something unknown.
     """
     known = dict(given)
     origins: dict[str, Origin | None] = {}
@@ -154,20 +154,20 @@ def _unwrap(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]
 
 @cache
 def software_versions() -> dict[str, str]:
-    """Return the versions of the software that decides results, by name; of Python the first two numbers."""
+    """Return the versions of the software that results depend on, by name; for Python, major and minor version."""
     return {name: version(name) for name in _SOFTWARE} | {
         "python": f"{sys.version_info.major}.{sys.version_info.minor}"
     }
 
 
 def hash_value(value: Any) -> str:
-    """Hash a parameter or any plain value; where it names a file of weights, the file's content counts.
+    """Return the hash of a parameter or another plain value; a weights file counts by its content.
 
     Args:
-        value: Plain values and pydantic models, nested at will.
+        value: Plain values and pydantic models, at any depth.
 
     Returns:
-        SHA-256 of its JSON with sorted keys.
+        SHA-256 of the value as JSON with sorted keys.
     """
     return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()
 
@@ -181,12 +181,12 @@ def _plain(value: Any) -> Any:
 
 
 def _named_file(path: Any) -> Any:
-    """Return a file's name and content in place of its path: a folder that was moved makes nothing differently."""
+    """Return the name and hash of a file in place of its path, since moving a folder changes no result."""
     if not isinstance(path, str):
         return path
     content, place = None, os.path.expanduser(path)
-    with suppress(OSError):  # the node that needs the file says what is wrong with it
-        if os.path.isfile(place):  # a pipe would never end
+    with suppress(OSError):  # the node that needs the file reports the error
+        if os.path.isfile(place):  # reading a pipe would never end
             with open(place, "rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
     return {"name": Path(path).name, "sha256": content}

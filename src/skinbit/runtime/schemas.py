@@ -1,4 +1,4 @@
-"""Contracts of the tables, which the catalog checks on load and save."""
+"""Contracts of tables, which the catalog checks on load and save."""
 
 import math
 
@@ -13,7 +13,7 @@ from skinbit.data.splits import TEST, TEST_FOLD, TRAIN
 from skinbit.matching.methods import METHODS
 
 _INSIDE = r"(?!\.)[^/\x00]+(/(?!\.)[^/\x00]+)*"
-"""A file in its folder or in one below, never somewhere else."""
+"""A file in the image folder or its subfolders, never elsewhere."""
 
 Problems = pa.DataFrameSchema(
     {
@@ -143,7 +143,7 @@ Sweep = pa.DataFrameSchema(
 
 
 def _number(low: float = -math.inf, high: float = math.inf, *, required: bool = True, regex: bool = False) -> pa.Column:
-    """Return the contract of a column of finite numbers in a range, empty where a metric is undefined."""
+    """Return the contract of a column of finite numbers in a range; undefined metrics are empty."""
 
     def fits(values: "pd.Series[float]") -> "pd.Series[bool] | bool":
         if not pd.api.types.is_numeric_dtype(values):
@@ -156,12 +156,12 @@ def _number(low: float = -math.inf, high: float = math.inf, *, required: bool = 
 
 
 def _count() -> pa.Column:
-    """Return the contract of a column of whole numbers from 0 on; a table without rows has no types to check."""
+    """Return the contract of a column of whole numbers from 0; a table without rows has no types to check."""
 
     def fits(values: "pd.Series[int]") -> "pd.Series[bool] | bool":
         return values.empty or (pd.api.types.is_integer_dtype(values) and values.ge(0))
 
-    return pa.Column(checks=pa.Check(fits, name="whole numbers from 0 on"))
+    return pa.Column(checks=pa.Check(fits, name="whole numbers from 0"))
 
 
 def _text(pattern: str = r"[\s\S]*", *, unique: bool = False, required: bool = True) -> pa.Column:
@@ -180,7 +180,7 @@ Metrics = pa.DataFrameSchema(
     checks=[pa.Check(lambda table: table.empty or {"metric", "value"} <= {*table.columns}, name="metric and value")],
     name="results",
 )
-"""Figures of a fold, or of a test subset that has none yet: an empty table."""
+"""Metrics of a fold or of the test subset; an empty table if there are none yet."""
 
 FoldMetrics = pa.DataFrameSchema(
     {
@@ -301,7 +301,7 @@ Clusters = pa.DataFrameSchema(
     name="clustered_images",
 )
 
-# The tables of an experiment, under the names by which the catalog looks their contracts up.
+# The tables of an experiment, by the names under which the catalog looks up their contracts.
 results = judgement = fold_judgement = cross_validation = FoldMetrics
 pools = fold_pools = Pools
 resampled_f1 = ResampledF1

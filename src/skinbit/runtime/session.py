@@ -1,4 +1,4 @@
-"""The session of ``kedro run``: one run at a time in a folder; what a user can mend is one message and no traceback."""
+"""The session of ``kedro run``: one run at a time per folder; user errors are one message without a traceback."""
 
 import logging
 from collections.abc import Iterator
@@ -23,14 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 class StudySession(KedroSession):
-    """Kedro's session, which names what is wrong instead of where Python noticed it."""
+    """Kedro's session with readable error messages."""
 
     def run(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Run pipelines as Kedro does, alone in the folder of outputs.
+        """Run pipelines as Kedro does, as the only run in the folder of outputs.
 
         Raises:
             InputError: In place of a missing or unreadable file, a table that breaks its contract, an unknown pipeline,
-                whatever the machine refuses (disk, memory, permissions); or if another run writes to the same folder.
+                or anything the machine refuses (disk, memory, permissions); or if another run writes to the same
+                folder.
             Interruption: In place of Ctrl-C and SIGTERM.
         """
         try:
@@ -49,10 +50,10 @@ class StudySession(KedroSession):
 
 @contextmanager
 def mendable() -> Iterator[None]:
-    """Raise the user's mistake, or what the machine refuses, in place of what Kedro makes of it.
+    """Replace Kedro's errors by the user error or refusal of the machine behind them.
 
     Raises:
-        InputError: If it is one of these.
+        InputError: If there is one.
     """
     try:
         yield
@@ -66,14 +67,14 @@ def mendable() -> Iterator[None]:
 
 
 class _LockHook:
-    """Takes the lock of the folder of outputs before anything is read; its session releases it."""
+    """Locks the folder of outputs before anything is read; the session releases it."""
 
     def __init__(self, held: ExitStack) -> None:
         self._held = held
 
     @hook_impl(tryfirst=True)  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: StudyCatalog) -> None:
-        """Take it, or say that there is none."""
+        """Lock the folder, or warn that it cannot be locked."""
         root = catalog.local_root()
         if root is None:
             logger.warning("the outputs are not on this machine, so no lock keeps a second run out of their folder")
@@ -84,7 +85,7 @@ class _LockHook:
 
 
 def _mendable(error: Exception) -> InputError:
-    """Return the user's mistake behind a dataset's error, which wraps whatever a load or save raised."""
+    """Return the user error behind a dataset's error, which wraps what a load or save raised."""
     causes = list(causes_of(error))
     for cause in causes:
         if isinstance(cause, InputError):

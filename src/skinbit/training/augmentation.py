@@ -1,4 +1,4 @@
-"""What differs between two photographs of one lesion, imitated on whole batches."""
+"""Differences between photographs of one lesion, imitated on whole batches."""
 
 import math
 
@@ -13,21 +13,21 @@ DRAWS = (
     *("angle", "flip", "zoom", "x", "y", "red", "green", "blue", "exposure", "contrast", "saturation"),
     *("is_blurred", "blur", "has_vignette", "vignette"),
 )
-"""Random numbers per augmented image, each uniform in [0, 1)."""
+"""Names of the random numbers per augmented image, each uniform in [0, 1)."""
 
 _LUMA = (0.299, 0.587, 0.114)
 _VIGNETTE_RADII = (0.85, 1.25)
-"""Of the black border's inner edge, in half sides of the image: it cuts the sides, or only the corners."""
+"""Radius of the black border's inner edge, in half sides of the image: it cuts the sides, or only the corners."""
 
 Draws = NDArray[np.float32]
 
 
 def draw_augmentations(rng: np.random.Generator, n_images: int) -> Draws:
-    """Return the random numbers that :func:`augment` needs, for each image its own.
+    """Return the random numbers that :func:`augment` needs for each image.
 
     Args:
-        rng: Draws them.
-        n_images: Rows.
+        rng: Random generator.
+        n_images: Number of images.
 
     Returns:
         ``(n_images, len(DRAWS))`` uniform in [0, 1).
@@ -37,12 +37,12 @@ def draw_augmentations(rng: np.random.Generator, n_images: int) -> Draws:
 
 
 def draw_training_view(seed: int, image_sha256: str, view: int) -> Draws:
-    """Return the random numbers of one cached training view; they depend on seed, image bytes and view alone.
+    """Return the random numbers of a cached training view, which depend only on seed, image bytes and view.
 
     Args:
-        seed: Of the study.
-        image_sha256: Of the file.
-        view: From 0.
+        seed: Seed of the study.
+        image_sha256: Hash of the image file.
+        view: Number of the view, from 0.
 
     Returns:
         ``(len(DRAWS),)`` uniform in [0, 1).
@@ -52,16 +52,16 @@ def draw_training_view(seed: int, image_sha256: str, view: int) -> Draws:
 
 
 def augment(canvases: torch.Tensor, draws: torch.Tensor, params: AugmentationParams, image_size: int) -> torch.Tensor:
-    """Return lesions photographed anew: turned, mirrored, nearer or farther, off centre, relit, blurred, vignetted.
+    """Return augmented images: rotated, mirrored, zoomed, shifted, relit, blurred and with a vignette.
 
     Args:
         canvases: ``(n, 3, c, c)`` uint8, whole central squares.
         draws: ``(n, len(DRAWS))`` from :func:`draw_augmentations`, on the same device.
-        params: Ranges.
+        params: Ranges of the augmentation.
         image_size: Side of the result in pixels.
 
     Returns:
-        ``(n, 3, image_size, image_size)`` float32 in [0, 1], channels last; what lies beyond the canvas is mirrored.
+        ``(n, 3, image_size, image_size)`` float32 in [0, 1], channels last; mirrored beyond the canvas.
     """
     draw = dict(zip(DRAWS, draws.unbind(dim=1), strict=True))
     grid = F.affine_grid(_geometry(draw, params), [len(canvases), 3, image_size, image_size], align_corners=False)
@@ -71,7 +71,7 @@ def augment(canvases: torch.Tensor, draws: torch.Tensor, params: AugmentationPar
 
 
 def _geometry(draw: dict[str, torch.Tensor], params: AugmentationParams) -> torch.Tensor:
-    """Return ``(n, 2, 3)`` maps from the result's coordinates to the canvas's, both in [-1, 1]."""
+    """Return ``(n, 2, 3)`` transforms from coordinates of the result to those of the canvas, both in [-1, 1]."""
     angle = _between(draw["angle"], -params.rotation, params.rotation) * (math.pi / 180)
     mirror = torch.where(draw["flip"] < 0.5, -1.0, 1.0) if params.flip else torch.ones_like(angle)
     seen = torch.exp(-_between(draw["zoom"], math.log(params.zoom[0]), math.log(params.zoom[1])))
@@ -91,7 +91,7 @@ def _relight(pixels: torch.Tensor, draw: dict[str, torch.Tensor], params: Augmen
 
 
 def _blur(pixels: torch.Tensor, draw: dict[str, torch.Tensor], params: AugmentationParams) -> torch.Tensor:
-    """Mix in a five-pixel box blur, as focus that is slightly off."""
+    """Return pixels mixed with a five-pixel box blur, like a slight defocus."""
     rows = (draw["is_blurred"] < params.blur).nonzero()[:, 0]
     if len(rows):
         sharp = pixels[rows]

@@ -1,4 +1,4 @@
-"""One training of one experiment: from features or pixels of its lesions to weights, history and embeddings."""
+"""One training of one experiment: from features or pixels to weights, history and embeddings."""
 
 import hashlib
 import json
@@ -28,9 +28,9 @@ class Trained:
     """The result of one training.
 
     Attributes:
-        checkpoint: Weights and how to rebuild the model; without cuts, and without a backbone that stayed frozen.
+        checkpoint: Weights and header, without cuts, and without a backbone that stayed frozen.
         history: One row per epoch.
-        embeddings: Of the judged images, test views averaged.
+        embeddings: Embeddings of the evaluated images, averaged over test views.
     """
 
     checkpoint: Checkpoint
@@ -39,23 +39,23 @@ class Trained:
 
 
 def train(task: Task, roles: Roles, job: Job, store: StateStore) -> Trained:
-    """Train an experiment once, and embed the judged images with what has been learnt.
+    """Train an experiment once, and embed the evaluated images with the trained model.
 
     Args:
-        task: A head, or a whole network, with its images.
-        roles: Which images train and which are judged.
-        job: What it is made of.
-        store: Keeps the training's state.
+        task: A head or a whole network, with its images.
+        roles: Images to train on and images to evaluate.
+        job: Settings of the training.
+        store: Stores the training's state.
 
     Raises:
         InputError: If images are missing, there is only one lesion, the backbone's weights are not those of the
-            description, the loss diverges, memory does not suffice, or an image is mapped to nothing.
+            description, the loss diverges, memory does not suffice, or an embedding is zero.
     """
     prepared = task.prepare(job)
     learned = _subset(task, roles.train_ids, roles.train_lesions)
     judged = _subset(task, roles.judged_ids, roles.judged_lesions)
     if len(np.unique(learned.labels)) < 2:
-        raise InputError(f"{job.name}: there is one lesion to learn from. Remedy: give more lesions, or fewer folds.")
+        raise InputError(f"{job.name}: there is only one lesion to train on. Remedy: use more lesions, or fewer folds.")
     training = _training(prepared, job, _training_key(task, roles, job))
     fitted = fit(training, prepared.images, learned, judged if roles.chooses_epoch else None, store)
     prepared.module.load_state_dict(fitted.weights)
@@ -77,7 +77,7 @@ def _subset(task: Task, image_ids: tuple[str, ...], lesions: tuple[str, ...]) ->
     if missing:
         raise InputError(
             f"{len(missing)} images of split.csv have no features or pixels, the first is {missing[0]}.\n"
-            "  Remedy: they are of an earlier split; run baseline_embeddings again."
+            "  Remedy: they are from an earlier split; run baseline_embeddings again."
         )
     rows = np.array([row_of[image_id] for image_id in image_ids], dtype=np.int64)
     return Subset(rows, lesion_labels(list(lesions)))
@@ -120,13 +120,13 @@ def _header(task: Task, job: Job, tensors: Tensors, epoch: int) -> ModelHeader:
 
 
 def _training_key(task: Task, roles: Roles, job: Job) -> str:
-    """Fingerprint everything that a training's result depends on."""
+    """Return the fingerprint of everything that a training's result depends on."""
     import pytorch_metric_learning
     import timm
 
     recipe = job.recipe
     content = {
-        # Without the weights' path: the description's hash stands for their content.
+        # Without the path of the weights, as the description has their hash.
         "backbone": job.backbone.model_dump(mode="json", exclude={"weights"}),
         "loss_name": recipe.loss,
         "loss": recipe.loss_options,

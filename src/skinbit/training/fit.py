@@ -1,4 +1,4 @@
-"""The training loop: a module learns to bring photographs of one lesion together."""
+"""The training loop, in which a module learns to embed photographs of one lesion close to each other."""
 
 import logging
 import math
@@ -30,16 +30,16 @@ _PLAIN_BATCH = 256
 """Images per forward pass of the validation."""
 
 _LEAST_RATE = 0.01
-"""The cosine schedule ends at this share of the learning rate."""
+"""Share of the learning rate at which the cosine schedule ends."""
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Images to train on or to validate with.
+    """Images for training or for validation.
 
     Attributes:
-        rows: Of the images in :class:`TrainingImages`.
-        labels: The lesion of each, 0 … n_lesions - 1.
+        rows: Rows of the images in :class:`TrainingImages`.
+        labels: Lesion of each image, 0 … n_lesions - 1.
     """
 
     rows: Rows
@@ -51,9 +51,9 @@ class Fitted:
     """The result of a training.
 
     Attributes:
-        weights: Of the best epoch by validation F1; of the last one where nothing was validated.
+        weights: Weights of the best epoch by validation F1, or of the last one without validation.
         history: One row per epoch: ``epoch, loss, f1, recall_at_1, learning_rate``; epochs count from 1.
-        best_epoch: Counted from 1.
+        best_epoch: Number of the best epoch, from 1.
     """
 
     weights: Tensors
@@ -63,20 +63,20 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Training:
-    """Everything that a training needs beside its images and their lesions.
+    """Everything that a training needs besides its images and their lesions.
 
     Attributes:
-        name: For messages and the progress bar.
-        module: Input of :class:`TrainingImages` to embeddings; on the device of ``compute``.
-        groups: Parameters with their ``lr`` and ``weight_decay``.
-        loss: Of embeddings and lesions.
+        name: Name for messages and the progress bar.
+        module: Maps the input of :class:`TrainingImages` to embeddings; on the device of ``compute``.
+        groups: Parameters with ``lr`` and ``weight_decay``.
+        loss: Loss of embeddings and lesions.
         params: Epochs, batches, schedule.
         compute: Device, precision, threads.
-        seed: Of batches and augmentations.
+        seed: Seed of batches and augmentations.
         key: Fingerprint of everything that the result depends on.
-        save_every: Seconds between two saved states.
-        limits: How many similarities are held at once by the validation.
-        last_epoch: Stop here, before the schedule ends; none: run all epochs of ``params``.
+        save_every: Seconds between saved states.
+        limits: How many similarities the validation holds at once.
+        last_epoch: Epoch at which training stops before the schedule ends; None: all epochs of ``params``.
     """
 
     name: str
@@ -95,17 +95,17 @@ class Training:
 def fit(
     training: Training, images: TrainingImages, train: Subset, validation: Subset | None, store: StateStore
 ) -> Fitted:
-    """Train, validate after every epoch, stop early, keep the best weights; resume where an earlier process stopped.
+    """Train with validation and early stopping, and keep the best weights; resumes an interrupted training.
 
     Args:
         training: Module and settings.
         images: All images.
-        train: Lesions to learn.
-        validation: Other lesions, that choose the best epoch; none: all epochs run and the last one is kept.
-        store: Where the state is kept; a finished training that is found there is not repeated.
+        train: Lesions to train on.
+        validation: Other lesions that choose the best epoch; None: all epochs run, and the last one is kept.
+        store: Stores the state; a finished training is not repeated.
 
     Returns:
-        Weights and history; the same, on a CPU, however often the training was interrupted.
+        Weights and history, which do not depend on interruptions on a CPU.
 
     Raises:
         InputError: If the loss diverges or memory does not suffice; names the parameter to change.
@@ -135,7 +135,7 @@ class _Training:
     validation: Subset | None
 
     def finish(self, state: TrainingState, store: StateStore) -> None:
-        """Run the epochs that are left, and write the state now and then."""
+        """Run the remaining epochs, and save the state from time to time."""
         training = self.training
         started = saved = time.perf_counter()
         total = training.last_epoch or training.params.epochs
@@ -159,7 +159,7 @@ class _Training:
         return self.validation is not None and 0 < self.training.params.patience <= state.epochs_without_gain()
 
     def _learn(self, state: TrainingState) -> dict[str, float]:
-        """Show every training lesion once.
+        """Train for one epoch, in which every lesion is shown once.
 
         Returns:
             ``epoch``, mean ``loss`` over batches, ``learning_rate`` of the last step.
@@ -188,7 +188,7 @@ class _Training:
         }
 
     def _validate(self) -> dict[str, float]:
-        """Return pairwise F1 at its best threshold and recall@1 of the plain views; NaN without validation."""
+        """Return pairwise F1 at its best threshold and recall@1 of plain views; NaN without validation."""
         if self.validation is None:
             return {"f1": math.nan, "recall_at_1": math.nan}
         embeddings = unit_vectors(self._embed_plain(self.validation.rows))
@@ -212,14 +212,14 @@ class _Training:
 def take_step(
     training: Training, learner: Learner, inputs: torch.Tensor, labels: torch.Tensor, rate: float
 ) -> tuple[float, torch.Tensor]:
-    """Learn from one batch.
+    """Train on one batch.
 
     Args:
         training: Loss and settings.
-        learner: What learns.
-        inputs: Of the batch, on the device.
-        labels: ``(n,)``, the lesion of each.
-        rate: Share of the learning rate.
+        learner: Module and optimiser.
+        inputs: Input of the batch, on the device.
+        labels: ``(n,)``, the lesion of each image.
+        rate: Factor of the learning rate.
 
     Returns:
         The loss, and the batch's embeddings on the CPU.
@@ -237,7 +237,7 @@ def take_step(
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     scaler.unscale_(optimiser)
     norm = nn.utils.clip_grad_norm_(learner.module.parameters(), training.params.clip_norm)
-    # With fp16 the scaler itself skips a step whose gradients overflow, and lowers its scale.
+    # With fp16, the scaler skips a step whose gradients overflow, and lowers its scale.
     if not torch.isfinite(loss) or not (torch.isfinite(norm) or scaler.is_enabled()):
         raise InputError(
             f"{training.name}: the loss diverged (loss {float(loss.detach()):.3g}, gradient norm {float(norm):.3g}).\n"
@@ -251,7 +251,7 @@ def take_step(
 
 
 def _schedule(epochs_done: float, params: TrainingParams) -> float:
-    """Return the share of the learning rate after so many epochs: linear warm-up, then a cosine."""
+    """Return the factor of the learning rate after this many epochs: linear warm-up, then a cosine."""
     warmup = params.warmup * params.epochs
     if epochs_done < warmup:
         return epochs_done / warmup
@@ -265,18 +265,18 @@ def _centroids(embeddings: torch.Tensor, labels: LabelArray) -> torch.Tensor:
 
 
 def check_directions(embeddings: FloatArray, name: str) -> None:
-    """Check that every embedding points somewhere: ReLUs of a narrow head may all be silent.
+    """Check that no embedding is zero, which happens if all ReLUs of a narrow head are inactive.
 
     Args:
         embeddings: ``(..., embedding_dim)``.
-        name: Of the training, for the message.
+        name: Name of the training, for the message.
 
     Raises:
         InputError: If one is zero or not finite; names the parameters to change.
     """
     if not (np.isfinite(embeddings).all() and embeddings.any(axis=-1).all()):
         raise InputError(
-            f"{name}: the head maps some image to nothing, so it has no similarity to others.\n"
+            f"{name}: the head maps some image to a zero vector, which has no similarity to others.\n"
             "  Remedy: widen or remove head.hidden, or lower learning_rate, in training.frozen or training.fine_tuned "
             "or in the experiment's training."
         )
@@ -284,7 +284,7 @@ def check_directions(embeddings: FloatArray, name: str) -> None:
 
 @contextmanager
 def _mendable(training: Training) -> Iterator[None]:
-    """Turn running out of memory into a message that names the parameter to change."""
+    """Turn a lack of memory into a message that names the parameter to change."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

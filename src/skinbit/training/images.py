@@ -1,4 +1,4 @@
-"""What trainings see of an image: cached features of it, or its pixels."""
+"""The input of trainings: cached features or pixels of images."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,18 +29,18 @@ class TrainingImages(Protocol):
 
 @dataclass(frozen=True)
 class CachedViews:
-    """Images as a frozen backbone sees them.
+    """Images as seen by a frozen backbone.
 
     Attributes:
-        training_views: ``(n_images, n_views, feature_dim)`` float32, of random augmentations.
-        plain_views: ``(n_images, feature_dim)`` float32, of the plain image.
+        training_views: ``(n_images, n_views, feature_dim)`` float32, features of random augmentations.
+        plain_views: ``(n_images, feature_dim)`` float32, features of the plain image.
     """
 
     training_views: FloatArray
     plain_views: FloatArray
 
     def drawn(self, rows: Rows, rng: np.random.Generator, device: str) -> torch.Tensor:
-        """Return one of its training views for each image: ``(n, feature_dim)``."""
+        """Return one of the training views of each image: ``(n, feature_dim)``."""
         views = rng.integers(self.training_views.shape[1], size=len(rows))
         return torch.from_numpy(self.training_views[rows, views]).to(device)
 
@@ -51,13 +51,13 @@ class CachedViews:
 
 @dataclass(frozen=True)
 class DecodedPhotographs:
-    """Images as pixels, augmented on the device that trains.
+    """Images as pixels, augmented on the training device.
 
     Attributes:
-        canvases: ``(n_images, c, c, 3)`` uint8, what augmentation starts from.
+        canvases: ``(n_images, c, c, 3)`` uint8, the input of augmentation.
         plain_crops: ``(n_images, s, s, 3)`` uint8, the plain view.
         preprocessing: Mean, standard deviation, image size.
-        augmentation: Ranges.
+        augmentation: Ranges of the augmentation.
     """
 
     canvases: Bytes

@@ -1,4 +1,4 @@
-"""One training: what it is made of, and which images do what in it."""
+"""The settings of one training, and the roles of images in it."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ class Job:
 
     Attributes:
         name: Experiment and fold, for messages.
-        backbone: Of the experiment.
+        backbone: Settings of the backbone.
         recipe: Loss, epochs, batches, schedule, head, augmentation.
         compute: Device, precision, threads.
-        seed: Of weights, batches and augmentations.
-        tile_megabytes: For similarities at any moment of the validation; changes no metric.
-        last_epoch: Where a training without validation stops.
+        seed: Seed of weights, batches and augmentations.
+        tile_megabytes: Size of the similarities that validation holds at once; changes no metric.
+        last_epoch: Epoch at which a training without validation stops.
     """
 
     name: str
@@ -31,14 +31,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Roles:
-    """Which images do what in a training.
+    """The roles of images in a training.
 
     Attributes:
-        train_ids: Images to learn from.
-        train_lesions: Their lesions.
-        judged_ids: Images to embed at the end; in a fold also those that choose the best epoch.
-        judged_lesions: Their lesions.
-        chooses_epoch: Whether the judged images choose it: never those of the test subset.
+        train_ids: Images to train on.
+        train_lesions: Lesions of ``train_ids``.
+        judged_ids: Images to embed at the end; in a fold, they also choose the best epoch.
+        judged_lesions: Lesions of ``judged_ids``.
+        chooses_epoch: Whether ``judged_ids`` choose the epoch; never for the test subset.
     """
 
     train_ids: tuple[str, ...]

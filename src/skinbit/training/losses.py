@@ -7,7 +7,7 @@ import torch
 from skinbit.config.losses import ContrastiveParams, InfonceParams, LossParams, TripletParams
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Embeddings ``(n, embedding_dim)`` and lesions ``(n,)`` to a scalar."""
+"""Function from embeddings ``(n, embedding_dim)`` and lesions ``(n,)`` to a scalar."""
 
 
 def make_loss(params: LossParams) -> Loss:
@@ -53,7 +53,7 @@ def _triplet(params: TripletParams) -> Loss:
 def _infonce(params: InfonceParams) -> Loss:
     from pytorch_metric_learning.losses import SupConLoss
 
-    # Not NTXentLoss: it spells out every positive pair against every negative one, gigabytes for 256 lesions.
+    # Not NTXentLoss: it expands every positive pair against every negative one, gigabytes for 256 lesions.
     loss = SupConLoss(temperature=params.temperature)
     return _hardest_negatives(loss) if params.miner == "hard" else loss
 

@@ -1,4 +1,4 @@
-"""Which parameters learn how fast."""
+"""Learning rates of parameters."""
 
 from torch import nn
 
@@ -7,14 +7,14 @@ from skinbit.embedding.heads import EmbeddingModel
 
 
 def parameter_groups(module: nn.Module, params: TrainingParams) -> list[dict[str, object]]:
-    """Return AdamW's groups: the head at the full learning rate, a backbone's layers slower the deeper they lie.
+    """Return AdamW's groups: the head at the full learning rate, deeper layers of a backbone at lower ones.
 
-    Weight decay is for matrices only. Layers are those of :func:`timm.optim.param_groups_layer_decay` (BEiT's rule); of
-    a backbone that is pooled by levels, its stages.
+    Weight decay applies to matrices only. Layers are those of :func:`timm.optim.param_groups_layer_decay` (BEiT's
+    rule), or stages if a backbone is pooled by levels.
 
     Args:
         module: A head, or a backbone with its head.
-        params: Learning rate, its factors, weight decay.
+        params: Learning rate, its factors, and weight decay.
 
     Returns:
         Groups with ``params``, ``weight_decay`` and ``full_lr``, the learning rate after warm-up.

@@ -1,4 +1,4 @@
-"""Which images form a batch: lesions have two to four photographs, so the usual class samplers repeat or drop them."""
+"""Batches of lesions; the usual class samplers repeat or drop lesions with two to four photographs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,17 @@ def lesion_batches(
     rng: np.random.Generator,
     order: Rows | None = None,
 ) -> list[Rows]:
-    """Return one epoch's batches of images, every lesion in one of them.
+    """Return the batches of one epoch; every lesion is in one of them.
 
     Args:
         labels: ``(n_images,)``, the lesion of each image, 0 … n_lesions - 1.
-        lesions_per_batch: At most; batches are equally large to one lesion, so that none is left with a single one.
-        images_per_lesion: Distinct images of each lesion; all of them where it has fewer.
-        rng: Explicit generator of this epoch.
-        order: ``(n_lesions,)`` in which lesions are dealt; none: random.
+        lesions_per_batch: Largest number; batch sizes differ by at most one lesion, so that no lesion is alone.
+        images_per_lesion: Distinct images per lesion; all of them if a lesion has fewer.
+        rng: Random generator of this epoch.
+        order: ``(n_lesions,)``, the order of lesions; None: random.
 
     Returns:
-        Rows of the images in each batch, those of a lesion together; no image twice.
+        Rows of the images in each batch, grouped by lesion; no image twice.
     """
     n_lesions = int(labels.max()) + 1
     dealt = rng.permutation(n_lesions) if order is None else order
@@ -41,14 +41,14 @@ def _choose(rows: Rows, n_images: int, rng: np.random.Generator) -> Rows:
 
 
 def hard_order(centroids: FloatArray, group_size: int, rng: np.random.Generator) -> Rows:
-    """Return an order of lesions in which those that look alike stand together: hard negatives for the next epoch.
+    """Return an order in which similar lesions are neighbours: hard negatives for the next epoch.
 
-    A random lesion opens a group and its most similar lesions that are still free fill it, until all are dealt.
+    Each group starts with a random lesion, followed by its most similar lesions that are not yet in a group.
 
     Args:
         centroids: ``(n_lesions, embedding_dim)``, mean embeddings of the last epoch.
         group_size: Lesions per group, at least 2.
-        rng: Explicit generator of this epoch.
+        rng: Random generator of this epoch.
 
     Returns:
         ``(n_lesions,)``, each lesion once.

@@ -1,4 +1,4 @@
-"""Where a training stands: everything that its next epoch depends on."""
+"""The state of a training: everything that its next epoch depends on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skinbit.embedding.checkpoints import StoredState
 logger = logging.getLogger(__name__)
 
 _ROW = {"epoch", "loss", "f1", "recall_at_1", "learning_rate"}
-"""Figures of an epoch."""
+"""Metrics of an epoch."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -27,9 +27,9 @@ class Learner:
     """A module with everything else that its next step depends on.
 
     Attributes:
-        module: On the device that trains.
+        module: Module on the training device.
         optimiser: AdamW over the module's parameters.
-        scaler: Of the loss; it does nothing but for fp16.
+        scaler: Scaler of the loss; only used for fp16.
     """
 
     module: nn.Module
@@ -37,7 +37,7 @@ class Learner:
     scaler: torch.amp.GradScaler
 
     def moments(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the prefix of the names of each parameter's moments in a stored state, and the parameter."""
+        """Yield each parameter with the prefix of its moments' names in a stored state."""
         parameters = (each for group in self.optimiser.param_groups for each in group["params"])
         for index, parameter in enumerate(parameters):
             yield f"optimiser.{index}", parameter
@@ -47,14 +47,14 @@ class Learner:
 class TrainingState:
     """A training after some epochs.
 
-    Batches and augmentations of an epoch are drawn from (seed, epoch), so no state of a random generator belongs here.
+    Batches and augmentations of an epoch depend on (seed, epoch), so the state of a random generator is not needed.
 
     Attributes:
         history: One row per epoch: ``epoch, loss, f1, recall_at_1, learning_rate``.
         best: Weights of the best epoch.
-        best_epoch: From 0; -1 before the first.
-        centroids: ``(n_lesions, embedding_dim)`` of the last epoch, where the next one's batches depend on them.
-        is_finished: Whether the training has ended; only ``best`` and ``history`` are then kept.
+        best_epoch: Number of the best epoch from 0; -1 before the first.
+        centroids: ``(n_lesions, embedding_dim)`` of the last epoch, if the next one's batches depend on them.
+        is_finished: Whether the training has ended; then only ``best`` and ``history`` are kept.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -65,7 +65,7 @@ class TrainingState:
 
     @property
     def next_epoch(self) -> int:
-        """Return the number of the epoch that comes next, from 0."""
+        """Return the number of the next epoch, from 0."""
         return len(self.history)
 
     def note_epoch(self, row: dict[str, float], module: nn.Module) -> None:
@@ -82,12 +82,12 @@ class TrainingState:
 
 
 def pack_state(state: TrainingState, key: str, learner: Learner) -> StoredState:
-    """Return a training as one checkpoint; of a finished one only history and best weights.
+    """Return a training as a stored state; a finished one has only history and best weights.
 
     Args:
-        state: Where it stands.
+        state: State of the training.
         key: Fingerprint of everything that the training depends on.
-        learner: As it is now.
+        learner: Learner in its current state.
     """
     tensors = _prefixed("best", state.best)
     header: dict[str, Any] = {
@@ -107,21 +107,21 @@ def pack_state(state: TrainingState, key: str, learner: Learner) -> StoredState:
 
 
 def unpack_state(stored: StoredState | None, key: str, learner: Learner) -> TrainingState:
-    """Go on where a training stood.
+    """Return the state from which a training resumes.
 
     Args:
-        stored: From :func:`pack_state`, if there is any.
-        key: Of the training that asks; the state of another training is not used.
+        stored: State from :func:`pack_state`, or None.
+        key: Fingerprint of the training; the state of another training is not used.
         learner: Receives its weights, moments and loss scale.
 
     Returns:
-        The state; that of a training that has not begun where none is stored, or one that does not fit.
+        The stored state, or that of a new training if none is stored or it does not fit.
     """
     if stored is None or stored.header.get("key") != key:
         return TrainingState()
     header = _read_header(stored, learner)
     if header is None:
-        logger.warning("the stored state of this training is damaged: it begins anew")
+        logger.warning("the stored state of this training is damaged: the training restarts")
         return TrainingState()
     best, centroids = _below(stored, "best"), stored.tensors.get("centroids")
     if not header.is_finished:
@@ -135,13 +135,13 @@ def unpack_state(stored: StoredState | None, key: str, learner: Learner) -> Trai
 
 
 def _laid_out(moment: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
-    """Return a moment on the device and in the memory layout of its weights: a fused step pairs them by position."""
+    """Return a moment on the device and in the memory layout of its weights, as a fused step pairs them by position."""
     like = torch.empty_like(parameter) if moment.shape == parameter.shape else moment.to(parameter.device)
     return like.detach().copy_(moment)
 
 
 class _Header(BaseModel):
-    """What a training goes on from, beside tensors."""
+    """The header of a stored training."""
 
     model_config = ConfigDict(strict=True)
 
@@ -153,12 +153,12 @@ class _Header(BaseModel):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.best_epoch >= len(self.history) or any(row.keys() != _ROW for row in self.history):
-            raise ValueError("the history has another length, or other figures")
+            raise ValueError("the history has another length, or other metrics")
         return self
 
 
 def _read_header(stored: StoredState, learner: Learner) -> _Header | None:
-    """Return the header of a state that is whole and of this learner; none of another, before anything is loaded."""
+    """Return the header of a complete state of this learner, otherwise None, before anything is loaded."""
     try:
         header = _Header.model_validate(dict(stored.header))
     except ValidationError:

@@ -25,17 +25,17 @@ from skinbit.training.sampling import Rows
 from skinbit.training.state import Tensors
 
 _EMBED_BATCH = 32
-"""Images per forward pass of the final embeddings, per view."""
+"""Images per view in a forward pass of the final embeddings."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A module that is ready to learn.
+    """A module that is ready for training.
 
     Attributes:
-        module: On the device that trains.
-        images: Its input, by row.
-        embed: Returns ``(n, n_views, embedding_dim)`` of rows, by the module as it is then.
+        module: Module on the training device.
+        images: Its input by row.
+        embed: Function that embeds rows with the module's current weights, ``(n, n_views, embedding_dim)``.
     """
 
     module: nn.Module
@@ -44,25 +44,25 @@ class Prepared:
 
 
 class Task(Protocol):
-    """What is trained, and on what."""
+    """A module to train, with its images."""
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """All images, in the order of their rows."""
+        """Image ids, in the order of rows."""
         ...
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Fingerprints of the images and of what they are seen by."""
+        """Fingerprints of images and of how they are preprocessed."""
         ...
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """The pretrained backbone."""
+        """Description of the pretrained backbone."""
         ...
 
     def prepare(self, job: Job) -> Prepared:
-        """Return the module that learns, as it is before the first step."""
+        """Return the module before the first step."""
         ...
 
     def tensors(self, weights: Tensors) -> Tensors:
@@ -75,7 +75,7 @@ class HeadTask:
     """A projection head on cached views of a frozen backbone.
 
     Attributes:
-        features: ``(n_images, n_test_views, feature_dim)`` of all images; view 0 validates, all of them embed.
+        features: ``(n_images, n_test_views, feature_dim)`` of all images; view 0 is validated, all views are embedded.
         views: ``(n_images, n_training_views, feature_dim)`` of the same images.
     """
 
@@ -84,24 +84,24 @@ class HeadTask:
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """All images, in the order of their rows."""
+        """Image ids, in the order of rows."""
         return self.features.image_ids
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of features and views."""
+        """Keys of features and views."""
         return (*self.features.keys, *self.views.keys)
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """The backbone that made the features."""
+        """Description of the backbone that made the features."""
         return self.features.description
 
     def prepare(self, job: Job) -> Prepared:
-        """Return a head whose weights are drawn from the seed.
+        """Return a head with random weights drawn from the seed.
 
         Raises:
-            InputError: If features and views are not of the same images.
+            InputError: If features and views are not those of the same images.
         """
         if self.views.image_ids != self.image_ids:
             raise InputError(
@@ -113,7 +113,7 @@ class HeadTask:
         return Prepared(head, images, lambda rows: _project(head, values[rows], job.compute))
 
     def tensors(self, weights: Tensors) -> Tensors:
-        """Return the head's weights, named as in a checkpoint; the backbone's stay as they were."""
+        """Return the head's weights, named as in a checkpoint; the backbone's are unchanged."""
         return {f"head.{name}": tensor for name, tensor in weights.items()}
 
 
@@ -122,8 +122,8 @@ class NetworkTask:
     """A backbone with its head, on augmented photographs.
 
     Attributes:
-        pixels: Of all images.
-        description: Of the pretrained backbone.
+        pixels: Pixels of all images.
+        description: Description of the pretrained backbone.
     """
 
     pixels: Pixels
@@ -131,16 +131,16 @@ class NetworkTask:
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """All images, in the order of their rows."""
+        """Image ids, in the order of rows."""
         return self.pixels.image_ids
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of pixels, of the pretrained weights, and of how pixels were decoded."""
+        """Keys of pixels, of the pretrained weights, and of the decoding."""
         return (*self.pixels.keys, self.description["weights_sha256"], json.dumps(self.pixels.description))
 
     def prepare(self, job: Job) -> Prepared:
-        """Return the pretrained backbone with a head whose weights are drawn from the seed.
+        """Return the pretrained backbone with a head of random weights drawn from the seed.
 
         Raises:
             InputError: If the weights are not those of the description.
@@ -159,15 +159,15 @@ class NetworkTask:
 
 
 def embed_by_head(checkpoint: Checkpoint, features: Features, compute: Compute) -> Embeddings:
-    """Return embeddings of other images by a head that was trained on a frozen backbone, test views averaged.
+    """Return embeddings of other images from a head on a frozen backbone, averaged over test views.
 
     Args:
-        checkpoint: Of the head.
-        features: ``(n_images, n_test_views, feature_dim)`` of the images, by the backbone that it was trained on.
+        checkpoint: Checkpoint of the head.
+        features: ``(n_images, n_test_views, feature_dim)`` of the images, from the same backbone.
         compute: Device, precision, threads.
 
     Raises:
-        InputError: If the features are of another backbone.
+        InputError: If the features are from another backbone.
     """
     header = checkpoint.model
     if header.weights_sha256 != features.description["weights_sha256"]:
@@ -185,7 +185,7 @@ def embed_by_head(checkpoint: Checkpoint, features: Features, compute: Compute) 
 
 @torch.inference_mode()
 def _project(head: nn.Module, values: FloatArray, compute: Compute) -> FloatArray:
-    """Map ``(n, n_views, feature_dim)`` features to ``(n, n_views, embedding_dim)``."""
+    """Return embeddings ``(n, n_views, embedding_dim)`` of features ``(n, n_views, feature_dim)``."""
     flat = torch.from_numpy(values.reshape(-1, values.shape[2])).to(compute.device)
     with deterministic(compute), compute.autocast():
         projected: FloatArray = head(flat).float().cpu().numpy()
@@ -193,7 +193,7 @@ def _project(head: nn.Module, values: FloatArray, compute: Compute) -> FloatArra
 
 
 def _embed_crops(model: nn.Module, crops: Bytes, loaded: Backbone, job: Job) -> FloatArray:
-    """Map ``(n, n_zooms, s, s, 3)`` crops to ``(n, n_views, embedding_dim)``; without a test subset n may be 0."""
+    """Return embeddings ``(n, n_views, embedding_dim)`` of crops ``(n, n_zooms, s, s, 3)``; n may be 0."""
     views = job.backbone.test_views
     width = job.recipe.params.head.dim or loaded.feature_dim
     values = np.empty((len(crops), views.n_views, width), dtype=np.float32)

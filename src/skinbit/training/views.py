@@ -1,4 +1,4 @@
-"""Training views: what a frozen backbone makes of random augmentations, computed once for all folds and losses."""
+"""Training views: features of random augmentations, computed once for all folds and losses."""
 
 import logging
 import time
@@ -30,31 +30,31 @@ def describe_views(
     """Return everything that training views depend on, except the image and the view's number.
 
     Args:
-        description: Of the backbone.
-        pixels: What is augmented.
-        augmentation: Ranges.
-        seed: Of the draws.
+        description: Description of the backbone.
+        pixels: Images to augment.
+        augmentation: Ranges of the augmentation.
+        seed: Seed of the random numbers.
 
     Returns:
-        Plain values, ready for JSON.
+        Plain values for JSON.
     """
     shared = {name: value for name, value in description.items() if name != "test_views"}
-    # Zooms of the test views, too: the closest one decides at which scale a JPEG is decoded.
+    # Also the zooms of the test views, as the closest one decides at which scale a JPEG is decoded.
     canvas = {name: pixels.description[name] for name in ("canvas_size", "interpolation", "zooms")}
     return {**shared, "augmentation": augmentation.model_dump(mode="json"), "canvas": canvas, "seed": seed}
 
 
 @dataclass(frozen=True)
 class ViewMaker:
-    """Augments photographs and runs them through a frozen backbone.
+    """Augments photographs and passes them through a frozen backbone.
 
     Attributes:
         pixels: Decoded photographs.
         backbone: Frozen network.
-        augmentation: Ranges.
+        augmentation: Ranges of the augmentation.
         compute: Device, precision, threads.
         batch_size: Images per forward pass.
-        seed: Of the draws.
+        seed: Seed of the random numbers.
     """
 
     pixels: Pixels
@@ -68,8 +68,8 @@ class ViewMaker:
         """Return training views of some photographs.
 
         Args:
-            rows: Which photographs.
-            views: Which views; each is the same whatever others are made with it.
+            rows: Rows of the photographs.
+            views: Numbers of the views; each is independent of the others.
 
         Returns:
             ``(len(rows), len(views), feature_dim)`` float32.

@@ -1,4 +1,4 @@
-"""Synthetic dermoscopic photographs: the look of a lesion and the way it is photographed are drawn independently."""
+"""Synthetic dermoscopic photographs: lesions and the way they are photographed are drawn independently."""
 
 from skinbit.data.synthetic.capture import Capture, draw_capture
 from skinbit.data.synthetic.identity import LesionIdentity, draw_identity

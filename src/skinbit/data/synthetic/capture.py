@@ -1,4 +1,4 @@
-"""What changes from one photograph of a lesion to the next: camera, light, pressure, hairs, immersion gel."""
+"""What differs between photographs of a lesion: camera, light, pressure, hairs, immersion gel."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +18,7 @@ MAP_FIELD: Final = 1.26  # side of the map / diagonal of a photograph at zoom 1;
 MAX_ZOOM: Final = 4.0
 MAX_PULL: Final = 0.05
 MAX_OFFSET: Final = 0.08  # beyond it, zoom 1 would see past the corners of the map
-MAX_STEP: Final = 1.25  # map pixels from one sample to the next
+MAX_STEP: Final = 1.25  # map pixels between neighbouring samples
 INK_SCALE: Final = 3  # hairs and bubbles are drawn this much larger, then averaged
 TICK_LENGTH: Final = 0.04
 DARK_HAIR: Final[Colour] = (0.13, 0.09, 0.08)
@@ -37,12 +37,12 @@ class Capture:
     pull: tuple[float, float]  # on the skin: stretch along x and shear, shares
     offset: Point  # of the lesion from the middle
     gains: Colour  # exposure and colour cast, factors of R, G, B
-    gamma: float  # above 1 darker and of more contrast
+    gamma: float  # above 1: darker and with more contrast
     relief: float  # how strongly the light shows creases; negative: from the other side
-    light: Point  # where it is brightest
+    light: Point  # position of the brightest light
     falloff: float  # share of light lost half a diagonal away
-    vignette: float  # radius of the lit disc in half diagonals, above 1 out of sight
-    hairs: tuple[Hair, ...]  # beside those of the skin
+    vignette: float  # radius of the lit disc in half diagonals; above 1: not visible
+    hairs: tuple[Hair, ...]  # in addition to those of the skin
     is_hair_white: bool
     hair_width: float
     bubbles: tuple[Circle, ...]  # x, y, radius
@@ -55,14 +55,13 @@ class Capture:
 
 
 def draw_capture(rng: np.random.Generator) -> Capture:
-    """Draw the circumstances of one photograph.
+    """Return random circumstances of a photograph.
 
     Zoom, rotation, colour, light, sharpness and rims vary about as much as between photographs of one lesion in
-    HAM10000; the largest zooms are drawn more often, as they are what matching most often fails at. The rest was set by
-    eye.
+    HAM10000; large zooms are more frequent, as matching fails at them most often. All other ranges were set by eye.
 
     Args:
-        rng: The capture's own generator; the identity may not share it.
+        rng: Generator of the capture; not shared with the identity.
 
     Returns:
         A capture, mostly upright, of zoom 1 to MAX_ZOOM.
@@ -107,13 +106,13 @@ def _draw_circles(rng: np.random.Generator, n: int, spread: float, mean_radius: 
 
 
 def photograph_map(canonical: Canonical, capture: Capture, width: int, height: int) -> Image.Image:
-    """Photograph a lesion's canonical map.
+    """Return the photograph of a lesion's canonical map.
 
     Args:
         canonical: The lesion, in the middle of its skin.
-        capture: How it is photographed.
-        width: Of the photograph, in pixels.
-        height: Of the photograph, in pixels.
+        capture: The circumstances of the photograph.
+        width: Width of the photograph, pixels.
+        height: Height of the photograph, pixels.
 
     Returns:
         The RGB photograph before JPEG compression, width x height pixels.
@@ -136,7 +135,7 @@ def photograph_map(canonical: Canonical, capture: Capture, width: int, height: i
 
 
 def _warp(layer: Image.Image, capture: Capture, width: int, height: int) -> Image.Image:
-    """Turn, zoom, pull and shift, with enough samples per pixel that nothing aliases."""
+    """Return a layer rotated, zoomed, pulled and shifted, with enough samples per pixel to avoid aliasing."""
     map_pixels = layer.width / (MAP_FIELD * float(np.hypot(width, height)) * capture.zoom)
     n = max(1, int(np.ceil(map_pixels / MAX_STEP)))
     cos, sin = np.cos(capture.rotation), np.sin(capture.rotation)
@@ -161,7 +160,7 @@ def _add_vignette(rgb: Field, capture: Capture) -> Field:
 
 
 def _distance(rgb: Field, centre: Point) -> Field:
-    """Distance of each pixel from a point, in half diagonals."""
+    """Return the distance of each pixel from a point, in half diagonals."""
     height, width, _ = rgb.shape
     x = np.arange(width, dtype=np.float32)[None, :] - centre[0] * width
     y = np.arange(height, dtype=np.float32)[:, None] - centre[1] * height
@@ -182,7 +181,7 @@ def _draw_ruler(capture: Capture, sheet: tuple[int, int]) -> Image.Image:
 
 
 def _draw_glare(capture: Capture, sheet: tuple[int, int]) -> Image.Image:
-    """Bubbles are thin rings with a reflex on one side, glints are small discs."""
+    """Return bubbles, thin rings with a reflex on one side, and glints, small discs."""
     ink = Image.new("L", sheet)
     pen = ImageDraw.Draw(ink)
     units = np.array([ink.width, ink.height, ink.width])

@@ -1,4 +1,4 @@
-"""Hairs: curved lines that lie on the skin, or on the lens."""
+"""Hairs: curved lines on the skin or on the lens."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _N_POINTS: Final = 14
 
 
 def draw_hairs(rng: np.random.Generator, n: int, longest: float) -> tuple[Hair, ...]:
-    """Draw hairs anywhere in a picture, up to `longest` of its width long."""
+    """Return hairs anywhere in a picture, with a length up to `longest`, a share of its width."""
     return tuple(_draw_hair(rng, longest) for _ in range(n))
 
 
@@ -27,7 +27,7 @@ def _draw_hair(rng: np.random.Generator, longest: float) -> Hair:
 
 
 def ink_hairs(hairs: tuple[Hair, ...], width: float, sheet: tuple[int, int]) -> Image.Image:
-    """Return hairs as ink on a sheet of so many pixels, grey levels; `width` is a share of the sheet's width."""
+    """Return hairs as grey ink on a sheet of this size in pixels; `width` is a share of the sheet's width."""
     ink = Image.new("L", sheet)
     t = np.linspace(0, 1, _N_POINTS)[:, None]
     bezier = np.hstack([(1 - t) ** 2, 2 * t * (1 - t), t**2])

@@ -1,4 +1,4 @@
-"""What stays the same in every photograph of a lesion: its skin, outline, colours and pattern."""
+"""What stays the same in all photographs of a lesion: its skin, outline, colours and pattern."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -38,7 +38,7 @@ SITES: Final = ("anterior torso", "posterior torso", "lower extremity", "upper e
 
 @dataclass(frozen=True)
 class LesionIdentity:
-    """Everything that no camera changes; lengths in lesion radii unless said otherwise."""
+    """Everything that does not depend on the camera; lengths in lesion radii unless stated otherwise."""
 
     dx: str
     anatom_site_general: str
@@ -67,10 +67,10 @@ class LesionIdentity:
 
 
 def draw_identity(rng: np.random.Generator) -> LesionIdentity:
-    """Draw a lesion; the ranges were set by eye against HAM10000.
+    """Return a random lesion; the ranges were set by eye against HAM10000.
 
     Args:
-        rng: The identity's own generator; no capture may share it.
+        rng: Generator of the identity; not shared with captures.
 
     Returns:
         A lesion, mostly a brown naevus on fair skin.

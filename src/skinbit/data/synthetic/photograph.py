@@ -1,4 +1,4 @@
-"""A whole data set of synthetic dermoscopic photographs, two to four a lesion."""
+"""A data set of synthetic dermoscopic photographs, two to four per lesion."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class _Stream(IntEnum):
 
 @dataclass(frozen=True)
 class Photograph:
-    """A JPEG and its row of metadata; all but `image_id` and `jpeg` is constant within a lesion."""
+    """A JPEG and its metadata; all but `image_id` and `jpeg` is constant within a lesion."""
 
     image_id: str
     lesion_id: str
@@ -47,9 +47,9 @@ def render(identity: LesionIdentity, capture: Capture, width: int = WIDTH, heigh
 
     Args:
         identity: The lesion.
-        capture: How it is photographed.
-        width: In pixels, at least 16.
-        height: In pixels, at least 16.
+        capture: The circumstances of the photograph.
+        width: Width in pixels, at least 16.
+        height: Height in pixels, at least 16.
 
     Returns:
         The RGB photograph before JPEG compression, width x height pixels.
@@ -68,21 +68,21 @@ def make_photographs(
     height: int = HEIGHT,
     captures: Mapping[int, float] = CAPTURES_PER_LESION,
 ) -> Iterator[Photograph]:
-    """Make the photographs of a sample of lesions, lazily, each when it is asked for.
+    """Yield the photographs of a sample of lesions, each made on request.
 
-    Lesion i depends on (seed, i) only and its capture j on (seed, i, j) only. The same arguments give the
-    same bytes on the same machine with the same libraries.
+    Lesion i depends only on (seed, i), and its capture j only on (seed, i, j). The same arguments give the same bytes
+    on the same machine with the same libraries.
 
     Args:
-        n_lesions: At least 1.
-        seed: Not negative.
-        width: In pixels, at least 16.
-        height: In pixels, at least 16.
+        n_lesions: Number of lesions, at least 1.
+        seed: Seed, not negative.
+        width: Width in pixels, at least 16.
+        height: Height in pixels, at least 16.
         captures: Share of the lesions by their number of photographs.
 
     Returns:
-        An iterator over `count_photographs(n_lesions, seed, captures)` photographs, lesion after lesion; their image
-        ids are in random order.
+        An iterator over `count_photographs(n_lesions, seed, captures)` photographs, lesion by lesion; image ids
+        are in random order.
 
     Raises:
         ValueError: If an argument is out of range; raised at the call, not at the first photograph.

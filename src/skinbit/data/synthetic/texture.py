@@ -1,4 +1,4 @@
-"""Paints a lesion identity onto its canonical map, as a stack of optical densities."""
+"""Paints a lesion onto its canonical map, as layers of optical density."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,7 @@ LESION_EXTENT: Final = 2.0  # lesion radii; MAX_OUTLINE_RADIUS * sqrt(MAX_ELONGA
 MIN_OUTLINE_RADIUS: Final = 0.35  # lesion radii; keeps a strongly lobed outline in one piece
 MAX_OUTLINE_RADIUS: Final = 1.4
 MAIN_REGION_BIAS: Final = 1.1  # in noise standard deviations; lets the first colour cover most of the lesion
-MIN_PATTERN: Final = 0.15  # relative density that a hole of the network keeps
+MIN_PATTERN: Final = 0.15  # relative density in the holes of the network
 HAIR_WIDTH: Final = 0.0025  # share of the map's side
 HAIR_DENSITY: Final = 1.0  # optical, of hairs on the skin
 N_STREAK_ANGLES: Final = 90
@@ -27,11 +27,11 @@ INTERPOLATION_LOSS: Final = 1.4  # bicubic interpolation of unit noise leaves 1 
 
 @dataclass(frozen=True)
 class Canonical:
-    """A lesion and the skin around it as an ideal camera would see them, the lesion in the middle.
+    """A lesion and the skin around it as an ideal camera would see them, with the lesion in the middle.
 
     Attributes:
         colour: RGB, MAP_SIDE x MAP_SIDE pixels.
-        relief: Grey, of the same size: how high the surface is, 0.5 on average; light from aside makes it visible.
+        relief: Height of the surface in grey, same size, 0.5 on average; oblique light makes it visible.
     """
 
     colour: Image.Image
@@ -57,7 +57,7 @@ def _to_image(field: Field) -> Image.Image:
 
 
 def _paint_skin(identity: LesionIdentity, creases: Field, rng: np.random.Generator) -> Field:
-    """Draw the skin's optical density, shape (MAP_SIDE, MAP_SIDE, 3)."""
+    """Return the skin's optical density, shape (MAP_SIDE, MAP_SIDE, 3)."""
     melanin = identity.melanin + identity.texture / 2 * (creases + _fractal(rng, MAP_SIDE, 120, 5))
     n = identity.n_freckles
     _stamp(melanin, rng.uniform(0, MAP_SIDE, (n, 2)), rng.uniform(5, 21, n), 0.3)
@@ -72,7 +72,7 @@ def _paint_skin(identity: LesionIdentity, creases: Field, rng: np.random.Generat
 
 
 def _paint_lesion(identity: LesionIdentity, side: int, rng: np.random.Generator) -> Field:
-    """Draw the optical density that the lesion adds to the skin, shape (side, side, 3)."""
+    """Return the optical density that the lesion adds to the skin, shape (side, side, 3)."""
     depth = _depth(identity, side, rng)
     rough = depth + identity.roughness / 2 * _fractal(rng, side, side / 8, 4)
     cover = 1 / (1 + np.exp(-np.clip(rough / identity.fade, -30, 30))) * _taper(side)
@@ -84,7 +84,7 @@ def _paint_lesion(identity: LesionIdentity, side: int, rng: np.random.Generator)
 
 
 def _depth(identity: LesionIdentity, side: int, rng: np.random.Generator) -> Field:
-    """How far inside the outline each pixel lies: 1 in the middle, 0 on the outline, negative outside."""
+    """Return how far inside the outline each pixel is: 1 in the middle, 0 on the outline, negative outside."""
     axis = np.linspace(-LESION_EXTENT, LESION_EXTENT, side, dtype=np.float32)
     stretch = np.float32(np.sqrt(identity.elongation))
     cos, sin = np.float32(np.cos(identity.direction)), np.float32(np.sin(identity.direction))
@@ -101,14 +101,14 @@ def _depth(identity: LesionIdentity, side: int, rng: np.random.Generator) -> Fie
 
 
 def _taper(side: int) -> Field:
-    """One in the middle, down to zero at the edges, so that no lesion ends in a straight cut."""
+    """Return a window that is one in the middle and zero at the edges, so that no lesion ends in a straight line."""
     ramp = np.clip(5 * (1 - np.abs(np.linspace(-1, 1, side, dtype=np.float32))), 0, 1)
     taper: Field = ramp[:, None] * ramp
     return taper
 
 
 def _regions(identity: LesionIdentity, depth: Field, rng: np.random.Generator) -> Field:
-    """Share the lesion out among its pigments: density of shape (side, side, 3)."""
+    """Return the density of the lesion's pigments in their regions, shape (side, side, 3)."""
     side = len(depth)
     scores = [
         _noise(rng, side, side / 5) + 0.5 * _noise(rng, side, side / 14) + rng.normal(0, 1.2) * (depth - 0.5)
@@ -121,7 +121,7 @@ def _regions(identity: LesionIdentity, depth: Field, rng: np.random.Generator) -
 
 
 def _network(period: float, side: int, rng: np.random.Generator) -> Field:
-    """A patchy honeycomb of dark lines in [-1, 1]: three plane waves 120 degrees apart, on a warped plane."""
+    """Return a patchy honeycomb of dark lines in [-1, 1]: three plane waves 120 degrees apart, on a warped plane."""
     pixels = np.arange(side, dtype=np.float32)
     x = pixels[None, :] + 0.3 * period * _noise(rng, side, 2.5 * period)
     y = pixels[:, None] + 0.3 * period * _noise(rng, side, 2.5 * period)
@@ -153,14 +153,14 @@ def _stamp(field: Field, centres: NDArray[np.float64], radii: NDArray[np.float64
 
 
 def _noise(rng: np.random.Generator, side: int, cell: float, stretch: float = 1) -> Field:
-    """Smooth noise of about unit variance that varies over `cell` rows and `cell * stretch` columns."""
+    """Return smooth noise of about unit variance that varies over `cell` rows and `cell * stretch` columns."""
     grid = rng.standard_normal((2 + int(side / cell), 2 + int(side / cell / stretch)), dtype=np.float32)
     smooth = Image.fromarray(grid).resize((side, side), Image.Resampling.BICUBIC)
     return np.float32(INTERPOLATION_LOSS) * np.asarray(smooth)
 
 
 def _fractal(rng: np.random.Generator, side: int, cell: float, n_octaves: int) -> Field:
-    """Noise with detail from `cell` down to `cell / 2**(n_octaves - 1)` pixels, about unit variance."""
+    """Return noise with detail from `cell` down to `cell / 2**(n_octaves - 1)` pixels, about unit variance."""
     total = np.zeros((side, side), np.float32)
     for octave in range(n_octaves):
         total += OCTAVE_GAIN**octave * _noise(rng, side, cell / 2**octave)

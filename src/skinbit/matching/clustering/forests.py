@@ -1,4 +1,4 @@
-"""Groups that merge as a cut on distance grows, of the near pairs of a pool: exactly, as far as these pairs reach.
+"""Groups that merge as a distance grows, from the near pairs of a pool: exact, as far as these pairs reach.
 
 **DBSCAN** joins by single pairs: a minimum spanning forest of the near pairs joins the same images at every distance
 (Gower and Ross 1969).
@@ -35,7 +35,7 @@ LINKAGES: dict[str, Linkage] = {"average": "average", "complete": "complete"}
 _Distances = NDArray[np.float64]
 
 DECIMALS = 12
-"""Of averages. Rounding errors would tell equal ones apart by some 1e-16, too little for a cut to lie between them."""
+"""Decimals of averages. Rounding errors would separate equal ones by some 1e-16, too little for a cut."""
 
 _SLACK = 1e-12
 """Beyond the reach, so that rounding to 12 decimals drops no merge within it; the floor is twice as far."""
@@ -142,7 +142,7 @@ def linkage_forest(
     linkage: Linkage,
     constraints: Constraints | None = None,
 ) -> MergeTree:
-    """Merge the two closest groups, again and again, from every image alone, as far as the near pairs reach.
+    """Return the merges of a linkage: the two closest groups, from single images, as far as near pairs reach.
 
     Args:
         graph: All near pairs of the pool.

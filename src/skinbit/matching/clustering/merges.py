@@ -1,4 +1,4 @@
-"""Groups of images that only merge as a cut on distance grows: one walk along the merges answers every cut exactly.
+"""Groups of images that only merge as a distance grows, so that one walk along the merges evaluates every cut exactly.
 
 DBSCAN's groups on cosine distance are of this kind. With ``min_samples`` of 1 or 2, and noise images as groups of one,
 its groups at ``eps`` are the connected components of the graph of all pairs at a distance of at most ``eps`` (Ester et
@@ -20,12 +20,12 @@ _LARGEST_DISTANCE = 2.0
 
 @dataclass(frozen=True)
 class MergeTree:
-    """Groups of images merging two by two, from every image alone, nearest merges first.
+    """Groups of images that merge two by two, starting from single images, nearest merges first.
 
     Attributes:
-        edges: An image row of each of the two groups that merge, ``(m, 2)``; m is n - 1, or less where some groups
-            never merge.
-        distances: At which they merge, in [0, 2], ascending, ``(m,)`` float64.
+        edges: ``(m, 2)``, an image row of each of the two groups that merge; m is n - 1, or less if some groups never
+            merge.
+        distances: ``(m,)`` float64, distances at which they merge, in [0, 2], ascending.
         n_images: Number of images n.
     """
 
@@ -35,18 +35,18 @@ class MergeTree:
 
 
 def sweep_merges(tree: MergeTree, labels: LabelArray, method: str) -> Sweep:
-    """Evaluate pairwise F1 of the groups at every cut exactly; equal distances merge together.
+    """Return pairwise F1 of the groups at every cut, exactly; equal distances merge together.
 
-    Counts of labels per group are merged small into large, so the whole walk takes O(n log n) steps.
+    Counts of labels per group are merged smaller into larger, so the whole walk takes O(n log n) steps.
 
     Args:
         tree: The merges.
         labels: ``(n,)``, the lesion of each image.
-        method: Name of what made the merges.
+        method: Method that made the merges.
 
     Returns:
-        The curve. A reported cut lies midway between two neighbouring merge distances; the neighbour of the last one is
-        2, the largest cosine distance.
+        The curve. A reported cut is midway between neighbouring merge distances; the neighbour of the last one is 2,
+        the largest cosine distance.
     """
     gained_tp, gained_pairs = _merge_gains(tree, labels)
     last_of_tie = np.flatnonzero(np.diff(tree.distances, append=np.inf))
@@ -65,16 +65,16 @@ def sweep_merges(tree: MergeTree, labels: LabelArray, method: str) -> Sweep:
 
 
 def select_cut(sweep: Sweep, low: float, high: float) -> Choice:
-    """Choose the cut in a range with the highest pairwise F1; of equals the smallest.
+    """Return the cut in a range with the highest pairwise F1; if several are equal, the smallest.
 
     Args:
-        sweep: From :func:`sweep_merges`.
+        sweep: Curve from :func:`sweep_merges`.
         low: Smallest cut, a distance.
         high: Largest cut.
 
     Returns:
-        The choice, its cut midway between two neighbouring merge distances, or between one and an end of the range;
-        ``UNDEFINED`` where there is no positive pair.
+        The choice; its cut is midway between neighbouring merge distances, or between one and an end of the range;
+        ``UNDEFINED`` if there is no positive pair.
     """
     # Below the first merge nothing is joined; the last groups stay up to the largest distance.
     starts = np.concatenate([[0.0], sweep.cuts])
@@ -87,7 +87,7 @@ def select_cut(sweep: Sweep, low: float, high: float) -> Choice:
 
 
 def _merge_gains(tree: MergeTree, labels: LabelArray) -> tuple[LabelArray, LabelArray]:
-    """Walk the merges: how many positive pairs, and how many pairs, each one joins."""
+    """Return the numbers of positive pairs and of all pairs that each merge joins."""
     groups = {i: Counter([label]) for i, label in enumerate(labels.tolist())}
     sizes = [1] * tree.n_images
     parents = list(range(tree.n_images))
@@ -104,7 +104,7 @@ def _merge_gains(tree: MergeTree, labels: LabelArray) -> tuple[LabelArray, Label
 
 
 def root_of(parents: list[int] | dict[int, int], node: int) -> int:
-    """Find the node that stands for a node's group, shortening the way there (Tarjan 1975)."""
+    """Return the representative node of a node's group, with path shortening (Tarjan 1975)."""
     while parents[node] != node:
         parents[node] = parents[parents[node]]
         node = parents[node]
@@ -112,14 +112,14 @@ def root_of(parents: list[int] | dict[int, int], node: int) -> int:
 
 
 def clusters_at(tree: MergeTree, cut: float) -> LabelArray:
-    """Return the groups at one cut, an image without partner as a group of one.
+    """Return the groups at a cut; an image without a partner is a group of one.
 
     Args:
         tree: The merges.
-        cut: Largest distance of a merge; NaN (no cut could be chosen) leaves every image alone.
+        cut: Largest distance of a merge; NaN (undefined) leaves every image single.
 
     Returns:
-        ``(n,)`` cluster ids 0, 1, … in the order in which rows first show them.
+        ``(n,)`` cluster ids 0, 1, … in order of appearance.
     """
     return components(tree.n_images, tree.edges[tree.distances <= cut])
 
@@ -132,7 +132,7 @@ def components(n_images: int, edges: NDArray[np.int64]) -> LabelArray:
         edges: Pairs of image rows, ``(m, 2)``.
 
     Returns:
-        ``(n,)`` cluster ids 0, 1, … in the order in which rows first show them.
+        ``(n,)`` cluster ids 0, 1, … in order of appearance.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -143,13 +143,13 @@ def components(n_images: int, edges: NDArray[np.int64]) -> LabelArray:
 
 
 def number_by_appearance(groups: NDArray[np.integer]) -> LabelArray:
-    """Number groups 0, 1, … in the order in which rows first show them.
+    """Return groups numbered 0, 1, … in order of appearance.
 
     Args:
-        groups: ``(n,)`` any numbers.
+        groups: ``(n,)``, any numbers.
 
     Returns:
-        ``(n,)``; equal where the numbers are.
+        ``(n,)``, equal for equal input.
     """
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Groups of mutual nearest neighbours, which need no cut: two images join if each is the other's most similar one."""
+"""Groups of mutual nearest neighbours, which need no cut: two images are joined if each is the other's nearest."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +9,10 @@ from skinbit.matching.pairs.tiles import Tile
 
 
 class MutualPairs:
-    """Collects the pairs in which either image is the other's most similar one.
+    """Collects the pairs of images that are each other's nearest.
 
-    Where several images are equally similar to one, each of them is its most similar one: all such pairs count, and no
-    order of images matters. A pair that is mutual in the end is so among the tiles up to its own, too: only such pairs
-    are kept, and fewer and fewer enter.
+    If several images are equally near, each counts as the nearest, so that the order of images does not matter. A pair
+    that is mutual in the end is also mutual among the tiles up to its own, so only such pairs are kept.
     """
 
     def __init__(
@@ -85,10 +84,10 @@ def tree_of_groups(groups: LabelArray) -> MergeTree:
     """Return groups that need no cut as merges.
 
     Args:
-        groups: ``(n,)`` the group of each image, any numbers.
+        groups: ``(n,)``, group of each image, any numbers.
 
     Returns:
-        The merges, all at distance 0, each with the first row of a group and another row of it.
+        The merges, all at distance 0, each with the first row of a group and another of its rows.
     """
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     first_rows = first[inverse]

@@ -1,1 +1,1 @@
-"""Cuts (thresholds and distances): the best one on a labelled pool, and its transfer to other pools."""
+"""Cuts (thresholds and distances): the best one of a labelled pool, and its transfer to other pools."""

@@ -1,4 +1,4 @@
-"""The cut at which new photographs are grouped, and how sure it is."""
+"""The cut at which new photographs are grouped, and its uncertainty."""
 
 import math
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.methods import CUTS
 
 _NEAREST_RANGE = 0.1
-"""Without folds to compare, a cut is taken as known to within this share of its distance."""
+"""Uncertainty of a cut without several folds, as a share of its distance."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """From which similarity on photographs are taken to show one lesion.
+    """The similarity from which photographs are grouped as the same lesion.
 
     Attributes:
         method: One of :data:`skinbit.matching.methods.METHODS`.
-        value: A threshold (``cosine``, similarity) or a distance; NaN where the method needs none.
-        low: Least similarity that the cut might as well have been.
-        high: Largest one; ``low <= similarity <= high``.
+        value: A threshold (``cosine``, similarity) or a distance; NaN if the method needs none.
+        low: Lower end of the cut's uncertainty, as a similarity.
+        high: Upper end; ``low <= similarity <= high``.
     """
 
     method: str
@@ -34,25 +34,25 @@ class Cut:
 
     @property
     def similarity(self) -> float:
-        """Return the cut as a similarity, whatever the method."""
+        """Return the cut as a similarity, for any method."""
         return self.value if self.method == "cosine" else 1.0 - self.value
 
 
 NO_CUT = Cut("mutual", np.nan, np.inf, -np.inf)
-"""Of a method that needs none; no link is near to it."""
+"""The cut of a method that needs none; no link is near it."""
 
 
 def carried_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corrected: bool) -> tuple[Cut, str]:
-    """Return the cut for a number of photographs: the user's, else what the folds choose, else the model's own.
+    """Return the cut for a number of photographs: the user's, otherwise the folds', otherwise the model's.
 
     Args:
-        known: What the user and the folds of the model say.
-        n_images: To be grouped, known ones among them.
-        cluster: How far around the cut a group counts as unsure; the share of photographs without a partner.
-        is_corrected: Whether the number of photographs counts.
+        known: Cuts of the user and of the model's folds.
+        n_images: Number of photographs, including known ones.
+        cluster: Range around the cut in which groups are unsure, and the share of photographs without a partner.
+        is_corrected: Whether the cut is corrected for the number of photographs.
 
     Returns:
-        The cut, and whose it is.
+        The cut and its origin.
     """
     method, share = known.method, cluster.single_share or 0.0
     if method not in CUTS:
@@ -72,14 +72,14 @@ def carried_cut(known: KnownCuts, n_images: int, cluster: ClusterParams, is_corr
 
 
 def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: float | None) -> Cut:
-    """Return a cut with the range in which it might as well have been.
+    """Return a cut with its range of uncertainty.
 
     Args:
-        method: One that has a cut.
+        method: A method with a cut.
         value: Its threshold, or a distance.
-        fold_values: What each fold would have chosen; their spread around their mean is that of the cut.
-        margin: A range of so much on either side instead; none: the folds' or, with fewer than two, a tenth of the
-            cut's distance.
+        fold_values: Cuts of single folds; their spread around their mean determines the range.
+        margin: Half of the range instead; None: the folds' spread or, with fewer than two folds, a tenth of the cut's
+            distance.
     """
     at = value if method == "cosine" else 1.0 - value
     if margin is None and len(fold_values) > 1:
@@ -91,7 +91,7 @@ def plan_cut(method: str, value: float, fold_values: tuple[float, ...], margin: 
 
 
 def write_cut(cut: Cut) -> dict[str, Any]:
-    """Return ``method, cut, similarity, unsure_from, unsure_to``; None where the method needs no cut."""
+    """Return ``method, cut, similarity, unsure_from, unsure_to``; None if the method needs no cut."""
     values = {"cut": cut.value, "similarity": cut.similarity, "unsure_from": cut.low, "unsure_to": cut.high}
     return {"method": cut.method} | {name: value if np.isfinite(value) else None for name, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""Cuts of a subset with their counts of true and false positives: all that choosing a cut for a pool of any size needs.
+"""Operating points of a subset: cuts with counts of true and false positives, from which cuts for any pool size follow.
 
 Positive pairs grow with the number of images, negative ones with its square. A cut that is best on a fold is therefore
 too loose for a pool ρ times as large, where every true positive of the fold meets ρ times as many false ones: the
@@ -26,24 +26,24 @@ from skinbit.matching.curves import Sweep, never_falls
 from skinbit.matching.methods import CutValue, MethodName, MethodWithCut
 
 _MOST_ROWS = 400
-"""Of a subset and method: finer than folds of a few hundred lesions tell cuts apart."""
+"""Largest number of points per subset and method; enough for folds of a few hundred lesions."""
 
 _LARGEST = 2.0
-"""No distance is larger."""
+"""The largest possible distance."""
 
 
 class OperatingPoints(Block):
-    """Cuts of one subset with their counts, fewest predicted pairs first, of a method whose cut is a distance.
+    """Cuts of one subset with their counts, fewest predicted pairs first, for a method with distances.
 
     Attributes:
         cuts: Strictly monotone.
-        tp: Predicted pairs of one lesion, of each cut.
-        fp: Predicted pairs of two lesions, of each cut.
-        n_positive_pairs: All pairs of one lesion in the subset.
-        n_images: Of the subset.
-        reach: Distance beyond which counts are not known, because the curve ended there; the largest one as a rule,
-            which is not written down.
-        is_similarity: Whether a lower cut predicts more pairs, as a threshold does, or fewer, as a distance.
+        tp: Number of predicted positive pairs at each cut.
+        fp: Number of predicted negative pairs at each cut.
+        n_positive_pairs: Number of positive pairs in the subset.
+        n_images: Number of images in the subset.
+        reach: Distance beyond which counts are unknown, because the curve ended there; usually the largest distance,
+            which is not stored.
+        is_similarity: Whether cuts are similarities, so that a lower cut predicts more pairs, or distances.
     """
 
     cuts: tuple[CutValue, ...]
@@ -58,7 +58,7 @@ class OperatingPoints(Block):
     @model_validator(mode="after")
     def _is_a_curve(self) -> Self:
         if not len(self.cuts) == len(self.tp) == len(self.fp):
-            raise ValueError("cuts, tp and fp are of different lengths")
+            raise ValueError("cuts, tp and fp have different lengths")
         if not (never_falls(self.tp) and never_falls(self.fp)):
             raise ValueError("tp and fp must not fall")
         if not (never_falls(self.cuts) or never_falls(self.cuts[::-1])):
@@ -68,13 +68,13 @@ class OperatingPoints(Block):
         return self
 
     def best_cut(self, rho: float) -> float:
-        """Return the cut for a pool ``rho`` times as large; of equals the one that predicts the fewest pairs.
+        """Return the cut for a pool ``rho`` times as large; if several are equal, the one with fewest predicted pairs.
 
         Args:
-            rho: Size of the pool / size of the subset; 1: the subset itself.
+            rho: Size of the pool / size of the subset.
 
         Returns:
-            The cut; NaN where there is none.
+            The cut; NaN if there is none.
         """
         if not self.cuts:
             return float("nan")
@@ -82,7 +82,7 @@ class OperatingPoints(Block):
         return self.cuts[np.argmax(2.0 * tp / (tp + rho * fp + self.n_positive_pairs))]
 
     def counts_at(self, cuts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return true and false positives at any cuts: nothing before the first row, straight lines between rows."""
+        """Return true and false positives at any cuts: 0 before the first row, interpolated linearly between rows."""
         direction = -1.0 if self.is_similarity else 1.0
         places, own = direction * cuts, direction * np.array(self.cuts)
         tp, fp = (np.interp(places, own, counts, left=0.0) for counts in (self.tp, self.fp))
@@ -90,13 +90,13 @@ class OperatingPoints(Block):
 
 
 class Thresholds(OperatingPoints):
-    """Operating points of a method whose cut is a similarity."""
+    """Operating points of a method with similarities."""
 
     is_similarity: ClassVar[bool] = True
 
 
 def _of_method(method: str, points: OperatingPoints) -> OperatingPoints:
-    """Return operating points as the class that the method asks for: files tell it by the method's name alone."""
+    """Return operating points as the class of their method, since files only contain the method's name."""
     return Thresholds.model_construct(**dict(points)) if method == "cosine" else points
 
 
@@ -114,17 +114,17 @@ PointsOfSubset = Annotated[dict[MethodWithCut, OperatingPoints], AfterValidator(
 """By method."""
 
 PointsOfSubsets = Annotated[dict[MethodWithCut, tuple[OperatingPoints, ...]], AfterValidator(_of_subsets)]
-"""By method, one entry per subset."""
+"""Subsets by method."""
 
 
 class KnownCuts(Block):
-    """The cuts of a model by one method: the user's, the folds' mean, and what the folds would choose for other pools.
+    """The cuts of a model for one method: the user's, the folds' mean, and those of the folds for other pools.
 
     Attributes:
         method: One of :data:`skinbit.matching.methods.METHODS`.
-        given: A cut that the user names instead.
-        value: The mean of the folds' own cuts; None where the method has none, or no fold.
-        operating_points: Of the folds.
+        given: Cut set by the user.
+        value: Mean of the folds' own cuts; None if the method or the folds have none.
+        operating_points: Operating points of the folds.
     """
 
     method: MethodName
@@ -145,28 +145,28 @@ def gather_subsets(subsets: Sequence[PointsOfSubset]) -> PointsOfSubsets:
 
 
 def operating_points(sweep: Sweep, low: float, high: float, n_images: int, is_whole: bool = True) -> OperatingPoints:
-    """Keep what a curve says about cuts for pools of any size.
+    """Return the points of a curve that determine the cuts for pools of any size.
 
-    Between two rows at which a pair of one lesion enters only false positives are added, so no other row is ever best.
-    Of many such rows some are left out, never one that is best for some ρ: that is the row which the point
-    ``(-P/ρ, 0)`` sees steepest in the plane of false against true positives, a corner of the upper convex hull, as in
-    ROC analysis (Provost and Fawcett 2001).
+    Between two rows at which a positive pair enters, only false positives are added, so no other row is ever best. Some
+    of these rows are left out, but never one that is best for some ρ: in the plane of false against true positives,
+    that is the row with the steepest line from the point ``(-P/ρ, 0)``, a corner of the upper convex hull, as in ROC
+    analysis (Provost and Fawcett 2001).
 
     Args:
         sweep: The curve.
-        low: Least cut that is allowed.
-        high: Largest cut.
-        n_images: Of the subset.
-        is_whole: Whether the curve goes all the way; else only the rows before its last one are known for sure, and the
-            last of these at which a pair of one lesion enters is as far as they reach.
+        low: Smallest allowed cut.
+        high: Largest allowed cut.
+        n_images: Number of images in the subset.
+        is_whole: Whether the curve is complete; otherwise only the rows before its last one are certain, and the last
+            of these at which a positive pair enters is the reach.
 
     Returns:
-        The rows; none where there is no positive pair, or no pair is predicted in the range.
+        The points; none if there is no positive pair, or no pair is predicted in the range.
     """
     inside = _within(sweep if is_whole else _without_last(sweep), low, high)
     enters = np.flatnonzero(np.diff(inside.tp, prepend=0) > 0)
     if len(enters) == 0 and sweep.n_positive_pairs:
-        enters = np.arange(min(1, len(inside.tp)))  # every cut is worth 0: the one that predicts the fewest pairs
+        enters = np.arange(min(1, len(inside.tp)))  # every cut has an F1 of 0: the one with fewest predicted pairs
     evenly = enters[np.linspace(0, len(enters) - 1, min(_MOST_ROWS, len(enters))).astype(int)]
     last = [len(inside.tp) - 1] if len(enters) and is_whole else []
     kept = np.union1d(np.concatenate([evenly, last]).astype(int), _hull(inside, enters)).astype(int)
@@ -192,21 +192,21 @@ def _hull(sweep: Sweep, rows: NDArray[np.int64]) -> list[int]:
         while len(hull) > 1 and not _turns_right(sweep, hull[-2], hull[-1], row):
             hull.pop()
         if hull and sweep.fp[row] == sweep.fp[hull[-1]]:
-            hull.pop()  # more true positives at no cost
+            hull.pop()  # more true positives without more false ones
         hull.append(row)
     return hull
 
 
 def _turns_right(sweep: Sweep, first: int, middle: int, last: int) -> bool:
-    """Whether the middle one of three rows lies above the line through the others; exact, in whole numbers."""
+    """Whether the middle one of three rows is above the line through the others; exact, in integers."""
     run, rise = int(sweep.fp[middle] - sweep.fp[first]), int(sweep.tp[middle] - sweep.tp[first])
     whole_run, whole_rise = int(sweep.fp[last] - sweep.fp[first]), int(sweep.tp[last] - sweep.tp[first])
     return rise * whole_run > whole_rise * run
 
 
 def _within(sweep: Sweep, low: float, high: float) -> Sweep:
-    """Keep the rows that some cut in the range gives, their reported cuts moved into it."""
-    beyond = 2.0 * sweep.reported - sweep.cuts  # the next cut that would change the counts
+    """Return the rows that some cut in the range predicts, with their reported cuts moved into it."""
+    beyond = 2.0 * sweep.reported - sweep.cuts  # the next cut that changes the counts
     lowest, highest = np.minimum(sweep.cuts, beyond), np.maximum(sweep.cuts, beyond)
     kept = (highest >= low) & (lowest <= high)
     clipped = (np.maximum(lowest, low) + np.minimum(highest, high)) / 2

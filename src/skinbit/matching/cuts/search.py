@@ -1,4 +1,4 @@
-"""The cut of every method with the highest F1, of as few pairs as prove that no other one is better."""
+"""The cut of every method with the highest F1, found from as few pairs as prove that no other cut is better."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -21,41 +21,41 @@ from skinbit.matching.pairs.pool import Pool
 logger = logging.getLogger(__name__)
 
 ALWAYS = 0.0
-"""Stands for the cut of a method that needs none: its pairs are joined at every distance."""
+"""Cut of a method that needs none: its pairs are joined at every distance."""
 
 _FIRST_PER_IMAGE = 80
 
 _ALMOST_ALL = 0.9
-"""Of the pairs that may be held, so many are asked for: the estimate of a floor may be off by some."""
+"""Share of the largest number of pairs that is requested, as the estimate of a floor may be off."""
 
 _BELOW_CUT = 1e-11
-"""A graph reaches a little less far than its floor: :attr:`skinbit.matching.pairs.neighbours.NeighbourGraph.reach`."""
+"""Gap between a graph's floor and its :attr:`~skinbit.matching.pairs.neighbours.NeighbourGraph.reach`."""
 
 
 def first_floor(pool: Pool, n_positive_pairs: int = 0) -> float:
-    """Return the similarity above which pairs are held at first.
+    """Return the similarity above which pairs are collected first.
 
     Args:
         pool: The images.
-        n_positive_pairs: So many that are to be found among the near pairs.
+        n_positive_pairs: Number of positive pairs that should be among the near pairs.
 
     Returns:
-        A similarity; -1 where all pairs are few enough.
+        A similarity; -1 if all pairs can be held.
     """
     wanted = max(pool.limits.first_pairs, _FIRST_PER_IMAGE * max(len(pool), n_positive_pairs))
     return estimate_floor(pool, min(wanted, int(_ALMOST_ALL * pool.limits.most_pairs)))
 
 
 class Vicinity:
-    """The near pairs of a pool, widened on demand up to the pool's limit."""
+    """The near pairs of a pool, extended on demand up to the pool's limit."""
 
     def __init__(self, pool: Pool, graph: NeighbourGraph) -> None:
-        """Begin with a first part of the near pairs."""
+        """Start with a first part of the near pairs."""
         self.pool, self.graph = pool, graph
         self._is_widest = False
 
     def widen(self) -> bool:
-        """Look for more pairs; return whether there are more now."""
+        """Collect more near pairs; return whether there are more than before."""
         if self._is_widest or self.graph.is_complete:
             return False
         self._is_widest = True
@@ -67,13 +67,13 @@ class Vicinity:
         return is_wider
 
     def reach(self, cuts: Mapping[str, float]) -> dict[str, float]:
-        """Hold all pairs that cuts ask for, as far as so many may be held.
+        """Collect all pairs that cuts need, up to the limit, and return the cuts that can be evaluated.
 
         Args:
-            cuts: By method, of ``cosine`` a threshold, else a distance; NaN asks for no pair.
+            cuts: Cuts by method, thresholds for ``cosine``, otherwise distances; NaN needs no pair.
 
         Returns:
-            The same cuts; in the place of one that asks for more pairs than may be held, the loosest one that does not.
+            The same cuts; one that needs too many pairs is replaced by the loosest possible one.
         """
         floors = {method: floor_of(method, cut) for method, cut in cuts.items() if not np.isnan(cut)}
         if floors and min(floors.values()) < self.graph.floor:
@@ -86,7 +86,7 @@ class Vicinity:
             return cut
         held = self.graph.floor if method == "cosine" else max(0.0, self.graph.reach)
         logger.warning(
-            "%s among %d images: %d near pairs do not reach the cut %.4f, so figures are those at %.4f; "
+            "%s among %d images: %d near pairs do not reach the cut %.4f, so metrics are those at %.4f; "
             "memory.max_pairs is %d",
             method,
             len(self.pool),
@@ -99,16 +99,16 @@ class Vicinity:
 
 
 def similarity_of(method: str, cut: float) -> float:
-    """Return a cut as a similarity, whatever the method."""
+    """Return a cut as a similarity, for any method."""
     return cut if method == "cosine" else 1.0 - cut
 
 
 def floor_of(method: str, cut: float) -> float:
-    """Return a similarity above which lie all pairs up to a cut, and hardly any other.
+    """Return a similarity above which all pairs up to a cut lie, and hardly any others.
 
     Args:
-        method: One that has a cut.
-        cut: Of ``cosine`` a threshold, else a distance; NaN: nothing is joined.
+        method: A method with a cut.
+        cut: A threshold for ``cosine``, otherwise a distance; NaN: nothing is joined.
 
     Returns:
         The similarity, in [-1, 1].
@@ -125,7 +125,7 @@ def merge_tree(
     max_group_size: int | None,
     constraints: Constraints | None = None,
 ) -> MergeTree:
-    """Return all groups of a method, as far as near pairs reach.
+    """Return all merges of a method, as far as near pairs reach.
 
     Args:
         method: ``dbscan``, ``average`` or ``complete``; ``cosine`` groups as ``dbscan`` does.
@@ -141,15 +141,15 @@ def merge_tree(
 
 @dataclass(frozen=True)
 class BestCut:
-    """The best cut of a method that makes groups, as far as the near pairs determine it.
+    """The best cut of a grouping method, as far as near pairs determine it.
 
     Attributes:
-        tree: The merges, up to the reach.
-        sweep: The curve, up to the reach.
-        choice: The best cut within the reach and the searched range.
-        reach: Distance up to which near pairs tell the groups.
-        is_certain: Whether no cut beyond is better.
-        is_whole: Whether the curve goes as far as cuts are searched.
+        tree: Merges up to the reach.
+        sweep: Curve up to the reach.
+        choice: Best cut within the reach and the searched range.
+        reach: Distance up to which near pairs determine the groups.
+        is_certain: Whether no cut beyond the reach is better.
+        is_whole: Whether the curve covers the whole searched range.
     """
 
     tree: MergeTree
@@ -163,24 +163,24 @@ class BestCut:
 def search_cut(
     method: str, vicinity: Vicinity, labels: LabelArray, positives: PositivePairs, params: CutParams
 ) -> BestCut:
-    """Find the best cut of a method among near pairs.
+    """Return the best cut of a method among near pairs.
 
     Args:
         method: ``dbscan``, ``average`` or ``complete``.
         vicinity: The images and their near pairs.
         labels: ``(n,)``, the lesion of each image.
         positives: All positive pairs.
-        params: Searched range, cap of groups.
+        params: Searched range and largest group.
 
     Returns:
-        The cut, and whether it is certainly the best one of all.
+        The cut, and whether it is certainly the best of all.
     """
     graph = vicinity.graph
     tree = merge_tree(method, graph, vicinity.pool, params.max_group_size)
     sweep = sweep_merges(tree, labels, method)
     ends = np.append(sweep.cuts[1:], [graph.reach][: len(sweep.cuts)])
     sweep = replace(sweep, reported=(sweep.cuts + ends) / 2)
-    reach = max(0.0, graph.reach)  # below 0 where only equal images are held: nothing is joined
+    reach = max(0.0, graph.reach)  # below 0 if only equal images are held: nothing is joined
     low, high = params.eps_range
     choice = select_cut(sweep, low, min(high, reach)) if low <= reach else UNDEFINED
     is_whole = graph.is_complete or high <= graph.reach
@@ -189,7 +189,7 @@ def search_cut(
 
 
 def search_threshold(graph: NeighbourGraph, positives: PositivePairs, size: HeadSize = DEFAULT_HEAD) -> Sweep | None:
-    """Return the part of the curve over thresholds that holds its maximum; None where that takes pairs not held."""
+    """Return the part of the curve over thresholds with its maximum; None if that needs pairs that are not held."""
     n_pairs = graph.n_images * (graph.n_images - 1) // 2
     try:
         return sweep_most_similar(graph.most_similar, positives.similarities, n_pairs, size)
@@ -213,22 +213,22 @@ def could_gain(
 ) -> bool:
     """Whether a curve might rise above its best row beyond its last one, where its groups only merge.
 
-    Let F = 2·tp / (tp + fp + P) be that of the best row. Any cut with TP and FP is better if and only if
-    ``2·TP - F·(TP + FP) > F·P``. Beyond the last row TP and TP + FP grow, for every two groups a and b of the last row
-    that come together, by their n positive pairs and by all their ``size(a)·size(b)`` pairs: the left side grows by
-    ``2·n - F·size(a)·size(b)``. Whichever groups come together, it grows by no more than the sum of these terms over
-    all a and b for which they are positive, and a and b that would be too large together never meet. If even this sum
-    does not lift it above F·P, no cut beyond is better. All of it is in whole numbers, times ``tp + fp + P``.
+    Let F = 2·tp / (tp + fp + P) be that of the best row. A cut with TP and FP is better if and only if
+    ``2·TP - F·(TP + FP) > F·P``. Beyond the last row, if two groups a and b of the last row merge, TP grows by their n
+    positive pairs and TP + FP by all of their ``size(a)·size(b)`` pairs, so the left side grows by
+    ``2·n - F·size(a)·size(b)``. Whichever groups merge, it grows by no more than the sum of these terms over all a and
+    b for which they are positive, except a and b that would be too large together. If even this sum does not lift it
+    above F·P, no cut beyond is better. All values are integers, times ``tp + fp + P``.
 
     If a cut beyond is no better for this subset, it is no better for a pool ρ ≥ 1 times as large: with TP ≥ tp there,
     ``ρ·(tp·FP - TP·fp) ≥ P·(TP - tp) ≥ 0`` holds for ρ = 1 and so for every larger ρ.
 
     Args:
         sweep: The curve, by distance.
-        cut: At its best row.
-        groups: ``(n,)`` the groups of its last row.
+        cut: Cut of its best row.
+        groups: ``(n,)``, groups of its last row.
         positive_pairs: ``(P, 2)`` rows of all positive pairs, at least one.
-        max_group_size: Groups that would be larger together do not merge; None: of any size.
+        max_group_size: Groups that would be larger together do not merge; None: no limit.
 
     Returns:
         False only if no cut beyond the last row is better.
@@ -251,11 +251,11 @@ def could_gain(
 
 
 def warn_of_uncertain(methods: Collection[str], pool: Pool) -> None:
-    """Log which methods might have a better cut than the one that is reported."""
+    """Log the methods that may have a better cut than the reported one."""
     named = [method for method in CUTS if method in methods]
     if named:
         logger.warning(
-            "%s among %d images: the best of the cuts that near pairs reach is reported, a looser one might be better; "
+            "%s among %d images: the best cut that near pairs reach is reported, a looser one might be better; "
             "memory.max_pairs is %d, and %d would prove it",
             ", ".join(named),
             len(pool),

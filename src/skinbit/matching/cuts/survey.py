@@ -1,4 +1,4 @@
-"""One pass over all pairs of a pool that collects what its metrics need, without holding the pairs."""
+"""One pass over all pairs of a pool that collects everything its metrics need, without keeping the pairs."""
 
 from dataclasses import dataclass
 
@@ -15,22 +15,22 @@ from skinbit.matching.pairs.retrieval import chance_of_partner, precision_of_par
 from skinbit.matching.pairs.tiles import Tile, look_at
 
 _FEW_PARTNERS = 8
-"""With more, comparing an image's similarities with each partner's takes longer than sorting them."""
+"""Number of partners above which sorting an image's similarities is faster than comparing them with each partner's."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over all pairs of images collects.
+    """The results of one pass over all pairs of images.
 
     Attributes:
         graph: The near pairs.
-        ranking: Where positive pairs stand among all pairs.
-        counted: Further similarities at which all pairs were counted, ``(m,)`` float32, ascending.
-        n_at_least: Pairs of any kind with at least each of them, ``(m,)``.
-        lowest: The least similarity of a pair; infinite without any.
+        ranking: Ranks of positive pairs among all pairs.
+        counted: ``(m,)`` float32, further similarities at which all pairs were counted, ascending.
+        n_at_least: ``(m,)``, number of pairs with at least each of these similarities.
+        lowest: Smallest similarity of a pair; infinite without pairs.
         recall_at: Recall@k, by k.
-        mean_average_precision: Over images that have a partner.
-        mutual: ``(n,)`` groups of mutual nearest neighbours, numbered in the order in which rows first show them.
+        mean_average_precision: Mean average precision over images that have a partner.
+        mutual: ``(n,)``, groups of mutual nearest neighbours, numbered in order of appearance.
     """
 
     graph: NeighbourGraph
@@ -45,10 +45,10 @@ class Survey:
 
 @dataclass(frozen=True)
 class PositivePairs:
-    """The pairs of one lesion.
+    """The positive pairs, of images with the same lesion.
 
     Attributes:
-        pairs: ``(P, 2)`` rows, the lower one first.
+        pairs: ``(P, 2)`` rows, lower row first.
         similarities: ``(P,)`` float32.
     """
 
@@ -56,14 +56,14 @@ class PositivePairs:
     similarities: FloatArray
 
     def subset(self, rows: LabelArray, n_images: int) -> "PositivePairs":
-        """Return those among some images.
+        """Return the positive pairs among some images.
 
         Args:
-            rows: Of these images, ascending.
-            n_images: Of all images.
+            rows: Rows of these images, ascending.
+            n_images: Number of all images.
 
         Returns:
-            The pairs, by their places in ``rows``.
+            The pairs, as positions in ``rows``.
         """
         places = np.full(n_images, -1, dtype=np.int64)
         places[rows] = np.arange(len(rows))
@@ -73,7 +73,7 @@ class PositivePairs:
 
 
 def find_positives(pool: Pool, labels: LabelArray) -> PositivePairs:
-    """Compare the images of each lesion.
+    """Return the positive pairs with their similarities.
 
     Args:
         pool: The images.
@@ -84,13 +84,13 @@ def find_positives(pool: Pool, labels: LabelArray) -> PositivePairs:
 
 
 def survey_pairs(pool: Pool, positives: PositivePairs, floor: float, counted: FloatArray) -> Survey:
-    """Look at every pair of images once.
+    """Return the results of one pass over all pairs of images.
 
     Args:
         pool: The images.
         positives: From :func:`find_positives`.
-        floor: Pairs with at least this similarity are kept; the floor rises where there are more than may be held.
-        counted: ``(m,)`` float32, ascending: at these, too, pairs are counted.
+        floor: Pairs with at least this similarity are kept; it rises if there are more than the limit.
+        counted: ``(m,)`` float32, ascending: further similarities at which pairs are counted.
     """
     n_images = len(pool)
     values, n_positives_at = np.unique(positives.similarities, return_counts=True)
@@ -114,7 +114,7 @@ def survey_pairs(pool: Pool, positives: PositivePairs, floor: float, counted: Fl
 
 
 class _Lowest:
-    """Finds the least similarity of a pair; infinite without any."""
+    """Finds the smallest similarity of a pair; infinite without pairs."""
 
     def __init__(self) -> None:
         self.similarity = float("inf")
@@ -130,22 +130,22 @@ class PartnerRanks:
     """Counts, for every image and each of its partners, the images that are at least as similar as that partner."""
 
     def __init__(self, n_images: int, positives: PositivePairs, few: int = _FEW_PARTNERS) -> None:
-        """Prepare to count.
+        """Set the positive pairs.
 
         Args:
             n_images: Number of images.
             positives: All positive pairs.
-            few: Up to so many partners are compared one by one; the similarities of images with more are sorted.
+            few: Up to this number, partners are compared one by one; for images with more, similarities are sorted.
         """
         self._few = few
         rows = np.concatenate([positives.pairs[:, 0], positives.pairs[:, 1]])
         partners = np.tile(positives.similarities, 2)
         order = np.lexsort((partners, rows))
-        self._partners = partners[order]  # of one image after the other, ascending
+        self._partners = partners[order]  # sorted by image, ascending
         self._n_partners = np.bincount(rows, minlength=n_images)
         self._starts = np.append(0, np.cumsum(self._n_partners))
         self._n_at_least = np.zeros(len(partners), dtype=np.int64)
-        self._n_nearer = np.zeros(n_images, dtype=np.int64)  # than the most similar partner
+        self._n_nearer = np.zeros(n_images, dtype=np.int64)  # number of images nearer than the nearest partner
 
     def add(self, tile: Tile) -> None:
         """Count the similarities of a tile, for the images of its rows and of its columns."""
@@ -170,21 +170,21 @@ class PartnerRanks:
             self._n_nearer[first_row + row] += len(ranked) - np.searchsorted(ranked, most_similar, side="right")
 
     def recall_at(self, k: int) -> float:
-        """Return the share of images with an image of the same lesion among their k most similar other images.
+        """Return the share of images with an image of the same lesion among their k nearest images.
 
         Args:
-            k: At least 1; with more images than there are others, all of them count.
+            k: Number of nearest images, at least 1; all others if there are fewer.
 
         Returns:
-            Recall@k in [0, 1] over images that have a partner. Where only some of several equally similar images are
-            among the k, an image counts by the chance that one of them shows its lesion, any of them being equally
-            likely to come first. NaN where no image has a partner.
+            Recall@k in [0, 1] over images that have a partner. If only some of several equally similar images are among
+            the k, an image counts with the probability that one of them shows its lesion, in random order. NaN if no
+            image has a partner.
 
         Raises:
             ValueError: If ``k`` is below 1.
         """
         if k < 1:
-            raise ValueError(f"recall at {k}: at least one image must be looked at")
+            raise ValueError(f"recall at {k}: k must be at least 1")
         with_partner = np.flatnonzero(self._n_partners)
         if len(with_partner) == 0:
             return float("nan")
@@ -195,11 +195,11 @@ class PartnerRanks:
         return float(chance_of_partner(n_nearer, self._n_at_least[best] - n_nearer, n_best, k).mean())
 
     def mean_average_precision(self) -> float:
-        """Return the mean, over images, of how far up the images of their lesion stand among all others.
+        """Return the mean average precision over images.
 
         Returns:
-            Mean over images that have a partner of the average precision of their other images, in (0, 1]; equally
-            similar images enter together. NaN where no image has a partner.
+            Mean average precision over images that have a partner, in (0, 1]; equally similar images enter together.
+            NaN if no image has a partner.
         """
         with_partner = np.flatnonzero(self._n_partners)
         if len(with_partner) == 0:
@@ -209,9 +209,9 @@ class PartnerRanks:
 
 
 def best_f1_and_recall(pool: Pool, labels: LabelArray) -> tuple[float, float]:
-    """Return pairwise F1 at the best of all thresholds, and recall@1.
+    """Return pairwise F1 at the best threshold, and recall@1.
 
-    The best threshold is one at which a positive pair enters: between these only false positives are added.
+    The best threshold is one at which a positive pair enters, as between these only false positives are added.
 
     Args:
         pool: The images.
@@ -232,5 +232,5 @@ def best_f1_and_recall(pool: Pool, labels: LabelArray) -> tuple[float, float]:
 
 
 def _count(is_counted: np.ndarray) -> LabelArray:
-    # Row by row NumPy counts with vector instructions, along an axis it does not.
+    # NumPy counts row by row with vector instructions, but not along an axis.
     return np.array([np.count_nonzero(row) for row in is_counted], dtype=np.int64)

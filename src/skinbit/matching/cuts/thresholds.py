@@ -1,4 +1,4 @@
-"""Same lesion or not, by cosine threshold: similarity >= threshold predicts a positive pair."""
+"""Prediction by cosine threshold: a pair is positive if similarity >= threshold."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from skinbit.matching.pairs.ranking import PairRanking
 
 
 class HeadSize(NamedTuple):
-    """How many of the most similar pairs a curve starts with; changes the number of its rows, never its maximum."""
+    """Number of most similar pairs with which a curve starts; changes the number of its rows, not its maximum."""
 
     at_least: int = 1_000
     per_positive: int = 10
@@ -28,24 +28,25 @@ def sweep_most_similar(
     n_pairs: int,
     size: HeadSize = DEFAULT_HEAD,
 ) -> Sweep:
-    """Evaluate every distinct threshold that could give the highest F1; equal similarities enter together.
+    """Return the curve over all distinct thresholds that may have the highest F1; equal similarities enter together.
 
-    Beyond the k most similar pairs F1 is at most ``2P / (k + 1 + P)``, with P positive pairs. The sweep starts with ten
-    pairs per positive one (and at least 1,000) and goes on until no pair beyond could raise the maximum.
+    Beyond the k most similar pairs, F1 is at most ``2P / (k + 1 + P)``, with P positive pairs. The sweep starts with
+    ten pairs per positive pair (and at least 1,000) and continues until no further pair can raise the maximum.
 
     Args:
-        most_similar: Returns so many of the most similar pairs, as
-            :meth:`skinbit.matching.pairs.neighbours.NeighbourGraph.most_similar` does.
+        most_similar: Function that returns the most similar pairs, like
+            :meth:`skinbit.matching.pairs.neighbours.NeighbourGraph.most_similar`.
         positives: Similarities of all positive pairs, in any order.
-        n_pairs: All pairs.
-        size: How many pairs the sweep starts with, and by how many times more it goes on.
+        n_pairs: Number of all pairs.
+        size: Number of pairs with which the sweep starts, and the factor by which it grows.
 
     Returns:
-        The curve's head: a row per distinct similarity, ``method`` ``cosine``; its maximum is that over all thresholds.
-        A reported threshold lies midway between two neighbouring similarities (-1 is the neighbour of the lowest one).
+        The head of the curve: one row per distinct similarity, ``method`` ``cosine``; its maximum is that over all
+        thresholds. A reported threshold is midway between neighbouring similarities (-1 is the neighbour of the
+        lowest).
 
     Raises:
-        NotHeldError: If that takes pairs which are not held.
+        NotHeldError: If pairs are needed that are not held.
     """
     descending = np.sort(positives)[::-1]
     n_head = max(size.at_least, size.per_positive * len(positives))
@@ -67,16 +68,16 @@ def _sweep_of(nearest: FloatArray, below: float, positives: FloatArray) -> Sweep
 
 
 def extend(head: Sweep, ranking: PairRanking, cuts: FloatArray, n_at_least: LabelArray) -> Sweep:
-    """Draw a curve on through given similarities.
+    """Return a curve that is extended through given similarities.
 
     Args:
         head: From :func:`sweep_most_similar`.
-        ranking: Of the same pairs.
+        ranking: Ranks of the same pairs.
         cuts: ``(m,)`` float32, ascending, below the head.
-        n_at_least: ``(m,)`` pairs of any kind with at least each of these similarities.
+        n_at_least: ``(m,)``, number of all pairs with at least each of these similarities.
 
     Returns:
-        The head, then a row per similarity; a reported threshold there is the similarity itself.
+        The head, then one row per similarity, which is also the reported threshold.
     """
     n_predicted = n_at_least[::-1]
     descending = cuts[::-1].astype(np.float64)
@@ -94,24 +95,25 @@ def extend(head: Sweep, ranking: PairRanking, cuts: FloatArray, n_at_least: Labe
 def choose_threshold(
     ranking: PairRanking, within: tuple[float, float], n_at_high: int, largest_below: Callable[[float], float]
 ) -> Choice:
-    """Choose the threshold in a range with the highest pairwise F1; of equals the highest threshold.
+    """Return the threshold in a range with the highest pairwise F1; if several are equal, the highest threshold.
 
-    In a range F1 peaks at its upper end or where a positive pair enters: between these only false positives are added.
+    In a range, F1 peaks at its upper end or where a positive pair enters, as between these only false positives are
+    added.
 
     Args:
-        ranking: Of the pairs.
+        ranking: Ranks of positive pairs.
         within: Lowest and highest threshold.
-        n_at_high: Pairs of at least the highest threshold.
-        largest_below: Returns the largest similarity below another one; -1 where there is none.
+        n_at_high: Number of pairs with at least the highest threshold.
+        largest_below: Function that returns the largest similarity below another one; -1 if there is none.
 
     Returns:
-        The choice, its threshold midway between the lowest similarity that it takes in (or the highest threshold) and
-        the next one below (or the lowest threshold); ``UNDEFINED`` where there is no positive pair.
+        The choice; its threshold is midway between the lowest included similarity (or the highest threshold) and the
+        next one below (or the lowest threshold); ``UNDEFINED`` if there is no positive pair.
     """
     low, high = within
     if ranking.n_positive_pairs == 0:
         return UNDEFINED
-    positives = ranking.positives.astype(np.float64)  # the ends would be rounded to single precision
+    positives = ranking.positives.astype(np.float64)  # otherwise the ends would be rounded to single precision
     inside = positives[(positives >= low) & (positives < high)]
     cuts = np.append(high, inside)
     n_predicted = np.append(n_at_high, ranking.n_at_least[np.isin(ranking.positives, inside)])

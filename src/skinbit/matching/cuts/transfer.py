@@ -1,9 +1,8 @@
-"""Transfer of a cut from folds to another pool: another fold, the test subset, new photographs.
+"""Transfer of a cut from folds to another pool: another fold, the test subset, or new photographs.
 
-A pool of another size has another best cut (:mod:`skinbit.matching.cuts.operating_points`). Images whose lesion was
-photographed once are in no positive pair: where they are a share s of the pool, ρ / (1 - s) stands in place of ρ. The
-counts of all folds are added up first: near the best cut of a large pool a single fold has a handful of false
-positives, too few to choose by.
+The best cut depends on the size of the pool (:mod:`skinbit.matching.cuts.operating_points`). Singleton lesions have no
+positive pair: if they are a share s of the pool, ρ / (1 - s) replaces ρ. The counts of all folds are summed first, as
+near the best cut of a large pool a single fold has only a handful of false positives.
 """
 
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ class CarriedCut:
     """A cut that subsets chose for another pool.
 
     Attributes:
-        value: The cut; NaN where no subset has one.
-        chosen: What each subset alone would choose; NaN where it has no cut. Their spread tells how sure the cut is.
-        rho: Size of the pool / mean size of the subsets, or 1 where cuts are carried over as they are.
+        value: The cut; NaN if no subset has one.
+        chosen: The cut of each single subset; NaN if it has none. Their spread is the uncertainty of the cut.
+        rho: Size of the pool / mean size of the subsets, or 1 if cuts are not corrected.
     """
 
     value: float
@@ -30,13 +29,11 @@ class CarriedCut:
 
 
 def mean_cut(subsets: Sequence[OperatingPoints]) -> CarriedCut:
-    """Choose the cut for a pool as large as the subsets: the mean of their best ones.
+    """Return the cut for a pool as large as the subsets: the mean of their best ones.
 
     Args:
-        subsets: Of one method.
+        subsets: Operating points of one method.
 
-    Returns:
-        The cut.
     """
     chosen = tuple(points.best_cut(1.0) for points in subsets)
     defined = [cut for cut in chosen if not np.isnan(cut)]
@@ -44,15 +41,15 @@ def mean_cut(subsets: Sequence[OperatingPoints]) -> CarriedCut:
 
 
 def pooled_cut(subsets: Sequence[OperatingPoints], n_images: int, single_share: float = 0.0) -> CarriedCut:
-    """Choose the cut for a pool of another size by the counts of all subsets together.
+    """Return the cut for a pool of another size, from the summed counts of all subsets.
 
     Args:
-        subsets: Of one method.
-        n_images: Of the pool.
-        single_share: Share of its images whose lesion was photographed once, beyond that of the subsets, in [0, 1).
+        subsets: Operating points of one method.
+        n_images: Number of images in the pool.
+        single_share: Share of its images with singleton lesions, beyond that of the subsets, in [0, 1).
 
     Returns:
-        The cut, within the reach of all subsets; of equals the one that predicts the fewest pairs.
+        The cut, within the reach of all subsets; if several are equal, the one with fewest predicted pairs.
     """
     usable = [points for points in subsets if len(points.cuts)]
     if not usable:
@@ -72,29 +69,29 @@ def pooled_cut(subsets: Sequence[OperatingPoints], n_images: int, single_share: 
 def carry_over(
     subsets: Sequence[OperatingPoints], n_images: int, is_corrected: bool, single_share: float = 0.0
 ) -> CarriedCut:
-    """Choose the cut for a pool by what is best on other subsets.
+    """Return the cut for a pool, chosen on other subsets.
 
     Args:
-        subsets: Of one method.
-        n_images: Of the pool.
-        is_corrected: Whether size and single images of the pool count.
+        subsets: Operating points of one method.
+        n_images: Number of images in the pool.
+        is_corrected: Whether the cut is corrected for the pool's size and singleton lesions.
         single_share: See :func:`pooled_cut`.
 
     Returns:
-        By :func:`pooled_cut`, or else by :func:`mean_cut`.
+        The result of :func:`pooled_cut` if it is corrected, otherwise of :func:`mean_cut`.
     """
     return pooled_cut(subsets, n_images, single_share) if is_corrected else mean_cut(subsets)
 
 
 def others_of_folds(points: PointsOfSubsets, folds: Sequence[int]) -> dict[int, dict[str, list[OperatingPoints]]]:
-    """Return what chooses the cuts of folds: the other folds, or a single fold itself.
+    """Return the subsets that choose the cuts of each fold: the other folds, or a single fold itself.
 
     Args:
-        points: One entry per fold.
-        folds: Their numbers, in that order.
+        points: Operating points with one entry per fold.
+        folds: Numbers of the folds, in that order.
 
     Returns:
-        By fold and method.
+        Operating points by fold and method.
     """
     by_fold = {method: dict(zip(folds, subsets, strict=True)) for method, subsets in points.items()}
     return {
@@ -107,14 +104,14 @@ def others_of_folds(points: PointsOfSubsets, folds: Sequence[int]) -> dict[int, 
 
 
 def cuts_of_folds(points: PointsOfSubsets, folds: Sequence[int]) -> dict[int, dict[str, float]]:
-    """Return the cuts at which folds are evaluated: the mean of what the other folds choose, or a single fold's own.
+    """Return the cuts at which folds are evaluated: the mean of the other folds' cuts, or a single fold's own.
 
     Args:
-        points: One entry per fold.
-        folds: Their numbers, in that order.
+        points: Operating points with one entry per fold.
+        folds: Numbers of the folds, in that order.
 
     Returns:
-        By fold and method; NaN where no other fold has a cut.
+        Cuts by fold and method; NaN if no other fold has one.
     """
     return {
         fold: {method: mean_cut(subsets).value for method, subsets in others.items()}
@@ -125,15 +122,15 @@ def cuts_of_folds(points: PointsOfSubsets, folds: Sequence[int]) -> dict[int, di
 def carry_to_pool(
     points: PointsOfSubsets, n_images: int, is_corrected: bool, single_share: float = 0.0
 ) -> dict[str, CarriedCut]:
-    """Choose the cut of every method for a pool.
+    """Return the cut of every method for a pool.
 
     Args:
-        points: Of the folds.
-        n_images: Of the pool.
-        is_corrected: Whether the sizes of pool and folds count.
+        points: Operating points of the folds.
+        n_images: Number of images in the pool.
+        is_corrected: Whether cuts are corrected for the sizes of pool and folds.
         single_share: See :func:`pooled_cut`.
 
     Returns:
-        By method.
+        Cuts by method.
     """
     return {method: carry_over(subsets, n_images, is_corrected, single_share) for method, subsets in points.items()}

@@ -1,8 +1,8 @@
-"""Expected precision, recall and F1 of a pool over a cut, and the cut at which F1 is expected to be greatest.
+"""Expected precision, recall and F1 of a pool over a cut, and the cut with the largest expected F1.
 
-A pair that a threshold predicts is a true positive with its own probability. Groups are transitive: if two groups are
-of one lesion, all pairs between them are positive. So all pairs that a merge joins have the probability of its
-strongest link, the most similar pair between the two groups.
+A pair that a threshold predicts is a true positive with its own probability. Groups are transitive: if two groups show
+the same lesion, all pairs between them are positive. So all pairs of a merge have the probability of its strongest
+link, the most similar pair between the two groups.
 """
 
 from dataclasses import dataclass, replace
@@ -18,24 +18,24 @@ from skinbit.matching.pairs.neighbours import NeighbourGraph
 from skinbit.matching.similarity.calibration import Values
 
 _LEAST_POSITIVE = 0.5
-"""Where fewer positive pairs are expected, nothing is joined and F1 is undefined."""
+"""With fewer expected positive pairs, nothing is joined and F1 is undefined."""
 
 _MOST_MISSED = 0.5
-"""Where the folds miss more of their positive pairs, the pool's own similarities say how many it has."""
+"""Share of missed positive pairs in the folds above which the pool's own similarities determine the number of pairs."""
 
 _NOTHING_JOINED = {True: 1.0, False: 0.0}
-"""A threshold, or a distance, at which only photographs join that cannot be told apart."""
+"""A threshold or a distance at which only identical photographs are joined."""
 
 
 @dataclass(frozen=True)
 class Joins:
-    """Steps in which a method joins pairs, the most similar first.
+    """Steps in which a method joins pairs, most similar pairs first.
 
     Attributes:
-        cuts: ``(m,)`` at which each step happens: similarities, falling, of a threshold; else distances, rising.
-        end: The cut up to which all steps are known.
-        n_pairs: ``(m,)`` pairs that each step joins.
-        links: ``(m,)`` similarity by which they are joined.
+        cuts: ``(m,)``, cut of each step: descending similarities for a threshold, otherwise ascending distances.
+        end: Cut up to which all steps are known.
+        n_pairs: ``(m,)``, number of pairs that each step joins.
+        links: ``(m,)``, similarity at which they are joined.
         is_similarity: Whether cuts are similarities.
         n_given: Pairs that are joined before the first step, and certainly positive.
     """
@@ -49,11 +49,11 @@ class Joins:
 
 
 def joins_of_threshold(graph: NeighbourGraph, n_new: int) -> Joins:
-    """Return the pairs that a falling threshold joins, each by itself.
+    """Return the pairs that a descending threshold joins, one by one.
 
     Args:
         graph: The near pairs.
-        n_new: Images from this one on are known: pairs of two known images are left out.
+        n_new: Number of new images, which come first; pairs of two known images are left out.
     """
     links = graph.similarities[(graph.pairs < n_new).any(axis=1)]
     return Joins(links.astype(np.float64), graph.floor, np.ones(len(links), np.int64), links, is_similarity=True)
@@ -91,12 +91,12 @@ def joins_of(graph: NeighbourGraph, tree: MergeTree | None, constraints: Constra
 
 
 def as_similarities(joins: Joins) -> Joins:
-    """Return steps by distance as steps by similarity."""
+    """Return steps with distances as steps with similarities."""
     return replace(joins, cuts=1.0 - joins.cuts, end=1.0 - joins.end, is_similarity=True)
 
 
 class _Groups:
-    """Groups that merge, small into large; known images of different groups never count as joined."""
+    """Groups that merge, smaller into larger; known images of different groups are never joined."""
 
     def __init__(self, constraints: Constraints) -> None:
         known = constraints.known
@@ -111,7 +111,7 @@ class _Groups:
         return root
 
     def merge(self, first: int, second: int) -> int:
-        """Merge two groups; return how many pairs that takes, without those of two known images."""
+        """Merge two groups and return the number of pairs this joins, without pairs of two known images."""
         n_pairs = len(self.members[first]) * len(self.members[second]) - self._n_known[first] * self._n_known[second]
         small, large = sorted((first, second), key=lambda root: len(self.members[root]))
         self.root_of[self.members[small]] = large
@@ -132,7 +132,7 @@ class _Neighbours:
         self._starts = np.searchsorted(rows[order], np.arange(graph.n_images + 1))
 
     def strongest(self, first: int, second: int, groups: _Groups) -> float:
-        """Return the largest similarity between two groups; -1 where no near pair links them."""
+        """Return the largest similarity between two groups; -1 if no near pair links them."""
         small, large = sorted((first, second), key=lambda root: len(groups.members[root]))
         found = -1.0
         for row in groups.members[small]:
@@ -144,7 +144,7 @@ class _Neighbours:
 
 @dataclass(frozen=True)
 class Expectation:
-    """A cut and what is expected of it.
+    """A cut with its expected counts.
 
     Attributes:
         cut: A threshold or a distance.
@@ -166,39 +166,40 @@ class Expectation:
 
     @property
     def wrong(self) -> float:
-        """Joined pairs that are expected to be negative."""
+        """Expected number of joined negative pairs."""
         return max(0.0, self.n_joined - self.true_positives)
 
     @property
     def missed(self) -> float:
-        """Positive pairs that are expected not to be joined."""
+        """Expected number of positive pairs that are not joined."""
         return self.n_positive - self.true_positives
 
     @property
     def precision(self) -> float:
-        """Expected precision; NaN where nothing is joined."""
+        """Expected precision; NaN if nothing is joined."""
         return self.true_positives / self.n_joined if self.n_joined else float("nan")
 
     @property
     def recall(self) -> float:
-        """Expected recall; NaN where no positive pair is expected."""
+        """Expected recall; NaN if no positive pair is expected."""
         return self.true_positives / self.n_positive if self.n_positive >= _LEAST_POSITIVE else float("nan")
 
     @property
     def f1(self) -> float:
-        """Expected F1; NaN where no positive pair is expected."""
+        """Expected F1; NaN if no positive pair is expected."""
         if self.n_positive < _LEAST_POSITIVE:
             return float("nan")
         return 2.0 * self.true_positives / (self.n_joined + self.n_positive)
 
 
 def expected_cut(joins: Joins, prior: PoolPrior, precision: float | None = None) -> Expectation:
-    """Return the cut with the greatest expected F1, of equals the one that joins the fewest pairs.
+    """Return the cut with the largest expected F1; if several are equal, the one that joins fewest pairs.
 
     Args:
-        joins: Of a method.
-        prior: Of the pool.
-        precision: Wanted instead: the cut that joins most pairs while so much precision is expected.
+        joins: Steps of a method.
+        prior: Prior of the pool.
+        precision: Wanted precision: the cut then joins as many pairs as possible at this expected precision; None:
+            largest F1.
 
     Returns:
         The cut midway to the next step. Where less than half a positive pair is expected, or no step is worth it, one
@@ -224,7 +225,7 @@ def expected_cut(joins: Joins, prior: PoolPrior, precision: float | None = None)
 
 
 def expect_at(joins: Joins, prior: PoolPrior, cut: float) -> Expectation:
-    """Return what is expected of a cut that was chosen otherwise."""
+    """Return the expected counts of a given cut."""
     sign = -1.0 if joins.is_similarity else 1.0
     n_steps = int(np.searchsorted(sign * joins.cuts, sign * cut, side="right"))
     return _at(joins, prior.log_odds.probabilities(joins.links), prior, n_steps, cut)

@@ -1,4 +1,4 @@
-"""The cut of photographs to be grouped, chosen and written down with what is expected there."""
+"""The cut for grouping photographs, with the expected metrics, as a document."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from skinbit.matching.pairs.pool import Pool
 logger = logging.getLogger(__name__)
 
 UNKNOWN: dict[str, Any] = {"expected": None, "log_odds": None}
-"""What is expected where the model holds no odds, or the method needs no cut."""
+"""Expected metrics if the model has no odds or the method needs no cut."""
 
 
 def settle_cut(
@@ -28,10 +28,10 @@ def settle_cut(
     cluster: ClusterParams,
     is_corrected: bool,
 ) -> dict[str, Any]:
-    """Return where photographs are joined, and what is expected there; plain values.
+    """Return the cut at which photographs are grouped, with the expected metrics; plain values.
 
-    The photographs themselves choose the cut, unless the user names a cut or says how many have no partner: then it is
-    the user's, or what the folds choose.
+    The photographs themselves choose the cut, unless the user sets a cut or the share of photographs without a partner;
+    then it is the user's cut, or the folds'.
 
     Args:
         pool: New photographs, then known ones.
@@ -42,8 +42,8 @@ def settle_cut(
         is_corrected: Whether the number of photographs counts where the folds choose.
 
     Returns:
-        That of :func:`skinbit.matching.cuts.grouping_cut.write_cut`; ``expected``, and ``log_odds``, by which
-        probabilities follow from similarities, both None where nothing can be expected.
+        The document of :func:`skinbit.matching.cuts.grouping_cut.write_cut`, with ``expected`` and with ``log_odds``,
+        which map similarities to probabilities; both None if nothing can be expected.
     """
     can_expect = bool(odds) and known_cuts.method in CUTS and pool.n_pairs > 0 and bool((constraints.known < 0).any())
     is_own = can_expect and cluster.single_share is None and known_cuts.given is None
@@ -65,12 +65,12 @@ def settle_cut(
 
 
 def _own_cut(found: OwnCut, method: str, cluster: ClusterParams) -> tuple[Cut, str]:
-    aim = "greatest expected F1" if cluster.precision is None else f"expected precision of {cluster.precision:.0%}"
+    aim = "largest expected F1" if cluster.precision is None else f"expected precision of {cluster.precision:.0%}"
     return plan_cut(method, found.chosen.cut, found.cuts_of_folds, cluster.margin), f"chosen for the {aim}"
 
 
 def _log_cut(cut: Cut, origin: str, log_odds: LogOdds | None = None) -> None:
-    """Log where photographs are joined, and why there; nothing of a method that needs no cut."""
+    """Log the cut at which photographs are grouped, and its origin; nothing for a method without a cut."""
     if cut.method not in CUTS:
         return
     if log_odds is None:
@@ -81,28 +81,28 @@ def _log_cut(cut: Cut, origin: str, log_odds: LogOdds | None = None) -> None:
 
 
 def warn_of_unlike(expected: Mapping[str, Any] | None) -> str:
-    """Return what to say of photographs that are unlike those of the study; empty where nothing is known to be.
+    """Return a warning about photographs that differ from those of the study; empty if none is known to.
 
     Args:
-        expected: Of a document from :func:`settle_cut`.
+        expected: Expected metrics of a document from :func:`settle_cut`.
     """
     if not (expected and expected["unlike_folds"]):
         return ""
     return (
-        f"These photographs are not like those of the study: {'; '.join(expected['unlike_folds'])}. Probabilities, "
+        f"These photographs differ from those of the study: {'; '.join(expected['unlike_folds'])}. Probabilities, "
         "expected precision, recall and F1 may be wrong. Another device or grey photographs may be the cause. "
-        "Remedy: look through all groups, not only those that are marked; or train a model on such photographs, too."
+        "Remedy: review all groups, not only the marked ones; or train a model that includes such photographs."
     )
 
 
 def _log_expected(expected: Expected) -> None:
     logger.info(
-        "%.0f pairs of one lesion are expected, %.0f %% of the photographs without a partner",
+        "%.0f positive pairs are expected, and %.0f %% of the photographs without a partner",
         expected.n_positive_pairs,
         100 * expected.single_share,
     )
     if expected.f1 is None:
-        logger.info("as good as no pair of one lesion is expected: nothing is joined, and no F1 can be expected")
+        logger.info("hardly any positive pair is expected: nothing is joined, and there is no expected F1")
         return
     told = (("precision", expected.precision), ("recall", expected.recall), ("F1", expected.f1))
     logger.info(

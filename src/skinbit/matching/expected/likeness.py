@@ -1,9 +1,10 @@
-"""Whether the pairs of a pool look like those of the folds, on which everything that is expected rests.
+"""Whether the pairs of a pool are similar to those of the folds, on which all expected metrics are based.
 
-A pool's pairs are a mixture of two kinds, in whatever shares. Its negative pairs are compared with the folds' by
-quantiles, in the bulk and in the upper tail; of its positive pairs it is asked how many are less similar than nearly
-all of the folds'. Both kinds are weighted by their posteriors. Only what makes groups worse counts: negative pairs that
-look more alike, as those of grey photographs do, and positive pairs that look less alike, as through another device.
+A pool's pairs are a mixture of positive and negative ones in unknown shares. Its negative pairs are compared with the
+folds' by quantiles, in the bulk and in the upper tail; its positive pairs by the share that is less similar than nearly
+all of the folds'. Both kinds are weighted by their posteriors. Only changes that make groups worse count: negative
+pairs that are more similar, such as those of grey photographs, and positive pairs that are less similar, such as those
+of another device.
 """
 
 import numpy as np
@@ -14,28 +15,28 @@ from skinbit.matching.labels import LabelArray
 from skinbit.matching.similarity.calibration import Values
 
 _COMPARED = (0.5, 0.9, 0.99)
-"""Quantiles of negative pairs; those beyond which a pool has too few pairs are left out."""
+"""Quantiles of negative pairs; those above which a pool has too few pairs are skipped."""
 
 _FEWEST_BEYOND = 5
 
 _MOST_RAISED = 0.35
-"""So far a quantile may rise, in distances between the folds' median and their highest compared quantile. Among
-thousands of photographs without a partner it rises by 0.2, as those of HAM10000 turned grey by 0.7."""
+"""Largest rise of a quantile, relative to the distance between the folds' median and highest quantile. It is 0.2 among
+thousands of photographs without a partner, and 0.7 for HAM10000 in grey."""
 
 _LOW = 0.2
-"""Level of the folds' positive pairs; by chance, and as folds differ, 0.3 of a pool's are below the lowest fold's."""
+"""Quantile of the folds' positive pairs; by chance and variation, 0.3 of a pool's are below the lowest fold's."""
 
 _MOST_LOW = 0.4
 _DEVIATIONS = 3.5
-"""A pool with few positive pairs may have more of them below, by so many standard deviations."""
+"""Tolerance for pools with few positive pairs, standard deviations."""
 
 
 def unlike_folds(counts: LabelArray, prior: PoolPrior) -> tuple[str, ...]:
-    """Return in what the pairs of a pool are unlike those of the folds; nothing where it is not known.
+    """Return how the pairs of a pool differ from those of the folds; empty if they do not, or this is unknown.
 
     Args:
-        counts: Of all its pairs, from :class:`skinbit.matching.expected.prior.SimilarityHistogram`.
-        prior: Of the pool.
+        counts: Counts of all its pairs, from :class:`skinbit.matching.expected.prior.SimilarityHistogram`.
+        prior: Prior of the pool.
     """
     folds = [fold for fold in prior.folds if fold.positives and fold.negatives]
     if not folds:
@@ -47,15 +48,15 @@ def unlike_folds(counts: LabelArray, prior: PoolPrior) -> tuple[str, ...]:
     found = []
     usual = np.mean([fold.negatives for fold in folds], axis=0)[[LEVELS.index(level) for level in _COMPARED]]
     if _raised(alike, n_pairs - n_positive, usual) > _MOST_RAISED:
-        found.append("photographs of different lesions look more alike")
+        found.append("photographs of different lesions are more similar")
     lowest = min(fold.positives[LEVELS.index(_LOW)] for fold in folds)
     if _share_below(alike, n_positive, lowest) > _MOST_LOW:
-        found.append("photographs of one lesion look less alike")
+        found.append("photographs of the same lesion are less similar")
     return tuple(found)
 
 
 def _raised(alike: Values, n_negative: Values, usual: Values) -> float:
-    """Return by how much the quantile that has risen most has risen."""
+    """Return the largest rise of a quantile."""
     total = n_negative.sum()
     raised = [
         alike[np.searchsorted(np.cumsum(n_negative), level * total)] - before
@@ -66,7 +67,7 @@ def _raised(alike: Values, n_negative: Values, usual: Values) -> float:
 
 
 def _share_below(alike: Values, n_positive: Values, lowest: float) -> float:
-    """Return the share of positive pairs below a similarity, less what chance may add."""
+    """Return the share of positive pairs below a similarity, minus the tolerance for chance."""
     total = n_positive.sum()
     if total == 0.0:
         return 0.0

@@ -1,4 +1,4 @@
-"""Which groups a person should look at first: those that are expected to hold most of the wrong pairs."""
+"""The groups that a person should review first, which are expected to contain most of the wrong pairs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,28 +7,28 @@ from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.labels import LabelArray
 
 _WANTED_SHARE = 0.8
-"""Of the wrong pairs that are expected, so many are to be in marked groups."""
+"""Share of the expected wrong pairs that marked groups should contain."""
 
 _MOST_MARKED = 0.05
-"""Of all photographs, no more than that are in marked groups."""
+"""Largest share of all photographs in marked groups."""
 
 _FEWEST_WRONG = 0.5
-"""Where fewer wrong pairs are expected in all groups together, none is marked."""
+"""If fewer wrong pairs are expected in all groups together, no group is marked."""
 
 
 def marked_groups(weakest: NDArray[np.float64], sizes: LabelArray, log_odds: LogOdds) -> dict[int, float]:
-    """Choose the groups to look at: most expected wrong pairs per photograph first.
+    """Return the groups to review, by expected wrong pairs per photograph.
 
-    The link that holds a group together least is wrong with some probability; then at least one photograph is in the
-    wrong group, with all its pairs.
+    The weakest link of a group is wrong with some probability; then at least one photograph is in the wrong group, with
+    all of its pairs.
 
     Args:
-        weakest: ``(g,)`` smallest similarity that holds each group together; infinite where nothing needs to.
-        sizes: ``(g,)`` photographs of each, known ones among them.
-        log_odds: Of the pairs.
+        weakest: ``(g,)``, similarity of each group's weakest link; infinite if it needs none.
+        sizes: ``(g,)``, number of photographs in each group, including known ones.
+        log_odds: Log-odds of the pairs.
 
     Returns:
-        By the number of the group, the probability of its weakest link.
+        Probability of the weakest link, by number of the group.
     """
     is_joined = np.isfinite(weakest) & (sizes > 1)
     probabilities = np.where(is_joined, log_odds.probabilities(np.where(is_joined, weakest, 1.0)), 1.0)

@@ -1,7 +1,7 @@
-"""The log-odds that a pair is positive, given its similarity, whatever the similarity is made of.
+"""The log-odds that a pair is positive, given its final similarity.
 
-A calibration makes similarities of cosines and keypoints; many experiments have none, and re-ranking comes after it.
-So the odds are fitted on the finished similarities of out-of-fold pairs, for every experiment alike.
+A calibration turns cosines and keypoints into similarities, but many experiments have none, and re-ranking comes after
+it. So odds are fitted on the final similarities of out-of-fold pairs, in the same way for every experiment.
 """
 
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ from skinbit.matching.pairs.sampling import sample_pairs
 from skinbit.matching.similarity.calibration import SOFTNESS, PairSample, Values, fit_calibration
 
 _LARGEST_SIMILARITY = 1.0 - 2.0**-24
-"""Of pairs that are not the same photograph twice, in single precision; log-odds stay finite."""
+"""Largest similarity of pairs that are not copies, in single precision; log-odds stay finite."""
 
 
 _TAIL = (0.0, 1e-5, 1e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 LEVELS = (*_TAIL, 0.5, *(1.0 - level for level in reversed(_TAIL)))
-"""At which quantiles of similarities are held: many in the tails, where it matters which pairs there are."""
+"""Levels of the stored quantiles of similarities: many in the tails, where details matter."""
 
 Quantiles = Annotated[tuple[float, ...], Field(max_length=len(LEVELS))]
 
 _NEARLY_IMPOSSIBLE = 0.01
-"""Probabilities below it, and above 1 less it, are not told apart in words."""
+"""Probabilities closer to 0 or 1 than this are not distinguished in words."""
 
 
 class LogOdds(Block):
-    """How log-odds follow from similarities.
+    """A map from similarities to log-odds.
 
     Attributes:
         intercept: Log-odds at similarity 0.
@@ -47,7 +47,7 @@ class LogOdds(Block):
         """Return the log-odds that pairs are positive.
 
         Args:
-            similarities: In [-1, 1], any shape.
+            similarities: Similarities in [-1, 1], any shape.
 
         Returns:
             Float64, same shape; never falls where similarities rise.
@@ -58,10 +58,10 @@ class LogOdds(Block):
         """Return the probability that pairs are positive.
 
         Args:
-            similarities: In [-1, 1], any shape; NaN where there is no pair.
+            similarities: Similarities in [-1, 1], any shape; NaN if there is no pair.
 
         Returns:
-            Float64 in [0, 1], same shape; NaN where there is no pair.
+            Float64 in [0, 1], same shape; NaN if there is no pair.
         """
         from scipy.special import expit
 
@@ -76,7 +76,7 @@ class LogOdds(Block):
         return float(np.tanh(log_odds / self.slope / SOFTNESS)) if self.slope else float(np.sign(log_odds))
 
     def percentage(self, similarity: float) -> str:
-        """Return the probability that a pair is positive, in words for a person."""
+        """Return the probability that a pair is positive, in words."""
         probability = float(self.probabilities(np.asarray(similarity)))
         if not _NEARLY_IMPOSSIBLE <= probability <= 1.0 - _NEARLY_IMPOSSIBLE:
             return f"below {_NEARLY_IMPOSSIBLE:.0%}" if probability < 0.5 else f"above {1 - _NEARLY_IMPOSSIBLE:.0%}"
@@ -84,12 +84,12 @@ class LogOdds(Block):
 
 
 class PairOdds(LogOdds):
-    """How log-odds follow from similarities, in pools with a prior.
+    """A map from similarities to log-odds, for pools with a prior.
 
     Attributes:
-        prior: Share of positive pairs among all pairs of the pool it was fitted on.
-        positives: Quantiles of the spread similarities of its positive pairs, at :data:`LEVELS`; empty: not known.
-        negatives: Likewise, of its negative pairs.
+        prior: Share of positive pairs in the pool on which it was fitted.
+        positives: Quantiles of the spread similarities of its positive pairs, at :data:`LEVELS`; empty if unknown.
+        negatives: Quantiles of the spread similarities of its negative pairs; empty if unknown.
     """
 
     prior: Annotated[float, Field(gt=0, lt=1)]
@@ -97,21 +97,21 @@ class PairOdds(LogOdds):
     negatives: Quantiles = ()
 
     def share_missed(self, similarity: float) -> float:
-        """Return the share of the fold's positive pairs that are less similar; NaN where it is not known."""
+        """Return the share of the fold's positive pairs that are less similar; NaN if unknown."""
         if not self.positives:
             return float("nan")
         return float(np.interp(spread(np.asarray(similarity)), self.positives, LEVELS))
 
 
 OddsOfSubset = tuple[PairOdds, ...]
-"""Of one subset; empty where it has no pair of one lesion, or none of two."""
+"""Odds of one subset; empty if it has no positive or no negative pair."""
 
 
 def spread(similarities: NDArray[np.floating]) -> Values:
-    """Return similarities on the scale of log-odds: the inverse of what :func:`fuse` does to log-odds.
+    """Return similarities on the scale of log-odds, the inverse of what :func:`fuse` does to log-odds.
 
     Args:
-        similarities: In [-1, 1], any shape.
+        similarities: Similarities in [-1, 1], any shape.
 
     Returns:
         Float64, same shape.
@@ -122,14 +122,12 @@ def spread(similarities: NDArray[np.floating]) -> Values:
 
 
 def fit_odds(pool: Pool, labels: LabelArray) -> OddsOfSubset:
-    """Fit odds on all pairs of a pool, whether columns let them show one lesion or not.
+    """Return odds fitted on all pairs of a pool, whether required columns agree or not.
 
     Args:
-        pool: Of lesions that neither model nor calibration has seen.
+        pool: Pool of lesions that were not used for the model or its calibration.
         labels: ``(n,)``, the lesion of each image.
 
-    Returns:
-        The odds.
     """
     pairs, weights = sample_pairs(labels)
     is_positive = labels[pairs[:, 0]] == labels[pairs[:, 1]]
@@ -148,7 +146,7 @@ def fit_odds(pool: Pool, labels: LabelArray) -> OddsOfSubset:
 
 
 def mean_odds(subsets: Sequence[PairOdds]) -> PairOdds:
-    """Return the mean of the lines of several subsets, at least one."""
+    """Return the mean slope and intercept of several subsets, at least one."""
     from scipy.special import expit, logit
 
     return PairOdds(

@@ -1,4 +1,4 @@
-"""The cut that a pool chooses for itself, and how sure what it expects there is."""
+"""The cut that a pool chooses for itself, and intervals for the expected metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from skinbit.matching.pairs.tiles import look_at
 from skinbit.matching.similarity.calibration import Values
 
 _DRAWS_OF_FOLDS, _DRAWS_OF_PAIRS = 100, 100
-"""For an interval, folds are drawn so often, and for each draw so often which pairs are wrong or missed."""
+"""Number of draws of folds for an interval, and of draws of wrong and missed pairs for each."""
 
 _INTERVAL = (0.025, 0.975)
 
 _LARGEST_SHARE = 0.9
-"""Of positive pairs that are missed: a few folds say little, and Student's t goes beyond all bounds."""
+"""Largest variation of the share of missed positive pairs, as Student's t is unbounded for few folds."""
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -40,15 +40,15 @@ class Estimate(Block):
 
 
 class Expected(Block):
-    """What is expected of groups without labels.
+    """Expected metrics of groups without labels.
 
     Attributes:
-        precision: Of pairs; None where none is joined.
-        recall: Of pairs; None where no positive pair is expected.
-        f1: Of pairs; None where no positive pair is expected.
-        n_positive_pairs: In the pool.
-        single_share: Share of new images whose most similar other image is expected to show another lesion.
-        unlike_folds: In what the pool is unlike what all of this rests on; empty: in nothing.
+        precision: Precision of pairs; None if none is joined.
+        recall: Recall of pairs; None if no positive pair is expected.
+        f1: F1 of pairs; None if no positive pair is expected.
+        n_positive_pairs: Number of positive pairs in the pool.
+        single_share: Share of new images whose nearest image is expected to show another lesion.
+        unlike_folds: How the pool differs from the folds on which these expectations are based; empty if it does not.
     """
 
     precision: Estimate | None
@@ -61,13 +61,13 @@ class Expected(Block):
 
 @dataclass(frozen=True)
 class OwnCut:
-    """What a pool expects of itself at a cut.
+    """The expected metrics of a pool at a cut.
 
     Attributes:
-        chosen: The cut, and counts.
-        expected: Of the groups that it makes.
-        log_odds: Of the pool's pairs.
-        cuts_of_folds: What the odds of each fold alone would choose.
+        chosen: The cut, with its counts.
+        expected: Expected metrics of its groups.
+        log_odds: Log-odds of the pool's pairs.
+        cuts_of_folds: The cuts that the odds of each single fold choose.
     """
 
     chosen: Expectation
@@ -85,7 +85,7 @@ def expect_of_pool(
     given: float | None = None,
     precision: float | None = None,
 ) -> OwnCut:
-    """Let a pool choose its own cut, or say what it expects of a given one.
+    """Return a pool's own cut, or a given cut, with the expected metrics.
 
     Args:
         pool: New images, then known ones.
@@ -130,10 +130,10 @@ def _single_share(nearest: NearestImages, starts: LabelArray, n_new: int, log_od
 
 
 def _drawn_folds(n_folds: int) -> list[tuple[int, ...]]:
-    """Return folds drawn anew, again and again, many of them alike; of a single fold itself.
+    """Return many bootstrap samples of folds; a single fold is its own sample.
 
-    Of k folds k - 1 are drawn with replacement: so the means of draws vary as the mean of all folds does (McCarthy and
-    Snowden 1985), where k of them would vary too little.
+    Of k folds, k - 1 are drawn with replacement, so that the means of samples vary like the mean of all folds (McCarthy
+    and Snowden 1985); with k of them they would vary too little.
     """
     drawn = np.random.default_rng(0).integers(n_folds, size=(_DRAWS_OF_FOLDS, max(1, n_folds - 1)))
     return [tuple(folds) for folds in np.sort(drawn, axis=1).tolist()]
@@ -142,14 +142,14 @@ def _drawn_folds(n_folds: int) -> list[tuple[int, ...]]:
 def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Estimate | None]:
     """Return precision, recall and F1 with their intervals.
 
-    Unsure are the odds, which differ with the folds that they rest on; the share of positive pairs that are missed,
-    which differs from fold to fold and follows Student's t for one more; and, given these, how many pairs are wrong and
-    missed. Such pairs come as many at once as a merge joins, and the number of such events follows a Poisson
-    distribution: each of them is rare. So an interval reaches 1 where no error at all is likely enough.
+    There are three sources of uncertainty: the odds, which differ with the folds; the share of missed positive pairs,
+    which differs between folds and follows Student's t for another fold; and, given these, the number of wrong and
+    missed pairs. Such pairs come in groups of the size that a merge joins, and the number of these events follows a
+    Poisson distribution, as each is rare. So an interval includes 1 if no error at all is sufficiently probable.
 
     Args:
-        chosen: What is expected at the cut.
-        drawn: What is expected there by drawn folds, at least one.
+        chosen: Expected counts at the cut.
+        drawn: Expected counts of each bootstrap sample of folds, at least one.
     """
     rng = np.random.default_rng(0)
     shape = len(drawn), _DRAWS_OF_PAIRS

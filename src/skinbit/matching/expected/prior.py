@@ -1,8 +1,8 @@
-"""The share of positive pairs in a pool that nobody has labelled.
+"""The share of positive pairs in an unlabelled pool.
 
-Where positive and negative pairs look as in the folds and only their shares differ, the log-odds of every pair shift by
-one number. It is the one at which the mean posterior over all pairs is the prior that it stands for (Saerens, Latinne
-and Decaestecker 2002). They iterate to it; here a root is sought, of which there is one.
+If positive and negative pairs are distributed as in the folds and only their shares differ, the log-odds of all pairs
+shift by the same number: the one at which the mean posterior over all pairs equals the prior (Saerens, Latinne and
+Decaestecker 2002). Instead of iterating, this module finds the root of which there is exactly one.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,24 @@ from skinbit.matching.pairs.tiles import Tile
 from skinbit.matching.similarity.calibration import Values
 
 _N_BINS = 2**16
-"""Of similarities in [-1, 1]. A bin is 0.0005 wide in log-odds around 0 and less than 0.01 where they matter at all."""
+"""Number of bins in [-1, 1]. A bin is 0.0005 wide in log-odds around 0 and less than 0.01 wherever they matter."""
 
 _PSEUDO_PAIRS = 0.5
-"""Positive pairs, among as many others as in the folds, that are taken as seen before a pool is looked at. A folder of
-a few photographs cannot tell its own prior; in a large one half a pair is nothing."""
+"""Pseudo-count of positive pairs, among as many negative ones as in the folds. A folder of a few photographs cannot
+determine its own prior; in a large one, half a pair has no effect."""
 
 _WIDEST = 100.0
-"""Log-odds of shares between which that of any pool lies."""
+"""Range of the log-odds of a pool's share of positive pairs."""
 
 
 class SimilarityHistogram:
-    """Counts the pairs of a pool by similarity, whatever the order and size of tiles."""
+    """Counts the pairs of a pool by similarity, in tiles of any order and size."""
 
     def __init__(self, n_new: int) -> None:
-        """Prepare to count.
+        """Set the number of new images.
 
         Args:
-            n_new: Images from this one on are known: pairs of two known images are not counted.
+            n_new: Number of new images, which come first; pairs of two known images are not counted.
         """
         self._n_new = n_new
         self.counts = np.zeros(_N_BINS, dtype=np.int64)
@@ -43,7 +43,7 @@ class SimilarityHistogram:
     def add(self, tile: Tile) -> None:
         """Count the pairs of a tile."""
         similarities = without_known(tile, self._n_new).pairs()
-        # Of an image with itself, or of two known ones: -inf. Pairs that columns forbid are no part of the mixture.
+        # -inf for an image with itself or two known ones. Pairs that columns forbid are no part of the mixture.
         shown = similarities[similarities > LEAST_SIMILARITY]
         bins = np.minimum((shown + np.float32(1.0)) * np.float32(_N_BINS / 2), np.float32(_N_BINS - 1))
         self.counts += np.bincount(bins.astype(np.int32), minlength=_N_BINS)
@@ -56,12 +56,12 @@ def middles(bins: LabelArray) -> Values:
 
 @dataclass(frozen=True)
 class PoolPrior:
-    """What a pool says about its positive pairs.
+    """A pool's estimate of its positive pairs.
 
     Attributes:
-        log_odds: Of its pairs.
+        log_odds: Log-odds of its pairs.
         n_positive: Expected number of positive pairs, 0 or more.
-        folds: What the folds say that the log-odds rest on.
+        folds: Odds of the folds from which the log-odds are derived.
     """
 
     log_odds: LogOdds
@@ -69,7 +69,7 @@ class PoolPrior:
     folds: tuple[PairOdds, ...] = ()
 
     def shares_missed(self, similarity: float) -> Values:
-        """Return, for every fold that knows it, the share of its positive pairs that are less similar."""
+        """Return the share of each fold's positive pairs that are less similar, for folds where it is known."""
         shares = np.array([fold.share_missed(similarity) for fold in self.folds], dtype=np.float64)
         return shares[np.isfinite(shares)]
 
@@ -78,11 +78,11 @@ def find_prior(counts: LabelArray, folds: Sequence[PairOdds]) -> PoolPrior:
     """Return the prior under which a pool's similarities are most probable.
 
     Args:
-        counts: Of all its pairs, from :class:`SimilarityHistogram`.
-        folds: Whose mean odds count, at least one.
+        counts: Counts of all its pairs, from :class:`SimilarityHistogram`.
+        folds: Odds of the folds, whose mean is used; at least one.
 
     Returns:
-        The prior: the most probable one after a Beta prior that is as strong as half a positive pair.
+        The prior: the most probable one, given a Beta prior as strong as half a positive pair.
     """
     from scipy.optimize import brentq
     from scipy.special import expit, log_expit, logit
@@ -93,7 +93,7 @@ def find_prior(counts: LabelArray, folds: Sequence[PairOdds]) -> PoolPrior:
     n_all = n_pairs.sum() + _PSEUDO_PAIRS / odds.prior
 
     def excess(log_odds: float) -> float:
-        """Return the logarithm of how far the mean posterior exceeds the share that it stands for; it falls."""
+        """Return the log ratio of the mean posterior to the prior; it falls."""
         return float(np.log((n_pairs @ expit(likelihood + log_odds) + _PSEUDO_PAIRS) / n_all) - log_expit(log_odds))
 
     found = float(brentq(excess, -_WIDEST, _WIDEST))

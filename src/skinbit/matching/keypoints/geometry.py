@@ -1,9 +1,9 @@
-"""Do two photographs show the same places? One similarity transform that many keypoints agree on says so.
+"""Geometric verification: the similarity transform on which most keypoints of two photographs agree.
 
-The embedding proposes pairs, keypoints decide: nearest descriptors that pass Lowe's ratio test (2004) are matched, and
-every match, a keypoint of either image with its direction and diameter, proposes a transform by itself (Philbin et al.
-2007). All proposals are tried, so nothing is drawn at random, and a match agrees with a transform only if direction and
-diameter agree as well. A mirror image matches nothing: neither the descriptors nor the transforms are mirrored.
+The embedding proposes pairs, and keypoints verify them. Nearest descriptors that pass Lowe's ratio test (2004) are
+matched, and every match, two keypoints with direction and diameter, proposes a transform (Philbin et al. 2007). All
+proposals are tried, so there is no randomness, and a match agrees with a transform only if direction and diameter agree
+as well. Mirror images do not match, as neither descriptors nor transforms are mirrored.
 """
 
 import logging
@@ -26,40 +26,40 @@ from skinbit.matching.pairs.pool import Pool
 logger = logging.getLogger(__name__)
 
 ComplexArray = NDArray[np.complex128]
-"""Places as x + iy; a similarity transform is then z ↦ turn · z + shift."""
+"""Positions as x + iy; a similarity transform is z ↦ turn · z + shift."""
 
 Transform = NDArray[np.float64]
-"""``(2, 3)``: a place p becomes ``transform[:, :2] @ p + transform[:, 2]``."""
+"""``(2, 3)``: a point p is mapped to ``transform[:, :2] @ p + transform[:, 2]``."""
 
 Flags = NDArray[np.bool_]
 
 _MAX_ZOOM: Final = 4.0
 _MAX_ZOOM_DIFFERENCE: Final = 2.0
 _MAX_ANGLE: Final = np.deg2rad(45)
-"""How far a match's own zoom and direction may be from the transform's; SIFT measures them about so well."""
+"""Largest difference of a match's zoom and direction from the transform's, about the accuracy of SIFT."""
 
 _N_PROPOSALS: Final = 100
-"""Only the nearest matches propose, so that two copies of one photograph, which have hundreds, cost little more."""
+"""Only the nearest matches propose transforms, so that copies of a photograph, with hundreds of matches, stay cheap."""
 
 _N_REFINED: Final = 5
-"""So many of the best proposals, each made by one match, are fitted anew to all that agree with them."""
+"""Number of best proposals that are refitted to all matches that agree with them."""
 
 _ZOOM_DIGITS: Final = 3
-"""Decimals of a zoom: more would differ between processors."""
+"""Decimals of a zoom; more would differ between processors."""
 
 _BLOCK_PAIRS: Final = 64
-"""Pairs that a thread takes at once."""
+"""Number of pairs that a thread processes at once."""
 
 
 @dataclass(frozen=True)
 class PairMatch:
-    """What two photographs have in common.
+    """The matched keypoints of two photographs.
 
     Attributes:
-        n_inliers: Keypoints on which they agree.
+        n_inliers: Number of keypoints on which both photographs agree.
         transform: From the first scaled image to the second, in pixels; None without inliers.
-        points_a: ``(n_inliers, 2)`` float32, their positions in the first scaled image, most distinct first.
-        points_b: ``(n_inliers, 2)`` float32, in the second.
+        points_a: ``(n_inliers, 2)`` float32, positions in the first scaled image, most distinctive first.
+        points_b: ``(n_inliers, 2)`` float32, positions in the second scaled image.
     """
 
     n_inliers: int
@@ -69,7 +69,7 @@ class PairMatch:
 
     @property
     def zoom(self) -> float:
-        """Return the zoom from the smaller of the two photographs to the larger, in [1, 4]; 1 without inliers."""
+        """Return the zoom from the smaller to the larger photograph, in [1, 4]; 1 without inliers."""
         if self.transform is None:
             return 1.0
         zoom = float(np.sqrt(abs(np.linalg.det(self.transform[:, :2]))))
@@ -77,11 +77,11 @@ class PairMatch:
 
 
 def shortlist_pairs(nearest: LabelArray, rows: LabelArray | None = None) -> LabelArray:
-    """Choose the pairs worth a look: images with those most similar to them.
+    """Return the pairs of images with their nearest images.
 
     Args:
         nearest: ``(n, k)`` rows of the most similar other images of each image.
-        rows: Of the images whose pairs are wanted; none: of all.
+        rows: Rows of the images whose pairs are returned; None: all images.
 
     Returns:
         ``(m, 2)`` int64, rows i < j, each pair once, ascending.
@@ -92,18 +92,17 @@ def shortlist_pairs(nearest: LabelArray, rows: LabelArray | None = None) -> Labe
 
 
 def match_pair(a: Keypoints, b: Keypoints, params: GeometryParams) -> PairMatch:
-    """Find the similarity transform between two photographs that most of their keypoints agree on.
+    """Return the similarity transform on which most keypoints of two photographs agree.
 
     Args:
-        a: Keypoints of one image.
-        b: Keypoints of the other.
-        params: Ratio test, tolerance, least number of inliers.
+        a: Keypoints of the first image.
+        b: Keypoints of the second image.
+        params: Ratio test, tolerance, smallest number of inliers.
 
     Returns:
-        The match; with ``a`` and ``b`` exchanged it is the same one, seen from the other side. The transform zooms by
-        1/4 to 4.
+        The match; exchanging ``a`` and ``b`` inverts it. Zooms are between 1/4 and 4.
     """
-    # Matching has a direction: it begins with the image of fewer keypoints, whichever is named first.
+    # Matching has a direction: it starts with the image that has fewer keypoints, whatever the order of the arguments.
     if _sort_key(b) < _sort_key(a):
         return _reversed(_match_in_order(b, a, params))
     return _match_in_order(a, b, params)
@@ -125,7 +124,7 @@ def invert(transform: Transform) -> Transform:
 
 
 def move(points: NDArray[np.floating], transform: Transform) -> NDArray[np.float64]:
-    """Return the points after a transform, ``(n, 2)``."""
+    """Return transformed points, ``(n, 2)``."""
     moved: NDArray[np.float64] = points @ transform[:, :2].T + transform[:, 2]
     return moved
 
@@ -148,17 +147,17 @@ def _match_in_order(a: Keypoints, b: Keypoints, params: GeometryParams) -> PairM
 
 
 def match_descriptors(a: Keypoints, b: Keypoints, ratio: float) -> tuple[LabelArray, LabelArray]:
-    """Match keypoints of two images by their descriptors, each place at most once.
+    """Return matched keypoints of two images by their descriptors, each position at most once.
 
-    A keypoint of ``a`` is matched with its nearest one in ``b`` where the second nearest is clearly farther away.
+    A keypoint of ``a`` is matched with its nearest one in ``b`` if the second nearest is clearly farther away.
 
     Args:
-        a: Keypoints of one image.
-        b: Keypoints of the other.
-        ratio: Distance to the nearest / distance to the second nearest is below it.
+        a: Keypoints of the first image.
+        b: Keypoints of the second image.
+        ratio: Largest ratio of the distances to the nearest and to the second nearest descriptor.
 
     Returns:
-        Rows of ``a`` and rows of ``b``, ``(n_matches,)`` each, nearest matches first.
+        Rows of ``a`` and rows of ``b``, ``(n_matches,)`` each, smallest distances first.
     """
     if not len(a) or not len(b):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -178,8 +177,8 @@ def match_descriptors(a: Keypoints, b: Keypoints, ratio: float) -> tuple[LabelAr
 def _squared_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> FloatArray:
     """Return the squared distances of all pairs of descriptors.
 
-    They are whole numbers whose squared length is about 512², so all sums stay below 2²⁴, where single precision is
-    exact: any processor, library and order gives the same.
+    These are integers, and squared lengths are about 512², so all sums stay below 2²⁴, where single precision is exact
+    on any processor, with any library and in any order.
     """
     wide_a, wide_b = a.astype(np.float32), b.astype(np.float32)
     distances: FloatArray = wide_a @ wide_b.T
@@ -195,16 +194,16 @@ def _places(positions: FloatArray) -> ComplexArray:
 
 @dataclass(frozen=True)
 class _Matches:
-    """Matched keypoints: where they are in either image, and how the second is turned and zoomed against the first."""
+    """Matched keypoints: positions in both images, and rotation and zoom from the first to the second."""
 
     a: ComplexArray
     b: ComplexArray
     turns: ComplexArray
 
     def agree(self, turns: ComplexArray, shifts: ComplexArray, tolerance: float) -> Flags:
-        """Return, for each transform (rows), which matches (columns) agree with it.
+        """Return which matches (columns) agree with each transform (rows).
 
-        The tolerance is that of an image halfway between the two in zoom, so either image may be the first.
+        The tolerance is that of an image halfway between both zooms, so the order of the images does not matter.
         """
         zooms = np.abs(turns)
         is_plausible = (zooms >= 1 / _MAX_ZOOM) & (zooms <= _MAX_ZOOM)
@@ -221,7 +220,7 @@ class _Matches:
         return agrees
 
     def fit(self, members: Flags) -> tuple[ComplexArray, ComplexArray]:
-        """Return the transform that is nearest, by least squares, to the matches in each row."""
+        """Return the least-squares transform of the matches in each row."""
         weights = members / np.maximum(members.sum(axis=1, keepdims=True), 1)
         middle_a, middle_b = weights @ self.a, weights @ self.b
         from_a, from_b = self.a - middle_a[:, None], self.b - middle_b[:, None]
@@ -231,14 +230,14 @@ class _Matches:
 
 
 def _best_transform(matches: _Matches, tolerance: float) -> tuple[complex, complex, Flags]:
-    """Return the turn and shift with most inliers, and which matches these are."""
+    """Return the turn and shift with most inliers, and these inliers."""
     turns = matches.turns[:_N_PROPOSALS]
     shifts = matches.b[:_N_PROPOSALS] - turns * matches.a[:_N_PROPOSALS]
     inliers = matches.agree(turns, shifts, tolerance)
     best = np.argsort(-inliers.sum(axis=1), kind="stable")[:_N_REFINED]
     refined_turns, refined_shifts = matches.fit(inliers[best])
     refined = matches.agree(refined_turns, refined_shifts, tolerance)
-    # A refined transform stands before its proposal, so that of equals it is taken.
+    # A refined transform precedes its proposal, so that it is chosen if both are equal.
     turns, shifts = np.append(refined_turns, turns[best]), np.append(refined_shifts, shifts[best])
     inliers = np.concatenate([refined, inliers[best]])
     chosen = int(np.argmax(inliers.sum(axis=1)))
@@ -252,7 +251,7 @@ def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParam
         table: Keypoints of all images.
         pairs: ``(m, 2)`` rows of the table.
         params: See :func:`match_pair`.
-        n_workers: Threads; changes the speed, never a figure.
+        n_workers: Number of threads; changes only the speed.
 
     Returns:
         The pairs in the same order, with inliers and zooms.
@@ -267,7 +266,7 @@ def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParam
     started, busy = time.perf_counter(), 0.0
     agreement: list[tuple[int, float]] = []
     blocks = np.split(pairs, range(_BLOCK_PAIRS, len(pairs), _BLOCK_PAIRS))
-    # Each matrix product on one thread: pairs are what is spread over threads here.
+    # One thread per matrix product, as pairs are distributed over threads.
     with (
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(n_workers) as pool,
@@ -289,17 +288,17 @@ def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParam
 
 
 def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryParams, n_workers: int) -> Shortlist:
-    """Compare the keypoints of the pairs that may well show one lesion.
+    """Compare the keypoints of pairs that probably show the same lesion.
 
-    Each image is compared with its nearest. An image that agrees with none of them is compared with more: partners that
-    differ much in zoom are often not among the nearest, and most images of an archive have no partner. Two images that
-    agree with a third are compared with each other.
+    Each image is compared with its nearest images. An image without inliers is compared with more of them, as partners
+    of different zoom are often not among the nearest; most images of an archive have no partner. Two images that agree
+    with the same third image are compared, too.
 
     Args:
-        pool: The images, with plain cosines; pairs that it forbids are not compared.
+        pool: The images, with plain cosines; forbidden pairs are not compared.
         table: Keypoints of the same images, in the same order.
-        params: How many are compared, and how.
-        n_workers: Threads; changes the speed, never a figure.
+        params: Numbers of neighbours, and how pairs are compared.
+        n_workers: Number of threads; changes only the speed.
 
     Returns:
         The compared pairs, ascending, with their inliers and zooms.
@@ -319,7 +318,7 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryPar
 def _compare_also(
     found: Shortlist, pairs: LabelArray, table: KeypointTable, params: GeometryParams, n_workers: int
 ) -> Shortlist:
-    """Return a shortlist with further pairs, those compared that it does not hold."""
+    """Return a shortlist extended by further pairs, after comparing those that it does not have."""
     n_images = max(1, len(table.image_ids))
     keys, held = (some[:, 0] * n_images + some[:, 1] for some in (pairs, found.pairs))
     rows = np.stack(np.divmod(np.setdiff1d(keys, held), n_images), axis=1)
@@ -327,7 +326,7 @@ def _compare_also(
 
 
 def _with_a_common_partner(pairs: LabelArray, n_images: int) -> LabelArray:
-    """Return the pairs of images, the lower row first, that are in a pair with the same third image."""
+    """Return the pairs of images, lower row first, that are both in a pair with the same third image."""
     from scipy.sparse import coo_array, triu
 
     both = np.concatenate([pairs, pairs[:, ::-1]])

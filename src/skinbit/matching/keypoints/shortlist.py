@@ -1,4 +1,4 @@
-"""The pairs of a pool whose keypoints were compared, and how they are written down."""
+"""The pairs of a pool whose keypoints were compared, in memory and as tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ SHORTLIST = ["image_a", "image_b", "inliers", "zoom"]
 
 @dataclass(frozen=True)
 class Shortlist:
-    """The pairs of one pool whose keypoints were compared.
+    """The pairs of a pool whose keypoints were compared.
 
     Attributes:
-        pairs: ``(m, 2)`` rows of their images, each pair once, the lower row first.
-        inliers: ``(m,)`` keypoints on which the two agree.
-        zooms: ``(m,)`` float64, from the smaller of the two to the larger, in [1, 4]; 1 without inliers.
+        pairs: ``(m, 2)`` rows of both images, each pair once, lower row first.
+        inliers: ``(m,)``, number of keypoints on which both images agree.
+        zooms: ``(m,)`` float64, zooms from the smaller to the larger image, in [1, 4]; 1 without inliers.
     """
 
     pairs: LabelArray
@@ -29,11 +29,11 @@ class Shortlist:
 
 
 NO_SHORTLIST = Shortlist(np.empty((0, 2), np.int64), np.empty(0, np.int64), np.empty(0))
-"""Where no keypoints were compared."""
+"""The shortlist if no keypoints were compared."""
 
 
 def join_shortlists(first: Shortlist, second: Shortlist) -> Shortlist:
-    """Return the pairs of two shortlists of one pool that share none, ascending."""
+    """Return two disjoint shortlists of one pool as one, ascending."""
     pairs, inliers, zooms = (
         np.concatenate(both) for both in zip(*(vars(s).values() for s in (first, second)), strict=True)
     )
@@ -50,11 +50,11 @@ def inliers_of(shortlist: Shortlist, pairs: LabelArray) -> list[int | None]:
 
 
 def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFrame:
-    """Write a shortlist down by image.
+    """Return a shortlist as a table of image ids.
 
     Args:
-        shortlist: Of a pool.
-        image_ids: Of its images.
+        shortlist: Shortlist of a pool.
+        image_ids: Image ids of the pool.
 
     Returns:
         ``image_a, image_b, inliers, zoom``.
@@ -65,14 +65,12 @@ def shortlist_table(shortlist: Shortlist, image_ids: Sequence[str]) -> pd.DataFr
 
 
 def read_shortlist(table: pd.DataFrame | None, image_ids: Sequence[str]) -> Shortlist:
-    """Find the rows of a shortlist's images.
+    """Return a shortlist from a table of image ids.
 
     Args:
-        table: From :func:`shortlist_table`; none where no keypoints were compared.
-        image_ids: Of the pool, in the order of its embeddings.
+        table: Table from :func:`shortlist_table`; None if no keypoints were compared.
+        image_ids: Image ids of the pool, in the order of its embeddings.
 
-    Returns:
-        The shortlist.
     """
     if table is None:
         return NO_SHORTLIST
@@ -82,10 +80,10 @@ def read_shortlist(table: pd.DataFrame | None, image_ids: Sequence[str]) -> Shor
 
 
 def row_table(shortlist: Shortlist) -> pd.DataFrame:
-    """Write a shortlist down by the rows of its images.
+    """Return a shortlist as a table of rows.
 
     Args:
-        shortlist: Of a pool whose image ids need not differ: new photographs and known ones may share some.
+        shortlist: Shortlist of a pool; new and known photographs may share image ids.
 
     Returns:
         ``row_a, row_b, inliers, zoom``.
@@ -95,13 +93,11 @@ def row_table(shortlist: Shortlist) -> pd.DataFrame:
 
 
 def read_rows(table: pd.DataFrame) -> Shortlist:
-    """Read a shortlist.
+    """Return a shortlist from a table of rows.
 
     Args:
-        table: From :func:`row_table`.
+        table: Table from :func:`row_table`.
 
-    Returns:
-        The shortlist.
     """
     return Shortlist(table[["row_a", "row_b"]].to_numpy(np.int64), *_agreement(table))
 

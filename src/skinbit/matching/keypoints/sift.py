@@ -1,4 +1,4 @@
-"""Keypoints of photographs: places that are found again under another zoom, rotation and light (SIFT, Lowe 2004)."""
+"""SIFT keypoints: positions that are found again under another zoom, rotation and light (Lowe 2004)."""
 
 import hashlib
 import json
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The keypoints of one image; a place whose surroundings have two directions counts twice.
+    """The keypoints of an image; a position with two dominant directions counts twice.
 
     Attributes:
         positions: ``(n, 2)`` float32, x to the right and y downwards, in pixels of the scaled image.
-        diameters: ``(n,)`` float32, of what is described around each, in the same pixels.
-        angles: ``(n,)`` float32, its direction in degrees, clockwise.
+        diameters: ``(n,)`` float32, diameters of the described regions, pixels of the scaled image.
+        angles: ``(n,)`` float32, directions in degrees, clockwise.
         descriptors: ``(n, 128)`` uint8.
-        size: Width and height of the scaled image, in pixels.
+        size: Width and height of the scaled image, pixels.
     """
 
     positions: FloatArray
@@ -48,18 +48,18 @@ class Keypoints:
 
 @dataclass(frozen=True)
 class KeypointTable:
-    """The keypoints of many images, one image after the other.
+    """The keypoints of many images, concatenated.
 
     Attributes:
-        image_ids: One per image.
-        keys: Per image, the fingerprint of everything that its keypoints depend on.
-        sizes: ``(n_images, 2)`` int64, width and height of each scaled image, in pixels.
-        offsets: ``(n_images + 1,)`` int64; image i has the keypoints from ``offsets[i]`` up to ``offsets[i + 1]``.
-        positions: ``(n_keypoints, 2)`` float32; this and the following as in :class:`Keypoints`.
+        image_ids: Image id of each image.
+        keys: Fingerprint of everything that an image's keypoints depend on.
+        sizes: ``(n_images, 2)`` int64, width and height of each scaled image, pixels.
+        offsets: ``(n_images + 1,)`` int64; image i has the keypoints ``offsets[i]`` to ``offsets[i + 1]``.
+        positions: ``(n_keypoints, 2)`` float32; this and the following like in :class:`Keypoints`.
         diameters: ``(n_keypoints,)`` float32.
         angles: ``(n_keypoints,)`` float32.
         descriptors: ``(n_keypoints, 128)`` uint8.
-        description: What they were made with; plain values.
+        description: How keypoints were made; plain values.
     """
 
     image_ids: tuple[str, ...]
@@ -90,7 +90,7 @@ class KeypointTable:
         return self.at(self.rows[image_id])
 
     def select(self, image_ids: Sequence[str]) -> "KeypointTable":
-        """Return the table of some of the images, in their order."""
+        """Return the table of some of the images, in the given order."""
         rows = [self.rows[image_id] for image_id in image_ids]
         keys = tuple(self.keys[row] for row in rows)
         return tabulate_keypoints(image_ids, keys, [self.at(row) for row in rows], self.description)
@@ -103,7 +103,7 @@ NO_KEYPOINTS = Keypoints(
     np.empty((0, 128), np.uint8),
     (0, 0),
 )
-"""Those of no image; gives every array its shape and type."""
+"""Keypoints of an image without any, which define the shape and type of each array."""
 
 
 def tabulate_keypoints(
@@ -112,13 +112,13 @@ def tabulate_keypoints(
     """Return the keypoints of images as one table.
 
     Args:
-        image_ids: One per image, distinct.
-        keys: One per image.
-        keypoints: One set per image.
-        description: What they were made with.
+        image_ids: Distinct image ids.
+        keys: Fingerprint of each image's keypoints.
+        keypoints: Keypoints of each image.
+        description: How keypoints were made.
 
     Returns:
-        The table, images in the given order.
+        The table, with images in the given order.
     """
     sets = [NO_KEYPOINTS, *keypoints]
     return KeypointTable(
@@ -135,17 +135,17 @@ def tabulate_keypoints(
 
 
 NO_TABLE = tabulate_keypoints((), (), (), {})
-"""Of no image: where there is nothing from an earlier run."""
+"""Table without images, if there is no earlier run."""
 
 
 def join_tables(tables: Sequence[KeypointTable]) -> KeypointTable:
-    """Return tables that were made in the same way as one, in the given order.
+    """Return tables that were made in the same way as one table.
 
     Args:
-        tables: Of images whose ids may repeat from table to table: look these up by row.
+        tables: Tables whose image ids may repeat, so that images must be looked up by row.
 
     Returns:
-        One table, images in their order.
+        One table, in the order of the tables.
     """
     return tabulate_keypoints(
         [image_id for table in tables for image_id in table.image_ids],
@@ -156,13 +156,13 @@ def join_tables(tables: Sequence[KeypointTable]) -> KeypointTable:
 
 
 def describe_keypoints(params: GeometryParams) -> dict[str, Any]:
-    """Write down everything but the image that its keypoints depend on.
+    """Return everything except the image that keypoints depend on.
 
     Args:
         params: Size of the image, number and contrast of keypoints.
 
     Returns:
-        Plain values, ready for JSON; equal descriptions mean equal keypoints for equal image bytes.
+        Plain values for JSON; equal descriptions and equal image bytes mean equal keypoints.
     """
     import PIL
 
@@ -171,33 +171,33 @@ def describe_keypoints(params: GeometryParams) -> dict[str, Any]:
 
 
 def keypoint_key(description: dict[str, Any], image_sha256: str) -> str:
-    """Fingerprint one image's keypoints: image bytes, parameters, software."""
+    """Return the fingerprint of an image's keypoints: image bytes, parameters, software."""
     return hashlib.sha256(f"{json.dumps(description, sort_keys=True)}{image_sha256}".encode()).hexdigest()
 
 
 def extract_table(
     photographs: ListedPhotographs, stored: KeypointTable, params: GeometryParams, n_workers: int
 ) -> KeypointTable:
-    """Find the keypoints of every image of one folder, once; see :func:`extract_photographs`."""
+    """Return the keypoints of every image of one folder; see :func:`extract_photographs`."""
     return extract_photographs(Photographs((photographs,)), stored, params, n_workers)
 
 
 def extract_photographs(
     photographs: Photographs, stored: KeypointTable, params: GeometryParams, n_workers: int
 ) -> KeypointTable:
-    """Find the keypoints of every image, once.
+    """Return the keypoints of every image, from earlier runs if possible.
 
     Args:
-        photographs: Each is read only where nothing is stored of its bytes.
-        stored: Of earlier runs; keypoints of other bytes, parameters or software are not used.
+        photographs: Photographs, which are only read if no keypoints of the same bytes are stored.
+        stored: Keypoints of earlier runs; those of other bytes, parameters or software are not used.
         params: See :func:`extract_keypoints`.
-        n_workers: Threads; changes the speed, never a keypoint.
+        n_workers: Number of threads; changes only the speed.
 
     Returns:
-        The table, images in the order of the photographs; folders may share image ids: look these up by row.
+        The table, in the order of the photographs; as folders may share image ids, look images up by row.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed; names the first.
+        InputError: If a photograph has changed since it was listed; names the first.
     """
     description = describe_keypoints(params)
     keys = [keypoint_key(description, sha256) for sha256 in photographs.hashes]
@@ -227,15 +227,15 @@ def extract_photographs(
 
 
 def extract_keypoints(image: Image.Image, params: GeometryParams) -> Keypoints:
-    """Find and describe the keypoints of a photograph.
+    """Return the keypoints of a photograph.
 
     Args:
         image: RGB.
         params: Size of the image, number and contrast of keypoints.
 
     Returns:
-        The keypoints with most contrast, ``n_keypoints`` or a few more where the last ones are equals; none in a blank
-        image. Equal pixels give equal keypoints.
+        The ``n_keypoints`` keypoints with most contrast, or a few more if the last ones are equal; none for a blank
+        image. Equal pixels have equal keypoints.
     """
     cv2 = single_threaded_cv2()
     scaled = _scale(image, params.image_side)
@@ -248,7 +248,7 @@ def extract_keypoints(image: Image.Image, params: GeometryParams) -> Keypoints:
         np.array([each.pt for each in found], dtype=np.float32),
         np.array([each.size for each in found], dtype=np.float32),
         np.array([each.angle for each in found], dtype=np.float32),
-        descriptors.astype(np.uint8),  # they are whole numbers
+        descriptors.astype(np.uint8),  # all values are integers
         scaled.size,
     )
 
@@ -260,7 +260,7 @@ def _scale(image: Image.Image, longer_side: int) -> Image.Image:
 
 
 def single_threaded_cv2() -> ModuleType:
-    """Import OpenCV and keep it to one thread: images and pairs are what is spread over threads here."""
+    """Import OpenCV with one thread, as images and pairs are distributed over threads."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -1,7 +1,7 @@
 """The near pairs of a pool, exactly: all pairs above a floor, and the nearest images of each image.
 
-Whatever joins images up to a cut needs only the pairs up to it: a graph that provably holds all of them gives the same
-answer as all pairs.
+A method that joins images up to a cut needs only the pairs up to it: a graph that provably has all of them gives the
+same result as all pairs.
 """
 
 from bisect import bisect_left, bisect_right
@@ -16,21 +16,21 @@ from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.pairs.tiles import Tile, look_at
 
 _SAMPLED_ROWS = 512
-"""Rows of the matrix that a floor is estimated from."""
+"""Number of rows of the matrix from which a floor is estimated."""
 
 _SAMPLED_COLUMNS = 4096
-"""Of these rows, looked at together."""
+"""Number of these rows that are processed together."""
 
 _MARGIN = 2e-12
-"""Between the floor and the largest certain distance: more than rounding to 12 decimals moves a mean."""
+"""Gap between the floor and the largest certain distance, larger than a mean's rounding to 12 decimals."""
 
 _SINGLE_BITS = 32
 _LARGEST_PACKED = 2**16
-"""Images up to which a pair and its similarity fit into 64 bits, which NumPy sorts with vector instructions."""
+"""Number of images up to which a pair and its similarity fit into 64 bits, which NumPy sorts fast."""
 
 
 class NotHeldError(LookupError):
-    """An answer takes pairs that a graph does not hold."""
+    """A result needs pairs that a graph does not have."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class NeighbourGraph:
 
     Attributes:
         n_images: Number of images n.
-        floor: Every pair with at least this similarity is held, and no other; -1: all pairs are.
-        pairs: ``(m, 2)`` int32 rows, the lower one first; by similarity, then by rows.
-        similarities: ``(m,)`` float32 of these pairs, descending.
+        floor: Exactly the pairs with at least this similarity are in the graph; -1: all pairs.
+        pairs: ``(m, 2)`` int32 rows, lower row first; sorted by similarity, then by rows.
+        similarities: ``(m,)`` float32, similarities of these pairs, descending.
     """
 
     n_images: int
@@ -51,7 +51,7 @@ class NeighbourGraph:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all pairs of images are held."""
+        """Whether the graph has all pairs of images."""
         return self.floor <= -1.0
 
     @cached_property
@@ -61,18 +61,18 @@ class NeighbourGraph:
 
     @property
     def reach(self) -> float:
-        """The largest distance at which what joins by these pairs is certainly what joins by all pairs."""
+        """The largest distance up to which these pairs certainly lead to the same groups as all pairs."""
         return 2.0 if self.is_complete else 1.0 - self.floor - _MARGIN
 
     def n_at_least(self, similarity: float) -> int:
-        """Count the pairs with at least a similarity, that of the graph or more."""
+        """Return the number of pairs with at least a similarity, which is not below the graph's floor."""
         return bisect_right(self.similarities, -similarity, key=lambda single: -float(single))  # without a copy
 
     def subset(self, rows: LabelArray) -> "NeighbourGraph":
-        """Return the near pairs among some of the images.
+        """Return the near pairs of some of the images.
 
         Args:
-            rows: Of these images, ascending.
+            rows: Rows of these images, ascending.
 
         Returns:
             The graph of the subset, with the same floor.
@@ -85,20 +85,20 @@ class NeighbourGraph:
         return NeighbourGraph(len(rows), self.floor, pairs, self.similarities[is_inside])
 
     def most_similar(self, n_pairs: int) -> tuple[FloatArray, float]:
-        """Return the similarities of the most similar pairs of any kind.
+        """Return the similarities of the most similar pairs.
 
         Args:
-            n_pairs: How many at most; fewer where the last tie would be cut in two.
+            n_pairs: Largest number; fewer if the last tied pairs do not all fit.
 
         Returns:
             Their similarities, descending, and the next similarity below them (-1 where there are no more pairs).
 
         Raises:
-            NotHeldError: If that takes pairs which are not held.
+            NotHeldError: If the graph does not have all of these pairs.
         """
         if len(self.similarities) <= n_pairs:
             if not self.is_complete:
-                raise NotHeldError(f"{n_pairs} pairs are wanted, {len(self.similarities)} are held")
+                raise NotHeldError(f"{n_pairs} pairs are needed, but only {len(self.similarities)} are held")
             return self.similarities, -1.0
         last = self.similarities[n_pairs]
         n_above = bisect_left(self.similarities, -last, key=lambda single: -single)
@@ -106,7 +106,7 @@ class NeighbourGraph:
 
 
 def singles_at_least(thresholds: list[float]) -> FloatArray:
-    """Round thresholds up to single precision, in which the same similarities lie above.
+    """Return thresholds rounded up to single precision, so that the same similarities are above them.
 
     Args:
         thresholds: ``m`` similarities.
@@ -122,13 +122,13 @@ def singles_at_least(thresholds: list[float]) -> FloatArray:
 
 
 def graph_of(n_images: int, floor: float, pairs: NDArray[np.signedinteger], similarities: FloatArray) -> NeighbourGraph:
-    """Return the graph of some pairs, most similar first.
+    """Return the graph of pairs, most similar first.
 
     Args:
         n_images: Number of images.
-        floor: Of the graph.
-        pairs: ``(m, 2)``, the lower row first: all pairs with at least that similarity, in any order.
-        similarities: ``(m,)``.
+        floor: Smallest similarity of the graph.
+        pairs: ``(m, 2)``, lower row first: all pairs with at least that similarity, in any order.
+        similarities: ``(m,)``, their similarities.
     """
     if n_images > _LARGEST_PACKED:
         order = np.lexsort((pairs[:, 1], pairs[:, 0], -similarities))
@@ -136,7 +136,7 @@ def graph_of(n_images: int, floor: float, pairs: NDArray[np.signedinteger], simi
     numbers = pairs[:, 0].astype(np.uint64) * np.uint64(n_images) + pairs[:, 1].astype(np.uint64)
     packed = ((~ascending_bits(similarities)).astype(np.uint64) << np.uint64(_SINGLE_BITS)) | numbers
     packed.sort()
-    numbers = packed.astype(np.uint32)  # the lower half
+    numbers = packed.astype(np.uint32)  # the lower 32 bits
     rows = numbers // np.uint32(max(1, n_images))
     in_order = np.column_stack([rows, numbers - rows * np.uint32(n_images)]).astype(np.int32)
     return NeighbourGraph(
@@ -145,14 +145,14 @@ def graph_of(n_images: int, floor: float, pairs: NDArray[np.signedinteger], simi
 
 
 class NearPairs:
-    """Collects pairs above a floor from tiles; the floor rises where there would be too many."""
+    """Collects pairs above a floor from tiles; the floor rises if there are too many."""
 
     def __init__(self, floor: float, most_pairs: int) -> None:
-        """Prepare to collect.
+        """Set the floor and the largest number of pairs.
 
         Args:
-            floor: Least similarity; rounded up to single precision, which changes no pair.
-            most_pairs: How many pairs are kept at most, 2 or more.
+            floor: Smallest similarity; rounded up to single precision, which changes no pair.
+            most_pairs: Largest number of pairs, 2 or more.
         """
         self.floor = float(singles_at_least([floor])[0])
         self._most_pairs = most_pairs
@@ -161,7 +161,7 @@ class NearPairs:
         self._n_held = 0
 
     def add(self, tile: Tile) -> None:
-        """Take the near pairs of a tile."""
+        """Add the near pairs of a tile."""
         pairs, similarities = tile.pairs_where(tile.similarities >= np.float32(self.floor))
         self._pairs.append(pairs.astype(np.int32))
         self._similarities.append(similarities)
@@ -178,22 +178,22 @@ class NearPairs:
         self._n_held = int(is_kept.sum())
 
     def graph(self, n_images: int) -> NeighbourGraph:
-        """Return all pairs with at least the similarity that the floor has reached."""
+        """Return all pairs with at least the similarity of the current floor."""
         pairs, similarities = np.concatenate(self._pairs), np.concatenate(self._similarities)
         self._pairs, self._similarities = [], []
         return graph_of(n_images, self.floor, pairs, similarities)
 
 
 def neighbours_above(pool: Pool, floor: float) -> NeighbourGraph:
-    """Find all pairs with at least a similarity.
+    """Return all pairs with at least a similarity.
 
     Args:
         pool: The images.
-        floor: The similarity, in [-1, 1]; rounded up to single precision, which changes no pair.
+        floor: Smallest similarity, in [-1, 1]; rounded up to single precision, which changes no pair.
 
     Returns:
-        The graph. Where more pairs are so near than the pool's limit, only the nearest are held, and the floor of the
-        graph is higher than asked for: look at it.
+        The graph. If there are more pairs than the pool's limit, only the nearest are kept, and the graph's floor is
+        higher than ``floor``.
     """
     near = NearPairs(floor, pool.limits.most_pairs)
     look_at(pool, [near], "near pairs")
@@ -201,10 +201,10 @@ def neighbours_above(pool: Pool, floor: float) -> NeighbourGraph:
 
 
 def estimate_floor(pool: Pool, n_pairs: int) -> float:
-    """Estimate, from evenly spaced rows of the matrix, above which similarity so many pairs lie.
+    """Return the estimated similarity above which there are ``n_pairs`` pairs, from evenly spaced rows of the matrix.
 
     Returns:
-        A similarity; -1 where that is all pairs.
+        A similarity; -1 if all pairs are needed.
     """
     n_images = len(pool)
     share = n_pairs / max(1, pool.n_pairs)
@@ -223,20 +223,20 @@ def estimate_floor(pool: Pool, n_pairs: int) -> float:
 
 
 class NearestImages:
-    """Finds the most similar other images of each image; of equally similar ones those of the first rows."""
+    """Finds the nearest other images of each image; equally similar images are ordered by row."""
 
     def __init__(self, n_images: int, k: int) -> None:
-        """Prepare to look.
+        """Set the number of images and of neighbours.
 
         Args:
             n_images: Number of images n.
-            k: How many, at least 1; with fewer other images, all of them.
+            k: Number of neighbours, at least 1; all other images if there are fewer.
 
         Raises:
             ValueError: If ``k`` is below 1.
         """
         if k < 1:
-            raise ValueError(f"{k} neighbours: at least one must be looked for")
+            raise ValueError(f"{k} neighbours: at least one is needed")
         n_shown = min(k, max(0, n_images - 1))
         self.rows = np.full((n_images, n_shown), n_images, dtype=np.int64)
         self.similarities = np.full((n_images, n_shown), -np.inf, dtype=np.float32)
@@ -254,7 +254,7 @@ class NearestImages:
         if n_shown < tile.shape[1] and np.isneginf(to_reach).any():
             of_tile = np.partition(tile, tile.shape[1] - n_shown, axis=1)[:, -n_shown, None]
             to_reach = np.maximum(to_reach, of_tile)
-        # An equally similar image with a lower row still enters: tiles come in no order of columns.
+        # An equally similar image with a lower row is still added, as tiles come in no order of columns.
         near, columns = np.nonzero((tile >= to_reach) & (tile > -np.inf))
         touched = np.unique(near)
         of_row = np.concatenate([np.repeat(touched, n_shown), near])
@@ -266,15 +266,14 @@ class NearestImages:
 
 
 def nearest_images(pool: Pool, k: int) -> NearestImages:
-    """Find the most similar other images of each image, exactly.
+    """Return the nearest other images of each image, exactly.
 
     Args:
         pool: The images.
-        k: How many, at least 1; with fewer other images, all of them.
+        k: Number of neighbours, at least 1; all other images if there are fewer.
 
     Returns:
-        Their ``rows`` and ``similarities``, ``(n, k)`` each, most similar first; of equally similar images the first
-        rows come first.
+        ``rows`` and ``similarities``, ``(n, k)`` each, most similar first; equally similar images are ordered by row.
 
     Raises:
         ValueError: If ``k`` is below 1.

@@ -1,7 +1,7 @@
-"""A pool of images: their embeddings, and what makes similarities of them.
+"""A pool of images: embeddings, and everything needed to compute similarities.
 
-Whatever looks at a pool computes the similarities that it needs, of rectangles of the matrix or of single pairs; both
-give the same values, bit for bit.
+Observers of a pool compute the similarities that they need, of rectangles of the matrix or of single pairs; both give
+identical values.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,15 +19,15 @@ from skinbit.matching.similarity.reranking import Neighbourhoods
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on what is held in memory of a pool's pairs; none changes a metric that is certain.
+    """Limits on the pairs that are held in memory; they do not change metrics that are certain.
 
     Attributes:
-        tile_bytes: Memory for a tile of similarities and for looking at it.
-        most_pairs: Near pairs held at most, 2 or more; where certainty takes more, methods stay uncertain.
-        first_pairs: Near pairs that are collected first, at least 80 per image; if they are not enough, as many as may
-            be held.
-        pairs_at_once: Single pairs that are compared at once while groups merge.
-        few_pairs: Of two groups with more pairs of images than that, a matrix product is faster than single pairs.
+        tile_bytes: Memory for one tile of similarities and its processing.
+        most_pairs: Largest number of near pairs, 2 or more; if certainty needs more, results stay uncertain.
+        first_pairs: Number of near pairs that are collected first, at least 80 per image; if they do not suffice, up to
+            ``most_pairs``.
+        pairs_at_once: Number of single pairs that are compared at once while groups merge.
+        few_pairs: Number of pairs between two groups above which a matrix product is faster than single pairs.
     """
 
     tile_bytes: int = 2**26
@@ -38,16 +38,16 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
-"""64 MB, tiles of about 1,600 by 1,600 images; some 1 GB while pairs are put in order."""
+"""64 MB: tiles of about 1,600 x 1,600 images; some 1 GB while pairs are sorted."""
 
 
 def limits_of(memory: MemoryParams) -> Limits:
-    """Return the limits that a user sets."""
+    """Return the limits of the configuration."""
     return replace(tiles_of(memory.tile_megabytes), most_pairs=memory.max_pairs)
 
 
 def tiles_of(megabytes: float) -> Limits:
-    """Return the limits of whatever looks at all pairs and holds none."""
+    """Return the limits for observers that process all pairs and keep none."""
     return Limits(tile_bytes=max(1, int(megabytes * 2**20)))
 
 
@@ -60,25 +60,25 @@ def _no_values() -> Values:
 
 
 LEAST_SIMILARITY = -1.0
-"""Of pairs that cannot show one lesion, as columns differ in which they must agree."""
+"""Similarity of pairs that cannot show the same lesion, as required columns differ."""
 
 _PAIRS_AT_ONCE = 256
-"""Single pairs whose embeddings are gathered at once: they stay in the processor's cache."""
+"""Number of single pairs whose embeddings are gathered at once, so that they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Images, and what makes similarities of their embeddings; see :func:`skinbit.matching.assembly.pool_of`.
+    """Images with everything needed to compute their similarities; see :func:`skinbit.matching.assembly.pool_of`.
 
     Attributes:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
-        calibration: Fitted on pairs of other lesions; None: similarities are cosines, scaled or not.
-        hubness: ``(n,)`` hubness of the images; None: cosines are not scaled.
-        keys: ``(2 m,)`` ``row · n + other row`` of every pair whose keypoints were compared, both ways, ascending.
-        support: ``(2 m,)`` log-odds that their keypoints add.
-        neighbourhoods: Of the images; None: similarities are not re-ranked.
-        context: Columns of the metadata; None: none counts.
-        limits: How much is held of its pairs at once by whatever looks at them.
+        calibration: Calibration from other lesions; None: similarities are cosines, scaled or not.
+        hubness: ``(n,)``, hubness of each image; None: cosines are not scaled.
+        keys: ``(2 m,)``, ``row · n + other row`` of every pair with compared keypoints, in both directions, ascending.
+        support: ``(2 m,)``, log-odds from these keypoints.
+        neighbourhoods: Neighbourhoods for re-ranking; None: similarities are not re-ranked.
+        context: Metadata columns; None: no column is used.
+        limits: Limits on the pairs that observers hold at once.
     """
 
     embeddings: FloatArray
@@ -91,23 +91,23 @@ class Pool:
     limits: Limits = DEFAULT_LIMITS
 
     def __len__(self) -> int:
-        """Count the images."""
+        """Return the number of images."""
         return len(self.embeddings)
 
     @property
     def n_pairs(self) -> int:
-        """Count the unordered pairs of images."""
+        """Return the number of unordered pairs of images."""
         return len(self) * (len(self) - 1) // 2
 
     def between(self, rows: LabelArray, columns: LabelArray) -> FloatArray:
-        """Return the similarity of each of some images with each of others.
+        """Return the similarities of images with other images.
 
         Args:
-            rows: ``(height,)``, no one twice.
-            columns: ``(width,)``, no one twice.
+            rows: ``(height,)``, distinct.
+            columns: ``(width,)``, distinct.
 
         Returns:
-            ``(height, width)`` float32 in [-1, 1]; what stands there for an image with itself means nothing.
+            ``(height, width)`` float32 in [-1, 1]; values of an image with itself are meaningless.
         """
         wide, other = (self.embeddings[some].astype(np.float64) for some in (rows, columns))
         alike = np.empty((len(rows), len(columns)), dtype=np.float32)
@@ -155,34 +155,34 @@ class Pool:
         return self._lowered(alike, first, second)
 
     def _support_of_columns(self, first: LabelArray, second: LabelArray) -> Values | None:
-        """Return what columns of the metadata add to the log-odds of pairs, in an array of its own, if any counts."""
+        """Return the log-odds of pairs from metadata columns as a new array; None if no column is used."""
         if self.context is None or self.calibration is None or not self.calibration.columns:
             return None
         return self.context.support(first, second, self.calibration.columns)
 
     def _lowered(self, alike: FloatArray, first: LabelArray, second: LabelArray) -> FloatArray:
-        """Return similarities, the least of all where columns differ that must agree."""
+        """Return similarities, with the smallest value for pairs that differ in a required column."""
         if self.context is not None and len(self.context.same):
             alike[self.context.forbids(first, second)] = LEAST_SIMILARITY
         return alike
 
     def allowing_all(self) -> "Pool":
-        """Return the same images as if no column had to agree: what pictures say is learned from all pairs."""
+        """Return the pool without required columns, so that the evidence of images is learned from all pairs."""
         context = self.context
         return self if context is None else replace(self, context=replace(context, same=context.same[:0]))
 
     def without_forbidden(self, pairs: LabelArray) -> LabelArray:
-        """Return those of ``(m, 2)`` pairs that do not differ in a column in which they must agree."""
+        """Return those of ``(m, 2)`` pairs that do not differ in a required column."""
         return pairs if self.context is None else pairs[~self.context.forbids(*pairs.T)]
 
     def subset(self, rows: LabelArray) -> "Pool":
-        """Return some of the images as a pool, with the similarities that they have in this one.
+        """Return some of the images as a pool, with the same similarities.
 
         Args:
-            rows: Of these images, no one twice.
+            rows: Rows of these images, distinct.
 
         Returns:
-            These images in the order of ``rows``; their surroundings and neighbourhoods stay those of this pool.
+            These images in the order of ``rows``; hubness and neighbourhoods stay those of this pool.
         """
         first, second, support = self._compared(rows, rows)
         keys = first * len(rows) + second
@@ -199,7 +199,7 @@ class Pool:
         )
 
     def _compared(self, rows: LabelArray, columns: LabelArray) -> tuple[LabelArray, LabelArray, Values]:
-        """Return the compared pairs among some images: places in ``rows``, places in ``columns``, and support."""
+        """Return the compared pairs among images: places in ``rows``, places in ``columns``, and log-odds."""
         starts, stops = (np.searchsorted(self.keys, edges * len(self)) for edges in (rows, rows + 1))
         n_partners = stops - starts
         first = np.repeat(np.arange(len(rows)), n_partners)
@@ -212,10 +212,10 @@ class Pool:
 
 
 def similarity_matrix(pool: Pool) -> FloatArray:
-    """Return the similarities of all pairs of a small pool, for a look at them in a notebook.
+    """Return the similarities of all pairs of a small pool, for notebooks.
 
     Args:
-        pool: Of ``n`` images; the matrix takes ``4 n²`` bytes.
+        pool: Pool of ``n`` images; the matrix takes ``4 n²`` bytes.
 
     Returns:
         ``(n, n)`` float32 in [-1, 1], symmetric, 1 on the diagonal.

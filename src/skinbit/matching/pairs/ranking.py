@@ -1,4 +1,4 @@
-"""Where the pairs of one lesion rank among all pairs, exactly, without sorting all pairs."""
+"""The ranks of positive pairs among all pairs, exactly, without sorting all pairs."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from skinbit.matching.pairs.tiles import Tile, look_at
 
 @dataclass(frozen=True)
 class PairRanking:
-    """Where the positive pairs stand among all pairs.
+    """The ranks of positive pairs among all pairs.
 
     Attributes:
-        positives: Distinct similarities of positive pairs, descending, ``(m,)``.
-        n_positives_at: Positive pairs with exactly that similarity, ``(m,)``.
-        n_at_least: Pairs of any kind with at least that similarity, ``(m,)``.
-        n_above: Pairs of any kind with more than that similarity, ``(m,)``.
-        n_pairs: All pairs.
+        positives: ``(m,)``, distinct similarities of positive pairs, descending.
+        n_positives_at: ``(m,)``, number of positive pairs with exactly this similarity.
+        n_at_least: ``(m,)``, number of all pairs with at least this similarity.
+        n_above: ``(m,)``, number of all pairs with more than this similarity.
+        n_pairs: Number of all pairs.
     """
 
     positives: FloatArray
@@ -30,26 +30,26 @@ class PairRanking:
 
     @property
     def n_positive_pairs(self) -> int:
-        """All pairs of one lesion."""
+        """Number of positive pairs."""
         return int(self.n_positives_at.sum())
 
 
 class PairCounter:
-    """Counts the pairs above each of a few values exactly, without sorting or keeping the pairs.
+    """Counts the pairs above given values exactly, without sorting or keeping pairs.
 
-    A histogram counts pairs per bin. Binning keeps the order (rounding is monotone), so only pairs that share a
-    bin with one of the values need a closer look: their places among the values are found by bisection.
+    A histogram counts pairs per bin. Binning preserves the order (rounding is monotone), so only pairs in a bin with
+    one of the values need a closer look: their places among the values are found by bisection.
     """
 
     def __init__(self, ascending: FloatArray, bins: tuple[int, int] = (2**16, 2**22)) -> None:
-        """Prepare to count.
+        """Set the values.
 
         Args:
-            ascending: ``(m,)`` float32, the values.
-            bins: Fewest and most bins; beyond 4 million the histogram leaves the cache.
+            ascending: ``(m,)`` float32, values.
+            bins: Smallest and largest number of bins; beyond 4 million, the histogram leaves the cache.
         """
         self._values = ascending
-        # With many bins per value few pairs share one.
+        # With many bins per value, few pairs share a bin with one.
         self._n_bins = int(np.clip(32 * len(ascending), *bins))
         self._low = np.float32(ascending[0] if len(ascending) else 0)
         width = float(ascending[-1] - self._low) if len(ascending) else 1.0
@@ -58,13 +58,13 @@ class PairCounter:
         self._is_shared = np.zeros(self._n_bins, dtype=bool)
         self._is_shared[self._bins] = True
         self._histogram = np.zeros(self._n_bins, dtype=np.int64)
-        self._n_from = np.zeros(len(ascending) + 1, dtype=np.int64)  # pairs with so many values at or below them
-        self._n_beyond = np.zeros(len(ascending) + 1, dtype=np.int64)  # pairs with so many values below them
+        self._n_from = np.zeros(len(ascending) + 1, dtype=np.int64)  # pairs by the number of values at or below them
+        self._n_beyond = np.zeros(len(ascending) + 1, dtype=np.int64)  # pairs by the number of values below them
 
     def _bin(self, values: FloatArray) -> NDArray[np.int32]:
         scaled = values - self._low
         scaled *= self._scale
-        scaled += 1  # bin 0 is for what lies below all values, the last one for what lies above
+        scaled += 1  # bin 0 is for pairs below all values, the last bin for pairs above all
         np.clip(scaled, 0, self._n_bins - 1, out=scaled)
         bins: NDArray[np.int32] = scaled.astype(np.int32)
         return bins
@@ -75,7 +75,7 @@ class PairCounter:
             self._count(tile.pairs())
 
     def _count(self, pairs: FloatArray) -> None:
-        reaching = pairs[pairs >= self._low]  # what lies below all values counts for none
+        reaching = pairs[pairs >= self._low]  # pairs below all values do not count
         bins = self._bin(reaching)
         self._histogram += np.bincount(bins, minlength=self._n_bins)
         close = reaching[self._is_shared[bins]]
@@ -84,7 +84,7 @@ class PairCounter:
         self._n_beyond += np.bincount(np.searchsorted(self._values, close, side="left"), minlength=n_places)
 
     def counts(self) -> tuple[LabelArray, LabelArray]:
-        """Return, for each value, the pairs at least as similar and the pairs more similar."""
+        """Return for each value the number of pairs at least as similar, and of more similar pairs."""
         in_plain_bins = np.where(self._is_shared, 0, self._histogram)
         in_higher_bins = (np.cumsum(in_plain_bins[::-1])[::-1])[self._bins]
         at_least, above = (np.cumsum(counts[::-1])[::-1][1:] for counts in (self._n_from, self._n_beyond))
@@ -94,16 +94,16 @@ class PairCounter:
 def quantile_of_pairs(pool: Pool, share: float, labels: LabelArray) -> float | None:
     """Return a quantile of the similarities of all pairs of two lesions, exactly, in bounded memory.
 
-    Two looks at all pairs: singles are whole numbers of 32 bits that rise as they do, so counts of the upper 16 bits
-    tell which of these the quantile has, and counts of the lower 16 bits of these tell the rest.
+    This takes two passes over all pairs. Similarities are mapped to 32-bit integers of the same order; counts of the
+    upper 16 bits select the interval of the quantile, and counts of the lower 16 bits in this interval find its value.
 
     Args:
         pool: The images.
-        share: Of the pairs that are less similar, in [0, 1]; between two of them on a straight line.
+        share: Share of the pairs that are less similar, in [0, 1]; interpolated linearly between pairs.
         labels: ``(n,)``, the lesion of each image.
 
     Returns:
-        The similarity; None where there is no pair of two lesions.
+        The similarity; None if there is no pair of two lesions.
     """
     sizes = np.unique(labels, return_counts=True)[1]
     n_pairs = pool.n_pairs - int((sizes * (sizes - 1) // 2).sum())
@@ -127,14 +127,14 @@ def quantile_of_pairs(pool: Pool, share: float, labels: LabelArray) -> float | N
 
 
 def _places_of(counts: LabelArray, ranks: LabelArray) -> tuple[LabelArray, LabelArray]:
-    """Return the bins that hold given ranks, and the ranks within these bins."""
+    """Return the bins of given ranks, and the ranks within these bins."""
     ends = np.cumsum(counts)
     bins = np.searchsorted(ends, ranks, side="right")
     return bins, ranks - (ends - counts)[bins]
 
 
 class _HalfCounter:
-    """Counts pairs of two lesions by the upper half of their similarity's bits, or by the lower one within an upper."""
+    """Counts pairs of two lesions by the upper 16 bits of their similarity, or the lower 16 of one upper value."""
 
     def __init__(self, labels: LabelArray, upper: int | None) -> None:
         self.counts = np.zeros(2**16, dtype=np.int64)

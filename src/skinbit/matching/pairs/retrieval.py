@@ -1,4 +1,4 @@
-"""Metrics that need no cut: how well positive pairs rank above negative ones, and nearest neighbours."""
+"""Metrics without a cut: how well positive pairs rank above negative ones, and nearest neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from skinbit.matching.pairs.ranking import PairRanking
 
 
 def roc_auc(ranking: PairRanking) -> float:
-    """Return the chance that a positive pair is more similar than a negative one, ties counting half.
+    """Return the probability that a positive pair is more similar than a negative one; ties count half.
 
     Returns:
         Area under the ROC curve in [0, 1] (Mann-Whitney form); NaN without positive or without negative pairs.
@@ -25,7 +25,7 @@ def roc_auc(ranking: PairRanking) -> float:
 
 
 def average_precision(ranking: PairRanking) -> float:
-    """Return the mean precision over the positive pairs; equal similarities enter together.
+    """Return the mean precision over positive pairs; equally similar pairs enter together.
 
     Returns:
         Average precision in (0, 1], as scikit-learn defines it (no interpolation); NaN without a positive pair.
@@ -37,26 +37,26 @@ def average_precision(ranking: PairRanking) -> float:
 
 
 def chance_of_partner(n_nearer: LabelArray, n_tied: LabelArray, n_partners: LabelArray, k: int) -> NDArray[np.float64]:
-    """Return the chance that an image's most similar partner, or an equally similar one, is among its k most similar.
+    """Return the probability that an image's nearest partner, or a tied one, is among its k nearest images.
 
     Args:
-        n_nearer: ``(n,)`` images more similar than its most similar partner.
-        n_tied: ``(n,)`` images as similar as that one, itself included.
-        n_partners: ``(n,)`` of the tied, those of the same lesion.
-        k: At least 1.
+        n_nearer: ``(n,)``, number of images more similar than the nearest partner.
+        n_tied: ``(n,)``, number of images as similar as the nearest partner, including it.
+        n_partners: ``(n,)``, number of these tied images with the same lesion.
+        k: Number of nearest images, at least 1.
 
     Returns:
         ``(n,)`` in [0, 1].
     """
-    n_drawn = np.clip(k - n_nearer, 0, n_tied)  # of the tied, those among the k
+    n_drawn = np.clip(k - n_nearer, 0, n_tied)  # tied images among the k nearest
     return _chance_of_one(n_drawn, n_partners, n_tied)
 
 
 def _chance_of_one(n_drawn: LabelArray, n_wanted: LabelArray, n_all: LabelArray) -> NDArray[np.float64]:
-    """Return the chance that at least one of some images drawn without replacement is a wanted one, elementwise.
+    """Return the probability that a draw without replacement has at least one wanted image, elementwise.
 
-    The first wanted image comes first, or second, …: these chances add up, and none is a difference of nearly equal
-    numbers. There are as many terms as images drawn, at most k.
+    The first wanted image is drawn first, or second, …: these probabilities are summed, so that no difference of nearly
+    equal numbers occurs. There are as many terms as images drawn, at most k.
     """
     chance, chance_of_none = np.zeros(len(n_all)), np.ones(len(n_all))
     for n_before in range(int(n_drawn.max(initial=0))):
@@ -65,18 +65,18 @@ def _chance_of_one(n_drawn: LabelArray, n_wanted: LabelArray, n_all: LabelArray)
         chance += np.where(is_drawn, chance_of_none * n_wanted / n_left, 0.0)
         chance_of_none *= np.maximum(n_left - n_wanted, 0) / n_left
     is_certain = n_drawn > n_all - n_wanted
-    return np.where(is_certain, 1.0, np.minimum(chance, 1.0))  # free of rounding errors at the end
+    return np.where(is_certain, 1.0, np.minimum(chance, 1.0))  # without rounding errors at the end
 
 
 def precision_of_partners(partners: FloatArray, n_at_least: LabelArray) -> float:
-    """Return the average precision of one image's partners among its others.
+    """Return the average precision of an image's partners among all other images.
 
     Args:
-        partners: ``(m,)`` their similarities to the image, ascending, at least one.
-        n_at_least: ``(m,)`` other images at least as similar as each partner.
+        partners: ``(m,)``, similarities of the partners to the image, ascending, at least one.
+        n_at_least: ``(m,)``, number of other images at least as similar as each partner.
 
     Returns:
-        In (0, 1].
+        Average precision in (0, 1].
     """
     n_positives = len(partners) - np.searchsorted(partners, partners)
     return float((n_positives / n_at_least).mean())

@@ -1,4 +1,4 @@
-"""The pairs of a labelled pool that a calibration is fitted on: the rare ones all, of the many others some."""
+"""The pairs of a labelled pool on which a calibration is fitted: all rare ones, and a sample of the others."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,24 +6,25 @@ from numpy.typing import NDArray
 from skinbit.matching.labels import LabelArray, positive_pairs
 
 _MOST_OTHERS = 300_000
-"""Of the other pairs so many are taken at most; each then stands for several."""
+"""Largest number of sampled other pairs; each then represents several."""
 
 
 def sample_pairs(
     labels: LabelArray, listed: LabelArray | None = None, most_others: int = _MOST_OTHERS
 ) -> tuple[LabelArray, NDArray[np.float64]]:
-    """Return all positive pairs of a pool, all listed ones, and evenly spaced ones of the others.
+    """Return all positive pairs of a pool, all listed pairs, and evenly spaced other pairs.
 
     Args:
         labels: ``(n,)``, the lesion of each image.
-        listed: ``(l, 2)`` rows of further pairs that are taken, the lower row first.
-        most_others: How many of the others.
+        listed: ``(l, 2)`` rows of further pairs that are included, lower row first.
+        most_others: Largest number of other pairs.
 
     Returns:
-        ``(m, 2)`` rows of both images, the lower one first, ascending; and ``(m,)`` how many pairs each stands for.
+        ``(m, 2)`` rows of both images, lower row first, ascending; and ``(m,)``, the number of pairs that each
+        represents.
     """
     n_images = len(labels)
-    # Every pair has a place: pairs of the first image come first, then those of the second one, …
+    # Every pair has a position: pairs of the first image come first, then those of the second one, …
     starts = np.append(0, np.cumsum(np.arange(n_images - 1, 0, -1)))
     rare = positive_pairs(labels) if listed is None else np.concatenate([positive_pairs(labels), listed])
     certain = np.unique(starts[rare[:, 0]] + rare[:, 1] - rare[:, 0] - 1)

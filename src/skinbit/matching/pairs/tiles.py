@@ -1,4 +1,4 @@
-"""Similarities of all pairs of a pool tile by tile: the one way in which all pairs are looked at."""
+"""Similarities of all pairs of a pool, tile by tile: the only way in which all pairs are processed."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.pairs.pool import Pool
 
 _BYTES_PER_PAIR = 24
-"""Of a tile: its products in double precision, the similarities, a transposed copy, and what a look at them takes."""
+"""Copies of a tile in memory: products in double precision, similarities, a transposed copy, and an observer's work."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of the matrix of similarities that no other tile shows, not even mirrored.
+    """A rectangle of the similarity matrix that no other tile contains, not even mirrored.
 
     Attributes:
-        first_row: Of the matrix.
-        first_column: Of the matrix, at least ``first_row``; equal for a tile on the diagonal.
-        similarities: ``(height, width)`` float32 in [-1, 1]; on the diagonal -inf: no image is compared with itself.
+        first_row: First row in the matrix.
+        first_column: First column in the matrix, at least ``first_row``; equal for tiles on the diagonal.
+        similarities: ``(height, width)`` float32 in [-1, 1]; -inf on the diagonal, as no image is compared with itself.
     """
 
     first_row: int
@@ -30,34 +30,34 @@ class Tile:
 
     @property
     def is_diagonal(self) -> bool:
-        """Whether the tile lies on the diagonal of the matrix, so that it holds every pair twice."""
+        """Whether the tile is on the diagonal of the matrix, so that it contains every pair twice."""
         return self.first_row == self.first_column
 
     @property
     def rows(self) -> LabelArray:
-        """The images of its rows, ``(height,)``."""
+        """Images of the rows, ``(height,)``."""
         return np.arange(self.first_row, self.first_row + self.similarities.shape[0])
 
     @property
     def columns(self) -> LabelArray:
-        """The images of its columns, ``(width,)``."""
+        """Images of the columns, ``(width,)``."""
         return np.arange(self.first_column, self.first_column + self.similarities.shape[1])
 
     def pairs(self) -> FloatArray:
-        """Return the similarity of each of its pairs once, flat."""
+        """Return the similarities of this tile's pairs as a 1-D array, each pair once."""
         if not self.is_diagonal:
             return self.similarities.ravel()
         once: FloatArray = self.similarities[np.triu_indices(len(self.similarities), 1)]
         return once
 
     def pairs_where(self, is_chosen: np.ndarray) -> tuple[LabelArray, FloatArray]:
-        """Return some of its pairs.
+        """Return some of the tile's pairs.
 
         Args:
-            is_chosen: ``(height, width)``, which pairs; on the diagonal those above it are looked at.
+            is_chosen: ``(height, width)``, the chosen pairs; in a tile on the diagonal, only those above it are used.
 
         Returns:
-            Rows of both images ``(m, 2)``, the lower one first, and their similarities.
+            Rows of both images ``(m, 2)``, lower row first, and their similarities.
         """
         if self.is_diagonal:
             is_chosen = np.triu(is_chosen, 1)
@@ -82,11 +82,11 @@ def similarity_tiles(pool: Pool, what: str = "pairs") -> Iterator[Tile]:
     """Yield the similarities of all pairs of images in tiles, each pair in one of them.
 
     Args:
-        pool: The images; its limit on memory changes the size of tiles, never a similarity.
-        what: The name of the progress bar, which shows the time left.
+        pool: The images; the memory limit changes the size of tiles, not similarities.
+        what: Name of the progress bar.
 
     Yields:
-        Tiles; those of a row of the matrix from left to right.
+        Tiles, from left to right in each row of the matrix.
     """
     n_images, side = len(pool), side_of(pool.limits.tile_bytes)
     with tqdm(total=pool.n_pairs, unit="pair", unit_scale=True, desc=what, disable=None, delay=_PATIENCE) as bar:
@@ -102,16 +102,16 @@ def similarity_tiles(pool: Pool, what: str = "pairs") -> Iterator[Tile]:
 
 
 _PATIENCE = 1.0
-"""Seconds after which a progress bar shows: small pools take less."""
+"""Seconds before a progress bar is shown: small pools take less."""
 
 
 def look_at(pool: Pool, observers: Iterable[Observer], what: str = "pairs") -> None:
-    """Show every pair of images once to some observers.
+    """Show every pair of images once to all observers.
 
     Args:
         pool: The images.
         observers: Receive every tile.
-        what: The name of the progress bar.
+        what: Name of the progress bar.
     """
     watching = tuple(observers)
     for tile in similarity_tiles(pool, what):

@@ -1,7 +1,7 @@
-"""Metrics of groups as a whole, beside the F1 of their pairs.
+"""Metrics of whole groups, besides the F1 of their pairs.
 
-Pairs weigh a lesion by the square of its images. BCubed (Amigó et al. 2009) weighs every image once; ARI (Hubert and
-Arabie 1985) and AMI (Vinh et al. 2010) take off what groups of the same sizes would reach by chance.
+Pairs weight a lesion by the square of its images. BCubed (Amigó et al. 2009) weights all images equally; ARI (Hubert
+and Arabie 1985) and AMI (Vinh et al. 2010) are corrected for what groups of the same sizes reach by chance.
 """
 
 from dataclasses import dataclass
@@ -16,22 +16,23 @@ def evaluate_groups(cluster_ids: LabelArray, labels: LabelArray) -> dict[str, fl
     """Return the metrics that compare groups of images with lesions.
 
     Args:
-        cluster_ids: ``(n,)`` the group of each image, any numbers.
-        labels: ``(n,)`` the lesion of each image, any numbers.
+        cluster_ids: ``(n,)``, group of each image, any numbers.
+        labels: ``(n,)``, lesion of each image, any numbers.
 
     Returns:
-        - ``bcubed_precision``: mean over images of the share of its group that shows its lesion, the image itself
-            included, in (0, 1].
-        - ``bcubed_recall``: mean over images of the share of its lesion that is in its group, likewise.
-        - ``bcubed_f1``: their harmonic mean. All three are defined for lesions of one image, too.
+        - ``bcubed_precision``: mean over images of the share of the image's group with the same lesion, including the
+            image itself, in (0, 1].
+        - ``bcubed_recall``: mean over images of the share of the image's lesion in the same group, in (0, 1].
+        - ``bcubed_f1``: harmonic mean of both. All three are also defined for singleton lesions.
         - ``ari``: adjusted Rand index, at most 1, 0 on average by chance.
-        - ``ami``: adjusted mutual information by the mean of both entropies, likewise. Both are NaN where no pair is
-            positive or no pair is negative: whatever the groups, chance then explains all agreement.
-        - ``exact_groups``: share of lesions whose images are a group, with no image missing and none added.
+        - ``ami``: adjusted mutual information with the mean of both entropies, at most 1, 0 on average by chance. ARI
+        and
+            AMI are NaN if no pair is positive or no pair is negative, as chance then explains all agreement.
+        - ``exact_groups``: share of lesions whose images form a group, none missing and none added.
         - ``n_groups``: number of groups.
-        - ``n_groups_error``: (groups - lesions) / lesions; negative where lesions are merged on the whole.
+        - ``n_groups_error``: (groups - lesions) / lesions; negative if lesions are merged overall.
 
-        Without images all but ``n_groups`` are NaN.
+        Without images, all but ``n_groups`` are NaN.
     """
     overlaps = count_overlaps(cluster_ids, labels)
     n_groups, n_lesions = len(overlaps.group_sizes), len(overlaps.lesion_sizes)
@@ -47,14 +48,14 @@ def evaluate_groups(cluster_ids: LabelArray, labels: LabelArray) -> dict[str, fl
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Sizes of groups and lesions, and of their intersections that are not empty.
+    """Sizes of groups and lesions, and of their non-empty intersections.
 
     Attributes:
         group_sizes: ``(n_groups,)``, groups in the order of their ids.
         lesion_sizes: ``(n_lesions,)``, lesions in the order of their labels.
-        groups: Of each group and lesion that have an image in common the group, 0 …, ``(m,)``, ascending.
-        lesions: The lesion, 0 …, ``(m,)``, ascending within a group.
-        n_common: How many images they have in common, ``(m,)``, at least 1.
+        groups: ``(m,)``, group of each intersection, 0 …, ascending.
+        lesions: ``(m,)``, lesion of each intersection, 0 …, ascending within a group.
+        n_common: ``(m,)``, number of images in each intersection, at least 1.
     """
 
     group_sizes: LabelArray
@@ -70,11 +71,11 @@ class Overlaps:
 
 
 def count_overlaps(cluster_ids: LabelArray, labels: LabelArray) -> Overlaps:
-    """Count the images that groups and lesions have in common.
+    """Return the numbers of images that groups and lesions have in common.
 
     Args:
-        cluster_ids: ``(n,)`` the group of each image, any numbers.
-        labels: ``(n,)`` the lesion of each image, any numbers.
+        cluster_ids: ``(n,)``, group of each image, any numbers.
+        labels: ``(n,)``, lesion of each image, any numbers.
     """
     _, groups, group_sizes = np.unique(cluster_ids, return_inverse=True, return_counts=True)
     _, lesions, lesion_sizes = np.unique(labels, return_inverse=True, return_counts=True)
@@ -86,7 +87,7 @@ def count_overlaps(cluster_ids: LabelArray, labels: LabelArray) -> Overlaps:
 def _bcubed(overlaps: Overlaps) -> dict[str, float]:
     if overlaps.n_images == 0:
         return dict.fromkeys(("bcubed_precision", "bcubed_recall", "bcubed_f1"), float("nan"))
-    squares = overlaps.n_common**2  # each common image finds so many others of its lesion in its group, and itself
+    squares = overlaps.n_common**2  # for each common image, the images of its lesion in its group, including itself
     precision = float((squares / overlaps.group_sizes[overlaps.groups]).sum() / overlaps.n_images)
     recall = float((squares / overlaps.lesion_sizes[overlaps.lesions]).sum() / overlaps.n_images)
     f1 = 2 * precision * recall / (precision + recall)
@@ -102,7 +103,7 @@ def _exact_groups(overlaps: Overlaps) -> float:
 
 
 def _is_trivial(sizes: LabelArray) -> bool:
-    """Whether all images are together, or all apart."""
+    """Whether all images are in one group, or each is in its own."""
     return len(sizes) <= 1 or len(sizes) == sizes.sum()
 
 
@@ -124,13 +125,13 @@ def _adjusted_mutual_information(overlaps: Overlaps) -> float:
     if _is_trivial(overlaps.lesion_sizes):
         return float("nan")
     if _is_trivial(overlaps.group_sizes):
-        return 0.0  # exactly what chance gives; the difference below would be rounding errors
+        return 0.0  # exactly the value by chance; the difference below would be a rounding error
     n_images = overlaps.n_images
     expected_common = overlaps.group_sizes[overlaps.groups] * overlaps.lesion_sizes[overlaps.lesions] / n_images
     shared = float((overlaps.n_common * np.log(overlaps.n_common / expected_common)).sum() / n_images)
     by_chance = _expected_information(overlaps.group_sizes, overlaps.lesion_sizes)
     entropy = (_entropy(overlaps.group_sizes) + _entropy(overlaps.lesion_sizes)) / 2
-    return min(1.0, (shared - by_chance) / (entropy - by_chance))  # equal groups may come out a rounding error above 1
+    return min(1.0, (shared - by_chance) / (entropy - by_chance))  # equal groups may exceed 1 by a rounding error
 
 
 def _entropy(sizes: LabelArray) -> float:
@@ -139,10 +140,10 @@ def _entropy(sizes: LabelArray) -> float:
 
 
 def _expected_information(group_sizes: LabelArray, lesion_sizes: LabelArray) -> float:
-    """Return the mean mutual information of groups and lesions over all ways to deal the images out to them.
+    """Return the mean mutual information of groups and lesions over all permutations of the images.
 
-    What a group and a lesion contribute depends on their sizes alone, and there are few different sizes: thousands of
-    groups and lesions take milliseconds, where a sum over all of them takes seconds.
+    The contribution of a group and a lesion depends only on their sizes, and there are few distinct sizes: thousands of
+    groups and lesions take milliseconds, instead of seconds for a sum over all of them.
     """
     from scipy.special import gammaln
 
@@ -164,7 +165,7 @@ def _expected_information(group_sizes: LabelArray, lesion_sizes: LabelArray) -> 
 
 
 def _distinct(sizes: LabelArray) -> list[tuple[int, int]]:
-    """Return each size that occurs, and how often it does."""
+    """Return each distinct size and its frequency."""
     values, counts = np.unique(sizes, return_counts=True)
     return list(zip(values.tolist(), counts.tolist(), strict=True))
 

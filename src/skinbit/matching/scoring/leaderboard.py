@@ -1,4 +1,4 @@
-"""The leaderboard: experiments ordered by the F1 that their thresholds have elsewhere, and their gaps to the first.
+"""The leaderboard: experiments ordered by F1 at transferred thresholds, with their gaps to the first.
 
 Its columns are chosen here; the report shows some of them (:mod:`skinbit.report.study_report`).
 """
@@ -16,13 +16,13 @@ def rank_experiments(results: Mapping[str, pd.DataFrame], settings: Mapping[str,
     """Return the leaderboard, ordered by the F1 at the thresholds of the other folds.
 
     Args:
-        results: Per experiment ``metric, fold_<k>, …, mean, std`` and, with a test split, ``test``.
-        settings: Per experiment its backbone and loss.
+        results: Table ``metric, fold_<k>, …, mean, std`` of each experiment, with ``test`` if there is a test subset.
+        settings: Backbone and loss of each experiment.
 
     Returns:
         The leaderboard: ``rank, experiment, backbone, loss``, the F1 columns of every method and the intervals of the
-        mean transfer F1, best mean transfer F1 of the threshold first (mean F1, where no experiment has a transfer
-        F1), ties by name, undefined last.
+        mean transfer F1, ordered by the mean transfer F1 of the threshold (by mean F1 if no experiment has a transfer
+        F1); ties by name, undefined last.
     """
     rows = [
         {"experiment": name, "backbone": settings[name][0], "loss": settings[name][1]} | _headline(results[name])
@@ -51,16 +51,16 @@ def _headline(results: pd.DataFrame) -> dict[str, float]:
 
 
 def add_gaps(board: pd.DataFrame, resampled_f1: Mapping[str, Sequence[float | None]]) -> pd.DataFrame:
-    """Return a leaderboard with the gap of each experiment to the first.
+    """Return a leaderboard with each experiment's gap to the first.
 
     Args:
         board: From :func:`rank_experiments`.
-        resampled_f1: Per experiment its F1 by threshold under resampled lesions, None where undefined; the same
-            resamples for every experiment.
+        resampled_f1: F1 by threshold of each experiment for resampled lesions, None if undefined; all experiments have
+            the same resamples.
 
     Returns:
-        The leaderboard with ``behind_first``, the difference of the metrics that order it, and the 95 % interval of
-        this difference, ``behind_first_low`` and ``behind_first_high``.
+        The leaderboard with ``behind_first``, the difference of the metrics by which it is ordered, and its 95 %
+        interval, ``behind_first_low`` and ``behind_first_high``.
     """
     key = _ordered_by(board)
     values = {name: np.array(f1, dtype=np.float64) for name, f1 in resampled_f1.items()}

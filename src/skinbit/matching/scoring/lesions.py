@@ -1,4 +1,4 @@
-"""Lesions whose photographs a cut separates, and groups that mix several lesions."""
+"""Lesions that are separated at a cut, and groups with several lesions."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,15 +12,15 @@ from skinbit.matching.labels import FloatArray
 def tabulate_positive_pairs(
     similarities: FloatArray, lesion_ids: Sequence[str], image_ids: Sequence[str]
 ) -> pd.DataFrame:
-    """List every pair of images of one lesion.
+    """Return a table of all positive pairs, of images with the same lesion.
 
     Args:
         similarities: ``(n_images, n_images)`` float32 in [-1, 1], symmetric.
-        lesion_ids: ``n_images`` true lesions.
-        image_ids: ``n_images`` distinct ids.
+        lesion_ids: True lesion of each of the ``n_images`` images.
+        image_ids: Distinct id of each of the ``n_images`` images.
 
     Returns:
-        ``lesion_id, image_a, image_b, similarity``, least similar pairs first, of equals the first ids.
+        ``lesion_id, image_a, image_b, similarity``, least similar pairs first, ties by id.
     """
     rows_of: dict[str, list[int]] = {}
     for row in sorted(range(len(image_ids)), key=image_ids.__getitem__):
@@ -37,15 +37,15 @@ def tabulate_positive_pairs(
 
 
 def evaluate_lesions(positive_pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return how many of its own pairs each lesion loses at a threshold.
+    """Return the number of each lesion's pairs that are missed at a threshold.
 
     Args:
         positive_pairs: From :func:`tabulate_positive_pairs`.
-        threshold: Similarity from which on a pair is predicted positive.
+        threshold: Similarity from which a pair is predicted positive.
 
     Returns:
-        ``lesion_id, n_images, n_pairs, n_missed, lowest, highest`` of every lesion with a pair, similarities of its
-        least and most similar one; those that lose most pairs first, of equals the least similar ones.
+        ``lesion_id, n_images, n_pairs, n_missed, lowest, highest`` of every lesion with a pair, the last two being the
+        similarities of its least and most similar pair; sorted by missed pairs, most first, then by similarity.
     """
     rows = [
         (
@@ -64,7 +64,7 @@ def evaluate_lesions(positive_pairs: pd.DataFrame, threshold: float) -> pd.DataF
 
 
 def summarise_by_size(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Count, by number of images, the lesions of which all pairs, some or none are found.
+    """Return the number of lesions with all, some or none of their pairs found, by number of images.
 
     Args:
         lesions: From :func:`evaluate_lesions`.
@@ -83,14 +83,14 @@ def summarise_by_size(lesions: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_mixed_groups(clustered_images: pd.DataFrame) -> pd.DataFrame:
-    """Find the groups that hold images of several lesions.
+    """Return the groups with images of several lesions.
 
     Args:
         clustered_images: ``image_id, lesion_id, cluster_id``.
 
     Returns:
-        ``cluster_id, n_images, n_lesions, n_false_pairs``, the last one its pairs of two lesions; most of these
-        first, of equals the first id.
+        ``cluster_id, n_images, n_lesions, n_false_pairs``, the last one being pairs of two lesions; sorted by these,
+        most first, ties by id.
     """
     rows = [
         (cluster_id, len(images), images["lesion_id"].nunique(), _count_false_pairs(images["lesion_id"]))

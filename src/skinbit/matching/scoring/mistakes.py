@@ -1,4 +1,4 @@
-"""Misclassified pairs at a given cut: all are counted, the worst are listed."""
+"""Misclassified pairs at a given cut: all are counted, and the worst are listed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,12 +21,12 @@ class Mistake:
     """A misclassified pair.
 
     Attributes:
-        image_a: The image whose id comes first as text.
-        image_b: The other one.
-        lesion_a: Its true lesion.
-        lesion_b: Likewise; that of ``image_a`` for a false negative, another for a false positive.
-        similarity: Of the two images.
-        error: What is wrong with it.
+        image_a: Image whose id comes first in text order.
+        image_b: The other image.
+        lesion_a: True lesion of ``image_a``.
+        lesion_b: True lesion of ``image_b``; the same for a false negative, another one for a false positive.
+        similarity: Similarity of both images.
+        error: Kind of the error.
     """
 
     image_a: str
@@ -39,13 +39,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Counts of the pairs of a subset at one cut, by outcome; all None where F1 is undefined.
+    """Numbers of a subset's pairs at one cut, by outcome; all None if F1 is undefined.
 
     Attributes:
-        true_positive: Predicted pairs of one lesion.
-        false_positive: Predicted pairs of two lesions.
-        false_negative: Pairs of one lesion that are not predicted.
-        possible_label_error: Those of the false positives that are at least as similar as the median positive pair.
+        true_positive: Predicted positive pairs.
+        false_positive: Predicted negative pairs.
+        false_negative: Positive pairs that are not predicted.
+        possible_label_error: False positives that are at least as similar as the median positive pair.
     """
 
     true_positive: int | None
@@ -63,13 +63,13 @@ class Mistakes:
 
     Attributes:
         method: ``cosine`` or ``dbscan``.
-        cut: Threshold (similarity) or eps (distance); NaN where none could be chosen.
-        n_images: Of the subset.
-        n_lesions: Of the subset.
-        n_positive_pairs: All pairs of one lesion.
-        label_error_from: Similarity of the median positive pair; NaN where there is none.
-        outcomes: Exact counts; ``UNDEFINED`` where there is no cut, or no positive pair.
-        pairs: The worst of each kind, both kinds together, worst first; empty where counts are undefined.
+        cut: Threshold (similarity) or eps (distance); NaN if none could be chosen.
+        n_images: Number of images in the subset.
+        n_lesions: Number of lesions in the subset.
+        n_positive_pairs: Number of positive pairs.
+        label_error_from: Similarity of the median positive pair; NaN if there is none.
+        outcomes: Exact counts; ``UNDEFINED`` if there is no cut, or no positive pair.
+        pairs: The worst pairs of both kinds, worst first; empty if counts are undefined.
     """
 
     method: str
@@ -89,22 +89,22 @@ def find_mistakes(
     groups: Mapping[str, LabelArray],
     max_pairs: int,
 ) -> dict[str, Mistakes]:
-    """Find the misclassified pairs of a subset; their counts give the F1 that the subset has at these cuts.
+    """Return the misclassified pairs of a subset; their counts lead to its F1 at these cuts.
 
-    A pair is the worse, the farther its similarity lies on the wrong side of the cut; DBSCAN's cut is the similarity
-    ``1 - eps``. Equally bad pairs are ordered by image ids. Memory does not grow with the number of mistakes.
+    Pairs are sorted by the distance of their similarity to the cut on the wrong side; DBSCAN's cut is the similarity
+    ``1 - eps``. Ties are ordered by image ids. Memory does not grow with the number of mistakes.
 
     Args:
         pool: The images.
-        images: Id and true lesion of each image; no id twice.
-        cuts: The threshold for ``cosine``, the eps for ``dbscan``, or both.
-        groups: ``(n_images,)`` groups at the cut, of every method among ``cuts`` but ``cosine``.
-        max_pairs: So many pairs of each kind are listed, at most.
+        images: Id and true lesion of each image; ids are distinct.
+        cuts: Threshold for ``cosine``, eps for ``dbscan``, or both.
+        groups: ``(n_images,)``, groups at the cut for every method of ``cuts`` except ``cosine``.
+        max_pairs: Largest number of listed pairs of each kind.
 
     Returns:
-        By method.
+        Misclassified pairs by method.
     """
-    # Once images are ordered by id, ordering pairs by rows is ordering them by ids.
+    # With images ordered by id, pairs ordered by rows are ordered by ids.
     order = np.array(sorted(range(len(images)), key=lambda row: images[row][0]), dtype=np.int64)
     subset = _Images(tuple(images[row] for row in order.tolist()), pool.subset(order))
     labels = lesion_labels([lesion for _, lesion in subset.images])
@@ -141,7 +141,7 @@ class _Images:
 
 
 class _Observer:
-    """Counts what becomes of all pairs by one method, and keeps the worst of the misclassified ones."""
+    """Counts the outcomes of all pairs for one method, and keeps the worst misclassified ones."""
 
     def __init__(
         self, labels: LabelArray, cut: float, groups: LabelArray | None, label_error_from: float, max_pairs: int
@@ -155,7 +155,7 @@ class _Observer:
         ]
 
     def add(self, tile: Tile) -> None:
-        """Look at the pairs of a tile."""
+        """Process the pairs of a tile."""
         alike, rows, columns = tile.similarities, tile.rows, tile.columns
         once = rows[:, None] < columns
         same = (self._labels[rows, None] == self._labels[columns]) & once
@@ -176,7 +176,7 @@ class _Observer:
 
 
 class _Worst:
-    """Keeps the worst pairs of one kind; of equally bad ones those of the first rows."""
+    """Keeps the worst pairs of one kind; ties are ordered by row."""
 
     def __init__(self, error: Error, direction: float, limit: float, max_pairs: int) -> None:
         self.error = error
@@ -188,7 +188,7 @@ class _Worst:
         self._least = -np.inf
 
     def add(self, pairs: LabelArray, similarities: FloatArray) -> None:
-        """Look at pairs of this kind, rows ``(m, 2)``."""
+        """Process pairs of this kind, rows ``(m, 2)``."""
         excess = self._direction * (similarities.astype(np.float64) - self._limit)
         is_worse = excess >= self._least
         self.rows = np.concatenate([self.rows, pairs[is_worse]])
@@ -200,7 +200,7 @@ class _Worst:
 
 
 def _merge(subset: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
-    """Return both kinds as one list, worst first."""
+    """Return both kinds of mistakes as one list, worst first."""
     errors = [kept.error for kept in worst for _ in kept.rows]
     rows = np.concatenate([kept.rows for kept in worst])
     excess = np.concatenate([kept.excess for kept in worst])
@@ -214,18 +214,18 @@ def _merge(subset: _Images, worst: Sequence[_Worst]) -> tuple[Mistake, ...]:
 
 
 def mistakes_document(experiment: str, mistakes: Mistakes) -> dict[str, Any]:
-    """Write the misclassified pairs of an experiment down as plain values.
+    """Return the misclassified pairs of an experiment as plain values.
 
     Args:
-        experiment: Its name.
-        mistakes: Of one method.
+        experiment: Name of the experiment.
+        mistakes: Misclassified pairs of one method.
 
     Returns:
-        ``experiment``, ``method``; ``threshold`` or ``eps``, whichever is the method's; ``possible_label_error_from``,
-        the similarity of the median positive pair, from which on a false positive may be a wrong label; ``counts``:
-        ``n_images``, ``n_lesions``, ``n_pairs`` and ``n_positive_pairs`` of the subset, what became of the pairs (see
+        ``experiment``, ``method``; ``threshold`` or ``eps``, depending on the method; ``possible_label_error_from``,
+        the similarity of the median positive pair, from which a false positive may be a wrong label; ``counts``:
+        ``n_images``, ``n_lesions``, ``n_pairs`` and ``n_positive_pairs`` of the subset, the outcomes of its pairs (see
         :class:`Outcomes`), ``listed_false_positive`` and ``listed_false_negative``; ``pairs``, worst first, with the
-        attributes of :class:`Mistake`. What is undefined is None.
+        attributes of :class:`Mistake`. Undefined values are None.
     """
     listed = [pair.error for pair in mistakes.pairs]
     return {

@@ -1,8 +1,8 @@
-"""F1 in other pools: of fewer lesions, or with lesions of one image among them.
+"""F1 in other pools: with fewer lesions, or with singleton lesions as distractors.
 
 Positive pairs grow with the number of images, negative ones with its square, so F1 falls as the pool grows, and falls
-faster at a cut that was best in a small one. Lesions of one image, as most lesions of an archive are, add negative
-pairs only. They need nothing special: a lesion of one image is a label that occurs once, and all metrics allow for it.
+faster at a cut that was best in a small pool. Singleton lesions, like most lesions of an archive, add negative pairs
+only. They need no special treatment: a singleton is a label that occurs once, and all metrics allow for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,38 +24,38 @@ from skinbit.matching.pairs.neighbours import NeighbourGraph
 from skinbit.matching.scoring.uncertainty import interval
 
 LESIONS, DISTRACTORS = "lesions", "distractors"
-"""What a pool has fewer or more of: lesions of several images, or lesions of one."""
+"""What a pool has fewer of: lesions with several images, or distractors."""
 
 FOLLOWED = ("cosine", "average")
-"""The methods whose F1 is followed over the size of the pool: pairs by threshold, and groups."""
+"""Methods whose F1 is computed for several pool sizes: pairs by threshold, and groups."""
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Sizes of the pools of a fold: shares of its lesions, or of all distractors."""
+"""Pool sizes of a fold: shares of its lesions, or of all distractors."""
 
 _DRAWS = 4
-"""Pools of each size and fold: their mean over the folds is what is shown."""
+"""Number of pools of each size and fold; the mean over folds is reported."""
 
 CutOfPool = Callable[[int, float], float]
-"""Returns the cut for a pool by its number of images and the share of them whose lesion was photographed once."""
+"""Returns the cut for a pool from its number of images and its share of singleton lesions."""
 
 Rules = Mapping[str, Mapping[str, CutOfPool]]
-"""By method and name, the rule that chooses a cut for a pool."""
+"""By method and name, the rule that selects a cut for a pool."""
 
 OWN = "own"
-"""The rule that every curve has: the pool's own best cut, which only its labels tell."""
+"""The rule that every curve has: the pool's own best cut, which requires its labels."""
 
 _COLUMNS = ["method", "size", "draw", "n_images", "n_lesions", "n_positive_pairs", "rule", "cut", "f1"]
 
 
 def carried_cuts(subsets: Sequence[OperatingPoints]) -> dict[str, CutOfPool]:
-    """Return the ways to carry the cuts of other subsets over to a pool.
+    """Return the rules that transfer the cuts of other subsets to a pool.
 
     Args:
-        subsets: The cuts of each that are best for pools of some size, of one method.
+        subsets: Operating points of each subset for one method.
 
     Returns:
-        ``fixed``: the mean of the subsets' own best cuts, whatever the pool. ``corrected``: the best one for a pool of
-        this size by their counts together. ``informed``: likewise, knowing how many images are alone, too.
+        ``fixed``: the mean of the subsets' own best cuts, for any pool. ``corrected``: the best cut for a pool of this
+        size from the subsets' summed counts. ``informed``: the same, with a known share of singleton lesions.
     """
     return {
         "fixed": lambda n_images, _: carry_over(subsets, n_images, is_corrected=False).value,
@@ -69,8 +69,8 @@ class Draws:
     """How the pools of a fold are drawn.
 
     Attributes:
-        seed: Not negative.
-        kind: Pools of fewer lesions, or with fewer distractors.
+        seed: Seed, not negative.
+        kind: Whether pools have fewer lesions or fewer distractors.
     """
 
     seed: int
@@ -79,12 +79,12 @@ class Draws:
 
 @dataclass(frozen=True)
 class DrawnPool:
-    """Some lesions, all images of which are in the pool.
+    """A pool of some lesions with all of their images.
 
     Attributes:
-        size: Number of lesions that were drawn.
-        draw: Of the pools of this size, from 0.
-        lesions: All lesions of the pool, by label.
+        size: Number of drawn lesions.
+        draw: Number of the draw among pools of this size, from 0.
+        lesions: Labels of all lesions in the pool.
     """
 
     size: int
@@ -95,21 +95,21 @@ class DrawnPool:
 def draw_pools(
     labels: LabelArray, sizes: Sequence[int], n_draws: int, seed: int, kind: str = LESIONS
 ) -> list[DrawnPool]:
-    """Draw lesions at random.
+    """Return pools of random lesions.
 
     Args:
-        labels: ``(n,)``, the lesion of each image, 0 …
-        sizes: Numbers of lesions; of :data:`DISTRACTORS`, of lesions of one image, 0 is a pool without.
-        n_draws: Pools of each size; there is only one without and one with all.
-        seed: Not negative. The pools of a size do not depend on the other sizes.
-        kind: :data:`LESIONS`: pools of fewer lesions; :data:`DISTRACTORS`: all lesions of several images with fewer
-            lesions of one, so that positive pairs are the same in every pool, and negative ones are not.
+        labels: ``(n,)``, lesion of each image, 0 …
+        sizes: Numbers of lesions; for :data:`DISTRACTORS`, numbers of singleton lesions, of which 0 is allowed.
+        n_draws: Number of pools of each size; there is only one without any and one with all.
+        seed: Seed, not negative. The pools of a size do not depend on the other sizes.
+        kind: :data:`LESIONS`: pools of fewer lesions; :data:`DISTRACTORS`: all lesions with several images and fewer
+            singleton lesions, so that only the negative pairs differ between pools.
 
     Returns:
-        The pools, by size and draw.
+        Pools by size and draw.
 
     Raises:
-        ValueError: If there are fewer lesions than asked for.
+        ValueError: If there are fewer lesions than requested.
     """
     lesions, n_images = np.unique(labels, return_counts=True)
     drawn, others = (lesions[n_images == 1], lesions[n_images > 1]) if kind == DISTRACTORS else (lesions, lesions[:0])
@@ -126,21 +126,21 @@ def draw_pools(
 def follow_pools(
     vicinity: Vicinity, labels: LabelArray, rules: Rules, pools: Sequence[DrawnPool], max_group_size: int | None
 ) -> pd.DataFrame:
-    """Return F1 in pools of some of the lesions, at their own best cuts and at cuts chosen elsewhere.
+    """Return F1 in pools of some of the lesions, at their own best cuts and at cuts selected elsewhere.
 
-    The near pairs of a pool are those of all images that are in it: all pairs are looked at once, for all pools.
+    The near pairs of a pool are taken from those of all images, so that one pass over all pairs suffices.
 
     Args:
         vicinity: Near pairs of all images.
-        labels: ``(n,)``, the lesion of each image, 0 …
-        rules: Beside the pool's own best cut, of every method that is followed.
+        labels: ``(n,)``, lesion of each image, 0 …
+        rules: Further rules besides the pool's own best cut, for every method to evaluate.
         pools: From :func:`draw_pools`.
-        max_group_size: Average linkage makes no larger groups; None: of any size.
+        max_group_size: Largest group of average linkage; None: no limit.
 
     Returns:
         ``method, size, draw, n_images, n_lesions, n_positive_pairs, rule, cut, f1``, by method, then by pool, ``own``
-        first; F1 is NaN in a pool without a positive pair. Where a cut asks for more pairs than may be held, a warning
-        says so, and the loosest cut that does not takes its place.
+        first; F1 is NaN in a pool without a positive pair. If a cut needs more pairs than can be held, a warning is
+        logged, and the loosest possible cut replaces it.
     """
     params = CutParams(max_group_size=max_group_size)
     positives = find_positives(vicinity.pool, labels)
@@ -154,7 +154,7 @@ def follow_pools(
         )
         for method in rules
     }
-    held = vicinity.reach(loosest)  # at once, so that no pool depends on those before it
+    held = vicinity.reach(loosest)  # all at once, so that no pool depends on earlier ones
     for pool, rows, carried in zip(pools, rows_of, cuts_of, strict=True):
         part = _Part(vicinity, rows, labels[rows], positives.subset(rows, len(labels)))
         facts = (pool.size, pool.draw, len(rows), len(pool.lesions), len(part.positives.pairs))
@@ -171,7 +171,7 @@ def follow_pools(
 
 
 def _carried(labels: LabelArray, rules: Rules) -> dict[str, dict[str, float]]:
-    """Return the cut of every method and rule for a pool of such lesions."""
+    """Return the cut of every method and rule for a pool of these lesions."""
     n_single = int((np.unique(labels, return_counts=True)[1] == 1).sum())
     share = n_single / max(1, len(labels))
     return {
@@ -181,7 +181,7 @@ def _carried(labels: LabelArray, rules: Rules) -> dict[str, dict[str, float]]:
 
 
 def _looseness(method: str, cut: float) -> float:
-    """Return a number that rises the more pairs a cut lets in; a cut that could not be chosen lets none in."""
+    """Return a number that rises with the number of pairs a cut predicts; an undefined cut predicts none."""
     return -np.inf if np.isnan(cut) else -cut if method == "cosine" else cut
 
 
@@ -197,7 +197,7 @@ class _Part:
     def choices(
         self, cuts: Mapping[str, Mapping[str, float]], params: CutParams
     ) -> tuple[dict[str, dict[str, Choice]], list[str]]:
-        """Return, by method and rule, a cut and what it gives, the part's own best cut first; and uncertain methods."""
+        """Return, by method and rule, a cut with its metrics, the part's own best cut first; and uncertain methods."""
         while True:
             graph = self.vicinity.graph.subset(self.rows)
             found = {method: self._curve(method, graph, params) for method in cuts}
@@ -212,18 +212,18 @@ class _Part:
         return choices, uncertain
 
     def _curve(self, method: str, graph: NeighbourGraph, params: CutParams) -> tuple[Sweep, Choice, bool]:
-        """Return the curve of a method as far as it is drawn, its best cut, and whether no other one is better."""
+        """Return the curve of a method as far as it is known, its best cut, and whether no other cut is better."""
         if method == "cosine":
             head = search_threshold(graph, self.positives)
             curve = self._reached_thresholds(graph) if head is None else head
-            best = select(curve) if len(curve.cuts) else choice_at(curve, graph.floor)  # no pair of one lesion is held
+            best = select(curve) if len(curve.cuts) else choice_at(curve, graph.floor)  # no positive pair is held
             return curve, best, head is not None
         pool = self.vicinity.pool.subset(self.rows)
         found = search_cut(method, Vicinity(pool, graph), self.labels, self.positives, params)
         return found.sweep, found.choice, found.is_certain
 
     def _choice_at(self, graph: NeighbourGraph, curve: Sweep, cut: float) -> Choice:
-        """Return what any cut within the near pairs gives; the curve over thresholds may end before."""
+        """Return the metrics of any cut within the near pairs; the curve over thresholds may end earlier."""
         if curve.method != "cosine" or np.isnan(cut):
             return choice_at(curve, cut)
         return choice_at(self._thresholds(graph, np.array([cut])), cut)
@@ -240,14 +240,14 @@ class _Part:
 
 
 def summarise_pools(pools: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean F1 of each size and rule, and how far it varies from draw to draw.
+    """Return the mean F1 of each size and rule, and its range over draws.
 
     Args:
         pools: From :func:`follow_pools`.
 
     Returns:
-        ``method, size, rule, n_images, f1, low, high``: means over the draws, and the range that holds the middle 95 %
-        of their F1. Pools of one size share lesions, the more the larger they are: it is no confidence interval.
+        ``method, size, rule, n_images, f1, low, high``: means over draws, and the range of the middle 95 % of their F1.
+        Pools of one size share lesions, more so the larger they are, so this is not a confidence interval.
     """
     rows = [
         (method, size, rule, draws["n_images"].mean(), draws["f1"].mean(), *interval(draws["f1"].to_numpy(np.float64)))
@@ -263,17 +263,17 @@ def fold_pools(
     max_group_size: int | None,
     draws: Draws,
 ) -> pd.DataFrame:
-    """Follow a fold's F1 over the size of its pool, at its own best cuts and at those that the other folds choose.
+    """Return a fold's F1 for several pool sizes, at its own best cuts and at those of the other folds.
 
     Args:
         vicinity: Near pairs of the fold.
-        labels: ``(n,)``, the lesion of each image, 0 …
-        others: What the other folds would choose, by method.
-        max_group_size: Of average linkage.
+        labels: ``(n,)``, lesion of each image, 0 …
+        others: Operating points of the other folds, by method.
+        max_group_size: Largest group of average linkage.
         draws: How pools are drawn.
 
     Returns:
-        ``pool, method, share, rule, n_images, f1``: means over some pools of each of :data:`SHARES`.
+        ``pool, method, share, rule, n_images, f1``: means over pools, for each of :data:`SHARES`.
     """
     kind = draws.kind
     _, n_images = np.unique(labels, return_counts=True)
@@ -282,7 +282,7 @@ def fold_pools(
     rules = {method: carried_cuts(others[method]) for method in FOLLOWED}
     if kind == LESIONS:
         for of_method in rules.values():
-            del of_method["informed"]  # folds are alike: what they have of single images is in their counts
+            del of_method["informed"]  # folds are alike: their counts include their singleton lesions
     pools = draw_pools(labels, list(sizes), _DRAWS, draws.seed, kind)
     found = summarise_pools(follow_pools(vicinity, labels, rules, pools, max_group_size))
     return found.assign(pool=kind, share=found["size"].map(sizes))[
@@ -291,14 +291,14 @@ def fold_pools(
 
 
 def mean_pools(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Average the folds' F1 over the size of the pool.
+    """Return the mean of the folds' F1 for each pool size.
 
     Args:
-        folds: From :func:`fold_pools`, one of each fold.
+        folds: Tables from :func:`fold_pools`, one per fold.
 
     Returns:
-        ``pool, method, share, rule, n_images, f1, std``: the mean over the folds in which F1 is defined, and its
-        standard deviation (n - 1), NaN for a single fold.
+        ``pool, method, share, rule, n_images, f1, std``: mean and standard deviation (n - 1) over the folds with a
+        defined F1; NaN for a single fold.
     """
     keys = ["pool", "method", "share", "rule"]
     grouped = pd.concat(folds, ignore_index=True).groupby(keys, sort=False)

@@ -1,4 +1,4 @@
-"""The tables of an experiment: metrics of its folds side by side, curves, sizes of groups."""
+"""The tables of an experiment: metrics of its folds side by side, curves, group sizes."""
 
 import logging
 from collections import Counter
@@ -27,7 +27,7 @@ def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
         sweeps: The curve of each method.
 
     Returns:
-        ``method, cut, tp, fp, f1``, a row per cut; see :class:`skinbit.matching.curves.Sweep` for their order.
+        ``method, cut, tp, fp, f1``, one row per cut; see :class:`skinbit.matching.curves.Sweep` for their order.
     """
     tables = [
         pd.DataFrame({"method": method, "cut": sweep.cuts, "tp": sweep.tp, "fp": sweep.fp, "f1": sweep.f1})
@@ -39,17 +39,17 @@ def curve_table(sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
 def collect_folds(
     metrics: Mapping[int, Mapping[str, float]], transfer_f1: Mapping[int, Mapping[str, float]]
 ) -> pd.DataFrame:
-    """Return the folds side by side, with mean and standard deviation, the transfer F1 inserted.
+    """Return the metrics of folds side by side, with transfer F1, mean and standard deviation.
 
-    The transfer F1 of a fold is its F1 at the mean of the other folds' cuts, so at a cut that was not chosen on it.
+    The transfer F1 of a fold is its F1 at the mean of the other folds' cuts, which were not chosen on this fold.
 
     Args:
-        metrics: What each fold found at its own best cuts.
-        transfer_f1: By fold, ``<method>_f1_transfer``; NaN, or missing, where there is none.
+        metrics: Metrics of each fold at its own best cuts.
+        transfer_f1: ``<method>_f1_transfer`` of each fold; NaN or missing if undefined.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std``; the standard deviation is the sample's (n - 1), over the folds in which
-        the metric is defined.
+        ``metric, fold_<k>, …, mean, std``; the sample standard deviation (n - 1), over folds in which the metric is
+        defined.
     """
     columns = {f"fold_{fold}": _with_transfer(found, transfer_f1.get(fold, {})) for fold, found in metrics.items()}
     _warn_undefined({column: found["cosine_f1"] for column, found in columns.items()})
@@ -57,7 +57,7 @@ def collect_folds(
 
 
 def _with_transfer(metrics: Mapping[str, float], transfer_f1: Mapping[str, float]) -> dict[str, float]:
-    """Insert the transfer F1 of each method behind its recall."""
+    """Return metrics with each method's transfer F1 inserted after its recall."""
     extended: dict[str, float] = {}
     for name, value in metrics.items():
         extended[name] = value
@@ -78,8 +78,8 @@ def interval_metrics(intervals: Mapping[str, tuple[float, float]], of: str = "tr
     """Return the ends of the intervals of F1 as metrics.
 
     Args:
-        intervals: Low and high, by method.
-        of: Which F1: ``transfer`` or ``distractors``.
+        intervals: Low and high end, by method.
+        of: Kind of F1: ``transfer`` or ``distractors``.
 
     Returns:
         ``<method>_f1_<of>_low`` and ``_high``.
@@ -96,7 +96,8 @@ def judgement_table(metrics: Mapping[int, Mapping[str, float]], of_all: Mapping[
 
     Args:
         metrics: Metrics of each fold.
-        of_all: Metrics of all folds, as those of :func:`interval_metrics`; they stand in the column of the mean.
+        of_all: Metrics of all folds together, like those of :func:`interval_metrics`; they are in the column of the
+            mean.
 
     Returns:
         ``metric, fold_<k>, …, mean, std``.
@@ -113,14 +114,14 @@ def _side_by_side(columns: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
 
 
 def thin_curves(table: pd.DataFrame, n_points: int) -> dict[str, dict[str, list[float]]]:
-    """Thin the curves of a fold for drawing; their maxima stay.
+    """Return the curves of a fold, thinned for drawing, with their maxima.
 
     Args:
         table: From :func:`curve_table`.
-        n_points: About how many rows to keep per method, evenly over its rows.
+        n_points: Approximate number of rows per method, evenly spaced.
 
     Returns:
-        Per method ``cut`` and ``f1`` of the kept rows, in their order; no row where F1 is undefined.
+        ``cut`` and ``f1`` of the kept rows by method, in order; no rows if F1 is undefined.
     """
     thinned = {}
     for method in METHODS:
@@ -132,13 +133,13 @@ def thin_curves(table: pd.DataFrame, n_points: int) -> dict[str, dict[str, list[
 
 
 def group_sizes(cluster_ids: Sequence[int]) -> dict[str, int]:
-    """Count groups by their number of images.
+    """Return the number of groups by their number of images.
 
     Args:
-        cluster_ids: The group of each image.
+        cluster_ids: Group of each image.
 
     Returns:
-        How many groups have one image, two, …; keys are text, as in JSON.
+        Number of groups with one image, two, …; keys are text, as in JSON.
     """
     counts = Counter(Counter(cluster_ids).values())
     return {str(size): counts[size] for size in sorted(counts)}

@@ -39,27 +39,27 @@ from skinbit.matching.scoring.uncertainty import PredictedPairs, predicted_pairs
 logger = logging.getLogger(__name__)
 
 GROUP_METRICS = ("bcubed_f1", "ari", "ami", "n_groups_error")
-"""Of the metrics of groups, those that are reported."""
+"""Reported metrics of groups."""
 
 _GROUPED = tuple(method for method in CUTS if METHODS[method].is_group)
-"""Methods that put images into groups by a cut."""
+"""Methods that group images by a cut."""
 
 _TAIL = np.linspace(-1.0, 1.0, 401)
-"""Thresholds that the tail of a curve is drawn with, beside those at which a pair of one lesion enters; below the last
-of these only the least similar pair is drawn, so that far pairs need no count."""
+"""Number of thresholds at which the tail of a curve is computed, besides those at which a positive pair enters; below
+the last of these, only the least similar pair is included, so that distant pairs need no counts."""
 
 
 @dataclass(frozen=True)
 class AtCuts:
-    """The metrics of a pool at cuts that were chosen elsewhere.
+    """The metrics of a pool at cuts that were selected elsewhere.
 
     Attributes:
-        metrics: ``<method>_bcubed_f1`` and so on, of every method that makes groups; NaN where it has no cut.
-        predicted: Per method that has a cut, or needs none, the predicted pairs, by lesion.
-        groups: ``(n,)`` groups, by method that makes groups.
-        recall_at_1: Share of images whose most similar other image shows the same lesion.
-        vicinity: The near pairs that all of it was made of.
-        own: By method that has a cut, what the pool chooses for itself; empty where no odds are known.
+        metrics: ``<method>_bcubed_f1`` and others for every grouping method; NaN without a cut.
+        predicted: Predicted pairs by lesion, for every method that has a cut or needs none.
+        groups: ``(n,)``, groups by grouping method.
+        recall_at_1: Share of images whose nearest image shows the same lesion.
+        vicinity: Near pairs from which everything was computed.
+        own: The pool's own cuts by method; empty without odds.
     """
 
     metrics: Mapping[str, float]
@@ -75,13 +75,13 @@ class Score:
     """The metrics of a labelled pool.
 
     Attributes:
-        metrics: Metrics by name, in the order in which they are reported, at the pool's own best cuts.
-        sweeps: The curve of each method; that of groups ends at its ``reach``.
-        points: Per method that has a cut, the cuts that are best for pools of some size.
-        clusters: ``(n,)`` DBSCAN's groups at the chosen eps.
-        reach: By method, the distance up to which its curve goes.
-        uncertain: Methods whose best cut might lie beyond.
-        given: At the given cuts.
+        metrics: Metrics by name, in the order of reports, at the pool's own best cuts.
+        sweeps: Curve of each method; those of groups end at their ``reach``.
+        points: Operating points by method.
+        clusters: ``(n,)``, DBSCAN's groups at the selected eps.
+        reach: Distance up to which the curve of each method is known.
+        uncertain: Methods that may have a better cut beyond.
+        given: Metrics at the given cuts.
     """
 
     metrics: Mapping[str, float]
@@ -94,22 +94,22 @@ class Score:
 
 
 def score(pool: Pool, lesion_ids: list[str], params: CutParams, cuts: Mapping[str, float] | None = None) -> Score:
-    """Choose the cut of every method on a labelled pool, and measure how well these, given cuts and the ranking do.
+    """Return the metrics of a labelled pool at the best cut of every method, at given cuts, and of the ranking.
 
-    One look at all pairs gives what ranks them, exactly, and the nearest of them; the groups of every method are made
-    of these, up to a distance beyond which no cut could be better. Where they do not reach so far, more are looked for.
+    One pass over all pairs yields exact ranks and the near pairs, from which the groups of every method are made, up to
+    a distance beyond which no cut can be better. If the near pairs do not reach that far, more are collected.
 
     Args:
         pool: The images.
-        lesion_ids: ``n`` true lesions.
-        params: Searched ranges, cap of groups.
-        cuts: Chosen elsewhere, by method, of ``cosine`` a threshold, else a distance; NaN where none could be chosen.
-            None: metrics at given cuts are those of methods that need none.
+        lesion_ids: True lesion of each of the ``n`` images.
+        params: Searched ranges and largest group.
+        cuts: Cuts selected elsewhere, by method, thresholds for ``cosine``, otherwise distances; NaN if undefined.
+            None: metrics at given cuts only include methods without a cut.
 
     Returns:
-        The score; without a positive pair all metrics that need one are NaN. A warning names methods for which the
-        limit on pairs was reached before their best cut was certain: the best one within the reach is taken. So it is
-        with a given cut that asks for more pairs than may be held: metrics are those at the loosest cut that does not.
+        The score; without a positive pair, all metrics that need one are NaN. A warning names methods for which the
+        limit on pairs was reached before their best cut was certain; the best cut within the reach is used. Likewise, a
+        given cut that needs too many pairs is replaced by the loosest possible one.
     """
     labels = lesion_labels(lesion_ids)
     positives = find_positives(pool, labels)
@@ -118,7 +118,7 @@ def score(pool: Pool, lesion_ids: list[str], params: CutParams, cuts: Mapping[st
     vicinity = Vicinity(pool, survey.graph)
     given = vicinity.reach(given)
     found = _search_cuts(vicinity, labels, positives, params)
-    # Where the head is not held, the best threshold is found exactly by the ranks of positive pairs.
+    # If the head is not held, ranks of positive pairs give the exact best threshold.
     head = search_threshold(vicinity.graph, positives)
     uncertain = tuple(method for method, each in found.items() if not each.is_certain)
     warn_of_uncertain(uncertain, pool)
@@ -151,7 +151,7 @@ def score(pool: Pool, lesion_ids: list[str], params: CutParams, cuts: Mapping[st
 
 
 def _counted(positives: PositivePairs, cuts: Mapping[str, float], params: CutParams) -> FloatArray:
-    """Return the similarities, beside those of positive pairs, at which all pairs are counted, ascending."""
+    """Return the similarities, besides those of positive pairs, at which all pairs are counted, ascending."""
     thresholds = [cuts["cosine"]] if not np.isnan(cuts.get("cosine", np.nan)) else []
     tail = _TAIL[positives.similarities.min(initial=np.inf) <= _TAIL]
     return np.unique(singles_at_least([*thresholds, params.threshold_range[1], *tail.tolist()]))
@@ -160,7 +160,7 @@ def _counted(positives: PositivePairs, cuts: Mapping[str, float], params: CutPar
 def _search_cuts(
     vicinity: Vicinity, labels: LabelArray, positives: PositivePairs, params: CutParams
 ) -> dict[str, BestCut]:
-    """Find the best cut of every method that makes groups; look for more near pairs where one is not certain."""
+    """Return the best cut of every grouping method, with more near pairs until all are certain."""
     found: dict[str, BestCut] = {}
     while True:
         for method in _GROUPED:
@@ -177,18 +177,18 @@ def score_at(
     max_group_size: int | None,
     odds: Sequence[PairOdds] = (),
 ) -> AtCuts:
-    """Return the metrics of a labelled pool at cuts that were chosen elsewhere, and at no others.
+    """Return the metrics of a labelled pool at cuts that were selected elsewhere, and no others.
 
     Args:
         pool: The images.
-        labels: ``(n,)``, the lesion of each image.
-        cuts: Of every method that has one, of ``cosine`` a threshold, else a distance; NaN where none could be chosen.
-        max_group_size: Average and complete linkage make no larger groups; None: of any size.
-        odds: Of other subsets, by which the pool chooses cuts for itself; none: it chooses none.
+        labels: ``(n,)``, lesion of each image.
+        cuts: Cut of every method that has one, a threshold for ``cosine``, otherwise a distance; NaN if undefined.
+        max_group_size: Largest group of average and complete linkage; None: no limit.
+        odds: Odds of other subsets, from which the pool chooses its own cuts; empty: it chooses none.
 
     Returns:
-        Metrics, predicted pairs and groups. Where a cut asks for more pairs than may be held, a warning says so, and
-        metrics are those at the loosest cut that does not.
+        Metrics, predicted pairs and groups. If a cut needs more pairs than can be held, a warning is logged, and
+        metrics are those at the loosest possible cut.
     """
     floor = min([first_floor(pool), *(floor_of(method, cut) for method, cut in cuts.items())])
     near, mutual = NearPairs(floor, pool.limits.most_pairs), MutualPairs(len(pool))
@@ -226,15 +226,15 @@ def _at_cuts(
 
 
 def metrics_at_cuts(found: Score, cuts: Mapping[str, float]) -> dict[str, float]:
-    """Return the metrics of a pool at given cuts, beside those at its own best ones.
+    """Return the metrics of a pool at given cuts, with its best F1.
 
     Args:
-        found: Of the pool, scored at these cuts.
-        cuts: Per method a cut that was chosen elsewhere.
+        found: Score of the pool, at these cuts.
+        cuts: Cut of each method, selected elsewhere.
 
     Returns:
-        F1, precision and recall at the given cuts, the cuts, every metric that needs no cut, and
-        ``<method>_f1_oracle`` at the pool's own best cut.
+        F1, precision and recall at the given cuts, the cuts, all metrics without a cut, and ``<method>_f1_oracle`` at
+        the pool's own best cut.
     """
     metrics = dict(found.metrics)
     for method, cut in cuts.items():
@@ -263,7 +263,7 @@ def _choose_threshold(survey: Survey, head: Sweep | None, vicinity: Vicinity, wi
 
 
 def _threshold_curve(survey: Survey, head: Sweep | None) -> Sweep:
-    """Draw the curve on, below its head, through positive pairs and counted similarities to the least similar pair."""
+    """Return the curve extended below its head through positive pairs and counted similarities to the last pair."""
     ranking = survey.ranking
     none = np.empty(0)
     nothing = Sweep("cosine", none, none, none.astype(np.int64), none.astype(np.int64), ranking.n_positive_pairs)
@@ -276,7 +276,7 @@ def _threshold_curve(survey: Survey, head: Sweep | None) -> Sweep:
 
 
 def _largest_below(vicinity: Vicinity, threshold: float) -> float:
-    """Return the largest similarity below another one; -1 where there is none."""
+    """Return the largest similarity below another one; -1 if there is none."""
     limit, graph = np.float64(threshold), vicinity.graph  # a Python float would be rounded to single precision first
     held = graph.similarities[graph.similarities < limit]
     if len(held) or graph.is_complete:
@@ -287,7 +287,7 @@ def _largest_below(vicinity: Vicinity, threshold: float) -> float:
 
 
 def _metrics_of(choices: Mapping[str, Choice], survey: Survey, labels: LabelArray) -> dict[str, float]:
-    """Return the metrics of a pool in the order in which they are reported."""
+    """Return the metrics of a pool in the order of reports."""
     metrics = {
         **_pair_metrics("cosine", choices["cosine"]),
         **_pair_metrics("dbscan", choices["dbscan"]),
@@ -301,7 +301,7 @@ def _metrics_of(choices: Mapping[str, Choice], survey: Survey, labels: LabelArra
         "n_positive_pairs": float(survey.ranking.n_positive_pairs),
     }
     for method in METHODS:
-        metrics |= _pair_metrics(method, choices[method])  # those of cosine and DBSCAN stay where they are
+        metrics |= _pair_metrics(method, choices[method])  # those of cosine and DBSCAN keep their place
     metrics |= {cut: choices[method].cut for method, cut in CUTS.items()}
     return metrics | {"recall_at_5": survey.recall_at[5], "mean_average_precision": survey.mean_average_precision}
 

@@ -1,4 +1,4 @@
-"""F1 at the cut that a pool chooses for itself, by its similarities alone, beside the F1 that it expects there."""
+"""F1 at the cut that a pool chooses from its similarities alone, with the F1 that it expects there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class SelfCalibrated:
     """A labelled pool at the cut of a method that it chose without its labels.
 
     Attributes:
-        expected: The cut, and what was expected of it.
-        f1: Over pairs, by the labels; NaN without a positive pair.
+        expected: The cut and its expected metrics.
+        f1: F1 of pairs, from the labels; NaN without a positive pair.
     """
 
     expected: Expectation
@@ -36,17 +36,17 @@ def self_calibrate(
     trees: Mapping[str, MergeTree],
     labels: LabelArray,
 ) -> dict[str, SelfCalibrated]:
-    """Let a labelled pool choose its own cuts without its labels, and measure them by its labels.
+    """Return the cuts that a labelled pool chooses without its labels, evaluated on its labels.
 
     Args:
-        counts: Of all its pairs, from :class:`skinbit.matching.expected.prior.SimilarityHistogram`.
-        odds: Of other subsets.
+        counts: Counts of all its pairs, from :class:`skinbit.matching.expected.prior.SimilarityHistogram`.
+        odds: Odds of other subsets.
         graph: Its near pairs.
-        trees: The merges of every method that makes groups.
-        labels: ``(n,)``, the lesion of each image.
+        trees: Merges of every grouping method.
+        labels: ``(n,)``, lesion of each image.
 
     Returns:
-        By method that has a cut; nothing without odds.
+        Results by method that has a cut; empty without odds.
     """
     if not odds:
         return {}

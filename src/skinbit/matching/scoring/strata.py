@@ -1,4 +1,4 @@
-"""F1 of the lesions of one site, one diagnosis, or any other stratum, among all lesions."""
+"""F1 of the lesions of one site, one diagnosis, or another stratum, among all lesions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,29 +13,29 @@ STRATIFIED = ("cosine", "average")
 """Methods whose F1 is also computed by stratum."""
 
 STRATUM_COLUMNS = ["stratum", "n_lesions", "n_positive_pairs", "tp", "fp", "precision", "recall", "f1", "low", "high"]
-"""Of the table that :func:`f1_by_stratum` gives."""
+"""Columns of the table from :func:`f1_by_stratum`."""
 
 
 def f1_by_stratum(predicted: PredictedPairs, strata: Sequence[str], n_resamples: int, seed: int) -> pd.DataFrame:
-    """Return F1 over pairs for the lesions of each stratum, among all lesions.
+    """Return pairwise F1 for the lesions of each stratum, among all lesions.
 
-    A pair of one lesion belongs to the lesion's stratum. A false pair belongs half to the stratum of either image, so
-    the counts of all strata add up to those of the whole, and the F1 of the whole is the mean of the strata's, weighted
-    by their predicted and positive pairs.
+    A positive pair belongs to the stratum of its lesion. A false pair belongs half to the stratum of each image, so the
+    counts of all strata sum to those of the whole, and the F1 of the whole is the mean of the strata's, weighted by
+    their predicted and positive pairs.
 
     Args:
-        predicted: Of a subset, or of several (:func:`skinbit.matching.scoring.uncertainty.join_folds`).
-        strata: The stratum of each lesion, in their order.
-        n_resamples: How often all lesions are drawn anew for the interval.
-        seed: Not negative.
+        predicted: Predicted pairs of a subset, or of several (:func:`skinbit.matching.scoring.uncertainty.join_folds`).
+        strata: Stratum of each lesion, in their order.
+        n_resamples: Number of bootstrap samples of lesions for the interval.
+        seed: Seed, not negative.
 
     Returns:
-        ``stratum, n_lesions, n_positive_pairs, tp, fp, precision, recall, f1, low, high``, by name. ``fp`` may end in a
-        half; ``low`` and ``high`` are the 95 % interval of F1 by bootstrap over lesions. Precision is NaN where nothing
-        is predicted; recall, F1 and interval are where there is no positive pair.
+        ``stratum, n_lesions, n_positive_pairs, tp, fp, precision, recall, f1, low, high``, by name. ``fp`` may end in
+        .5; ``low`` and ``high`` are the 95 % interval of F1 by bootstrap over lesions. Precision is NaN if nothing is
+        predicted; recall, F1 and interval are NaN without a positive pair.
 
     Raises:
-        ValueError: If there are not as many strata as lesions.
+        ValueError: If the numbers of strata and lesions differ.
     """
     if len(strata) != predicted.n_lesions:
         raise ValueError(f"{len(strata)} strata were given for {predicted.n_lesions} lesions")
@@ -48,7 +48,7 @@ def f1_by_stratum(predicted: PredictedPairs, strata: Sequence[str], n_resamples:
 
 
 def _part_of(predicted: PredictedPairs, is_inside: NDArray[np.bool_]) -> PredictedPairs:
-    """Keep what some lesions bear of the counts; all lesions stay, to be drawn from."""
+    """Return the counts of some lesions; all lesions remain, to be resampled."""
     n_inside = is_inside[predicted.false_a].astype(np.int64) + is_inside[predicted.false_b]
     touched = n_inside > 0
     return replace(
@@ -76,12 +76,12 @@ def strata_of_lesions(
 
     Args:
         split: ``lesion_id, fold`` of every image.
-        folds: In the order in which their lesions are wanted.
-        metadata: ``lesion_id`` and more; a lesion has the first value of its images that is not blank.
-        columns: To stratify by; those that the metadata lack are passed over.
+        folds: Numbers of the folds, in the order of the result.
+        metadata: ``lesion_id`` and other columns; a lesion has the first non-blank value of its images.
+        columns: Columns with strata; columns that the metadata lack are skipped.
 
     Returns:
-        By column, a value per lesion: folds in the given order, lesions of a fold by id.
+        Strata of lesions by column: folds in the given order, lesions of a fold by id.
     """
     lesions = [lesion for fold in folds for lesion in np.unique(split.loc[split["fold"] == fold, "lesion_id"])]
     return {
@@ -94,17 +94,17 @@ def strata_of_lesions(
 def evaluate_strata(
     predicted: Sequence[Mapping[str, PredictedPairs]], strata: Mapping[str, list[str]], n_resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Return how the F1 of pairs differs between sites, diagnoses or other strata, the lesions of all folds together.
+    """Return F1 by site, diagnosis or other strata, for the lesions of all folds together.
 
     Args:
         predicted: Predicted pairs of every fold, by method.
-        strata: From :func:`strata_of_lesions`, of the same folds.
-        n_resamples: Of lesions, for the intervals.
-        seed: Of the resampling.
+        strata: Strata from :func:`strata_of_lesions`, for the same folds.
+        n_resamples: Number of bootstrap samples of lesions for the intervals.
+        seed: Seed of the bootstrap.
 
     Returns:
-        ``column, method`` and the columns of :func:`f1_by_stratum`, for :data:`STRATIFIED` methods
-        that have a cut in every fold.
+        ``column, method`` and the columns of :func:`f1_by_stratum`, for :data:`STRATIFIED` methods that have a cut in
+        every fold.
     """
     methods = [method for method in STRATIFIED if all(method in found for found in predicted)]
     joined = {method: join_folds([found[method] for found in predicted]) for method in methods}

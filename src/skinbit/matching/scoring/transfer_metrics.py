@@ -1,4 +1,4 @@
-"""The metrics of a subset at cuts that other subsets chose: by fold, among distractors, and over all folds together."""
+"""The metrics of a subset at cuts selected on other subsets: by fold, with distractors, and over all folds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,27 +8,27 @@ from skinbit.matching.scoring.uncertainty import PredictedPairs, join_folds, mea
 
 
 def transfer_metrics(evaluated: AtCuts) -> dict[str, float]:
-    """Return the F1 over pairs at cuts that other subsets chose, by the name of the metric.
+    """Return F1 of pairs at cuts selected on other subsets, by name of the metric.
 
     Args:
-        evaluated: Of a subset, at these cuts.
+        evaluated: Metrics of a subset at these cuts.
 
     Returns:
-        ``<method>_f1_transfer`` of every method, NaN where it has no cut.
+        ``<method>_f1_transfer`` of every method, NaN without a cut.
     """
     return {f"{method}_f1_transfer": f1 for method, f1 in _f1_of(evaluated).items()}
 
 
 def distractor_metrics(evaluated: AtCuts, rho: float, single_share: float) -> dict[str, float]:
-    """Return the metrics of a subset among lesions of one image, by name.
+    """Return the metrics of a subset with distractors, by name.
 
     Args:
-        evaluated: Of the subset with the distractors, at cuts that were chosen elsewhere.
-        rho: Images of the pool / images of the subsets that chose the cuts.
+        evaluated: Metrics of the subset with distractors, at cuts selected elsewhere.
+        rho: Images of the pool / images of the subsets on which the cuts were selected.
         single_share: Share of distractors.
 
     Returns:
-        ``<method>_f1_distractors``, NaN where a method has no cut; those of :func:`self_metrics`;
+        ``<method>_f1_distractors``, NaN if a method has no cut; those of :func:`self_metrics`;
         ``recall_at_1_distractors``; ``rho_distractors``, ``share_distractors``.
     """
     return {
@@ -41,11 +41,11 @@ def distractor_metrics(evaluated: AtCuts, rho: float, single_share: float) -> di
 
 
 def self_metrics(evaluated: AtCuts, suffix: str = "") -> dict[str, float]:
-    """Return the F1 over pairs at the cuts that a subset chooses for itself, and the F1 that it expects there, by name.
+    """Return F1 of pairs at the cuts that a subset chooses for itself, and the F1 that it expects there, by name.
 
     Args:
-        evaluated: Of a subset.
-        suffix: Of the names: ``_distractors`` where there are some.
+        evaluated: Metrics of a subset.
+        suffix: Suffix of the names: ``_distractors`` if there are distractors.
 
     Returns:
         ``<method>_f1_self`` and ``<method>_f1_expected`` of every method that has a cut.
@@ -63,16 +63,16 @@ def _f1_of(evaluated: AtCuts) -> dict[str, float]:
 
 
 def pooled_metrics(folds: Sequence[Mapping[str, PredictedPairs]]) -> dict[str, float]:
-    """Return the F1 over the pairs of all folds together, in which a fold with few positive pairs weighs little.
+    """Return F1 over the pairs of all folds together, in which a fold with few positive pairs has little weight.
 
-    Its parts are added up first, as Forman and Scholz (2010) advise: 2·ΣTP / (ΣTP + ΣFP + ΣP). No pair between folds is
-    predicted, nor counted.
+    Counts are summed first, as Forman and Scholz (2010) advise: 2·ΣTP / (ΣTP + ΣFP + ΣP). Pairs between folds are
+    neither predicted nor counted.
 
     Args:
-        folds: Predicted pairs of every fold, by method, at cuts that the other folds chose.
+        folds: Predicted pairs of every fold, by method, at cuts selected on the other folds.
 
     Returns:
-        ``<method>_f1_pooled``; NaN where a fold has no cut.
+        ``<method>_f1_pooled``; NaN if a fold has no cut.
     """
     return {
         f"{method}_f1_pooled": mean_f1([join_folds([fold[method] for fold in folds])])

@@ -1,10 +1,10 @@
-"""How far F1 would differ with other lesions: intervals and comparisons by bootstrap over lesions.
+"""Variation of F1 with the sample of lesions: intervals and comparisons by bootstrap over lesions.
 
-Lesions are drawn with replacement within each fold (Efron 1979), because the pairs of one lesion, and its images, stand
-and fall together. A lesion that is drawn twice counts twice in every pair that it takes part in; pairs between its two
-copies do not count, for they would be pairs of an image with itself. So that the pool has its false pairs nonetheless,
-those of different lesions count n / (n - 1) times, with n lesions. Predictions stay as they are: an interval covers
-the choice of lesions, not another training, nor another choice of the cut.
+Lesions are drawn with replacement within each fold (Efron 1979), because the pairs and images of a lesion are not
+independent. A lesion that is drawn twice counts twice in all of its pairs; pairs between its two copies do not count,
+as they would be pairs of an image with itself. To compensate, pairs of different lesions are weighted by n / (n - 1),
+with n lesions. Predictions do not change: an interval covers the sample of lesions, but neither another training nor
+another selection of the cut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,20 +19,21 @@ from skinbit.matching.methods import METHODS
 from skinbit.matching.scoring.group_metrics import count_overlaps
 
 _WEIGHTS_AT_ONCE = 2**22
-"""Weights of lesions handled at once: 32 MB."""
+"""Number of weights of lesions that are processed at once: 32 MB."""
 
 
 @dataclass(frozen=True)
 class PredictedPairs:
-    """The predicted pairs of a subset, counted by lesion and by pair of lesions: all that F1 needs.
+    """The predicted pairs of a subset, counted by lesion and by pair of lesions, from which F1 follows.
 
     Attributes:
-        n_lesions: Of the subset; they are numbered in the order of their labels.
-        true_pairs: Predicted pairs within each lesion, ``(n_lesions,)``.
-        positive_pairs: All pairs within each lesion, ``(n_lesions,)``.
-        false_a: A lesion that has predicted pairs with another one, ``(m,)``.
-        false_b: The other one, a higher number; no two lesions occur twice together, ``(m,)``.
-        false_count: Predicted pairs between them, ``(m,)`` float64; half of them where a stratum bears half the blame.
+        n_lesions: Number of lesions in the subset, in the order of their labels.
+        true_pairs: ``(n_lesions,)``, predicted pairs within each lesion.
+        positive_pairs: ``(n_lesions,)``, all pairs within each lesion.
+        false_a: ``(m,)``, lesions with predicted pairs with another lesion.
+        false_b: ``(m,)``, the other lesions, with higher numbers; each pair of lesions occurs once.
+        false_count: ``(m,)`` float64, predicted pairs between both lesions; half of them if only one lesion is in the
+            stratum.
     """
 
     n_lesions: int
@@ -44,11 +45,12 @@ class PredictedPairs:
 
 
 def predicted_pairs(pairs: LabelArray, labels: LabelArray) -> PredictedPairs:
-    """Count predicted pairs by lesion.
+    """Return predicted pairs, counted by lesion.
 
     Args:
-        pairs: ``(m, 2)`` rows of two images that are predicted to show one lesion, each pair once, in either order.
-        labels: ``(n,)`` the lesion of each image, any numbers.
+        pairs: ``(m, 2)`` rows of two images that are predicted to show the same lesion, each pair once, in either
+            order.
+        labels: ``(n,)``, lesion of each image, any numbers.
 
     Raises:
         ValueError: If a pair occurs twice, or is an image with itself.
@@ -61,17 +63,17 @@ def predicted_pairs(pairs: LabelArray, labels: LabelArray) -> PredictedPairs:
 
 
 def predicted_pairs_of_groups(cluster_ids: LabelArray, labels: LabelArray) -> PredictedPairs:
-    """Count, by lesion, the pairs that groups predict: every two images of one group.
+    """Return the pairs that groups predict, all pairs within a group, counted by lesion.
 
     Args:
-        cluster_ids: ``(n,)`` the group of each image, any numbers.
-        labels: ``(n,)`` the lesion of each image, any numbers.
+        cluster_ids: ``(n,)``, group of each image, any numbers.
+        labels: ``(n,)``, lesion of each image, any numbers.
     """
     overlaps = count_overlaps(cluster_ids, labels)
     groups, lesions, n_common = overlaps.groups, overlaps.lesions, overlaps.n_common
     n_lesions = len(overlaps.lesion_sizes)
     keys, counts = [_keys(lesions, lesions, n_lesions)], [n_common * (n_common - 1) // 2]
-    # Lesions of one group stand side by side: pair each with its next, its next but one, … while any is left.
+    # Lesions of a group are adjacent: pair each with its next, its next but one, … while there are any.
     for step in range(1, len(groups)):
         same = groups[:-step] == groups[step:]
         if not same.any():
@@ -88,14 +90,14 @@ def _number_lesions(labels: LabelArray) -> tuple[LabelArray, LabelArray]:
 
 
 def _keys(numbers_a: LabelArray, numbers_b: LabelArray, n_numbers: int) -> LabelArray:
-    """Write two numbers below ``n_numbers``, in either order, as one."""
+    """Return two numbers below ``n_numbers``, in either order, as one."""
     return np.minimum(numbers_a, numbers_b) * n_numbers + np.maximum(numbers_a, numbers_b)
 
 
 def _from_counts(keys: LabelArray, counts: NDArray[np.integer | np.float64], sizes: LabelArray) -> PredictedPairs:
-    """Add up what was counted between two lesions, or within one; they may come several times."""
+    """Return the sums of counts between two lesions, or within one, which may occur several times."""
     distinct, where = np.unique(keys, return_inverse=True)
-    totals = np.bincount(where, weights=counts, minlength=len(distinct))  # whole numbers: exact in double precision
+    totals = np.bincount(where, weights=counts, minlength=len(distinct))  # integers: exact in double precision
     lesions_a, lesions_b = np.divmod(distinct, max(1, len(sizes)))
     is_own = lesions_a == lesions_b
     true_pairs = np.zeros(len(sizes), dtype=np.int64)
@@ -112,10 +114,10 @@ def _from_counts(keys: LabelArray, counts: NDArray[np.integer | np.float64], siz
 
 
 def join_folds(folds: Sequence[PredictedPairs]) -> PredictedPairs:
-    """Return the folds joined to one subset, in whose F1 every pair weighs the same.
+    """Return folds joined to one subset, in whose F1 every pair has the same weight.
 
     Args:
-        folds: At least one; no pair between folds is predicted, nor counted.
+        folds: At least one fold; pairs between folds are neither predicted nor counted.
 
     Returns:
         The lesions of the first fold, then those of the second, …
@@ -132,22 +134,22 @@ def join_folds(folds: Sequence[PredictedPairs]) -> PredictedPairs:
 
 
 def weighted_f1(predicted: PredictedPairs, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return F1 over pairs where lesions count several times, or not at all.
+    """Return F1 over pairs for weighted lesions.
 
-    A pair of one lesion counts as often as the lesion; one of two lesions as often as the product of both.
+    A pair of the same lesion has the lesion's weight, a pair of two lesions the product of both weights.
 
     Args:
-        predicted: Of one subset.
-        weights: ``(n_resamples, n_lesions)``, how often each lesion counts; 1: plain F1, exactly.
+        predicted: Predicted pairs of one subset.
+        weights: ``(n_resamples, n_lesions)``, weight of each lesion; with 1 everywhere, F1 is exact.
 
     Returns:
-        ``(n_resamples,)`` F1 in [0, 1]; NaN where no positive pair counts.
+        ``(n_resamples,)`` F1 in [0, 1]; NaN if no positive pair has a weight.
     """
     return _weigh(predicted, weights, 1.0)
 
 
 def _weigh(predicted: PredictedPairs, weights: NDArray[np.float64], false_weight: float) -> NDArray[np.float64]:
-    """Return F1 as :func:`weighted_f1` does, each false pair counting ``false_weight`` times more."""
+    """Return F1 like :func:`weighted_f1`, with false pairs weighted by ``false_weight``."""
     tp, positive = weights @ predicted.true_pairs, weights @ predicted.positive_pairs
     fp = false_weight * _weighted_false_pairs(predicted, weights)
     f1 = np.full(len(weights), np.nan)
@@ -168,17 +170,17 @@ def _weighted_false_pairs(predicted: PredictedPairs, weights: NDArray[np.float64
 
 
 def mean_f1(folds: Sequence[PredictedPairs]) -> float:
-    """Return the mean over folds of F1 over pairs.
+    """Return the mean over folds of pairwise F1.
 
     Returns:
-        Mean in [0, 1] over the folds that have a positive pair; NaN where none has.
+        Mean in [0, 1] over the folds with a positive pair; NaN if there are none.
     """
     each = [weighted_f1(fold, np.ones((1, fold.n_lesions))) for fold in folds]
     return float(_mean_of_defined(np.array(each).reshape(len(folds), 1))[0])
 
 
 def _mean_of_defined(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the rows that are not NaN, ``(n_folds, m)`` to ``(m,)``; NaN where all are."""
+    """Return the mean over the rows that are not NaN, ``(n_folds, m)`` to ``(m,)``; NaN if all are."""
     is_defined = ~np.isnan(by_fold)
     means = np.full(by_fold.shape[1], np.nan)
     n_defined = is_defined.sum(axis=0)
@@ -192,16 +194,16 @@ def bootstrap_f1(
     """Return the mean F1 over folds for lesions drawn with replacement within each fold.
 
     Args:
-        folds: One or more.
-        n_resamples: How often lesions are drawn anew.
-        seed: Not negative. The same seed draws the same lesions from folds of as many lesions, so the results of two
-            experiments on the same folds are paired: the difference of both is that on the same lesions. More
-            resamples begin with those of fewer.
-        weights_at_once: Weights of lesions held in memory; changes no figure.
+        folds: At least one fold.
+        n_resamples: Number of bootstrap samples.
+        seed: Seed, not negative. The same seed draws the same lesions from folds with the same number of lesions, so
+            the results of two experiments on the same folds are paired. A larger number of samples starts with the same
+            samples.
+        weights_at_once: Number of weights of lesions in memory; changes no result.
 
     Returns:
-        ``(n_resamples,)`` F1 in [0, 1]. A fold without a positive pair in a resample is left out of the mean there; NaN
-        where all are.
+        ``(n_resamples,)`` F1 in [0, 1]. Folds without a positive pair in a sample are left out of the mean; NaN if all
+        are.
     """
     by_fold = [
         _resample(fold, n_resamples, np.random.default_rng([seed, n]), weights_at_once) for n, fold in enumerate(folds)
@@ -213,7 +215,7 @@ def _resample(
     fold: PredictedPairs, n_resamples: int, rng: np.random.Generator, weights_at_once: int
 ) -> NDArray[np.float64]:
     n_lesions = fold.n_lesions
-    # One in n pairs of drawn lesions is, on average, a lesion and its copy, which cannot be taken for another.
+    # On average, one in n pairs of drawn lesions is a lesion with its copy, which cannot be confused.
     false_weight = n_lesions / (n_lesions - 1) if n_lesions > 1 else 1.0
     n_at_once = max(1, weights_at_once // max(1, n_lesions))
     sizes = [min(n_at_once, n_resamples - start) for start in range(0, n_resamples, n_at_once)]
@@ -222,7 +224,7 @@ def _resample(
 
 
 def _draw_weights(n_lesions: int, n_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw as many lesions as there are, with replacement, and count how often each is drawn."""
+    """Return how often each lesion is drawn when as many lesions as there are are drawn with replacement."""
     drawn = rng.integers(0, max(1, n_lesions), size=(n_resamples, n_lesions))
     drawn += np.arange(n_resamples)[:, None] * n_lesions
     counts = np.bincount(drawn.ravel(), minlength=n_resamples * n_lesions)
@@ -230,14 +232,14 @@ def _draw_weights(n_lesions: int, n_resamples: int, rng: np.random.Generator) ->
 
 
 def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """Return the range that holds the middle share of resampled values.
+    """Return the range of the middle share of resampled values.
 
     Args:
-        values: ``(n_resamples,)``; NaN are left out.
-        level: The share, in (0, 1).
+        values: ``(n_resamples,)``; NaN are ignored.
+        level: Share of the values, in (0, 1).
 
     Returns:
-        Lower and upper end (percentile interval); NaN where every value is.
+        Lower and upper end (percentile interval); NaN if all values are.
 
     Raises:
         ValueError: If ``level`` is not between 0 and 1.
@@ -252,15 +254,15 @@ def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, f
 
 
 def resample_f1(subsets: Sequence[Mapping[str, PredictedPairs]], n_resamples: int, seed: int) -> pd.DataFrame:
-    """Return the mean F1 of subsets under resampled lesions, as if others had been photographed.
+    """Return the mean F1 of subsets for bootstrap samples of lesions.
 
     Args:
         subsets: Predicted pairs of every subset, by method; a subset without a cut of a method is left out of its mean.
-        n_resamples: Of lesions, within each subset.
-        seed: Of the resampling; with the same one, rows of experiments on the same subsets belong together.
+        n_resamples: Number of bootstrap samples of lesions, within each subset.
+        seed: Seed of the bootstrap; with the same seed, rows of experiments on the same subsets are paired.
 
     Returns:
-        A column per method, a row per resample; NaN where no subset has a positive pair.
+        One column per method, one row per sample; NaN if no subset has a positive pair.
     """
     defined = {method: [subset[method] for subset in subsets if method in subset] for method in METHODS}
     undefined = np.full(n_resamples, np.nan)
@@ -270,12 +272,12 @@ def resample_f1(subsets: Sequence[Mapping[str, PredictedPairs]], n_resamples: in
 
 
 def f1_intervals(resampled_f1: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Return the range that holds 95 % of the resampled F1.
+    """Return the range of the middle 95 % of resampled F1.
 
     Args:
         resampled_f1: From :func:`resample_f1`.
 
     Returns:
-        Low and high, by method.
+        Low and high end, by method.
     """
     return {method: interval(resampled_f1[method].to_numpy(np.float64)) for method in METHODS}

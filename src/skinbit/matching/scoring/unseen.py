@@ -1,4 +1,4 @@
-"""Metrics of the test subset, whose lesions no choice has seen."""
+"""Metrics of the test subset, whose lesions were not used for any selection."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Unseen:
     """The metrics of a pool of other lesions at the cuts of the folds.
 
     Attributes:
-        metrics: At these cuts, with intervals and rho; ``<method>_f1_oracle`` at the pool's own best cuts.
-        cuts: By method.
-        groups: By method, the group of each image.
+        metrics: Metrics at these cuts, with intervals and rho; ``<method>_f1_oracle`` at the pool's own best cuts.
+        cuts: Cuts by method.
+        groups: Groups of images by method.
     """
 
     metrics: Mapping[str, float]
@@ -31,14 +31,14 @@ class Unseen:
 def score_unseen(
     pool: Pool, lesion_ids: list[str], points: PointsOfSubsets, evaluation: EvaluationParams, seed: int
 ) -> Unseen:
-    """Score a pool at the cuts that the folds choose for one of its size.
+    """Return the metrics of a pool at the cuts that the folds choose for its size.
 
     Args:
         pool: Images of lesions that are in no fold.
-        lesion_ids: ``n`` true lesions.
-        points: What the folds would choose.
-        evaluation: Searched ranges of the oracle; resampling.
-        seed: Of the resampling.
+        lesion_ids: True lesion of each of the ``n`` images.
+        points: Operating points of the folds.
+        evaluation: Searched ranges of the oracle, and settings of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     carried = carry_to_pool(points, len(pool), evaluation.pool_correction)
     cuts = {method: cut.value for method, cut in carried.items()}

@@ -1,1 +1,1 @@
-"""Corrections of the cosine similarity: whitening, local scaling against hubs, re-ranking, calibration."""
+"""Stages of the similarity besides the cosine: whitening, local scaling, re-ranking, calibration."""

@@ -1,15 +1,16 @@
-"""Calibrated pair scores: how probable it is that two images show one lesion, given their similarity and keypoints.
+"""Calibrated pair scores: the probability that two images show the same lesion, given similarity and keypoints.
 
 The embedding and the geometry of local features err on different pairs. A logistic regression fuses the two; an
-isotonic one may then mend its curve. Fit it on pairs of training lesions that the embedding model was not trained on
-(out of fold): pairs that it was trained on are far too similar.
+isotonic one may then correct its curve. Both are fitted on pairs of training lesions that the embedding model was not
+trained on (out of fold), as pairs that it was trained on are far too similar.
 
-Of keypoints three things count. That they were compared at all: "not compared" and "compared, nothing agrees" are
-different evidence. On how many of them the two images agree. And the zoom between the two: any two photographs share a
-few keypoints by chance, nearly always at about the same size, so the same few at another zoom say more.
+Three features come from keypoints. First, whether they were compared: "not compared" and "compared, but nothing
+agrees" are different evidence. Second, the number of keypoints on which both images agree. Third, the zoom between the
+two: any two photographs agree on a few keypoints by chance, nearly always at about the same size, so the same number at
+a different zoom is stronger evidence.
 
-Archives hold lesions under two ids. Such a pair looks positive and is recorded as negative; a plain logistic regression
-would bend its slopes to explain it. So the loss allows that a share of the positive pairs is recorded as negative
+Archives contain lesions under two ids. Such a pair looks positive and is recorded as negative, and a plain logistic
+regression would bend its slopes to explain it. So the loss allows a share of positive pairs to be recorded as negative
 (regression with label noise: Copas 1988).
 """
 
@@ -31,37 +32,39 @@ Kind = Literal["logistic", "isotonic"]
 Values = NDArray[np.float64]
 
 INLIER_STEPS = (0.0, 3.0, 6.0, 12.0, 24.0)
-"""Inliers at which the evidence of one more may change. Any two photographs share a few by chance, and beyond a few
-dozen there is no doubt left: one slope over log(1 + inliers) fits neither end."""
+"""Numbers of inliers at which the slope may change. Any two photographs share a few by chance, and beyond a few dozen
+there is no doubt left, so a single slope over log(1 + inliers) fits neither end."""
 
 _MISLABELLED = 0.01
-"""Share of positive pairs that are recorded as negative. In HAM10000 it is some 0.6 % of pairs; a few times more or
+"""Assumed share of positive pairs that are recorded as negative. In HAM10000 it is some 0.6 %; a few times more or
 less gives nearly the same slopes, 0 does not."""
 
 _PENALTY = 1.0
-"""Weight of the squared slopes (of features at unit variance) beside the log loss summed over pairs, scikit-learn's
-C = 1. It keeps slopes finite where the pairs are separable; a few dozen positive pairs outweigh it."""
+"""Weight of the squared slopes (of features at unit variance) relative to the log loss summed over pairs, as with
+scikit-learn's C = 1. It keeps slopes finite if pairs are separable; a few dozen positive pairs outweigh it."""
 
 SOFTNESS = 8.0
-"""Divides log-odds before tanh makes similarities of them. With 2 they would be probabilities, stretched to [-1, 1]: in
-float32 all sure pairs would be equal from log-odds of 17 on. With 8 pairs at log-odds of ±30 still differ."""
+"""Divisor of log-odds before tanh turns them into similarities. With 2 they would be probabilities, stretched to
+[-1, 1], and in float32 all pairs from log-odds of 17 on would be equal. With 8, pairs at log-odds of ±30 still
+differ."""
 
 
 class Calibration(Block):
-    """A map from a pair's similarity and inliers to the probability that it is positive.
+    """Maps the similarity and inliers of a pair to the probability that it is positive.
 
     Attributes:
         kind: ``logistic`` or ``isotonic``.
         intercept: Log-odds at similarity 0 without inliers.
         similarity_slope: Log-odds per unit of similarity, 0 or more.
         inliers_slopes: Log-odds per unit of log(1 + inliers), from each of ``INLIER_STEPS`` to the next, 0 or more.
-        comparison_cost: Log-odds that a pair loses by a comparison of its keypoints, before inliers count, 0 or more.
-        zoom_slope: Log-odds per unit of log(zoom) between two images that agree on keypoints, 0 or more.
-        columns: What each column of the metadata adds, where any counts.
-        log_odds: Where ``isotonic`` bends, ascending; empty for ``logistic``.
-        probabilities: Probability there, ascending; straight lines between, constant beyond.
-        pool_sizes: Where similarities are locally scaled: numbers of images, ascending; else empty.
-        crowdings: The usual hubness of pools of so many, from
+        comparison_cost: Log-odds that a pair loses if its keypoints are compared, before inliers are added, 0 or more.
+        zoom_slope: Log-odds per unit of log(zoom) between two images with inliers, 0 or more.
+        columns: Weights of metadata columns, if any are used.
+        log_odds: Log-odds at the steps of ``isotonic``, ascending; empty for ``logistic``.
+        probabilities: Probabilities at these steps, ascending; linear between them, constant beyond.
+        pool_sizes: Numbers of images of pools with known hubness, ascending, if similarities are locally scaled;
+            otherwise empty.
+        crowdings: Usual hubness of pools of these sizes, from
             :func:`skinbit.matching.similarity.hubness.usual_hubness`.
     """
 
@@ -82,19 +85,19 @@ class Calibration(Block):
     @model_validator(mode="after")
     def _is_a_curve(self) -> Self:
         if len(self.log_odds) != len(self.probabilities) or (self.kind == "isotonic") != bool(self.log_odds):
-            raise ValueError("an isotonic calibration has a probability for each of its log_odds, a logistic one none")
+            raise ValueError("an isotonic calibration needs one probability per log_odds, a logistic one none")
         if not (never_falls(self.log_odds) and never_falls(self.probabilities)):
             raise ValueError("log_odds and probabilities must not fall")
         if len(self.pool_sizes) != len(self.crowdings) or not never_falls(self.pool_sizes):
-            raise ValueError("pool_sizes must rise, and each has one of crowdings")
+            raise ValueError("pool_sizes must rise, with one of crowdings each")
         return self
 
     def score(self, similarity: NDArray[np.floating], support: Values | None = None) -> Values:
         """Return the probability that pairs are positive.
 
         Args:
-            similarity: Of each pair, any shape.
-            support: What keypoints (:meth:`support`) and columns add, same shape; none: nothing.
+            similarity: Similarity of each pair, any shape.
+            support: Log-odds from keypoints (:meth:`support`) and columns, same shape; None: no such evidence.
 
         Returns:
             Float64 in [0, 1], same shape; never falls where similarity or support rise.
@@ -111,8 +114,8 @@ class Calibration(Block):
         """Return the log-odds of the logistic regression, whatever the kind.
 
         Args:
-            similarity: Of each pair, any shape.
-            support: What keypoints (:meth:`support`) and columns add, same shape; none: nothing.
+            similarity: Similarity of each pair, any shape.
+            support: Log-odds from keypoints (:meth:`support`) and columns, same shape; None: no such evidence.
 
         Returns:
             Float64, same shape; never falls where similarity or support rise.
@@ -124,11 +127,11 @@ class Calibration(Block):
         """Return the log-odds that a comparison of keypoints adds to pairs.
 
         Args:
-            inliers: Of each pair, any shape, 0 or more; -1 where keypoints were not compared, which adds 0.
-            zooms: From the smaller to the larger of the two images, same shape, 1 or more.
+            inliers: Inliers of each pair, any shape, 0 or more; -1 if its keypoints were not compared, which adds 0.
+            zooms: Zoom from the smaller to the larger image of each pair, same shape, 1 or more.
 
         Returns:
-            Float64, same shape; never falls where, of compared pairs, inliers or zooms rise.
+            Float64, same shape; for compared pairs it never falls as inliers or zooms rise.
         """
         slopes = (self.comparison_cost, *self.inliers_slopes, self.zoom_slope)
         added: Values = np.tensordot(np.array(slopes), np.stack(_of_keypoints(inliers, zooms)), axes=1)
@@ -136,20 +139,21 @@ class Calibration(Block):
 
 
 Calibrations = dict[Annotated[str, Field(pattern=r"^(all|[0-9]{1,6})$")], Calibration]
-"""By fold, and of all folds."""
+"""Calibrations by fold, and one for all folds."""
 
 
 @dataclass(frozen=True)
 class PairSample:
-    """Out-of-fold pairs of training lesions that a calibration is fitted on.
+    """Out-of-fold pairs of training lesions on which a calibration is fitted.
 
     Attributes:
-        similarity: ``(m,)``, of each pair.
-        is_positive: ``(m,)``, whether the pair is recorded as one of one lesion.
-        inliers: ``(m,)``, 0 or more, -1 where keypoints were not compared; none: nowhere.
-        zooms: ``(m,)``, 1 or more, of pairs that agree on keypoints; none: 1 each.
-        columns: ``(2 e, m)`` from :meth:`skinbit.matching.similarity.context.Context.compared`; none: no column counts.
-        weights: ``(m,)``, how many pairs each one stands for, more than 0; none: 1 each.
+        similarity: ``(m,)``, similarity of each pair.
+        is_positive: ``(m,)``, whether the pair is recorded as one of the same lesion.
+        inliers: ``(m,)``, inliers, 0 or more, -1 if keypoints were not compared; None: no pair was compared.
+        zooms: ``(m,)``, zooms of pairs with inliers, 1 or more; None: 1 each.
+        columns: ``(2 e, m)`` from :meth:`skinbit.matching.similarity.context.Context.compared`; None: no column is
+            used.
+        weights: ``(m,)``, the number of pairs that each one represents, more than 0; None: 1 each.
     """
 
     similarity: NDArray[np.floating]
@@ -160,12 +164,12 @@ class PairSample:
     weights: NDArray[np.floating] | None = None
 
     def __len__(self) -> int:
-        """Count the pairs."""
+        """Return the number of pairs."""
         return len(self.is_positive)
 
 
 def join_samples(samples: Sequence[PairSample]) -> PairSample:
-    """Return the pairs of several samples, with what all of them know."""
+    """Return the pairs of several samples, with the features that all samples have."""
 
     def join(name: str) -> Values | None:
         parts = [getattr(sample, name) for sample in samples]
@@ -183,7 +187,7 @@ def fit_calibration(
     mislabelled: float = _MISLABELLED,
     columns: Sequence[str] = (),
 ) -> Calibration:
-    """Fit a calibration on out-of-fold pairs of training lesions.
+    """Return a calibration fitted on out-of-fold pairs of training lesions.
 
     Args:
         sample: The pairs.
@@ -191,12 +195,9 @@ def fit_calibration(
         mislabelled: Share of the positive pairs that are recorded as negative, in [0, 1).
         columns: Names of the sample's columns.
 
-    Returns:
-        The calibration.
 
     Raises:
-        ValueError: If lengths differ, a value is not finite or out of range, or all pairs are of one kind; with the
-            remedy.
+        ValueError: If lengths differ, a value is not finite or out of range, or all pairs are of one kind.
     """
     n_pairs, is_positive = len(sample), sample.is_positive
     alike = np.asarray(sample.similarity, dtype=np.float64)
@@ -225,17 +226,17 @@ def fit_calibration(
 
 
 def fuse(similarities: FloatArray, support: Values | None, calibration: Calibration) -> FloatArray:
-    """Turn similarities and the support of keypoints for some pairs into one similarity, for any grouper.
+    """Return similarities fused with the evidence of keypoints and columns.
 
-    It is tanh of the logistic log-odds over 8, for either kind of calibration: 0 where a pair is as probably positive
-    as not. Probabilities themselves would crowd at 0 and 1, where averages no longer tell an unlikely pair from an
-    impossible one, and isotonic ones have steps, on which pairs that differ would be equal.
+    The result is tanh of the logistic log-odds over 8, for both kinds of calibration: 0 if a pair is as probably
+    positive as negative. Probabilities would concentrate at 0 and 1, where averages cannot distinguish unlikely from
+    impossible pairs, and isotonic ones have steps, on which different pairs would be equal.
 
     Args:
-        similarities: Of each pair, any shape.
-        support: What keypoints (:meth:`Calibration.support`) and columns of the metadata add, same shape; none:
-            nothing.
-        calibration: Fitted on pairs of the same kind of similarities.
+        similarities: Similarity of each pair, any shape.
+        support: Log-odds from keypoints (:meth:`Calibration.support`) and metadata columns, same shape; None: no such
+            evidence.
+        calibration: Calibration for this kind of similarities.
 
     Returns:
         Float32 in [-1, 1], same shape.
@@ -245,7 +246,7 @@ def fuse(similarities: FloatArray, support: Values | None, calibration: Calibrat
 
 
 class Reliability(NamedTuple):
-    """Pairs of some probability: how many, how many of them were to be positive, and how many are."""
+    """Pairs in a range of probability: their number, the expected and the actual number of positive ones."""
 
     low: float
     high: float
@@ -256,7 +257,7 @@ class Reliability(NamedTuple):
 
 @dataclass(frozen=True)
 class JudgedPairs:
-    """Labelled pairs with the probabilities that a calibration gives them.
+    """Labelled pairs with calibrated probabilities.
 
     Attributes:
         probabilities: ``(m,)`` in [0, 1].
@@ -272,10 +273,10 @@ class JudgedPairs:
         return float(np.mean((self.probabilities - self.is_positive) ** 2)) if len(self.probabilities) else float("nan")
 
     def reliability(self, n_bins: int = 10) -> list[Reliability]:
-        """Return, in equally wide ranges of probability, how many pairs are positive and how many were to be expected.
+        """Return the expected and actual number of positive pairs in equally wide ranges of probability.
 
         Args:
-            n_bins: Number of ranges; a range holds its lower edge, the last one both.
+            n_bins: Number of ranges; a range includes its lower edge, the last one both.
         """
         bins = np.minimum((self.probabilities * n_bins).astype(np.int64), n_bins - 1)
         n_pairs = np.bincount(bins, minlength=n_bins).tolist()
@@ -295,21 +296,21 @@ def join_judged(subsets: Sequence[JudgedPairs]) -> JudgedPairs:
 
 
 def calibration_error(ranges: Sequence[Reliability]) -> float:
-    """Return the expected calibration error: how far probabilities are from the share of positive pairs, on average.
+    """Return the expected calibration error: the mean difference of probabilities from the share of positive pairs.
 
     Args:
-        ranges: From :meth:`JudgedPairs.reliability`. Where positive pairs are rare, nearly all pairs lie in the first
-            range: take the pairs of a shortlist to hear of the others.
+        ranges: Ranges from :meth:`JudgedPairs.reliability`. If positive pairs are rare, nearly all pairs are in the
+            first range; use the pairs of a shortlist to evaluate the others.
 
     Returns:
-        Error in [0, 1], ranges weighted by their pairs; NaN without pairs.
+        Error in [0, 1], with ranges weighted by their number of pairs; NaN without pairs.
     """
     n_pairs = sum(each.n_pairs for each in ranges)
     return sum(abs(each.expected - each.found) for each in ranges) / n_pairs if n_pairs else float("nan")
 
 
 def _of_keypoints(inliers: NDArray[np.number], zooms: NDArray[np.floating]) -> list[Values]:
-    """Return what a comparison of keypoints says: -1 for the comparison itself, the climbs of inliers, the zoom."""
+    """Return the features of keypoints: -1 for the comparison itself, the increments of inliers, the zoom."""
     counted = np.asarray(inliers, dtype=np.float64)
     logs = np.log1p(np.maximum(counted, 0.0))
     climbs = [np.clip(logs, low, high) - low for low, high in pairwise([*np.log1p(INLIER_STEPS), np.inf])]
@@ -328,7 +329,7 @@ def _check_pairs(is_positive: NDArray[np.bool_], **columns: Values) -> None:
     n_positive = int(np.count_nonzero(is_positive))
     if n_positive in {0, n_pairs}:
         raise ValueError(
-            f"{n_positive} of {n_pairs} pairs are positive, which leaves nothing to tell apart. "
+            f"{n_positive} of {n_pairs} pairs are positive, so there is nothing to separate. "
             "Remedy: calibrate on lesions with two images or more, and on pairs of different lesions."
         )
 
@@ -336,9 +337,10 @@ def _check_pairs(is_positive: NDArray[np.bool_], **columns: Values) -> None:
 def _fit_logistic(
     features: Values, is_positive: NDArray[np.bool_], weights: Values, mislabelled: float, n_columns: int
 ) -> tuple[tuple[float, ...], float]:
-    """Fit slopes of 0 or more and an intercept to ``(k, m)`` features.
+    """Return slopes of 0 or more and an intercept, fitted to ``(k, m)`` features.
 
-    The last ``n_columns`` are log-odds by columns: their slopes are 1, or less where the other features say the same.
+    The last ``n_columns`` features are log-odds of columns: their slopes are 1, or less if other features are
+    redundant.
     """
     from scipy.optimize import Bounds, minimize
 
@@ -351,7 +353,7 @@ def _fit_logistic(
     expected = np.where(is_column, spread, 0.0)
     highest = np.append(np.where(is_column, spread, np.inf), np.inf)
     start = np.append(expected, np.log(weights[is_positive].sum() / weights[~is_positive].sum()))
-    # Without label noise the problem is convex and has one answer. With it, a start from that answer stays near to it.
+    # Without label noise the problem is convex with one solution. With label noise, this solution is the start.
     for share in sorted({0.0, mislabelled}):
         start = minimize(
             _penalised_loss,
@@ -376,8 +378,8 @@ def _penalised_loss(
 ) -> tuple[float, Values]:
     """Return the penalised log loss of slopes and an intercept, and its gradient, both per positive pair.
 
-    A pair of log-odds z is recorded as positive with probability ``(1 - mislabelled) · expit(z)``. Slopes that differ
-    from the expected ones are penalised.
+    A pair of log-odds z is recorded as positive with probability ``(1 - mislabelled) · expit(z)``. Deviations of slopes
+    from their expected values are penalised.
     """
     from scipy.special import expit
 

@@ -1,4 +1,4 @@
-"""Columns of a metadata table, read so that the values of two photographs can be compared."""
+"""Metadata columns, read so that the values of two photographs can be compared."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,18 +17,18 @@ _EXACT = EvidenceParams()
 
 
 def read_context(table: pd.DataFrame | None, image_ids: Sequence[str], params: ContextParams | None) -> Context | None:
-    """Read the columns of a table that count when the images of a study are compared.
+    """Return the metadata columns that are used when the images of a study are compared.
 
     Args:
-        table: ``image_id`` and columns of text, no image twice; may lack some of the images. None: nothing is known.
-        image_ids: Of the ``n`` images.
-        params: Name the columns; None: none counts.
+        table: ``image_id`` and text columns, no image twice; images may be missing. None: no metadata.
+        image_ids: Ids of the ``n`` images.
+        params: Names of the columns; None: no column is used.
 
     Returns:
         The columns, in the order of the images, from :func:`context_of_rows`.
 
     Raises:
-        InputError: If a value is no number or date where it should be one; lists the first.
+        InputError: If a value is not a number or date although it must be one; lists the first.
     """
     if params is None or table is None:
         return None
@@ -38,19 +38,19 @@ def read_context(table: pd.DataFrame | None, image_ids: Sequence[str], params: C
 def context_of_rows(
     rows: pd.DataFrame, same: Sequence[str], evidence: Mapping[str, EvidenceParams], source: str = "the metadata"
 ) -> Context:
-    """Read the columns that count when images are compared.
+    """Return the metadata columns that are used when images are compared.
 
     Args:
         rows: Columns of text, one row per image; may lack columns.
         same: Columns in which two images must agree.
-        evidence: Columns that count as evidence, and when two values agree.
-        source: The file's name, for messages.
+        evidence: Columns that count as evidence, with the rules of agreement.
+        source: Name of the file, for messages.
 
     Returns:
-        The columns; a value is not known where the cell is blank or a word for a missing value.
+        The columns; a value is missing if the cell is blank or a word for a missing value.
 
     Raises:
-        InputError: If a value is no number or date where it should be one; lists the first.
+        InputError: If a value is not a number or date although it must be one; lists the first.
     """
     of_same = [_read_column(rows, column, _EXACT, source) for column in same]
     of_evidence = [_read_column(rows, column, params, source) for column, params in evidence.items()]
@@ -62,10 +62,10 @@ def context_of_rows(
 
 
 def columns_of(params: ContextParams | None, same: Sequence[str]) -> tuple[tuple[str, ...], dict[str, EvidenceParams]]:
-    """Return the columns that count for a model, and for a user who wants further ones to agree.
+    """Return the columns that a model uses, with the user's further columns that must agree.
 
     Args:
-        params: Of the model; None: it weighs no column.
+        params: Settings of the model; None: it uses no column.
         same: Further columns in which photographs must agree.
 
     Returns:
@@ -77,7 +77,7 @@ def columns_of(params: ContextParams | None, same: Sequence[str]) -> tuple[tuple
 
 
 def describe_rows(rows: pd.DataFrame, evidence: Iterable[str]) -> list[str]:
-    """Return in words what a table says of each image in the columns of evidence; blank where it says nothing.
+    """Return the values of each image in the columns of evidence, in words; blank if there are none.
 
     Columns that must agree are left out: they may name patients.
     """
@@ -104,18 +104,18 @@ def describe_pairs(rows: pd.DataFrame, evidence: Iterable[str], pairs: LabelArra
 
 
 def check_context(table: pd.DataFrame, params: ContextParams, source: str) -> dict[str, int]:
-    """Check that a table has the columns that count, with values that can be read, and count these.
+    """Check that a table has the required columns with valid values, and count the values.
 
     Args:
         table: From :func:`skinbit.data.metadata.read_metadata`.
-        params: Name the columns.
-        source: The file's name.
+        params: Names of the columns.
+        source: Name of the file.
 
     Returns:
         By column, the number of rows with a value.
 
     Raises:
-        InputError: If a column is missing, a value is no number or date where it should be one, or a lesion has two
+        InputError: If a column is missing, a value is not a number or date although it must be one, or a lesion has two
             values in a column in which its photographs must agree.
     """
     require_columns(table, params.columns, source, "similarity.context")
@@ -131,12 +131,12 @@ def require_columns(table: pd.DataFrame, columns: Sequence[str], source: str, pa
 
     Args:
         table: From :func:`skinbit.data.metadata.read_metadata`.
-        columns: Their names.
-        source: The file's name.
-        parameter: What names the columns.
+        columns: Names of the columns.
+        source: Name of the file.
+        parameter: Parameter with these names.
 
     Raises:
-        InputError: If one is missing.
+        InputError: If a column is missing.
     """
     missing = [column for column in columns if column not in table.columns]
     if missing:
@@ -206,6 +206,6 @@ def _explain_unreadable(table: pd.DataFrame, column: str, kind: str, places: lis
         shown.append(f"  - {where}: {quote(str(table[column].iloc[place]))}")
     more = [f"  - and {len(places) - SHOWN_PER_KIND} more"] if len(places) > SHOWN_PER_KIND else []
     written = "as 2026-11-28" if kind == "date" else "as 55"
-    heading = f"{source}: {len(places)} cells of the column {column!r} are no {kind}:"
+    heading = f"{source}: {len(places)} cells of the column {column!r} are not a {kind}:"
     remedy = f"  Remedy: write them {written}, leave them blank, or set the kind of {column} to exact."
     return "\n".join([heading, *shown, *more, remedy])

@@ -1,9 +1,9 @@
-"""What the metadata says of two photographs, beside the pictures: columns that agree, differ, or are not known.
+"""Evidence of metadata columns about two photographs: values that agree, differ, or are missing.
 
-Two photographs of one lesion agree in sex and site, and nearly in age; two of different lesions do so by chance. How
-much each agreement and each difference says is the log of a likelihood ratio (Fellegi and Sunter 1969). It is fitted
-together with similarity and keypoints, so that columns that say the same are not counted twice. A value that is not
-known says nothing.
+Two photographs of the same lesion agree in sex and site, and nearly in age; those of different lesions agree by chance.
+The evidence of an agreement or a difference is the log of a likelihood ratio (Fellegi and Sunter 1969). It is fitted
+together with similarity and keypoints, so that redundant columns are not counted twice. Missing values are no
+evidence.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from skinbit.matching.labels import LabelArray
 Values = NDArray[np.float64]
 
 _LEAST_DIFFERENT = 0.01
-"""Of positive pairs so many are taken to differ at least, whatever the folds say: one value in a hundred is wrong.
-Tables that state a patient's sex once per lesion have no contradictions in them; the next table may."""
+"""Smallest assumed share of positive pairs that differ, as one value in a hundred is wrong. Tables that state a
+patient's sex once per lesion have no contradictions, but the next table may have some."""
 
 
 class ColumnWeight(Block):
-    """What a column says of two photographs.
+    """The evidence of a column about two photographs.
 
     Attributes:
-        column: Its name.
-        agreement: Log-odds that a pair gains where both values agree, 0 or more.
-        difference: Log-odds that a pair loses where they differ, 0 or more.
+        column: Name of the column.
+        agreement: Log-odds that a pair gains if both values agree, 0 or more.
+        difference: Log-odds that a pair loses if they differ, 0 or more.
     """
 
     column: str
@@ -39,22 +39,22 @@ class ColumnWeight(Block):
 
     @property
     def in_bits(self) -> tuple[str, float, float]:
-        """Return its name, and what agreement gains and difference loses, as binary logarithms."""
+        """Return the name, the gain of agreement and the loss of difference, as binary logarithms."""
         return self.column, self.agreement / np.log(2.0), self.difference / np.log(2.0)
 
     def lessened(self, share: float) -> Self:
-        """Return a share of what the column says by itself, in [0, 1]: other evidence says the rest."""
+        """Return a share, in [0, 1], of the column's evidence, as other evidence is partly redundant."""
         return type(self)(column=self.column, agreement=share * self.agreement, difference=share * self.difference)
 
 
 @dataclass(frozen=True)
 class Context:
-    """Columns of the metadata of ``n`` images; NaN where a value is not known.
+    """Metadata columns of ``n`` images; NaN for missing values.
 
     Attributes:
         same: ``(s, n)`` codes of the columns in which both images of a pair must agree.
         evidence: ``(e, n)`` codes, numbers, or days of the columns that count as evidence.
-        tolerances: ``(e,)`` largest difference of two values that agree.
+        tolerances: ``(e,)`` largest difference between two values that agree.
     """
 
     same: Values
@@ -62,30 +62,30 @@ class Context:
     tolerances: Values
 
     def subset(self, rows: LabelArray) -> Self:
-        """Return the columns of some of the images."""
+        """Return the columns for some of the images."""
         return type(self)(self.same[:, rows], self.evidence[:, rows], self.tolerances)
 
     def forbids(self, first: LabelArray, second: LabelArray) -> NDArray[np.bool_]:
         """Whether pairs differ in a column in which they must agree.
 
         Args:
-            first: Rows of one image of each pair, of a shape that broadcasts with that of ``second``.
-            second: Rows of the other.
+            first: Rows of the first image of each pair, of a shape that broadcasts with ``second``.
+            second: Rows of the second image.
         """
         differ = np.zeros(np.broadcast_shapes(first.shape, second.shape), dtype=bool)
         for values in self.same:
-            differ |= np.abs(values[first] - values[second]) > 0  # of NaN: False
+            differ |= np.abs(values[first] - values[second]) > 0  # False for NaN
         return differ
 
     def compared(self, first: LabelArray, second: LabelArray) -> Values:
-        """Return, for each column of evidence, where pairs agree and where they differ.
+        """Return for each column of evidence whether pairs agree or differ.
 
         Args:
-            first: ``(m,)`` rows of one image of each pair.
-            second: ``(m,)`` rows of the other.
+            first: ``(m,)`` rows of the first image of each pair.
+            second: ``(m,)`` rows of the second image.
 
         Returns:
-            ``(2 e, m)``: of each column a row that is 1 where the two agree, and one that is -1 where they differ.
+            ``(2 e, m)``: for each column, a row that is 1 if both agree, and a row that is -1 if they differ.
         """
         rows = []
         for values, tolerance in zip(self.evidence, self.tolerances, strict=True):
@@ -97,12 +97,12 @@ class Context:
         """Return the log-odds that the columns add to pairs.
 
         Args:
-            first: Rows of one image of each pair, of a shape that broadcasts with that of ``second``.
-            second: Rows of the other.
-            weights: Of each column of evidence.
+            first: Rows of the first image of each pair, of a shape that broadcasts with ``second``.
+            second: Rows of the second image.
+            weights: Weight of each column of evidence.
 
         Returns:
-            Float64 of the common shape; 0 where nothing is known.
+            Float64 of the common shape; 0 if values are missing.
         """
         added = np.zeros(np.broadcast_shapes(first.shape, second.shape))
         for values, tolerance, weight in zip(self.evidence, self.tolerances, weights, strict=True):
@@ -121,23 +121,23 @@ def weigh(compared: Values, weights: Sequence[ColumnWeight]) -> Values:
 def likelihood_ratios(
     compared: Values, is_positive: NDArray[np.bool_], pairs_each: Values, columns: Sequence[str]
 ) -> tuple[ColumnWeight, ...]:
-    """Return what each column says of two photographs by itself (Fellegi and Sunter 1969).
+    """Return the evidence of each column on its own (Fellegi and Sunter 1969).
 
     Args:
         compared: ``(2 e, m)`` from :meth:`Context.compared`, of labelled pairs.
-        is_positive: ``(m,)``, whether they show one lesion.
-        pairs_each: ``(m,)``, how many pairs each one stands for.
+        is_positive: ``(m,)``, whether they show the same lesion.
+        pairs_each: ``(m,)``, number of pairs that each one represents.
         columns: Names of the ``e`` columns.
 
     Returns:
-        Logs of likelihood ratios; nothing of a column in which positive pairs agree no more often than others.
+        Logs of likelihood ratios; 0 for a column in which positive pairs agree no more often than others.
     """
     weights = []
     for column, agrees, differs in zip(columns, compared[::2], compared[1::2], strict=True):
         rates = []
         for some in (is_positive, ~is_positive):
             agreeing, differing = (pairs_each[some] @ values[some] for values in (agrees, -differs))
-            rates.append((agreeing + 0.5) / (agreeing + differing + 1.0))  # half a pair of each kind, seen before
+            rates.append((agreeing + 0.5) / (agreeing + differing + 1.0))  # plus half a pair of each kind, as a prior
         positive, negative = min(rates[0], 1.0 - _LEAST_DIFFERENT), rates[1]
         weights.append(
             ColumnWeight(

@@ -1,9 +1,8 @@
-"""Cosines of photographs that have one vector each, or also one per zoom.
+"""Cosines of photographs with one vector each, or also one vector per zoom.
 
-Photographs of one lesion differ in zoom by up to four times. The mean over zooms hardly changes with it, but blurs what
-each of them shows; of two photographs at different zooms, one view of the one shows what another view of the other
-does. Where views are compared one with another, half of a cosine is that of the means, half that of the two most
-similar views.
+Photographs of one lesion differ in zoom by up to four times. The mean over zooms hardly changes with it, but blurs
+what each zoom shows; of two photographs at different zooms, some view of one shows the same as another view of the
+other. If views are compared, the cosine is the average of that of the means and that of the two most similar views.
 """
 
 import itertools
@@ -15,15 +14,15 @@ Wide = NDArray[np.float64]
 
 
 def cosines(rows: Wide, columns: Wide) -> Wide:
-    """Return the cosine of each of some photographs with each of others.
+    """Return the cosines of photographs with other photographs.
 
     Args:
         rows: ``(height, d)`` unit vectors of :func:`skinbit.matching.labels.unit_vectors`; or ``(height, 1 + z, d)``,
-            of each photograph its mean and its views, whose pairs then count for one half.
-        columns: Likewise ``(width, …)``.
+            the mean and the views of each photograph, whose most similar pair then has half the weight.
+        columns: Vectors of the other photographs, ``(width, …)``.
 
     Returns:
-        ``(height, width)``, exact: the same in any rectangle.
+        ``(height, width)``, exact: independent of the rectangle.
     """
     if rows.ndim == 2:
         return rows @ columns.T
@@ -41,7 +40,7 @@ def cosines_of_pairs(one: Wide, other: Wide) -> Wide:
 
     Args:
         one: ``(m, …)``, the first photograph of each pair.
-        other: Likewise, the second.
+        other: ``(m, …)``, the second photograph of each pair.
 
     Returns:
         ``(m,)``.

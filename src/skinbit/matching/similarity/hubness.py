@@ -1,14 +1,14 @@
-"""Local scaling against hubs: how much more alike two photographs are than each of them and its neighbours.
+"""Local scaling against hubs: each image's mean similarity to its nearest neighbours is subtracted.
 
-Some photographs are hubs, similar to many others: pale skin with a small lesion, a dark one that fills the frame. Their
-cosines are high with strangers, so no single cut suits both them and photographs with a look of their own. Local
-scaling (Zelnik-Manor and Perona 2004), here in the form of CSLS (cross-domain similarity local scaling, Conneau et al.
-2018), subtracts the mean cosine of an image with its nearest neighbours. The number of neighbours is a share of the
-pool, so that one cut suits pools of several sizes.
+Some photographs are hubs, similar to many others: pale skin with a small lesion, or a dark lesion that fills the frame.
+Their cosines with other lesions are high, so no single cut suits both hubs and distinctive photographs. Local scaling
+(Zelnik-Manor and Perona 2004), here in the form of CSLS (cross-domain similarity local scaling, Conneau et al. 2018),
+subtracts an image's mean cosine with its nearest neighbours. The number of neighbours is a share of the pool, so that
+one cut suits pools of several sizes.
 
-That holds from some hundreds of images on. In a pool of a few photographs the nearest neighbours are strangers, and the
-hubness of every image is too low. The folds tell by how much: their calibration holds the mean hubness of as few of
-their lesions, and of many.
+This works from some hundreds of images on. In a pool of a few photographs, the nearest neighbours show other lesions,
+and the hubness of every image is too low. This bias is measured on random subsets of the folds of the same size, and
+corrected: a calibration has the mean hubness of small and of large pools.
 """
 
 from collections.abc import Sequence
@@ -23,34 +23,34 @@ from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.similarity.cosines import cosines
 
 Hubness = NDArray[np.float64]
-"""``(n,)``: mean cosine of each image of a pool with its nearest neighbours, in [-1, 1]."""
+"""``(n,)``: mean cosine of each image with its nearest neighbours, in [-1, 1]."""
 
 UsualHubness = tuple[tuple[int, ...], tuple[float, ...]]
-"""Sizes of pools, ascending, and the mean hubness of pools of each size; both empty where nothing is known."""
+"""Sizes of pools, ascending, and their mean hubness; both empty if unknown."""
 
 _BLOCK_VALUES = 2**22
 """48 MB, in double and in single precision."""
 
 _DRAWS = 5
-"""Pools of each size that are drawn from each subset."""
+"""Number of random pools of each size per subset."""
 
 _GROWTH = 1.5
-"""From one size of pool to the next."""
+"""Ratio of subsequent pool sizes."""
 
 _PATIENCE = 3.0
-"""Seconds after which a progress bar shows: 10,000 images take less."""
+"""Seconds before a progress bar is shown: 10,000 images take less."""
 
 
 def hubness(embeddings: FloatArray, params: ScalingParams, block_values: int = _BLOCK_VALUES) -> Hubness:
-    """Return the mean cosine of each image with its nearest neighbours.
+    """Return the hubness of each image: its mean cosine with its nearest neighbours.
 
     Args:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
-        params: How many neighbours count.
-        block_values: Similarities held in memory at once.
+        params: Number of neighbours.
+        block_values: Number of similarities in memory at once.
 
     Returns:
-        ``(n,)``, the same whatever the order of the images and the size of blocks; 0 for an image without others.
+        ``(n,)``, independent of the order of images and the block size; 0 for a single image.
     """
     n_images = len(embeddings)
     n_near = min(params.n_near(n_images), n_images - 1)
@@ -58,7 +58,7 @@ def hubness(embeddings: FloatArray, params: ScalingParams, block_values: int = _
     if n_near < 1:
         return means
     wide = embeddings.astype(np.float64)
-    height = max(1, block_values // n_images)  # whole rows: what is nearest to an image is known only from all others
+    height = max(1, block_values // n_images)  # whole rows: the nearest neighbours of an image depend on all others
     starts = range(0, n_images, height)
     for start in tqdm(starts, unit="block", desc="nearest neighbours", delay=_PATIENCE, disable=None):
         stop = min(n_images, start + height)
@@ -72,15 +72,15 @@ def hubness(embeddings: FloatArray, params: ScalingParams, block_values: int = _
 
 
 def usual_hubness(subsets: Sequence[tuple[FloatArray, LabelArray]], params: ScalingParams) -> UsualHubness:
-    """Return the mean hubness of pools of few strangers: lesions drawn from subsets, one image of each.
+    """Return the mean hubness of small pools without positive pairs: one image each of lesions drawn from subsets.
 
     Args:
-        subsets: Embeddings and lesions of each, two lesions or more.
-        params: How many neighbours count.
+        subsets: Embeddings and lesions of each subset, at least two lesions.
+        params: Number of neighbours.
 
     Returns:
-        Sizes of pools, ascending, up to that from which the neighbours are a share of the pool, or to the smallest
-        subset; and the mean hubness of pools of each size.
+        Sizes of pools, ascending, up to the size from which the number of neighbours is a share of the pool, or to the
+        smallest subset; and the mean hubness of pools of each size.
     """
     most = min([params.least_pool, *(len(np.unique(labels)) for _, labels in subsets)])
     n_steps = ceil(log(most / 2) / log(_GROWTH)) if most > 2 else 0
@@ -95,22 +95,22 @@ def usual_hubness(subsets: Sequence[tuple[FloatArray, LabelArray]], params: Scal
 
 
 def _one_of_each(labels: LabelArray, n_lesions: int, rng: np.random.Generator) -> LabelArray:
-    """Draw some lesions and an image of each."""
+    """Return some random lesions and one image of each."""
     shuffled = rng.permutation(len(labels))
     rows: LabelArray = shuffled[np.unique(labels[shuffled], return_index=True)[1]]
     return rng.permutation(rows)[:n_lesions]
 
 
 def missing_hubness(n_images: int, sizes: Sequence[int], means: Sequence[float]) -> float:
-    """Return by how much the hubness of a pool's images would rise in a pool as large as those that chose a cut.
+    """Return how much the hubness of a pool's images would rise in a pool as large as the folds.
 
     Args:
-        n_images: Of the pool.
-        sizes: From :func:`usual_hubness`; empty where nothing is known, and nothing is missing.
-        means: Likewise.
+        n_images: Number of images in the pool.
+        sizes: Sizes from :func:`usual_hubness`; empty if unknown, then nothing is added.
+        means: Mean hubness of pools of these sizes.
 
     Returns:
-        0 or more, for all its images alike; 0 from the largest size on.
+        0 or more, the same for all images; 0 from the largest size on.
     """
     if not sizes or n_images >= sizes[-1]:
         return 0.0
@@ -119,15 +119,15 @@ def missing_hubness(n_images: int, sizes: Sequence[int], means: Sequence[float])
 
 
 def scale(cosines: FloatArray, first: Hubness, second: Hubness) -> FloatArray:
-    """Subtract the mean hubness of both images from their cosine.
+    """Return cosines minus the mean hubness of both images.
 
     Args:
-        cosines: Of some pairs, any shape.
-        first: Hubness of the one image of each pair, of a shape that broadcasts to it.
-        second: Likewise, of the other image.
+        cosines: Cosines of pairs, any shape.
+        first: Hubness of the first image of each pair, of a shape that broadcasts to the cosines.
+        second: Hubness of the second image.
 
     Returns:
-        Float32, same shape: the cosine less the mean hubness of the two, cut off at -1 and 1.
+        Float32, same shape, clipped to [-1, 1].
     """
     scaled: FloatArray = np.clip(cosines - (first + second) / 2, -1.0, 1.0).astype(np.float32)
     return scaled

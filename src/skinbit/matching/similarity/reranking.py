@@ -1,4 +1,4 @@
-"""Similarities that also ask whether two images have the same neighbours: k-reciprocal re-ranking.
+"""K-reciprocal re-ranking: similarities that include the overlap of two images' neighbourhoods.
 
 After Zhong et al. (2017), for one pool against itself. Two images of one lesion are among each other's nearest, and so
 are the lesion's other images; a chance look-alike is near to one image but not to the images around it. Lesions have a
@@ -15,35 +15,36 @@ from scipy.sparse import coo_array, csr_array, eye_array
 from skinbit.matching.labels import FloatArray, LabelArray
 
 _GRID = 2.0**40
-"""Weights are at most 1 and live on multiples of 2⁻⁴⁰: sums of a few thousand are exact in float64, so that no value
-depends on the order of the images."""
+"""Weights are at most 1 and multiples of 2⁻⁴⁰: sums of a few thousand are exact in float64 and do not depend on the
+order of the images."""
 
 _DECAY = 4.0
-"""A neighbour at the distance of the k1-th nearest image weighs e⁻⁴ = 2 %. It is relative because networks differ in
-scale: images of different lesions are 0.3 similar to one and 0.99 to another."""
+"""A neighbour at the distance of the k1-th nearest image has weight e⁻⁴ = 2 %. This is relative, as networks differ
+in scale: images of different lesions have a similarity of 0.3 for one and of 0.99 for another."""
 
 _PAIRS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """The neighbourhoods of the images of a pool, which mix into their similarities.
+    """The neighbourhoods of a pool's images, which are mixed into their similarities.
 
     Attributes:
-        weights: ``(n, n_of_all)`` sparse, how much each image is in the neighbourhood of the one of its row.
-        share: Of the given similarity in the mixed one, in [0, 1]; the overlap of the neighbourhoods has the rest.
+        weights: ``(n, n_of_all)`` sparse, weight of each image in the neighbourhood of the row's image.
+        share: Weight of the given similarity in the mixed one, in [0, 1]; the overlap of neighbourhoods has the
+            remaining weight.
     """
 
     weights: csr_array
     share: float
 
     def mix_block(self, similarities: FloatArray, rows: LabelArray, columns: LabelArray) -> FloatArray:
-        """Mix the similarities of some images with others.
+        """Return the mixed similarities of images with other images.
 
         Args:
             similarities: ``(height, width)`` float32.
-            rows: ``(height,)`` of the first images.
-            columns: ``(width,)`` of the second images.
+            rows: ``(height,)`` rows of the first images.
+            columns: ``(width,)`` rows of the second images.
 
         Returns:
             ``(height, width)`` float32 in [-1, 1].
@@ -54,12 +55,12 @@ class Neighbourhoods:
         return self._mix(shared / either, similarities)
 
     def mix_pairs(self, similarities: FloatArray, pairs: LabelArray, at_once: int = _PAIRS_AT_ONCE) -> FloatArray:
-        """Mix the similarities of single pairs.
+        """Return the mixed similarities of single pairs.
 
         Args:
             similarities: ``(m,)`` float32.
             pairs: ``(m, 2)`` rows of both images.
-            at_once: Pairs whose neighbourhoods are compared at once; changes no value.
+            at_once: Number of pairs whose neighbourhoods are compared at once; changes no value.
 
         Returns:
             ``(m,)`` float32 in [-1, 1].
@@ -73,7 +74,7 @@ class Neighbourhoods:
         return self._mix(overlaps, similarities)
 
     def subset(self, rows: LabelArray) -> "Neighbourhoods":
-        """Return those of some of the images; the images in them stay all."""
+        """Return the neighbourhoods of some of the images; they still contain all images."""
         return Neighbourhoods(csr_array(self.weights[rows]), self.share)
 
     def _mix(self, overlaps: NDArray[np.float64], similarities: FloatArray) -> FloatArray:
@@ -88,34 +89,34 @@ def find_neighbourhoods(
     sizes: tuple[int, int],
     share: float,
 ) -> Neighbourhoods:
-    """Find the neighbourhoods of all images of a pool, for the mean of similarity and overlap of two images.
+    """Return the neighbourhoods of all images of a pool.
 
-    An image's neighbourhood holds its reciprocal neighbours, those among its nearest that have it among theirs, and
-    the closer reciprocal neighbours of each of them that are more than two thirds in it already. A neighbour's weight
-    falls with its distance; each image then takes the mean weights of its nearest. The overlap is the Jaccard index of
-    two images' weights: the sum of the smaller ones over the sum of the larger ones. A pair that shares no neighbour
-    keeps ``share`` of its similarity.
+    An image's neighbourhood has its reciprocal neighbours, which are among its nearest and vice versa, and the closer
+    reciprocal neighbours of each of them if more than two thirds of these are already in it. A neighbour's weight falls
+    with its distance; each image then takes the mean weights of its nearest. The overlap of two images is the Jaccard
+    index of their weights: the sum of the smaller ones over the sum of the larger ones. A pair without common
+    neighbours keeps ``share`` of its similarity.
 
-    Neighbourhoods are relative: they say who is nearest, not how near. With ``k2`` of 2 two images that are each
-    other's nearest overlap wholly, however far apart. Where every lesion has two photographs or more that helps much;
-    where many have one it harms, and a cut from the first kind of pool does not suit the second.
+    Neighbourhoods are relative: they tell who is nearest, not how near. With ``k2`` of 2, two images that are each
+    other's nearest overlap completely, however far apart. This helps if every lesion has two photographs or more, and
+    harms if many have one, and a cut from the first kind of pool does not suit the second.
 
     Args:
         nearest: ``(n, k)`` rows of the most similar other images of each image, most similar first;
             k is at least :func:`n_nearest`, or all others.
-        similarities: ``(n, k)`` float32, to these.
-        similarities_of_pairs: Returns ``(m,)`` similarities of ``(m, 2)`` pairs of rows.
-        sizes: k1, the nearest other images that count, at least 1 (half as many for closer neighbours), about as many
-            as a lesion has images; and k2, the images whose weights are averaged, an image itself and its nearest, at
-            least 1: 1 averages none.
-        share: Of the given similarity, in [0, 1]; 1 leaves it as it is.
+        similarities: ``(n, k)`` float32, similarities to these images.
+        similarities_of_pairs: Function that returns ``(m,)`` similarities of ``(m, 2)`` pairs of rows.
+        sizes: k1, the number of nearest images, at least 1 (half as many for closer neighbours), about the number of
+            images of a lesion; and k2, the number of images whose weights are averaged, including the image itself, at
+            least 1.
+        share: Weight of the given similarity, in [0, 1]; 1 leaves it unchanged.
 
     Returns:
-        The neighbourhoods. Where the last of k nearest images ties with the next one, the tie stays out as a whole: no
-        value depends on the order of the images.
+        The neighbourhoods. If the last of the k nearest images ties with the next one, all tied images are excluded, so
+        that no value depends on the order of images.
 
     Raises:
-        ValueError: If a parameter is out of range; with the remedy.
+        ValueError: If a parameter is out of range.
     """
     k1, k2 = sizes
     if k1 < 1 or k2 < 1 or not 0 <= share <= 1:
@@ -129,7 +130,7 @@ def find_neighbourhoods(
 
 
 def n_nearest(k1: int, k2: int) -> int:
-    """Return how many nearest images :func:`find_neighbourhoods` has to know: one more shows where a tie goes on."""
+    """Return the number of nearest images that :func:`find_neighbourhoods` needs, including one more to detect ties."""
     return max(k1, k2 - 1) + 1
 
 
@@ -141,13 +142,13 @@ class _Nearest:
     similarities: FloatArray
 
     def kth_similarity(self, k: int) -> FloatArray:
-        """Return each image's similarity to its k-th nearest other one, ``(n,)``; -inf where there are fewer."""
+        """Return each image's similarity to its k-th nearest other image, ``(n,)``; -inf if there are fewer."""
         if 0 < k <= self.rows.shape[1]:
             return self.similarities[:, k - 1]
         return np.full(len(self.rows), -np.inf, dtype=np.float32)
 
     def marked(self, k: int) -> csr_array:
-        """Mark the k nearest other images of each image with 1, ``(n, n)``; fewer where the last tie would be cut."""
+        """Return a matrix with 1 for the k nearest other images of each image, ``(n, n)``, without ties at the end."""
         rows, places = np.nonzero(self.similarities[:, :k] > self.kth_similarity(k + 1)[:, None])
         return _pattern(rows, self.rows[rows, places], len(self.rows))
 
@@ -166,7 +167,7 @@ def _reciprocal(nearest: csr_array) -> csr_array:
 
 
 def _expanded(neighbours: csr_array, closer: csr_array) -> csr_array:
-    """Add to each image the closer neighbours of those of its neighbours that share more than two thirds of them."""
+    """Return neighbourhoods with the closer neighbours of each neighbour that shares more than two thirds of them."""
     shared = coo_array(neighbours.multiply(neighbours @ closer.T))
     is_joined = 3 * shared.data > 2 * closer.sum(axis=1)[shared.col]
     joined = _pattern(shared.row[is_joined], shared.col[is_joined], neighbours.shape[0])
@@ -174,7 +175,7 @@ def _expanded(neighbours: csr_array, closer: csr_array) -> csr_array:
 
 
 def _weights(neighbours: csr_array, alike: FloatArray, kth: FloatArray) -> csr_array:
-    """Weigh each neighbour by its distance relative to that of the k1-th nearest image, to a sum of 1 per image."""
+    """Return the weight of each neighbour by its distance relative to the k1-th nearest image; each row sums to 1."""
     rows, columns = neighbours.nonzero()
     distances = np.where(rows == columns, 0.0, 1.0 - alike.astype(np.float64))
     reach = np.maximum(1.0 - kth.astype(np.float64), 1.0 / _GRID)
@@ -185,7 +186,7 @@ def _weights(neighbours: csr_array, alike: FloatArray, kth: FloatArray) -> csr_a
 
 
 def _averaged(weights: csr_array, nearest: csr_array) -> csr_array:
-    """Return for each image the mean weights of some images, those marked in its row."""
+    """Return for each image the mean weights of the images marked in its row."""
     sums = coo_array(nearest @ weights)
     counts = nearest.sum(axis=1)
     return csr_array((_on_grid(sums.data / counts[sums.row]), (sums.row, sums.col)), shape=weights.shape)
@@ -197,7 +198,7 @@ def _on_grid(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shared(own: csr_array, others: csr_array) -> NDArray[np.float64]:
-    """Return how much weight some images (rows) share with others (columns), visiting only pairs that share any."""
+    """Return the weight that images (rows) share with others (columns), visiting only pairs that share some."""
     by_neighbour, entries = others.tocsc(), coo_array(own)
     starts, n_sharing = by_neighbour.indptr[:-1], np.diff(by_neighbour.indptr)
     counts = n_sharing[entries.col]

@@ -1,9 +1,9 @@
-"""Whitening of embeddings: directions in which photographs differ for no reason of interest lose their say.
+"""Whitening of embeddings: directions in which photographs differ for irrelevant reasons get less weight.
 
-``pca`` evens out the spread of all embeddings. ``learned`` evens out the spread *within* lesions, what another zoom,
-rotation or light changes (Mikolajczyk and Matas 2007; Radenovic et al. 2019), and keeps the directions in which images
-then differ most. Fit it on training lesions only: it is part of the model. It suits frozen networks: a head that was
-trained on lesions has weighed its directions already.
+``pca`` equalises the variance of all embeddings. ``learned`` equalises the variance *within* lesions, from different
+zoom, rotation or light (Mikolajczyk and Matas 2007; Radenovic et al. 2019), and keeps the directions in which images
+then differ most. It must be fitted on training lesions only, as it is part of the model. It suits frozen networks, as a
+trained head has already weighted its directions.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from skinbit.matching.labels import GRID_BITS, FloatArray, LabelArray, unit_vect
 Kind = Literal["pca", "learned"]
 
 _EXACT_BITS = 53
-"""Whole numbers of so many bits are exact in float64, and so are their sums while they have no more."""
+"""Integers of up to this many bits are exact in float64, and so are their sums."""
 
 _LEAST_VARIANCE = 1e-12
-"""Relative to the largest: a direction with less is numerically flat and cannot be brought to variance 1."""
+"""Smallest variance relative to the largest: a direction with less is numerically flat and cannot be whitened."""
 
 
 @dataclass(frozen=True)
 class Whitening:
     """A whitening fitted on training lesions.
 
-    Both arrays stand on grids on which :meth:`apply` is exact in float64: an image's result depends neither on the
-    images beside it nor on the number of threads.
+    Both arrays are rounded so that :meth:`apply` is exact in float64: the result of an image depends neither on other
+    images nor on the number of threads.
 
     Attributes:
-        mean: ``(d,)`` float64, of the embeddings that it was fitted on.
+        mean: ``(d,)`` float64, mean of the embeddings on which it was fitted.
         projection: ``(d, dim)`` float64, one whitened direction per column.
     """
 
@@ -39,7 +39,7 @@ class Whitening:
     projection: NDArray[np.float64]
 
     def apply(self, embeddings: FloatArray) -> FloatArray:
-        """Whiten embeddings.
+        """Return whitened embeddings.
 
         Args:
             embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`, of the same model.
@@ -48,12 +48,12 @@ class Whitening:
             ``(n, dim)`` float32, unit length again.
 
         Raises:
-            ValueError: If an embedding has another dimension, or is the mean itself and so has no direction left.
+            ValueError: If an embedding has another dimension, or equals the mean.
         """
         if embeddings.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"embeddings have shape {embeddings.shape}, the whitening was fitted on dimension {len(self.mean)}. "
-                "Remedy: whiten embeddings of the model that it was fitted with."
+                "Remedy: use embeddings of the same model as for fitting."
             )
         return unit_vectors((embeddings.astype(np.float64) - self.mean) @ self.projection)
 
@@ -66,23 +66,22 @@ def fit_whitening(
     dim: int | None = None,
     shrinkage: float = 0.1,
 ) -> Whitening:
-    """Fit a whitening on the embeddings of training lesions.
+    """Return a whitening fitted on the embeddings of training lesions.
 
     Args:
         embeddings: ``(n, d)`` from :func:`skinbit.matching.labels.unit_vectors`.
         labels: ``(n,)``, the lesion of each image; ``pca`` needs none.
         kind: ``pca`` whitens the covariance of all images, ``learned`` that of the differences of positive pairs.
-        dim: Directions to keep, 1 to d, those with the largest variance first (of all images, for ``learned`` after
-            whitening); none: all d.
-        shrinkage: Share in [0, 1] of the covariance that is replaced by a sphere of the same total variance. With fewer
-            images than dimensions the covariance alone is singular. 0 trusts it as it is, 1 whitens nothing.
+        dim: Number of directions, 1 to d, largest variance first (for ``learned``, variance of all images after
+            whitening); None: all d.
+        shrinkage: Share of the covariance, in [0, 1], that is replaced by a sphere of the same total variance. With
+            fewer images than dimensions the covariance itself is singular. 0: no change; 1: no whitening.
 
     Returns:
-        The whitening. Each direction's largest weight is positive.
+        The whitening. The largest weight of each direction is positive.
 
     Raises:
-        ValueError: If a value is out of range, ``learned`` has no positive pair, or the covariance is singular; with
-            the remedy.
+        ValueError: If a value is out of range, ``learned`` has no positive pair, or the covariance is singular.
     """
     n_images, embedding_dim = embeddings.shape
     _check(n_images, embedding_dim, dim, shrinkage)
@@ -118,7 +117,7 @@ def _within_lesion_covariance(embeddings: NDArray[np.float64], labels: LabelArra
     sums = np.zeros((len(sizes), embeddings.shape[1]))
     np.add.at(sums, labels, embeddings)
     centres = sums / np.maximum(sizes, 1)[:, None]
-    # Over the pairs of a lesion with m images, the outer products of differences sum to m times those of deviations.
+    # For a lesion with m images, the outer products of its pairs' differences sum to m times those of deviations.
     deviations = (embeddings - centres[labels]) * np.sqrt(sizes[labels])[:, None]
     covariance: NDArray[np.float64] = deviations.T @ deviations / (2 * n_positive_pairs)
     return covariance
@@ -147,7 +146,7 @@ def _principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64
 
 
 def _exact_directions(projection: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale all directions alike, fix their signs, and round each so that products with embeddings sum up exactly."""
+    """Return directions that are equally scaled, with fixed signs, and rounded so that products are summed exactly."""
     largest = np.take_along_axis(projection, np.argmax(np.abs(projection), axis=0)[None], axis=0)
     directions = projection * np.sign(largest)
     # A difference of two unit vectors' coordinates has at most 1 bit above the embeddings' grid; d of them are added.

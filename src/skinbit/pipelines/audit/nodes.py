@@ -1,4 +1,4 @@
-"""Nodes of the audit: what in photographs, metadata and split would falsify the F1, listed and shown."""
+"""Nodes of the audit: problems of photographs, metadata and split that would falsify F1, listed and shown."""
 
 import logging
 from typing import Any
@@ -26,7 +26,7 @@ def hash_photographs(images: ImageFolder, image_index: pd.DataFrame, data: DataP
         ``image_id, pixels_sha256``.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
     from tqdm import tqdm
 
@@ -55,24 +55,24 @@ def find_findings(
     """Check copies, split, patients and metadata, and compare all photographs with each other.
 
     Args:
-        metadata: Of the images used.
+        metadata: Metadata of the images used.
         rejected: The images left out.
-        image_index: The images used, with the hash of their bytes.
-        pixel_hashes: Hashes of their pixels.
-        split: As it is on disk, all text.
-        features: Of a baseline.
-        keypoints: Of the images used.
-        audit: What counts as a finding.
+        image_index: The images used, with the hashes of their files.
+        pixel_hashes: Hashes of the images' pixels.
+        split: The split on disk, all text.
+        features: Features of a baseline.
+        keypoints: Keypoints of the images used.
+        audit: Which problems are findings.
         geometry: How keypoints are compared.
         compute: Number of threads.
-        tile_megabytes: For similarities at any moment.
-        experiment: The baseline's name.
+        tile_megabytes: Size of the similarities that are held at once.
+        experiment: Name of the baseline.
 
     Returns:
         The table of findings, and their summary.
 
     Raises:
-        InputError: If the split cannot be audited, or its tables are of different images.
+        InputError: If the split cannot be audited, or its tables have different images.
     """
     from skinbit.audit.audited_study import AuditedStudy
     from skinbit.audit.similarities import AuditedImages, compare_images
@@ -89,7 +89,7 @@ def find_findings(
     for line in summary.lines() or ["nothing"]:
         logger.info("the audit found %s", line)
     for check in summary.unchecked:
-        logger.info("the audit did not look at %s: %s", check.title, check.note)
+        logger.info("the audit did not check %s: %s", check.title, check.note)
     return findings, summary.model_dump()
 
 
@@ -104,14 +104,14 @@ def show_findings(
     data: DataParams,
     compute: ComputeParams,
 ) -> str:
-    """Make a page that shows all findings, their photographs side by side.
+    """Make a page with all findings and their photographs side by side.
 
     Args:
         images: The folder of photographs.
-        image_index: The images used, with the hash of their bytes.
-        keypoints: Of the images used.
+        image_index: The images used, with the hashes of their files.
+        keypoints: Keypoints of the images used.
         findings: From :func:`find_findings`.
-        summary: Likewise.
+        summary: Summary from :func:`find_findings`.
         report: Sizes and limits of the page.
         geometry: How keypoints are compared.
         data: Limits of a photograph.
@@ -121,7 +121,7 @@ def show_findings(
         HTML.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
     from skinbit.audit.page import pages_images, pairs_to_draw, render_audit
     from skinbit.audit.summary import AuditSummary
@@ -130,7 +130,7 @@ def show_findings(
     from skinbit.report.thumbnails import make_thumbnails
 
     photographs = ListedPhotographs(images, image_index, data)
-    # An edited split may name images that there is no photograph of.
+    # An edited split may contain images without a photograph.
     shown = [image_id for image_id in pages_images(findings, report.max_pairs) if image_id in photographs.noted]
     thumbnails = dict(make_thumbnails(photographs, shown, report.thumbnail))
     pairs = pairs_to_draw(findings, report.max_pairs, report.max_drawings)

@@ -1,4 +1,4 @@
-"""audit: photographs, metadata and the split on disk -> what would falsify the F1, as a table and as a page."""
+"""audit: photographs, metadata and the split on disk -> problems that would falsify F1, as a table and a page."""
 
 from functools import partial, update_wrapper
 
@@ -11,14 +11,12 @@ from skinbit.pipelines.evaluation.pipeline import TILES
 
 
 def create_pipeline(parameters: Parameters, experiment: str) -> Pipeline:
-    """Wire the audit to a baseline's features, which it makes where they are missing.
+    """Wire the audit to a baseline's features, which it computes if they are missing.
 
     Args:
-        parameters: Of the study.
-        experiment: A baseline.
+        parameters: All parameters.
+        experiment: Name of a baseline.
 
-    Returns:
-        The pipeline.
     """
     features = f"{parameters.features_of(experiment)}_features"
     tables = ["metadata", "rejected", "image_index", "pixel_hashes", "split_on_disk"]

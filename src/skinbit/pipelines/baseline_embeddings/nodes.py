@@ -1,4 +1,4 @@
-"""Nodes: frozen features, computed once per image and backbone, and the baseline embeddings made of them."""
+"""Nodes: frozen features, computed once per image and backbone, and the baseline embeddings made from them."""
 
 import logging
 import math
@@ -41,17 +41,17 @@ def check_backbone(
     """Load a backbone before any image is decoded, so that a wrong name or missing weights end the run at once.
 
     Args:
-        row_problems: Unused here; metadata that cannot be read end the run before any weights are loaded.
-        backbone: Its settings.
-        loader: Its batch size.
-        compute: Where it will run.
-        seed: Draws the weights where they are not pretrained.
+        row_problems: Not used; invalid metadata must end the run before weights are loaded.
+        backbone: Settings of the backbone.
+        loader: Batch size.
+        compute: Device, precision and threads.
+        seed: Seed of the weights if they are not pretrained.
 
     Returns:
-        The description of the backbone that its features are keyed by.
+        The description of the backbone, which is part of the key of its features.
 
     Raises:
-        InputError: If the backbone cannot be had.
+        InputError: If the backbone cannot be loaded.
     """
     from skinbit.embedding.backbones import load_backbone
     from skinbit.embedding.compute import resolve_compute
@@ -84,27 +84,27 @@ def extract_features(
     name: str,
     file: str = "features",
 ) -> Features:
-    """Run the images that are not in the cache through the backbone, once per test view.
+    """Compute the features of images that are not in the cache, one per test view.
 
     Args:
         images: The folder of photographs.
-        image_index: The images used, with the hash of their bytes.
-        description: Of the backbone, from :func:`check_backbone`.
-        feature_cache: Looks up features of earlier runs; those made of other bytes, weights or settings are not used.
-        backbone: Its settings.
+        image_index: The images used, with the hashes of their files.
+        description: Description of the backbone, from :func:`check_backbone`.
+        feature_cache: Looks up features of earlier runs; those from other files, weights or settings are not used.
+        backbone: Settings of the backbone.
         loader: Worker processes and batch size.
-        compute: Where to compute.
+        compute: Device, precision and threads.
         data: Limits of a photograph.
-        seed: Draws the weights where they are not pretrained.
-        name: Of these features in the cache.
-        file: Likewise: of the images of the study, or of distractors.
+        seed: Seed of the weights if they are not pretrained.
+        name: Name of the features in the cache.
+        file: Name of the file in the cache, for images of the study or for distractors.
 
     Returns:
         Features of all images used, in the order of the index.
 
     Raises:
-        InputError: If the weights are not those of the description, a photograph is not as it was when it was listed,
-            or gives no usable features.
+        InputError: If the weights differ from the description, a photograph has changed since it was listed, or its
+            features are unusable.
     """
     from skinbit.embedding import features
     from skinbit.embedding.backbones import load_described
@@ -131,18 +131,18 @@ def decode_photographs(
     loader: LoaderParams,
     data: DataParams,
 ) -> Decoding:
-    """Plan the decoding of all images used, at the sizes that training and its validation need.
+    """Plan the decoding of all images used, at the sizes for training and validation.
 
     Args:
         images: The folder of photographs.
-        image_index: The images used, with the hash of their bytes.
-        description: Of the backbone, with its preprocessing and test views.
-        canvas: Side of decoded images, in sides of the backbone's images.
+        image_index: The images used, with the hashes of their files.
+        description: Description of the backbone, with its preprocessing and test views.
+        canvas: Side of decoded images, as a multiple of the backbone's image size.
         loader: Worker processes and batch size.
         data: Limits of a photograph.
 
     Returns:
-        What is decoded while it is written.
+        The photographs to decode while they are written.
     """
     from skinbit.embedding.preprocessing import Preprocessing
 
@@ -169,25 +169,25 @@ def extract_training_views(
     name: str,
     n_views: int,
 ) -> Features:
-    """Run random augmentations of all images through a frozen backbone; those in the cache are not made again.
+    """Compute features of random augmentations of all images that are not in the cache, for frozen backbones.
 
     Args:
         pixels: Decoded photographs.
-        description: Of the backbone, from :func:`check_backbone`.
+        description: Description of the backbone, from :func:`check_backbone`.
         feature_cache: Looks up views of earlier runs.
-        backbone: Its settings.
-        augmentation: Ranges that augmentations are drawn from.
+        backbone: Settings of the backbone.
+        augmentation: Ranges of the augmentation.
         loader: Batch size.
-        compute: Where to compute.
-        seed: Draws the augmentations.
-        name: Of these views in the cache.
-        n_views: Per image, at least.
+        compute: Device, precision and threads.
+        seed: Seed of the augmentation.
+        name: Name of the views in the cache.
+        n_views: Smallest number of views per image.
 
     Returns:
-        ``n_views`` training views of every image, or as many as the cache holds of it.
+        ``n_views`` training views of every image, or more if the cache has them.
 
     Raises:
-        InputError: If the weights are not those of the description, or a view gives no usable features.
+        InputError: If the weights differ from the description, or the features of a view are unusable.
     """
     from skinbit.embedding.backbones import load_described
     from skinbit.embedding.compute import resolve_compute
@@ -211,10 +211,10 @@ def embed_subset(features: Features, split: pd.DataFrame, similarity: Similarity
     """Make the baseline embeddings of one fold's validation images, or of the test images.
 
     Args:
-        features: Of all images used.
+        features: Features of all images used.
         split: ``image_id, lesion_id, subset, fold``.
-        similarity: Whether embeddings are whitened, and whether they hold a vector per zoom.
-        fold: Which fold; -1 is the test subset.
+        similarity: Whether embeddings are whitened, and whether zooms are compared.
+        fold: Number of the fold; -1 is the test subset.
 
     Returns:
         Their embeddings, in the order of the split.
@@ -232,14 +232,14 @@ def embed_distractors(
     *,
     fold: int,
 ) -> Embeddings:
-    """Make the baseline embeddings of the distractors as those of one fold's validation images are made.
+    """Make the baseline embeddings of the distractors in the same way as those of one fold's validation images.
 
     Args:
-        distractor_features: Of all distractors.
-        features: Of all images used, where embeddings are whitened.
+        distractor_features: Features of all distractors.
+        features: Features of all images used, if embeddings are whitened.
         split: ``image_id, lesion_id, subset, fold``.
-        similarity: Whether embeddings are whitened, and whether they hold a vector per zoom.
-        fold: Which fold.
+        similarity: Whether embeddings are whitened, and whether zooms are compared.
+        fold: Number of the fold.
 
     Returns:
         One embedding per distractor.
@@ -271,7 +271,7 @@ def find_keypoints(
     Args:
         images: The folder of photographs.
         image_index: ``image_id, file, sha256, width, height``.
-        keypoint_cache: As an earlier run left them.
+        keypoint_cache: Keypoints of an earlier run.
         geometry: Size of the image, number and contrast of keypoints.
         data: Limits of a photograph.
         compute: Number of threads.

@@ -1,8 +1,8 @@
 """baseline_embeddings: images -> frozen features per backbone -> the baselines' embeddings.
 
-Features are shared by every fold and experiment of a backbone; an experiment that overrides settings of its
-backbone has features of its own. Experiments that train ask for more: decoded photographs, and training views of
-a frozen backbone, which those share that augment alike.
+All folds and experiments of a backbone share its features; an experiment that overrides settings of its backbone has
+its own. Trained experiments need more: decoded photographs and, for a frozen backbone, training views, which are
+shared by experiments with the same augmentation.
 """
 
 from functools import partial, update_wrapper
@@ -25,7 +25,7 @@ _KEYPOINT_SETTINGS = ("params:geometry", "params:data", "params:compute")
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
-    """Wire what every backbone in use is asked for, and the embeddings of every baseline and fold."""
+    """Wire everything that the backbones in use must compute, and the embeddings of every baseline and fold."""
     users: dict[str, list[str]] = {}
     models = [name for name in parameters.running if not parameters.experiments[name].is_combination]
     for experiment in models:
@@ -47,14 +47,14 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
 
 def create_comparison(experiment: str, parameters: Parameters) -> Pipeline:
-    """Wire what compares all images without labels or trainings: a baseline's features, and keypoints.
+    """Wire the comparison of all images without labels or training: a baseline's features, and keypoints.
 
     Args:
-        experiment: The baseline.
-        parameters: Of the study.
+        experiment: Name of the baseline.
+        parameters: All parameters.
 
     Returns:
-        The same nodes as in a study that asks for both.
+        The same nodes as in a study with both.
     """
     shared = _shared_nodes(parameters.features_of(experiment), [experiment], parameters, has_distractors=False)
     nodes = [*shared, _keypoints()]
@@ -108,7 +108,7 @@ def _distractor_features(name: str, backbone: str) -> Node:
 
 
 def _extraction(name: str, backbone: str) -> list[str]:
-    """Return the names of the inputs that make features of photographs."""
+    """Return the names of the inputs from which features of photographs are computed."""
     settings = ["params:loader", "params:compute", "params:data", "params:seed"]
     return [f"{name}_description", "feature_cache", backbone, *settings]
 
@@ -119,7 +119,7 @@ def _pixels(name: str) -> Node:
 
 
 def _training_views(features: str, heads: list[str], parameters: Parameters) -> list[Node]:
-    """Wire views for heads on the same features: a set per augmentation, as many as the most demanding head asks."""
+    """Wire training views for heads on the same features: one set per augmentation, as many as any head needs."""
     users: dict[str, list[str]] = {}
     for experiment in heads:
         users.setdefault(parameters.training_views_of(experiment), []).append(experiment)
@@ -145,7 +145,7 @@ def _extract_views(name: str, features: str, experiments: list[str], parameters:
 
 
 def _backbone(features: str, parameters: Parameters) -> str:
-    """Return the parameter that holds the backbone of some features: its own, or that of one experiment."""
+    """Return the parameter with the backbone of some features: its own, or that of one experiment."""
     return (
         f"params:recipes.{features}.backbone" if features in parameters.experiments else f"params:backbones.{features}"
     )

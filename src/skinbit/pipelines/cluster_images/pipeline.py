@@ -27,7 +27,7 @@ _LISTED = {
     "known_photographs": "known_photographs",
     "cluster": "params:cluster",
 }
-"""What nodes read that look at photographs again."""
+"""Inputs of nodes that read photographs again."""
 
 _COMPUTING = {"compute": "params:compute", "data": "params:data"}
 
@@ -36,7 +36,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the chosen model to the chosen folder.
 
     Args:
-        parameters: Their ``cluster`` names an experiment, or a checkpoint.
+        parameters: All parameters; ``cluster`` names an experiment or a checkpoint.
     """
     opened, checkpoint = _model(parameters)
     nodes = [*opened, *_reading(checkpoint), *_looking(checkpoint), *_grouping(checkpoint)]
@@ -44,7 +44,7 @@ def create_pipeline(parameters: Parameters) -> Pipeline:
 
 
 def _model(parameters: Parameters) -> tuple[list[Node], str]:
-    """Return the nodes that open the model, and the dataset that holds all its weights."""
+    """Return the nodes that load the model, and the dataset with all of its weights."""
     cluster, name = parameters.cluster, parameters.grouping_experiment
     if name is None:
         node = Node(

@@ -1,4 +1,4 @@
-"""Nodes: from the published metadata to the images used, their subsets and folds."""
+"""Nodes: from the published metadata to the images used, with their subsets and folds."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -21,32 +21,33 @@ from skinbit.report.data_summary import summarise_data
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5
-"""So many of the files that are passed over are named in the log."""
+"""Number of ignored files that are named in the log."""
 
 INDEX = {"image_id": "str", "file": "str", "sha256": "str", "width": "int64", "height": "int64"}
 
 
 def check_rows(raw_metadata: pd.DataFrame, data: DataParams, split: SplitParams) -> pd.DataFrame:
-    """Look for what is wrong with rows of the metadata; nothing ends the run yet.
+    """Find problems in rows of the metadata, without ending the run yet.
 
     Returns:
         ``kind, file, row, image_id, problem, remedy``.
 
     Raises:
-        InputError: If a column is missing that lesions are stratified by, or kept together by.
+        InputError: If a column for stratification or for keeping lesions together is missing.
     """
     check_columns(raw_metadata.drop(columns=[ROW, MISSHAPEN]), split)
     return tabulate_problems(find_row_problems(raw_metadata, source_of(raw_metadata), data))
 
 
 def check_contexts(raw_metadata: pd.DataFrame, contexts: ContextsParams) -> pd.DataFrame:
-    """Check the columns of the metadata that count when photographs are compared, before anything expensive starts.
+    """Check the metadata columns that are used when images are compared, before anything expensive starts.
 
     Returns:
-        ``experiment, column, rows``, the last how many rows have a value.
+        ``experiment, column, rows``, the last one being the number of rows with a value.
 
     Raises:
-        InputError: If a column is missing, a value cannot be read, or a lesion has two values where they must agree.
+        InputError: If a column is missing, a value cannot be read, or a lesion has two values in a column that must
+            agree.
     """
     counts = [
         (experiment, column, rows)
@@ -69,11 +70,10 @@ def check_images(
     """Find, read and decode every image that may take part, once, before anything expensive starts.
 
     Returns:
-        All problems, of rows and of images; and ``row, image_id, file, sha256, width, height`` of the images that can
-        be used.
+        All problems of rows and images; and ``row, image_id, file, sha256, width, height`` of the usable images.
 
     Raises:
-        InputError: If there is no folder of images.
+        InputError: If there is no image folder.
     """
     preflight = Preflight(images, data, _watch)
     _log_unnamed(images.choose(data.subfolders), raw_metadata)
@@ -90,13 +90,13 @@ def assign_images(
     split: SplitParams,
     seed: int,
 ) -> pd.DataFrame:
-    """Assign every row of the metadata to a subset and fold, or write down the reason why it is left out.
+    """Assign every row of the metadata to a subset and fold, or to the reason why it is left out.
 
     Returns:
-        From :func:`skinbit.data.assignment.assign_rows`.
+        Table from :func:`skinbit.data.assignment.assign_rows`.
 
     Raises:
-        InputError: If there are problems that are errors, too few lesions, or no two images of one lesion.
+        InputError: If there are problems that are errors, too few lesions, or no two images of the same lesion.
     """
     note = f"The whole list, {len(problems)} in all: 02_intermediate/problems.csv"
     raise_errors(problems, data.policy, source_of(raw_metadata), note)
@@ -108,12 +108,12 @@ def assign_images(
 def tabulate_split(
     assignment: pd.DataFrame, checked_images: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Write down which images are used, where each one belongs, and what is left out.
+    """Write which images are used, in which subset each one is, and which images are left out.
 
     Returns:
-        Metadata of the images used; the split ``image_id, lesion_id, subset, fold``; their index
-        ``image_id, file, sha256, width, height``; and ``image_id, lesion_id, reason`` of all others, as the table has
-        them.
+        Metadata of the images used; the split ``image_id, lesion_id, subset, fold``; the index
+        ``image_id, file, sha256, width, height``; and ``image_id, lesion_id, reason`` of all other images, with the ids
+        of the table.
     """
     is_used = assignment["reason"] == ""
     used, rejected = _with_own_ids(assignment[is_used], checked_images), assignment[~is_used]
@@ -131,7 +131,7 @@ def draw_distractors(
     n_distractors: int | None,
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choose the lesions of one image among which folds are evaluated, and check them as the images of the study are.
+    """Choose the singleton lesions that are added to folds as distractors, and check them like the images of the study.
 
     Returns:
         ``image_id, lesion_id, …``, and the index ``image_id, file, sha256, width, height``. They are never trained on.
@@ -149,30 +149,30 @@ def draw_distractors(
     checked = pd.DataFrame(records, columns=[ROW, *INDEX]).astype({ROW: "int64", **INDEX})
     drawn = _with_own_ids(sound[sound[ROW].isin(checked[ROW])], checked).drop(columns=[ROW, MISSHAPEN])
     drawn = drawn[["image_id", "lesion_id", *drawn.columns.difference(["image_id", "lesion_id"], sort=False)]]
-    logger.info("%d lesions of one image are distractors: every fold is judged among them, too", len(drawn))
+    logger.info("%d singleton lesions are distractors: every fold is also evaluated with them", len(drawn))
     if unusable:
         names = ", ".join(problem.image_id for problem in unusable[:SHOWN_PER_KIND])
         more = f" and {len(unusable) - SHOWN_PER_KIND} more" if len(unusable) > SHOWN_PER_KIND else ""
-        logger.warning("not among them, as they cannot be used: %d images, %s%s", len(unusable), names, more)
+        logger.warning("not used as distractors because of problems: %d images, %s%s", len(unusable), names, more)
     return drawn, checked[[*INDEX]]
 
 
 def _with_own_ids(table: pd.DataFrame, checked_images: pd.DataFrame) -> pd.DataFrame:
-    """Return rows with the image ids of their photographs; where these differ, also with those of the table."""
+    """Return rows with the image ids of their photographs and, if these differ, also those of the table."""
     ids = table[ROW].astype("int64").map(dict(zip(checked_images[ROW], checked_images["image_id"], strict=True)))
     named = {} if (ids == table["image_id"]).all() else {NAMED: table["image_id"]}
     return table.assign(image_id=ids, **named)
 
 
 def _log_unnamed(images: ImageFolder, raw_metadata: pd.DataFrame) -> None:
-    """Log how much of the folder no row of the metadata names: a wrong folder shows here."""
+    """Log how many photographs are in no row of the metadata, which reveals a wrong folder."""
     named = {file for image_id in raw_metadata["image_id"] for file in images.find(image_id)}
     n_files = sum(map(len, images.files.values()))
     if n_files > len(named):
-        logger.info("no row names %d of the %d photographs in the folder", n_files - len(named), n_files)
+        logger.info("%d of the %d photographs in the folder are in no row", n_files - len(named), n_files)
     if images.others:
         listed = "; ".join(f"{name}: {reason}" for name, reason in list_passed_over(images)[:_SHOWN])
-        logger.info("passed over in the folder: %d other files and folders, e.g. %s", len(images.others), listed)
+        logger.info("ignored in the folder: %d other files and folders, e.g. %s", len(images.others), listed)
 
 
 def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
@@ -182,7 +182,7 @@ def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
 
 
 def _log_decisions(table: pd.DataFrame) -> None:
-    """Log what is used, what is left out and what there is to find, before anything takes time."""
+    """Log which images are used and left out, and the number of pairs to find, before anything takes time."""
     is_used = table["reason"] == ""
     used = table[is_used]
     summary = summarise_data(used, table[~is_used], used["fold"].unique().tolist())

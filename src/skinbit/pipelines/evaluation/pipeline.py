@@ -1,4 +1,4 @@
-"""evaluation: embeddings of every fold -> metrics; per experiment its results; over all the leaderboard."""
+"""evaluation: embeddings of every fold -> metrics; results of every experiment; leaderboard of all."""
 
 from functools import partial, update_wrapper
 from typing import Any
@@ -30,21 +30,19 @@ from skinbit.pipelines.evaluation.nodes.transfer import judge_among_distractors,
 _MAX_GROUP_SIZE = "params:cuts.max_group_size"
 
 _EVALUATION_INPUTS = {"split": "split", **{block: f"params:{block}" for block in ("evaluation", "memory", "seed")}}
-"""Inputs of the nodes that evaluate folds, beside those that make similarities."""
+"""Inputs of the nodes that evaluate folds, besides those of similarities."""
 
 TILES = "params:memory.tile_megabytes"
-"""For nodes that look at all pairs and hold none; no result depends on it."""
+"""For nodes that process all pairs without holding them; no result depends on it."""
 
 
 def create_pipeline(parameters: Parameters, with_leaderboard: bool = True) -> Pipeline:
     """Wire the evaluation of every experiment and fold.
 
     Args:
-        parameters: Their ``study`` shapes the graph.
-        with_leaderboard: With the report of the study, too; False for the pipeline of one experiment.
+        parameters: All parameters; ``study`` determines the graph.
+        with_leaderboard: Whether the report of the study is included; False for the pipeline of one experiment.
 
-    Returns:
-        The pipeline.
     """
     experiments = parameters.running
     evaluated = [_experiment(name, parameters) for name in experiments]
@@ -96,13 +94,13 @@ def _combine(name: str, fold: int, parameters: Parameters) -> Pipeline:
 
 
 def combination(name: str, subset: str, kind: str, parameters: Parameters) -> Pipeline:
-    """Wire what combines the embeddings of an experiment's members.
+    """Wire the combination of an experiment's members.
 
     Args:
-        name: Of the combination.
+        name: Name of the combination.
         subset: ``fold_<k>`` or ``final``.
         kind: ``embeddings`` or ``distractor_embeddings``.
-        parameters: Name its members.
+        parameters: All parameters.
 
     Returns:
         One node.
@@ -116,13 +114,13 @@ def combination(name: str, subset: str, kind: str, parameters: Parameters) -> Pi
 
 
 def verification(name: str, subset: str, parameters: Parameters, among: bool = False) -> Node:
-    """Wire what compares the keypoints of a subset's images with those of their nearest.
+    """Wire the comparison of keypoints between a subset's images and their nearest images.
 
     Args:
-        name: Of an experiment.
+        name: Name of an experiment.
         subset: ``fold_<k>`` or ``final``.
-        parameters: Say whether columns must agree.
-        among: Whether the distractors are among them.
+        parameters: All parameters.
+        among: Whether distractors are included.
     """
     box = f"{name}.{subset}"
     prefix = "distractor_" if among else ""
@@ -140,7 +138,7 @@ def verification(name: str, subset: str, parameters: Parameters, among: bool = F
 
 
 def _evaluate(name: str, fold: int, parameters: Parameters) -> Pipeline:
-    """Wire the evaluation of a fold; it stands in the fold's box unless it needs calibrations, made of other folds."""
+    """Wire the evaluation of a fold, in the fold's box unless it needs calibrations, which other folds provide."""
     settings = parameters.recipes[name].similarity
     box = f"{name}.fold_{fold}"
     inputs = {
@@ -180,7 +178,7 @@ def _package(name: str, fold: int, is_calibrated: bool) -> Node:
 
 
 def _collection(name: str, parameters: Parameters) -> Pipeline:
-    """Wire what joins an experiment's folds; its nodes stand in the experiment's namespace."""
+    """Wire the nodes that combine an experiment's folds, in the experiment's namespace."""
     nodes = [
         _gathering(name, parameters),
         _fold_evaluation(name, parameters),
@@ -265,7 +263,7 @@ def _calibrating(name: str, parameters: Parameters) -> Node:
 
 
 def _matched(name: str, parameters: Parameters) -> dict[str, str]:
-    """Return the inputs that make similarities of an experiment's embeddings."""
+    """Return the inputs with which an experiment's embeddings are compared."""
     return _calibrated(name, parameters) | _columns(name, parameters)
 
 
@@ -274,7 +272,7 @@ def _columns(name: str, parameters: Parameters) -> dict[str, str]:
 
 
 def _calibrated(name: str, parameters: Parameters) -> dict[str, str]:
-    """Return the inputs that say how an experiment makes similarities."""
+    """Return the inputs with the settings of an experiment's similarities."""
     is_calibrated = parameters.recipes[name].similarity.is_calibrated
     return {"similarity": _similarity(name), **({"calibration": f"{name}.calibration"} if is_calibrated else {})}
 
@@ -284,7 +282,7 @@ def _shortlist(name: str, parameters: Parameters) -> list[str]:
 
 
 def _of_folds(name: str, parameters: Parameters, *kinds: str) -> dict[str, str]:
-    """Return the inputs of a node that joins folds: every fold's datasets by the argument ``fold_<k>_<kind>``."""
+    """Return the inputs of a node that combines folds: every fold's datasets by argument ``fold_<k>_<kind>``."""
     return {f"fold_{fold}_{kind}": f"{name}.fold_{fold}.{kind}" for fold in parameters.study.folds for kind in kinds}
 
 

@@ -1,4 +1,4 @@
-"""final_model: cuts and best epoch averaged over the folds -> the model to keep, its test metrics and mistakes."""
+"""final_model: cuts and best epoch averaged over folds -> the final model, its test metrics and mistakes."""
 
 from collections.abc import Callable
 from functools import partial, update_wrapper
@@ -21,7 +21,7 @@ from skinbit.pipelines.metric_learning.pipeline import training
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
-    """Wire the final model of every experiment; without a test split there are no test metrics."""
+    """Wire the final model of every experiment; without a test subset there are no test metrics."""
     shared = []
     if parameters.split.use_train_test_split:
         inputs = ["images", "image_index", "split", "params:data", "params:report.thumbnail"]
@@ -42,7 +42,7 @@ def _final(name: str, parameters: Parameters) -> Pipeline:
 
 
 def _mistakes(name: str, parameters: Parameters) -> Pipeline:
-    """Wire the test metrics of an experiment and its misclassified pairs; its pages leave the experiment's box."""
+    """Wire the test metrics of an experiment and its misclassified pairs; the pages are outside of its box."""
     final = f"{name}.final"
     documents = [f"{name}.test_misclassifications_{method}" for method in PAGED]
     pages = [f"{name}.misclassifications_{method}" for method in PAGED]

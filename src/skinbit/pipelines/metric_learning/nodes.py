@@ -46,24 +46,24 @@ def train_model(
     trained_as: str,
     fold: int,
 ) -> tuple[Checkpoint, pd.DataFrame, Embeddings]:
-    """Train an experiment on all training lesions but one fold's, or on all of them for its final model.
+    """Train an experiment on all training lesions except one fold's or, for its final model, on all of them.
 
     Args:
         split: ``image_id, lesion_id, subset, fold``.
-        training_states: Where an interrupted training goes on, by experiment and fold.
-        backbone: Its settings.
+        training_states: Stored states, by experiment and fold, from which an interrupted training resumes.
+        backbone: Settings of the backbone.
         training: Loss, epochs, batches, schedule, augmentation.
-        compute: Where to compute.
-        seed: Of weights, batches, views and augmentations.
-        tile_megabytes: For similarities at any moment of the validation.
-        features: Cached features of the test views, where the backbone stays frozen.
-        training_views: Cached features of random augmentations, likewise.
-        pixels: Decoded photographs, where the backbone is trained.
-        description: Of the pretrained backbone, likewise.
-        averages: Of the folds, for the final model, which stops where they were best on average.
-        name: Of the experiment.
-        trained_as: The experiment that keeps the state: another one of the same training need not be trained again.
-        fold: Whose lesions validate; -1: none, and the test images are embedded.
+        compute: Device, precision and threads.
+        seed: Seed of weights, batches, views and augmentations.
+        tile_megabytes: Size of the similarities that validation holds at once.
+        features: Cached features of the test views, for a frozen backbone.
+        training_views: Cached features of random augmentations, for a frozen backbone.
+        pixels: Decoded photographs, for a fine-tuned backbone.
+        description: Description of the pretrained backbone, for a fine-tuned backbone.
+        averages: Averages of the folds, for the final model, which stops at their mean best epoch.
+        name: Name of the experiment.
+        trained_as: Experiment that stores the state, which may be another one with the same training.
+        fold: Fold for validation; -1: none, and the test images are embedded.
 
     Returns:
         The trained weights: the head, and the backbone unless it stayed frozen; their history; embeddings of the fold's
@@ -81,7 +81,7 @@ def train_model(
         compute=replace(resolve_compute(compute), threads=training.threads),
         seed=seed,
         tile_megabytes=tile_megabytes,
-        # The schedule stays the folds', so an epoch means the same.
+        # The schedule stays that of the folds, so that epochs are comparable.
         last_epoch=None if averages is None else max(1, round(averages["best_epoch"])),
     )
     task = _task(features, training_views, pixels, description)
@@ -110,10 +110,10 @@ def embed_distractors_by_head(
     """Embed the distractors with the head of one fold.
 
     Args:
-        weights: Of the fold.
-        distractor_features: Of all distractors.
-        threads: As in the training.
-        compute: Where to compute.
+        weights: Trained weights of the fold.
+        distractor_features: Features of all distractors.
+        threads: CPU threads of the training.
+        compute: Device, precision and threads.
 
     Returns:
         One embedding per distractor.
@@ -135,18 +135,18 @@ def embed_distractors_by_network(
     """Embed the distractors with the fine-tuned network of one fold.
 
     Args:
-        weights: Of the fold.
+        weights: Trained weights of the fold.
         distractor_index: ``image_id, file, sha256, width, height``.
         images: The folder of photographs.
         loader: Worker processes and batch size.
-        compute: Where to compute.
+        compute: Device, precision and threads.
         data: Limits of a photograph.
 
     Returns:
         One embedding per distractor.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed, or gives no usable embedding.
+        InputError: If a photograph has changed since it was listed, or has no usable embedding.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.features import Extraction
@@ -159,14 +159,14 @@ def embed_distractors_by_network(
 
 
 def roles_of_fold(split: pd.DataFrame, fold: int) -> Roles:
-    """Return which images are trained on, and which are evaluated.
+    """Return the images to train on, and the images to evaluate.
 
     Args:
         split: ``image_id, lesion_id, subset, fold``.
-        fold: Whose lesions are judged and choose the best epoch; -1: the test subset, which chooses nothing.
+        fold: Fold that is evaluated and chooses the best epoch; -1: the test subset, which chooses nothing.
 
     Returns:
-        The roles, images in the order of the split; never does a test image train.
+        The roles, with images in the order of the split; test images are never trained on.
     """
     from skinbit.training.job import Roles
 

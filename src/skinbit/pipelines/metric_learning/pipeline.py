@@ -14,7 +14,7 @@ from skinbit.pipelines.metric_learning.nodes import (
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
-    """Wire the trainings of every trained experiment; baselines have none."""
+    """Wire the trainings of all trained experiments; baselines have none."""
     trained = [name for name in parameters.running if parameters.experiments[name].is_trained]
     folds = [(name, fold) for name in trained for fold in parameters.study.folds]
     nodes = [training(name, fold, parameters) for name, fold in folds]
@@ -27,9 +27,9 @@ def training(name: str, fold: int, parameters: Parameters) -> Node:
     """Wire a training.
 
     Args:
-        name: Of the experiment.
-        fold: Whose lesions validate; -1: the final model.
-        parameters: Tell whether its backbone is frozen.
+        name: Name of the experiment.
+        fold: Fold for validation; -1: the final model.
+        parameters: All parameters.
 
     Returns:
         The node, in the box of the fold or of the final model.

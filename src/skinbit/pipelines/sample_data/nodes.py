@@ -17,24 +17,24 @@ from skinbit.data.synthetic import (
 from skinbit.errors import ProblemList
 
 _OWN_FILES = re.compile(r"(.*/)?(SIMG_\d+\.jpg|\..*|Thumbs\.db)")
-"""Its photographs; and hidden files, of the desktop or of a save that was killed."""
+"""Names of its photographs, and of hidden files from the desktop or from a killed save."""
 _MANIFEST = "synthetic.json"
 
 
 def make_sample(raw_folder: list[str], sample: SampleParams, seed: int) -> tuple[Any, ...]:
-    """Make synthetic photographs and their metadata, unless the folder holds files of someone else.
+    """Make synthetic photographs and their metadata, unless the folder has other files.
 
     Args:
-        raw_folder: Names of the files that are there already.
-        sample: How many lesions, how large the photographs.
-        seed: Of everything drawn.
+        raw_folder: Names of the files in the folder.
+        sample: Number of lesions, and size of the photographs.
+        seed: Seed of all random numbers.
 
     Returns:
-        A manifest that says that the folder is synthetic; JPEG files by name; the metadata; and, where some are wanted,
-        the JPEG files of other lesions, which are in no metadata.
+        A manifest that marks the folder as synthetic; JPEG files by name; the metadata; and, if there are any, the JPEG
+        files of further lesions that are in no metadata.
 
     Raises:
-        InputError: If the folder holds files that this node did not make.
+        InputError: If the folder has files that this node did not make.
     """
     _refuse_foreign(raw_folder)
     photographs = _draw(sample, sample.n_lesions, seed, CAPTURES_PER_LESION)
@@ -45,12 +45,12 @@ def make_sample(raw_folder: list[str], sample: SampleParams, seed: int) -> tuple
     made = (manifest, _files(photographs), metadata)
     if not sample.n_unlabelled:
         return made
-    # Another seed: none of the labelled lesions is among them.
+    # Another seed, so that these lesions are not among the labelled ones.
     return *made, _files(_draw(sample, sample.n_unlabelled, unlabelled_seed(seed), CAPTURES_OF_ARCHIVE))
 
 
 def unlabelled_seed(seed: int) -> int:
-    """Return the seed of the photographs that no metadata names."""
+    """Return the seed of the photographs without metadata."""
     return seed + 1
 
 
@@ -77,7 +77,7 @@ def _refuse_foreign(names: list[str]) -> None:
             problems.add(
                 "files that sample_data did not make",
                 name,
-                "synthetic photographs never go beside yours: unset SKINBIT_RAW_DIR, or set study.sample_data=false to "
-                "use this folder as it is",
+                "synthetic photographs are never written beside yours: unset SKINBIT_RAW_DIR, or set "
+                "study.sample_data=false to use this folder",
             )
     problems.raise_if_any("The folder for synthetic photographs")

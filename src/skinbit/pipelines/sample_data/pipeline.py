@@ -1,4 +1,4 @@
-"""sample_data: synthetic photographs and their metadata, where the study would look for the user's."""
+"""sample_data: synthetic photographs and their metadata, in the place of the user's."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -10,7 +10,7 @@ def create_pipeline(sample: SampleParams) -> Pipeline:
     """Wire the pipeline; its namespace is one box in Kedro-Viz and renames no dataset.
 
     Args:
-        sample: Whether there are unlabelled photographs, too.
+        sample: Whether there are also unlabelled photographs.
     """
     unlabelled = ["unlabelled_images"] if sample.n_unlabelled else []
     node = Node(

@@ -13,36 +13,36 @@ from skinbit.errors import InputError
 from skinbit.runtime.datasets.files import FileDataset, pack, unpack, unpack_header
 
 FORMAT = 1
-"""Of what :class:`CheckpointDataset` writes."""
+"""Version of the files that :class:`CheckpointDataset` writes."""
 
 _FORMAT_KEY = "format"
-"""Of the header; about the file, not about the model."""
+"""Keys of the header that describe the file, not the model."""
 
 
 class CheckpointDataset(FileDataset[Checkpoint, Checkpoint]):
-    """Weights by name; the header holds everything needed to rebuild and use the model."""
+    """Weights by name; the header has everything needed to rebuild and use the model."""
 
     def load(self) -> Checkpoint:
-        """Load weights and header; nothing is made of them before all has been checked.
+        """Load weights and header, all checked before use.
 
         Raises:
-            InputError: If there is no such file, or it is no checkpoint, or not as Skinbit wrote it.
+            InputError: If there is no such file, or it is not a checkpoint, or was changed after Skinbit wrote it.
         """
         try:
             tensors, header = unpack_tensors(self._read())
             if header.get(_FORMAT_KEY) != FORMAT:
                 found = header.get(_FORMAT_KEY)
-                raise ValueError(f"its format is {found!r}, this version of Skinbit reads {FORMAT}")
+                raise ValueError(f"its format is {found!r}, but this version of Skinbit reads {FORMAT}")
             return Checkpoint(tensors, read_header(_without_format(header)))
         except FileNotFoundError as error:
             raise InputError(
                 f"There is no model {self._path}.\n  Remedy: `kedro run --pipelines EXPERIMENT` (with the same --env) "
-                "trains an experiment's; correct cluster.checkpoint where that names it."
+                "trains one; if cluster.checkpoint names this file, correct it."
             ) from error
         except ValueError as error:
             raise InputError(
-                f"{self._path} is no checkpoint of Skinbit's ({error}).\n"
-                "  Remedy: name a file best.safetensors below 06_models, or a copy of one."
+                f"{self._path} is not a checkpoint of Skinbit ({error}).\n"
+                "  Remedy: use a file best.safetensors below 06_models, or a copy of one."
             ) from error
 
     def save(self, data: Checkpoint) -> None:
@@ -62,17 +62,17 @@ def pack_tensors(tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any])
     """Return the bytes of a safetensors file.
 
     Args:
-        tensors: On any device.
+        tensors: Tensors by name, on any device.
         header: Plain values.
     """
     return pack({name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}, header)
 
 
 def unpack_tensors(content: bytes) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
-    """Return the tensors, on the CPU, and the header of a safetensors file.
+    """Return the tensors of a safetensors file, on the CPU, and its header.
 
     Raises:
-        ValueError: If this is no safetensors file of Skinbit's, or a byte of it has changed since it was written.
+        ValueError: If Skinbit did not write this file, or a byte of it has changed since.
     """
     stored = unpack(content)
     return {name: torch.from_numpy(array) for name, array in stored.tensors.items()}, stored.header

@@ -14,25 +14,25 @@ from skinbit.runtime.datasets.tables import TableDataset
 _TENSOR = "embeddings"
 
 _ZOOMS = "zooms_sha256"
-"""Entry of the header: hash of the second file."""
+"""Header key with the hash of the second file."""
 _PREVIEW_COLUMNS = 8
 
 _TOLERANCE = 1e-3
-"""Far more than rounding takes from a unit length."""
+"""Largest deviation from unit length, far above rounding errors."""
 
 
 class EmbeddingsDataset(TableDataset[Embeddings]):
-    """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; ids and origin are in the header.
+    """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; the header has ids and origin.
 
-    Vectors of single zooms ``(n_images, n_zooms, embedding_dim)`` stand in a second file beside it, ``<name>_zooms``,
-    whose hash is in the header of the first.
+    Embeddings of single zooms ``(n_images, n_zooms, embedding_dim)`` are in a second file, ``<name>_zooms``, whose hash
+    is in the header of the first.
     """
 
     content = "embeddings"
     empty = Embeddings((), np.empty((0, 0), np.float32), {})
 
     def save(self, data: Embeddings) -> None:
-        """Save embeddings and ids in one file, and zooms, where there are any, in a second one."""
+        """Save embeddings and ids in one file, and zooms, if there are any, in a second one."""
         header = {**data.description, "image_ids": list(data.image_ids)}
         if data.zooms is not None:
             content = pack({_TENSOR: data.zooms}, {})
@@ -73,7 +73,7 @@ class EmbeddingsDataset(TableDataset[Embeddings]):
         try:
             content: bytes = self._fs.cat_file(self._zooms_path)
         except FileNotFoundError as error:
-            raise ValueError(f"its vectors of single zooms, {name} in the same folder, are missing") from error
+            raise ValueError(f"its embeddings of single zooms, {name} in the same folder, are missing") from error
         if hashlib.sha256(content).hexdigest() != stored.header[_ZOOMS]:
             raise ValueError(f"{name} in the same folder is not the file that was written with it")
         return unpack(content).array(_TENSOR, np.float32, (len(values), None, values.shape[1]))

@@ -1,4 +1,4 @@
-"""Features as earlier runs left them."""
+"""Features of earlier runs."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ from skinbit.runtime.datasets.lookup import Lookup
 
 
 class FeatureCacheDataset(Lookup):
-    """Looks features up by the name of their folder; one entry, so one box in the graph, for all backbones.
+    """Looks up features by the name of their folder; one catalog entry, so one box in the graph, for all backbones.
 
-    The files are written as ``{backbone}_features`` and ``{backbone}_training_views``; this is the same folder, read
-    before they are written anew.
+    The files are those of ``{backbone}_features`` and ``{backbone}_training_views``, read before they are written
+    again.
     """
 
-    affects_results = False  # only how fast they come
-    refusal = "the feature cache is only read"
+    affects_results = False  # they only affect the speed
+    refusal = "the feature cache is read-only"
 
     def load(self) -> Callable[[str, str], Features]:
-        """Return the look-up: by name of the features and of the file; features of no image where none is usable."""
+        """Return the look-up by name of the features and of the file; without a usable file, an empty table."""
 
         def stored_features(name: str, file: str) -> Features:
             filepath = f"{self._path}/{name}/{file}.safetensors"

@@ -13,7 +13,7 @@ _TENSOR = "features"
 
 
 class FeaturesDataset(TableDataset[Features]):
-    """The tensor ``features`` ``(n_images, n_views, feature_dim)`` float32; ids, keys and backbone in the header."""
+    """The tensor ``features`` ``(n_images, n_views, feature_dim)`` float32; the header has ids, keys and backbone."""
 
     content = "features"
     empty = Features((), np.empty((0, 0, 0), np.float32), (), {})
@@ -24,7 +24,7 @@ class FeaturesDataset(TableDataset[Features]):
         self._write(pack({_TENSOR: data.values}, header))
 
     def preview(self) -> JSONPreview:
-        """Show what made the features, and how many there are, in Kedro-Viz."""
+        """Show in Kedro-Viz how the features were made, and how many there are."""
         features = self.load()
         return JSONPreview(json.dumps({"shape": list(features.values.shape), **features.description}))
 

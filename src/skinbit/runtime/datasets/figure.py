@@ -1,4 +1,4 @@
-"""Figures on disk, apart from the other stock datasets: runs that draw nothing need not import matplotlib."""
+"""Figures, apart from the other stock datasets so that only runs that draw import matplotlib."""
 
 from kedro_datasets.matplotlib import MatplotlibDataset
 

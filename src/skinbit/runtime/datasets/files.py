@@ -1,4 +1,4 @@
-"""What the datasets share: local and remote files, atomic writes, hashes, sealed safetensors with one JSON header."""
+"""Base of all file datasets: local and remote files, atomic writes, hashes, sealed safetensors with one JSON header."""
 
 import hashlib
 import json
@@ -21,23 +21,23 @@ from skinbit.errors import InputError
 from skinbit.runtime.provenance import StoredFile
 
 HEADER_KEY = "skinbit"
-"""Several header keys would be written in random order, and files would differ from run to run."""
+"""The only header key: several would be written in random order, and files would differ from run to run."""
 
-REMAKE = "it is damaged, or something else wrote it; remove it and run the pipeline that makes it again."
-"""The remedy for a file that Skinbit makes itself."""
+REMAKE = "it is damaged, or not written by Skinbit; remove it and run the pipeline that makes it."
+"""Remedy for files that Skinbit makes."""
 
 SEAL = "seal"
-"""Entry of the header: SHA-256 of the whole file, with zeros in the place of this hash."""
+"""Header key of the seal: SHA-256 of the whole file with zeros in place of the hash."""
 
 UNSEALED = "0" * 64
 PREFIX = 8
-"""Bytes of a safetensors file that hold the length of its header."""
+"""Number of bytes at the start of a safetensors file that hold the length of its header."""
 
 _SEAL = re.compile(rb'\\"seal\\": \\"([0-9a-f]{64})\\"')
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 _hashes: dict[str, tuple[tuple[int, int, int], StoredFile]] = {}
-"""What this process has hashed, by path: size, time of change and inode then, and the result."""
+"""Files that this process has hashed, by path: size, modification time and inode, with the result."""
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -46,12 +46,12 @@ Loaded = TypeVar("Loaded")
 def connect(
     path: str, credentials: dict[str, Any] | None = None, fs_args: dict[str, Any] | None = None
 ) -> tuple[Any, str, str]:
-    """Return the file system of a local path or any fsspec URL, the path there, and the protocol.
+    """Return the file system of a local path or an fsspec URL, the path in it, and the protocol.
 
     Args:
-        path: Of a file or folder.
-        credentials: Passed to the file system.
-        fs_args: More arguments of the file system.
+        path: Path of a file or folder.
+        credentials: Arguments for the file system's login.
+        fs_args: Further arguments of the file system.
     """
     protocol, inside = get_protocol_and_path(path)
     return fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {})), inside, protocol
@@ -59,9 +59,9 @@ def connect(
 
 @contextmanager
 def atomic_target(fs: Any, path: str) -> Iterator[str]:
-    """Yield a temporary name beside ``path``; it takes the place of ``path`` when the block ends well.
+    """Yield a temporary name beside ``path``, and rename it to ``path`` when the block succeeds.
 
-    ``path`` holds the old content, or nothing, until then: ``--only-missing-outputs`` trusts whatever exists.
+    Until then ``path`` has its old content or none, as ``--only-missing-outputs`` trusts existing files.
 
     Args:
         fs: An fsspec file system.
@@ -78,12 +78,12 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
         if isinstance(fs, LocalFileSystem):
             _flush_to_disk(temporary, os.O_RDWR)
             os.replace(temporary, path)
-            if hasattr(os, "O_DIRECTORY"):  # else a power cut could undo the renaming
+            if hasattr(os, "O_DIRECTORY"):  # otherwise a power cut could undo the renaming
                 _flush_to_disk(str(target.parent), os.O_DIRECTORY)
         else:
             fs.mv(temporary, path)
     except OSError as error:
-        if error.errno is not None and error.filename in (None, temporary):  # a full disk is told without a name
+        if error.errno is not None and error.filename in (None, temporary):  # errors of a full disk have no file name
             error.filename = path
         raise
     finally:
@@ -100,22 +100,22 @@ def _flush_to_disk(path: str, flags: int) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file has a name that :func:`atomic_target` gives until a save has ended."""
+    """Whether a name is one of :func:`atomic_target`, of an unfinished save."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def hash_file(fs: Any, path: str) -> StoredFile:
-    """Hash a file; a local one that has not changed since is hashed once per process.
+    """Return size and hash of a file; an unchanged local file is hashed once per process.
 
     Args:
         fs: An fsspec file system.
-        path: The file.
+        path: Path of the file.
 
     Returns:
-        Its size and SHA-256.
+        Size and SHA-256.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
     """
     if not isinstance(fs, LocalFileSystem):
         with fs.open(path, "rb") as file:
@@ -134,20 +134,18 @@ def _digest(file: Any, size: int) -> StoredFile:
 
 
 def unusable(path: str, error: Exception) -> InputError:
-    """Return the error that says that a file's content is of no use, and what to do.
+    """Return the error for a file with unusable content, with a remedy.
 
     Args:
-        path: Of a file that Skinbit makes.
-        error: What is wrong with it.
+        path: Path of a file that Skinbit makes.
+        error: What is wrong with the content.
 
-    Returns:
-        The error to raise.
     """
     return InputError(f"{path} cannot be used: {str(error).rstrip('.')}.\n  Remedy: {REMAKE}")
 
 
 class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
-    """Base of the datasets that are one file: where it is, whether it exists, reading and atomic writing."""
+    """Base of datasets of one file: its path, existence, reading and atomic writing."""
 
     def __init__(
         self,
@@ -161,8 +159,8 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
 
         Args:
             filepath: Local path or any fsspec URL.
-            credentials: Passed to the file system.
-            fs_args: More arguments of the file system.
+            credentials: Arguments for the file system's login.
+            fs_args: Further arguments of the file system.
             metadata: For Kedro-Viz; not read here.
         """
         self._fs, self._path, self._protocol = connect(filepath, credentials, fs_args)
@@ -187,7 +185,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Turn a ValueError about the content into a message that names the file and a remedy."""
+        """Turn a ValueError about the content into an error with file name and remedy."""
         try:
             yield
         except ValueError as error:
@@ -199,7 +197,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
 
 
 def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
-    """Write tensors and one JSON header as sealed safetensors; equal content gives equal bytes.
+    """Return tensors and one JSON header as sealed safetensors; equal content has equal bytes.
 
     Args:
         tensors: Arrays by name.
@@ -218,28 +216,26 @@ def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
 
 
 def pack_header(header: Mapping[str, Any]) -> str:
-    """Write a header with room for the seal.
+    """Return a header as JSON with sorted keys and room for the seal.
 
     Args:
         header: Plain values.
 
-    Returns:
-        JSON with sorted keys.
     """
     return json.dumps({**header, SEAL: UNSEALED}, sort_keys=True)
 
 
 def seal_span(content: bytes) -> tuple[int, int]:
-    """Find the seal in a safetensors file.
+    """Return the position of the seal in a safetensors file.
 
     Args:
-        content: The file's bytes, or its beginning.
+        content: Bytes of the file, or of its beginning.
 
     Returns:
-        Where the hash begins and ends.
+        Start and end of the hash.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no seal.
     """
     found = _SEAL.search(content, PREFIX, PREFIX + int.from_bytes(content[:PREFIX], "little"))
     if found is None:
@@ -248,14 +244,14 @@ def seal_span(content: bytes) -> tuple[int, int]:
 
 
 def hash_unsealed(chunks: Iterable[bytes], span: tuple[int, int]) -> str:
-    """Hash a file as it was before it was sealed.
+    """Return the hash of a file as it was before sealing.
 
     Args:
-        chunks: The file's bytes; the seal is in the first chunk.
-        span: Where the seal begins and ends.
+        chunks: Bytes of the file; the seal is in the first chunk.
+        span: Start and end of the seal.
 
     Returns:
-        SHA-256 of the bytes with zeros in the place of the seal.
+        SHA-256 of the bytes with zeros in place of the seal.
     """
     digest = hashlib.sha256()
     for number, chunk in enumerate(chunks):
@@ -269,16 +265,16 @@ def hash_unsealed(chunks: Iterable[bytes], span: tuple[int, int]) -> str:
 
 
 def unpack_header(content: bytes) -> dict[str, Any]:
-    """Read the JSON header of a safetensors file without its tensors.
+    """Return the JSON header of a safetensors file without reading its tensors.
 
     Args:
-        content: The file's bytes, or its beginning.
+        content: Bytes of the file, or of its beginning.
 
     Returns:
-        The header's values, without the seal.
+        Values of the header, without the seal.
 
     Raises:
-        ValueError: If this is no safetensors file of Skinbit's.
+        ValueError: If Skinbit did not write this file.
     """
     try:
         length = int.from_bytes(content[:PREFIX], "little")
@@ -292,7 +288,7 @@ def unpack_header(content: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a safetensors file holds; everything that is taken out of it is checked.
+    """The content of a safetensors file, which is checked as it is read.
 
     Attributes:
         header: Values of the JSON header.
@@ -303,17 +299,15 @@ class Contents:
     tensors: Mapping[str, np.ndarray]
 
     def texts(self, name: str, length: int | None = None) -> tuple[str, ...]:
-        """Take a list of texts out of the header.
+        """Return a list of texts from the header.
 
         Args:
-            name: Its key.
-            length: How many there must be; none: any number.
+            name: Key of the header.
+            length: Required length; None: any.
 
-        Returns:
-            The texts.
 
         Raises:
-            ValueError: If it is missing, or another kind of value.
+            ValueError: If it is missing or has another type.
         """
         value = self.header.get(name)
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
@@ -323,16 +317,14 @@ class Contents:
         return tuple(value)
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """Take a JSON object out of the header.
+        """Return a JSON object from the header.
 
         Args:
-            name: Its key.
+            name: Key of the header.
 
-        Returns:
-            The object.
 
         Raises:
-            ValueError: If it is missing, or another kind of value.
+            ValueError: If it is missing or has another type.
         """
         value = self.header.get(name)
         if not isinstance(value, dict):
@@ -340,18 +332,16 @@ class Contents:
         return value
 
     def array(self, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> np.ndarray:
-        """Take a tensor.
+        """Return a tensor, as a read-only array.
 
         Args:
-            name: Its name.
-            dtype: Its type.
-            shape: Its shape; None: any length.
+            name: Name of the tensor.
+            dtype: Required type.
+            shape: Required shape; None: any length.
 
-        Returns:
-            The array, read-only.
 
         Raises:
-            ValueError: If it is missing, of another type or shape, or holds NaN or infinity.
+            ValueError: If it is missing, has another type or shape, or contains NaN or infinity.
         """
         if name not in self.tensors:
             raise ValueError(f"it has no tensor {name!r}")
@@ -364,26 +354,24 @@ class Contents:
             found = f"{array.dtype} {'x'.join(map(str, array.shape))}"
             raise ValueError(f"its tensor {name!r} is {found}, not {np.dtype(dtype)} {asked}")
         if not is_finite(array):
-            raise ValueError(f"its tensor {name!r} holds NaN or infinity")
+            raise ValueError(f"its tensor {name!r} contains NaN or infinity")
         return array
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether an array holds neither NaN nor infinity; without a copy, as arrays may fill half the memory."""
+    """Whether an array has neither NaN nor infinity; makes no copy, as arrays may fill half the memory."""
     return array.dtype.kind not in "fc" or array.size == 0 or bool(np.isfinite([array.min(), array.max()]).all())
 
 
 def unpack(content: bytes) -> Contents:
-    """Read tensors and header of a sealed file, wherever it comes from.
+    """Return header and tensors of a sealed file, which may be untrusted.
 
     Args:
-        content: The file's bytes.
+        content: Bytes of the file.
 
-    Returns:
-        Header and tensors.
 
     Raises:
-        ValueError: If this is no safetensors file of Skinbit's, or a byte of it has changed since it was written.
+        ValueError: If Skinbit did not write this file, or a byte of it has changed since.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

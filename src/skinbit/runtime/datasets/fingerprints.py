@@ -1,4 +1,4 @@
-"""Records of what made the datasets of one root."""
+"""Records of how the datasets in one root folder were made."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -13,11 +13,11 @@ from skinbit.runtime.provenance import Record, hash_value
 
 
 class SealedRecord(BaseModel):
-    """A record as it is on disk.
+    """A record in its file.
 
     Attributes:
-        record: What is written down.
-        sha256: Its hash, so that no byte of it changes unnoticed.
+        record: The record.
+        sha256: Hash of the record, which reveals changed bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,7 +27,7 @@ class SealedRecord(BaseModel):
 
 
 class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record]]):
-    """One small JSON file per dataset, so that nodes that run at the same time never write the same file."""
+    """One small JSON file per dataset, so that parallel nodes never write the same file."""
 
     def __init__(
         self,
@@ -40,21 +40,21 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         """Set the folder.
 
         Args:
-            path: Local folder or any fsspec URL; it need not exist.
-            credentials: Passed to the file system.
-            fs_args: More arguments of the file system.
+            path: Local folder or fsspec URL; it need not exist.
+            credentials: Arguments for the file system's login.
+            fs_args: Further arguments of the file system.
             metadata: For Kedro-Viz; not read here.
         """
         self._fs, self._path, _ = connect(path, credentials, fs_args)
         self.metadata = metadata
 
     def load(self) -> dict[str, Record]:
-        """Load all records by the name of their dataset; one that cannot be read counts as none."""
+        """Return all readable records by name of the dataset."""
         records = {name: self.read(name) for name in self._names()}
         return {name: record for name, record in records.items() if record is not None}
 
     def read(self, name: str) -> Record | None:
-        """Return the record of one dataset; None where there is none, or where it is damaged."""
+        """Return the record of one dataset; None if it is missing or damaged."""
         try:
             sealed = SealedRecord.model_validate_json(self._fs.cat_file(self.path_of(name)))
         except (FileNotFoundError, ValidationError):
@@ -62,11 +62,11 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         return sealed.record if sealed.sha256 == hash_value(sealed.record) else None
 
     def is_damaged(self, name: str) -> bool:
-        """Whether there is a record of a dataset that cannot be used."""
+        """Whether the record of a dataset exists but cannot be used."""
         return bool(self._fs.exists(self.path_of(name))) and self.read(name) is None
 
     def save(self, data: Mapping[str, Record]) -> None:
-        """Write records, each atomically; those of other datasets stay."""
+        """Write records, each atomically; records of other datasets stay."""
         for name, record in data.items():
             sealed = SealedRecord(record=record, sha256=hash_value(record))
             with atomic_target(self._fs, self.path_of(name)) as temporary:
@@ -78,7 +78,7 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
             self._fs.rm_file(self.path_of(name))
 
     def local_root(self) -> Path | None:
-        """Return the folder that holds the folder of records; None where it is not on this machine."""
+        """Return the folder that contains the folder of records; None if it is not on this machine."""
         return Path(self._path).parent if isinstance(self._fs, LocalFileSystem) else None
 
     def path_of(self, name: str) -> str:

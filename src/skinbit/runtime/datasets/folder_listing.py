@@ -9,9 +9,9 @@ from skinbit.runtime.places import walk
 
 
 class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
-    """Lists a local folder with its subfolders, so that a node can see whether it may write there."""
+    """Lists a local folder with its subfolders, so that a node can check whether it may write there."""
 
-    affects_results = False  # only whether there are any
+    affects_results = False  # only whether there are files
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
         """Set the folder.
@@ -24,13 +24,13 @@ class FolderListingDataset(AbstractDataset[NoReturn, list[str]]):
         self.metadata = metadata
 
     def load(self) -> list[str]:
-        """Return the files' paths inside the folder, sorted."""
+        """Return the sorted paths of all files, relative to the folder."""
         folders = walk(self._path) if self._exists() else ()
         found = [Path(parent, name) for parent, _, names in folders for name in names]
         return sorted(path.relative_to(self._path).as_posix() for path in found)
 
     def save(self, data: NoReturn) -> None:
-        """Refuse: a listing is only read."""
+        """Refuse: a listing is read-only."""
         raise DatasetError("a folder listing cannot be saved")
 
     def _describe(self) -> dict[str, Any]:

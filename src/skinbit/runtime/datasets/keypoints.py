@@ -24,7 +24,7 @@ class KeypointsDataset(TableDataset[KeypointTable]):
         self._write(pack({name: getattr(data, name) for name in _TENSORS}, header))
 
     def preview(self) -> JSONPreview:
-        """Show how many keypoints there are, and what they were made with, in Kedro-Viz."""
+        """Show in Kedro-Viz how many keypoints there are, and how they were made."""
         table = self.load()
         counts = {"images": len(table.image_ids), "keypoints": len(table.positions)}
         return JSONPreview(json.dumps({**counts, **table.description}))
@@ -34,7 +34,7 @@ class KeypointsDataset(TableDataset[KeypointTable]):
         offsets = stored.array("offsets", np.int64, (len(image_ids) + 1,))
         n_keypoints = int(offsets[-1])
         if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
-            raise ValueError("its tensor 'offsets' does not rise from 0 on")
+            raise ValueError("its tensor 'offsets' does not ascend from 0")
         return KeypointTable(
             image_ids=image_ids,
             keys=stored.texts("keys", len(image_ids)),

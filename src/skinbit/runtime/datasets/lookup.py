@@ -1,4 +1,4 @@
-"""Look-ups: one entry of the catalog, so one box in the graph, for files that nodes find by name or path."""
+"""Look-ups: one catalog entry, so one box in the graph, for files that nodes find by name or path."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
@@ -9,15 +9,15 @@ from skinbit.runtime.places import join_place
 
 
 class Lookup(AbstractDataset[NoReturn, Callable[..., Any]]):
-    """Base of all look-ups: loading gives a function, saving is refused."""
+    """Base of all look-ups: loading returns a function, saving is refused."""
 
-    refusal: ClassVar[str] = "a look-up is only read"
+    refusal: ClassVar[str] = "a look-up is read-only"
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None, **file_system: Any) -> None:
         """Set the folder.
 
         Args:
-            path: Local folder or any fsspec URL; it need not exist.
+            path: Local folder or fsspec URL; it need not exist.
             metadata: For Kedro-Viz; not read here.
             file_system: ``credentials`` and ``fs_args`` of the files.
         """
@@ -26,7 +26,7 @@ class Lookup(AbstractDataset[NoReturn, Callable[..., Any]]):
         self.metadata = metadata
 
     def save(self, data: NoReturn) -> None:
-        """Refuse: others write these files, or users."""
+        """Refuse: users or other nodes write these files."""
         raise DatasetError(self.refusal)
 
     def _describe(self) -> dict[str, Any]:
@@ -37,9 +37,9 @@ class Lookup(AbstractDataset[NoReturn, Callable[..., Any]]):
 
 
 class LookupDataset(Lookup):
-    """Loads datasets by path: the catalog knows a type, the node knows a parameter.
+    """Loads datasets by path: the catalog sets their type, a node's parameter sets the path.
 
-    Kedro resolves the catalog before parameters are validated, and parameters of an environment never reach it.
+    The catalog is resolved before parameters are validated, so parameters cannot reach it.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class LookupDataset(Lookup):
         """Set the folder and the dataset that loads a file.
 
         Args:
-            path: Relative paths start here.
-            dataset: ``type`` and arguments of the dataset that is made for a path.
-            argument: The one of its arguments that takes the path.
+            path: Folder in which relative paths start.
+            dataset: ``type`` and arguments of the dataset that is created for a path.
+            argument: Name of the dataset's argument that takes the path.
             metadata: For Kedro-Viz; not read here.
         """
         super().__init__(path=path, metadata=metadata)
@@ -63,7 +63,7 @@ class LookupDataset(Lookup):
         self._argument = argument
 
     def load(self) -> Callable[[str], Any]:
-        """Return the look-up: a path, relative or not, ``~`` included, or any fsspec URL, to what is there."""
+        """Return the look-up: from a path, which may begin with ``~``, or an fsspec URL to the content."""
 
         def look_up(path: str) -> Any:
             found = {self._argument: join_place(self._path, path)}

@@ -1,4 +1,4 @@
-"""The metadata CSV as it was published."""
+"""The metadata CSV as published."""
 
 import hashlib
 import logging
@@ -21,20 +21,20 @@ _MOST_MEGABYTES = 500
 
 
 class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
-    """Loads a metadata file of any usual encoding and delimiter as text cells, with the row each came from.
+    """Loads a metadata file of any usual encoding and delimiter as text cells with row numbers.
 
-    Kedro's own CSV dataset guesses types (an id of digits loses its leading zeros) and forgets row numbers, which
-    messages need.
+    Kedro's CSV dataset guesses types, so that numeric ids lose leading zeros, and drops row numbers, which messages
+    need.
     """
 
     def __init__(self, *, made_with: str | None = None, needed: Sequence[str] = NEEDED, **arguments: Any) -> None:
-        """Set the file, and whose tables may be overwritten.
+        """Set the file, and which tables may be overwritten.
 
         Args:
-            made_with: Name of a file in its folder, or in one above, without which an existing table is someone else's
-                and is not overwritten; none: it is.
-            needed: Columns without which a table cannot be used.
-            arguments: As for every dataset that is one file.
+            made_with: Name of a file that must be in the table's folder, or in one above, for an existing table to be
+                overwritten; None: always overwrite.
+            needed: Required columns.
+            arguments: Arguments of :class:`FileDataset`.
         """
         super().__init__(**arguments)
         self._made_with = made_with
@@ -43,16 +43,16 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         self._sha256: str | None = None
 
     def load(self) -> pd.DataFrame:
-        """Load the table; see :func:`skinbit.data.metadata.read_metadata`."""
+        """Return the table; see :func:`skinbit.data.metadata.read_metadata`."""
         if not self._exists() and self._needed != NEEDED:
             raise InputError(
-                f"There is no table {self._path}.\n  Remedy: correct the path; a relative one starts at the project."
+                f"There is no table {self._path}.\n  Remedy: correct the path; relative paths start at the project."
             )
         if not self._exists():
             raise InputError(
                 f"There is no metadata file {self._path}.\n  Remedy: put a CSV with the columns lesion_id and image_id "
-                "there and the photographs into the folder images beside it, or point SKINBIT_RAW_DIR and "
-                "SKINBIT_METADATA_FILE at them; `kedro run --env demo` needs neither."
+                "there and the photographs into the folder images beside it, or set SKINBIT_RAW_DIR and "
+                "SKINBIT_METADATA_FILE to their paths; `kedro run --env demo` needs neither."
             )
         name = PurePosixPath(self._path).name
         content = self._read()
@@ -66,11 +66,11 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         return table
 
     def _check_same(self, content: bytes) -> None:
-        """Refuse a table that has changed since another node read it: nodes know its rows by their numbers."""
+        """Refuse a table that has changed since another node read it, as nodes refer to rows by number."""
         sha256 = hashlib.sha256(content).hexdigest()
         if self._sha256 not in (None, sha256):
             self._sha256 = None
-            raise InputError(f"{self._path} has changed since this run began to read it.\n  Remedy: run again.")
+            raise InputError(f"{self._path} changed while this run was reading it.\n  Remedy: run again.")
         self._sha256 = sha256
 
     def _release(self) -> None:
@@ -81,30 +81,30 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
         """Save a table as UTF-8 CSV.
 
         Raises:
-            InputError: If there is a table of someone else.
+            InputError: If a table exists that may not be overwritten.
         """
         above = PurePosixPath(self._path).parents
         if self._made_with and self._exists() and not any(self._fs.exists(f"{p}/{self._made_with}") for p in above):
             raise InputError(
-                f"{self._path} was there before, so it is not overwritten.\n"
+                f"{self._path} already exists, so it is not overwritten.\n"
                 "  Remedy: unset SKINBIT_METADATA_FILE, or set study.sample_data=false to use the table."
             )
         self._write(data.to_csv(index=False, lineterminator="\n").encode())
 
     def _read(self) -> bytes:
-        """Read a file that may be anything."""
+        """Return the content of the file, which may be anything."""
         try:
             described = self._fs.info(self._path)
             if described["type"] in ("directory", "other"):
                 raise InputError(
-                    f"{self._path} is no file, so it cannot be the metadata.\n"
-                    "  Remedy: let SKINBIT_METADATA_FILE name the CSV itself, beside the folder images."
+                    f"{self._path} is not a file, so it cannot be the metadata.\n"
+                    "  Remedy: set SKINBIT_METADATA_FILE to the CSV itself, beside the folder images."
                 )
-            megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not tell
+            megabytes = (described["size"] or 0) / 1e6  # some remote file systems do not report sizes
             if megabytes > _MOST_MEGABYTES:
                 raise InputError(
-                    f"{self._path} has {megabytes:.0f} megabytes, which no table of photographs has.\n"
-                    "  Remedy: let SKINBIT_METADATA_FILE name the CSV."
+                    f"{self._path} has {megabytes:.0f} megabytes, too much for a table of photographs.\n"
+                    "  Remedy: set SKINBIT_METADATA_FILE to the CSV."
                 )
             return super()._read()
         except OSError as error:

@@ -36,10 +36,10 @@ _CHUNK = 2**20
 
 
 class PixelsDataset(FileDataset[Decoding, Pixels]):
-    """The tensors ``canvases`` and ``crops`` (uint8), as safetensors; loading maps the file, which processes share.
+    """The uint8 tensors ``canvases`` and ``crops`` as safetensors; loading maps the file, which processes share.
 
-    A save decodes batch by batch straight into the file; where the file already holds these photographs, it decodes
-    nothing. A memory map needs a local file.
+    Saving decodes batch by batch into the file, or nothing if the file already has these photographs. A memory map
+    needs a local file.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -51,7 +51,7 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
         """Map the file.
 
         Raises:
-            InputError: If it holds no decoded photographs, or is cut short.
+            InputError: If it has no decoded photographs, or is truncated.
         """
         with self._reading():
             stored, arrays = self._layout()
@@ -78,11 +78,11 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
     def _holds(self, header: dict[str, Any]) -> bool:
         try:
             return self._layout()[0].header == header and _is_intact(self._path)
-        except ValueError:  # an older format, cut short, or not ours: made anew
+        except ValueError:  # an older format, truncated, or not ours: made again
             return False
 
     def _layout(self) -> tuple[Contents, dict[str, tuple[int, tuple[int, ...]]]]:
-        """Read the header, and where in the file each array begins; nothing that the file says is taken on trust."""
+        """Return the header, and where each array begins in the file, all checked."""
         size = self._fs.size(self._path)
         begin = PREFIX + int.from_bytes(self._fs.cat_file(self._path, 0, PREFIX), "little")
         content = self._fs.cat_file(self._path, 0, min(begin, size))
@@ -90,7 +90,7 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
         try:
             tensors = {name: _Tensor.model_validate(json.loads(content[PREFIX:])[name]) for name in _ARRAYS}
         except (KeyError, ValidationError) as error:
-            raise ValueError("it holds no decoded photographs") from error
+            raise ValueError("it has no decoded photographs") from error
         if begin + max(tensor.data_offsets[1] for tensor in tensors.values()) != size:
             raise ValueError("it is cut short")
         canvases, crops = tensors["canvases"].shape, tensors["crops"].shape
@@ -107,7 +107,7 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
 
 
 class _Tensor(BaseModel):
-    """What a safetensors file says about one tensor of bytes."""
+    """The description of one uint8 tensor in a safetensors file."""
 
     dtype: Literal["U8"]
     shape: tuple[NonNegativeInt, ...]
@@ -122,14 +122,14 @@ class _Tensor(BaseModel):
 
 @contextmanager
 def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, Bytes]]:
-    """Lay out a safetensors file whose arrays are then filled in place."""
+    """Create a safetensors file and yield its arrays, which are then filled in place."""
     entries: dict[str, Any] = {"__metadata__": {HEADER_KEY: pack_header(header)}}
     end = 0
     for name in _ARRAYS:
         begin, end = end, end + math.prod(shapes[name])
         entries[name] = {"dtype": "U8", "shape": list(shapes[name]), "data_offsets": [begin, end]}
     head = json.dumps(entries).encode()
-    head += b" " * (-len(head) % 8)  # the format asks for aligned data
+    head += b" " * (-len(head) % 8)  # the format requires aligned data
     with open(path, "wb") as file:
         file.write(len(head).to_bytes(PREFIX, "little") + head)
         _claim(file, PREFIX + len(head) + end)
@@ -148,7 +148,7 @@ def _sized_file(path: str, header: dict[str, Any], shapes: dict[str, tuple[int, 
 
 
 def _hash_unsealed_file(path: str) -> tuple[tuple[int, int], bytes]:
-    """Find the seal of a file, and what it has to be."""
+    """Return the position of a file's seal, and its value."""
     with open(path, "rb") as file:
         length = file.read(PREFIX)
         head = length + file.read(int.from_bytes(length, "little"))
@@ -165,7 +165,7 @@ def _is_intact(path: str) -> bool:
 
 
 def _claim(file: BinaryIO, n_bytes: int) -> None:
-    """Take the space at once: a write into a memory map of a file with holes kills the process on a full disk."""
+    """Allocate the space at once: on a full disk, writing to a memory map of a sparse file kills the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, n_bytes)
     else:

@@ -1,4 +1,4 @@
-"""Kedro's own file datasets, made atomic by one thin mix-in: they write in place otherwise."""
+"""Kedro's file datasets, made atomic by a thin mix-in, as they write in place otherwise."""
 
 import json
 from copy import copy
@@ -19,7 +19,7 @@ from skinbit.runtime.datasets.files import atomic_target, unusable
 
 
 class AtomicSave:
-    """Saves through a copy of the dataset that points at a temporary name."""
+    """Saves through a copy of the dataset with a temporary file name."""
 
     def save(self, data: Any) -> None:
         """Save completely or not at all."""
@@ -37,7 +37,7 @@ class AtomicSave:
 
 
 class CSVDataset(AtomicSave, StockCSVDataset):
-    """A pandas table; ``optional`` loads an empty table where the file does not exist yet."""
+    """A pandas table; with ``optional``, a missing file loads as an empty table."""
 
     def __init__(self, *, optional: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -52,9 +52,9 @@ class CSVDataset(AtomicSave, StockCSVDataset):
 
 
 class JSONDataset(AtomicSave, StockJSONDataset):
-    """A JSON document of plain values; ``contract`` names the type that it is checked against on load.
+    """A JSON document of plain values; ``contract`` is the type against which it is checked on load.
 
-    Where it is ``optional``, an empty document is loaded while the file does not exist yet.
+    With ``optional``, a missing file loads as an empty document.
     """
 
     def __init__(self, *, contract: str | None = None, optional: bool = False, **arguments: Any) -> None:
@@ -66,7 +66,7 @@ class JSONDataset(AtomicSave, StockJSONDataset):
         """Load the document.
 
         Raises:
-            InputError: If it is no JSON, or not as its contract says; names all that is wrong.
+            InputError: If it is not JSON or breaks its contract; with all problems.
         """
         if self._optional and not self._exists():
             return {}
@@ -82,12 +82,12 @@ class JSONDataset(AtomicSave, StockJSONDataset):
         return document
 
     def _typed(self, document: Any) -> Any:
-        # Through JSON again: only so does a strict check take a list for a tuple.
+        # Back to JSON, as only then a strict check accepts a list for a tuple.
         return TypeAdapter(load_obj(self._contract)).validate_json(json.dumps(document), strict=True)
 
 
 class ObjectDataset(JSONDataset):
-    """Objects of the type that ``contract`` names, as a JSON document that the type itself writes and reads."""
+    """Objects of the type ``contract``, as a JSON document that the type writes and reads."""
 
     def save(self, data: Any) -> None:
         """Save completely or not at all."""
@@ -102,7 +102,7 @@ class ObjectDataset(JSONDataset):
 
 
 class TextDataset(AtomicSave, StockTextDataset):
-    """Text, such as an HTML page; UTF-8 with plain line ends, whatever the platform's own."""
+    """Text, such as an HTML page, in UTF-8 with plain line ends on every platform."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         as_utf8 = {"open_args_save": {"encoding": "utf-8", "newline": "\n"}, "open_args_load": {"encoding": "utf-8"}}

@@ -6,7 +6,7 @@ from skinbit.runtime.datasets.stock import CSVDataset
 
 
 class SuppliedTableDataset(CSVDataset):
-    """A pandas table that is known by its content, not by what made it: someone may have edited or supplied it."""
+    """A pandas table with the fingerprint of its content, as anyone may have edited or supplied it."""
 
     def fingerprint(self) -> str:
         """Hash the file."""

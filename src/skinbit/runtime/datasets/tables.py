@@ -1,4 +1,4 @@
-"""What datasets of arrays whose rows are images have in common."""
+"""Base of datasets of arrays with one row per image."""
 
 import logging
 from typing import Any, ClassVar, TypeVar
@@ -14,25 +14,25 @@ Table = TypeVar("Table")
 class TableDataset(FileDataset[Table, Table]):
     """A table as sealed safetensors.
 
-    ``optional`` loads an empty table where there is no usable file yet: the cache of a first run.
+    With ``optional``, an empty table is loaded if there is no usable file: the cache of a first run.
     """
 
     content: ClassVar[str]
-    """What the table holds, for messages."""
+    """Content of the table, for messages."""
 
     empty: ClassVar[Any]
-    """The table of no image."""
+    """A table without images."""
 
     def __init__(self, *, optional: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._optional = optional
-        self.affects_results = not optional  # a cache affects only how fast results come
+        self.affects_results = not optional  # a cache only affects the speed
 
     def load(self) -> Table:
         """Load the table.
 
         Raises:
-            InputError: If the file holds no such table, or a damaged one; unless ``optional``.
+            InputError: If the file has no such table or is damaged, unless ``optional``.
         """
         try:
             content = self._read()
@@ -49,5 +49,5 @@ class TableDataset(FileDataset[Table, Table]):
         return table
 
     def _unpack(self, stored: Contents) -> Table:
-        """Return the table of a file; a ``ValueError`` says what is wrong with it."""
+        """Return the table of a file; raises a ``ValueError`` if it is unusable."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The state of a training that has not ended, or the result of one that has."""
+"""The state of an unfinished training, or the result of a finished one."""
 
 import logging
 from collections.abc import Callable
@@ -21,13 +21,13 @@ class StateFile:
         self._dataset = dataset
 
     def read(self) -> StoredState | None:
-        """Return the stored state; None where there is none, or where it is damaged: the training then begins anew."""
+        """Return the stored state; None if it is missing or damaged, in which case training restarts."""
         try:
             return StoredState(*unpack_tensors(self._dataset._read()))
         except FileNotFoundError:
             return None
         except ValueError as error:
-            logger.warning("%s cannot be used (%s): its training begins anew", self._dataset._path, error)
+            logger.warning("%s cannot be used (%s): its training restarts", self._dataset._path, error)
             return None
 
     def write(self, state: StoredState) -> None:
@@ -36,21 +36,21 @@ class StateFile:
 
 
 class TrainingStateDataset(FileDataset[NoReturn, StateFile]):
-    """Hands a training its state file: the training saves after each epoch, Kedro only after the whole node."""
+    """Passes a state file to a training, which saves after each epoch; Kedro saves only after the whole node."""
 
-    affects_results = False  # a resumed training ends as an uninterrupted one
+    affects_results = False  # a resumed training has the same result
 
     def load(self) -> StateFile:
         """Return the file; it need not exist."""
         return StateFile(self)
 
     def save(self, data: NoReturn) -> None:
-        """Refuse: the training itself writes its state."""
+        """Refuse: the training writes its state itself."""
         raise DatasetError("a training state is written by its training")
 
 
 class TrainingStatesDataset(Lookup):
-    """Looks state files up by experiment and fold; one entry, so one box in the graph, for all trainings."""
+    """Looks up state files by experiment and fold; one catalog entry, so one box in the graph, for all trainings."""
 
     affects_results = False
     refusal = "a training state is written by its training"

@@ -1,4 +1,4 @@
-"""The hook of ``kedro run`` that has studies tracked. Whatever happens to tracking, the study goes on."""
+"""The hook of ``kedro run`` that tracks studies. A failure of tracking never ends a study."""
 
 import hashlib
 import logging
@@ -22,11 +22,11 @@ from skinbit.runtime.tracking.wire import Event, Message, Plan, TrackingProcess,
 logger = logging.getLogger(__name__)
 
 _UNTRACKED = {"cluster_images", "sample_data"}
-"""Boxes of the graph that measure nothing: a run of these alone is no study."""
+"""Boxes of the graph without metrics: a run of only these is not tracked."""
 
 
 class TrackingHooks:
-    """Starts a tracking process for each study and sends it what happens; where that fails, the log says so once."""
+    """Starts a tracking process for each study and sends it events; the log reports a failure once."""
 
     def __init__(self) -> None:
         self._project, self._environment = Path.cwd(), "base"
@@ -37,18 +37,18 @@ class TrackingHooks:
 
     @hook_impl  # type: ignore[untyped-decorator]
     def after_context_created(self, context: KedroContext) -> None:
-        """Note where the project is, and which environment runs."""
+        """Remember the project's folder and the environment."""
         self._project, self._environment = Path(context.project_path), context.env or "base"
 
     @hook_impl(trylast=True)  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: StudyCatalog) -> None:
-        """Start tracking; last of the hooks, so that the catalog knows which outputs hold."""
-        self._end(failed=True)  # a run that was interrupted in this very process, e.g. in a notebook
+        """Start tracking, after all other hooks, so that the catalog knows which outputs are up to date."""
+        self._end(failed=True)  # an interrupted run in this process, e.g. in a notebook
         kept = _kept(pipeline, catalog) if run_params["only_missing_outputs"] else None
         if not active_parameters().tracking.enabled or not _is_study(pipeline) or kept == pipeline.all_outputs():
             return
         if active_parameters().tracking.backend == "wandb" and find_spec("wandb") is None:
-            _warn("Weights & Biases is not installed, `uv sync --extra wandb` installs it")
+            _warn("Weights & Biases is not installed; `uv sync --extra wandb` installs it")
             return
         try:
             plan = self._plan(run_params["run_id"], pipeline, catalog, kept)
@@ -65,23 +65,23 @@ class TrackingHooks:
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_node_run(self, node: Node) -> None:
-        """Send that a node has begun."""
+        """Send that a node has started."""
         self._begun[node.name] = time.perf_counter()
         self._send(Event(node=node.name))
 
     @hook_impl  # type: ignore[untyped-decorator]
     def after_node_run(self, node: Node) -> None:
-        """Send how long the node took."""
+        """Send the duration of the node."""
         self._send(Event(node=node.name, seconds=time.perf_counter() - self._begun.pop(node.name)))
 
     @hook_impl  # type: ignore[untyped-decorator]
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Send that a dataset is there."""
+        """Send that a dataset has been saved."""
         self._note({dataset_name})
 
     @hook_impl  # type: ignore[untyped-decorator]
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Send that all is there: workers that were not forked know of no hook."""
+        """Send that all datasets are saved, as workers that were not forked have no hooks."""
         self._note(pipeline.all_outputs())
         self._end(failed=False)
 
@@ -108,7 +108,7 @@ class TrackingHooks:
         )
 
     def _note(self, datasets: set[str]) -> None:
-        """Send that datasets are there, those of them that are tracked."""
+        """Send which of these datasets are saved, if they are tracked."""
         for name in sorted(self._files.keys() & datasets):
             self._send(Event(dataset=name))
 
@@ -117,7 +117,7 @@ class TrackingHooks:
         if process is not None:
             try:
                 process.send(message)
-            except (OSError, ValueError) as error:  # it has ended, or another thread has ended it
+            except (OSError, ValueError) as error:  # the process has ended, or another thread has ended it
                 self._end(failed=True, error=error)
 
     def _end(self, failed: bool, error: Exception | None = None) -> None:
@@ -145,6 +145,6 @@ def _is_study(pipeline: Pipeline) -> bool:
 
 
 def _kept(pipeline: Pipeline, catalog: StudyCatalog) -> set[str]:
-    """Return the outputs that a run for missing outputs leaves as they are."""
+    """Return the outputs that a run for missing outputs does not make again."""
     done = [node.outputs for node in pipeline.nodes if all(catalog.exists(name) for name in node.outputs)]
     return {name for outputs in done for name in outputs}

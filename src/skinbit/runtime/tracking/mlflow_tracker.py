@@ -1,6 +1,6 @@
-"""Runs in MLflow: a database of the project's own, or any server.
+"""Runs in MLflow: in the project's database or on a server.
 
-Only ``MlflowClient`` is used: MLflow's fluent interface knows one active run per thread, and a study has many.
+Only ``MlflowClient`` is used, since MLflow's fluent interface has one active run per thread, and a study has many.
 """
 
 from pathlib import Path
@@ -17,31 +17,31 @@ from skinbit.runtime.tracking.runs import Content, parent_of
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
-"""In the project's folder; git ignores both."""
+"""In the project's folder; ignored by git."""
 
 _REMOTE = ("http://", "https://", "databricks", "uc:")
-"""Such servers decide themselves where files go; with a database that is opened directly they go to the project."""
+"""Schemes of servers that choose the place of files themselves; a local database puts them into the project."""
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Has MLflow's pages begin with runs and their curves, not with conversations."""
+"""Lets MLflow's pages begin with runs and their curves."""
 
 _LONGEST_WAIT = 120.0
-"""Seconds, for another study that makes the database."""
+"""Seconds to wait for another study that creates the database."""
 
 
 class MlflowTracker:
-    """Writes runs to MLflow; nested as MLflow's table shows them."""
+    """Writes runs to MLflow, nested as MLflow's table shows them."""
 
     def __init__(self, tracking: TrackingParams, project: Path) -> None:
-        """Open the database or greet the server; the first use of a database creates its tables.
+        """Open the database or connect to the server; the first use of a database creates its tables.
 
         Args:
-            tracking: Address, and name of the experiment.
-            project: Folder of the project's own database and files.
+            tracking: The address and the name of the experiment.
+            project: Folder of the project, with its database and files.
 
         Raises:
             MlflowException: If the server does not answer, or refuses.
-            ValueError: If the database cannot be opened, or is another folder's, or the experiment was deleted.
+            ValueError: If the database cannot be opened or belongs to another folder, or the experiment was deleted.
         """
         files = (project / ARTIFACTS).as_uri()
         address = database_address(tracking.uri or DATABASE, project)
@@ -49,7 +49,7 @@ class MlflowTracker:
             check_database(address)
         if tracking.uri is None:
             (project / ARTIFACTS).mkdir(exist_ok=True)
-            # MLflow makes a new database in many steps; two studies that do so at a time would leave it broken.
+            # MLflow creates a new database in many steps; two studies doing so at the same time would break it.
             with FileLock(project / ARTIFACTS / ".lock", timeout=_LONGEST_WAIT):
                 self._client = MlflowClient(address)
                 found = self._find_or_create(tracking.experiment, files)
@@ -62,13 +62,13 @@ class MlflowTracker:
         self._ids: dict[str, str] = {}
 
     def find(self, outputs: str) -> str | None:
-        """Return the id of the latest study with this tag ``outputs``, if there is one."""
+        """Return the id of the latest study with this tag ``outputs``, or None."""
         query = f"tags.outputs = '{outputs}' and tags.level = 'study'"
         found = self._client.search_runs([self._experiment], query, order_by=["start_time DESC"], max_results=1)
         return str(found[0].info.run_id) if found else None
 
     def start(self, run: str, title: str, tags: dict[str, str], time: int) -> None:
-        """Begin a run below its parent."""
+        """Start a run below its parent."""
         own = {MLFLOW_SOURCE_NAME: "skinbit"}
         parent = parent_of(run)
         if parent is not None:
@@ -79,7 +79,7 @@ class MlflowTracker:
         self._ids[run] = begun.info.run_id
 
     def log(self, run: str, content: Content, time: int) -> None:
-        """Add to a run, in as few requests as MLflow allows."""
+        """Add to a run, in as few requests as possible."""
         run_id = self._ids[run]
         self._client.log_batch(
             run_id,

@@ -1,8 +1,8 @@
 """The tracking process: ``python -m skinbit.runtime.tracking.process``, started by the study.
 
-It imports the tracker's library, which takes seconds, and waits for servers, both while the study computes; the study
-itself imports neither MLflow nor W&B. Messages come in on standard input. Should that end without a last event, the
-study was killed, and its runs are marked as failed. What goes wrong goes out on standard output, as one line.
+It imports the tracker's library, which takes seconds, and waits for servers while the study computes; the study
+itself imports neither MLflow nor W&B. Messages arrive on standard input. If that ends without a last event, the study
+was killed, and its runs are marked as failed. Errors are written to standard output, as one line.
 """
 
 import os
@@ -20,59 +20,59 @@ from skinbit.runtime.tracking.runs import STUDY, Content, Metric, contents_of, h
 from skinbit.runtime.tracking.wire import Event, Plan, without_password
 
 QUIET = {
-    # What is tracked is nobody's business but the user's: no usage statistics, no error reports.
+    # Nothing about a study leaves this place unasked: no usage statistics, no error reports.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "WANDB_ERROR_REPORTING": "false",
     "WANDB_SILENT": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Nothing here loads a model; were it to, a pickle would be refused.
+    # Nothing here loads a model; if it did, a pickle would be refused.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 
 PATIENCE = {
-    # A server that is away for some 15 seconds is waited for; MLflow's own limits would wait for many minutes.
+    # Wait some 15 seconds for a server that does not answer; MLflow's own limits are many minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-"""Defaults; a user's own environment counts more."""
+"""Defaults; a user's environment has precedence."""
 
 _LONGEST_REASON = 300
 
 _DRAWING = "report."
-"""The box of the graph whose durations nobody asks for."""
+"""Box of the graph without durations."""
 
 
 class Tracker(Protocol):
-    """Writes runs down, in whatever place; times are milliseconds since 1970."""
+    """Writes runs somewhere; times are milliseconds since 1970."""
 
     def find(self, outputs: str) -> str | None:
-        """Return the id of the latest study with this tag ``outputs``, if there is one."""
+        """Return the id of the latest study with this tag ``outputs``, or None."""
 
     def start(self, run: str, title: str, tags: dict[str, str], time: int) -> None:
-        """Begin a run, whose parent has begun."""
+        """Start a run whose parent has started."""
 
     def log(self, run: str, content: Content, time: int) -> None:
-        """Add to a run that has begun."""
+        """Add to a started run."""
 
     def finish(self, run: str, failed: bool, time: int) -> None:
-        """End a run; the study's is the last."""
+        """End a run; the study's run is the last."""
 
 
 class Recorder:
-    """Keeps account of the runs of one study: which begin, what they gain, which end.
+    """Keeps track of the runs of one study: starts them, adds to them, and ends them.
 
-    A run begins with the first event about it or about one nested in it, and ends when all datasets that complete it
-    are there. What is left when the study ends, ends with it.
+    A run starts with the first event about it or about a nested run, and ends when all of its datasets are saved. The
+    remaining runs end with the study.
     """
 
     def __init__(self, tracker: Tracker, plan: Plan, tags: dict[str, str]) -> None:
-        """Begin the study's run; the tags are those of every run."""
+        """Start the study's run; all runs get the tags."""
         self._tracker, self._plan = tracker, plan
         self._tags = plan.tags | tags
         self._begun: list[str] = []
         self._ended: set[str] = set()
-        self._noted: set[str] = set()  # datasets; a second event of the same one adds nothing
+        self._noted: set[str] = set()  # datasets; a second event of the same dataset adds nothing
         previous = tracker.find(plan.outputs) if plan.resumes else None
         self._begin(STUDY, plan.time, outputs=plan.outputs, **({"continues": previous} if previous else {}))
 
@@ -82,7 +82,7 @@ class Recorder:
         return STUDY in self._ended
 
     def add(self, event: Event) -> None:
-        """Take in what has happened: begin runs, add to them, end them."""
+        """Process an event: start runs, add to them, end them."""
         if event.node is not None:
             self._add_node(event.node, event.seconds, event.time)
         elif event.dataset is not None and event.dataset not in self._noted:
@@ -115,7 +115,7 @@ class Recorder:
         self._finish(complete, False, time)
 
     def _begin(self, run: str, time: int, **tags: str) -> None:
-        """Begin a run, and those that it is nested in, unless it has begun."""
+        """Start a run and its parents, unless they have started."""
         if run in self._begun:
             return
         parent = parent_of(run)
@@ -128,7 +128,7 @@ class Recorder:
             self._tracker.log(run, Content(planned.parameters), time)
 
     def _finish(self, runs: Sequence[str], failed: bool, time: int) -> None:
-        """End those of some runs that are running."""
+        """End those of the runs that have started and not ended."""
         for run in runs:
             if run in self._begun and run not in self._ended:
                 self._tracker.finish(run, failed, time)
@@ -136,10 +136,10 @@ class Recorder:
 
 
 def open_tracker(tracking: TrackingParams, project: Path) -> Tracker:
-    """Return the tracker of the place that runs are written to; imports its library.
+    """Return the tracker of the configured place; imports its library.
 
     Raises:
-        Exception: Whatever the library raises, if it is missing or the place cannot be reached.
+        Exception: Whatever the library raises if it is missing or the place cannot be reached.
     """
     if tracking.backend == "wandb":
         from skinbit.runtime.tracking.wandb_tracker import WandbTracker
@@ -151,22 +151,22 @@ def open_tracker(tracking: TrackingParams, project: Path) -> Tracker:
 
 
 def main() -> None:
-    """Write down one study, from its first message to its last."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study; this process ends when the study has
+    """Track one study, from its first message to its last."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the study; this process ends after it
     os.environ.update(QUIET)
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     wire, report = _take_standard_streams()
     try:
         _record(wire)
-    except Exception as error:  # whatever a tracker's library raises
+    except Exception as error:  # anything that a tracker's library may raise
         report.write(_reason(error).encode())
         report.close()
         os._exit(1)  # the other thread may wait for a message for ever
 
 
 def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Keep standard input for messages and standard output for the reason of a failure: libraries use both freely."""
+    """Reserve standard input for messages and standard output for failures, as libraries use both freely."""
     wire, report = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -176,7 +176,7 @@ def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:
 
 def _record(wire: BinaryIO) -> None:
     line = wire.readline()
-    if not line.endswith(b"\n"):  # the study ended before it began
+    if not line.endswith(b"\n"):  # the study ended before it started
         return
     plan = Plan.model_validate_json(line)
     events: SimpleQueue[Event] = SimpleQueue()
@@ -188,7 +188,7 @@ def _record(wire: BinaryIO) -> None:
 
 
 def _receive(wire: BinaryIO, events: "SimpleQueue[Event]") -> None:
-    """Take events in as they come, however long the tracker takes: the study never waits for it."""
+    """Receive events as they arrive, however slow the tracker is: the study never waits for it."""
     with suppress(ValueError):  # the study was killed while it wrote
         for line in wire:
             events.put(Event.model_validate_json(line))
@@ -196,7 +196,7 @@ def _receive(wire: BinaryIO, events: "SimpleQueue[Event]") -> None:
 
 
 def _tags_of_code() -> dict[str, str]:
-    """Return the commit of the project, ``-dirty`` where files have changed since; nothing outside of a repository."""
+    """Return the commit of the project, with ``-dirty`` if files have changed; nothing outside of a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
     try:
         described = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -206,7 +206,7 @@ def _tags_of_code() -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """Return in one line what went wrong, without the password that an address may hold."""
+    """Return an error in one line, without passwords in addresses."""
     lines = str(error).splitlines() or [""]
     return without_password(f"{type(error).__name__}: {lines[0]}")[:_LONGEST_REASON]
 

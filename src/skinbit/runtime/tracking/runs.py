@@ -1,6 +1,6 @@
-"""What is tracked: from parameters and outputs of nodes to the tags, parameters, metrics and files of runs.
+"""The content of runs: tags, parameters, metrics and files, taken from parameters and outputs of nodes.
 
-Plain functions; nothing here knows where runs are written down.
+Plain functions that do not depend on the tracker.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ from skinbit.config import LICENCES, ArtifactKind, Parameters, settings_of, setu
 from skinbit.matching.scoring.score import GROUP_METRICS
 
 STUDY = ""
-"""The address of the study's own run; an experiment's is its name, a fold's is ``{experiment}.fold_{k}``."""
+"""Address of the study's run; an experiment's is its name, a fold's is ``{experiment}.fold_{k}``."""
 
 HASHED = {"image_index": "data_hash", "split": "split_hash"}
-"""Tables whose hash is a tag of every run, by name: photographs and lesions by content, and how they are dealt."""
+"""Tables whose hash is a tag of every run, by name: photographs and lesions by content, and the split."""
 
 _FILES: dict[str, ArtifactKind] = {
     "leaderboard": "results",
@@ -42,19 +42,19 @@ _FILES: dict[str, ArtifactKind] = {
     "test_misclassifications_cosine": "pages",
     "test_misclassifications_dbscan": "pages",
 }
-"""Datasets that are copied as they are, by their kind."""
+"""Datasets that are uploaded unchanged, by kind."""
 
 _SHARED = ("study", "data", "split", "evaluation")
 """Blocks of parameters that all experiments share."""
 
 _OVERALL = ("mean", "std")
-"""Columns of an experiment's results that are its own metrics."""
+"""Columns of an experiment's results that are metrics of its run."""
 
 _FOLD = re.compile(r"fold_\d+")
 
 
 class Metric(NamedTuple):
-    """A metric; those of a curve share their name and differ by step."""
+    """A metric; the values of a curve share its name and differ by step."""
 
     name: str
     value: float
@@ -62,7 +62,7 @@ class Metric(NamedTuple):
 
 
 class Artifact(NamedTuple):
-    """A file to copy, and the folder of the run to copy it into."""
+    """A file to upload, and its folder in the run."""
 
     path: str
     folder: str = ""
@@ -82,10 +82,10 @@ class PlannedRun(BaseModel, frozen=True):
     """A run that a study may have.
 
     Attributes:
-        title: What people see.
-        parameters: Known from the beginning.
-        tags: Likewise.
-        expected: Datasets that complete the run, those of nested runs included.
+        title: Name shown to users.
+        parameters: Parameters that are known from the start.
+        tags: Tags that are known from the start.
+        expected: Datasets that complete the run, including those of nested runs.
     """
 
     title: str
@@ -95,15 +95,16 @@ class PlannedRun(BaseModel, frozen=True):
 
 
 def parent_of(run: str) -> str | None:
-    """Return the address of the run that a run is nested in; None for the study's."""
+    """Return the address of a run's parent; None for the study's run."""
     return None if run == STUDY else run.rpartition(".")[0]
 
 
 def locate(dataset: str) -> tuple[str, str]:
-    """Return the address of the run that a dataset belongs to, and the dataset's kind.
+    """Return the address of the run that a dataset belongs to, and the kind of the dataset.
 
     Args:
-        dataset: Name in the catalog: ``vit_triplet.fold_0.history`` gives ``("vit_triplet.fold_0", "fold.history")``.
+        dataset: Name in the catalog: ``vit_triplet.fold_0.history`` belongs to ``("vit_triplet.fold_0",
+            "fold.history")``.
     """
     experiment, *rest = dataset.split(".")
     if not rest:
@@ -114,7 +115,7 @@ def locate(dataset: str) -> tuple[str, str]:
 
 
 def is_tracked(dataset: str, kinds: Collection[ArtifactKind]) -> bool:
-    """Whether a dataset adds something to runs, where files of these kinds are copied."""
+    """Whether a dataset adds something to runs if files of these kinds are uploaded."""
     kind = locate(dataset)[1]
     return dataset in HASHED or kind in _READERS or _FILES.get(kind) in kinds
 
@@ -122,13 +123,13 @@ def is_tracked(dataset: str, kinds: Collection[ArtifactKind]) -> bool:
 def plan_runs(
     tracked: Collection[str], kept: Collection[str], parameters: Parameters, title: str
 ) -> dict[str, PlannedRun]:
-    """Return the runs that a study may have, by address: its own, one per experiment, one per fold.
+    """Return the runs that a study may have, by address: one for the study, one per experiment, one per fold.
 
     Args:
-        tracked: Datasets that the pipeline makes and that add something to runs.
-        kept: Datasets that hold from an earlier run.
-        parameters: Of the study.
-        title: Of the study's run.
+        tracked: Outputs of the pipeline that add something to runs.
+        kept: Outputs that are up to date from an earlier run.
+        parameters: All parameters.
+        title: Name of the study's run.
     """
     shared = {name: getattr(parameters, name).model_dump(mode="json") for name in _SHARED}
     settings = flatten({**shared, "seed": parameters.seed})
@@ -136,14 +137,14 @@ def plan_runs(
     for run, expected in sorted(_expected(tracked, parameters).items()):
         experiment, _, fold = run.partition(".")
         tags = _tags(experiment, fold, parameters) | ({"kept": "true"} if expected <= set(kept) else {})
-        name = f"{fold} of {experiment}" if fold else experiment  # MLflow's table cuts the end off
+        name = f"{fold} of {experiment}" if fold else experiment  # MLflow's table truncates the end
         settings = {} if fold else flatten(_without_compute(settings_of(experiment, parameters)))
         runs[run] = PlannedRun(title=name, parameters=settings, tags=tags, expected=frozenset(expected))
     return runs
 
 
 def _without_compute(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an experiment's settings without the block that the machine decides: its file adds that."""
+    """Return an experiment's settings without those of the machine, which are in its file."""
     return {block: values for block, values in settings.items() if block != "compute"}
 
 
@@ -157,7 +158,7 @@ def _expected(tracked: Collection[str], parameters: Parameters) -> dict[str, set
     for fold in [run for run in expected if "." in run]:
         experiment = fold.partition(".")[0]
         expected.setdefault(experiment, set()).update(expected[fold])
-        expected[fold] |= {f"{experiment}.results"} & set(tracked)  # holds the fold's F1 at the other folds' cuts
+        expected[fold] |= {f"{experiment}.results"} & set(tracked)  # has the fold's F1 at the other folds' cuts
     return expected
 
 
@@ -179,8 +180,8 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, str]:
     """Return nested settings as text by dotted name: ``{"training.head.dim": "128", …}``.
 
     Args:
-        tree: Plain values; mappings are nested, lists and empty mappings become JSON. Of an absolute path only the
-            last part is left, as folders are a machine's affair.
+        tree: Plain values; mappings are nested, lists and empty mappings become JSON. Of absolute paths, only the last
+            part is kept, as folders differ between machines.
     """
     flat: dict[str, str] = {}
     for name, value in tree.items():
@@ -194,7 +195,7 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def hash_of(dataset: str, path: str) -> dict[str, str]:
-    """Return the tag of every run that a dataset adds: the SHA-256 of its file; none for most."""
+    """Return the tag that a dataset adds to every run, the SHA-256 of its file; most datasets add none."""
     if dataset not in HASHED:
         return {}
     with fsspec.open(path, "rb") as file:
@@ -205,9 +206,9 @@ def contents_of(dataset: str, path: str, kinds: Collection[ArtifactKind]) -> dic
     """Return what a dataset adds to runs, by address of the run; undefined metrics are left out.
 
     Args:
-        dataset: Its name.
-        path: Of its file, or its address on another machine; read where it has metrics or parameters.
-        kinds: Files on this machine that are copied; a final model's lands in a folder ``final``.
+        dataset: Name of the dataset.
+        path: Path of its file, or its address on another machine; read if it has metrics or parameters.
+        kinds: Kinds of files that are uploaded from this machine; a final model goes into a folder ``final``.
     """
     run, kind = locate(dataset)
     contents = _READERS[kind](run, _load(path)) if kind in _READERS else {run: Content()}
@@ -231,7 +232,7 @@ def _read_curves(run: str, history: pd.DataFrame) -> dict[str, Content]:
 
 
 def _read_experiment(run: str, results: pd.DataFrame) -> dict[str, Content]:
-    """Read mean and spread; the folds gain what only their comparison tells, pairs and groups at others' cuts."""
+    """Return an experiment's means and spreads, and for its folds the metrics at the other folds' cuts."""
     table = results.set_index("metric")
     carried = [name for name in table.index if name.endswith(("_transfer", "_self", "_expected", *GROUP_METRICS))]
     folds = [name for name in table.columns if _FOLD.fullmatch(name)]
@@ -251,7 +252,7 @@ def _read_machine(run: str, resolved_config: Mapping[str, Any]) -> dict[str, Con
 
 
 def _metrics(rows: Iterable[tuple[Any, ...]]) -> Content:
-    """Return metrics from name, value and perhaps step, without those that are undefined."""
+    """Return metrics from rows of name, value and possibly step, without undefined ones."""
     metrics = (Metric(str(name), float(value), *map(int, step)) for name, value, *step in rows)
     return Content(metrics=[metric for metric in metrics if math.isfinite(metric.value)])
 
@@ -263,4 +264,4 @@ _READERS: dict[str, Callable[[str, Any], dict[str, Content]]] = {
     "final.results": _read_test,
     "resolved_config": _read_machine,
 }
-"""How metrics are read, by a dataset's kind."""
+"""Functions that read metrics, by kind of dataset."""

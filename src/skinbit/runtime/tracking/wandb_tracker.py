@@ -1,6 +1,6 @@
-"""Runs in Weights & Biases: on this machine only, unless an address is given.
+"""Runs in Weights & Biases, on this machine only unless an address is set.
 
-W&B has no nested runs: those of a study share a group, and their job type tells study, experiment and fold apart.
+W&B has no nested runs: the runs of a study share a group, and their job type is study, experiment or fold.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from skinbit.config import TrackingParams
 from skinbit.runtime.tracking.runs import STUDY, Artifact, Content, Metric
 
 _PRIVATE = {
-    # W&B would add the machine's name, its user, paths, packages, code and what the terminal shows.
+    # By default, W&B adds the machine's name, user, paths, packages, code and terminal output.
     "console": "off",
     "disable_code": True,
     "disable_git": True,
@@ -36,20 +36,20 @@ class _PendingRun:
 
 
 class WandbTracker:
-    """Writes each run in one go when it ends: W&B keeps a process's open runs in memory, and a study has many."""
+    """Writes each run when it ends, since W&B keeps a process's open runs in memory and a study has many."""
 
     def __init__(self, tracking: TrackingParams, project: Path) -> None:
-        """Note where to write.
+        """Remember where to write.
 
         Args:
-            tracking: Address, and name of the W&B project.
-            project: Folder of the Skinbit project; offline runs land in its ``wandb/``.
+            tracking: The address and the name of the W&B project.
+            project: Folder of the Skinbit project; offline runs are written to its ``wandb/``.
         """
         self._project, self._folder, self._uri = tracking.experiment, project, tracking.uri
         self._runs: dict[str, _PendingRun] = {}
 
     def find(self, outputs: str) -> str | None:
-        """Return None: offline runs have no index to search."""
+        """Return None, as offline runs have no index to search."""
         return None
 
     def start(self, run: str, title: str, tags: dict[str, str], time: int) -> None:
@@ -57,14 +57,14 @@ class WandbTracker:
         self._runs[run] = _PendingRun(title, tags["level"], time, dict(tags))
 
     def log(self, run: str, content: Content, time: int) -> None:
-        """Note what a run gains."""
+        """Collect what is added to a run."""
         noted = self._runs[run]
         noted.config |= content.parameters | content.tags
         noted.metrics += content.metrics
         noted.artifacts += content.artifacts
 
     def finish(self, run: str, failed: bool, time: int) -> None:
-        """Write a run down; a failed one has exit code 1."""
+        """Write a run; a failed one has exit code 1."""
         noted = self._runs[run]
         with wandb.init(
             project=self._project,
@@ -88,12 +88,12 @@ class WandbTracker:
 
     def _settings(self, begun: int) -> wandb.Settings:
         place = {"base_url": self._uri} if self._uri else {}
-        # Not symbolic links: a later run puts other files in the same places.
+        # Not symbolic links: a later run writes other files to the same paths.
         return wandb.Settings(x_start_time=begun / 1000, symlink=False, **_PRIVATE, **place)
 
 
 def _curves(metrics: list[Metric]) -> dict[int, dict[str, float]]:
-    """Return the points of curves by step; metrics have step 0, epochs count from 1."""
+    """Return the points of curves by step; metrics have step 0, epochs start at 1."""
     rows: dict[int, dict[str, float]] = {}
     for metric in metrics:
         if metric.step > 0:

@@ -1,4 +1,4 @@
-"""The wire from a study to its tracking process: one JSON document per line, a plan first, then events."""
+"""Messages from a study to its tracking process: one JSON document per line, first a plan, then events."""
 
 import os
 import re
@@ -15,32 +15,32 @@ from skinbit.config import TrackingParams
 from skinbit.runtime.tracking.runs import PlannedRun
 
 _LONGEST_WAIT = 120.0
-"""Seconds, at the end of a study; afterwards the process goes on alone."""
+"""Seconds to wait at the end of a study; the process then continues alone."""
 
 _OWN = {"mlflow": "mlflow.db (`mlflow ui` shows it)", "wandb": "wandb/ (`wandb sync` uploads it)"}
 _PASSWORD = re.compile(r"//[^/@\s]+@")
 
 
 class Message(BaseModel, frozen=True, extra="forbid"):
-    """What plan and events have in common: when they were written, in milliseconds since 1970."""
+    """Base of plan and events: the time of writing, in milliseconds since 1970."""
 
     time: int = Field(default_factory=lambda: time_ns() // 10**6)
 
     def to_line(self) -> bytes:
-        """Return the message as it goes over the wire."""
+        """Return the message as one line of JSON."""
         return self.model_dump_json(exclude_none=True).encode() + b"\n"
 
 
 class Plan(Message):
-    """The first message: where to write, and the runs that may come.
+    """The first message: where to write, and the possible runs.
 
     Attributes:
-        tracking: Where to write, and what files to copy.
-        runs: By address.
-        tags: Of every run.
-        files: Paths of the datasets that are tracked, by name.
-        outputs: Stands for the folder that holds the results, without naming it.
-        resumes: Whether the study continues what an earlier one left in that folder.
+        tracking: The tracker, its address, and the kinds of files to upload.
+        runs: Planned runs by address.
+        tags: Tags of every run.
+        files: Paths of tracked datasets by name.
+        outputs: Stands for the folder of results without naming it.
+        resumes: Whether the study continues an earlier one in the same folder.
     """
 
     tracking: TrackingParams
@@ -52,9 +52,9 @@ class Plan(Message):
 
 
 class Event(Message):
-    """What has happened: a node has begun, or ended if there are ``seconds``; a dataset is there; or the study ended.
+    """A node has started, or ended after ``seconds``; a dataset has been saved; or the study has ended.
 
-    It is short: what workers write at the same time then stays apart.
+    Events are short, so that lines which workers write at the same time do not mix.
     """
 
     node: str | None = None
@@ -64,7 +64,7 @@ class Event(Message):
 
 
 class TrackingProcess:
-    """A tracking process, which threads and forked workers may write to."""
+    """A tracking process to which threads and forked workers may write."""
 
     def __init__(self, project: Path) -> None:
         """Start the process in the project's folder.
@@ -86,7 +86,7 @@ class TrackingProcess:
         )
 
     def send(self, message: Message) -> None:
-        """Send a message; the process takes in at once whatever comes, so nobody waits for a server here.
+        """Send a message; the process reads at once, so nobody waits for a server here.
 
         Raises:
             OSError: If the process has ended.
@@ -98,20 +98,20 @@ class TrackingProcess:
         wire.flush()
 
     def end(self, failed: bool, error: Exception | None = None) -> str | None:
-        """Return what went wrong, if anything did, after all is written; in a forked worker, do nothing.
+        """End tracking and return what went wrong, or None; does nothing in a forked worker.
 
         Args:
-            failed: Whether the study did not come to its end.
-            error: What went wrong in the study's process; what the tracking process says counts more.
+            failed: Whether the study failed.
+            error: An error in the study's process; an error of the tracking process has precedence.
         """
         if os.getpid() != self._owner:
             return None
-        with suppress(OSError):  # it may have ended already, and says why
+        with suppress(OSError):  # it may have ended already; its message gives the reason
             self.send(Event(failed=failed))
         try:
             reason, _ = self._process.communicate(timeout=_LONGEST_WAIT)
         except subprocess.TimeoutExpired:
-            return f"still writing after {_LONGEST_WAIT:.0f} seconds; it goes on by itself"
+            return f"still writing after {_LONGEST_WAIT:.0f} seconds; it continues on its own"
         if reason:
             return reason.decode()
         if self._process.returncode:
@@ -120,10 +120,10 @@ class TrackingProcess:
 
 
 def describe_place(tracking: TrackingParams) -> str:
-    """Return the place that runs are written to, for people."""
+    """Return the place of the runs, in words."""
     return _OWN[tracking.backend] if tracking.uri is None else without_password(tracking.uri)
 
 
 def without_password(text: str) -> str:
-    """Return a text without the user names and passwords of the addresses in it."""
+    """Return a text without user names and passwords in its addresses."""
     return _PASSWORD.sub("//", text)

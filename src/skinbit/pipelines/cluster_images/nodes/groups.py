@@ -45,7 +45,7 @@ def group_photographs(
     They are joined from where their own similarities say, unless the user says where; what people have answered holds.
 
     Args:
-        checkpoint: Holds what makes similarities, and how probabilities follow from them.
+        checkpoint: The model, with its similarity and its odds.
         features: Embeddings of new, then of known photographs.
         compared: From :func:`compare_photographs`.
         known_photographs: ``image_id, …, lesion_id``.
@@ -64,7 +64,7 @@ def group_photographs(
         :func:`skinbit.matching.expected.documents.settle_cut`.
 
     Raises:
-        InputError: If the cut asks for more pairs than may be held.
+        InputError: If the cut needs more pairs than can be held.
     """
     matching, lesions = checkpoint.matching, tuple(known_photographs["lesion_id"])
     same, evidence = columns_of(matching.similarity.context, cluster.same)
@@ -81,7 +81,7 @@ def group_photographs(
     )
     n_shared = sum(len(group["image_ids"]) + len(group["known_ids"]) > 1 for group in document["groups"])
     n_doubtful = sum(bool(group["doubts"]) for group in document["groups"])
-    logger.info("%d groups of two and more photographs; %d groups to be checked", n_shared, n_doubtful)
+    logger.info("%d groups of two or more photographs, %d groups to review", n_shared, n_doubtful)
     table = group_table(found, features.image_ids, log_odds, with_lesions=bool(lesions))
     pairs = found.partner_pairs
     inliers, said = inliers_of(shortlist, pairs), describe_pairs(columns, evidence, pairs)
@@ -114,14 +114,14 @@ def draw_links(
     data: DataParams,
     max_drawings: int,
 ) -> list[dict[str, Any]]:
-    """Draw the points on which the photographs of a group agree, groups to be checked first.
+    """Draw the matched keypoints of the photographs in each group, groups to review first.
 
     Returns:
         ``cluster_id, image_ids, inliers, drawing`` of the strongest links of each group, in the order of the page; the
-        drawing is a ``data:`` address, None beyond the limit. Empty where no keypoints are compared.
+        drawing is a ``data:`` address, None beyond the limit. Empty if no keypoints are compared.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.report.links import draw_rows, find_links, link_records
@@ -156,7 +156,7 @@ def note_for_review(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str,
 
 
 def write_gallery(checkpoint: Checkpoint, max_megabytes: float, **files: Unpack[ClusterFiles]) -> str:
-    """Show the groups on a page where a person corrects them."""
+    """Show the groups on a page where a person can correct them."""
     from skinbit.report.cluster_gallery import assemble_gallery
     from skinbit.report.gallery import render_gallery
 

@@ -1,4 +1,4 @@
-"""Nodes: the model that groups, and its cut."""
+"""Nodes: the model for grouping, and its cut."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
     """Load the checkpoint that a user names.
 
     Raises:
-        InputError: If no model is named at all, there is no such file, it needs another one, or is no model.
+        InputError: If no model is named, the file does not exist, is not a model, or needs a frozen backbone.
     """
     if cluster.checkpoint is None:
         raise InputError(
@@ -34,8 +34,8 @@ def open_checkpoint(checkpoint_files: Callable[[str], Checkpoint], cluster: Clus
     checkpoint = checkpoint_files(cluster.checkpoint)
     if not getattr(checkpoint.header, "holds_backbone", True):
         raise InputError(
-            f"{cluster.checkpoint} holds a fold's head without its frozen backbone.\n"
-            "  Remedy: name the final model's checkpoint, or cluster.experiment and cluster.fold instead."
+            f"{cluster.checkpoint} has a fold's head without its frozen backbone.\n"
+            "  Remedy: use the final model's checkpoint, or set cluster.experiment and cluster.fold instead."
         )
     try:
         for member in members_of(checkpoint):
@@ -49,9 +49,9 @@ def complete_checkpoint(checkpoint: Checkpoint, backbone: BackboneParams, seed: 
     """Return a fold's checkpoint with its frozen backbone.
 
     Args:
-        checkpoint: Of the fold.
-        backbone: Its settings.
-        seed: Draws the backbone's weights where they are not pretrained.
+        checkpoint: Checkpoint of the fold.
+        backbone: Settings of the backbone.
+        seed: Seed of the backbone's weights if they are not pretrained.
     """
     return with_backbone(checkpoint, backbone, seed)
 
@@ -62,7 +62,7 @@ def check_cuts(
     decision_files: Ledgers,
     cluster: ClusterParams,
 ) -> KnownCuts:
-    """Return the cuts that the user and the model's folds name, before any photograph is read.
+    """Return the cuts of the user and of the model's folds, before any photograph is read.
 
     Raises:
         InputError: If no folder is named, there is no cut, a table of columns lacks one or cannot be read, or a ledger
@@ -79,8 +79,8 @@ def check_cuts(
     value = None if value is None or math.isnan(value) else value
     if name and cluster.given_cut is None and value is None:
         raise InputError(
-            f"The model has no {name}: its training had no pair of one lesion to choose it by.\n"
-            f"  Remedy: give one, cluster.{METHODS[cluster.method].word}=…"
+            f"The model has no {name}: its training had no two images of the same lesion.\n"
+            f"  Remedy: set one, cluster.{METHODS[cluster.method].word}=…"
         )
     return KnownCuts(
         method=cluster.method, given=cluster.given_cut, value=value, operating_points=points.get(cluster.method, ())
@@ -90,20 +90,18 @@ def check_cuts(
 def _check_columns(
     params: ContextParams | None, column_files: Callable[[str], pd.DataFrame], cluster: ClusterParams
 ) -> None:
-    """Check the table of columns that count, or log what is not known without one."""
+    """Check the table of columns, or log which columns are missing without one."""
     same, evidence = columns_of(params, cluster.same)
     columns = (*same, *evidence)
     if cluster.metadata is None:
         if columns:
-            logger.warning(
-                "without cluster.metadata nothing is known of %s, which the model weighs", ", ".join(columns)
-            )
+            logger.warning("without cluster.metadata there is no %s, which the model uses", ", ".join(columns))
         return
     if not columns:
         raise InputError(
-            f"The model weighs no column, so {cluster.metadata} would change nothing.\n"
-            "  Remedy: take the model of an experiment with similarity.context, name columns that must agree in "
-            "cluster.same, or leave cluster.metadata out."
+            f"The model uses no column, so {cluster.metadata} would change nothing.\n"
+            "  Remedy: use the model of an experiment with similarity.context, name columns that must agree in "
+            "cluster.same, or do not set cluster.metadata."
         )
     table = column_files(cluster.metadata)
     source = source_of(table)
@@ -111,9 +109,9 @@ def _check_columns(
     missing = [column for column in columns if column not in table.columns]
     if len(missing) == len(columns):
         raise InputError(
-            f"{source} has none of the columns that the model weighs: {', '.join(columns)}.\n"
-            "  Remedy: name its columns as in the study's metadata, or leave cluster.metadata out."
+            f"{source} has none of the columns that the model uses: {', '.join(columns)}.\n"
+            "  Remedy: name its columns as in the study's metadata, or do not set cluster.metadata."
         )
     if missing:
-        logger.warning("%s has no column %s, which the model weighs: not known", source, ", ".join(missing))
+        logger.warning("%s has no column %s, which the model uses: its values are unknown", source, ", ".join(missing))
     context_of_rows(table, same, evidence, source)

@@ -1,4 +1,4 @@
-"""Nodes: the photographs to group and those of known lesions, their embeddings and keypoints."""
+"""Nodes: new photographs and those of known lesions, their embeddings and keypoints."""
 
 from collections.abc import Callable
 
@@ -37,14 +37,14 @@ def read_photographs(
     """Read every photograph of a folder.
 
     Args:
-        folders: Looks folders up.
-        known_cuts: Unused here; a model that cannot be used ends the run before anything is read.
-        images: The folder.
+        folders: Looks up folders.
+        known_cuts: Not used; an unusable model must end the run before photographs are read.
+        images: Path of the folder.
         data: Limits of a photograph.
-        thumbnail: Longer side, in pixels.
+        thumbnail: Longer side of thumbnails, pixels.
 
     Returns:
-        ``image_id, file, sha256``; ``file, reason`` of what cannot be read; thumbnails by image id.
+        ``image_id, file, sha256``; ``file, reason`` of unreadable files; thumbnails by image id.
 
     Raises:
         InputError: If there is no such folder.
@@ -63,18 +63,18 @@ def read_known(
     data: DataParams,
     thumbnail: int,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Read the photographs whose lesions are known.
+    """Read the photographs with known lesions.
 
     Args:
-        folders: Looks folders up.
-        metadata_files: Looks tables up.
-        known_cuts: Unused here, as in :func:`read_photographs`.
-        cluster: Names the table, and its folder of photographs; none: images beside it.
-        data: Limits of a photograph; which problems are errors.
-        thumbnail: Longer side, in pixels.
+        folders: Looks up folders.
+        metadata_files: Looks up tables.
+        known_cuts: Not used, as in :func:`read_photographs`.
+        cluster: The table, and its image folder; None: ``images`` beside it.
+        data: Limits of a photograph, and which problems are errors.
+        thumbnail: Longer side of thumbnails, pixels.
 
     Returns:
-        ``image_id, file, sha256, lesion_id`` of images with a lesion, empty where none are known; their thumbnails.
+        ``image_id, file, sha256, lesion_id`` of images with a lesion, empty if there are none; their thumbnails.
 
     Raises:
         InputError: If rows or photographs have problems that are errors; lists them.
@@ -95,7 +95,7 @@ def open_listed(
     cluster: ClusterParams,
     data: DataParams,
 ) -> Photographs:
-    """Return the new photographs, then the known ones."""
+    """Return the new photographs, followed by the known ones."""
     named = ((new_photographs, str(cluster.images)), (known_photographs, cluster.known_folder))
     return Photographs(
         tuple(
@@ -114,23 +114,23 @@ def read_columns(
     cluster: ClusterParams,
     data: DataParams,
 ) -> pd.DataFrame:
-    """Read the columns of the metadata that count when photographs are compared.
+    """Read the metadata columns that are used when images are compared.
 
     Args:
-        checkpoint: Names the columns that its folds weighed.
-        column_files: Looks tables of new photographs up.
-        metadata_files: Looks tables of known photographs up.
-        folders: Looks folders up.
+        checkpoint: The model, with its columns.
+        column_files: Looks up tables of new photographs.
+        metadata_files: Looks up tables of known photographs.
+        folders: Looks up folders.
         new_photographs: ``image_id, file, sha256``.
-        known_photographs: Likewise.
-        cluster: Names the tables, and further columns in which photographs must agree.
-        data: Whether folders below are read.
+        known_photographs: ``image_id, file, sha256, lesion_id``.
+        cluster: The tables, and further columns in which photographs must agree.
+        data: Whether subfolders are read.
 
     Returns:
-        ``image_id, …``, as text, of new, then of known photographs; blank where nothing is known.
+        ``image_id, …`` as text, of new, then of known photographs; blank if unknown.
 
     Raises:
-        InputError: If a table does not fit the photographs.
+        InputError: If a table does not match the photographs.
     """
     same, evidence = columns_of(checkpoint.matching.similarity.context, cluster.same)
     columns = (*same, *evidence)
@@ -159,7 +159,7 @@ def embed_new(
     compute: ComputeParams,
     data: DataParams,
 ) -> Features:
-    """Embed new and known photographs; those that this model embedded in an earlier run are taken from the cache.
+    """Embed new and known photographs, except those that are cached from an earlier run of this model.
 
     Returns:
         ``(n_new + n_known, n_vectors, embedding_dim)`` unit-length embeddings, new photographs first.
@@ -189,10 +189,10 @@ def find_keypoints(
     compute: ComputeParams,
     data: DataParams,
 ) -> KeypointTable:
-    """Find the keypoints of new and known photographs; those that an earlier run found are taken from the cache.
+    """Find the keypoints of new and known photographs, except those that are cached from an earlier run.
 
     Returns:
-        Keypoints of new, then of known photographs; none where the model was evaluated without.
+        Keypoints of new, then of known photographs; empty if the model does not use keypoints.
     """
     from skinbit.embedding.compute import resolve_compute
 
@@ -212,12 +212,12 @@ def compare_photographs(
     compute: ComputeParams,
     tile_megabytes: float,
 ) -> pd.DataFrame:
-    """Compare each photograph with its nearest by their keypoints, where the model was evaluated so.
+    """Compare the keypoints of each photograph with those of its nearest photographs, if the model uses keypoints.
 
-    Photographs that differ in a column in which they must agree are not compared.
+    Photographs that differ in a column that must agree are not compared.
 
     Returns:
-        ``row_a, row_b, inliers``, rows of the embeddings; none where no keypoints count.
+        ``row_a, row_b, inliers``, rows of the embeddings; empty if the model does not use keypoints.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.matching.keypoints.geometry import shortlist_by_keypoints

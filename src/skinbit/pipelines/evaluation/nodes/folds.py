@@ -1,4 +1,4 @@
-"""Tables and other inputs of all folds, as the nodes that join folds receive them."""
+"""Tables and other inputs of all folds, for nodes that combine folds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from skinbit.matching.similarity.columns import read_context
 
 
 def by_fold_and_kind(named: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Return inputs named ``fold_<k>_<kind>`` by fold and kind."""
+    """Return inputs with names ``fold_<k>_<kind>`` by fold and kind."""
     by_fold: dict[int, dict[str, Any]] = {}
     for name, value in named.items():
         fold, kind = name.removeprefix("fold_").split("_", 1)
@@ -31,25 +31,25 @@ def as_mapping(table: pd.DataFrame) -> dict[str, float]:
 
 
 def with_distractors(metadata: pd.DataFrame | None, distractors: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the metadata of folds and distractors as one table; None where no column counts."""
+    """Return the metadata of folds and distractors as one table; None if no column is used."""
     return None if metadata is None else pd.concat([metadata, distractors], ignore_index=True)
 
 
 def odds_of_others(folds: Mapping[int, Mapping[str, Any]], fold: int) -> list[PairOdds]:
-    """Return the odds of all folds but one; of a single fold its own."""
+    """Return the odds of all folds but one; for a single fold, its own."""
     others = [found["odds"] for other, found in folds.items() if other != fold] or [folds[fold]["odds"]]
     return [odds for subset in others for odds in subset]
 
 
 @dataclass(frozen=True)
 class Matcher:
-    """What makes similarities of the embeddings of folds.
+    """Everything needed to compute similarities from the embeddings of folds.
 
     Attributes:
-        similarity: How similarities are made.
-        memory: How many pairs are held at once.
-        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
-        metadata: Of the images, where columns count.
+        similarity: Settings of the similarity.
+        memory: Limit on the pairs held at once.
+        calibration: Result of :func:`calibrate_similarities`, if similarities are calibrated.
+        metadata: Metadata of the images, if columns are used.
     """
 
     similarity: SimilarityParams
@@ -58,7 +58,7 @@ class Matcher:
     metadata: pd.DataFrame | None
 
     def pool(self, fold: int, embeddings: Embeddings, shortlist: pd.DataFrame | None) -> Pool:
-        """Return images with the similarities that a fold's model makes; its calibration is fitted on other folds."""
+        """Return images with the similarities of a fold's model, with the calibration fitted on other folds."""
         fitted = None if self.calibration is None else self.calibration[str(fold)]
         listed = read_shortlist(shortlist, embeddings.image_ids)
         context = read_context(self.metadata, embeddings.image_ids, self.similarity.context)

@@ -1,4 +1,4 @@
-"""Nodes: what a model takes from the folds, its cuts and how it matches, and the checkpoints of folds."""
+"""Nodes: everything that a model takes from the folds, and the checkpoints of folds."""
 
 from typing import Any
 
@@ -26,22 +26,22 @@ def package_fold(
     *,
     fold: int,
 ) -> Checkpoint:
-    """Return the checkpoint of a fold: its weights, its cuts, and how its images were matched.
+    """Return the checkpoint of a fold: its weights, its cuts, and how images are matched.
 
     Args:
-        weights: Of the fold's training.
+        weights: Trained weights of the fold.
         results: ``metric, value`` of the fold.
-        operating_points: What it would choose for a pool of any size.
-        odds: Of its pairs.
-        max_group_size: Of average and complete linkage.
-        similarity: What makes similarities.
-        geometry: How keypoints are compared.
-        calibration: From :func:`calibrate_similarities`, where similarities are calibrated; the fold's own is fitted
+        operating_points: Cuts of the fold for pools of any size.
+        odds: Odds of its pairs.
+        max_group_size: Largest group of average and complete linkage.
+        similarity: Settings of the similarity.
+        geometry: Settings of keypoints.
+        calibration: Result of :func:`calibrate_similarities`, if similarities are calibrated; the fold's own is fitted
             on the other folds.
-        fold: Which fold.
+        fold: Number of the fold.
 
     Returns:
-        The weights, with a header that says how to group with them.
+        The weights, with a header for grouping.
     """
     metrics = as_mapping(results)
     matching = Matching(
@@ -63,19 +63,19 @@ def gather_cuts(
     calibration: Calibrations | None = None,
     **by_fold: Any,
 ) -> tuple[PointsOfSubsets, Matching, dict[str, float | None]]:
-    """Return what every fold of an experiment would choose for a pool of any size, and how its model matches.
+    """Return the cuts of every fold of an experiment for pools of any size, and how its model matches images.
 
     Args:
-        max_group_size: Of average and complete linkage.
-        similarity: What makes similarities.
-        geometry: How keypoints are compared.
-        is_synthetic: Whether the study made its photographs itself.
-        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
+        max_group_size: Largest group of average and complete linkage.
+        similarity: Settings of the similarity.
+        geometry: Settings of keypoints.
+        is_synthetic: Whether the study made its own photographs.
+        calibration: Result of :func:`calibrate_similarities`, if similarities are calibrated.
         by_fold: ``fold_<k>_results``, ``fold_<k>_operating_points`` and ``fold_<k>_odds`` of every fold.
 
     Returns:
-        Operating points by method and fold; the same with all that makes similarities of embeddings; and the means of
-        the folds' own cuts and best epochs, None where no fold has one.
+        Operating points by method and fold; everything needed to match images; and the means of the folds' own cuts and
+        best epochs, None if no fold has one.
     """
     folds = by_fold_and_kind(by_fold).values()
     matching = Matching(
@@ -91,7 +91,7 @@ def gather_cuts(
 
 
 def _averages(metrics: list[dict[str, float]]) -> dict[str, float | None]:
-    """Average over the folds what a final model takes from them, as :func:`collect_results` averages all metrics."""
+    """Return the averages over folds that a final model uses, computed like in :func:`collect_results`."""
     means = pd.DataFrame(dict(enumerate(metrics))).mean(axis=1)
     taken = means[means.index.isin([*CUTS.values(), "best_epoch"])].astype(object)
     return {str(name): value for name, value in taken.where(taken.notna(), None).items()}

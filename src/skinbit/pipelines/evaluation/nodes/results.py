@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 def collect_results(judgement: pd.DataFrame, *, name: str, **by_fold: pd.DataFrame) -> pd.DataFrame:
-    """Return the results of an experiment: its folds side by side, with the transfer F1.
+    """Return the results of an experiment: metrics of its folds side by side, with transfer F1.
 
     Args:
-        judgement: Metrics at the cuts of the other folds, of groups, intervals.
-        name: Of the experiment.
+        judgement: Metrics at the cuts of the other folds, with those of groups and intervals.
+        name: Name of the experiment.
         by_fold: ``fold_<k>_results`` of every fold.
 
     Returns:
@@ -50,16 +50,16 @@ def add_test_results(
     """Add the test column to an experiment's results.
 
     Returns:
-        The results; without a ``test`` column where there are no test metrics, or only those of other cuts.
+        The results; without a ``test`` column if there are no test metrics, or only those of other cuts.
     """
     if test_metrics.empty:
-        logger.warning("there are no test figures yet: run the pipeline final_model")
+        logger.warning("there are no test metrics yet: run the pipeline final_model")
         return cross_validation
     test = test_metrics.set_index("metric")["value"]
     carried = carry_to_pool(operating_points, int(test["n_images"]), evaluation.pool_correction)
     cuts = {CUTS[method]: cut.value for method, cut in carried.items()}
     if not np.array_equal(test.reindex(list(cuts)), list(cuts.values()), equal_nan=True):
-        logger.warning("the test figures on disk are of another threshold or eps: run the pipeline final_model")
+        logger.warning("the test metrics on disk are from another threshold or eps: run the pipeline final_model")
         return cross_validation
     joined = cross_validation.merge(test.rename("test"), on="metric", how="outer", sort=False)
     order = [*cross_validation["metric"], *(name for name in test.index if name.endswith("_oracle")), "rho"]
@@ -76,26 +76,26 @@ def summarise_experiment(
     reliability: pd.DataFrame | None = None,
     **by_fold: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return all that a report shows of an experiment, as one document.
+    """Return what a report shows about an experiment, as one document.
 
     Args:
         results: Metrics by fold.
-        resampled_f1: Mean F1 of every method under resampled lesions.
+        resampled_f1: Mean F1 of every method for resampled lesions.
         strata: F1 by stratum.
-        pools: F1 over the size of the pool.
-        resolved_config: Its settings.
-        calibration: Of its similarities, where they are calibrated.
-        reliability: Of these calibrations.
-        by_fold: ``fold_<k>_sweep`` and ``fold_<k>_clustered_images`` of every fold and, where something was trained,
+        pools: F1 for several pool sizes.
+        resolved_config: Settings of the experiment.
+        calibration: Calibrations of its similarities, if there are any.
+        reliability: Reliability of these calibrations.
+        by_fold: ``fold_<k>_sweep`` and ``fold_<k>_clustered_images`` of every fold and, for trained experiments,
             ``fold_<k>_history``.
 
     Returns:
-        Settings, metrics, what columns of the metadata weigh in bits, reliability, thinned curves, groups by size,
-        histories; plain values, undefined ones None.
+        Settings, metrics, weights of metadata columns in bits, reliability, thinned curves, group sizes, histories;
+        plain values, undefined ones None.
     """
     folds = {f"fold_{fold}": found for fold, found in by_fold_and_kind(by_fold).items()}
     return {
-        # The loader changes no figure, so it must not change this file.
+        # The loader changes no result, so it must not change this file.
         "settings": {name: block for name, block in resolved_config.items() if name != "loader"},
         "figures": _plain(results.set_index("metric")).to_dict(orient="index"),
         "strata": _plain(strata).to_dict(orient="records"),
@@ -114,29 +114,29 @@ def summarise_experiment(
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with None in the place of NaN."""
+    """Return a table with None instead of NaN."""
     return table.astype(object).where(table.notna(), None)
 
 
 def plot_f1(summary: dict[str, Any], *, experiment: str) -> Any:
-    """Draw pairwise F1 against threshold and eps, a line per fold."""
+    """Draw pairwise F1 over threshold and eps, one line per fold."""
     from skinbit.report.figures import f1_curves
 
     return f1_curves(experiment, summary["figures"], summary["curves"])
 
 
 def plot_training(summary: dict[str, Any], *, experiment: str) -> Any:
-    """Draw loss and validation F1 against the epoch, a line per fold."""
+    """Draw loss and validation F1 over epochs, one line per fold."""
     from skinbit.report.figures import training_curves
 
     return training_curves(experiment, summary["histories"])
 
 
 def resolve_machine(*, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as this machine runs them: ``auto`` and 0 of ``compute`` are resolved, licences of weights added.
+    """Return settings as used on this machine, with ``auto`` and 0 of ``compute`` resolved and licences of weights.
 
     Args:
-        settings: Plain values by block, ``compute`` among them.
+        settings: Plain values by block, including ``compute``.
     """
     from dataclasses import asdict
 
@@ -148,7 +148,7 @@ def resolve_machine(*, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _licences(*settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the licence of each backbone's weights, by the backbone's name."""
+    """Return the licence of each backbone's weights, by name of the backbone."""
     from skinbit.embedding.hub import licence_of
 
     return {
@@ -159,23 +159,21 @@ def _licences(*settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def list_software(lock_file: str | None) -> dict[str, Any]:
-    """Write down the software that the study ran with.
+    """Write the software with which the study was run.
 
     Returns:
-        ``versions`` of all that decides results, by name, and ``uv_lock_sha256``.
+        ``versions`` of the software that results depend on, by name, and ``uv_lock_sha256``.
     """
     return {"versions": software_versions(), "uv_lock_sha256": lock_file}
 
 
 def make_leaderboard(*, setups: Mapping[str, tuple[str, str]], **of_experiments: Any) -> pd.DataFrame:
-    """Order the experiments of the study, and measure how sure their order is.
+    """Order the experiments of the study by F1, with intervals of their differences.
 
     Args:
-        setups: Backbone and loss of every experiment that runs, by name.
-        of_experiments: ``results_<experiment>`` and ``summary_<experiment>`` of every experiment that runs.
+        setups: Backbone and loss of every running experiment, by name.
+        of_experiments: ``results_<experiment>`` and ``summary_<experiment>`` of every running experiment.
 
-    Returns:
-        The leaderboard.
     """
     results, summaries = _named(of_experiments, "results_"), _named(of_experiments, "summary_")
     resampled = {name: summary["resampled_f1"]["cosine"] for name, summary in summaries.items()}
@@ -183,7 +181,7 @@ def make_leaderboard(*, setups: Mapping[str, tuple[str, str]], **of_experiments:
 
 
 def _named(inputs: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the inputs of one kind by what follows the prefix of their names."""
+    """Return the inputs of one kind, by the names after the prefix."""
     return {name.removeprefix(prefix): value for name, value in inputs.items() if name.startswith(prefix)}
 
 
@@ -198,12 +196,12 @@ def write_report(
     """Return the report of the study, one HTML page.
 
     Args:
-        study: The folds that run.
+        study: The folds that ran.
         leaderboard: From :func:`make_leaderboard`.
         split: ``image_id, lesion_id, subset, fold``.
         rejected: ``image_id, lesion_id, reason``.
-        audit: Summary of an audit; empty where none was made.
-        of_experiments: ``summary_<experiment>`` of every experiment that runs.
+        audit: Summary of an audit; empty if there was none.
+        of_experiments: ``summary_<experiment>`` of every running experiment.
     """
     from skinbit.audit.split import hash_split
     from skinbit.audit.summary import AuditSummary
@@ -216,4 +214,4 @@ def write_report(
 
 
 CURVE_POINTS = 400
-"""Points per fold and method in a summary: more than a screen shows."""
+"""Points per fold and method in a summary, more than a screen can show."""

@@ -33,26 +33,25 @@ def evaluate_embeddings(
     name: str,
     fold: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, PointsOfSubset, pd.DataFrame, OddsOfSubset]:
-    """Sweep the cut of every method over one fold's validation images and choose the best of each.
+    """Evaluate all cuts of every method on one fold's validation images and select the best of each.
 
     Args:
-        embeddings: Of the images.
-        split: Tells the lesion of each image.
-        cuts: The ranges that are searched. The nodes that choose cuts take nothing else of the evaluation: models
-            depend on cuts, and must not depend on strata or resamples.
-        similarity: What makes similarities.
-        memory: How many pairs are held at once.
-        weights: What made the embeddings, where something was trained.
-        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
-        shortlist: From :func:`compare_keypoints`, where keypoints are compared.
-        metadata: Of the images, where columns count.
-        name: Of the experiment.
-        fold: Which fold.
+        embeddings: Embeddings of the images.
+        split: Lesion of each image.
+        cuts: The searched ranges. Nodes that select cuts use no other setting of the evaluation, as models depend on
+            cuts and must not depend on strata or resamples.
+        similarity: Settings of the similarity.
+        memory: Limit on the pairs held at once.
+        weights: Weights with which the embeddings were made, for trained experiments.
+        calibration: Result of :func:`calibrate_similarities`, if similarities are calibrated.
+        shortlist: Result of :func:`compare_keypoints`, if keypoints are compared.
+        metadata: Metadata of the images, if columns are used.
+        name: Name of the experiment.
+        fold: Number of the fold.
 
     Returns:
-        ``metric, value``, with the metric ``best_epoch`` where something was trained; the curves ``method, cut, tp, fp,
-        f1``; the cuts that are best for pools of some size; ``image_id, lesion_id, cluster_id``; and how log-odds
-        follow from similarities.
+        ``metric, value``, with ``best_epoch`` for trained experiments; the curves ``method, cut, tp, fp, f1``; the
+        operating points; ``image_id, lesion_id, cluster_id``; and the map from similarities to log-odds.
     """
     lesion_ids = lesions_of(embeddings, split, fold)
     if hardly_differ(embeddings.values):

@@ -1,4 +1,4 @@
-"""Nodes: what similarities are computed from: combined embeddings, compared keypoints, calibrations."""
+"""Nodes: the inputs of similarities: combined embeddings, compared keypoints, calibrations."""
 
 import logging
 from collections.abc import Mapping
@@ -32,17 +32,17 @@ logger = logging.getLogger(__name__)
 
 
 def combine_embeddings(*, shares: Mapping[str, float], **members: Embeddings) -> Embeddings:
-    """Combine the embeddings of several experiments: cosines become the mean of theirs.
+    """Combine the embeddings of several experiments, so that cosines are the mean of theirs.
 
     Args:
-        shares: Of each in that mean, by name.
-        members: ``member_<experiment>`` of every member, of the same images.
+        shares: Weight of each member in the mean, by name.
+        members: ``member_<experiment>`` of every member, for the same images.
 
     Returns:
         One embedding per image.
 
     Raises:
-        InputError: If the members are not of the same images.
+        InputError: If the members have different images.
     """
     return combination.combine_embeddings([members[f"member_{name}"] for name in shares], tuple(shares.values()))
 
@@ -56,16 +56,16 @@ def compare_keypoints(
     similarity: SimilarityParams | None = None,
     metadata: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare each image with its nearest by their keypoints.
+    """Compare the keypoints of each image with those of its nearest images.
 
     Args:
-        embeddings: Their nearest are compared.
-        keypoints: Of at least these images.
-        geometry: How many are compared, and how.
+        embeddings: Embeddings that determine the nearest images.
+        keypoints: Keypoints of at least these images.
+        geometry: Number of nearest images, and how keypoints are compared.
         compute: Number of threads.
-        tile_megabytes: For similarities at any moment.
-        similarity: Names columns in which two images must agree to be compared, where there are any.
-        metadata: Holds these columns.
+        tile_megabytes: Size of the similarities that are held at once.
+        similarity: Settings with the columns in which compared images must agree, if there are any.
+        metadata: Metadata with these columns.
 
     Returns:
         ``image_a, image_b, inliers``.
@@ -92,19 +92,19 @@ def compare_keypoints_among(
     metadata: pd.DataFrame | None = None,
     distractors: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare each image of a fold, and each distractor, with its nearest among all of them by their keypoints.
+    """Compare the keypoints of each image of a fold, and of each distractor, with its nearest images of both.
 
     Args:
-        embeddings: Of the fold's images.
-        distractor_embeddings: By the same model.
-        keypoints: Of at least the fold's images.
-        distractor_keypoints: Of the distractors.
-        geometry: How many are compared, and how.
+        embeddings: Embeddings of the fold's images.
+        distractor_embeddings: Embeddings of the distractors by the same model.
+        keypoints: Keypoints of at least the fold's images.
+        distractor_keypoints: Keypoints of the distractors.
+        geometry: Number of nearest images, and how keypoints are compared.
         compute: Number of threads.
-        tile_megabytes: For similarities at any moment.
-        similarity: Names columns in which two images must agree to be compared, where there are any.
-        metadata: Holds these columns of the fold's images.
-        distractors: Holds those of the distractors.
+        tile_megabytes: Size of the similarities that are held at once.
+        similarity: Settings with the columns in which compared images must agree, if there are any.
+        metadata: Metadata of the fold's images with these columns.
+        distractors: Metadata of the distractors with these columns.
 
     Returns:
         ``image_a, image_b, inliers``.
@@ -121,21 +121,21 @@ def calibrate_similarities(
     metadata: pd.DataFrame | None = None,
     **by_fold: Any,
 ) -> tuple[Calibrations, pd.DataFrame]:
-    """Fit, for every fold, a calibration on the pairs of the other folds, and one on those of all folds.
+    """Fit a calibration for every fold on the pairs of the other folds, and one on those of all folds.
 
     Args:
-        split: Holds the lesion of each image.
-        similarity: What kind of calibration; whether surroundings count.
-        metadata: Of the images, where columns count.
-        by_fold: ``fold_<k>_embeddings`` of every fold and, where keypoints are compared, ``fold_<k>_shortlist``; a
-            single fold is calibrated on its own pairs.
+        split: Lesion of each image.
+        similarity: Kind of calibration, and whether similarities are scaled.
+        metadata: Metadata of the images, if columns are used.
+        by_fold: ``fold_<k>_embeddings`` of every fold and, if keypoints are compared, ``fold_<k>_shortlist``; a single
+            fold is calibrated on its own pairs.
 
     Returns:
-        Calibrations by fold, and that of all folds under ``all``; and how right their probabilities are on near pairs
-        of folds that they were not fitted on, ``low, high, n_pairs, expected, found``.
+        Calibrations by fold, and that of all folds under ``all``; and the reliability of their probabilities on near
+        pairs of other folds, ``low, high, n_pairs, expected, found``.
 
     Raises:
-        InputError: If there is nothing to learn from.
+        InputError: If there are too few pairs.
     """
     pools = {}
     for fold, found in by_fold_and_kind(by_fold).items():
@@ -145,7 +145,7 @@ def calibrate_similarities(
         context = read_context(metadata, embedded.image_ids, similarity.context)
         pools[fold] = LabelledPool(embedded.vectors, labels, listed, context)
     if len(pools) == 1:
-        logger.warning("one fold runs, so its similarities are calibrated on its own pairs: figures are optimistic")
+        logger.warning("with a single fold, similarities are calibrated on its own pairs: metrics are optimistic")
     others = {fold: [pool for n, pool in pools.items() if n != fold] or [pools[fold]] for fold in pools}
     try:
         fitted = {str(fold): calibrate(rest, similarity) for fold, rest in others.items()}
@@ -159,5 +159,5 @@ def calibrate_similarities(
         *(judged.brier_score, calibration_error(ranges)),
     )
     for weight in fitted["all"].columns:
-        logger.info("%s: two photographs that agree gain %.1f bits, two that differ lose %.1f", *weight.in_bits)
+        logger.info("%s: pairs that agree gain %.1f bits, pairs that differ lose %.1f bits", *weight.in_bits)
     return fitted, pd.DataFrame(ranges, columns=list(Reliability._fields))

@@ -35,24 +35,24 @@ def judge_folds(
     calibration: Calibrations | None = None,
     **by_fold: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Group every fold's images at the cuts that the other folds choose for it; where one fold ran, at its own.
+    """Evaluate every fold at the cuts that the other folds choose for it; a single fold at its own.
 
     Args:
-        operating_points: What every fold would choose.
-        split: Holds the lesion of each image.
-        metadata: Holds sites, diagnoses and the like: strata, and columns that count as evidence.
-        evaluation: Size of groups and of resampling, strata.
-        similarity: What makes similarities.
-        memory: How many pairs are held at once.
-        seed: Of the resampling.
-        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
-        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_odds`` of every fold and, where keypoints are compared,
+        operating_points: Operating points of every fold.
+        split: Lesion of each image.
+        metadata: Sites, diagnoses and other strata, and columns that are used as evidence.
+        evaluation: Largest group, bootstrap, strata.
+        similarity: Settings of the similarity.
+        memory: Limit on the pairs held at once.
+        seed: Seed of the bootstrap.
+        calibration: Result of :func:`calibrate_similarities`, if similarities are calibrated.
+        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_odds`` of every fold and, if keypoints are compared,
             ``fold_<k>_shortlist``.
 
     Returns:
-        ``metric, fold_<k>, …, mean, std`` of the transfer F1, of the F1 at cuts that folds choose for themselves, of
-        groups, of intervals, and of the pairs of all folds together; the mean F1 of every method under resampled
-        lesions; F1 by stratum; and F1 over the size of the pool.
+        ``metric, fold_<k>, …, mean, std`` with the transfer F1, F1 at cuts that folds choose for themselves, metrics
+        of groups, intervals, and F1 over the pairs of all folds together; the mean F1 of every method for resampled
+        lesions; F1 by stratum; and F1 over pool size.
     """
     matcher, folds = Matcher(similarity, memory, calibration, metadata), by_fold_and_kind(by_fold)
     cuts, others = cuts_of_folds(operating_points, list(folds)), others_of_folds(operating_points, list(folds))
@@ -96,26 +96,26 @@ def judge_among_distractors(
     name: str,
     **by_fold: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Evaluate every fold's images among lesions of one image, at the cuts that the other folds choose for such a pool.
+    """Evaluate every fold with singleton lesions as distractors, at the cuts that the other folds choose for it.
 
     Args:
-        operating_points: What every fold would choose.
-        split: Holds the lesion of each image.
+        operating_points: Operating points of every fold.
+        split: Lesion of each image.
         distractors: ``image_id, lesion_id, …``.
         judgement: Metrics without distractors.
-        pools: F1 over the size of the pool without distractors.
-        evaluation: Size of groups and of resampling, and whether cuts are chosen for the size of the pool.
-        similarity: What makes similarities.
-        memory: How many pairs are held at once.
-        seed: Of resampling and pools.
-        calibration: From :func:`calibrate_similarities`, where similarities are calibrated.
-        metadata: Of the folds' images, where columns count.
-        name: Of the experiment.
-        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_distractor_embeddings`` by every fold's model,
-            ``fold_<k>_odds`` and, where keypoints are compared, ``fold_<k>_distractor_shortlist`` of both together.
+        pools: F1 over pool size without distractors.
+        evaluation: Largest group, bootstrap, and whether cuts are corrected for the size of the pool.
+        similarity: Settings of the similarity.
+        memory: Limit on the pairs held at once.
+        seed: Seed of bootstrap and pools.
+        calibration: Result of :func:`calibrate_similarities`, if similarities are calibrated.
+        metadata: Metadata of the folds' images, if columns are used.
+        name: Name of the experiment.
+        by_fold: ``fold_<k>_embeddings`` and ``fold_<k>_distractor_embeddings`` of every fold's model,
+            ``fold_<k>_odds`` and, if keypoints are compared, ``fold_<k>_distractor_shortlist`` of both together.
 
     Returns:
-        Judgement and pools with those among distractors.
+        Both tables with the rows for distractors added.
     """
     columns = with_distractors(metadata, distractors)
     matcher, folds = Matcher(similarity, memory, calibration, columns), by_fold_and_kind(by_fold)
@@ -138,7 +138,7 @@ def judge_among_distractors(
         curves.append(fold_pools(evaluated.vicinity, labels, others[fold], evaluation.max_group_size, draws))
     rho = [found["rho_distractors"] for found in metrics.values()]
     logger.info(
-        "%s: folds among %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)
+        "%s: folds with %d distractors have %.2f times as many images (rho)", name, len(distractors), np.mean(rho)
     )
     intervals = f1_intervals(resample_f1(predicted, evaluation.resamples, seed))
     added = judgement_table(metrics, interval_metrics(intervals, of="distractors"))

@@ -49,16 +49,16 @@ def score_test(
     """Score the test images at the cuts that the folds choose for a pool of this size; nothing is tuned here.
 
     Args:
-        embeddings: Of the test images.
-        split: Holds the lesion of each image.
+        embeddings: Embeddings of the test images.
+        split: Lesion of each image.
         checkpoint: The final model.
-        evaluation: Searched ranges, for the oracle that shows what the transfer of the cuts costs; resampling.
-        max_pairs: Misclassified pairs of each kind that are listed.
-        memory: How many pairs are held at once.
-        seed: Of the resampling.
-        shortlist: Of the test images, where keypoints are compared.
-        metadata: Of the test images, where columns count.
-        name: Of the experiment.
+        evaluation: Searched ranges of the oracle, which shows the cost of transferring cuts; settings of the bootstrap.
+        max_pairs: Largest number of listed misclassified pairs of each kind.
+        memory: Limit on the pairs held at once.
+        seed: Seed of the bootstrap.
+        shortlist: Compared keypoints of the test images, if there are any.
+        metadata: Metadata of the test images, if columns are used.
+        name: Name of the experiment.
 
     Returns:
         ``metric, value`` at these cuts, with intervals, and ``<method>_f1_oracle`` at the test images' own best cuts;
@@ -90,7 +90,7 @@ def make_test_thumbnails(
         ``data:`` addresses by image id.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
     from tqdm import tqdm
 
@@ -113,13 +113,13 @@ def draw_matches(
     data: DataParams,
     max_drawings: int,
 ) -> list[dict[str, Any]]:
-    """Draw the points on which misclassified pairs agree, the worst pairs first.
+    """Draw the matched keypoints of misclassified pairs, worst pairs first.
 
     Returns:
-        From :func:`skinbit.report.drawings.list_matches`.
+        Records from :func:`skinbit.report.drawings.list_matches`.
 
     Raises:
-        InputError: If a photograph is not as it was when it was listed.
+        InputError: If a photograph has changed since it was listed.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.report.drawings import KeypointPhotographs, draw_pairs, list_matches
@@ -141,9 +141,9 @@ def show_mistakes(
     similarity: SimilarityParams | None = None,
     metadata: pd.DataFrame | None = None,
 ) -> tuple[str, str]:
-    """Make pages that show misclassified pairs side by side, by cosine threshold and by DBSCAN.
+    """Make pages with the misclassified pairs side by side, by cosine threshold and by DBSCAN.
 
-    Where columns count, the pages show what the metadata says of both photographs.
+    If metadata columns are used, the pages show their values for both photographs.
     """
     from skinbit.report.mistakes import render_mistakes
 

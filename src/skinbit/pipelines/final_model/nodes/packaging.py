@@ -1,4 +1,4 @@
-"""Nodes: the model that a user keeps."""
+"""Nodes: the final model."""
 
 import math
 from typing import Any
@@ -25,14 +25,14 @@ def package_trained(
     """Return the final checkpoint: the trained weights, those of a frozen backbone, and the averaged cuts.
 
     Args:
-        weights: Of the final training.
-        averages: Of the folds' cuts.
-        matching: What its folds would choose for a pool of any size, and what makes similarities.
-        backbone: Its settings.
-        seed: Draws the backbone's weights where they are not pretrained.
+        weights: Weights of the final training.
+        averages: Averages of the folds' cuts.
+        matching: How images are matched, with the folds' cuts for pools of any size.
+        backbone: Settings of the backbone.
+        seed: Seed of the backbone's weights if they are not pretrained.
 
     Returns:
-        All weights; the header rebuilds the model without any other file.
+        All weights; the header suffices to rebuild the model.
     """
     whole = weights if weights.model.holds_backbone else with_backbone(weights, backbone, seed)
     return with_cuts(whole, _average_cuts(averages), matching)
@@ -48,13 +48,14 @@ def package_combination(
     """Return the final checkpoint of a combination: the final models of its members, and the averaged cuts.
 
     Args:
-        averages: Of its folds' cuts.
-        matching: What its folds would choose for a pool of any size, and what makes similarities.
-        shares: Of each member in the mean of the cosines, by name.
-        checkpoints: Of the members, under ``checkpoint_<name>``: no member's name is then that of another argument.
+        averages: Averages of the folds' cuts.
+        matching: How images are matched, with the folds' cuts for pools of any size.
+        shares: Weight of each member in the mean of the cosines, by name.
+        checkpoints: Checkpoints of the members as ``checkpoint_<name>``, so that names cannot clash with other
+            arguments.
 
     Returns:
-        All weights; the header rebuilds every model without any other file.
+        All weights; the header suffices to rebuild every model.
     """
     members = {member: checkpoints[f"checkpoint_{member}"] for member in shares}
     return combine_checkpoints(members, tuple(shares.values()), _average_cuts(averages), matching)
@@ -71,15 +72,15 @@ def package_model(
     """Return the final checkpoint of a baseline: its backbone and the averaged cuts.
 
     Args:
-        averages: Of its folds' cuts.
-        matching: What its folds would choose for a pool of any size, and what makes similarities.
-        backbone: Its settings.
-        seed: Draws the weights where they are not pretrained.
-        features: Of all images used, where embeddings are whitened.
-        split: Holds the training lesions, where embeddings are whitened.
+        averages: Averages of the folds' cuts.
+        matching: How images are matched, with the folds' cuts for pools of any size.
+        backbone: Settings of the backbone.
+        seed: Seed of the weights if they are not pretrained.
+        features: Features of all images used, if embeddings are whitened.
+        split: Training lesions, if embeddings are whitened.
 
     Returns:
-        All weights; the header rebuilds the model without any other file.
+        All weights; the header suffices to rebuild the model.
     """
     from skinbit.embedding.packaging import package_backbone
 
