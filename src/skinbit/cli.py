@@ -142,7 +142,7 @@ def _place(kind: str) -> Callable[[click.Context, click.Parameter, str | None], 
 @click.argument("images", metavar="FOLDER", callback=_place("folder"))
 @click.option("--known", metavar="CSV", callback=_place("file"), help="Table of photographs with known lesions.")
 @click.option("--metadata", metavar="CSV", callback=_place("file"), help="Table with metadata of the photographs.")
-@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers; default: that of the root.")
+@click.option("--decisions", metavar="FILE", callback=_place("file"), help="Ledger of answers; default: the root's.")
 @click.option("--experiment", help="Experiment whose model is used; default: recommended.")
 @click.option("--method", help="Grouping method: average (default), complete, dbscan, cosine or mutual.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to which the finished files are copied.")
