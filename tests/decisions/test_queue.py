@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.decisions.queue import AGREEMENT, CONTRADICTION, LINK, MERGER, NEVER_COMPARED, REPEAT, Queue
+from skinbit.decisions.queue import AGREEMENT, CONTRADICTION, IMPROBABLE, LINK, MERGER, NEVER_COMPARED, REPEAT, Queue
 from skinbit.decisions.verdicts import Verdicts
 from skinbit.matching.clustering.merges import components
 from skinbit.matching.expected.candidates import CANNOT_TELL, DIFFERENT, SAME, Candidates, Said
@@ -69,7 +69,7 @@ def test_what_follows_is_never_asked_and_everything_else_is_told_in_the_end(pool
         question = next(iter(ask(queue, told)), None)
         if question is None:
             break
-        if question.reason != REPEAT:
+        if question.reason not in (REPEAT, IMPROBABLE):
             assert not follows(told, question.rows, len(lesions))
             assert list(question.rows) not in told.pairs.tolist()
         first, second = question.rows
@@ -152,6 +152,17 @@ def test_a_repeat_is_drawn_from_the_seed_among_older_answers_that_were_not_repea
     drawn = {question.rows for question in repeats.values()}
     assert len(drawn) > 3
     assert drawn <= {tuple(pair) for pair in rows[1:8].tolist()}
+
+
+def test_an_answer_that_changes_groups_against_the_odds_is_asked_for_once_more():
+    groups = np.array([0, 0, 1, 2, 3, 4])
+    queue = Queue(groups, candidates({(0, 1): 0.99, (2, 3): 0.01, (4, 5): 0.4}))
+    for told in ((0, 1, DIFFERENT), (2, 3, SAME)):
+        asked = ask(queue, history(told))[0]
+        assert (asked.rows, asked.reason) == (told[:2], IMPROBABLE)
+        assert ask(queue, history(told, told))[0].rows == (4, 5)
+    for told in ((0, 1, SAME), (2, 3, DIFFERENT), (2, 3, CANNOT_TELL)):
+        assert ask(queue, history(told))[0].rows == (4, 5)
 
 
 def test_contradictory_answers_are_asked_first_those_with_fewest_answers_before_others():

@@ -46,6 +46,7 @@ COVERED = {
     "uv run kedro run --env demo --params tracking.enabled=": (
         "pipelines/test_tracking.py::test_the_study_itself_never_imports_mlflow"
     ),
+    "uv run kedro review": "review/test_reviewing.py::test_sixty_questions_lose_and_double_no_answer",
     "uv run kedro compare": "pipelines/test_comparison.py::test_the_first_difference_is_named_and_all_on_demand",
     "uv run pytest -m faults": "faults/test_kills.py::test_fifty_kills",
     **dict.fromkeys(
@@ -380,7 +381,7 @@ class TestLinks:
 
     def test_every_module_of_the_science_is_on_a_page_of_functions(self):
         packages = {path.parent.name for path in (REPOSITORY / "src/skinbit").glob("*/__init__.py")}
-        others = {"notebook", "pipelines", "runtime"}
+        others = {"notebook", "pipelines", "review", "runtime"}
         assert [
             name for name in packages - others if f"::: skinbit.{name}\n" not in PAGES.get(f"docs/api/{name}.md", "")
         ] == []

@@ -130,7 +130,7 @@ class Page:
         target.unlink(missing_ok=True)
         self.click("#download")
         deadline = time.monotonic() + 10
-        while not target.exists():
+        while not (target.exists() and target.stat().st_size):  # Chromium makes it before it writes
             assert time.monotonic() < deadline, "nothing was downloaded"
             time.sleep(0.05)
         return target.read_bytes()

@@ -30,12 +30,12 @@ NOTED = {
 }
 
 
-def write_photographs(folder: Path, n_photographs: int) -> pd.DataFrame:
-    """Write photographs of one colour each; return ``image_id, file, sha256``."""
+def write_photographs(folder: Path, n_photographs: int, n_different: int = 10**9) -> pd.DataFrame:
+    """Write photographs of one colour each, so many different ones; return ``image_id, file, sha256``."""
     folder.mkdir()
     records = []
     for number in range(n_photographs):
-        colour = tuple(np.random.default_rng(number).integers(0, 255, 3).tolist())
+        colour = tuple(np.random.default_rng(number % n_different).integers(0, 255, 3).tolist())
         file = folder / f"p{number:03}.png"
         Image.new("RGB", (40, 30), colour).save(file)
         records.append((file.stem, file.name, hashlib.sha256(file.read_bytes()).hexdigest()))
@@ -52,6 +52,7 @@ def outputs(listed: pd.DataFrame, group_size: int = 3, doubts: tuple[str, ...] =
             "lesion_id": "",
             "image_ids": image_ids[start : start + group_size],
             "known_ids": [],
+            "contradictory_ids": [],
             "margin": 0.1,
             "probability_inside": 0.8,
             "probability_outside": 0.3,
@@ -78,28 +79,46 @@ def outputs(listed: pd.DataFrame, group_size: int = 3, doubts: tuple[str, ...] =
                 **{"n_positive_pairs": 9.0, "single_share": 0.1, "unlike_folds": []},
             },
             "log_odds": {"intercept": 0.0, "slope": 1.0},
+            "answers": None,
             "groups": groups,
             "nearest": [image_ids[(row + 1) % n] for row in range(n)],
         },
+        "cluster_matches": pd.DataFrame(
+            {
+                "image_id": image_ids,
+                "partner": [image_ids[(row + 1) % n] for row in range(n)],
+                "rank": 1,
+                "similarity": 0.5,
+                "probability": probabilities,
+                "inliers": pd.array([5] * n, dtype="Int64"),
+                "evidence": "",
+                "same_group": ["no" if row % group_size == group_size - 1 else "yes" for row in range(n)],
+            }
+        ),
         "cluster_columns": pd.DataFrame({"image_id": image_ids, "patient": "secret", "site": "back"}),
         "cluster_shortlist": pd.DataFrame(pairs, columns=["row_a", "row_b"]).assign(inliers=5, zoom=1.0),
         "known_photographs": pd.DataFrame(columns=["image_id", "file", "sha256", "lesion_id"], dtype=str),
     }
 
 
-def make_grouped(folder: Path, n_photographs: int = 9, **changes: Any) -> Grouped:
-    """Write photographs into a new folder and return them in groups."""
-    listed = write_photographs(folder, n_photographs)
-    made = outputs(listed, **changes)
-    source = ListedPhotographs(find_images(fsspec.filesystem("file"), str(folder)), listed, DATA, "cluster_images")
+def make_grouped(
+    folder: Path, n_photographs: int = 9, n_different: int = 10**9, n_known: int = 0, **changes: Any
+) -> Grouped:
+    """Write photographs into a new folder and return them in groups; the last ones are of a known lesion by itself."""
+    listed = write_photographs(folder, n_photographs, n_different)
+    new, known = listed[: n_photographs - n_known], listed[n_photographs - n_known :]
+    made = outputs(new, **changes)
+    found = find_images(fsspec.filesystem("file"), str(folder))
+    sources = [ListedPhotographs(found, table, DATA, "cluster_images") for table in (new, known) if len(table)]
+    columns = made["cluster_columns"].reindex(range(n_photographs)).fillna("")
     pairs = made["cluster_shortlist"][["row_a", "row_b"]].to_numpy()
     return assemble(
-        Photographs((source,)),
-        made["clustered_images"],
+        Photographs(tuple(sources)),
         made["cluster_groups"],
-        made["known_photographs"],
+        made["cluster_matches"],
+        known.assign(lesion_id="mole"),
         Shortlist(pairs, np.full(len(pairs), 5), np.ones(len(pairs))),
-        (made["cluster_columns"], NOTED["evidence"]),
+        (columns, NOTED["evidence"]),
         NOTED["model"],
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 from skinbit.decisions.answers import Answer, new_id
 from skinbit.decisions.ledger import Ledger, read_answers
+from skinbit.decisions.queue import MERGER
 from skinbit.review.desk import Desk, NotAnAnswerError, StaleError
 from tests.review.samples import make_grouped
 
@@ -88,6 +89,25 @@ class TestQuestions:
         renamed = make_grouped(tmp_path / "renamed", 9)
         assert Desk(renamed, ledger, "Bo").state()["left"] == state["left"]
 
+    def test_copies_of_one_file_are_one_photograph(self, tmp_path, ledger):
+        desk = Desk(make_grouped(tmp_path / "copies", 9, n_different=4), ledger, "Ada")
+        state, asked = desk.state(), []
+        while state["question"]:
+            asked.append(pair_of(state))
+            state = judge(desk, state, "cannot tell")
+        assert asked
+        assert len(asked) == len(set(asked))
+        assert max(max(pair) for pair in asked) < 4
+
+    def test_known_lesions_are_joined_and_not_asked_about(self, tmp_path, ledger):
+        grouped = make_grouped(tmp_path / "known", 9, n_known=3)
+        desk = Desk(grouped, ledger, "Ada")
+        assert len(set(grouped.group_of[-3:])) == 1
+        assert members(desk) == [[0, 1, 2], [3, 4, 5]]
+        state = desk.answer(new_id(), "same lesion", [[5, 6]], 0)
+        assert members(desk) == [[0, 1, 2], [3, 4, 5, 6, 7, 8]]
+        assert max(pair_of(state)) < 6
+
 
 class TestAnswers:
     def test_an_answer_is_in_the_ledger_before_the_next_question_appears(self, desk, grouped, ledger):
@@ -97,7 +117,7 @@ class TestAnswers:
         assert answer.parts == tuple((grouped.hashes[row],) for row in pair_of(state))
         assert (answer.reviewer, answer.shown.model, answer.shown.cut) == ("Ada", "resnet18, triplet", 0.3)
         assert answer.shown.probability == 0.3
-        assert answer.reason == "Two groups might be one: 3 photographs and 3."
+        assert answer.reason == MERGER
 
     def test_an_answer_that_is_sent_twice_is_one(self, desk, ledger):
         state, answer_id = desk.state(), new_id()

@@ -6,8 +6,9 @@ times its probability. Probabilities err, so the answers correct them: questions
 expected count for more from then on, and those that change less for less. And some questions have shares of their own:
 five of twenty go to pairs whose keypoints agree although the groups are apart (a witness that embeddings, labels or
 columns contradict), one to pairs whose keypoints were never compared, and one repeats an earlier one, to learn how
-often a reviewer agrees. Nothing is asked that follows from the answers. No second link between two groups is asked
-about for safety: errors of a person are found by repeats, errors of a method by another one.
+often a reviewer agrees. An answer that changes groups although it was improbable is asked for twice: it may be a slip.
+Nothing is asked that follows from the answers. No second link between two groups is asked about for safety: errors of a
+person are found by repeats, errors of a method by another one.
 """
 
 from collections import defaultdict
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinbit.decisions.verdicts import Verdicts
-from skinbit.matching.clustering.merges import root_of
+from skinbit.matching.clustering.merges import components, root_of
 from skinbit.matching.expected.candidates import CANNOT_TELL, NOTHING_SAID, SAME, SURE_POINTS, Candidates, Said
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.similarity.calibration import Values
@@ -27,10 +28,16 @@ LINK = "holds a group together"
 MERGER = "may join two groups"
 AGREEMENT = "keypoints agree, but the groups are apart"
 NEVER_COMPARED = "the keypoints were never compared"
+IMPROBABLE = "asked again, since the answer was improbable"
 REPEAT = "asked again, for agreement"
+
+_NO_VERDICTS = Verdicts()
 
 _LEAST_AGE = 10
 """Questions after which one may be repeated."""
+
+_LEAST_PROBABLE = 0.05
+"""An answer that changes groups is asked for again where the model gives it a smaller probability."""
 
 _N_KINDS = 4
 """Of questions: about a link of a group; or between groups, by keypoints: never compared, do not agree, agree."""
@@ -54,6 +61,25 @@ class Question:
     probability: float
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What answers leave of the groups, and what may still be asked about them.
+
+    Attributes:
+        settled: ``(n,)`` the group of each photograph that answers alone make, by any number.
+        groups: ``(n,)`` likewise, with the links of the run that no answer forbids.
+        places: Of the candidates that may be asked, that first which is expected to change most pairs.
+        changes: Probability that the answer changes a group, of each of these.
+        open_places: Those of them that would join two groups, the most probable first.
+    """
+
+    settled: LabelArray
+    groups: LabelArray
+    places: LabelArray
+    changes: Values
+    open_places: LabelArray
+
+
 class Queue:
     """The order of questions about the groups of a run."""
 
@@ -74,25 +100,35 @@ class Queue:
         self._is_inside = groups[first] == groups[second]
         self._kinds = np.where(self._is_inside, 0, 1 + np.digitize(self._inliers, [0, SURE_POINTS]))
         inside = np.flatnonzero(self._is_inside)
-        self._inside = list(zip(inside.tolist(), first[inside].tolist(), second[inside].tolist(), strict=True))
+        self._inside = inside
+        self._groups, self._parted = groups, np.zeros(len(self._pairs), dtype=np.int64)
+        every = _Groups(np.arange(self._n_images), np.ones(self._n_images, dtype=np.int64))
+        self._merge(every, inside, self._parted)
+        self._roots, self._sizes = every.roots(), np.array(every.sizes, dtype=np.int64)
 
-    def questions(self, verdicts: Verdicts, history: Said = NOTHING_SAID, n: int = 1) -> list[Question]:
+    def questions(
+        self, verdicts: Verdicts, history: Said = NOTHING_SAID, n: int = 1, outlook: Outlook | None = None
+    ) -> list[Question]:
         """Return the next questions, the first of them first; fewer where there is nothing left to ask.
 
         Args:
             verdicts: What all answers say.
             history: What was said of single pairs.
             n: How many.
+            outlook: From :meth:`look`, of the same verdicts and history, where it is there already.
         """
-        by_worth, open_pairs = self._by_worth(verdicts, history)
+        outlook = outlook or self.look(verdicts, history)
+        by_worth, open_pairs = outlook.places, outlook.open_places
         inliers = self._inliers[open_pairs]
         agreeing = open_pairs[np.argsort(-inliers, kind="stable")][: int((inliers >= SURE_POINTS).sum())]
         lists = {MERGER: by_worth, AGREEMENT: agreeing, NEVER_COMPARED: open_pairs[inliers < 0]}
         found: dict[tuple[int, int], Question] = {}
         for turn in range(len(history.verdicts), len(history.verdicts) + n):
-            for reason in dict.fromkeys((CONTRADICTION, _share_of(turn), MERGER)):
+            for reason in dict.fromkeys((CONTRADICTION, IMPROBABLE, _share_of(turn), MERGER)):
                 if reason == CONTRADICTION:
                     asked = self._contradictory(verdicts, history)
+                elif reason == IMPROBABLE:
+                    asked = self._improbable(history)
                 elif reason == REPEAT:
                     asked = self._repeated(history, turn)
                 else:
@@ -103,28 +139,45 @@ class Queue:
                     break
         return list(found.values())
 
-    def _by_worth(self, verdicts: Verdicts, history: Said) -> tuple[LabelArray, LabelArray]:
-        """Return what may be asked, that first which is expected to change most pairs; and what of it is open.
+    def look(self, verdicts: Verdicts, history: Said = NOTHING_SAID) -> Outlook:
+        """Return what answers leave of the groups, and what may be asked.
 
-        An open pair is the most probable one between two groups that no answer keeps apart.
+        A pair that would join two groups is the most probable one between them, and no answer keeps them apart.
+
+        Args:
+            verdicts: What all answers say.
+            history: What was said of single pairs.
         """
-        groups, asked = _Groups(self._n_images, verdicts), self._key(history.pairs)
-        n_parted = {place: groups.merge(first, second) for place, first, second in self._inside}
-        links = np.array([place for place, n_pairs in n_parted.items() if n_pairs], dtype=np.int64)
+        told = np.array([*verdicts.must, *verdicts.cannot], dtype=np.int64).ravel()
+        is_touched = np.isin(self._groups, self._groups[told])  # other groups are as they were before any answer
+        groups = _Groups(
+            np.where(is_touched, np.arange(self._n_images), self._roots), np.where(is_touched, 1, self._sizes), verdicts
+        )
+        asked, parted = self._key(history.pairs), self._parted.copy()
+        self._merge(groups, self._inside[is_touched[self._pairs[self._inside, 0]]], parted)
+        links = np.flatnonzero(parted)
         links = links[~np.isin(self._keys[links], asked)]
-        parted = np.array([n_parted[place] for place in links.tolist()], dtype=np.int64)
 
-        one, other = groups.roots()[self._pairs.T]
+        roots, sizes = groups.roots(), np.array(groups.sizes)
+        one, other = roots[self._pairs.T]
         first, second = np.minimum(one, other), np.maximum(one, other)
         of_groups = first * self._n_images + second
         is_open = (first != second) & ~np.isin(of_groups, groups.keys_apart()) & ~np.isin(self._keys, asked)
         places = np.flatnonzero(is_open)
         places = places[np.sort(np.unique(of_groups[places], return_index=True)[1])]
-        joined = groups.sizes[first[places]] * groups.sizes[second[places]]
+        joined = sizes[first[places]] * sizes[second[places]]
 
         may_ask = np.concatenate([places, links])
-        n_changed = np.concatenate([joined, parted]) * self._change(may_ask) * self._corrections(history)[may_ask]
-        return may_ask[np.argsort(-n_changed, kind="stable")], places
+        changes = self._change(may_ask)
+        n_changed = np.concatenate([joined, parted[links]]) * changes * self._corrections(history)[may_ask]
+        order = np.argsort(-n_changed, kind="stable")
+        settled = components(self._n_images, np.array(verdicts.must, dtype=np.int64).reshape(-1, 2))
+        return Outlook(settled, roots, may_ask[order], changes[order], places)
+
+    def _merge(self, groups: "_Groups", places: LabelArray, parted: LabelArray) -> None:
+        """Merge the groups of some pairs, one after another, and note how many pairs each of them joins."""
+        for place, (first, second) in zip(places.tolist(), self._pairs[places].tolist(), strict=True):
+            parted[place] = groups.merge(first, second)
 
     def _change(self, places: LabelArray) -> Values:
         """Return the probability that an answer changes the groups that there were before all answers."""
@@ -150,6 +203,15 @@ class Queue:
         is_part = np.isin(history.pairs, verdicts.contradictory).all(axis=1)
         pairs, counts = np.unique(history.pairs[is_part], axis=0, return_counts=True)
         return (self._ask_again(pairs[place], CONTRADICTION) for place in np.argsort(counts, kind="stable"))
+
+    def _improbable(self, history: Said) -> Iterator[Question]:
+        """Yield pairs whose only answer changed groups, although that was improbable."""
+        places = self._places(history.pairs)
+        is_change = (history.verdicts == SAME) != self._is_inside[places]
+        is_change &= (history.verdicts != CANNOT_TELL) & (places >= 0) & (self._change(places) < _LEAST_PROBABLE)
+        _, which, counts = np.unique(places, return_inverse=True, return_counts=True)
+        once = np.flatnonzero(is_change & (counts[which] == 1))
+        return (self._ask_again(history.pairs[place], IMPROBABLE) for place in once)
 
     def _repeated(self, history: Said, turn: int) -> Iterator[Question]:
         """Yield pairs that were answered once, some time ago, in an order drawn from the seed."""
@@ -191,8 +253,15 @@ def _share_of(turn: int) -> str:
 class _Groups:
     """Groups that merge unless answers keep them apart; photographs that must be together are so from the start."""
 
-    def __init__(self, n_images: int, verdicts: Verdicts) -> None:
-        self._parents, self.sizes = list(range(n_images)), np.ones(n_images, dtype=np.int64)
+    def __init__(self, roots: LabelArray, sizes: LabelArray, verdicts: Verdicts = _NO_VERDICTS) -> None:
+        """Begin with some groups.
+
+        Args:
+            roots: ``(n,)`` the row that stands for the group of each photograph.
+            sizes: ``(n,)`` photographs of the groups of these rows.
+            verdicts: What all answers say.
+        """
+        self._parents, self.sizes = roots.tolist(), sizes.tolist()
         self._apart: dict[int, set[int]] = defaultdict(set)
         for first, second in verdicts.must:
             self.merge(first, second)
@@ -206,7 +275,7 @@ class _Groups:
         one, other = root_of(self._parents, first), root_of(self._parents, second)
         if one == other or other in self._apart.get(one, ()):
             return 0
-        n_pairs = int(self.sizes[one] * self.sizes[other])
+        n_pairs: int = self.sizes[one] * self.sizes[other]
         small, large = (one, other) if self.sizes[one] < self.sizes[other] else (other, one)
         self._parents[small] = large
         self.sizes[large] += self.sizes[small]
@@ -218,7 +287,10 @@ class _Groups:
 
     def roots(self) -> LabelArray:
         """Return the row that stands for the group of each photograph."""
-        return np.array([root_of(self._parents, row) for row in range(len(self._parents))], dtype=np.int64)
+        roots = np.array(self._parents, dtype=np.int64)
+        while (roots[roots] != roots).any():
+            roots = roots[roots]
+        return roots
 
     def keys_apart(self) -> LabelArray:
         """Return every two groups that answers keep apart as one number, by their rows, the lower one first."""

@@ -50,7 +50,7 @@ def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: Label
         hashes: ``n``, the SHA-256 of each photograph.
         known: ``(n,)`` the known lesion of each photograph, -1 where it has none; None: no photograph has one.
     """
-    heard = _heard(answers)
+    heard = heard_answers(answers)
     numbers: dict[str, int] = {}
     number_of = np.array([numbers.setdefault(photograph, len(numbers)) for photograph in hashes], dtype=np.int64)
     n_here = len(numbers)
@@ -64,8 +64,7 @@ def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: Label
     is_out[_in_contradiction(pairs, majorities, number_of, known, len(numbers))] = True
     pairs, majorities = _without(is_out, pairs, majorities)
     must, cannot = _between_rows(pairs, majorities, number_of, len(numbers))
-    is_here = {photograph: number < n_here for photograph, number in numbers.items()}
-    among = [answer for answer in heard if sum(is_here[photograph] for photograph in _photographs(answer)) > 1]
+    among = [answer for answer in heard if sum(numbers[each] < n_here for each in _photographs(answer)) > 1]
     obeyed = [
         answer
         for answer in among
@@ -80,7 +79,7 @@ def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: Label
     )
 
 
-def _heard(answers: Iterable[Answer]) -> list[Answer]:
+def heard_answers(answers: Iterable[Answer]) -> list[Answer]:
     """Return every answer once that was not undone."""
     by_id = {answer.answer_id: answer for answer in answers}
     undone = {answer.undoes for answer in by_id.values()}
@@ -93,16 +92,20 @@ def _photographs(answer: Answer) -> list[str]:
 
 def _votes(heard: Sequence[Answer], numbers: Mapping[str, int]) -> tuple[LabelArray, LabelArray]:
     """Return the pairs ``(m, 2)`` that were answered, and by how many more answers each shows one lesion ``(m,)``."""
-    keys, votes = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-    for answer in heard:
-        if answer.verdict != CANNOT_TELL:
-            photographs = np.array([numbers[each] for each in _photographs(answer)])
+    told = [(answer, [numbers[each] for each in _photographs(answer)]) for answer in heard]
+    told = [(answer, named) for answer, named in told if answer.verdict != CANNOT_TELL]
+    # Most answers are about two photographs: they are read at once.
+    of_two = [(named, 1 if len(answer.parts) == 1 else -1) for answer, named in told if len(named) == 2]
+    ends = [np.array([named for named, _ in of_two], dtype=np.int64).reshape(-1, 2)]
+    votes = [np.array([vote for _, vote in of_two], dtype=np.int64)]
+    for answer, named in told:
+        if len(named) > 2:
             parts = np.repeat(np.arange(len(answer.parts)), [len(part) for part in answer.parts])
-            first, second = np.triu_indices(len(photographs), 1)
-            one, other = photographs[first], photographs[second]
-            keys.append(np.minimum(one, other) * len(numbers) + np.maximum(one, other))
+            first, second = np.triu_indices(len(named), 1)
+            ends.append(np.array(named)[np.column_stack([first, second])])
             votes.append(np.where(parts[first] == parts[second], 1, -1))
-    answered, which = np.unique(np.concatenate(keys), return_inverse=True)
+    rows = np.sort(np.concatenate(ends), axis=1)
+    answered, which = np.unique(rows[:, 0] * len(numbers) + rows[:, 1], return_inverse=True)
     pairs = np.column_stack(np.divmod(answered, max(1, len(numbers))))
     return pairs, np.bincount(which, np.concatenate(votes), len(pairs)).astype(np.int64)
 

@@ -1,7 +1,7 @@
 """The desk of a reviewer: what is asked, what was answered, and every answer on its way into the ledger."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -10,14 +10,17 @@ from pydantic import ValidationError
 
 from skinbit.config.block import in_words
 from skinbit.decisions.answers import UNDO, Answer, Shown, Verdict
+from skinbit.decisions.certified import said_of
 from skinbit.decisions.ledger import Ledger
+from skinbit.decisions.queue import Question, Queue
 from skinbit.decisions.verdicts import Verdicts, weigh_answers
 from skinbit.review.grouped import Grouped, Rows
-from skinbit.review.questions import Question, Standing, stand
+from skinbit.review.standing import Standing, stand
 
 Plain = dict[str, Any]
 """What the page reads: plain values."""
 
+_TAKEN_BACK = "its answer was taken back"
 _BY_GROUP = "The person looked at whole groups."
 
 PER_PAGE = 24
@@ -37,7 +40,6 @@ class _Seen:
     """All that follows from the answers so far."""
 
     answers: tuple[Answer, ...]
-    asked: dict[Rows, Answer]
     verdicts: Verdicts
     standing: Standing
     active: list[Answer]
@@ -56,7 +58,8 @@ class Desk:
         """
         self._grouped, self._ledger, self._reviewer = grouped, ledger, reviewer
         self._lock = Lock()
-        self._rows = {photograph: row for row, photograph in reversed([*enumerate(grouped.hashes)])}
+        self._queue = Queue(grouped.group_of, grouped.candidates)
+        self._asked: dict[Rows, Question] = {}
         self._cached: _Seen | None = None
 
     def state(self, first: Rows | None = None) -> Plain:
@@ -85,9 +88,8 @@ class Desk:
         with self._lock:
             seen = self._look()
             if all(answer.answer_id != answer_id for answer in seen.answers):
-                question = self._question_of(seen, parts)
                 self._refuse_stale(seen, parts, n_seen)
-                self._ledger.append(self._answer(answer_id, verdict, parts, question))
+                self._ledger.append(self._answer(answer_id, verdict, parts))
             return self._state()
 
     def undo(self, answer_id: str, undoes: str) -> Plain:
@@ -121,7 +123,7 @@ class Desk:
         for row, number in enumerate(standing.groups.tolist()):
             members.setdefault(number, []).append(row)
         cards = [
-            self._card(number, rows, standing) for number, rows in members.items() if grouped.group_of[rows[0]] >= 0
+            self._card(rows, standing) for rows in members.values() if not all(grouped.lesions[row] for row in rows)
         ]
         kinds = {
             "check": [card for card in cards if card["doubts"] and not card["confirmed"]],
@@ -153,30 +155,27 @@ class Desk:
             undone = {answer.undoes for answer in answers}
             active = [answer for answer in answers if answer.verdict != UNDO and answer.answer_id not in undone]
             here = [(self._rows_of(answer), answer) for answer in active]
-            asked = {(rows[0], rows[1]): answer for rows, answer in here if len(rows) == 2}
             verdicts = weigh_answers(answers, self._grouped.hashes, self._grouped.known)
-            standing = stand(self._grouped, verdicts, asked)
-            self._cached = _Seen(answers, asked, verdicts, standing, [answer for rows, answer in here if len(rows) > 1])
+            joined = verdicts.model_copy(update={"must": (*self._grouped.joined.tolist(), *verdicts.must)})
+            standing = stand(self._queue, joined, said_of(active, self._grouped.hashes))
+            self._cached = _Seen(answers, verdicts, standing, [answer for rows, answer in here if len(rows) > 1])
         return self._cached
 
     def _rows_of(self, answer: Answer) -> list[int]:
         photographs = (photograph for part in answer.parts for photograph in part)
-        return sorted(self._rows[photograph] for photograph in photographs if photograph in self._rows)
-
-    def _question_of(self, seen: _Seen, parts: Sequence[Sequence[int]]) -> Question | None:
-        rows = sorted(row for part in parts for row in part)
-        return next((each for each in seen.standing.questions if list(each.rows) == rows), None)
+        row_of = self._grouped.row_of
+        return sorted(row_of[photograph] for photograph in photographs if photograph in row_of)
 
     def _refuse_stale(self, seen: _Seen, parts: Sequence[Sequence[int]], n_seen: int) -> None:
-        if n_seen == len(seen.answers):
-            return
-        rows = [row for part in parts for row in part]
-        if len(rows) > 2 or self._question_of(seen, parts) is None:
+        """Refuse an act on groups that are others by now, and a pair that was answered meanwhile."""
+        rows = sorted(row for part in parts for row in part)
+        since = [answer for answer in seen.answers[n_seen:] if answer in seen.active]
+        if (len(rows) > 2 and n_seen != len(seen.answers)) or any(self._rows_of(answer) == rows for answer in since):
             raise StaleError
 
-    def _answer(
-        self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]], question: Question | None
-    ) -> Answer:
+    def _answer(self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]]) -> Answer:
+        rows = tuple(sorted(row for part in parts for row in part))
+        question = self._asked.get((rows[0], rows[-1])) if len(rows) == 2 else None
         hashes = self._grouped.hashes
         named = tuple(tuple(dict.fromkeys(hashes[row] for row in part)) for part in parts)
         if len({photograph for part in named for photograph in part}) < 2:
@@ -199,15 +198,16 @@ class Desk:
         seen = self._look()
         questions = list(seen.standing.questions)
         if first is not None:
-            again = [question for question in questions if question.rows == first]
-            questions = again + [question for question in questions if question.rows != first]
+            again = Question(first, _TAKEN_BACK, self._grouped.probability_of.get(first, math.nan))
+            questions = [again, *(question for question in questions if question.rows != first)]
+        self._asked |= {question.rows: question for question in questions[:1]}
         expected = self._grouped.document["expected"] or {}
         return {
             "question": self._ask(questions[0], seen) if questions else None,
             "next": list(questions[1].rows) if len(questions) > 1 else [],
             "seen": len(seen.answers),
             "answered": len(seen.active),
-            "left": len(questions),
+            "left": seen.standing.n_left,
             "mayStop": seen.standing.may_stop,
             "expected": expected.get("f1"),
             "contradictory": len(seen.verdicts.contradictory),
@@ -230,11 +230,11 @@ class Desk:
             | {"origin": int(self._grouped.group_of[row]), "size": int((groups == groups[row]).sum())}
             for row in question.rows
         ]
-        origins = {int(self._grouped.group_of[row]) for row in question.rows if self._grouped.group_of[row] >= 0}
+        origins = {int(self._grouped.group_of[row]) for row in question.rows}
         return {
             "photographs": rows,
             "reason": question.reason,
-            "doubts": [doubt for number in sorted(origins) for doubt in self._grouped.doubts[number]],
+            "doubts": [doubt for number in sorted(origins) for doubt in self._group(number).get("doubts", ())],
             "probability": None if math.isnan(question.probability) else question.probability,
             "points": self._grouped.inliers.get(question.rows),
         }
@@ -243,17 +243,22 @@ class Desk:
         grouped = self._grouped
         return {"row": row, "name": grouped.names[row], "said": grouped.said[row], "lesion": grouped.lesions[row]}
 
-    def _card(self, number: int, rows: list[int], standing: Standing) -> Plain:
+    def _group(self, number: int) -> Mapping[str, Any]:
+        """Return a group as the run wrote it down; nothing of a known lesion by itself."""
+        groups: Sequence[Mapping[str, Any]] = self._grouped.document["groups"]
+        return groups[number] if number < len(groups) else {}
+
+    def _card(self, rows: list[int], standing: Standing) -> Plain:
         grouped = self._grouped
         origins = {int(grouped.group_of[row]) for row in rows}
         is_as_made = len(origins) == 1 and len(rows) == grouped.sizes[min(origins)]
-        plain = grouped.document["groups"][min(origins)] if is_as_made else {}
+        plain = self._group(min(origins)) if is_as_made else {}
         inside = plain.get("probability_inside")
         return {
-            "number": number,
-            "origins": sorted(origins - {-1}),
+            "number": rows[0],
+            "origins": sorted(origin for origin in origins if self._group(origin)),
             "rows": rows,
-            "doubts": list(grouped.doubts[min(origins)]) if is_as_made else [],
+            "doubts": list(plain.get("doubts", ())),
             "inside": inside,
             "outside": plain.get("probability_outside"),
             "edited": not is_as_made,

@@ -1,7 +1,7 @@
-"""What is reviewed: photographs, the groups that a run made of them, and the links that hold these together."""
+"""What is reviewed: photographs, the groups that a run made of them, and the pairs that may be asked about."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -12,26 +12,15 @@ import pandas as pd
 
 from skinbit.data.photographs import Photographs
 from skinbit.matching.clustering.merges import root_of
+from skinbit.matching.expected.candidates import SURE_POINTS, Candidates
 from skinbit.matching.keypoints.shortlist import Shortlist
-from skinbit.matching.labels import LabelArray, first_of_lesion, lesion_labels
+from skinbit.matching.labels import LabelArray, first_of_lesion, known_labels
 from skinbit.matching.similarity.columns import describe_rows
 
 Rows = tuple[int, int]
 
-
-@dataclass(frozen=True)
-class Link:
-    """Two photographs that a model took for one lesion, or for as good as one.
-
-    Attributes:
-        rows: The lower one first.
-        probability: That both show one lesion; NaN where nothing is known.
-        is_inside: Whether both are in one group of the run.
-    """
-
-    rows: Rows
-    probability: float
-    is_inside: bool
+_UNKNOWN = 0.25
+"""Taken for the probability that a pair is not what the run made of it, where none is known."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +31,9 @@ class Grouped:
         photographs: Where they are, with the hash of each.
         lesions: The known lesion of each photograph; empty of a new one.
         said: What the metadata says of each, where columns count.
-        group_of: ``(n,)`` the group of each photograph; -1 of known lesions that no new photograph joins.
-        doubts: By group, why a person should look at it.
-        links: See :class:`Link`; each pair once, the most probable ones first.
+        group_of: ``(n,)`` the group of each photograph; known lesions that no new photograph joins have numbers after
+            those of the groups.
+        probability_of: Of pairs, that both show one lesion, as the model says; NaN where nothing is known.
         inliers: On how many points two photographs agree, of the pairs whose keypoints were compared.
         model: Its name.
         document: The groups as the run wrote them down.
@@ -54,8 +43,7 @@ class Grouped:
     lesions: tuple[str, ...]
     said: tuple[str, ...]
     group_of: LabelArray
-    doubts: tuple[tuple[str, ...], ...]
-    links: tuple[Link, ...]
+    probability_of: Mapping[Rows, float]
     inliers: Mapping[Rows, int]
     model: str
     document: Mapping[str, Any]
@@ -73,24 +61,54 @@ class Grouped:
     @cached_property
     def known(self) -> LabelArray:
         """Return the known lesion of each photograph as a number, -1 of new ones."""
-        return number_lesions(self.lesions)
+        known = [lesion for lesion in self.lesions if lesion]
+        return known_labels(known, len(self.lesions) - len(known))
+
+    @cached_property
+    def joined(self) -> LabelArray:
+        """Return what is one lesion without any answer, ``(m, 2)`` rows: of a known lesion, and copies of one file."""
+        copies = np.unique(self.hashes, return_inverse=True)[1].astype(np.int64)
+        return np.concatenate([first_of_lesion(self.known), first_of_lesion(copies)])
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Return the row of each photograph by its hash; of copies of one file the first."""
+        return {photograph: row for row, photograph in reversed([*enumerate(self.hashes)])}
 
     @cached_property
     def sizes(self) -> list[int]:
         """Return the number of photographs of each group."""
-        sizes: list[int] = np.bincount(self.group_of[self.group_of >= 0]).tolist()
+        sizes: list[int] = np.bincount(self.group_of).tolist()
         return sizes
 
     @cached_property
-    def probability_of(self) -> dict[Rows, float]:
-        """Return the probability of each link that has one."""
-        return {link.rows: link.probability for link in self.links if not math.isnan(link.probability)}
+    def candidates(self) -> Candidates:
+        """Return the pairs that may be asked about, the most probable ones first; of copies of one file the first."""
+        agreeing = [pair for pair, n_points in self.inliers.items() if n_points >= SURE_POINTS]
+        told = dict.fromkeys(agreeing, 0.0) | {
+            pair: self._or_unknown(pair, probability) for pair, probability in self.probability_of.items()
+        }
+        probabilities: dict[Rows, float] = {}
+        for (first, second), probability in told.items():
+            pair = _pair((self.row_of[self.hashes[first]], self.row_of[self.hashes[second]]))
+            if pair[0] != pair[1]:
+                probabilities[pair] = max(probability, probabilities.get(pair, 0.0))
+        pairs = sorted(probabilities, key=lambda pair: (-probabilities[pair], pair))
+        return Candidates(
+            pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
+            probabilities=np.array([probabilities[pair] for pair in pairs], dtype=np.float64),
+            inliers=np.array([self.inliers.get(pair, -1) for pair in pairs], dtype=np.int64),
+        )
+
+    def _or_unknown(self, pair: Rows, probability: float) -> float:
+        is_inside = self.group_of[pair[0]] == self.group_of[pair[1]]
+        return (1.0 - _UNKNOWN if is_inside else _UNKNOWN) if math.isnan(probability) else probability
 
 
 def assemble(
     photographs: Photographs,
-    clustered: pd.DataFrame,
     document: Mapping[str, Any],
+    partners: pd.DataFrame,
     known: pd.DataFrame,
     shortlist: Shortlist,
     said: tuple[pd.DataFrame, Sequence[str]],
@@ -100,39 +118,47 @@ def assemble(
 
     Args:
         photographs: New ones, then known ones.
-        clustered: ``image_id, …, probability_of_nearest`` of the new ones.
         document: The groups, from :func:`skinbit.matching.group_documents.describe_groups`.
+        partners: Of the new ones, from :func:`skinbit.matching.group_documents.partner_table`.
         known: ``image_id, …, lesion_id``.
         shortlist: The pairs whose keypoints were compared.
         said: Columns of all photographs, and which of them may be shown.
         model: Its name.
     """
-    lesions = ("",) * len(clustered) + tuple(known["lesion_id"])
-    inliers = dict(zip(map(_pair, shortlist.pairs.tolist()), shortlist.inliers.tolist(), strict=True))
-    members = _members(document["groups"], clustered["image_id"].tolist(), known["image_id"].tolist())
-    group_of = np.full(len(lesions), -1, dtype=np.int64)
+    image_ids = [image_id for _, image_id in photographs.places]
+    n_new = len(image_ids) - len(known)
+    new_rows = {image_id: row for row, image_id in enumerate(image_ids[:n_new])}
+    known_rows = {image_id: row for row, image_id in enumerate(image_ids[n_new:], n_new)}
+    groups = document["groups"]
+    members = [
+        [*(new_rows[each] for each in group["image_ids"]), *(known_rows[each] for each in group["known_ids"])]
+        for group in groups
+    ]
+    labels = known_labels(known["lesion_id"].tolist(), n_new)
+    group_of = labels + len(groups)
     for number, rows in enumerate(members):
         group_of[rows] = number
-    links = _nearest_links(clustered, document["nearest"], known["image_id"].tolist(), group_of)
-    links |= _missing_links(links, document["groups"], members, number_lesions(lesions), inliers)
-    ordered = sorted(links.items(), key=lambda link: (-np.nan_to_num(link[1], nan=0.5), link[0]))
+    is_known = partners["lesion_id"] != "" if "lesion_id" in partners else np.zeros(len(partners), dtype=bool)
+    others = [
+        (known_rows if of_known else new_rows)[partner]
+        for partner, of_known in zip(partners["partner"], is_known, strict=True)
+    ]
+    pairs = zip(partners["image_id"].map(new_rows), others, strict=True)
+    probability_of = dict(zip(map(_pair, pairs), partners["probability"].astype(float), strict=True))
+    inliers = dict(zip(map(_pair, shortlist.pairs.tolist()), shortlist.inliers.tolist(), strict=True))
+    inside = [group["probability_inside"] for group in groups]
+    for pair, number in _missing_links(probability_of, members, labels, inliers).items():
+        probability_of[pair] = math.nan if inside[number] is None else inside[number]
     return Grouped(
         photographs=photographs,
-        lesions=lesions,
+        lesions=("",) * n_new + tuple(known["lesion_id"]),
         said=tuple(describe_rows(*said)),
         group_of=group_of,
-        doubts=tuple(tuple(group["doubts"]) for group in document["groups"]),
-        links=tuple(Link(rows, p, bool(group_of[rows[0]] == group_of[rows[1]])) for rows, p in ordered),
+        probability_of=probability_of,
         inliers=inliers,
         model=model,
         document=document,
     )
-
-
-def number_lesions(lesions: Sequence[str]) -> LabelArray:
-    """Return known lesions as numbers, -1 where there is none."""
-    is_known = np.array([bool(lesion) for lesion in lesions], dtype=bool)
-    return np.where(is_known, lesion_labels(list(lesions)), -1)
 
 
 def _pair(rows: Sequence[int]) -> Rows:
@@ -140,59 +166,25 @@ def _pair(rows: Sequence[int]) -> Rows:
     return first, second
 
 
-def _members(groups: Iterable[Mapping[str, Any]], new: Sequence[str], known: Sequence[str]) -> list[list[int]]:
-    new_rows = {image_id: row for row, image_id in enumerate(new)}
-    known_rows = {image_id: row for row, image_id in enumerate(known, len(new))}
-    return [
-        [*(new_rows[each] for each in group["image_ids"]), *(known_rows[each] for each in group["known_ids"])]
-        for group in groups
-    ]
-
-
-def _nearest_links(
-    clustered: pd.DataFrame, nearest: Sequence[str], known: Sequence[str], group_of: LabelArray
-) -> dict[Rows, float]:
-    """Return every new photograph with its nearest, and their probability."""
-    rows_of: dict[str, list[int]] = {}
-    for row, image_id in enumerate([*clustered["image_id"], *known]):
-        rows_of.setdefault(image_id, []).append(row)
-    links: dict[Rows, float] = {}
-    for row, (other, probability) in enumerate(zip(nearest, clustered["probability_of_nearest"], strict=True)):
-        found = [each for each in rows_of.get(other, []) if each != row]
-        if found:  # a new and a known photograph may share an id: the one in the group is meant
-            partner = next((each for each in found if group_of[each] == group_of[row]), found[0])
-            links[_pair((row, partner))] = float(probability)
-    return links
-
-
 def _missing_links(
-    links: Mapping[Rows, float],
-    groups: Sequence[Mapping[str, Any]],
-    members: Sequence[Sequence[int]],
-    known: LabelArray,
-    inliers: Mapping[Rows, int],
-) -> dict[Rows, float]:
-    """Return the links that groups need beside those of nearest photographs, those with most points first.
+    pairs: Mapping[Rows, float], members: Sequence[Sequence[int]], known: LabelArray, inliers: Mapping[Rows, int]
+) -> dict[Rows, int]:
+    """Return the links that groups need beside some pairs, those with most points first, and the group of each.
 
-    Their own probability is not known: that of their group's weakest link is taken.
+    Their own probability is not known.
     """
     group_of = {row: number for number, rows in enumerate(members) for row in rows}
     root = dict(zip(group_of, group_of, strict=True))
-    missing: dict[Rows, float] = {}
 
     def join(pair: Sequence[int]) -> bool:
+        if group_of.get(pair[0], -1) != group_of.get(pair[1], -2):
+            return False
         one, other = root_of(root, pair[0]), root_of(root, pair[1])
         root[other] = one
         return one != other
 
-    for pair in (*first_of_lesion(known).tolist(), *links):
-        if group_of.get(pair[0], -1) == group_of.get(pair[1], -2):
-            join(pair)
-    agreed = sorted((pair for pair, n_points in inliers.items() if n_points), key=lambda pair: (-inliers[pair], pair))
+    for pair in (*first_of_lesion(known).tolist(), *pairs):
+        join(pair)
+    agreeing = sorted((pair for pair, n_points in inliers.items() if n_points), key=lambda pair: (-inliers[pair], pair))
     chains = (pair for rows in members for pair in pairwise(sorted(rows)))
-    for pair in (*agreed, *chains):
-        number = group_of.get(pair[0], -1)
-        if number == group_of.get(pair[1], -2) and join(pair):
-            probability = groups[number]["probability_inside"]
-            missing[_pair(pair)] = math.nan if probability is None else probability
-    return missing
+    return {_pair(pair): group_of[pair[0]] for pair in (*agreeing, *chains) if join(pair)}

@@ -4,6 +4,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ LEDGER = Path("09_decisions", "decisions.sqlite")
 """Below the root of the outputs."""
 
 _READ = (
-    *("clustered_images", "cluster_groups", "cluster_review", "cluster_columns", "cluster_shortlist"),
+    *("cluster_matches", "cluster_groups", "cluster_review", "cluster_columns", "cluster_shortlist"),
     *("new_photographs", "known_photographs"),
 )
 _SHOWN = 3
@@ -64,8 +65,8 @@ def open_groups(env: str | None, params: dict[str, Any]) -> tuple[Grouped, Pictu
             photographs = _find_photographs(catalog, noted, files["new_photographs"], known, data)
     grouped = assemble(
         photographs,
-        files["clustered_images"],
         files["cluster_groups"],
+        files["cluster_matches"],
         known,
         read_rows(files["cluster_shortlist"]),
         (files["cluster_columns"], noted["evidence"]),
@@ -146,11 +147,15 @@ def serve(grouped: Grouped, pictures: Pictures, desk: Desk, port: int, tell: Cal
             ) from error
         port, token = listening.getsockname()[1], secrets.token_urlsafe(32)
         app = make_app(grouped, desk, pictures, port, token)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, proxy_headers=False, ws="none", timeout_graceful_shutdown=1
+        )
+        desk.state()  # the first question is there when the page is
         listening.listen()
         threading.Thread(target=pictures.warm_up, daemon=True).start()
         tell(f"http://{HOSTS[0]}:{port}/#{token}")
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 def _check_exists(catalog: StudyCatalog, env: str | None) -> None:

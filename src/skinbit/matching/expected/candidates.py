@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from skinbit.matching.clustering.merges import components
 from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.matching.labels import LabelArray
@@ -63,8 +65,34 @@ def find_candidates(pool: Pool, shortlist: Shortlist, log_odds: LogOdds) -> Cand
     near = neighbours_above(pool, log_odds.similarity(_LEAST_PROBABLE))
     agreeing = shortlist.pairs[shortlist.inliers >= SURE_POINTS]
     pairs = np.unique(np.concatenate([near.pairs.astype(np.int64), agreeing]), axis=0)
-    keys, listed = (rows[:, 0] * len(pool) + rows[:, 1] for rows in (pairs, shortlist.pairs))
-    inliers = np.full(len(pairs), -1, dtype=np.int64)
-    _, places, of_list = np.intersect1d(keys, listed, assume_unique=True, return_indices=True)
-    inliers[places] = shortlist.inliers[of_list]
+    inliers = np.append(shortlist.inliers, -1)[places_among(pairs, shortlist.pairs)]
     return Candidates(pairs, log_odds.probabilities(pool.of_pairs(pairs)), inliers)
+
+
+def follows(pairs: LabelArray, said: Said, n_images: int) -> NDArray[np.bool_]:
+    """Return which pairs answers decide, ``(m,)``: they were asked about, or it follows from others.
+
+    Args:
+        pairs: ``(m, 2)`` rows.
+        said: Answers that do not contradict each other.
+        n_images: Of the pool.
+    """
+    settled = components(n_images, said.pairs[said.verdicts == SAME])
+    keys, apart = (_keys(np.sort(settled[of], axis=1)) for of in (pairs, said.pairs[said.verdicts == DIFFERENT]))
+    decided: NDArray[np.bool_] = (settled[pairs[:, 0]] == settled[pairs[:, 1]]) | np.isin(keys, apart)
+    return decided
+
+
+def places_among(pairs: LabelArray, others: LabelArray) -> LabelArray:
+    """Return where pairs of rows stand among others, each once; -1 where they do not."""
+    keys, keys_of_others = _keys(pairs), _keys(others)
+    order = np.argsort(keys_of_others)
+    places = np.append(order, -1)[np.searchsorted(keys_of_others, keys, sorter=order)]
+    found: LabelArray = np.where(np.append(keys_of_others, -1)[places] == keys, places, -1)
+    return found
+
+
+def _keys(pairs: LabelArray) -> LabelArray:
+    """Write two rows as one number."""
+    keys: LabelArray = pairs[:, 0] * 2**32 + pairs[:, 1]
+    return keys

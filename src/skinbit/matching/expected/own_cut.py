@@ -167,7 +167,7 @@ def estimates(chosen: Expectation, drawn: Sequence[Expectation]) -> dict[str, Es
             "recall": true / (true + missed),
             "f1": 2.0 * true / (chosen.n_joined + true + missed),
         }
-    return {name: estimate_of(getattr(chosen, name), values) for name, values in values_of.items()}
+    return {name: _estimate(getattr(chosen, name), values) for name, values in values_of.items()}
 
 
 def draw_events(n_expected: Values, at_once: float, shape: tuple[int, int], rng: np.random.Generator) -> Values:
@@ -185,7 +185,7 @@ def shares_of_one_more(shares: Values, shape: tuple[int, int], rng: np.random.Ge
     return drawn
 
 
-def estimate_of(value: float, drawn: Values) -> Estimate | None:
+def _estimate(value: float, drawn: Values) -> Estimate | None:
     """Return a value with the interval that holds most of what was drawn, and the value itself."""
     if np.isnan(value):
         return None
