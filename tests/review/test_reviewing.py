@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from skinbit.cli import cli
 from skinbit.decisions.answers import Answer
 from skinbit.decisions.ledger import Ledger, read_answers
-from skinbit.decisions.queue import CONTRADICTION, REPEAT
+from skinbit.decisions.queue import CONTRADICTION, IMPROBABLE, REPEAT
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.sift import NO_TABLE
 from skinbit.report.thumbnails import shrink
@@ -188,7 +188,7 @@ class TestInABrowser:
         once = [
             answer
             for answer in answers
-            if answer.answer_id not in undone and answer.reason not in (REPEAT, CONTRADICTION)
+            if answer.answer_id not in undone and answer.reason not in (REPEAT, CONTRADICTION, IMPROBABLE)
         ]
         parts = [answer.parts for answer in once if answer.parts]
         assert len(pressed) == 60

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinbit.decisions.verdicts import Verdicts
-from skinbit.matching.clustering.merges import root_of
+from skinbit.matching.clustering.merges import components, root_of
 from skinbit.matching.expected.candidates import CANNOT_TELL, NOTHING_SAID, SAME, SURE_POINTS, Candidates, Said
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.similarity.calibration import Values
@@ -30,6 +30,8 @@ AGREEMENT = "keypoints agree, but the groups are apart"
 NEVER_COMPARED = "the keypoints were never compared"
 IMPROBABLE = "asked again, since the answer was improbable"
 REPEAT = "asked again, for agreement"
+
+_NO_VERDICTS = Verdicts()
 
 _LEAST_AGE = 10
 """Questions after which one may be repeated."""
@@ -98,7 +100,11 @@ class Queue:
         self._is_inside = groups[first] == groups[second]
         self._kinds = np.where(self._is_inside, 0, 1 + np.digitize(self._inliers, [0, SURE_POINTS]))
         inside = np.flatnonzero(self._is_inside)
-        self._inside = list(zip(inside.tolist(), first[inside].tolist(), second[inside].tolist(), strict=True))
+        self._inside = inside
+        self._groups, self._parted = groups, np.zeros(len(self._pairs), dtype=np.int64)
+        every = _Groups(np.arange(self._n_images), np.ones(self._n_images, dtype=np.int64))
+        self._merge(every, inside, self._parted)
+        self._roots, self._sizes = every.roots(), np.array(every.sizes, dtype=np.int64)
 
     def questions(
         self, verdicts: Verdicts, history: Said = NOTHING_SAID, n: int = 1, outlook: Outlook | None = None
@@ -142,12 +148,15 @@ class Queue:
             verdicts: What all answers say.
             history: What was said of single pairs.
         """
-        groups, asked = _Groups(self._n_images, verdicts), self._key(history.pairs)
-        settled = groups.roots()
-        n_parted = {place: groups.merge(first, second) for place, first, second in self._inside}
-        links = np.array([place for place, n_pairs in n_parted.items() if n_pairs], dtype=np.int64)
+        told = np.array([*verdicts.must, *verdicts.cannot], dtype=np.int64).ravel()
+        is_touched = np.isin(self._groups, self._groups[told])  # other groups are as they were before any answer
+        groups = _Groups(
+            np.where(is_touched, np.arange(self._n_images), self._roots), np.where(is_touched, 1, self._sizes), verdicts
+        )
+        asked, parted = self._key(history.pairs), self._parted.copy()
+        self._merge(groups, self._inside[is_touched[self._pairs[self._inside, 0]]], parted)
+        links = np.flatnonzero(parted)
         links = links[~np.isin(self._keys[links], asked)]
-        parted = np.array([n_parted[place] for place in links.tolist()], dtype=np.int64)
 
         roots, sizes = groups.roots(), np.array(groups.sizes)
         one, other = roots[self._pairs.T]
@@ -160,9 +169,15 @@ class Queue:
 
         may_ask = np.concatenate([places, links])
         changes = self._change(may_ask)
-        n_changed = np.concatenate([joined, parted]) * changes * self._corrections(history)[may_ask]
+        n_changed = np.concatenate([joined, parted[links]]) * changes * self._corrections(history)[may_ask]
         order = np.argsort(-n_changed, kind="stable")
+        settled = components(self._n_images, np.array(verdicts.must, dtype=np.int64).reshape(-1, 2))
         return Outlook(settled, roots, may_ask[order], changes[order], places)
+
+    def _merge(self, groups: "_Groups", places: LabelArray, parted: LabelArray) -> None:
+        """Merge the groups of some pairs, one after another, and note how many pairs each of them joins."""
+        for place, (first, second) in zip(places.tolist(), self._pairs[places].tolist(), strict=True):
+            parted[place] = groups.merge(first, second)
 
     def _change(self, places: LabelArray) -> Values:
         """Return the probability that an answer changes the groups that there were before all answers."""
@@ -238,8 +253,15 @@ def _share_of(turn: int) -> str:
 class _Groups:
     """Groups that merge unless answers keep them apart; photographs that must be together are so from the start."""
 
-    def __init__(self, n_images: int, verdicts: Verdicts) -> None:
-        self._parents, self.sizes = list(range(n_images)), [1] * n_images
+    def __init__(self, roots: LabelArray, sizes: LabelArray, verdicts: Verdicts = _NO_VERDICTS) -> None:
+        """Begin with some groups.
+
+        Args:
+            roots: ``(n,)`` the row that stands for the group of each photograph.
+            sizes: ``(n,)`` photographs of the groups of these rows.
+            verdicts: What all answers say.
+        """
+        self._parents, self.sizes = roots.tolist(), sizes.tolist()
         self._apart: dict[int, set[int]] = defaultdict(set)
         for first, second in verdicts.must:
             self.merge(first, second)
@@ -253,7 +275,7 @@ class _Groups:
         one, other = root_of(self._parents, first), root_of(self._parents, second)
         if one == other or other in self._apart.get(one, ()):
             return 0
-        n_pairs = self.sizes[one] * self.sizes[other]
+        n_pairs: int = self.sizes[one] * self.sizes[other]
         small, large = (one, other) if self.sizes[one] < self.sizes[other] else (other, one)
         self._parents[small] = large
         self.sizes[large] += self.sizes[small]
@@ -265,7 +287,10 @@ class _Groups:
 
     def roots(self) -> LabelArray:
         """Return the row that stands for the group of each photograph."""
-        return np.array([root_of(self._parents, row) for row in range(len(self._parents))], dtype=np.int64)
+        roots = np.array(self._parents, dtype=np.int64)
+        while (roots[roots] != roots).any():
+            roots = roots[roots]
+        return roots
 
     def keys_apart(self) -> LabelArray:
         """Return every two groups that answers keep apart as one number, by their rows, the lower one first."""

@@ -1,22 +1,19 @@
 """The desk of a reviewer: what is asked, what was answered, and every answer on its way into the ledger."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from skinbit.config.block import in_words
-from skinbit.decisions.answers import CANNOT_TELL, UNDO, Answer, Shown, Verdict
-from skinbit.decisions.answers import SAME as SAME_LESION
+from skinbit.decisions.answers import UNDO, Answer, Shown, Verdict
+from skinbit.decisions.certified import said_of
 from skinbit.decisions.ledger import Ledger
 from skinbit.decisions.queue import Question, Queue
 from skinbit.decisions.verdicts import Verdicts, weigh_answers
-from skinbit.matching.expected.candidates import CANNOT_TELL as UNSURE
-from skinbit.matching.expected.candidates import DIFFERENT, SAME, Said
 from skinbit.review.grouped import Grouped, Rows
 from skinbit.review.standing import Standing, stand
 
@@ -160,7 +157,7 @@ class Desk:
             here = [(self._rows_of(answer), answer) for answer in active]
             verdicts = weigh_answers(answers, self._grouped.hashes, self._grouped.known)
             joined = verdicts.model_copy(update={"must": (*self._grouped.joined.tolist(), *verdicts.must)})
-            standing = stand(self._queue, joined, _said_of(here))
+            standing = stand(self._queue, joined, said_of(active, self._grouped.hashes))
             self._cached = _Seen(answers, verdicts, standing, [answer for rows, answer in here if len(rows) > 1])
         return self._cached
 
@@ -268,13 +265,3 @@ class Desk:
             "confirmed": len(rows) > 1 and len({int(standing.settled[row]) for row in rows}) == 1,
             "sure": 1.0 if inside is None else inside,
         }
-
-
-def _said_of(here: Iterable[tuple[Sequence[int], Answer]]) -> Said:
-    """Return what was said of pairs, from answers with the rows that they are about."""
-    pairs = [(rows, answer.verdict) for rows, answer in here if len(rows) == 2]
-    numbers = {SAME_LESION: SAME, CANNOT_TELL: UNSURE}
-    return Said(
-        pairs=np.array([rows for rows, _ in pairs], dtype=np.int64).reshape(-1, 2),
-        verdicts=np.array([numbers.get(verdict, DIFFERENT) for _, verdict in pairs], dtype=np.int64),
-    )
