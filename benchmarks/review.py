@@ -67,7 +67,7 @@ NO_ANSWERS = Verdicts()
 REVIEWERS = {"without errors": (0.0, 0.0), "with errors": (0.02, 0.03)}
 """How often a reviewer errs, and cannot tell."""
 
-N_REVIEWS = {"without errors": 1, "with errors": 5}
+N_REVIEWS = {"without errors": 1, "with errors": 4}
 """Different reviews before the certificate of a fold."""
 
 
@@ -277,7 +277,13 @@ def curves(folds: Sequence[Fold]) -> tuple[list[list[str]], dict[str, list[list[
                 np.mean([_padded(each.shares_gone(fold), MOST_ANSWERS // STEP + 1) for each in of_fold], axis=0)
                 for fold, of_fold in zip(folds, done, strict=True)
             ]
-            rows.append([name, kind, *(f"{100 * share:.0f} %" for share in np.mean(gone, axis=0)[1:])])
+            rows.append(
+                [
+                    name,
+                    kind,
+                    *("" if np.isnan(share) else f"{100 * share:.0f} %" for share in np.mean(gone, axis=0)[1:]),
+                ]
+            )
             rows[-1].append(", ".join(f"{100 * each[N_ANSWERED // STEP]:.0f}" for each in gone))
             print(" | ".join(rows[-1]), flush=True)
             if order is by_queue:
