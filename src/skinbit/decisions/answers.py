@@ -15,7 +15,7 @@ DIFFERENT: Final = "different lesions"
 CANNOT_TELL: Final = "cannot tell"
 UNDO: Final = "undo"
 
-MAX_PHOTOGRAPHS = 50_000
+MAX_PHOTOGRAPHS = 1_000
 """In one answer."""
 
 
