@@ -259,7 +259,7 @@ class TestAnyFolder:
         assert dict(zip(unreadable["file"], unreadable["reason"].str.split(" ").str[0], strict=True)) == {
             "<i>broken.jpg": "damaged",
             "empty.png": "the",
-            "1 tables, texts and the like": "no",
+            "1 tables, texts and the like": "not",
         }
         page = (studied.root / CLUSTERS / "clusters.html").read_text()
         assert "<b>.jpg" not in page
