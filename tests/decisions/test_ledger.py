@@ -12,6 +12,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,13 @@ class TestAppending:
         for undoes in (new_id(), undo.answer_id):
             with pytest.raises(InputError, match="no answer to undo"):
                 ledger.append(Answer(verdict="undo", undoes=undoes))
+
+    def test_more_answers_than_a_ledger_may_hold_are_refused(self, ledger, monkeypatch):
+        monkeypatch.setattr(ledgers, "_MAX_ANSWERS", 2)
+        ledger._add([same(), same()], "test")
+        with pytest.raises(InputError, match="nothing was added"):
+            ledger.append(same())
+        assert len(ledger.answers()) == 2
 
     def test_an_answer_that_is_sent_twice_is_one_row(self, ledger):
         answer = same(time="2026-01-01T00:00:00Z")
@@ -228,6 +236,25 @@ class TestCsv:
             assert said in refused.value.message
             assert other.answers() == ()
 
+    def test_an_export_never_replaces_a_ledger(self, ledger, path, tmp_path):
+        ledger.append(same())
+        (tmp_path / "link.csv").symlink_to(path)
+        for place in (path, tmp_path / "answers.csv.gz", tmp_path / "answers", tmp_path / "link.csv"):
+            with pytest.raises(InputError, match=r"ends in \.csv"):
+                ledger.export_csv(place)
+        assert len(read_answers(path)) == 1
+
+    def test_an_export_that_fails_leaves_the_table_that_was_there(self, ledger, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise OSError("disk full")
+
+        table = tmp_path / "answers.csv"
+        table.write_text("before")
+        monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
+        with pytest.raises(InputError, match="cannot be used"):
+            ledger.export_csv(table)
+        assert (table.read_text(), [*tmp_path.glob("*.csv")]) == ("before", [table])
+
     def test_a_table_that_is_not_there_is_one_message(self, ledger, tmp_path):
         with pytest.raises(InputError, match="cannot be used: no such file"):
             ledger.import_csv(tmp_path / "none.csv")
@@ -342,6 +369,7 @@ class TestPlaces:
     def test_a_disk_of_this_machine_will_do(self, place):
         assert check_local(Path(place), self.MOUNTS) is None
 
-    def test_an_address_is_refused(self):
+    @pytest.mark.parametrize("place", ["s3://bucket/decisions.sqlite", Path("s3://bucket/decisions.sqlite")])
+    def test_an_address_is_refused(self, place):
         with pytest.raises(InputError, match="no file of this machine"):
-            Ledger("s3://bucket/decisions.sqlite")
+            Ledger(place)

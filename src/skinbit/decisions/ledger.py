@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from skinbit.config.block import in_words
-from skinbit.decisions.answers import UNDO, Answer
+from skinbit.decisions.answers import UNDO, Answer, new_id
 from skinbit.errors import InputError
 from skinbit.refusals import explain_database, explain_reading
 
@@ -56,10 +56,13 @@ _SCHEMA: Final = (
 
 _MAX_ANSWERS: Final = 1_000_000
 _MAX_BYTES: Final = 4_000_000
-"""Of one value: the hashes of as many photographs as one answer may name."""
+"""Of one value: far more than the longest answer needs."""
 
 _WAIT_SECONDS: Final = 10.0
 """For another process that writes."""
+
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
+"""Such as ``s3://``, which a path shortens to ``s3:/``; ``C:/`` is a place of this machine."""
 
 _REMOTE = re.compile(
     r"nfs\d?|cifs|smb.*|9p|afs|ceph|lustre|gluster.*|gpfs|beegfs|virtiofs|fuse(\.(?!fuse-overlayfs).*)?"
@@ -131,14 +134,23 @@ class Ledger:
         return self._add(_read_table(Path(path)), str(path))
 
     def export_csv(self, path: Path | str) -> None:
-        """Write all answers as a table.
+        """Write all answers as a table whose name ends in ``.csv``, the whole of it or nothing.
 
         Raises:
-            InputError: If it cannot be written.
+            InputError: If it cannot be written, or its name is another one.
         """
+        place = Path(path)
+        if place.suffix.lower() != ".csv" or place.resolve() == self.path:
+            why = "it is the ledger itself" if place.resolve() == self.path else "its name does not end in .csv"
+            raise InputError(f"Answers are not written to {place}: {why}.\n  Remedy: name a file that ends in .csv.")
         table = pd.DataFrame([_row(answer) for answer in self.answers()], columns=list(_FIELDS), dtype=object)
-        with _explained(Path(path)):
-            table.to_csv(path, index=False, lineterminator="\n")
+        temporary = place.with_name(f".{new_id()}.csv")
+        with _explained(place):
+            try:
+                table.to_csv(temporary, index=False, lineterminator="\n")
+                temporary.replace(place)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def _prepare(self) -> None:
         """Make the tables of a new file, and check those of any other before the file is changed in any way."""
@@ -167,11 +179,17 @@ class Ledger:
                         f"{source} and {self.path} differ in the answer {answer.answer_id}; nothing was added.\n"
                         "  Remedy: one of the two was changed by hand: use its original."
                     )
-            return _count(self._connection) - before
+            count = _count(self._connection)
+            if count > _MAX_ANSWERS:
+                raise InputError(
+                    f"With {source}, {self.path} would hold more than {_MAX_ANSWERS:,} answers; nothing was added.\n"
+                    "  Remedy: go on in a new ledger, `--ledger FILE`."
+                )
+            return count - before
 
 
 def read_answers(path: Path | str) -> tuple[Answer, ...]:
-    """Return the answers of a ledger that must exist, and leave it as it is.
+    """Return the answers of a ledger that must exist, and leave it as it is; SQLite may put files of its own beside it.
 
     Args:
         path: Of the file, on a disk of this machine.
@@ -211,7 +229,7 @@ def check_local(path: Path, mounts: str) -> None:
 
 
 def _local(path: Path | str) -> Path:
-    if "://" in str(path):
+    if _ADDRESS.match(str(path)):
         raise InputError(f"The ledger {path} is no file of this machine.\n  Remedy: name a file on a disk of it.")
     with _explained(Path(path)):
         place = Path(path).expanduser().resolve()
