@@ -31,6 +31,7 @@ def test_a_verdict_fits_its_parts(verdict, parts):
         {"verdict": "different lesions", "parts": ((A, B),)},
         {"verdict": "different lesions", "parts": ((A,), ())},
         {"verdict": "cannot tell", "parts": ((A, B), (C,))},
+        {"verdict": "same lesion", "parts": (tuple(f"{number:064x}" for number in range(301)),)},
         {"verdict": "undo"},
         {"verdict": "undo", "undoes": new_id(), "parts": ((A, B),)},
         {"verdict": "same lesion", "parts": ((A, B),), "undoes": new_id()},

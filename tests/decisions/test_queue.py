@@ -177,6 +177,12 @@ def test_contradictory_answers_are_asked_first_those_with_fewest_answers_before_
     assert asked[3].rows == (3, 4)
 
 
+def test_a_contradiction_that_answers_do_not_settle_stops_nothing():
+    told = history((0, 1, SAME), (0, 1, DIFFERENT), *[(0, 1, CANNOT_TELL)] * 2)
+    asked = Queue(np.arange(5), candidates({(0, 1): 0.9, (3, 4): 0.6})).questions(Verdicts(contradictory=(0, 1)), told)
+    assert [question.rows for question in asked] == [(3, 4)]
+
+
 def test_nobody_is_asked_about_a_pool_without_candidates():
     assert ask(Queue(np.arange(3), candidates({})), n=5) == []
 

@@ -121,6 +121,10 @@ class TestPairs:
         found = weigh_answers([same(0, 1), different((1,), (0,)), same(1, 2), same(3, 4)], HERE)
         assert (found.must, found.cannot, found.contradictory) == (((3, 4),), (), (0, 1))
 
+    def test_of_equal_answers_about_many_photographs_all_count(self):
+        found = weigh_answers([different((0, 1), (2,)), same(0, 1, 2), same(0, 1, 2)], HERE)
+        assert (found.must, found.cannot, found.contradictory) == (((0, 1), (0, 2)), (), ())
+
     def test_follow_from_one_another(self):
         found = weigh_answers([same(0, 1), same(1, 2), different((2,), (3,))], HERE)
         assert (found.must, found.cannot) == (((0, 1), (0, 2)), ((0, 3),))

@@ -15,8 +15,8 @@ DIFFERENT: Final = "different lesions"
 CANNOT_TELL: Final = "cannot tell"
 UNDO: Final = "undo"
 
-MAX_PHOTOGRAPHS = 1_000
-"""In one answer."""
+MAX_PHOTOGRAPHS = 300
+"""In one answer: every pair of them is weighed."""
 
 
 def new_id() -> str:

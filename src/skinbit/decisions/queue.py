@@ -36,6 +36,9 @@ _NO_VERDICTS = Verdicts()
 _LEAST_AGE = 10
 """Questions after which one may be repeated."""
 
+_MOST_TOLD = 4
+"""Answers after which a contradictory pair is not asked about any more: another one would hardly settle it."""
+
 _LEAST_PROBABLE = 0.05
 """An answer that changes groups is asked for again where the model gives it a smaller probability."""
 
@@ -202,7 +205,8 @@ class Queue:
         """Yield pairs whose answers are part of a contradiction, those with the fewest answers first."""
         is_part = np.isin(history.pairs, verdicts.contradictory).all(axis=1)
         pairs, counts = np.unique(history.pairs[is_part], axis=0, return_counts=True)
-        return (self._ask_again(pairs[place], CONTRADICTION) for place in np.argsort(counts, kind="stable"))
+        pairs = pairs[np.argsort(counts, kind="stable")][: int((counts < _MOST_TOLD).sum())]
+        return (self._ask_again(pair, CONTRADICTION) for pair in pairs)
 
     def _improbable(self, history: Said) -> Iterator[Question]:
         """Yield pairs whose only answer changed groups, although that was improbable."""

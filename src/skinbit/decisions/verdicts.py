@@ -1,5 +1,6 @@
 """What answers say of the photographs at hand: which show one lesion, which do not, and which answers contradict."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -92,18 +93,18 @@ def _photographs(answer: Answer) -> list[str]:
 
 def _votes(heard: Sequence[Answer], numbers: Mapping[str, int]) -> tuple[LabelArray, LabelArray]:
     """Return the pairs ``(m, 2)`` that were answered, and by how many more answers each shows one lesion ``(m,)``."""
-    told = [(answer, [numbers[each] for each in _photographs(answer)]) for answer in heard]
-    told = [(answer, named) for answer, named in told if answer.verdict != CANNOT_TELL]
+    counts = Counter(answer.parts for answer in heard if answer.verdict != CANNOT_TELL)
+    told = [(parts, [numbers[each] for part in parts for each in part], count) for parts, count in counts.items()]
     # Most answers are about two photographs: they are read at once.
-    of_two = [(named, 1 if len(answer.parts) == 1 else -1) for answer, named in told if len(named) == 2]
+    of_two = [(named, count if len(parts) == 1 else -count) for parts, named, count in told if len(named) == 2]
     ends = [np.array([named for named, _ in of_two], dtype=np.int64).reshape(-1, 2)]
     votes = [np.array([vote for _, vote in of_two], dtype=np.int64)]
-    for answer, named in told:
+    for parts, named, count in told:
         if len(named) > 2:
-            parts = np.repeat(np.arange(len(answer.parts)), [len(part) for part in answer.parts])
+            part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
             first, second = np.triu_indices(len(named), 1)
             ends.append(np.array(named)[np.column_stack([first, second])])
-            votes.append(np.where(parts[first] == parts[second], 1, -1))
+            votes.append(np.where(part_of[first] == part_of[second], count, -count))
     rows = np.sort(np.concatenate(ends), axis=1)
     answered, which = np.unique(rows[:, 0] * len(numbers) + rows[:, 1], return_inverse=True)
     pairs = np.column_stack(np.divmod(answered, max(1, len(numbers))))
