@@ -164,14 +164,22 @@ def group(env: str | None, params: dict[str, Any], out: Path | None, **named: st
 group.params.extend(option for option in run.params if option.name in ("env", "params"))
 
 
+def _login_name() -> str:
+    """Return who runs the command; empty where the system has no name for the user, as in some containers."""
+    try:
+        return getuser()
+    except (ImportError, KeyError, OSError):
+        return ""
+
+
 @cli.command()
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Of the page; 0: any.")
-@click.option("--reviewer", default=getuser, show_default="your name on this machine", help="Who answers.")
+@click.option("--reviewer", default=_login_name, show_default="your login name", help="Who answers.")
 @click.option("--ledger", type=click.Path(path_type=Path), help="Keeps all answers; that of the outputs, if not named.")
 @click.option("--add", metavar="FILE", type=click.Path(path_type=Path), help="Add another ledger, or a CSV of answers.")
 @click.option("--export", metavar="CSV", type=click.Path(path_type=Path), help="Write all answers as a table.")
 def review(env: str | None, params: dict[str, Any], ledger: Path | None, **options: Any) -> None:
-    """Ask about the groups that `kedro group` made last, on a page of this machine, and keep every answer.
+    """Ask about the groups that `kedro group` made last, in your browser, and keep every answer.
 
     With --add or --export answers are copied, and no page is served.
     """

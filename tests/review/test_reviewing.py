@@ -23,6 +23,7 @@ from skinbit.errors import InputError
 from skinbit.matching.keypoints.sift import NO_TABLE
 from skinbit.report.thumbnails import shrink
 from skinbit.review.reviewing import copy_answers, open_groups, open_ledger, serve
+from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.session import StudySession
 from tests.pipelines.conftest import Project
 from tests.review.samples import NOTED, outputs, write_photographs
@@ -88,6 +89,15 @@ class TestOpening:
         finally:
             file.write_bytes(content)
 
+    def test_files_of_two_runs_are_one_message(self, reviewed, monkeypatch):
+        groups = outputs(write_photographs(reviewed.root / "others", 6))["cluster_groups"]
+        load = StudyCatalog.load
+        monkeypatch.setattr(
+            StudyCatalog, "load", lambda catalog, name: groups if name == "cluster_groups" else load(catalog, name)
+        )
+        with pytest.raises(InputError, match=r"did not finish\.\n  Remedy"):
+            open_groups(None, {})
+
     def test_the_ledger_is_in_the_folder_of_outputs_if_none_is_named(self, reviewed, tmp_path):
         with closing(open_ledger(None, {}, None)) as ledger:
             assert ledger.path == (reviewed.root / "data/09_decisions/decisions.sqlite").resolve()
@@ -106,6 +116,16 @@ class TestCommand:
     def test_a_name_that_a_table_cannot_hold_is_refused(self, tmp_path):
         result = CliRunner().invoke(cli, ["review", "--ledger", str(tmp_path / "l"), "--reviewer", "=cmd()"])
         assert (result.exit_code, result.output.count("Remedy")) == (1, 1)
+
+    def test_a_user_without_a_name_is_asked_for_one(self, tmp_path, monkeypatch):
+        def fail():
+            raise KeyError("getpwuid(): uid not found: 54321")
+
+        monkeypatch.setattr("skinbit.cli.getuser", fail)
+        result = CliRunner().invoke(cli, ["review", "--ledger", str(tmp_path / "l")])
+        assert (result.exit_code, "--reviewer" in result.output) == (1, True)
+        exported = ["--export", str(tmp_path / "answers.csv")]
+        assert CliRunner().invoke(cli, ["review", "--ledger", str(tmp_path / "l"), *exported]).exit_code == 0
 
     def test_a_file_that_is_no_ledger_is_one_message(self, tmp_path):
         (tmp_path / "notes.txt").write_text("notes " * 200)

@@ -119,7 +119,8 @@ class TestSafety:
 
     @pytest.mark.parametrize("path", ["/answers", "/undo"])
     def test_nothing_is_written_without_the_token(self, client, path):
-        assert client.post(path, json=answer(), headers={"X-Skinbit-Token": ""}).status_code == 401
+        refused = client.post(path, json=answer(), headers={"X-Skinbit-Token": ""})
+        assert (refused.status_code, "not written" in refused.json()["message"]) == (401, True)
         assert client.ledger.answers() == ()
 
     def test_the_page_itself_knows_neither_token_nor_photographs(self, client):
@@ -152,6 +153,11 @@ class TestSafety:
     def test_the_page_may_be_opened_under_localhost(self, client):
         headers = {"Host": f"localhost:{PORT}", "Origin": f"http://localhost:{PORT}"}
         assert client.get("/state", headers=headers).status_code == 200
+
+    @pytest.mark.parametrize(("port", "status"), [(80, 200), (8765, 421)])
+    def test_port_80_is_left_out_by_browsers(self, grouped, port, status):
+        client = TestClient(make_app(grouped, None, None, port, TOKEN), base_url="http://127.0.0.1")
+        assert client.get("/").status_code == status
 
     def test_a_form_cannot_answer(self, client):
         refused = client.post("/answers", content=b"{}", headers={"Content-Type": "text/plain"})

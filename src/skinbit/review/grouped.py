@@ -124,12 +124,18 @@ def assemble(
         shortlist: The pairs whose keypoints were compared.
         said: Columns of all photographs, and which of them may be shown.
         model: Its name.
+
+    Raises:
+        LookupError: If these are not of the same photographs.
+        ValueError: Likewise.
     """
     image_ids = [image_id for _, image_id in photographs.places]
     n_new = len(image_ids) - len(known)
     new_rows = {image_id: row for row, image_id in enumerate(image_ids[:n_new])}
     known_rows = {image_id: row for row, image_id in enumerate(image_ids[n_new:], n_new)}
     groups = document["groups"]
+    if sorted(new_rows) != sorted(each for group in groups for each in group["image_ids"]):
+        raise ValueError("the groups are not of these photographs")
     members = [
         [*(new_rows[each] for each in group["image_ids"]), *(known_rows[each] for each in group["known_ids"])]
         for group in groups

@@ -53,7 +53,7 @@ def open_groups(env: str | None, params: dict[str, Any]) -> tuple[Grouped, Pictu
     """Read what ``cluster_images`` made last.
 
     Raises:
-        InputError: If it has not run, or photographs are gone since.
+        InputError: If it has not run or not finished, or photographs are gone since.
     """
     with StudySession.create(env=env, runtime_params=params) as session:
         catalog: StudyCatalog = session.load_context().catalog
@@ -63,15 +63,18 @@ def open_groups(env: str | None, params: dict[str, Any]) -> tuple[Grouped, Pictu
             files = {name: catalog.load(name) for name in _READ}
             noted, known = files["cluster_review"], files["known_photographs"]
             photographs = _find_photographs(catalog, noted, files["new_photographs"], known, data)
-    grouped = assemble(
-        photographs,
-        files["cluster_groups"],
-        files["cluster_matches"],
-        known,
-        read_rows(files["cluster_shortlist"]),
-        (files["cluster_columns"], noted["evidence"]),
-        noted["model"],
-    )
+    try:
+        grouped = assemble(
+            photographs,
+            files["cluster_groups"],
+            files["cluster_matches"],
+            known,
+            read_rows(files["cluster_shortlist"]),
+            (files["cluster_columns"], noted["evidence"]),
+            noted["model"],
+        )
+    except (LookupError, ValueError) as error:  # some files are of an earlier run
+        raise InputError("The last `kedro group` did not finish.\n  Remedy: run it again.") from error
     return grouped, _pictures(catalog, grouped, noted)
 
 
@@ -112,7 +115,7 @@ def review_groups(
     Raises:
         InputError: If there are no groups, or something of them cannot be read.
     """
-    if problem := explain_name(reviewer):
+    if problem := explain_name(reviewer) if reviewer else "a name is needed":
         raise InputError(f"--reviewer cannot be {quote(reviewer)}: {problem}.\n  Remedy: name somebody else.")
     grouped, pictures = open_groups(env, params)
     tell(f"ledger  {ledger.path}")

@@ -82,7 +82,7 @@ def make_app(grouped: Grouped, desk: Desk, pictures: Pictures, port: int, token:
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = render_page("review.html.j2", n_photographs=len(grouped.lesions), model=grouped.model)
-    hosts = {f"{host}:{port}" for host in HOSTS}
+    hosts = {f"{host}:{port}" for host in HOSTS} | set(HOSTS if port == 80 else ())  # browsers leave :80 out
 
     @app.middleware("http")
     async def guard(request: Request, handle: Next) -> Response:
@@ -169,7 +169,8 @@ def _refuse(request: Request, hosts: set[str], token: str) -> tuple[int, str] | 
         (
             not is_known and request.url.path != "/",
             401,
-            "The review was started anew. Open the address that `kedro review` has printed.",
+            "The review was started anew. Open the address that `kedro review` has printed."
+            + (" Your last answer was not written." if is_sent else ""),
         ),
         (is_sent and headers.get("content-type", "") != "application/json", 415, "Only JSON is read."),
         (is_sent and not (length.isdecimal() and int(length) <= _MAX_BYTES), 413, "That is too long."),
