@@ -51,7 +51,7 @@ STUDY = {
     "study": {"folds": [0, 1]},
     "compute": {"threads": 1},
     "split": {"n_folds": 2},
-    "sample": {"n_lesions": 14, "width": 64, "height": 48},
+    "sample": {"n_lesions": 14, "n_unlabelled": 0, "width": 64, "height": 48},
     "loader": {"workers": 0},  # their start takes longer than their work
     "evaluation": {"resamples": 100},
     "geometry": {"n_keypoints": 50},

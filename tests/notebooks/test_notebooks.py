@@ -24,7 +24,7 @@ SHOWN = {"01_data_and_splits": (4, 4), "02_embeddings": (3, 1), "03_error_analys
 
 SMALL_STUDY = {
     "study": {"sample_data": True, "experiments": ["resnet_baseline", "vit_triplet"], "folds": [0, 1]},
-    "sample": {"n_lesions": 24, "width": 64, "height": 48},
+    "sample": {"n_lesions": 24, "n_unlabelled": 0, "width": 64, "height": 48},
     "split": {"n_folds": 2, "test_fraction": 0.4},
     "training": {"frozen": {"epochs": 3, "views": 2}},
     "loader": {"workers": 0},

@@ -70,7 +70,7 @@ class TestEqualsOneFullRun:
 
     def test_synthetic_photographs_are_not_made_again(self, project):
         sampled = {**STUDY, "sample_data": True, "experiments": "vit_baseline"}
-        options = {"sample": {"n_lesions": 12, "width": 64, "height": 48}, "study": sampled}
+        options = {"sample": {"n_lesions": 12, "n_unlabelled": 0, "width": 64, "height": 48}, "study": sampled}
         run(project, **options)
         before = project.outputs()
         photograph = next((project.root / "data/demo/01_raw/images").iterdir())

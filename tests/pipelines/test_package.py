@@ -23,7 +23,8 @@ def test_its_configuration_is_named_and_outputs_lie_in_the_working_folder(tmp_pa
     folder.mkdir()
     options = ["--env", "demo", "--pipelines", "sample_data,data_split", "--params"]
     params = (
-        "sample.n_lesions=12,sample.width=64,sample.height=48,split.n_folds=2,study.folds=0+1,tracking.enabled=false"
+        "sample.n_lesions=12,sample.n_unlabelled=0,sample.width=64,sample.height=48,"
+        "split.n_folds=2,study.folds=0+1,tracking.enabled=false"
     )
     ended = run(folder, "--conf-source", str(REPOSITORY / "conf"), *options, params)
     assert ended.returncode == 0, ended.stderr[-2000:]

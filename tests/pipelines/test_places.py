@@ -117,7 +117,7 @@ def test_the_demo_overwrites_no_table_elsewhere(project, tmp_path, monkeypatch):
     own.write_text("lesion_id,image_id\nL1,a\n")
     monkeypatch.setenv("SKINBIT_METADATA_FILE", str(own))
     with pytest.raises(InputError, match=r"own\.csv already exists, so it is not overwritten"):
-        project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "width": 32, "height": 32})
+        project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "n_unlabelled": 0, "width": 32, "height": 32})
     assert own.read_text() == "lesion_id,image_id\nL1,a\n"
 
 

@@ -11,7 +11,11 @@ from skinbit.runtime.comparison import EQUAL, compare_folders, explain_records
 from skinbit.runtime.provenance import software_versions
 
 STUDY = {"experiments": "vit_baseline", "folds": "0+1"}
-SMALL = {"split": {"n_folds": 2}, "sample": {"n_lesions": 12, "width": 64, "height": 48}, "loader": {"workers": 0}}
+SMALL = {
+    "split": {"n_folds": 2},
+    "sample": {"n_lesions": 12, "n_unlabelled": 0, "width": 64, "height": 48},
+    "loader": {"workers": 0},
+}
 
 
 @pytest.fixture(scope="module")

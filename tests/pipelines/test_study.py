@@ -240,11 +240,11 @@ class TestDemo:
     def test_goes_on_after_a_save_that_was_killed(self, project):
         (project.root / "data/demo/01_raw/images").mkdir(parents=True)
         (project.root / "data/demo/01_raw/images/.SIMG_0000001.jpg.0123abcd.tmp").write_bytes(b"half")
-        project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "width": 32, "height": 32})
+        project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "n_unlabelled": 0, "width": 32, "height": 32})
         assert (project.root / "data/demo/01_raw/data.csv").is_file()
 
     def test_needs_nothing_and_runs_twice(self, project):
-        sample = {"n_lesions": 12, "width": 64, "height": 48}
+        sample = {"n_lesions": 12, "n_unlabelled": 0, "width": 64, "height": 48}
         for _ in range(2):
             project.run(
                 sample=sample, study={"experiments": "vit_baseline", "folds": "0+3"}, split={"n_folds": 4}, **ALONE

@@ -399,7 +399,11 @@ class TestOff:
         assert not (done.root / "mlflow.db").exists(), "a study that makes nothing is not tracked"
 
     def test_a_run_that_measures_nothing_is_not_tracked(self, project):
-        project.run(pipelines=("sample_data",), sample={"n_lesions": 2, "width": 32, "height": 32}, tracking=ON)
+        project.run(
+            pipelines=("sample_data",),
+            sample={"n_lesions": 2, "n_unlabelled": 0, "width": 32, "height": 32},
+            tracking=ON,
+        )
         assert not (project.root / "mlflow.db").exists()
 
     def test_a_library_that_is_missing_is_named_before_anything_is_called_tracked(self, done, monkeypatch, caplog):
