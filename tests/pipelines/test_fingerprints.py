@@ -159,7 +159,7 @@ class TestChanges:
         for _ in range(2):
             with caplog.at_level(logging.INFO, logger="skinbit"):
                 assert "08_reporting/leaderboard.csv" in run(done, pipelines=("evaluation",))
-            assert "metadata (nothing says what made it)" in caplog.text
+            assert "metadata (of unknown origin)" in caplog.text
         assert "08_reporting/leaderboard.csv" in run(done)
         assert run(done) == set()
 
