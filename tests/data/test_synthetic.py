@@ -22,7 +22,7 @@ from skinbit.data.synthetic import (
 )
 from skinbit.data.synthetic.capture import MAX_OFFSET, MAX_PULL, MAX_ZOOM
 
-N_LESIONS = 60
+N_LESIONS = 40
 SIDE = 16
 
 

@@ -42,6 +42,7 @@ def rebuild(project):
     return project.root / "data/demo", project.root / "data/again"
 
 
+@pytest.mark.long
 class TestRebuild:
     def test_the_parameters_of_a_study_are_an_environment_that_makes_the_same_files(self, done):
         compared = compare_folders(*rebuild(done))
