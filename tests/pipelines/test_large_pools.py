@@ -91,23 +91,23 @@ def test_new_photographs_are_grouped_alike_in_one_tile_and_in_many(studied, to_g
     assert found[0] == found[1]
 
 
-N_LESIONS = 150
-FEW_PAIRS = {"memory": {"max_pairs": 600}}
+N_LESIONS = 70
+FEW_PAIRS = {"memory": {"max_pairs": 150}}
 LARGE = SMALL | {
     "split": {"n_folds": 2, "test_fraction": 0.2},
     "evaluation": {"distractors": 0, "resamples": 100},
     "study": {"sample_data": False, "experiments": "plain+reranked+trained", "folds": "0+1"},
     **FEW_PAIRS,
 }
-"""Folds of some 160 images, of whose 13,000 pairs one in twenty is held."""
+"""Folds of some 75 images, of whose 2,800 pairs one in twenty is held."""
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
-    """Some 400 photographs."""
+    """Some 190 photographs."""
     folder = tmp_path_factory.mktemp("crowd")
     write_photographs(folder, N_LESIONS, seed=3, width=64, height=48)
-    assert len(list((folder / "images").iterdir())) >= 380
+    assert len(list((folder / "images").iterdir())) >= 175
     return folder
 
 
@@ -159,12 +159,12 @@ class TestFewPairsHeld:
 
     def test_the_audit_compares_all_photographs(self, crowded):
         summary = json.loads(crowded.outputs()["08_reporting/audit.json"])
-        assert summary["n_images"] > 380
+        assert summary["n_images"] > 175
 
     def test_methods_whose_best_cut_is_not_proven_are_named(self, crowded, caplog):
         with caplog.at_level(logging.WARNING, logger="skinbit"):
             crowded.run(pipelines=("evaluation",), **LARGE)
-        assert any("memory.max_pairs is 600" in record.getMessage() for record in caplog.records)
+        assert any("memory.max_pairs is 150" in record.getMessage() for record in caplog.records)
 
     def test_a_cut_that_asks_for_more_pairs_than_are_held_ends_with_the_parameter_to_raise(self, crowded, photographs):
         cluster = {"images": str(photographs / "images"), "experiment": "plain", "method": "dbscan", "eps": 1.5}
