@@ -36,7 +36,7 @@ MODEL = Checkpoint({}, HEADER.model_copy(update={"matching": MATCHING}))
 PICTURE = "data:image/jpeg;base64,AAAA"
 CUT = {
     **{"method": "average", "cut": 0.3, "similarity": 0.7, "unsure_from": 0.6, "unsure_to": 0.8},
-    **{"expected": None, "log_odds": None, "answers": None},
+    **{"expected": None, "log_odds": None, "answers": None, "certificate": None},
 }
 
 
@@ -138,7 +138,21 @@ def test_it_says_what_is_expected_without_labels(files):
     shown = assemble_gallery(files, MODEL, 1.0).settings
     assert shown["expected F1"] == "0.950 [0.920, 0.970]"
     assert shown["expected without a partner"] == "55% of the photographs"
+    assert shown["certificate"] == "none; calibration alone expects the above"
     assert "expected precision" not in shown
+
+
+def test_it_says_what_was_certified_of_which_groups(files):
+    f1 = {"value": 0.95, "low": 0.92, "high": 0.97}
+    files["cluster_groups"]["certificate"] = {
+        **dict.fromkeys(("precision", "recall", "f1", "error_rate"), f1),
+        **{"n_census": 150, "n_sampled": 193, "n_drawn": 200, "last_answer": "2026-11-29T08:00:00Z"},
+    }
+    shown = assemble_gallery(files, MODEL, 1.0).settings
+    assert shown["certified F1"] == "0.950 [0.920, 0.970]"
+    assert shown["certified"].startswith(
+        "on 2026-11-29, by answers about 193 of 200 drawn pairs, for the groups before"
+    )
 
 
 def test_photographs_unlike_those_of_the_study_are_a_warning_with_a_remedy(files):

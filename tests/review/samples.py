@@ -13,6 +13,8 @@ from skinbit.config import DataParams, GeometryParams
 from skinbit.data.images import find_images
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
+from skinbit.matching.expected.candidates import read_candidates
+from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.matching.keypoints.sift import NO_TABLE
 from skinbit.report.thumbnails import shrink
@@ -27,6 +29,7 @@ NOTED = {
     "model": "resnet18, triplet",
     "geometry": GeometryParams().model_dump(mode="json"),
     "evidence": ["site"],
+    "odds": [{"intercept": 0.0, "slope": 1.0, "prior": 0.1, "positives": [float(level) for level in range(-13, 14)]}],
 }
 
 
@@ -80,6 +83,7 @@ def outputs(listed: pd.DataFrame, group_size: int = 3, doubts: tuple[str, ...] =
             },
             "log_odds": {"intercept": 0.0, "slope": 1.0},
             "answers": None,
+            "certificate": None,
             "groups": groups,
             "nearest": [image_ids[(row + 1) % n] for row in range(n)],
         },
@@ -96,6 +100,9 @@ def outputs(listed: pd.DataFrame, group_size: int = 3, doubts: tuple[str, ...] =
             }
         ),
         "cluster_columns": pd.DataFrame({"image_id": image_ids, "patient": "secret", "site": "back"}),
+        "cluster_candidates": pd.DataFrame(pairs, columns=["row_a", "row_b"]).assign(
+            probability=probabilities[:-1], inliers=5
+        ),
         "cluster_shortlist": pd.DataFrame(pairs, columns=["row_a", "row_b"]).assign(inliers=5, zoom=1.0),
         "known_photographs": pd.DataFrame(columns=["image_id", "file", "sha256", "lesion_id"], dtype=str),
     }
@@ -117,9 +124,12 @@ def make_grouped(
         made["cluster_groups"],
         made["cluster_matches"],
         known.assign(lesion_id="mole"),
-        Shortlist(pairs, np.full(len(pairs), 5), np.ones(len(pairs))),
+        (
+            Shortlist(pairs, np.full(len(pairs), 5), np.ones(len(pairs))),
+            read_candidates(made["cluster_candidates"]),
+        ),
         (columns, NOTED["evidence"]),
-        NOTED["model"],
+        (NOTED["model"], [PairOdds(**each) for each in NOTED["odds"]]),
     )
 
 

@@ -1,11 +1,13 @@
 """What is asked, and what an answer does: to the ledger, to the groups and to the questions that are left."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from skinbit.decisions.answers import Answer, new_id
+from skinbit.decisions.certified import SAMPLED
 from skinbit.decisions.ledger import Ledger, read_answers
 from skinbit.decisions.queue import MERGER
 from skinbit.review.desk import Desk, NotAnAnswerError, StaleError
@@ -192,6 +194,85 @@ class TestGroups:
     def test_pages_end_where_the_groups_do(self, tmp_path, ledger):
         desk = Desk(make_grouped(tmp_path / "many", 60, group_size=2), ledger, "Ada")
         assert [len(desk.groups("shared", page)["groups"]) for page in (0, 1, 7)] == [24, 6, 6]
+
+
+class TestCertificate:
+    def answer_sample(self, desk, grouped, n=10**6):
+        """Answer so many questions of the sample as the run grouped the photographs, and return the last state."""
+        state = desk.state("sample")
+        for _ in range(n):
+            if state["question"] is None:
+                break
+            first, second = pair_of(state)
+            is_same = grouped.group_of[first] == grouped.group_of[second]
+            parts = [[first, second]] if is_same else [[first], [second]]
+            verdict = "same lesion" if is_same else "different lesions"
+            state = desk.answer(new_id(), verdict, parts, state["seen"], "sample")
+        return state
+
+    def test_pairs_are_drawn_and_asked_without_what_the_model_thinks(self, desk, ledger):
+        state = desk.state("sample")
+        assert state["sample"] == {"why": "", "drawn": 11, "answered": 0, "since": 0}
+        assert desk.certificate() == {"found": None}
+        assert set(state["question"]) == {"photographs", "reason"}
+        assert all(set(each) == {"row", "name", "said", "lesion"} for each in state["question"]["photographs"])
+        first, second = pair_of(state)
+        desk.answer(new_id(), "different lesions", [[first], [second]], 0, "sample")
+        (answer,) = ledger.answers()
+        assert answer.reason.startswith(SAMPLED)
+        assert answer.shown.probability is None
+
+    def test_all_answers_make_a_certificate_that_a_restart_knows(self, desk, grouped, ledger):
+        state = self.answer_sample(desk, grouped)
+        assert state["sample"]["answered"] == state["sample"]["drawn"] == 11
+        found = desk.certificate()["found"]
+        assert (found["n_sampled"], found["n_drawn"], found["n_census"]) == (11, 11, 0)
+        assert found["f1"]["low"] < found["f1"]["value"]
+        assert Desk(grouped, ledger, "Bo").certificate()["found"] == found
+
+    def test_an_answer_that_disagrees_is_asked_for_again_at_once(self, desk, grouped):
+        state = desk.state("sample")
+        first, second = pair_of(state)
+        is_same = grouped.group_of[first] == grouped.group_of[second]
+        parts = [[first], [second]] if is_same else [[first, second]]
+        again = desk.answer(new_id(), "different lesions" if is_same else "same lesion", parts, 0, "sample")
+        assert pair_of(again) == (first, second)
+        assert pair_of(self.answer_sample(desk, grouped, 1)) != (first, second)
+
+    def test_the_queue_may_go_on_and_the_sample_stays_what_it_is(self, desk, grouped):
+        self.answer_sample(desk, grouped, 5)
+        found, question = desk.certificate(), pair_of(desk.state("sample"))
+        judge(desk, desk.state())
+        desk.answer(new_id(), "different lesions", [[0], [1, 2]], 6)
+        state = desk.state("sample")
+        assert (state["sample"]["answered"], state["sample"]["since"], pair_of(state)) == (5, 2, question)
+        assert desk.certificate() == found
+
+    def test_undo_takes_back_answers_of_the_sample_only(self, desk, grouped):
+        judge(desk, desk.state())
+        assert desk.state("sample")["last"] is None
+        state = self.answer_sample(desk, grouped, 2)
+        question = pair_of(state)
+        undone = desk.undo(new_id(), state["last"]["answerId"], "sample")
+        assert (undone["sample"]["answered"], pair_of(undone) == question) == (1, False)
+        assert pair_of(self.answer_sample(desk, grouped, 1)) == question
+
+    def test_groups_that_obey_the_ledger_are_certified_until_an_answer_is_taken_back(self, grouped, ledger):
+        parts = ((grouped.hashes[0], grouped.hashes[1]),)
+        told = Answer(verdict="same lesion", parts=parts)
+        ledger.append(told)
+        answers = {"obeyed": 1, "elsewhere": 0, "pairs_together": 1, "pairs_apart": 0, "contradictory": 0, "read": 1}
+        desk = Desk(replace(grouped, document={**grouped.document, "answers": answers}), ledger, "Ada")
+        assert desk.state("sample")["sample"] == {"why": "", "drawn": 10, "answered": 0, "since": 0}
+        ledger.append(Answer(verdict="undo", undoes=told.answer_id))
+        state = desk.state("sample")
+        assert (state["question"], "kedro group" in state["sample"]["why"]) == (None, True)
+        assert desk.certificate() == {"found": None}
+
+    def test_known_lesions_have_none_and_the_page_says_so(self, tmp_path, ledger):
+        state = Desk(make_grouped(tmp_path / "known", 9, n_known=3), ledger, "Ada").state("sample")
+        assert (state["question"], state["last"]) == (None, None)
+        assert "known lesions" in state["sample"]["why"]
 
 
 def test_every_answer_obeyed_in_any_order_gives_the_same_groups(grouped, tmp_path):

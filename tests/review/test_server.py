@@ -16,7 +16,7 @@ from tests.review.samples import make_grouped, make_pictures
 
 PORT, TOKEN = 8765, "t0ken"
 HOST = f"127.0.0.1:{PORT}"
-DATA = ("/state", "/groups?which=shared", "/photographs/0", "/thumbnails/0", "/alignments/0/1")
+DATA = ("/state", "/certificate", "/groups?which=shared", "/photographs/0", "/thumbnails/0", "/alignments/0/1")
 
 
 @pytest.fixture
@@ -45,6 +45,13 @@ class TestAnswering:
         assert (told["answered"], len(client.ledger.answers())) == (1, 1)
         undone = client.post("/undo", json={"answer_id": new_id(), "undoes": told["last"]["answerId"]}).json()
         assert (undone["answered"], len(client.ledger.answers())) == (0, 2)
+
+    def test_the_sample_is_asked_and_certifies(self, client):
+        state = client.get("/state?view=sample").json()
+        first, second = (photograph["row"] for photograph in state["question"]["photographs"])
+        client.post("/answers", json=answer(verdict="different lesions", parts=[[first], [second]], view="sample"))
+        assert client.get("/certificate").json()["found"]["n_sampled"] == 1
+        assert client.get("/state?view=else").status_code == 422
 
     def test_a_stale_answer_is_one_clear_message(self, client):
         client.post("/answers", json=answer())

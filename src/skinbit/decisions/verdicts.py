@@ -1,7 +1,7 @@
 """What answers say of the photographs at hand: which show one lesion, which do not, and which answers contradict."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ class Verdicts(Block):
         contradictory: Photographs whose answers contradict each other; they are in no pair.
         n_obeyed: Answers that the pairs follow from.
         n_elsewhere: Answers about photographs of which fewer than two are here.
+        n_read: Entries of the ledger, those that undo others included.
     """
 
     must: tuple[Rows, ...] = ()
@@ -31,6 +32,7 @@ class Verdicts(Block):
     contradictory: tuple[NonNegativeInt, ...] = ()
     n_obeyed: NonNegativeInt = 0
     n_elsewhere: NonNegativeInt = 0
+    n_read: NonNegativeInt = 0
 
     def as_arrays(self) -> tuple[LabelArray, LabelArray]:
         """Return the rows of both kinds of pairs, ``(m, 2)`` and ``(k, 2)``."""
@@ -38,7 +40,7 @@ class Verdicts(Block):
         return must, cannot
 
 
-def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: LabelArray | None = None) -> Verdicts:
+def weigh_answers(answers: Collection[Answer], hashes: Sequence[str], known: LabelArray | None = None) -> Verdicts:
     """Return what answers say of photographs; the order of the answers does not matter.
 
     Answers that were undone do not count. A pair goes by the majority of its answers; where they are even, both
@@ -77,6 +79,7 @@ def weigh_answers(answers: Iterable[Answer], hashes: Sequence[str], known: Label
         contradictory=tuple(np.flatnonzero(is_out[number_of]).tolist()),
         n_obeyed=len(obeyed),
         n_elsewhere=len(heard) - len(among),
+        n_read=len(answers),
     )
 
 

@@ -133,6 +133,7 @@ def _settings(document: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, 
     return {
         **fitted,
         **_expected(document["expected"]),
+        **_certified(document),
         "method": f"{document['method']}, {method.word} {document['cut']:.4f}",
         **_joined_from(document),
         **answers,
@@ -164,8 +165,28 @@ def _expected(document: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the expected metrics of groups by name; empty if there are none."""
     if document is None:
         return {}
-    found = {"expected without a partner": f"{document['single_share']:.0%} of the photographs"}
-    for name, title in (("precision", "expected precision"), ("recall", "expected recall"), ("f1", "expected F1")):
-        if (estimate := document[name]) is not None:
-            found[title] = f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-    return found
+    return {
+        "expected without a partner": f"{document['single_share']:.0%} of the photographs",
+        **_estimates("expected", document),
+    }
+
+
+def _certified(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the certificate by name, or that expected metrics are no certificate; empty if there are none."""
+    certificate = document["certificate"]
+    if certificate is None:
+        return {} if document["expected"] is None else {"certificate": "none; calibration alone expects the above"}
+    told = (
+        f"on {certificate['last_answer'][:10]}, by answers about {certificate['n_sampled']} of "
+        f"{certificate['n_drawn']} drawn pairs, for the groups before these answers, which the groups shown obey, too; "
+        "in 95 of 100 archives like the folds of the study, but not in each of them (docs/protocol.md, The certificate)"
+    )
+    return {**_estimates("certified", certificate), "certified": told}
+
+
+def _estimates(kind: str, document: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"{kind} {title}": f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+        for name, title in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
+        if (estimate := document[name]) is not None
+    }

@@ -4,16 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from skinbit.config.block import in_words
 from skinbit.decisions.answers import UNDO, Answer, Shown, Verdict
-from skinbit.decisions.certified import said_of
+from skinbit.decisions.certified import SAMPLED, Sample, obeyed_answers, said_of
 from skinbit.decisions.ledger import Ledger
 from skinbit.decisions.queue import Question, Queue
-from skinbit.decisions.verdicts import Verdicts, weigh_answers
+from skinbit.decisions.verdicts import Verdicts, heard_answers, weigh_answers
 from skinbit.review.grouped import Grouped, Rows
 from skinbit.review.standing import Standing, stand
 
@@ -25,6 +25,17 @@ _BY_GROUP = "The person looked at whole groups."
 
 PER_PAGE = 24
 """Groups on a page."""
+
+View = Literal["queue", "sample"]
+"""What a page asks about: what changes the groups most, or pairs that are drawn for the certificate."""
+
+_NO_CERTIFICATE = (
+    "There is no certificate of groups around known lesions, or of a model that does not know how probable pairs are."
+)
+_OTHER_ANSWERS = (
+    "The groups obey answers that are not in this ledger, or were taken back since. Run `kedro group` again, then "
+    "`kedro review`."
+)
 
 
 class StaleError(Exception):
@@ -45,6 +56,14 @@ class _Seen:
     active: list[Answer]
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A sample, and the answers that the groups obey."""
+
+    census: list[Answer]
+    sample: Sample | None
+
+
 class Desk:
     """One ledger and one set of groups; safe to use from several threads."""
 
@@ -59,19 +78,22 @@ class Desk:
         self._grouped, self._ledger, self._reviewer = grouped, ledger, reviewer
         self._lock = Lock()
         self._queue = Queue(grouped.group_of, grouped.candidates)
-        self._asked: dict[Rows, Question] = {}
+        self._asked: dict[tuple[View, Rows], Question] = {}
         self._cached: _Seen | None = None
+        self._drawn: _Drawn | None = None
 
-    def state(self, first: Rows | None = None) -> Plain:
+    def state(self, view: View = "queue") -> Plain:
         """Return the next question, and how far the review is.
 
         Args:
-            first: A pair to ask about before all others, if it is open.
+            view: What is asked about.
         """
         with self._lock:
-            return self._state(first)
+            return self._state(view)
 
-    def answer(self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]], n_seen: int) -> Plain:
+    def answer(
+        self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]], n_seen: int, view: View = "queue"
+    ) -> Plain:
         """Write an answer down, and return the next question once it is on disk.
 
         Args:
@@ -79,6 +101,7 @@ class Desk:
             verdict: Not *undo*.
             parts: Rows of photographs.
             n_seen: Number of answers that the page knew of.
+            view: What the page asks about.
 
         Raises:
             StaleError: If the pair, or a group, is no longer what the page shows; nothing is written then.
@@ -89,10 +112,10 @@ class Desk:
             seen = self._look()
             if all(answer.answer_id != answer_id for answer in seen.answers):
                 self._refuse_stale(seen, parts, n_seen)
-                self._ledger.append(self._answer(answer_id, verdict, parts))
-            return self._state()
+                self._ledger.append(self._answer(answer_id, verdict, parts, view))
+            return self._state(view)
 
-    def undo(self, answer_id: str, undoes: str) -> Plain:
+    def undo(self, answer_id: str, undoes: str, view: View = "queue") -> Plain:
         """Take an answer back, if nobody has done so, and return its question.
 
         Raises:
@@ -107,7 +130,18 @@ class Desk:
             if undone in seen.active:
                 self._ledger.append(Answer(answer_id=answer_id, verdict=UNDO, undoes=undoes, reviewer=self._reviewer))
             rows = self._rows_of(undone)
-            return self._state((rows[0], rows[1]) if len(rows) == 2 else None)
+            return self._state(view, (rows[0], rows[1]) if len(rows) == 2 and view == "queue" else None)
+
+    def certificate(self) -> Plain:
+        """Return what the answers about drawn pairs say so far: ``found``, None where that is nothing.
+
+        It takes longer than the next question, and does not hold it up.
+        """
+        with self._lock:
+            seen = self._look()
+            sample = self._draw(seen).sample
+        found = None if sample is None else sample.certify(seen.answers)
+        return {"found": None if found is None else found.model_dump(mode="json")}
 
     def groups(self, which: str, page: int) -> Plain:
         """Return a page of the groups as answers leave them; those to be checked come first.
@@ -145,7 +179,7 @@ class Desk:
             "pages": n_pages,
             "counts": {kind: len(found) for kind, found in kinds.items()},
             "seen": len(seen.answers),
-            "last": self._last(seen),
+            "last": self._last(seen.active),
         }
 
     def _look(self) -> _Seen:
@@ -173,9 +207,9 @@ class Desk:
         if (len(rows) > 2 and n_seen != len(seen.answers)) or any(self._rows_of(answer) == rows for answer in since):
             raise StaleError
 
-    def _answer(self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]]) -> Answer:
+    def _answer(self, answer_id: str, verdict: Verdict, parts: Sequence[Sequence[int]], view: View) -> Answer:
         rows = tuple(sorted(row for part in parts for row in part))
-        question = self._asked.get((rows[0], rows[-1])) if len(rows) == 2 else None
+        question = self._asked.get((view, (rows[0], rows[-1]))) if len(rows) == 2 else None
         hashes = self._grouped.hashes
         named = tuple(tuple(dict.fromkeys(hashes[row] for row in part)) for part in parts)
         if len({photograph for part in named for photograph in part}) < 2:
@@ -194,16 +228,30 @@ class Desk:
         except ValidationError as error:
             raise NotAnAnswerError(in_words(error)) from error
 
-    def _state(self, first: Rows | None = None) -> Plain:
+    def _state(self, view: View, first: Rows | None = None) -> Plain:
+        """Return the next question of a view, and how far the review is.
+
+        Args:
+            view: What is asked about.
+            first: A pair of the queue to ask about before all others.
+        """
         seen = self._look()
-        questions = list(seen.standing.questions)
+        sample = self._draw(seen).sample if view == "sample" else None
+        active = seen.active
+        if view == "sample":
+            questions = [] if sample is None else sample.questions(seen.answers, 2)
+            active = [] if sample is None else [answer for answer in active if answer.reason == sample.reason]
+        else:
+            questions = list(seen.standing.questions)
         if first is not None:
             again = Question(first, _TAKEN_BACK, self._grouped.probability_of.get(first, math.nan))
             questions = [again, *(question for question in questions if question.rows != first)]
-        self._asked |= {question.rows: question for question in questions[:1]}
+        self._asked |= {(view, question.rows): question for question in questions[:1]}
         expected = self._grouped.document["expected"] or {}
+        asked = self._ask_unled if view == "sample" else self._ask
         return {
-            "question": self._ask(questions[0], seen) if questions else None,
+            "view": view,
+            "question": asked(questions[0], seen) if questions else None,
             "next": list(questions[1].rows) if len(questions) > 1 else [],
             "seen": len(seen.answers),
             "answered": len(seen.active),
@@ -212,11 +260,35 @@ class Desk:
             "expected": expected.get("f1"),
             "contradictory": len(seen.verdicts.contradictory),
             "elsewhere": seen.verdicts.n_elsewhere,
-            "last": self._last(seen),
+            "last": self._last(active),
+            "sample": self._progress(seen) if view == "sample" else None,
         }
 
-    def _last(self, seen: _Seen) -> Plain | None:
-        mine = [answer for answer in seen.active if answer.reviewer == self._reviewer]
+    def _draw(self, seen: _Seen) -> _Drawn:
+        """Return the pairs that are drawn from the groups of the run; none where nothing can be certified."""
+        frozen, answers = self._grouped.frozen, self._grouped.document["answers"] or {"obeyed": 0}
+        census = [] if frozen is None else obeyed_answers(seen.answers, frozen.n_obeyed)
+        if self._drawn is None or self._drawn.census != census:
+            is_obeyed = weigh_answers(census, self._grouped.hashes).n_obeyed == answers["obeyed"]
+            sample = Sample(frozen, seen.answers) if frozen is not None and is_obeyed else None
+            self._drawn = _Drawn(census, sample)
+        return self._drawn
+
+    def _progress(self, seen: _Seen) -> Plain:
+        """Return how far the sample is, or why there is none."""
+        drawn = self._draw(seen)
+        if drawn.sample is None:
+            return {"why": _NO_CERTIFICATE if self._grouped.frozen is None else _OTHER_ANSWERS}
+        sampled = [answer for answer in seen.active if answer.reason == drawn.sample.reason]
+        return {
+            "why": "",
+            "drawn": drawn.sample.n_drawn,
+            "answered": drawn.sample.n_answered(sampled),
+            "since": len(heard_answers(seen.answers)) - len(drawn.census) - len(sampled),
+        }
+
+    def _last(self, answers: Sequence[Answer]) -> Plain | None:
+        mine = [answer for answer in answers if answer.reviewer == self._reviewer]
         if not mine:
             return None
         names = [self._grouped.names[row] for row in self._rows_of(mine[-1])]
@@ -238,6 +310,10 @@ class Desk:
             "probability": None if math.isnan(question.probability) else question.probability,
             "points": self._grouped.inliers.get(question.rows),
         }
+
+    def _ask_unled(self, question: Question, _: _Seen) -> Plain:
+        """Return a question without anything that the model thinks of it."""
+        return {"photographs": [self._photograph(row) for row in question.rows], "reason": SAMPLED}
 
     def _photograph(self, row: int) -> Plain:
         grouped = self._grouped

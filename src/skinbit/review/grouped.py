@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 
 from skinbit.data.photographs import Photographs
+from skinbit.decisions.certified import Frozen
 from skinbit.matching.clustering.merges import root_of
 from skinbit.matching.expected.candidates import SURE_POINTS, Candidates
+from skinbit.matching.expected.odds import LogOdds, PairOdds
+from skinbit.matching.expected.prior import PoolPrior
 from skinbit.matching.keypoints.shortlist import Shortlist
 from skinbit.matching.labels import LabelArray, first_of_lesion, known_labels
 from skinbit.matching.similarity.columns import describe_rows
@@ -37,6 +40,8 @@ class Grouped:
         inliers: On how many points two photographs agree, of the pairs whose keypoints were compared.
         model: Its name.
         document: The groups as the run wrote them down.
+        drawn_from: The pairs of which a certificate draws.
+        folds: Odds of the folds of the model.
     """
 
     photographs: Photographs
@@ -47,6 +52,19 @@ class Grouped:
     inliers: Mapping[Rows, int]
     model: str
     document: Mapping[str, Any]
+    drawn_from: Candidates
+    folds: tuple[PairOdds, ...]
+
+    @cached_property
+    def frozen(self) -> Frozen | None:
+        """Return the groups to certify; None of those that cannot be, around known lesions or without odds."""
+        log_odds, expected = self.document["log_odds"], self.document["expected"]
+        if any(self.lesions) or log_odds is None or expected is None:
+            return None
+        prior = PoolPrior(LogOdds(**log_odds), expected["n_positive_pairs"], self.folds)
+        return Frozen(
+            self.group_of, self.drawn_from, self.hashes, prior, (self.document["answers"] or {}).get("read", 0)
+        )
 
     @cached_property
     def hashes(self) -> list[str]:
@@ -110,9 +128,9 @@ def assemble(
     document: Mapping[str, Any],
     partners: pd.DataFrame,
     known: pd.DataFrame,
-    shortlist: Shortlist,
+    pairs: tuple[Shortlist, Candidates],
     said: tuple[pd.DataFrame, Sequence[str]],
-    model: str,
+    model: tuple[str, Sequence[PairOdds]],
 ) -> Grouped:
     """Return what a run made of its photographs.
 
@@ -121,9 +139,9 @@ def assemble(
         document: The groups, from :func:`skinbit.matching.group_documents.describe_groups`.
         partners: Of the new ones, from :func:`skinbit.matching.group_documents.partner_table`.
         known: ``image_id, …, lesion_id``.
-        shortlist: The pairs whose keypoints were compared.
+        pairs: Those whose keypoints were compared, and those of which a certificate draws.
         said: Columns of all photographs, and which of them may be shown.
-        model: Its name.
+        model: Its name, and the odds of its folds.
 
     Raises:
         LookupError: If these are not of the same photographs.
@@ -149,8 +167,9 @@ def assemble(
         (known_rows if of_known else new_rows)[partner]
         for partner, of_known in zip(partners["partner"], is_known, strict=True)
     ]
-    pairs = zip(partners["image_id"].map(new_rows), others, strict=True)
-    probability_of = dict(zip(map(_pair, pairs), partners["probability"].astype(float), strict=True))
+    shortlist, drawn_from = pairs
+    listed = zip(partners["image_id"].map(new_rows), others, strict=True)
+    probability_of = dict(zip(map(_pair, listed), partners["probability"].astype(float), strict=True))
     inliers = dict(zip(map(_pair, shortlist.pairs.tolist()), shortlist.inliers.tolist(), strict=True))
     inside = [group["probability_inside"] for group in groups]
     for pair, number in _missing_links(probability_of, members, labels, inliers).items():
@@ -162,8 +181,10 @@ def assemble(
         group_of=group_of,
         probability_of=probability_of,
         inliers=inliers,
-        model=model,
+        model=model[0],
         document=document,
+        drawn_from=drawn_from,
+        folds=tuple(model[1]),
     )
 
 

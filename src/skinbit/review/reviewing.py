@@ -16,6 +16,8 @@ from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
 from skinbit.decisions.ledger import Ledger
 from skinbit.errors import InputError
+from skinbit.matching.expected.candidates import read_candidates
+from skinbit.matching.expected.odds import PairOdds
 from skinbit.matching.keypoints.shortlist import read_rows
 from skinbit.review.desk import Desk
 from skinbit.review.grouped import Grouped, assemble
@@ -29,7 +31,7 @@ LEDGER = Path("09_decisions", "decisions.sqlite")
 
 _READ = (
     *("cluster_matches", "cluster_groups", "cluster_review", "cluster_columns", "cluster_shortlist"),
-    *("new_photographs", "known_photographs"),
+    *("cluster_candidates", "new_photographs", "known_photographs"),
 )
 _SHOWN = 3
 
@@ -69,9 +71,9 @@ def open_groups(env: str | None, params: dict[str, Any]) -> tuple[Grouped, Pictu
             files["cluster_groups"],
             files["cluster_matches"],
             known,
-            read_rows(files["cluster_shortlist"]),
+            (read_rows(files["cluster_shortlist"]), read_candidates(files["cluster_candidates"])),
             (files["cluster_columns"], noted["evidence"]),
-            noted["model"],
+            (noted["model"], [PairOdds(**each) for each in noted["odds"]]),
         )
     except (LookupError, ValueError) as error:  # some files are of an earlier run
         raise InputError("The last `kedro group` did not finish.\n  Remedy: run it again.") from error

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from skinbit.decisions.answers import MAX_PHOTOGRAPHS, AnswerId
 from skinbit.errors import InputError
 from skinbit.report.pages import render_page
-from skinbit.review.desk import Desk, NotAnAnswerError, StaleError
+from skinbit.review.desk import Desk, NotAnAnswerError, StaleError, View
 from skinbit.review.grouped import Grouped
 from skinbit.review.pictures import Pictures
 
@@ -51,6 +51,7 @@ class _Sent(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     answer_id: AnswerId
+    view: View = "queue"
 
 
 class SentAnswer(_Sent):
@@ -119,18 +120,22 @@ def make_app(grouped: Grouped, desk: Desk, pictures: Pictures, port: int, token:
 
 def _add_reviewing(app: FastAPI, grouped: Grouped, desk: Desk) -> None:
     @app.get("/state")
-    def state() -> dict[str, Any]:
-        return desk.state()
+    def state(view: View = "queue") -> dict[str, Any]:
+        return desk.state(view)
 
     @app.post("/answers")
     def answer(sent: SentAnswer) -> dict[str, Any]:
         if any(row >= len(grouped.lesions) for part in sent.parts for row in part):
             raise NotAnAnswerError("There is no such photograph.")
-        return desk.answer(sent.answer_id, sent.verdict, sent.parts, sent.seen)
+        return desk.answer(sent.answer_id, sent.verdict, sent.parts, sent.seen, sent.view)
 
     @app.post("/undo")
     def undo(sent: SentUndo) -> dict[str, Any]:
-        return desk.undo(sent.answer_id, sent.undoes)
+        return desk.undo(sent.answer_id, sent.undoes, sent.view)
+
+    @app.get("/certificate")
+    def certificate() -> dict[str, Any]:
+        return desk.certificate()
 
     @app.get("/groups")
     def groups(

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from skinbit.config import GeometryParams
+from skinbit.decisions.certified import CertifiedGroups
 from skinbit.embedding.headers import Sha256
 from skinbit.embedding.preprocessing import Preprocessing
-from skinbit.matching.expected.odds import LogOdds
+from skinbit.matching.expected.odds import LogOdds, PairOdds
 from skinbit.matching.expected.own_cut import Expected
 from skinbit.matching.methods import CutValue, MethodName, Similarity
 from skinbit.matching.scoring.mistakes import Mistake
@@ -126,9 +127,16 @@ class ClusterAnswers(Document):
     pairs_together: NonNegativeInt
     pairs_apart: NonNegativeInt
     contradictory: NonNegativeInt
+    read: NonNegativeInt
 
 
-class ClusterGroups(ClusterCut):
+class ClusterCertificate(Document):
+    """What answers about drawn pairs say of groups; None where nobody has answered any."""
+
+    certificate: CertifiedGroups | None
+
+
+class ClusterGroups(ClusterCut, ClusterCertificate):
     """All groups, and the nearest photograph of each; None where nobody has answered anything."""
 
     answers: ClusterAnswers | None
@@ -156,3 +164,4 @@ class ClusterReview(Document):
     model: str
     geometry: GeometryParams
     evidence: list[str]
+    odds: tuple[PairOdds, ...]

@@ -250,6 +250,12 @@ RowPairs = pa.DataFrameSchema(
     name="cluster_shortlist",
 )
 
+Candidates = pa.DataFrameSchema(
+    {name: _count() for name in ("row_a", "row_b")} | {"probability": _number(0.0, 1.0), "inliers": _number(-1)},
+    strict=True,
+    name="cluster_candidates",
+)
+
 ClusteredImages = pa.DataFrameSchema(
     {
         "image_id": _text(unique=True),

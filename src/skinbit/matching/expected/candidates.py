@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from skinbit.matching.clustering.merges import components
@@ -54,6 +55,9 @@ class Said:
 NOTHING_SAID = Said(np.empty((0, 2), np.int64), np.empty(0, np.int64))
 
 
+NO_CANDIDATES = Candidates(np.empty((0, 2), np.int64), np.empty(0), np.empty(0, np.int64))
+
+
 def find_candidates(pool: Pool, shortlist: Shortlist, log_odds: LogOdds) -> Candidates:
     """Return the pairs of a pool that are probable enough, or whose keypoints agree.
 
@@ -67,6 +71,21 @@ def find_candidates(pool: Pool, shortlist: Shortlist, log_odds: LogOdds) -> Cand
     pairs = np.unique(np.concatenate([near.pairs.astype(np.int64), agreeing]), axis=0)
     inliers = np.append(shortlist.inliers, -1)[places_among(pairs, shortlist.pairs)]
     return Candidates(pairs, log_odds.probabilities(pool.of_pairs(pairs)), inliers)
+
+
+def candidate_table(candidates: Candidates) -> pd.DataFrame:
+    """Return candidates as a table ``row_a, row_b, probability, inliers``."""
+    rows = dict(zip(("row_a", "row_b"), candidates.pairs.T, strict=True))
+    return pd.DataFrame({**rows, "probability": candidates.probabilities, "inliers": candidates.inliers})
+
+
+def read_candidates(table: pd.DataFrame) -> Candidates:
+    """Return the candidates of a table from :func:`candidate_table`."""
+    return Candidates(
+        table[["row_a", "row_b"]].to_numpy(np.int64),
+        table["probability"].to_numpy(np.float64),
+        table["inliers"].to_numpy(np.int64),
+    )
 
 
 def follows(pairs: LabelArray, said: Said, n_images: int) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from skinbit.config import Parameters
+from skinbit.pipelines.cluster_images.nodes.certificate import certify_groups
 from skinbit.pipelines.cluster_images.nodes.decisions import read_decisions
 from skinbit.pipelines.cluster_images.nodes.groups import draw_links, group_photographs, note_for_review, write_gallery
 from skinbit.pipelines.cluster_images.nodes.model import (
@@ -137,14 +138,24 @@ def _grouping(checkpoint: str) -> list[Node]:
     shown = {name: name for name in ClusterFiles.__annotations__}
     return [
         Node(
+            certify_groups,
+            [
+                *(checkpoint, "clusters_features", "cluster_shortlist", "new_photographs", "known_photographs"),
+                *("cluster_columns", "known_cuts", "decision_files", "params:cluster"),
+                *("params:evaluation.pool_correction", "params:memory"),
+            ],
+            "cluster_certificate",
+            name="certify_groups",
+        ),
+        Node(
             group_photographs,
             [
                 *(checkpoint, "clusters_features", "cluster_shortlist", "known_photographs", "cluster_columns"),
-                *("known_cuts", "cluster_decisions"),
+                *("known_cuts", "cluster_decisions", "cluster_certificate"),
                 *("params:cluster", "params:evaluation.pool_correction"),
                 *("params:data.max_images_per_lesion", "params:memory"),
             ],
-            ["clustered_images", "cluster_matches", "cluster_groups", "cluster_cut"],
+            ["clustered_images", "cluster_matches", "cluster_candidates", "cluster_groups", "cluster_cut"],
             name="group_photographs",
         ),
         Node(

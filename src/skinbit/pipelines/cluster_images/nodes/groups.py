@@ -12,14 +12,15 @@ from skinbit.embedding.tables import Features
 from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.cuts.grouping_cut import read_cut
 from skinbit.matching.cuts.operating_points import KnownCuts
+from skinbit.matching.expected.candidates import NO_CANDIDATES, candidate_table, find_candidates
 from skinbit.matching.expected.documents import settle_cut
 from skinbit.matching.expected.odds import LogOdds
 from skinbit.matching.group_documents import describe_groups, group_table, partner_table
 from skinbit.matching.grouping import group_images
-from skinbit.matching.keypoints.shortlist import inliers_of, read_rows
+from skinbit.matching.keypoints.shortlist import Shortlist, inliers_of, read_rows
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import known_labels
-from skinbit.matching.pairs.pool import limits_of
+from skinbit.matching.pairs.pool import Pool, limits_of
 from skinbit.matching.similarity.columns import columns_of, context_of_rows, describe_pairs
 from skinbit.pipelines.cluster_images.nodes.photographs import Folders, open_listed
 from skinbit.report.cluster_gallery import ClusterFiles
@@ -35,11 +36,12 @@ def group_photographs(
     columns: pd.DataFrame,
     known_cuts: KnownCuts,
     decisions: Verdicts,
+    certificate: dict[str, Any],
     cluster: ClusterParams,
     is_corrected: bool,
     max_images_per_lesion: int,
     memory: MemoryParams,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
     """Group new photographs, around known lesions where there are any, and list the doubts about each group.
 
     They are joined from where their own similarities say, unless the user says where; what people have answered holds.
@@ -52,6 +54,7 @@ def group_photographs(
         columns: ``image_id, …`` of new, then of known photographs.
         known_cuts: What the user and the folds of the model say.
         decisions: What answers say of new and known photographs.
+        certificate: From :func:`skinbit.pipelines.cluster_images.nodes.certificate.certify_groups`.
         cluster: The method, and what the user wants.
         is_corrected: Whether the number of photographs counts where the folds' cut is taken.
         max_images_per_lesion: A larger group is to be checked.
@@ -59,17 +62,16 @@ def group_photographs(
 
     Returns:
         ``image_id, cluster_id, similarity_to_nearest, probability_of_nearest``, with known lesions also ``lesion_id``;
-        the partners of each photograph, from :func:`skinbit.matching.group_documents.partner_table`; a document of the
-        groups: members, known lesion, margin, doubts, and what is expected of them; and the cut, from
+        the partners of each photograph, from :func:`skinbit.matching.group_documents.partner_table`; the pairs that may
+        show one lesion, from :func:`skinbit.matching.expected.candidates.candidate_table`; a document of the groups:
+        members, known lesion, margin, doubts, what is expected of them, and the certificate; and the cut, from
         :func:`skinbit.matching.expected.documents.settle_cut`.
 
     Raises:
         InputError: If the cut needs more pairs than can be held.
     """
     matching, lesions = checkpoint.matching, tuple(known_photographs["lesion_id"])
-    same, evidence = columns_of(matching.similarity.context, cluster.same)
-    shortlist, context = read_rows(compared), context_of_rows(columns, same, evidence)
-    pool = matching.pool(features.values, shortlist, context, limits_of(memory))
+    pool, shortlist = pool_of_photographs(checkpoint, features, compared, columns, cluster, memory)
     constraints = Constraints(known_labels(lesions, len(pool) - len(lesions)), *decisions.as_arrays())
     settled = settle_cut(pool, constraints, matching.odds, known_cuts, cluster, is_corrected)
     cut = read_cut(settled)
@@ -84,10 +86,27 @@ def group_photographs(
     logger.info("%d groups of two or more photographs, %d groups to review", n_shared, n_doubtful)
     table = group_table(found, features.image_ids, log_odds, with_lesions=bool(lesions))
     pairs = found.partner_pairs
+    _, evidence = columns_of(matching.similarity.context, cluster.same)
     inliers, said = inliers_of(shortlist, pairs), describe_pairs(columns, evidence, pairs)
     partners = partner_table(found, features.image_ids, lesions, log_odds, inliers, said)
-    answers = None if decisions == Verdicts() else _count_answers(decisions, constraints)
-    return table, partners, {**settled, **document, "answers": answers}, settled
+    candidates = candidate_table(NO_CANDIDATES if log_odds is None else find_candidates(pool, shortlist, log_odds))
+    is_told = decisions.model_copy(update={"n_read": 0}) != Verdicts()
+    answers = _count_answers(decisions, constraints) if is_told else None
+    return table, partners, candidates, {**settled, **document, "answers": answers, **certificate}, settled
+
+
+def pool_of_photographs(
+    checkpoint: Checkpoint,
+    features: Features,
+    compared: pd.DataFrame,
+    columns: pd.DataFrame,
+    cluster: ClusterParams,
+    memory: MemoryParams,
+) -> tuple[Pool, Shortlist]:
+    """Return the photographs as the model compares them, and the pairs whose keypoints were compared."""
+    shortlist, matching = read_rows(compared), checkpoint.matching
+    context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
+    return matching.pool(features.values, shortlist, context, limits_of(memory)), shortlist
 
 
 def _count_answers(decisions: Verdicts, constraints: Constraints) -> dict[str, int]:
@@ -98,6 +117,7 @@ def _count_answers(decisions: Verdicts, constraints: Constraints) -> dict[str, i
         "pairs_together": constraints.n_together,
         "pairs_apart": constraints.n_apart,
         "contradictory": len(decisions.contradictory),
+        "read": decisions.n_read,
     }
 
 
@@ -152,6 +172,7 @@ def note_for_review(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str,
         "model": name_model(checkpoint),
         "geometry": matching.geometry.model_dump(mode="json"),
         "evidence": list(evidence),
+        "odds": [each.model_dump(mode="json") for each in matching.odds],
     }
 
 
