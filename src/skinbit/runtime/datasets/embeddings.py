@@ -8,7 +8,7 @@ from kedro_datasets._typing import TablePreview
 
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.labels import FloatArray
-from skinbit.runtime.datasets.files import Contents, atomic_target, pack, unpack
+from skinbit.runtime.datasets.files import Contents, pack, unpack, write_file
 from skinbit.runtime.datasets.tables import TableDataset
 
 _TENSOR = "embeddings"
@@ -37,8 +37,7 @@ class EmbeddingsDataset(TableDataset[Embeddings]):
         if data.zooms is not None:
             content = pack({_TENSOR: data.zooms}, {})
             header[_ZOOMS] = hashlib.sha256(content).hexdigest()
-            with atomic_target(self._fs, self._zooms_path) as temporary:
-                self._fs.pipe_file(temporary, content)
+            write_file(self._fs, self._zooms_path, content)
         self._write(pack({_TENSOR: data.values}, header))
 
     def preview(self, nrows: int = 10) -> TablePreview:

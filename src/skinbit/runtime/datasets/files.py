@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -36,6 +37,9 @@ PREFIX = 8
 _SEAL = re.compile(rb'\\"seal\\": \\"([0-9a-f]{64})\\"')
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
+# Listings are not kept: other processes write, too, and what they wrote would be missing.
+fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
+
 _hashes: dict[str, tuple[tuple[int, int, int], StoredFile]] = {}
 """Files that this process has hashed, by path: size, modification time and inode, with the result."""
 
@@ -59,36 +63,53 @@ def connect(
 
 @contextmanager
 def atomic_target(fs: Any, path: str) -> Iterator[str]:
-    """Yield a temporary name beside ``path``, and rename it to ``path`` when the block succeeds.
+    """Yield the local path of a new file, which becomes ``path`` as a whole when the block succeeds.
 
-    Until then ``path`` has its old content or none, as ``--only-missing-outputs`` trusts existing files.
+    Until then ``path`` has its old content or none, as ``--only-missing-outputs`` trusts existing files. On a disk the
+    new file is beside ``path`` and is renamed. Anywhere else it is in a temporary folder and is uploaded once: object
+    stores have no renaming, but show an object only when it is complete.
 
     Args:
         fs: An fsspec file system.
         path: The file to write.
 
     Yields:
-        The path to write to.
+        The local path to write to.
     """
-    target = PurePosixPath(path)
+    if isinstance(fs, LocalFileSystem):
+        with _renamed(path) as temporary:
+            yield temporary
+    else:
+        with TemporaryDirectory(prefix="skinbit-") as folder:
+            temporary = str(Path(folder, PurePosixPath(path).name))  # stores tell a page from data by its suffix
+            yield temporary
+            fs.put_file(temporary, path)
+
+
+@contextmanager
+def _renamed(path: str) -> Iterator[str]:
+    """Yield a temporary name beside a local file, and rename it when the block succeeds."""
+    target = Path(path)
     temporary = str(target.with_name(f".{target.name}.{uuid4().hex}.tmp"))
     try:
-        fs.makedirs(str(target.parent), exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if isinstance(fs, LocalFileSystem):
-            _flush_to_disk(temporary, os.O_RDWR)
-            os.replace(temporary, path)
-            if hasattr(os, "O_DIRECTORY"):  # otherwise a power cut could undo the renaming
-                _flush_to_disk(str(target.parent), os.O_DIRECTORY)
-        else:
-            fs.mv(temporary, path)
+        _flush_to_disk(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+        if hasattr(os, "O_DIRECTORY"):  # otherwise a power cut could undo the renaming
+            _flush_to_disk(str(target.parent), os.O_DIRECTORY)
     except OSError as error:
         if error.errno is not None and error.filename in (None, temporary):  # errors of a full disk have no file name
             error.filename = path
         raise
     finally:
-        if fs.exists(temporary):
-            fs.rm_file(temporary)
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_file(fs: Any, path: str, content: bytes) -> None:
+    """Write a file completely or not at all; see :func:`atomic_target`."""
+    with atomic_target(fs, path) as temporary:
+        Path(temporary).write_bytes(content)
 
 
 def _flush_to_disk(path: str, flags: int) -> None:
@@ -192,8 +213,7 @@ class FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
             raise unusable(self._path, error) from error
 
     def _write(self, content: bytes) -> None:
-        with atomic_target(self._fs, self._path) as temporary:
-            self._fs.pipe_file(temporary, content)
+        write_file(self._fs, self._path, content)
 
 
 def pack(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from skinbit.runtime.datasets.files import atomic_target, connect
+from skinbit.runtime.datasets.files import connect, write_file
 from skinbit.runtime.provenance import Record, hash_value
 
 
@@ -69,8 +69,7 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         """Write records, each atomically; records of other datasets stay."""
         for name, record in data.items():
             sealed = SealedRecord(record=record, sha256=hash_value(record))
-            with atomic_target(self._fs, self.path_of(name)) as temporary:
-                self._fs.pipe_file(temporary, sealed.model_dump_json(indent=1).encode())
+            write_file(self._fs, self.path_of(name), sealed.model_dump_json(indent=1).encode())
 
     def forget(self, name: str) -> None:
         """Remove the record of one dataset, if there is one."""

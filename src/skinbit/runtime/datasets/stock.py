@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
+from fsspec.implementations.local import LocalFileSystem
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 from kedro_datasets.json import JSONDataset as StockJSONDataset
@@ -19,14 +20,14 @@ from skinbit.runtime.datasets.files import atomic_target, unusable
 
 
 class AtomicSave:
-    """Saves through a copy of the dataset with a temporary file name."""
+    """Saves through a copy of the dataset with a temporary local file."""
 
     def save(self, data: Any) -> None:
         """Save completely or not at all."""
         dataset: Any = self
         with atomic_target(dataset._fs, str(dataset._get_save_path())) as temporary:
             writer = copy(dataset)
-            writer._filepath = PurePosixPath(temporary)
+            writer._filepath, writer._fs, writer._protocol = PurePosixPath(temporary), LocalFileSystem(), "file"
             super(AtomicSave, writer).save.__wrapped__(writer, data)  # type: ignore[misc]
         dataset._release()
 
