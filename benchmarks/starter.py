@@ -37,8 +37,9 @@ N_WORKERS = 2
 
 def embed(checkpoint: Checkpoint, features: Features, image_ids: list[str]) -> FloatArray:
     """Return the embeddings that a frozen model makes of stored features, ``(n, d)``."""
-    embeddings, whitenings = baseline_embeddings(features, image_ids), whitening_of(checkpoint)
-    return (embeddings if whitenings is None else whitenings.apply(embeddings)).values
+    embeddings = baseline_embeddings(features, image_ids, checkpoint.compares_zooms)
+    whitening = whitening_of(checkpoint)
+    return (embeddings if whitening is None else whitening.apply(embeddings)).vectors
 
 
 def judge(
