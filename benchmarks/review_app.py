@@ -31,12 +31,13 @@ from skinbit.data.decoding import decode_image
 from skinbit.data.synthetic import make_photographs
 from skinbit.decisions.answers import SAME, Answer, new_id
 from skinbit.decisions.ledger import Ledger
+from skinbit.matching.expected.odds import LEVELS
 from skinbit.matching.keypoints.sift import extract_keypoints, tabulate_keypoints
 from skinbit.report.thumbnails import shrink
 from skinbit.runtime.session import StudySession
 
 REPOSITORY = Path(__file__).parents[1]
-N_PHOTOGRAPHS, GROUP_SIZE, N_PARTNERS, N_DRAWN, SEED, N_ANSWERS = 10_000, 3, 5, 20, 42, 200
+N_PHOTOGRAPHS, GROUP_SIZE, N_PARTNERS, N_DRAWN, SEED, N_ANSWERS, N_SAMPLED = 10_000, 3, 5, 20, 42, 200, 100
 GEOMETRY = GeometryParams()
 
 
@@ -56,6 +57,8 @@ def main() -> None:
         "first question (s)",
         "next question, median (ms)",
         "of 20 one over (ms)",
+        "next drawn question, median (ms)",
+        "certificate (ms)",
     ]
     print(markdown_table([*header, "photograph, median (ms)", "aligned, median (ms)"], rows))
 
@@ -132,16 +135,20 @@ def _groups(ids: list[str]) -> dict[str, Any]:
                 **dict.fromkeys(("precision", "recall", "f1"), estimate),
                 **{"n_positive_pairs": float(n), "single_share": 0.1, "unlike_folds": []},
             },
-            **{"log_odds": {"intercept": 0.0, "slope": 1.0}, "answers": None, "groups": groups},
+            **{"log_odds": {"intercept": 0.0, "slope": 1.0}, "answers": None, "certificate": None, "groups": groups},
             "nearest": [ids[(row + 1) % n] for row in range(n)],
         },
         "cluster_matches": partners,
         "cluster_shortlist": shortlist.sort_values(["row_a", "row_b"], ignore_index=True),
+        "cluster_candidates": shortlist.drop(columns="zoom").assign(probability=probabilities[shortlist.index]),
         "cluster_columns": pd.DataFrame({"image_id": ids}),
         "known_photographs": pd.DataFrame(columns=["image_id", "file", "sha256", "lesion_id"], dtype=str),
         "cluster_review": {
             **{"images": "photographs", "known_images": None, "model": "drawn", "evidence": []},
             "geometry": GEOMETRY.model_dump(mode="json"),
+            "odds": [
+                {"intercept": 0.0, "slope": 1.0, "prior": 0.1, "positives": np.linspace(-13, 13, len(LEVELS)).tolist()}
+            ],
         },
     }
 
@@ -160,10 +167,15 @@ def _measure(root: Path, hashes: list[str], n_before: int) -> list[str]:
             ask(f"/photographs/{photograph['row']}")
         first = time.perf_counter() - up
         times = [*_answers(ask, N_ANSWERS)]
+        drawn = [asked for asked, _, _ in _answers(ask, N_SAMPLED, "sample")]
+        started_anew = time.perf_counter()
+        assert json.loads(ask("/certificate"))["found"]
+        certified = time.perf_counter() - started_anew
     with closing(Ledger(ledger)) as written:
-        assert len(written.answers()) == n_before + N_ANSWERS
+        assert len(written.answers()) == n_before + N_ANSWERS + N_SAMPLED
     answered, shown, aligned = (sorted(1000 * value for value in values) for values in zip(*times, strict=True))
-    figures = [median(answered), answered[int(0.95 * len(answered))], median(shown), median(aligned)]
+    figures = [median(answered), answered[int(0.95 * len(answered))], 1000 * median(drawn), 1000 * certified]
+    figures += [median(shown), median(aligned)]
     return [f"{n_before:,}", f"{up - started:.1f}", f"{first:.2f}", *(f"{figure:.0f}" for figure in figures)]
 
 
@@ -196,9 +208,9 @@ def _served(command: list[str], root: Path) -> Iterator[_Asker]:
             process.kill()
 
 
-def _answers(ask: _Asker, n: int) -> Iterator[tuple[float, float, float]]:
+def _answers(ask: _Asker, n: int, view: str = "queue") -> Iterator[tuple[float, float, float]]:
     """Answer, and yield the seconds of the next question, of its second photograph and of its alignment."""
-    state = json.loads(ask("/state"))
+    state = json.loads(ask(f"/state?view={view}"))
     for number in range(n):
         first, second = (photograph["row"] for photograph in state["question"]["photographs"])
         is_same = number % 3 > 0
@@ -206,7 +218,10 @@ def _answers(ask: _Asker, n: int) -> Iterator[tuple[float, float, float]]:
         parts = [[first, second]] if is_same else [[first], [second]]
         started = time.perf_counter()
         state = json.loads(
-            ask("/answers", {"answer_id": new_id(), "verdict": verdict, "parts": parts, "seen": state["seen"]})
+            ask(
+                "/answers",
+                {"answer_id": new_id(), "verdict": verdict, "parts": parts, "seen": state["seen"], "view": view},
+            )
         )
         asked = time.perf_counter()
         first, second = (photograph["row"] for photograph in state["question"]["photographs"])

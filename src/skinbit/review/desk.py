@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from skinbit.config.block import in_words
 from skinbit.decisions.answers import UNDO, Answer, Shown, Verdict
-from skinbit.decisions.certified import SAMPLED, Sample, obeyed_answers, said_of
+from skinbit.decisions.certified import SAMPLED, said_of
 from skinbit.decisions.ledger import Ledger
 from skinbit.decisions.queue import Question, Queue
 from skinbit.decisions.verdicts import Verdicts, heard_answers, weigh_answers
 from skinbit.review.grouped import Grouped, Rows
+from skinbit.review.sampling import Sampling
 from skinbit.review.standing import Standing, stand
 
 Plain = dict[str, Any]
@@ -29,14 +30,6 @@ PER_PAGE = 24
 View = Literal["queue", "sample"]
 """What a page asks about: what changes the groups most, or pairs that are drawn for the certificate."""
 
-_NO_CERTIFICATE = (
-    "There is no certificate of groups around known lesions, or of a model that does not know how probable pairs are."
-)
-_OTHER_ANSWERS = (
-    "The groups obey answers that are not in this ledger, or were taken back since. Run `kedro group` again, then "
-    "`kedro review`."
-)
-
 
 class StaleError(Exception):
     """What a page asks to write down rests on something that was answered meanwhile, in another tab for example."""
@@ -48,20 +41,10 @@ class NotAnAnswerError(ValueError):
 
 @dataclass(frozen=True)
 class _Seen:
-    """All that follows from the answers so far."""
+    """The answers so far, and those among them that are about photographs at hand and were not undone."""
 
     answers: tuple[Answer, ...]
-    verdicts: Verdicts
-    standing: Standing
     active: list[Answer]
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A sample, and the answers that the groups obey."""
-
-    census: list[Answer]
-    sample: Sample | None
 
 
 class Desk:
@@ -79,8 +62,9 @@ class Desk:
         self._lock = Lock()
         self._queue = Queue(grouped.group_of, grouped.candidates)
         self._asked: dict[tuple[View, Rows], Question] = {}
-        self._cached: _Seen | None = None
-        self._drawn: _Drawn | None = None
+        self._sampling = Sampling(grouped)
+        self._seen: _Seen | None = None
+        self._stood: tuple[_Seen, Verdicts, Standing] | None = None
 
     def state(self, view: View = "queue") -> Plain:
         """Return the next question, and how far the review is.
@@ -139,7 +123,7 @@ class Desk:
         """
         with self._lock:
             seen = self._look()
-            sample = self._draw(seen).sample
+            sample = self._sampling.sample(seen.answers)
         found = None if sample is None else sample.certify(seen.answers)
         return {"found": None if found is None else found.model_dump(mode="json")}
 
@@ -152,7 +136,8 @@ class Desk:
         """
         with self._lock:
             seen = self._look()
-        standing, grouped = seen.standing, self._grouped
+            _, standing = self._stand(seen)
+        grouped = self._grouped
         members: dict[int, list[int]] = {}
         for row, number in enumerate(standing.groups.tolist()):
             members.setdefault(number, []).append(row)
@@ -183,17 +168,21 @@ class Desk:
         }
 
     def _look(self) -> _Seen:
-        """Return all that follows from the answers, those of other processes included."""
+        """Return the answers, those of other processes included."""
         answers = self._ledger.answers()
-        if self._cached is None or len(self._cached.answers) != len(answers):
-            undone = {answer.undoes for answer in answers}
-            active = [answer for answer in answers if answer.verdict != UNDO and answer.answer_id not in undone]
-            here = [(self._rows_of(answer), answer) for answer in active]
-            verdicts = weigh_answers(answers, self._grouped.hashes, self._grouped.known)
+        if self._seen is None or len(self._seen.answers) != len(answers):
+            active = [answer for answer in heard_answers(answers) if len(self._rows_of(answer)) > 1]
+            self._seen = _Seen(answers, active)
+        return self._seen
+
+    def _stand(self, seen: _Seen) -> tuple[Verdicts, Standing]:
+        """Return what follows from the answers."""
+        if self._stood is None or self._stood[0] is not seen:
+            verdicts = weigh_answers(seen.answers, self._grouped.hashes, self._grouped.known)
             joined = verdicts.model_copy(update={"must": (*self._grouped.joined.tolist(), *verdicts.must)})
-            standing = stand(self._queue, joined, said_of(active, self._grouped.hashes))
-            self._cached = _Seen(answers, verdicts, standing, [answer for rows, answer in here if len(rows) > 1])
-        return self._cached
+            standing = stand(self._queue, joined, said_of(seen.active, self._grouped.hashes))
+            self._stood = seen, verdicts, standing
+        return self._stood[1:]
 
     def _rows_of(self, answer: Answer) -> list[int]:
         photographs = (photograph for part in answer.parts for photograph in part)
@@ -236,55 +225,45 @@ class Desk:
             first: A pair of the queue to ask about before all others.
         """
         seen = self._look()
-        sample = self._draw(seen).sample if view == "sample" else None
-        active = seen.active
         if view == "sample":
-            questions = [] if sample is None else sample.questions(seen.answers, 2)
-            active = [] if sample is None else [answer for answer in active if answer.reason == sample.reason]
+            questions = self._sampling.questions(seen.answers, 2)
+            told = self._of_sample(seen, questions[:1])
         else:
-            questions = list(seen.standing.questions)
-        if first is not None:
-            again = Question(first, _TAKEN_BACK, self._grouped.probability_of.get(first, math.nan))
-            questions = [again, *(question for question in questions if question.rows != first)]
+            questions = list(self._stand(seen)[1].questions)
+            if first is not None:
+                again = Question(first, _TAKEN_BACK, self._grouped.probability_of.get(first, math.nan))
+                questions = [again, *(question for question in questions if question.rows != first)]
+            told = self._of_queue(seen, questions[:1])
         self._asked |= {(view, question.rows): question for question in questions[:1]}
-        expected = self._grouped.document["expected"] or {}
-        asked = self._ask_unled if view == "sample" else self._ask
         return {
             "view": view,
-            "question": asked(questions[0], seen) if questions else None,
             "next": list(questions[1].rows) if len(questions) > 1 else [],
             "seen": len(seen.answers),
-            "answered": len(seen.active),
-            "left": seen.standing.n_left,
-            "mayStop": seen.standing.may_stop,
-            "expected": expected.get("f1"),
-            "contradictory": len(seen.verdicts.contradictory),
-            "elsewhere": seen.verdicts.n_elsewhere,
-            "last": self._last(active),
-            "sample": self._progress(seen) if view == "sample" else None,
+            **told,
         }
 
-    def _draw(self, seen: _Seen) -> _Drawn:
-        """Return the pairs that are drawn from the groups of the run; none where nothing can be certified."""
-        frozen, answers = self._grouped.frozen, self._grouped.document["answers"] or {"obeyed": 0}
-        census = [] if frozen is None else obeyed_answers(seen.answers, frozen.n_obeyed)
-        if self._drawn is None or self._drawn.census != census:
-            is_obeyed = weigh_answers(census, self._grouped.hashes).n_obeyed == answers["obeyed"]
-            sample = Sample(frozen, seen.answers) if frozen is not None and is_obeyed else None
-            self._drawn = _Drawn(census, sample)
-        return self._drawn
-
-    def _progress(self, seen: _Seen) -> Plain:
-        """Return how far the sample is, or why there is none."""
-        drawn = self._draw(seen)
-        if drawn.sample is None:
-            return {"why": _NO_CERTIFICATE if self._grouped.frozen is None else _OTHER_ANSWERS}
-        sampled = [answer for answer in seen.active if answer.reason == drawn.sample.reason]
+    def _of_queue(self, seen: _Seen, asked: Sequence[Question]) -> Plain:
+        """Return a question, if there is one, and how far the review is."""
+        verdicts, standing = self._stand(seen)
+        expected = self._grouped.document["expected"] or {}
         return {
-            "why": "",
-            "drawn": drawn.sample.n_drawn,
-            "answered": drawn.sample.n_answered(sampled),
-            "since": len(heard_answers(seen.answers)) - len(drawn.census) - len(sampled),
+            "question": next((self._ask(question, standing) for question in asked), None),
+            "answered": len(seen.active),
+            "left": standing.n_left,
+            "mayStop": standing.may_stop,
+            "expected": expected.get("f1"),
+            "contradictory": len(verdicts.contradictory),
+            "elsewhere": verdicts.n_elsewhere,
+            "last": self._last(seen.active),
+        }
+
+    def _of_sample(self, seen: _Seen, asked: Sequence[Question]) -> Plain:
+        """Return a question, if there is one, without what the model thinks of it, and how far the sample is."""
+        shown = ({"photographs": [*map(self._photograph, question.rows)], "reason": SAMPLED} for question in asked)
+        return {
+            "question": next(shown, None),
+            "sample": self._sampling.progress(seen.answers),
+            "last": self._last(self._sampling.answered(seen.answers)),
         }
 
     def _last(self, answers: Sequence[Answer]) -> Plain | None:
@@ -295,8 +274,8 @@ class Desk:
         shown = " and ".join(names) if len(names) == 2 else f"{len(names)} photographs"
         return {"answerId": mine[-1].answer_id, "text": f"{mine[-1].verdict}: {shown}"}
 
-    def _ask(self, question: Question, seen: _Seen) -> Plain:
-        groups = seen.standing.groups
+    def _ask(self, question: Question, standing: Standing) -> Plain:
+        groups = standing.groups
         rows = [
             self._photograph(row)
             | {"origin": int(self._grouped.group_of[row]), "size": int((groups == groups[row]).sum())}
@@ -310,10 +289,6 @@ class Desk:
             "probability": None if math.isnan(question.probability) else question.probability,
             "points": self._grouped.inliers.get(question.rows),
         }
-
-    def _ask_unled(self, question: Question, _: _Seen) -> Plain:
-        """Return a question without anything that the model thinks of it."""
-        return {"photographs": [self._photograph(row) for row in question.rows], "reason": SAMPLED}
 
     def _photograph(self, row: int) -> Plain:
         grouped = self._grouped
