@@ -5,7 +5,7 @@ import warnings
 from omegaconf.resolvers import oc
 
 from skinbit.privacy import refuse_telemetry
-from skinbit.runtime.context import StudyContext
+from skinbit.runtime.context import StudyContext, find_parameter
 from skinbit.runtime.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
 from skinbit.runtime.places import join_place
 from skinbit.runtime.session import StudySession
@@ -29,6 +29,6 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "local",
     # Soft: an environment overrides single values, not whole blocks.
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
-    # SKINBIT_RAW_DIR, SKINBIT_METADATA_FILE; `place` joins folders and files
-    "custom_resolvers": {"oc.env": oc.env, "place": join_place},
+    # SKINBIT_RAW_DIR, SKINBIT_METADATA_FILE; `place` joins folders and files; `parameter` is one of parameters*.yml
+    "custom_resolvers": {"oc.env": oc.env, "place": join_place, "parameter": find_parameter},
 }

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from skinbit.config.backbone import BackboneParams
-from skinbit.config.block import Block, Name, require, split_joined
+from skinbit.config.block import Block, Name, PathText, require, split_joined
 from skinbit.config.data import DataParams, SampleParams, SplitParams
 from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, EvaluationParams
 from skinbit.config.experiment import ExperimentParams, with_members
@@ -34,6 +34,9 @@ class StudyParams(Block):
     experiments: Annotated[tuple[Name, ...], BeforeValidator(split_joined), Field(min_length=1)]
     folds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(split_joined), Field(min_length=1)]
     sample_data: bool = Field(default=False, description="true: make synthetic photographs first")
+    decisions: PathText | None = Field(
+        default=None, description="ledger of answers that correct the labels before the split; null: none"
+    )
 
     @model_validator(mode="after")
     def _listed_once(self) -> Self:

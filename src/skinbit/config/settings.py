@@ -1,5 +1,6 @@
 """The settings of an experiment and of a study, written down in full."""
 
+from pathlib import PurePath
 from typing import Any
 
 from skinbit.config.block import MEMBERS, Block
@@ -44,9 +45,11 @@ def _member_settings(member: str, parameters: Parameters) -> dict[str, Any]:
 def study_settings(parameters: Parameters) -> dict[str, Any]:
     """Return all parameters that a study's files depend on; as a Kedro environment they reproduce these files.
 
-    Weights files are named without their folders, which differ between machines.
+    Weights files and the ledger are named without their folders, which differ between machines.
     """
     named = {name: backbone.without_folder() for name, backbone in parameters.backbones.items()}
-    written = parameters.model_copy(update={"backbones": named})
+    decisions = parameters.study.decisions and PurePath(parameters.study.decisions).name
+    study = parameters.study.model_copy(update={"decisions": decisions})
+    written = parameters.model_copy(update={"backbones": named, "study": study})
     left_out: dict[str, Any] = {"audit": True, "cluster": True, "tracking": True, "memory": {"tile_megabytes"}}
     return written.model_dump(mode="json", exclude=left_out)

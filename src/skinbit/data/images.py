@@ -186,6 +186,27 @@ def read_photograph(folder: ImageFolder, file: str, data: DataParams) -> bytes:
     return content
 
 
+def hash_photographs(folder: ImageFolder, image_ids: Iterable[str], data: DataParams) -> list[str]:
+    """Return the SHA-256 of the file of each image id of a table; empty where there is no such file, or several.
+
+    Args:
+        folder: Folder of the photographs.
+        image_ids: As the table writes them.
+        data: See :func:`read_photograph`.
+    """
+
+    def hash_one(image_id: str) -> str:
+        files = folder.find(image_id)
+        if len(files) != 1:
+            return ""
+        try:
+            return hashlib.sha256(read_photograph(folder, files[0], data)).hexdigest()
+        except (UnusableError, OSError):  # the check of the photographs reports it
+            return ""
+
+    return list(map_in_order(hash_one, image_ids))
+
+
 def _explain_absence(folder: ImageFolder, path: str) -> str:
     if not folder.fs.isdir(folder.root):
         return "the whole folder has been removed"

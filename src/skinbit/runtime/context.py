@@ -6,6 +6,7 @@ hooks. No other code changes the graph by configuration.
 """
 
 import os
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,15 @@ def active_parameters() -> Parameters:
         Those of the session or, without one (``kedro registry``), of the environment ``KEDRO_ENV``.
     """
     return _active[0] if _active else read_parameters(_stand_alone_loader())
+
+
+def find_parameter(path: str) -> Any:
+    """Return a parameter of the running session, for the catalog.
+
+    Args:
+        path: Its name, such as ``study.decisions``.
+    """
+    return reduce(getattr, path.split("."), active_parameters())
 
 
 def _stand_alone_loader() -> AbstractConfigLoader:

@@ -67,6 +67,17 @@ Rejected = pa.DataFrameSchema(
     name="rejected",
 )
 
+CorrectedLabels = pa.DataFrameSchema(
+    {
+        "row": pa.Column("int64", unique=True),
+        "image_id": pa.Column(str),
+        "lesion_id": pa.Column(str),
+        "corrected_lesion_id": pa.Column(str),
+    },
+    strict=True,
+    name="corrected_labels",
+)
+
 Distractors = pa.DataFrameSchema(
     {"image_id": pa.Column(str, unique=True), "lesion_id": pa.Column(str, unique=True)},
     name="distractors",

@@ -7,12 +7,15 @@ import pandas as pd
 
 from skinbit.config import ContextsParams, DataParams, SplitParams
 from skinbit.data.assignment import assign_rows
-from skinbit.data.images import ImageFolder
+from skinbit.data.images import ImageFolder, hash_photographs
 from skinbit.data.metadata import MISSHAPEN, NAMED, ROW, find_row_problems, source_of
 from skinbit.data.passed_over import list_passed_over
 from skinbit.data.preflight import Outcome, Preflight, check_photographs
 from skinbit.data.problems import Problem, kinds_by_row, raise_errors, tabulate_problems
 from skinbit.data.splits import check_columns, choose_distractors
+from skinbit.decisions.answers import Answer
+from skinbit.decisions.labels import CorrectedLabels
+from skinbit.decisions.labels import correct_labels as correct_by_answers
 from skinbit.errors import SHOWN_PER_KIND
 from skinbit.matching.similarity.columns import check_context
 from skinbit.report.console import describe_pairs
@@ -39,7 +42,40 @@ def check_rows(raw_metadata: pd.DataFrame, data: DataParams, split: SplitParams)
     return tabulate_problems(find_row_problems(raw_metadata, source_of(raw_metadata), data))
 
 
-def check_contexts(raw_metadata: pd.DataFrame, contexts: ContextsParams) -> pd.DataFrame:
+def correct_labels(
+    raw_metadata: pd.DataFrame,
+    row_problems: pd.DataFrame,
+    images: ImageFolder,
+    study_answers: tuple[Answer, ...],
+    data: DataParams,
+) -> pd.DataFrame:
+    """Return the rows of the metadata that get another lesion because people have answered so.
+
+    Args:
+        raw_metadata: The metadata.
+        row_problems: Rows with problems, which stay as they are.
+        images: The folder of photographs.
+        study_answers: All answers of a ledger.
+        data: Limits of a photograph.
+
+    Returns:
+        ``row, image_id, lesion_id, corrected_lesion_id``.
+    """
+    sound = raw_metadata[~raw_metadata[ROW].isin(row_problems["row"])]
+    image_ids, labels = sound["image_id"].tolist(), sound["lesion_id"].tolist()
+    hashes = hash_photographs(images.choose(data.subfolders), image_ids, data)
+    # A row without a photograph is no copy of another such row.
+    unique = [sha256 or image_id for sha256, image_id in zip(hashes, image_ids, strict=True)]
+    found = correct_by_answers(labels, unique, study_answers)
+    table = sound[[ROW, "image_id", "lesion_id"]].assign(corrected_lesion_id=found.lesion_ids)
+    changed = table[table["lesion_id"] != table["corrected_lesion_id"]]
+    _log_corrections(changed, found)
+    return changed
+
+
+def check_contexts(
+    raw_metadata: pd.DataFrame, contexts: ContextsParams, corrected_labels: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Check the metadata columns that are used when images are compared, before anything expensive starts.
 
     Returns:
@@ -49,6 +85,7 @@ def check_contexts(raw_metadata: pd.DataFrame, contexts: ContextsParams) -> pd.D
         InputError: If a column is missing, a value cannot be read, or a lesion has two values in a column that must
             agree.
     """
+    raw_metadata = _with_corrected(raw_metadata, corrected_labels)
     counts = [
         (experiment, column, rows)
         for experiment, params in contexts.by_experiment.items()
@@ -66,6 +103,7 @@ def check_images(
     data: DataParams,
     split: SplitParams,
     seed: int,
+    corrected_labels: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find, read and decode every image that may take part, once, before anything expensive starts.
 
@@ -75,6 +113,7 @@ def check_images(
     Raises:
         InputError: If there is no image folder.
     """
+    raw_metadata = _with_corrected(raw_metadata, corrected_labels)
     preflight = Preflight(images, data, _watch)
     _log_unnamed(images.choose(data.subfolders), raw_metadata)
     records, problems = check_photographs(preflight, raw_metadata, kinds_by_row(row_problems), split, seed)
@@ -89,6 +128,7 @@ def assign_images(
     data: DataParams,
     split: SplitParams,
     seed: int,
+    corrected_labels: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Assign every row of the metadata to a subset and fold, or to the reason why it is left out.
 
@@ -98,6 +138,7 @@ def assign_images(
     Raises:
         InputError: If there are problems that are errors, too few lesions, or no two images of the same lesion.
     """
+    raw_metadata = _with_corrected(raw_metadata, corrected_labels)
     note = f"The whole list, {len(problems)} in all: 02_intermediate/problems.csv"
     raise_errors(problems, data.policy, source_of(raw_metadata), note)
     table = assign_rows(raw_metadata, kinds_by_row(problems), checked_images[ROW], data, (split, seed))
@@ -130,6 +171,7 @@ def draw_distractors(
     data: DataParams,
     n_distractors: int | None,
     seed: int,
+    corrected_labels: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Choose the singleton lesions that are added to folds as distractors, and check them like the images of the study.
 
@@ -139,6 +181,7 @@ def draw_distractors(
     Raises:
         InputError: If there are fewer, or their photographs have problems that are errors.
     """
+    raw_metadata = _with_corrected(raw_metadata, corrected_labels)
     sound = raw_metadata[~raw_metadata[ROW].isin(problems["row"])]
 
     def choose(unusable: Mapping[int, Problem]) -> pd.DataFrame:
@@ -155,6 +198,15 @@ def draw_distractors(
         more = f" and {len(unusable) - SHOWN_PER_KIND} more" if len(unusable) > SHOWN_PER_KIND else ""
         logger.warning("not used as distractors because of problems: %d images, %s%s", len(unusable), names, more)
     return drawn, checked[[*INDEX]]
+
+
+def _with_corrected(raw_metadata: pd.DataFrame, corrected_labels: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the metadata with the lesions that answers have corrected; None: no answers."""
+    if corrected_labels is None:
+        return raw_metadata
+    lesion_of = dict(zip(raw_metadata[ROW], raw_metadata["lesion_id"], strict=True))
+    lesion_of |= dict(zip(corrected_labels[ROW], corrected_labels["corrected_lesion_id"], strict=True))
+    return raw_metadata.assign(lesion_id=raw_metadata[ROW].map(lesion_of))
 
 
 def _with_own_ids(table: pd.DataFrame, checked_images: pd.DataFrame) -> pd.DataFrame:
@@ -179,6 +231,26 @@ def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
     from tqdm import tqdm
 
     return tqdm(outcomes, total=total, unit="image", desc="checking images", disable=None)
+
+
+def _log_corrections(changed: pd.DataFrame, found: CorrectedLabels) -> None:
+    verdicts, lesions = found.verdicts, changed["lesion_id"]
+    logger.info(
+        "answers correct the labels: %d are obeyed, %d are about photographs that are not in the metadata; "
+        "%d photographs of %d lesions get another lesion, %d without one get one",
+        *(verdicts.n_obeyed, verdicts.n_elsewhere),
+        *((lesions != "").sum(), lesions[lesions != ""].nunique(), (lesions == "").sum()),
+    )
+    if found.undecided:
+        named = ", ".join(found.undecided[:_SHOWN])
+        logger.warning(
+            "%d lesions stay as labelled, since answers contradict their labels without saying what is right, e.g. %s",
+            *(len(found.undecided), named),
+        )
+    if verdicts.contradictory:
+        logger.warning(
+            "answers about %d photographs contradict each other and correct nothing", len(verdicts.contradictory)
+        )
 
 
 def _log_decisions(table: pd.DataFrame) -> None:

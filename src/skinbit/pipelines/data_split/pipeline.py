@@ -8,6 +8,7 @@ from skinbit.pipelines.data_split.nodes import (
     check_contexts,
     check_images,
     check_rows,
+    correct_labels,
     draw_distractors,
     tabulate_split,
 )
@@ -15,28 +16,39 @@ from skinbit.pipelines.data_split.nodes import (
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
     """Wire the pipeline; its namespace is one box in Kedro-Viz and renames no dataset."""
+    answers = ["raw_metadata", "row_problems", "images", "study_answers", "params:data"]
+    corrections = [Node(correct_labels, answers, "corrected_labels", name="correct_labels")]
+    has_answers = parameters.study.decisions is not None
+    corrected = ["corrected_labels"] if has_answers else []
+    settings = ["params:data", "params:split", "params:seed"]
     distractors = [
         Node(
             draw_distractors,
-            ["raw_metadata", "problems", "images", "params:data", "params:evaluation.distractors", "params:seed"],
+            [
+                *("raw_metadata", "problems", "images", "params:data", "params:evaluation.distractors", "params:seed"),
+                *corrected,
+            ],
             ["distractors", "distractor_index"],
             name="draw_distractors",
         )
     ]
-    contexts = [Node(check_contexts, ["raw_metadata", "params:contexts"], "contexts", name="check_contexts")]
+    contexts = [
+        Node(check_contexts, ["raw_metadata", "params:contexts", *corrected], "contexts", name="check_contexts")
+    ]
     return Pipeline(
         [
             *(contexts if parameters.contexts.by_experiment else []),
             Node(check_rows, ["raw_metadata", "params:data", "params:split"], "row_problems", name="check_rows"),
+            *(corrections if has_answers else []),
             Node(
                 check_images,
-                ["raw_metadata", "row_problems", "images", "params:data", "params:split", "params:seed"],
+                ["raw_metadata", "row_problems", "images", *settings, *corrected],
                 ["problems", "checked_images"],
                 name="check_images",
             ),
             Node(
                 assign_images,
-                ["raw_metadata", "problems", "checked_images", "params:data", "params:split", "params:seed"],
+                ["raw_metadata", "problems", "checked_images", *settings, *corrected],
                 "assignment",
                 name="assign_images",
             ),

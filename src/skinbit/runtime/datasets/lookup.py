@@ -37,10 +37,7 @@ class Lookup(AbstractDataset[NoReturn, Callable[..., Any]]):
 
 
 class LookupDataset(Lookup):
-    """Loads datasets by path: the catalog sets their type, a node's parameter sets the path.
-
-    The catalog is resolved before parameters are validated, so parameters cannot reach it.
-    """
+    """Loads datasets by path: the catalog sets their type, a node's parameter sets the path."""
 
     def __init__(
         self,
