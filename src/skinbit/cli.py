@@ -178,17 +178,20 @@ def _login_name() -> str:
 @click.option("--ledger", type=click.Path(path_type=Path), help="Keeps all answers; that of the outputs, if not named.")
 @click.option("--add", metavar="FILE", type=click.Path(path_type=Path), help="Add another ledger, or a CSV of answers.")
 @click.option("--export", metavar="CSV", type=click.Path(path_type=Path), help="Write all answers as a table.")
+@click.option("--lesions", metavar="CSV", type=click.Path(path_type=Path), help="Write confirmed groups as metadata.")
 def review(env: str | None, params: dict[str, Any], ledger: Path | None, **options: Any) -> None:
     """Ask about the groups that `kedro group` made last, in your browser, and keep every answer.
 
-    With --add or --export answers are copied, and no page is served.
+    With --add, --export or --lesions no page is served.
     """
-    from skinbit.review.reviewing import copy_answers, open_ledger, review_groups
+    from skinbit.review.reviewing import copy_answers, open_ledger, review_groups, write_lesions
 
     with closing(open_ledger(env, params, ledger)) as opened:
         if options["add"] or options["export"]:
             copy_answers(opened, options["add"], options["export"], click.echo)
-        else:
+        if options["lesions"]:
+            write_lesions(env, params, opened, options["lesions"], click.echo)
+        if not (options["add"] or options["export"] or options["lesions"]):
             review_groups(env, params, opened, options["reviewer"], options["port"], click.echo)
 
 

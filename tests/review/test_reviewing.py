@@ -143,6 +143,18 @@ class TestCommand:
             assert mine.answers() == (answer,)
         assert [text.split(" answers ")[0] for text in told] == ["1 new", "1", "0 new"]
 
+    def test_confirmed_groups_are_written_as_metadata(self, reviewed, tmp_path):
+        ledger, place = tmp_path / "mine.sqlite", tmp_path / "lesions.csv"
+        grouped, _ = open_groups(None, {})
+        with closing(Ledger(ledger)) as mine:
+            mine.append(Answer(verdict="same lesion", parts=(tuple(grouped.hashes[:3]),)))
+            mine.append(Answer(verdict="same lesion", parts=(tuple(grouped.hashes[3:5]),)))  # of three: not confirmed
+        result = CliRunner().invoke(cli, ["review", "--ledger", str(ledger), "--lesions", str(place)])
+        assert (result.exit_code, result.output.split(" in ")[0]) == (0, "3 photographs of 1 confirmed lesions")
+        header, *rows = place.read_text().splitlines()
+        assert header == "image_id,lesion_id"
+        assert [row.split(",")[0] for row in rows] == grouped.names[:3]
+
 
 @contextmanager
 def served(reviewed: Project, ledger: Path):

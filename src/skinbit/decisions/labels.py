@@ -69,7 +69,6 @@ def _parts(joined: LabelArray, known: LabelArray, apart: LabelArray) -> NDArray[
         known: ``(n,)`` the label of each photograph, -1 where it has none.
         apart: ``(m, 2)`` of ``joined``: what answers keep apart.
     """
-    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
     names, group_of = np.unique(joined, return_inverse=True)
@@ -80,7 +79,7 @@ def _parts(joined: LabelArray, known: LabelArray, apart: LabelArray) -> NDArray[
     has_label = np.zeros((len(names), len(numbers)), dtype=np.float32)
     has_label[group_of[known >= 0], label_of] = 1
     may_be_one = (has_label @ has_label.T > 0) & ~is_apart
-    parts = connected_components(csr_array(may_be_one), directed=False)[1]
+    parts = connected_components(may_be_one.astype(np.int8), directed=False)[1]
     return None if (is_apart & (parts[:, None] == parts)).any() else parts[group_of]
 
 

@@ -143,14 +143,9 @@ class Ledger:
         if place.suffix.lower() != ".csv" or place.resolve() == self.path:
             why = "it is the ledger itself" if place.resolve() == self.path else "its name does not end in .csv"
             raise InputError(f"Answers are not written to {place}: {why}.\n  Remedy: name a file that ends in .csv.")
-        table = pd.DataFrame([_row(answer) for answer in self.answers()], columns=list(_FIELDS), dtype=object)
-        temporary = place.with_name(f".{new_id()}.csv")
-        with _explained(place):
-            try:
-                table.to_csv(temporary, index=False, lineterminator="\n")
-                temporary.replace(place)
-            finally:
-                temporary.unlink(missing_ok=True)
+        write_table(
+            pd.DataFrame([_row(answer) for answer in self.answers()], columns=list(_FIELDS), dtype=object), place
+        )
 
     def _prepare(self) -> None:
         """Make the tables of a new file, and check those of any other before the file is changed in any way."""
@@ -322,6 +317,21 @@ def _damaged(path: Path, what: str) -> InputError:
     return InputError(
         f"The ledger {path} is damaged: {what}.\n  Remedy: put a sound copy in its place; it was left as it is."
     )
+
+
+def write_table(table: pd.DataFrame, place: Path) -> None:
+    """Write a table, the whole of it or nothing.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    temporary = place.with_name(f".{new_id()}.csv")
+    with _explained(place):
+        try:
+            table.to_csv(temporary, index=False, lineterminator="\n")
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _row(answer: Answer) -> tuple[Any, ...]:

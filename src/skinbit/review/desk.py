@@ -138,11 +138,8 @@ class Desk:
             seen = self._look()
             _, standing = self._stand(seen)
         grouped = self._grouped
-        members: dict[int, list[int]] = {}
-        for row, number in enumerate(standing.groups.tolist()):
-            members.setdefault(number, []).append(row)
         cards = [
-            self._card(rows, standing) for rows in members.values() if not all(grouped.lesions[row] for row in rows)
+            self._card(rows, standing) for rows in _members(standing) if not all(grouped.lesions[row] for row in rows)
         ]
         kinds = {
             "check": [card for card in cards if card["doubts"] and not card["confirmed"]],
@@ -166,6 +163,12 @@ class Desk:
             "seen": len(seen.answers),
             "last": self._last(seen.active),
         }
+
+    def confirmed(self) -> list[list[int]]:
+        """Return the rows of every group that answers and known lesions alone hold together."""
+        with self._lock:
+            _, standing = self._stand(self._look())
+        return [rows for rows in _members(standing) if _is_confirmed(rows, standing)]
 
     def _look(self) -> _Seen:
         """Return the answers, those of other processes included."""
@@ -313,6 +316,18 @@ class Desk:
             "inside": inside,
             "outside": plain.get("probability_outside"),
             "edited": not is_as_made,
-            "confirmed": len(rows) > 1 and len({int(standing.settled[row]) for row in rows}) == 1,
+            "confirmed": _is_confirmed(rows, standing),
             "sure": 1.0 if inside is None else inside,
         }
+
+
+def _members(standing: Standing) -> list[list[int]]:
+    """Return the rows of each group."""
+    members: dict[int, list[int]] = {}
+    for row, number in enumerate(standing.groups.tolist()):
+        members.setdefault(number, []).append(row)
+    return [*members.values()]
+
+
+def _is_confirmed(rows: list[int], standing: Standing) -> bool:
+    return len(rows) > 1 and len({int(standing.settled[row]) for row in rows}) == 1

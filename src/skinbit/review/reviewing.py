@@ -14,7 +14,8 @@ from skinbit.config import DataParams, GeometryParams
 from skinbit.data.ids import explain_name, quote
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
-from skinbit.decisions.ledger import Ledger
+from skinbit.decisions.labels import name_lesion
+from skinbit.decisions.ledger import Ledger, write_table
 from skinbit.errors import InputError
 from skinbit.matching.expected.candidates import read_candidates
 from skinbit.matching.expected.odds import PairOdds
@@ -99,6 +100,32 @@ def copy_answers(ledger: Ledger, added: Path | None, exported: Path | None, tell
     if exported is not None:
         ledger.export_csv(exported)
         tell(f"{len(ledger.answers())} answers in {exported}")
+
+
+def write_lesions(
+    env: str | None, params: dict[str, Any], ledger: Ledger, place: Path, tell: Callable[[str], None]
+) -> None:
+    """Write the photographs of confirmed groups with their lesions, as the metadata of a study.
+
+    Args:
+        env: Of the configuration.
+        params: As of ``--params``.
+        ledger: Holds the answers.
+        place: Of the table: ``image_id, lesion_id``, without photographs of known lesions.
+        tell: Is told what was done.
+
+    Raises:
+        InputError: If there are no groups, or the table cannot be written.
+    """
+    grouped, _ = open_groups(env, params)
+    found = []
+    for rows in Desk(grouped, ledger, "").confirmed():
+        known = sorted({grouped.lesions[row] for row in rows} - {""})
+        lesion = known[0] if known else name_lesion(grouped.hashes[row] for row in rows)
+        found += [(grouped.names[row], lesion) for row in rows if not grouped.lesions[row]]
+    table = pd.DataFrame(sorted(found), columns=["image_id", "lesion_id"])
+    write_table(table, place)
+    tell(f"{len(table)} photographs of {table['lesion_id'].nunique()} confirmed lesions in {place}")
 
 
 def review_groups(
