@@ -9,6 +9,7 @@ from skinbit.runtime.context import StudyContext, find_parameter
 from skinbit.runtime.hooks import AuditHooks, ConfinementHooks, FingerprintHooks, SummaryHooks
 from skinbit.runtime.places import join_place
 from skinbit.runtime.session import StudySession
+from skinbit.runtime.steps import StepHooks
 from skinbit.runtime.tracking.hooks import TrackingHooks
 
 # Kedro 1.7 calls a function that omegaconf 2.4 has renamed; a user can do nothing about it.
@@ -20,7 +21,7 @@ warnings.filterwarnings("ignore", message=r"The node producing outputs .* 'parti
 
 refuse_telemetry()
 
-HOOKS = (ConfinementHooks(), FingerprintHooks(), TrackingHooks(), SummaryHooks(), AuditHooks())
+HOOKS = (ConfinementHooks(), FingerprintHooks(), TrackingHooks(), StepHooks(), SummaryHooks(), AuditHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry",)  # see skinbit.privacy
 CONTEXT_CLASS = StudyContext
 SESSION_CLASS = StudySession

@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from skinbit.config import DataParams
 from skinbit.data.file_names import READ_SUFFIXES
@@ -25,6 +24,7 @@ from skinbit.data.listed import ListedPhotographs
 from skinbit.data.metadata import ROW, find_row_problems
 from skinbit.data.passed_over import explain_nothing, list_passed_over
 from skinbit.data.problems import Problem, raise_errors, tabulate_problems
+from skinbit.data.progress import Progress
 from skinbit.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -207,4 +207,4 @@ def _first_of(problems: pd.DataFrame) -> str:
 
 
 def _watched(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
-    return tqdm(outcomes, total=total, unit="image", desc="reading images", disable=None)
+    return Progress(outcomes, total=total, unit="image", desc="reading images")

@@ -8,6 +8,7 @@ import numpy as np
 
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
+from skinbit.data.progress import count
 from skinbit.embedding.features import feature_key
 from skinbit.embedding.tables import Features
 from skinbit.matching.labels import FloatArray
@@ -37,6 +38,7 @@ def embed_missing(
     # Equal bytes have equal embeddings: copies under other names are embedded once.
     first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in vectors}
     logger.info("%d embeddings from the cache, %d to compute", len(keys) - len(first), len(first))
+    count("embedding", made=len(first), found=len(keys) - len(first))
     rows = sorted(first.values())
     embedded = [vector for source in photographs.take(rows).sources for vector in embed(source)]
     vectors.update((keys[row], vector) for row, vector in zip(rows, embedded, strict=True))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from skinbit.config import BackboneParams, LoaderParams, ViewParams
 from skinbit.data.listed import ListedPhotographs
+from skinbit.data.progress import Progress, count
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.loading import read_batches
@@ -100,6 +100,7 @@ def complete_features(
     n_known, n_all = is_known.sum() * n_stored, len(wanted.keys) * n_views
     counts = (wanted.name, len(wanted.keys), n_views, n_known, n_all - n_known)
     logger.info("%s: %d images x %d views: %d features from the cache, %d to compute", *counts)
+    count("feature", made=int(n_all - n_known), found=int(n_known))
     for rows, views in (
         (np.flatnonzero(is_known), range(n_stored, n_views)),
         (np.flatnonzero(~is_known), range(n_views)),
@@ -163,7 +164,7 @@ def extract_features(extraction: Extraction, image_ids: list[str], backbone: Bac
     module = backbone.module.to(compute.device)
     values = np.empty((len(image_ids), views.n_views, backbone.feature_dim), dtype=np.float32)
     started, done = time.perf_counter(), 0
-    with deterministic(compute), tqdm(total=len(image_ids), unit="image", desc="features", disable=None) as bar:
+    with deterministic(compute), Progress(total=len(image_ids), unit="image", desc="features") as bar:
         for batch in extraction.batches(image_ids, backbone.preprocessing, views):
             rows = slice(done, done + len(batch))
             values[rows] = embed_views(module, batch, backbone.preprocessing, views, compute)

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from skinbit.config import LoaderParams, ViewParams
 from skinbit.data.listed import ListedPhotographs
+from skinbit.data.progress import Progress, count
 from skinbit.embedding.tables import Bytes
 
 if TYPE_CHECKING:  # this module is imported with the graph, PyTorch only for computations
@@ -75,10 +75,11 @@ class Decoding:
         """Yield decoded canvases and crops in batches, in order."""
         from skinbit.embedding.loading import read_batches
 
-        with tqdm(total=len(self.image_ids), unit="image", desc="decoding", disable=None) as bar:
+        with Progress(total=len(self.image_ids), unit="image", desc="decoding") as bar:
             for canvases, crops in read_batches(_Decoded(self), len(self.image_ids), self.loader):
                 yield canvases.numpy(), crops.numpy()
                 bar.update(len(canvases))
+        count("image", made=len(self.image_ids), found=0)
 
 
 class _Decoded:

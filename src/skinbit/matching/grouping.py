@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from skinbit.data.progress import Progress
 from skinbit.errors import InputError
 from skinbit.matching.clustering.constraints import Constraints
 from skinbit.matching.clustering.forests import LINKAGES, Linkage, spanning_forest
@@ -301,7 +301,7 @@ def _links_of_groups(
     blocks = _blocks_of_groups(ends, side_of(pool.limits.tile_bytes))
     images_of = [order[ends[first] - sizes[first] : ends[last]] for first, last in blocks]
     starts_of = [np.cumsum(sizes[first : last + 1]) - sizes[first : last + 1] for first, last in blocks]
-    with tqdm(total=pool.n_pairs, unit="pair", unit_scale=True, desc="links between groups", disable=None) as bar:
+    with Progress(total=pool.n_pairs, unit="pair", unit_scale=True, desc="links between groups") as bar:
         for row, above in enumerate(blocks):
             for column in range(row, len(blocks)):
                 alike = pool.between(images_of[row], images_of[column]).astype(np.float64)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from skinbit.config import GeometryParams
 from skinbit.data.listed import ListedPhotographs
+from skinbit.data.progress import Progress
 from skinbit.matching.clustering.merges import root_of
 from skinbit.matching.keypoints.geometry import match_pair
 from skinbit.matching.keypoints.shortlist import Shortlist
@@ -129,7 +129,7 @@ def draw_pairs(
     # One thread per matrix product, as pairs are distributed over threads.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as pool:
         made = pool.map(draw, pairs)
-        yield from tqdm(made, total=len(pairs), unit="pair", desc="drawing matches", disable=None)
+        yield from Progress(made, total=len(pairs), unit="pair", desc="drawing matches")
 
 
 def list_matches(

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from skinbit.config import TrainingParams
+from skinbit.data.progress import Progress, count
 from skinbit.embedding.checkpoints import StateStore
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.errors import InputError, is_short_of_memory
@@ -114,6 +114,7 @@ def fit(
     scaler = torch.amp.GradScaler(training.compute.device, enabled=training.compute.precision == "fp16")
     learner = Learner(training.module, optimiser, scaler)
     state = unpack_state(store.read(), training.key, learner)
+    n_before = state.next_epoch
     if state.is_finished:
         logger.info("%s: trained before, best epoch %d", training.name, state.best_epoch + 1)
     else:
@@ -121,6 +122,7 @@ def fit(
             logger.info("%s: resumes after epoch %d", training.name, state.next_epoch)
         with deterministic(training.compute), _mendable(training):
             _Training(training, learner, images, train, validation).finish(state, store)
+    count("epoch", made=state.next_epoch - n_before, found=n_before)
     return Fitted(state.best, state.history, state.best_epoch + 1)
 
 
@@ -139,7 +141,7 @@ class _Training:
         training = self.training
         started = saved = time.perf_counter()
         total = training.last_epoch or training.params.epochs
-        with tqdm(total=total, initial=state.next_epoch, unit="epoch", desc=training.name, disable=None) as bar:
+        with Progress(total=total, initial=state.next_epoch, unit="epoch", desc=training.name) as bar:
             while not state.is_finished:
                 row = self._learn(state) | self._validate()
                 state.note_epoch(row, training.module)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from skinbit.config import AugmentationParams
+from skinbit.data.progress import Progress
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.features import check_usable
@@ -81,7 +81,7 @@ class ViewMaker:
         values = np.empty((len(rows), len(views), self.backbone.feature_dim), dtype=np.float32)
         n_views = len(rows) * len(views)
         started = time.perf_counter()
-        with deterministic(self.compute), tqdm(total=n_views, unit="view", desc="training views", disable=None) as bar:
+        with deterministic(self.compute), Progress(total=n_views, unit="view", desc="training views") as bar:
             for column, view in enumerate(views):
                 for start in range(0, len(rows), self.batch_size):
                     batch = rows[start : start + self.batch_size]

@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from skinbit.config import GeometryParams
+from skinbit.data.progress import Progress, count
 from skinbit.matching.keypoints.shortlist import Shortlist, join_shortlists
 from skinbit.matching.keypoints.sift import Keypoints, KeypointTable
 from skinbit.matching.labels import FloatArray, LabelArray
@@ -270,7 +270,7 @@ def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParam
     with (
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(n_workers) as pool,
-        tqdm(total=len(pairs), unit="pair", desc="comparing keypoints", disable=None) as bar,
+        Progress(total=len(pairs), unit="pair", desc="comparing keypoints") as bar,
     ):
         for found, seconds in pool.map(compare, blocks):
             agreement += found
@@ -283,6 +283,7 @@ def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParam
         n_workers,
         1000 * busy / max(1, len(pairs)),
     )
+    count("pair", made=len(pairs), found=0)
     inliers, zooms = (np.array(values) for values in zip(*agreement, strict=True)) if agreement else ([], [])
     return Shortlist(pairs, np.asarray(inliers, np.int64), np.asarray(zooms, np.float64))
 

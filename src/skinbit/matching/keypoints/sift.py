@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from skinbit.config import GeometryParams
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
+from skinbit.data.progress import Progress, count
 from skinbit.matching.labels import FloatArray, LabelArray
 
 logger = logging.getLogger(__name__)
@@ -213,7 +213,7 @@ def extract_photographs(
         return found
 
     started = time.perf_counter()
-    with ThreadPoolExecutor(n_workers) as pool, tqdm(total=n_new, unit="image", desc="keypoints", disable=None) as bar:
+    with ThreadPoolExecutor(n_workers) as pool, Progress(total=n_new, unit="image", desc="keypoints") as bar:
         keypoints = list(pool.map(find, photographs.places, keys))
     logger.info(
         "keypoints of %d images from the cache, of %d found in %.1f s; %d per image",
@@ -222,6 +222,7 @@ def extract_photographs(
         time.perf_counter() - started,
         np.median([len(each) for each in keypoints]) if keypoints else 0,
     )
+    count("image", made=n_new, found=len(keys) - n_new)
     image_ids = [image_id for _, image_id in photographs.places]
     return tabulate_keypoints(image_ids, keys, keypoints, description)
 

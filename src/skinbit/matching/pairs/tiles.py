@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
+from skinbit.data.progress import Progress
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.pairs.pool import Pool
 
@@ -89,7 +89,7 @@ def similarity_tiles(pool: Pool, what: str = "pairs") -> Iterator[Tile]:
         Tiles, from left to right in each row of the matrix.
     """
     n_images, side = len(pool), side_of(pool.limits.tile_bytes)
-    with tqdm(total=pool.n_pairs, unit="pair", unit_scale=True, desc=what, disable=None, delay=_PATIENCE) as bar:
+    with Progress(total=pool.n_pairs, unit="pair", unit_scale=True, desc=what, delay=_PATIENCE) as bar:
         for row in range(0, n_images, side):
             rows = np.arange(row, min(n_images, row + side))
             for column in range(row, n_images, side):

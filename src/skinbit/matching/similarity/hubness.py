@@ -16,9 +16,9 @@ from math import ceil, fsum, log
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from skinbit.config import ScalingParams
+from skinbit.data.progress import Progress
 from skinbit.matching.labels import FloatArray, LabelArray
 from skinbit.matching.similarity.cosines import cosines
 
@@ -60,7 +60,7 @@ def hubness(embeddings: FloatArray, params: ScalingParams, block_values: int = _
     wide = embeddings.astype(np.float64)
     height = max(1, block_values // n_images)  # whole rows: the nearest neighbours of an image depend on all others
     starts = range(0, n_images, height)
-    for start in tqdm(starts, unit="block", desc="nearest neighbours", delay=_PATIENCE, disable=None):
+    for start in Progress(starts, unit="block", desc="nearest neighbours", delay=_PATIENCE):
         stop = min(n_images, start + height)
         products = cosines(wide[start:stop], wide)
         alike = np.clip(products, -1.0, 1.0, out=products).astype(np.float32)

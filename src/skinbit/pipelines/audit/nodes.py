@@ -28,12 +28,11 @@ def hash_photographs(images: ImageFolder, image_index: pd.DataFrame, data: DataP
     Raises:
         InputError: If a photograph has changed since it was listed.
     """
-    from tqdm import tqdm
-
     from skinbit.audit.copies import hash_pixels
+    from skinbit.data.progress import Progress
 
     hashed = hash_pixels(ListedPhotographs(images, image_index, data))
-    bar = tqdm(hashed, total=len(image_index), unit="image", desc="hashing pixels", disable=None)
+    bar = Progress(hashed, total=len(image_index), unit="image", desc="hashing pixels")
     return pd.DataFrame(list(bar), columns=["image_id", "pixels_sha256"])
 
 

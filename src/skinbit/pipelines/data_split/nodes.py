@@ -228,9 +228,9 @@ def _log_unnamed(images: ImageFolder, raw_metadata: pd.DataFrame) -> None:
 
 
 def _watch(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
-    from tqdm import tqdm
+    from skinbit.data.progress import Progress
 
-    return tqdm(outcomes, total=total, unit="image", desc="checking images", disable=None)
+    return Progress(outcomes, total=total, unit="image", desc="checking images")
 
 
 def _log_corrections(changed: pd.DataFrame, found: CorrectedLabels) -> None:

@@ -56,11 +56,11 @@ def unlabelled_seed(seed: int) -> int:
 
 def _draw(sample: SampleParams, n_lesions: int, seed: int, captures: Mapping[int, float]) -> list[Photograph]:
     """Return synthetic photographs in the order of their image ids."""
-    from tqdm import tqdm
+    from skinbit.data.progress import Progress
 
     total = count_photographs(n_lesions, seed, captures)
     made = make_photographs(n_lesions, seed, sample.width, sample.height, captures)
-    bar = tqdm(made, total=total, unit="image", desc="synthetic photographs", disable=None)
+    bar = Progress(made, total=total, unit="image", desc="synthetic photographs")
     return sorted(bar, key=lambda photograph: photograph.image_id)
 
 

@@ -92,13 +92,12 @@ def make_test_thumbnails(
     Raises:
         InputError: If a photograph has changed since it was listed.
     """
-    from tqdm import tqdm
-
+    from skinbit.data.progress import Progress
     from skinbit.report.thumbnails import make_thumbnails
 
     image_ids = split.loc[split["fold"] == TEST_FOLD, "image_id"].tolist()
     made = make_thumbnails(ListedPhotographs(images, image_index, data), image_ids, thumbnail)
-    return dict(tqdm(made, total=len(image_ids), unit="image", desc="thumbnails", disable=None))
+    return dict(Progress(made, total=len(image_ids), unit="image", desc="thumbnails"))
 
 
 def draw_matches(
