@@ -1,7 +1,7 @@
 """Labels of a study as answers correct them."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class CorrectedLabels:
     verdicts: Verdicts
 
 
-def correct_labels(lesion_ids: Sequence[str], hashes: Sequence[str], answers: Iterable[Answer]) -> CorrectedLabels:
+def correct_labels(lesion_ids: Sequence[str], hashes: Sequence[str], answers: Collection[Answer]) -> CorrectedLabels:
     """Return the labels of photographs that fit the answers; the order of rows and answers does not matter.
 
     Photographs of one lesion by answers get one label. A lesion is split if answers leave only one way: its photographs
