@@ -151,6 +151,7 @@ READ_ONLY = (
     "skinbit.runtime.datasets.feature_cache.FeatureCacheDataset",
     "skinbit.runtime.datasets.lookup.LookupDataset",
     "skinbit.runtime.datasets.decisions.DecisionsDataset",
+    "skinbit.runtime.datasets.decisions.AnswersDataset",
     "skinbit.runtime.datasets.lock_file.LockFileDataset",
 )
 
