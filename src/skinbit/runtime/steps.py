@@ -35,12 +35,14 @@ class StepHooks:
         self._run = ""
 
     @hook_impl  # type: ignore[untyped-decorator]
-    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Begin to report the run."""
         self._close()
         take_counts()  # of a failed run in this process, e.g. in a notebook
-        self._notes, n_steps = tempfile.TemporaryFile(buffering=0), len(pipeline.nodes)  # noqa: SIM115
-        self._works[self._run] = Work(lambda: f"{len(self._read()):,} of {n_steps:,} steps are finished")
+        self._notes = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        # How many steps a run for missing outputs has, only the runner finds out.
+        total = "" if run_params["only_missing_outputs"] else f" of {len(pipeline.nodes):,}"
+        self._works[self._run] = Work(lambda: f"{len(self._read()):,}{total} steps are finished")
 
     @hook_impl  # type: ignore[untyped-decorator]
     def before_dataset_loaded(self, node: Node) -> None:
@@ -70,12 +72,12 @@ class StepHooks:
         self._close()
 
     @hook_impl  # type: ignore[untyped-decorator]
-    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+    def after_pipeline_run(self) -> None:
         """Log the table of steps, before the results."""
         steps, seconds = self._read(), time.monotonic() - self._works[self._run].started
         self._close()
         if seconds >= _LONG:
-            logger.info("%s", tabulate_steps(steps, len(pipeline.nodes), seconds))
+            logger.info("%s", tabulate_steps(steps, seconds))
 
     def _begin(self, node: Node) -> None:
         if node.name not in self._works:
@@ -103,14 +105,15 @@ class StepHooks:
             self._notes = None
 
 
-def tabulate_steps(steps: list[tuple[str, float, Counts]], n_steps: int, seconds: float) -> str:
+def tabulate_steps(steps: list[tuple[str, float, Counts]], seconds: float) -> str:
     """Return the longest steps of a run as aligned lines.
 
     Args:
         steps: Name, seconds and counts of every step that noted them.
-        n_steps: How many steps ran.
         seconds: How long the run took; steps that run at the same time add up to more.
     """
+    if not steps:
+        return f"the run took {duration(seconds)}, in processes that could not note the time of steps"
     longest = sorted(steps, key=lambda step: -step[1])
     rows = [("step", "time", "made", "from the cache")]
     rows += [(name, duration(took), _listed(counts, 0), _listed(counts, 1)) for name, took, counts in longest[:_SHOWN]]
@@ -128,9 +131,7 @@ def tabulate_steps(steps: list[tuple[str, float, Counts]], n_steps: int, seconds
         f"{name.ljust(widths[0])}  {took.rjust(widths[1])}  {made.ljust(widths[2])}  {found}".rstrip()
         for name, took, made, found in rows
     ]
-    if len(steps) < n_steps:
-        lines.append(f"{n_steps - len(steps)} more ran in processes that could not note their time")
-    return f"{n_steps} steps in {duration(seconds)}\n" + indent("\n".join(lines), "  ")
+    return f"{len(steps)} steps in {duration(seconds)}\n" + indent("\n".join(lines), "  ")
 
 
 def _listed(counts: Counts, which: int) -> str:
