@@ -205,6 +205,12 @@ def test_key_changes_with_everything_that_features_depend_on(changes: dict[str, 
     assert key(**changes) != key()
 
 
+def test_key_changes_with_the_kind_of_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = key()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+    assert key() != here
+
+
 def test_key_is_the_same_for_the_same_features() -> None:
     assert key() == key(params=RESNET.model_copy(update={"frozen": False}))
 

@@ -8,7 +8,7 @@ from skinbit.config.block import Block
 
 
 class LoaderParams(Block):
-    """How photographs are loaded; this changes the speed, never a result."""
+    """How photographs are loaded; the batch size changes the last digits of results, the number of processes none."""
 
     workers: int = Field(default=2, ge=0, description="processes that decode photographs; 0: only the main process")
     batch_size: int = Field(default=32, ge=1, description="images per forward pass")

@@ -1,10 +1,12 @@
 """Device, precision and threads of networks; deterministic on all devices."""
 
 import os
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -37,6 +39,17 @@ class Compute:
         """Return the mixed-precision context, which does nothing for ``fp32``."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device, dtype=dtype, enabled=self.precision != "fp32")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings and the kind of hardware, for the keys of what is computed with them.
+
+        The kind is what decides how PyTorch computes: the instruction set of a processor, not its name, so that a cache
+        serves all machines of one kind; or the model of a GPU.
+        """
+        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        if self.device == "cuda":
+            kind = torch.cuda.get_device_name()
+        return asdict(self) | {"hardware": kind}
 
 
 def resolve_compute(params: ComputeParams) -> Compute:

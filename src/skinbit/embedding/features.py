@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def describe_backbone(backbone: Backbone, params: BackboneParams, compute: Compu
     Args:
         backbone: Backbone with its weights.
         params: Settings of the backbone.
-        compute: Device, precision and threads, which change the last digits.
+        compute: Device, its kind, precision and threads, which change the last digits.
         batch_size: Images per forward pass, which also changes the last digits.
 
     Returns:
@@ -48,7 +48,7 @@ def describe_backbone(backbone: Backbone, params: BackboneParams, compute: Compu
         "preprocessing": backbone.preprocessing.model_dump(),
         "pooling": params.pooling.model_dump(mode="json"),
         "test_views": params.test_views.model_dump(mode="json"),
-        "compute": asdict(compute) | {"batch_size": batch_size},
+        "compute": compute.describe() | {"batch_size": batch_size},
         "versions": {"pillow": PIL.__version__, "timm": timm.__version__, "torch": torch.__version__},
     }
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 import numpy as np
 
@@ -73,7 +72,7 @@ def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> 
         model = header.model_dump(include=makes_embeddings)
     settings = {
         "model": model | ({"zoom_pairs": True} if checkpoint.compares_zooms else {}),
-        "compute": asdict(compute) | {"batch_size": batch_size},
+        "compute": compute.describe() | {"batch_size": batch_size},
         "versions": {"pillow": PIL.__version__, "timm": timm.__version__, "torch": torch.__version__},
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())

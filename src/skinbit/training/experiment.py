@@ -132,7 +132,7 @@ def _training_key(task: Task, roles: Roles, job: Job) -> str:
         "loss": recipe.loss_options,
         "training": recipe.params.model_dump(mode="json"),
         "augmentation": recipe.augmentation.model_dump(mode="json"),
-        "compute": asdict(job.compute),
+        "compute": job.compute.describe(),
         "seed": job.seed,
         "last_epoch": job.last_epoch,
         "roles": asdict(roles),
