@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -186,9 +187,14 @@ def test_a_file_that_is_of_no_use_is_replaced(
     assert path.read_bytes() == whole
 
 
-def test_remote_files_cannot_be_mapped() -> None:
-    with pytest.raises(DatasetError, match="memory-mapped and need a local folder"):
-        PixelsDataset(filepath="memory:///pixels.safetensors")
+def test_a_file_elsewhere_is_fetched_once_and_mapped(folder: Path, dataset: PixelsDataset) -> None:
+    elsewhere = PixelsDataset(filepath=f"memory:///{uuid4().hex}/pixels.safetensors")
+    for place in (dataset, elsewhere):
+        place.save(decoding(folder))
+    here, there, again = dataset.load(), elsewhere.load(), elsewhere.load()
+    assert np.array_equal(here.canvases, there.canvases)
+    assert isinstance(there.canvases, np.memmap)
+    assert there.canvases.filename == again.canvases.filename
 
 
 def test_missing_file_is_a_dataset_error(dataset: PixelsDataset) -> None:

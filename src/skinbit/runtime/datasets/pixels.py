@@ -10,8 +10,6 @@ from itertools import chain
 from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
-from fsspec.implementations.local import LocalFileSystem
-from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
@@ -28,6 +26,7 @@ from skinbit.runtime.datasets.files import (
     seal_span,
     unpack_header,
 )
+from skinbit.runtime.datasets.scratch import local_copy, prepare_copies
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +37,13 @@ _CHUNK = 2**20
 class PixelsDataset(FileDataset[Decoding, Pixels]):
     """The uint8 tensors ``canvases`` and ``crops`` as safetensors; loading maps the file, which processes share.
 
-    Saving decodes batch by batch into the file, or nothing if the file already has these photographs. A memory map
-    needs a local file.
+    Saving decodes batch by batch into the file, or nothing if the file already has these photographs. A file that is
+    not on this machine is fetched first.
     """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        if not isinstance(self._fs, LocalFileSystem):
-            raise DatasetError(f"{self._path}: decoded photographs are memory-mapped and need a local folder")
+        prepare_copies(self._fs)
 
     def load(self) -> Pixels:
         """Map the file.
@@ -57,8 +55,9 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
             stored, arrays = self._layout()
             image_ids = stored.texts("image_ids", arrays["canvases"][1][0])
             keys, description = stored.texts("keys", len(image_ids)), stored.mapping("description")
+        path = local_copy(self._fs, self._path)
         maps = {
-            name: np.memmap(self._path, np.uint8, "r", offset, shape) if math.prod(shape) else np.empty(shape, np.uint8)
+            name: np.memmap(path, np.uint8, "r", offset, shape) if math.prod(shape) else np.empty(shape, np.uint8)
             for name, (offset, shape) in arrays.items()
         }
         return Pixels(image_ids, maps["canvases"], maps["crops"], keys, description)
@@ -77,15 +76,15 @@ class PixelsDataset(FileDataset[Decoding, Pixels]):
 
     def _holds(self, header: dict[str, Any]) -> bool:
         try:
-            return self._layout()[0].header == header and _is_intact(self._path)
+            return self._layout()[0].header == header and _is_intact(local_copy(self._fs, self._path))
         except ValueError:  # an older format, truncated, or not ours: made again
             return False
 
     def _layout(self) -> tuple[Contents, dict[str, tuple[int, tuple[int, ...]]]]:
         """Return the header, and where each array begins in the file, all checked."""
         size = self._fs.size(self._path)
-        begin = PREFIX + int.from_bytes(self._fs.cat_file(self._path, 0, PREFIX), "little")
-        content = self._fs.cat_file(self._path, 0, min(begin, size))
+        begin = PREFIX + int.from_bytes(self._fs.cat_file(self._path, start=0, end=PREFIX), "little")
+        content = self._fs.cat_file(self._path, start=0, end=min(begin, size))
         header = unpack_header(content)
         try:
             tensors = {name: _Tensor.model_validate(json.loads(content[PREFIX:])[name]) for name in _ARRAYS}
