@@ -96,7 +96,8 @@ _DATABASE_REFUSALS = {
 def explain_reading(error: OSError) -> tuple[str, str]:
     """Return why an input file or folder cannot be read, without its path, and the remedy."""
     why = (error.strerror or type(error).__name__).lower()
-    refusal = REFUSALS.get(error.errno or 0)
+    number = errno.EACCES if isinstance(error, PermissionError) else error.errno or 0  # object stores set no number
+    refusal = REFUSALS.get(number)
     return why, refusal.read if refusal else "check that its disk or network drive is connected and healthy"
 
 

@@ -5,12 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from uuid import uuid4
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from skinbit.errors import InputError
+from skinbit.runtime.datasets.files import connect
 from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
-from skinbit.runtime.locking import LOCK, hold, remove_leftovers
+from skinbit.runtime.locking import LOCK, hold, hold_elsewhere, remove_leftovers
 
 TEMPORARY = f".split.csv.{'0' * 32}.tmp"
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
@@ -91,8 +95,62 @@ class TestLock:
         with pytest.raises(InputError, match="Nothing can be written to"), hold(tmp_path / "file", "run"):
             pass
 
-    def test_a_folder_elsewhere_has_no_lock(self):
-        assert FingerprintsDataset(path="memory://outputs/.fingerprints").local_root() is None
+    def test_a_folder_elsewhere_has_an_address_and_no_place_on_this_machine(self):
+        records = FingerprintsDataset(path="memory:///outputs/.fingerprints")
+        assert (records.local_root(), records.root()) == (None, "memory:///outputs")
+
+
+class TestLockElsewhere:
+    @pytest.fixture
+    def root(self):
+        return f"memory:///{uuid4().hex}"
+
+    def test_a_second_run_names_the_first_and_how_to_go_on_if_it_was_killed(self, root):
+        with hold_elsewhere(root, "kedro run --env demo"), pytest.raises(InputError) as refused:
+            hold_elsewhere(root, "second").__enter__()
+        for said in (
+            f"Process {os.getpid()} (`kedro run --env demo`, since 20",
+            f"if it was killed, remove {root}/{LOCK}",
+        ):
+            assert said in refused.value.message
+
+    def test_a_run_that_ends_or_fails_frees_the_folder(self, root):
+        with hold_elsewhere(root, "first"):
+            pass
+        with pytest.raises(ValueError, match="failed"), hold_elsewhere(root, "second"):
+            raise ValueError("failed")
+        with hold_elsewhere(root, "third") as token:
+            token.check()
+
+    def test_a_run_whose_lock_was_removed_writes_nothing_once_another_has_begun(self, root):
+        with hold_elsewhere(root, "first") as token:
+            fsspec.filesystem("memory").rm_file(f"{root}/{LOCK}".removeprefix("memory://"))
+            with hold_elsewhere(root, "second") as second:
+                with pytest.raises(InputError, match="has ended"):
+                    token.check()
+                second.check()
+
+    def test_a_store_that_replaces_what_it_was_asked_not_to_is_named(self, root, monkeypatch, caplog):
+        with hold_elsewhere(root, "first"):
+            assert not caplog.records
+        pipe = MemoryFileSystem.pipe_file
+        monkeypatch.setattr(MemoryFileSystem, "pipe_file", lambda self, path, data, mode: pipe(self, path, data))
+        with hold_elsewhere(root, "second"):
+            assert "two runs that start at the same moment" in caplog.text
+
+
+def test_an_address_of_which_nothing_is_installed_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    with pytest.raises(
+        InputError, match=r"s3://archive/raw cannot be opened: Install s3fs.*\n  Remedy: `uv sync --extra s3`"
+    ):
+        connect("s3://archive/raw")
+
+
+def test_an_address_of_no_store_is_named():
+    with pytest.raises(InputError, match="s4://archive/raw cannot be opened: Protocol not known"):
+        connect("s4://archive/raw")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from kedro.framework.context import CatalogCommandsMixin
 from kedro.io import DataCatalog, SharedMemoryDataCatalog
 
 from skinbit.errors import InputError
-from skinbit.runtime.datasets.files import hash_file
+from skinbit.runtime.datasets.files import address_of, hash_file
 from skinbit.runtime.datasets.fingerprints import FingerprintsDataset
 from skinbit.runtime.locking import RunToken
 from skinbit.runtime.provenance import ABSENT, Origin, Record, StoredFile
@@ -58,6 +58,10 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
     def local_root(self) -> Path | None:
         """Return the folder of outputs; None if it is not on this machine."""
         return self._records.local_root()
+
+    def root(self) -> str:
+        """Return the address of the folder of outputs."""
+        return self._records.root()
 
     def serve(self, token: RunToken) -> None:
         """Save for one run only: a worker that outlives its run writes nothing once another run has begun."""
@@ -186,7 +190,7 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
             return None
 
     def _path(self, name: str) -> str:
-        return str(self[name].stored_file()[1])
+        return address_of(*self[name].stored_file())
 
     def _content(self, name: str) -> str | None:
         """Return the hash of a dataset that others write, too; None for other and for unreadable datasets."""

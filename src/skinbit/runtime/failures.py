@@ -15,6 +15,20 @@ RESUME = "The same command with --only-missing-outputs continues from here: all 
 _LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """Error numbers of file systems without locks."""
 
+_DENIED = {
+    *("AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken"),
+    *("SignatureDoesNotMatch", "RequestTimeTooSkewed", "401", "403"),
+}
+"""What an object store answers if it lets somebody in not at all, or not there."""
+
+_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+
+_HOST = re.compile(r"https?://(?:[^/@\s\"]*@)?([^/\s\"]+)")
+"""Name and port in an address, without login."""
+
+_PLACE = re.compile(r"path=(?:PurePosixPath\()?'([^'\n]+)'")
+"""The path in the error of a dataset."""
+
 _SHARED = Path("/dev/shm")
 
 _WRITTEN = re.compile(r"\[Errno (\d+)\] ([^\n:]*)(?:: '([^'\n]*)')?")
@@ -28,8 +42,54 @@ def explain_failure(error: BaseException, is_read: bool = False) -> InputError |
         error: The error with its causes.
         is_read: Whether it was raised while a file was read, which may be outside of the folder of outputs.
     """
+    place = _PLACE.search(str(error))
+    refusal = explain_store(error, place[1] if place else "")
+    if refusal is not None:
+        return refusal
     explained = (_explain(cause, is_read) for cause in causes_of(error))
     return next((found for found in explained if found is not None), None)
+
+
+def explain_store(error: BaseException, place: str = "") -> InputError | None:
+    """Return one message if an object store refused something or cannot be reached, otherwise None.
+
+    Libraries of stores need not be installed, so their errors are told by name.
+
+    Args:
+        error: The error, or one of its causes.
+        place: Address of the file, if it is known.
+    """
+    at = f" at {place}" if place else ""
+    for cause in causes_of(error):
+        response = getattr(cause, "response", None)
+        answer = response.get("Error", {}) if isinstance(response, dict) else {}
+        code = str(answer.get("Code", ""))
+        if code == "NoSuchBucket":
+            return InputError(
+                f"There is no bucket {answer.get('BucketName') or ''}{at}.\n  Remedy: correct the address, or make the "
+                "bucket; Skinbit makes none."
+            )
+        if code in _DENIED:
+            return InputError(
+                f"The object store refuses access{at} ({code}).\n  Remedy: see that the credentials in the environment "
+                "are right, have not expired, and may list the bucket and read and write its objects."
+            )
+        if type(cause).__name__ in _NO_CREDENTIALS:
+            return InputError(
+                "There are no credentials for the object store.\n  Remedy: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, as for every program that uses S3."
+            )
+        if type(cause).__module__.startswith(("botocore.", "aiohttp.")) and _is_of_connection(cause):
+            host = _HOST.search(str(cause))
+            return InputError(
+                f"The object store{f' {host[1]}' if host else ''} cannot be reached.\n  Remedy: check the network and "
+                f"AWS_ENDPOINT_URL. {RESUME}"
+            )
+    return None
+
+
+def _is_of_connection(cause: BaseException) -> bool:
+    return any(part in type(cause).__name__ for part in ("Connect", "Timeout", "SSL", "Proxy", "Disconnected"))
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:

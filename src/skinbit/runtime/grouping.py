@@ -1,9 +1,11 @@
 """`kedro group`: the checks before a run of ``cluster_images``, the run, and the paths of its files."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
+from fsspec.implementations.local import LocalFileSystem
 from kedro.framework.project import pipelines
 from kedro.runner import SequentialRunner
 
@@ -13,7 +15,7 @@ from skinbit.errors import InputError
 from skinbit.refusals import explain_reading
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import active_parameters
-from skinbit.runtime.datasets.files import atomic_target, connect
+from skinbit.runtime.datasets.files import address_of, atomic_target
 from skinbit.runtime.session import StudySession, mendable
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,8 @@ _PIPELINE = "cluster_images"
 
 _STARTER = "starter"
 """The environment and the experiment of the starter, which is used where no study has made a model."""
+
+_ADDRESS = re.compile(r"\w{2,}:/")
 
 _FILES = {
     "page": "clusters_page",
@@ -50,9 +54,9 @@ def group_folder(env: str | None, params: dict[str, Any], out: Path | None) -> d
         InputError: If an input does not exist, before any model is loaded; or if the run fails.
     """
     with StudySession.create(env=env, runtime_params=params) as session:
-        catalog: StudyCatalog = session.load_context().catalog
-        parameters = active_parameters()
         with mendable():
+            catalog: StudyCatalog = session.load_context().catalog
+            parameters = active_parameters()
             _check_photographs(catalog, parameters.cluster, parameters.data)
             has_model = _has_model(catalog, parameters.cluster, env)
             if out is not None:
@@ -112,10 +116,12 @@ def _find_starter(params: dict[str, Any]) -> str:
                 "there is no model of a study yet: the starter is fitted once on synthetic photographs, in minutes"
             )
             session.run(pipeline_names=[_STARTER], runner=SequentialRunner(), only_missing_outputs=True)
-        return str(model.stored_file()[1])
+        return address_of(*model.stored_file())
 
 
 def _make(folder: Path) -> None:
+    if _ADDRESS.match(str(folder)):
+        raise InputError(f"--out names a folder on this machine, not {folder}.\n  Remedy: copy the files from there.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -127,9 +133,8 @@ def _place(catalog: StudyCatalog, name: str, out: Path | None) -> str:
     """Return the path of a file, after copying it to ``out`` if that is set."""
     fs, path = catalog[name].stored_file()
     if out is None:
-        return str(path)
+        return address_of(fs, str(path))
     target = out / Path(path).name
-    local, inside, _ = connect(str(target))
-    with atomic_target(local, inside) as temporary:
+    with atomic_target(LocalFileSystem(), str(target)) as temporary:
         fs.get_file(path, temporary)
     return str(target)

@@ -20,6 +20,7 @@ from skinbit.matching.scoring.leaderboard import rank_experiments
 from skinbit.report.console import describe_best, grouping_command, tabulate_best
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import active_parameters
+from skinbit.runtime.datasets.files import address_of
 from skinbit.runtime.provenance import hash_value, plan_origins
 
 logger = logging.getLogger(__name__)
@@ -93,8 +94,9 @@ class _Places:
         self._project = Path(context.project_path)
 
     def _place(self, catalog: StudyCatalog, name: str) -> str:
-        path = PurePath(catalog[name]._describe()["filepath"])
-        return (path.relative_to(self._project) if path.is_relative_to(self._project) else path).as_posix()
+        place = address_of(*catalog[name].stored_file())
+        path = PurePath(place)
+        return path.relative_to(self._project).as_posix() if path.is_relative_to(self._project) else place
 
 
 class SummaryHooks(_Places):

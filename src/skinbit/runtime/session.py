@@ -1,6 +1,5 @@
 """The session of ``kedro run``: one run at a time per folder; user errors are one message without a traceback."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
@@ -17,9 +16,7 @@ from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.datasets.files import REMAKE
 from skinbit.runtime.failures import causes_of, explain_failure
 from skinbit.runtime.interruption import stoppable
-from skinbit.runtime.locking import hold
-
-logger = logging.getLogger(__name__)
+from skinbit.runtime.locking import hold, hold_elsewhere
 
 
 class StudySession(KedroSession):
@@ -59,8 +56,8 @@ def mendable() -> Iterator[None]:
         yield
     except (DatasetError, DataValidationError) as error:
         raise _mendable(error) from error
-    except (MemoryError, OSError, RuntimeError) as error:
-        failure = explain_failure(error)
+    except Exception as error:  # libraries of object stores have errors of their own
+        failure = None if isinstance(error, InputError) else explain_failure(error)
         if failure is None:
             raise
         raise failure from error
@@ -74,14 +71,12 @@ class _LockHook:
 
     @hook_impl(tryfirst=True)  # type: ignore[untyped-decorator]
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: StudyCatalog) -> None:
-        """Lock the folder, or warn that it cannot be locked."""
-        root = catalog.local_root()
-        if root is None:
-            logger.warning("the outputs are not on this machine, so no lock keeps a second run out of their folder")
-            return
+        """Lock the folder."""
         env = f" --env {run_params['env']}" if run_params["env"] else ""
         names = f" --pipelines {','.join(run_params['pipeline_names'])}" if run_params["pipeline_names"] else ""
-        catalog.serve(self._held.enter_context(hold(root, f"kedro run{env}{names}")))
+        command, root = f"kedro run{env}{names}", catalog.local_root()
+        holding = hold_elsewhere(catalog.root(), command) if root is None else hold(root, command)
+        catalog.serve(self._held.enter_context(holding))
 
 
 def _mendable(error: Exception) -> InputError:

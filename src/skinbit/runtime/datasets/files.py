@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from kedro.io import AbstractDataset
 from kedro.io.core import get_protocol_and_path
 
 from skinbit.errors import InputError
+from skinbit.runtime.failures import explain_store
 from skinbit.runtime.provenance import StoredFile
 
 HEADER_KEY = "skinbit"
@@ -40,8 +41,8 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 # Listings are not kept: other processes write, too, and what they wrote would be missing.
 fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
 
-_hashes: dict[str, tuple[tuple[int, int, int], StoredFile]] = {}
-"""Files that this process has hashed, by path: size, modification time and inode, with the result."""
+_hashes: dict[str, tuple[Hashable, StoredFile]] = {}
+"""Files that this process has hashed, by path or address: size, time and inode, or the store's tag, with the result."""
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -56,9 +57,41 @@ def connect(
         path: Path of a file or folder.
         credentials: Arguments for the file system's login.
         fs_args: Further arguments of the file system.
+
+    Raises:
+        InputError: If nothing that is installed knows such addresses.
     """
     protocol, inside = get_protocol_and_path(path)
-    return fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {})), inside, protocol
+    try:
+        return fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {})), inside, protocol
+    except ImportError as error:
+        raise InputError(
+            f"{path} cannot be opened: {error}.\n  Remedy: `uv sync --extra s3` installs what S3 needs; for other "
+            "stores, install the package that is named."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} cannot be opened: {error}.\n  Remedy: correct the address.") from error
+
+
+def address_of(fs: Any, path: str) -> str:
+    """Return a path on this machine as it is, and any other as an fsspec URL."""
+    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path))
+
+
+def check_store(fs: Any, path: str) -> None:
+    """Check that the bucket of a path exists, as a missing bucket would look like a missing file.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if isinstance(fs, LocalFileSystem):
+        return
+    try:
+        fs.info(path)
+    except FileNotFoundError as error:
+        failure = explain_store(error, address_of(fs, path))
+        if failure is not None:
+            raise failure from error
 
 
 @contextmanager
@@ -126,7 +159,7 @@ def is_temporary(name: str) -> bool:
 
 
 def hash_file(fs: Any, path: str) -> StoredFile:
-    """Return size and hash of a file; an unchanged local file is hashed once per process.
+    """Return size and hash of a file; an unchanged file is hashed once per process.
 
     Args:
         fs: An fsspec file system.
@@ -139,19 +172,22 @@ def hash_file(fs: Any, path: str) -> StoredFile:
         OSError: If the file cannot be read.
     """
     if not isinstance(fs, LocalFileSystem):
+        place, state = address_of(fs, path), fs.ukey(path)
+        if place in _hashes and _hashes[place][0] == state:  # or the whole file would be fetched
+            return _hashes[place][1]
         with fs.open(path, "rb") as file:
-            return _digest(file, fs.size(path))
+            return _hash_once(place, state, file)
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
-        state = (status.st_size, status.st_mtime_ns, status.st_ino)
-        known = _hashes.get(path)
-        if known is None or known[0] != state:
-            known = _hashes[path] = (state, _digest(file, status.st_size))
+        return _hash_once(path, (status.st_size, status.st_mtime_ns, status.st_ino), file)
+
+
+def _hash_once(place: str, state: Hashable, file: Any) -> StoredFile:
+    known = _hashes.get(place)
+    if known is None or known[0] != state:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        known = _hashes[place] = (state, StoredFile(size=file.seek(0, os.SEEK_END), sha256=sha256))
     return known[1]
-
-
-def _digest(file: Any, size: int) -> StoredFile:
-    return StoredFile(size=size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def unusable(path: str, error: Exception) -> InputError:

@@ -80,6 +80,10 @@ class FingerprintsDataset(AbstractDataset[Mapping[str, Record], dict[str, Record
         """Return the folder that contains the folder of records; None if it is not on this machine."""
         return Path(self._path).parent if isinstance(self._fs, LocalFileSystem) else None
 
+    def root(self) -> str:
+        """Return the address of the folder that contains the folder of records."""
+        return str(self._fs.unstrip_protocol(str(PurePosixPath(self._path).parent)))
+
     def path_of(self, name: str) -> str:
         """Return the path of one dataset's record."""
         return f"{self._path}/{name}.json"

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from skinbit.config import DataParams
 from skinbit.data.images import Checked, ImageFolder, find_images, try_images
 from skinbit.data.threads import map_in_order
-from skinbit.runtime.datasets.files import connect, write_file
+from skinbit.runtime.datasets.files import check_store, connect, write_file
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +66,9 @@ class ImageFolderDataset(AbstractDataset[Mapping[str, bytes], ImageFolder]):
         self.metadata = metadata
 
     def load(self) -> ImageFolder:
-        """Return the listed folder; a missing folder is empty."""
+        """Return the listed folder; a missing folder is empty, a missing bucket is an error."""
         self._fs.invalidate_cache(self._path)
+        check_store(self._fs, self._path)
         return find_images(self._fs, self._path)
 
     def save(self, data: Mapping[str, bytes]) -> None:

@@ -13,7 +13,7 @@ from skinbit.data.archives import NEEDED
 from skinbit.data.metadata import NOTES, read_metadata
 from skinbit.errors import InputError
 from skinbit.refusals import explain_reading
-from skinbit.runtime.datasets.files import FileDataset
+from skinbit.runtime.datasets.files import FileDataset, check_store
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class MetadataDataset(FileDataset[pd.DataFrame, pd.DataFrame]):
 
     def load(self) -> pd.DataFrame:
         """Return the table; see :func:`skinbit.data.metadata.read_metadata`."""
+        check_store(self._fs, self._path)
         if not self._exists() and self._needed != NEEDED:
             raise InputError(
                 f"There is no table {self._path}.\n  Remedy: correct the path; relative paths start at the project."
