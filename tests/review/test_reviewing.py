@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from skinbit.cli import cli
 from skinbit.decisions.answers import Answer
+from skinbit.decisions.certified import SAMPLED
 from skinbit.decisions.ledger import Ledger, read_answers
 from skinbit.decisions.queue import CONTRADICTION, IMPROBABLE, REPEAT
 from skinbit.errors import InputError
@@ -226,6 +227,27 @@ class TestInABrowser:
         assert len(pressed) == 60
         assert len({frozenset(photograph for part in each for photograph in part) for each in parts}) == len(parts)
         assert not [entry for entry in chromium.get_log("browser") if "Content Security" in entry["message"]]
+
+    def test_drawn_questions_are_asked_and_certify_the_groups(self, reviewed, chromium, look, tmp_path):
+        ledger = tmp_path / "decisions.sqlite"
+        with served(reviewed, ledger) as (_, address):
+            chromium.get(address)
+            self.press(chromium, look, "d")
+            chromium.find_element(By.TAG_NAME, "body").send_keys("f")
+            look("state.view === 'sample'")
+            for key in ("d", "s", "c", "u"):
+                self.press(chromium, look, key)
+            look("document.body.dataset.certified === document.body.dataset.seen")
+            progress = chromium.find_element(By.ID, "progress").text
+            assert re.search(r"[12] of 159 sampled answers\s+F1 [01]\.\d+ \[", progress)
+            assert "probability" not in chromium.find_element(By.ID, "why").text
+            assert "in group" not in chromium.find_element(By.ID, "caption-a").text
+            chromium.find_element(By.TAG_NAME, "body").send_keys("f")
+            look("state.view === 'queue' && document.body.dataset.pair")
+            assert "probability" in chromium.find_element(By.ID, "why").text
+        reasons = [answer.reason.startswith(SAMPLED) for answer in read_answers(ledger)]
+        assert reasons == [False, True, True, True, False]
+        assert not [entry for entry in chromium.get_log("browser") if entry["source"] == "javascript"]
 
     def in_two_tabs(self, chromium, look, address) -> list[str]:
         """Answer one question in two tabs: the second answer is not written; then go on in both."""
