@@ -249,6 +249,64 @@ class TestInABrowser:
         assert reasons == [False, True, True, True, False]
         assert not [entry for entry in chromium.get_log("browser") if entry["source"] == "javascript"]
 
+    def test_ticks_follow_groups_and_no_act_replaces_an_answer_that_was_not_sent(
+        self, reviewed, chromium, look, tmp_path
+    ):
+        def run(script: str):
+            return chromium.execute_script(f"return {script}")
+
+        with served(reviewed, tmp_path / "decisions.sqlite") as (_, address):
+            chromium.get(address)
+            look("document.body.dataset.pair")
+            run("(window.reached = window.fetch, window.fetch = () => Promise.reject(new Error('gone')))")
+            body = chromium.find_element(By.TAG_NAME, "body")
+            body.send_keys("d")
+            look("!document.getElementById('message').hidden && !isBusy")
+            body.send_keys("su")
+            assert run("unsent.sent.verdict") == "different lesions"
+            assert run("document.querySelectorAll('#message button').length") == 1
+            run("(window.fetch = window.reached)")
+            chromium.find_element(By.CSS_SELECTOR, "#message button").click()
+            look("document.body.dataset.seen == 1")
+            run("undo()")
+            look("document.body.dataset.seen == 2")
+
+            run("show('groups')")
+            run("turnTo({ which: 'shared', page: 1 })")
+            look("shelf.told?.seen == 2 && shelf.told.page == 1")
+            first, second, third = run("shelf.told.groups.at(-1).rows")
+            other = run("shelf.told.groups[0].number")
+            title = f"document.querySelector('[data-here=\"{other}\"]').title"
+            self.tick(chromium, first)
+            assert run(title).endswith("all others of their group another")
+            chromium.find_element(By.ID, "split").click()
+            look(f"document.body.dataset.groups == 3 && groupNumbered({second})")
+            self.tick(chromium, second)
+            self.tick(chromium, third)
+            assert run(title).endswith("show one lesion")
+            body.send_keys("u")
+            look(f"document.body.dataset.groups == 4 && groupNumbered({first})")
+            assert run("[...shelf.ticked]") == [[second, first], [third, first]]
+            ticked = run("[...document.querySelectorAll('.tile input:checked')].map(({ value }) => Number(value))")
+            assert ticked == [second, third]
+            chromium.find_element(By.ID, "split").click()
+            look(f"document.body.dataset.groups == 5 && groupNumbered({second})")
+            assert run("shelf.ticked.size") == 0
+
+            run("(state.most = 2)")
+            self.click(chromium, f"[data-confirm='{other}']")
+            look("document.body.dataset.groups == 7")
+        answers = read_answers(tmp_path / "decisions.sqlite")
+        told = ["different lesions", "undo"] * 2 + ["different lesions"] + ["same lesion"] * 2
+        assert [answer.verdict for answer in answers] == told
+        assert [len(part) for answer in answers[4:] for part in answer.parts] == [2, 1, 2, 2]
+
+    def tick(self, chromium, row: int) -> None:
+        self.click(chromium, f".tile input[value='{row}']")
+
+    def click(self, chromium, selector: str) -> None:
+        chromium.execute_script("arguments[0].click()", chromium.find_element(By.CSS_SELECTOR, selector))
+
     def in_two_tabs(self, chromium, look, address) -> list[str]:
         """Answer one question in two tabs: the second answer is not written; then go on in both."""
         first = chromium.current_window_handle

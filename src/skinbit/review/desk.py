@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from skinbit.config.block import in_words
-from skinbit.decisions.answers import UNDO, Answer, Shown, Verdict
+from skinbit.decisions.answers import MAX_PHOTOGRAPHS, UNDO, Answer, Shown, Verdict
 from skinbit.decisions.certified import SAMPLED, said_of
 from skinbit.decisions.ledger import Ledger
 from skinbit.decisions.queue import Question, Queue
@@ -242,6 +242,7 @@ class Desk:
             "view": view,
             "next": list(questions[1].rows) if len(questions) > 1 else [],
             "seen": len(seen.answers),
+            "most": MAX_PHOTOGRAPHS,
             **told,
         }
 
