@@ -158,12 +158,13 @@ def cached_study(photographs: ListedPhotographs, table: pd.DataFrame, path: Path
     started = time.perf_counter()
     pixels = decode(photographs, backbone, path)
     seconds["decoding"] = time.perf_counter() - started
-    maker = ViewMaker(pixels, backbone, AugmentationParams(), compute, LOADER.batch_size, SEED)
+    description = describe_backbone(backbone, FROZEN, compute, LOADER.batch_size)
+    maker = ViewMaker(pixels, FROZEN, AugmentationParams(), compute, LOADER.batch_size, SEED, pixels.keys, description)
     extraction = Extraction(photographs, LOADER, compute)
     plain = extract_features(extraction, ids, backbone, ViewParams())
-    views = maker.extract(np.arange(len(ids)), range(N_VIEWS))
+    rows = np.arange(len(ids))
+    views = np.concatenate([made.values for made in maker([view * len(ids) + rows for view in range(N_VIEWS)])], axis=1)
     seconds["features and views"] = time.perf_counter() - started - seconds["decoding"]
-    description = describe_backbone(backbone, FROZEN, compute, LOADER.batch_size)
     tables = [Features(pixels.image_ids, values, pixels.keys, description) for values in (plain, views)]
     before = time.perf_counter()
     for name, loss in LOSSES.items():

@@ -21,10 +21,11 @@ from skinbit.embedding.compute import Compute
 from skinbit.embedding.features import describe_backbone
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.keypoints.shortlist import Shortlist, shortlist_table
-from skinbit.matching.keypoints.sift import NO_TABLE, extract_table
+from skinbit.matching.keypoints.sift import NO_TABLE
 from skinbit.matching.labels import unit_vectors
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.keypoints import KeypointsDataset
+from tests.kept import find_keypoints
 
 N_FOLDS, N_LESIONS, N_ALONE = 3, 12, 8
 
@@ -57,7 +58,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     alone.to_csv(folder / "distractors.csv", index=False)
     alone.to_csv(folder / "distractor_index.csv", index=False)
     for name, images in (("keypoints", table), ("distractor_keypoints", alone)):
-        keypoints = extract_table(replace(found.listed, table=images), NO_TABLE, GeometryParams(n_keypoints=60), 1)
+        keypoints = find_keypoints(replace(found.listed, table=images), NO_TABLE, GeometryParams(n_keypoints=60), 1)
         KeypointsDataset(filepath=f"{found.root}/04_feature/{name}.safetensors").save(keypoints)
     _write_description(found)
     for fold, part in table.groupby("fold"):

@@ -28,11 +28,12 @@ from skinbit.embedding.loading import read_batches
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.errors import InputError
-from skinbit.matching.keypoints.sift import NO_TABLE, extract_photographs, extract_table
+from skinbit.matching.keypoints.sift import NO_TABLE
 from skinbit.notebook.pictures import read_photographs
 from skinbit.pipelines.cluster_images.nodes.photographs import open_listed
 from skinbit.report.drawings import KeypointPhotographs, draw_pairs
 from skinbit.report.thumbnails import make_thumbnails
+from tests.kept import find_keypoints
 
 SOURCE = Path(__file__).parents[2] / "src/skinbit"
 PREPROCESSING = Preprocessing(image_size=12, crop_pct=1.0, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -214,7 +215,7 @@ def pixels(listed: ListedPhotographs, workers: int) -> object:
 
 def drawings(listed: ListedPhotographs) -> object:
     unread = replace(listed, table=listed.table[listed.table["image_id"] != "b"])
-    table = extract_table(unread, NO_TABLE, GeometryParams(), 1)
+    table = find_keypoints(unread, NO_TABLE, GeometryParams(), 1)
     named = replace(table, image_ids=("a", "b", "c"))
     return list(draw_pairs([(0, 1)], KeypointPhotographs.of_study(named, listed), GeometryParams(), 1))
 
@@ -224,9 +225,9 @@ READERS = {
     "features in worker processes": lambda listed: features(listed, 2),
     "pixels of trainings": lambda listed: pixels(listed, 0),
     "pixels of trainings in worker processes": lambda listed: pixels(listed, 2),
-    "keypoints": lambda listed: extract_table(listed, NO_TABLE, GeometryParams(), 2).keys,
+    "keypoints": lambda listed: find_keypoints(listed, NO_TABLE, GeometryParams(), 2).keys,
     "keypoints of new photographs": lambda listed: (
-        extract_photographs(Photographs((listed,)), NO_TABLE, GeometryParams(), 2).keys
+        find_keypoints(Photographs((listed,)), NO_TABLE, GeometryParams(), 2).keys
     ),
     "thumbnails": lambda listed: list(make_thumbnails(listed, ["a", "b"], 16)),
     "drawings": drawings,
@@ -263,4 +264,4 @@ class TestReader:
             raise MemoryError
 
         with pytest.raises(MemoryError):
-            list(read_batches(fail, 3, LoaderParams(workers=1, batch_size=2)))
+            list(read_batches(fail, [[0, 1], [2]], LoaderParams(workers=1, batch_size=2)))

@@ -34,14 +34,8 @@ class TestPhotographs:
         assert [photographs.decode(row, 1).getpixel((0, 0))[0] for row in range(4)] == [0, 1, 2, 3]
         assert photographs.hashes == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
-    def test_some_of_them_keep_their_folders_and_their_order(self, photographs):
-        taken = photographs.take([1, 2, 3])
-        assert [source.image_ids for source in taken.sources] == [["b"], ["b", "c"]]
-        assert [taken.decode(row, 1).getpixel((0, 0))[0] for row in range(3)] == [1, 2, 3]
-
-    def test_a_folder_of_which_none_is_taken_is_left_out(self, photographs):
-        assert [source.image_ids for source in photographs.take([3]).sources] == [["c"]]
-        assert photographs.take([]).sources == ()
+    def test_say_in_which_folder_each_is(self, photographs):
+        assert photographs.source_numbers == [0, 0, 1, 1]
 
     def test_files_that_came_later_change_nothing(self, tmp_path):
         listed = folder_of(tmp_path / "new", 0, "a.png")

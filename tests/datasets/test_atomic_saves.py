@@ -149,6 +149,7 @@ READ_ONLY = (
     "skinbit.runtime.datasets.supplied_table.SuppliedTableDataset",
     "skinbit.runtime.datasets.folder_listing.FolderListingDataset",
     "skinbit.runtime.datasets.feature_cache.FeatureCacheDataset",
+    "skinbit.runtime.datasets.pieces.PieceCacheDataset",
     "skinbit.runtime.datasets.lookup.LookupDataset",
     "skinbit.runtime.datasets.decisions.DecisionsDataset",
     "skinbit.runtime.datasets.decisions.AnswersDataset",

@@ -35,7 +35,7 @@ from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.feature_cache import FeatureCacheDataset
 from skinbit.runtime.datasets.features import FeaturesDataset
 from skinbit.runtime.datasets.figure import FigureDataset
-from skinbit.runtime.datasets.files import hash_file, pack, unpack, unpack_header
+from skinbit.runtime.datasets.files import connect, hash_file, pack, unpack, unpack_header
 from skinbit.runtime.datasets.folder_listing import FolderListingDataset
 from skinbit.runtime.datasets.image_folder import ImageFolderDataset
 from skinbit.runtime.datasets.keypoints import KeypointsDataset
@@ -473,9 +473,26 @@ def test_image_folder_is_previewed_as_a_contact_sheet(place: str, caplog: pytest
 def test_feature_cache_finds_features_by_name_and_is_empty_where_there_are_none(place: str) -> None:
     FeaturesDataset(filepath=f"{place}/vit/features.safetensors").save(FEATURES)
     stored_features = FeatureCacheDataset(path=place).load()
-    assert stored_features("vit", "features").keys == FEATURES.keys
-    assert stored_features("vit", "training_views").image_ids == ()
-    assert stored_features("resnet", "features").image_ids == ()
+    assert stored_features("vit", "features").finished().keys == FEATURES.keys
+    assert stored_features("vit", "training_views").finished().image_ids == ()
+    assert stored_features("resnet", "features").finished().image_ids == ()
+
+
+def test_pieces_lie_beside_their_file_and_go_when_it_is_written(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = FeatureCacheDataset(path=place).load()("vit", "features")
+    pieces = [replace(FEATURES, keys=tuple(f"{key}{n}" for key in FEATURES.keys)) for n in range(3)]
+    for piece in (*pieces, pieces[0]):  # two writers of one piece
+        store.keep(piece)
+    assert {piece.keys for piece in store.pieces()} == {piece.keys for piece in pieces}
+    fs, folder, _ = connect(f"{place}/vit/features.pieces")
+    damaged = sorted(fs.ls(folder, detail=False))[0]
+    fs.pipe_file(damaged, fs.cat_file(damaged)[:-1])
+    with caplog.at_level("WARNING"):
+        assert sum(len(piece.keys) > 0 for piece in store.pieces()) == 2
+    assert "features are computed again" in caplog.text
+    FeaturesDataset(filepath=f"{place}/vit/features.safetensors").save(FEATURES)
+    assert store.pieces() == []
+    assert store.finished().keys == FEATURES.keys
 
 
 def test_figure_is_saved_and_previewed_as_png(place: str) -> None:

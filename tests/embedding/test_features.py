@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from skinbit.config import (
     BackboneParams,
     ComputeParams,
     DataParams,
+    ExecutorParams,
     LoaderParams,
     PoolingParams,
     SimilarityParams,
@@ -29,10 +31,9 @@ from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_rotations, average_views, baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.features import (
     Extraction,
-    Wanted,
-    complete_features,
     describe_backbone,
     extract_features,
+    extract_pieces,
     feature_key,
 )
 from skinbit.embedding.preprocessing import Preprocessing
@@ -41,6 +42,7 @@ from skinbit.errors import InputError
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.similarity.whitening import fit_whitening
 from skinbit.pipelines.baseline_embeddings import nodes
+from tests.kept import Kept
 
 SIZE = 32
 CPU = Compute("cpu", "fp32", 1)
@@ -48,6 +50,7 @@ IN_PROCESS = LoaderParams(workers=0, batch_size=3)
 PLAIN = ViewParams()
 SIX_VIEWS = ViewParams(rotations=(0, 90, 270), zooms=(1.0, 2.0))
 RESNET = BackboneParams(model="test_resnet", image_size=SIZE, pretrained=False)
+NOTHING = Features((), np.empty((0, 0, 0), np.float32), (), {})
 
 
 class PixelsAsFeatures(torch.nn.Module):
@@ -228,12 +231,13 @@ def run_node(
         images=photographs.folder,
         image_index=index,
         description=describe_backbone(load_backbone(backbone, seed), backbone, CPU, loader.batch_size),
-        feature_cache=lambda name, file: stored or Features((), np.empty((0, 0, 0), np.float32), (), {}),
+        feature_cache=lambda name, file: Kept(stored or NOTHING),
         name="resnet",
         backbone=backbone,
         loader=loader,
         compute=ComputeParams(device="cpu", threads=1),
         data=DataParams(),
+        executor=ExecutorParams(photographs=4),  # rounded up to two batches
         seed=seed,
     )
 
@@ -253,11 +257,12 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note the ids of all images that go through a backbone."""
     ids: list[str] = []
 
-    def extract_and_note(extraction: Extraction, image_ids: list[str], *rest: Any) -> np.ndarray:
-        ids.extend(image_ids)
-        return extract_features(extraction, image_ids, *rest)
+    def extract_and_note(extraction: Extraction, pieces: Sequence[list[str]], *rest: Any) -> Iterator[np.ndarray]:
+        for piece, values in zip(pieces, extract_pieces(extraction, pieces, *rest), strict=True):
+            ids.extend(piece)
+            yield values
 
-    monkeypatch.setattr("skinbit.embedding.features.extract_features", extract_and_note)
+    monkeypatch.setattr("skinbit.embedding.makers.extract_pieces", extract_and_note)
     return ids
 
 
@@ -331,48 +336,6 @@ def test_other_weights_or_settings_compute_everything_again(
     recomputed = run_node(photographs, index, stored, **changes)
     assert computed == list("abcdefg")
     assert not set(recomputed.keys) & set(stored.keys)
-
-
-def completed(keys: str, n_views: int, stored_keys: str = "", n_stored: int = 0) -> tuple[Features, list[Any]]:
-    """Complete features whose values say which image and view they are of; note what was made."""
-    made = []
-
-    def values(names: str, views: range) -> np.ndarray:
-        table = [[[ord(name), view] for view in views] for name in names]
-        return np.array(table, np.float32).reshape(len(names), len(views), 2)
-
-    def make(rows: np.ndarray, views: range) -> np.ndarray:
-        names = "".join(keys[row] for row in rows)
-        made.append((names, views))
-        return values(names, views)
-
-    stored = Features(tuple(stored_keys), values(stored_keys, range(n_stored)), tuple(stored_keys), {})
-    features = complete_features(Wanted("some", tuple(keys), tuple(keys), n_views, {"feature_dim": 2}), stored, make)
-    np.testing.assert_array_equal(features.values, values(keys, range(features.values.shape[1])))
-    assert features.keys == features.image_ids == tuple(keys)
-    return features, made
-
-
-@pytest.mark.parametrize(
-    ("keys", "n_views", "stored_keys", "n_stored", "made"),
-    [
-        ("abc", 2, "", 0, [("abc", range(2))]),
-        ("abc", 2, "cab", 2, []),
-        ("axc", 2, "abc", 2, [("x", range(2))]),
-        ("abc", 3, "abc", 1, [("abc", range(1, 3))]),
-        ("axc", 3, "abc", 1, [("ac", range(1, 3)), ("x", range(3))]),
-        ("ax", 1, "abc", 4, [("x", range(4))]),
-        ("xy", 2, "abc", 4, [("xy", range(2))]),
-        ("", 2, "abc", 4, []),
-    ],
-)
-def test_only_what_is_not_stored_is_made(
-    keys: str, n_views: int, stored_keys: str, n_stored: int, made: list[Any]
-) -> None:
-    features, jobs = completed(keys, n_views, stored_keys, n_stored)
-    assert jobs == made
-    n_known = n_stored if set(keys) & set(stored_keys) else 0
-    assert features.values.shape == (len(keys), max(n_views, n_known), 2)
 
 
 def test_averaged_views_have_unit_length() -> None:

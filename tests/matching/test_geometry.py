@@ -29,12 +29,11 @@ from skinbit.matching.keypoints.sift import (
     Keypoints,
     describe_keypoints,
     extract_keypoints,
-    extract_photographs,
-    extract_table,
     keypoint_key,
     tabulate_keypoints,
 )
 from skinbit.matching.pairs.neighbours import nearest_images
+from tests.kept import find_keypoints
 from tests.matching.samples import given_pool, limited, tile_sizes
 
 SIZE = (240, 180)
@@ -281,28 +280,28 @@ class TestTable:
     NOTHING = tabulate_keypoints((), (), (), {})
 
     def test_every_image_has_its_keypoints(self, photographs):
-        table = extract_table(photographs, self.NOTHING, PARAMS, n_workers=2)
+        table = find_keypoints(photographs, self.NOTHING, PARAMS, n_workers=2)
         assert table.image_ids == ("2", "0", "1")
         assert table.keys == tuple(keypoint_key(table.description, sha256) for sha256 in photographs.hashes)
         assert np.array_equal(table.of("1").descriptors, keypoints(texture(1)).descriptors)
 
     def test_images_of_earlier_runs_are_not_read_again(self, photographs, tmp_path):
         fewer = replace(photographs, table=photographs.table[1:])
-        first = extract_table(fewer, self.NOTHING, PARAMS, n_workers=1)
+        first = find_keypoints(fewer, self.NOTHING, PARAMS, n_workers=1)
         for name in ("0.png", "1.png"):
             (tmp_path / name).write_bytes(b"gone")
-        second = extract_table(photographs, first, PARAMS, n_workers=1)
+        second = find_keypoints(photographs, first, PARAMS, n_workers=1)
         assert np.array_equal(second.of("0").positions, first.of("0").positions)
         with pytest.raises(InputError, match=r"The photograph 0\.png can no longer be used"):
-            extract_table(fewer, self.NOTHING, PARAMS, n_workers=1)
+            find_keypoints(fewer, self.NOTHING, PARAMS, n_workers=1)
 
     def test_images_of_earlier_runs_are_found_by_content_whatever_their_folder_and_name(self, photographs, tmp_path):
-        first = extract_table(photographs, self.NOTHING, PARAMS, n_workers=1)
+        first = find_keypoints(photographs, self.NOTHING, PARAMS, n_workers=1)
         renamed = photographs.table.assign(image_id=["0", "1", "x"])
         for path in tmp_path.glob("*.png"):
             path.unlink()
         folders = Photographs((photographs, replace(photographs, table=renamed)))
-        second = extract_photographs(folders, first, PARAMS, n_workers=1)
+        second = find_keypoints(folders, first, PARAMS, n_workers=1)
         assert second.image_ids == ("2", "0", "1", "0", "1", "x")
         assert second.keys == (*first.keys, *first.keys)
         for row in range(6):

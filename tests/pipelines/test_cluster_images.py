@@ -174,7 +174,9 @@ class TestGroups:
             outputs.append({name: studied.outputs()[name] for name in studied.outputs() if "/clusters/" in name})
         assert outputs[0] == outputs[1]
         assert any(name.endswith("clusters.html") for name in outputs[0])
-        assert f"{len(test_photographs[1])} embeddings from the cache, 0 to compute" in caplog.text
+        n_photographs = len(test_photographs[1])
+        expected = f"embeddings of {n_photographs} photographs: {n_photographs} from the cache, 0 to compute"
+        assert expected in caplog.text
 
     @pytest.mark.parametrize(
         ("options", "n_groups"),

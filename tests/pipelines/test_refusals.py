@@ -244,13 +244,13 @@ class TestWorker:
     )
     def test_hands_over_what_went_wrong_as_it_is(self, workers, error):
         with pytest.raises(type(error)) as raised:
-            list(read_batches(Photographs(error), 3, LoaderParams(batch_size=2, workers=workers)))
+            list(read_batches(Photographs(error), [[0, 1], [2]], LoaderParams(batch_size=2, workers=workers)))
         assert str(raised.value) == str(error)
         assert getattr(raised.value, "errno", None) == getattr(error, "errno", None)
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_loads_batches_in_order(self, workers):
-        batches = list(read_batches(Photographs(None), 3, LoaderParams(batch_size=2, workers=workers)))
+        batches = list(read_batches(Photographs(None), [[0, 1], [2]], LoaderParams(batch_size=2, workers=workers)))
         assert [batch[:, 0].tolist() for batch in batches] == [[0, 1], [2]]
 
     def test_hands_over_that_shared_memory_does_not_suffice(self, monkeypatch):
@@ -260,7 +260,7 @@ class TestWorker:
         monkeypatch.setattr("skinbit.embedding.loading.default_collate", fail)
         workers = 1 if multiprocessing.get_start_method() == "fork" else 0
         with pytest.raises(RuntimeError) as raised:
-            list(read_batches(Photographs(None), 3, LoaderParams(batch_size=2, workers=workers)))
+            list(read_batches(Photographs(None), [[0, 1], [2]], LoaderParams(batch_size=2, workers=workers)))
         assert one_message(raised.value).startswith("Shared memory")
 
 

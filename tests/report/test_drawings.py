@@ -17,9 +17,10 @@ from skinbit.config import ComputeParams, DataParams, GeometryParams
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.shortlist import Shortlist
-from skinbit.matching.keypoints.sift import NO_TABLE, extract_table
+from skinbit.matching.keypoints.sift import NO_TABLE
 from skinbit.pipelines.final_model.nodes.mistakes import draw_matches
 from skinbit.report.drawings import KeypointPhotographs, count_points, draw_pairs, strongest_links
+from tests.kept import find_keypoints
 
 GEOMETRY = GeometryParams()
 
@@ -87,7 +88,7 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def keypoints(photographs):
-    return extract_table(photographs, NO_TABLE, GEOMETRY, n_workers=1)
+    return find_keypoints(photographs, NO_TABLE, GEOMETRY, n_workers=1)
 
 
 def decoded(address):

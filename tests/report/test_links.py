@@ -8,8 +8,9 @@ from benchmarks.photographs import list_photographs
 from skinbit.config import GeometryParams
 from skinbit.data.photographs import Photographs
 from skinbit.matching.keypoints.shortlist import Shortlist
-from skinbit.matching.keypoints.sift import NO_TABLE, extract_photographs
+from skinbit.matching.keypoints.sift import NO_TABLE
 from skinbit.report.links import FoundLink, draw_rows, find_links, link_records
+from tests.kept import find_keypoints
 
 
 def group(cluster_id, image_ids, known_ids=(), margin=0.1, doubts=()):
@@ -59,7 +60,7 @@ def found(tmp_path):
         noise = np.random.default_rng(ord(name)).integers(0, 255, (60, 80, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{name}.png")
     photographs = Photographs((list_photographs(tmp_path),))
-    keypoints = extract_photographs(photographs, NO_TABLE, GeometryParams(), n_workers=1)
+    keypoints = find_keypoints(photographs, NO_TABLE, GeometryParams(), n_workers=1)
     (tmp_path / "b.png").unlink()
     return photographs, keypoints
 

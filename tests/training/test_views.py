@@ -10,6 +10,7 @@ from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ComputeParams,
+    ExecutorParams,
     LoaderParams,
 )
 from skinbit.embedding.backbones import load_backbone
@@ -19,6 +20,7 @@ from skinbit.embedding.tables import Features, Pixels
 from skinbit.errors import InputError
 from skinbit.pipelines.baseline_embeddings.nodes import extract_training_views
 from skinbit.training.views import ViewMaker
+from tests.kept import Kept
 
 BACKBONE = BackboneParams(model="test_resnet", image_size=32, pretrained=False)
 DESCRIPTION = {"canvas_size": 40, "interpolation": "bicubic", "zooms": [1.0]}
@@ -40,7 +42,7 @@ def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone
 
     def feature_cache(name, file):
         asked.append((name, file))
-        return stored
+        return Kept(stored)
 
     made = extract_training_views(
         pixels=pixels,
@@ -50,6 +52,7 @@ def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone
         augmentation=augmentation or AugmentationParams(),
         loader=LoaderParams(batch_size=3),
         compute=ComputeParams(device="cpu", threads=1),
+        executor=ExecutorParams(photographs=7),
         seed=seed,
         name="resnet",
         n_views=n_views,
@@ -62,13 +65,15 @@ def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone
 def computed(monkeypatch):
     """Note image ids and views that go through the backbone."""
     jobs = []
-    extract = ViewMaker.extract
+    make = ViewMaker.__call__
 
-    def extract_and_note(maker, rows, views):
-        jobs.append(("".join(maker.pixels.image_ids[row] for row in rows), list(views)))
-        return extract(maker, rows, views)
+    def make_and_note(maker, pieces):
+        for piece in pieces:
+            views, rows = np.divmod(piece, len(maker.pixels.image_ids))
+            jobs.append(("".join(maker.pixels.image_ids[row] for row in rows), views[0]))
+        return make(maker, pieces)
 
-    monkeypatch.setattr(ViewMaker, "extract", extract_and_note)
+    monkeypatch.setattr(ViewMaker, "__call__", make_and_note)
     return jobs
 
 
@@ -85,7 +90,7 @@ def test_views_are_of_the_images_in_their_order_and_differ(three):
 
 def test_extended_views_keep_the_first_and_equal_those_made_at_once(three, computed):
     five = make_views(decoded(), 5, three)
-    assert computed == [("abcdefg", [3, 4])]
+    assert computed == [("abcdefg", 3), ("abcdefg", 4)]
     assert five.values[:, :3].tobytes() == three.values.tobytes()
     assert five.values.tobytes() == make_views(decoded(), 5).values.tobytes()
     assert five.keys == three.keys
@@ -100,7 +105,7 @@ def test_as_many_or_fewer_views_compute_nothing(three, computed):
 
 def test_a_new_photograph_computes_only_itself(three, computed):
     more = make_views(decoded("abcxdefg"), 3, three)
-    assert computed == [("x", [0, 1, 2])]
+    assert computed == [("x", 0), ("x", 1), ("x", 2)]
     assert more.image_ids == tuple("abcxdefg")
     assert np.delete(more.values, 3, axis=0).tobytes() == three.values.tobytes()
     whole = make_views(decoded("abcxdefg"), 3)
@@ -109,7 +114,7 @@ def test_a_new_photograph_computes_only_itself(three, computed):
 
 def test_a_new_photograph_and_more_views_at_once(three, computed):
     more = make_views(decoded("xabcdefg"), 4, three)
-    assert computed == [("abcdefg", [3]), ("x", [0, 1, 2, 3])]
+    assert computed == [("x", 0), ("x", 1), ("x", 2), ("xabcdefg", 3)]
     assert more.values[1:, :3].tobytes() == three.values.tobytes()
     np.testing.assert_allclose(more.values, make_views(decoded("xabcdefg"), 4).values, rtol=1e-4, atol=1e-5)
 
@@ -136,14 +141,14 @@ def test_the_id_has_no_influence(three):
 )
 def test_other_draws_ranges_or_networks_compute_everything_again(three, computed, changes):
     again = make_views(decoded(), 3, three, **changes)
-    assert computed == [("abcdefg", [0, 1, 2])]
+    assert computed == [("abcdefg", view) for view in range(3)]
     assert not set(again.keys) & set(three.keys)
 
 
 @pytest.mark.parametrize("change", [{"canvas_size": 41}, {"interpolation": "bilinear"}, {"zooms": [1.0, 2.0]}], ids=str)
 def test_photographs_that_were_decoded_differently_compute_everything_again(three, computed, change):
     again = make_views(replace(decoded(), description=DESCRIPTION | change), 3, three)
-    assert computed == [("abcdefg", [0, 1, 2])]
+    assert computed == [("abcdefg", view) for view in range(3)]
     assert not set(again.keys) & set(three.keys)
 
 

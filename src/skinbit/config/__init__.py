@@ -6,7 +6,7 @@ from skinbit.config.data import DataParams, Policy, PolicyParams, SampleParams, 
 from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, EvaluationParams
 from skinbit.config.experiment import ExperimentParams, setup_of, with_members
 from skinbit.config.losses import ContrastiveParams, InfonceParams, LossesParams, LossName, LossParams, TripletParams
-from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
+from skinbit.config.machine import ComputeParams, ExecutorParams, LoaderParams, MemoryParams
 from skinbit.config.parameters import RECOMMENDED, STAGES, Parameters, StudyParams
 from skinbit.config.recipe import Recipe, TrainingRecipe
 from skinbit.config.report import ArtifactKind, ReportParams, TrackingParams
@@ -45,6 +45,7 @@ __all__ = [
     "DataParams",
     "EvaluationParams",
     "EvidenceParams",
+    "ExecutorParams",
     "ExperimentParams",
     "GeometryParams",
     "HeadParams",

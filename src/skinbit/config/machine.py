@@ -40,3 +40,14 @@ class MemoryParams(Block):
         ge=2,
         description="largest number of near pairs in memory; a warning says if proving the best threshold needs more",
     )
+
+
+class ExecutorParams(Block):
+    """How long work is cut into pieces, each of which is kept when it is made; this changes no result."""
+
+    photographs: int = Field(
+        default=256,
+        ge=1,
+        description="photographs in a piece of features, views, keypoints; rounded up to whole batches",
+    )
+    pairs: int = Field(default=4000, ge=1, description="pairs in a piece of compared keypoints")

@@ -11,7 +11,7 @@ from skinbit.config.data import DataParams, SampleParams, SplitParams
 from skinbit.config.evaluation import AuditParams, ClusterParams, CutParams, EvaluationParams
 from skinbit.config.experiment import ExperimentParams, with_members
 from skinbit.config.losses import LossesParams
-from skinbit.config.machine import ComputeParams, LoaderParams, MemoryParams
+from skinbit.config.machine import ComputeParams, ExecutorParams, LoaderParams, MemoryParams
 from skinbit.config.recipe import Recipe, Shared, resolve_recipe
 from skinbit.config.report import ReportParams, TrackingParams
 from skinbit.config.similarity import ContextsParams, GeometryParams, SimilarityParams
@@ -57,6 +57,7 @@ class Parameters(Block):
     loader: LoaderParams = LoaderParams()
     compute: ComputeParams = ComputeParams()
     memory: MemoryParams = MemoryParams()
+    executor: ExecutorParams = ExecutorParams()
     evaluation: EvaluationParams = EvaluationParams()
     sample: SampleParams = SampleParams()
     report: ReportParams = ReportParams()

@@ -51,5 +51,6 @@ def study_settings(parameters: Parameters) -> dict[str, Any]:
     decisions = parameters.study.decisions and PurePath(parameters.study.decisions).name
     study = parameters.study.model_copy(update={"decisions": decisions})
     written = parameters.model_copy(update={"backbones": named, "study": study})
-    left_out: dict[str, Any] = {"audit": True, "cluster": True, "tracking": True, "memory": {"tile_megabytes"}}
+    left_out: dict[str, Any] = dict.fromkeys(("audit", "cluster", "tracking", "executor"), True)
+    left_out |= {"memory": {"tile_megabytes"}}
     return written.model_dump(mode="json", exclude=left_out)

@@ -1,12 +1,11 @@
 """Photographs outside of a study's split: all of a folder, and those with known lesions."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -64,20 +63,10 @@ class Photographs:
         source, image_id = self.places[row]
         return source.decode(image_id, least_side)
 
-    def take(self, rows: Sequence[int]) -> "Photographs":
-        """Return some of the photographs; folders without any are left out.
-
-        Args:
-            rows: Numbers of photographs, ascending.
-        """
-        chosen, start, taken = np.array(rows, dtype=np.int64), 0, []
-        for source in self.sources:
-            end = start + len(source.table)
-            own = chosen[(chosen >= start) & (chosen < end)] - start
-            if len(own):
-                taken.append(replace(source, table=source.table.iloc[own]))
-            start = end
-        return Photographs(tuple(taken))
+    @property
+    def source_numbers(self) -> list[int]:
+        """Return the number of each photograph's folder."""
+        return [number for number, source in enumerate(self.sources) for _ in source.image_ids]
 
 
 def check_folder(folder: ImageFolder, parameter: str) -> ImageFolder:

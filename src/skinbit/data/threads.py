@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,17 +18,18 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], n_threads: int = 0) -> Generator[Result]:
     """Apply a function in threads; unlike ``Executor.map``, only a few items ahead of the consumer.
 
     Args:
         function: Function that mostly reads, decodes or hashes, outside of the interpreter lock.
         items: Arguments of the function.
+        n_threads: Number of threads; 0: one per core, and one that waits for the disk.
 
     Yields:
         Results in the order of ``items``.
     """
-    n_threads = available_cores() + 1  # one waits for the disk
+    n_threads = n_threads or available_cores() + 1
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
         try:

@@ -1,10 +1,12 @@
 """Frozen features: every image passes the backbone once per test view and is cached."""
 
 import hashlib
+import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +16,11 @@ from numpy.typing import NDArray
 
 from skinbit.config import BackboneParams, LoaderParams, ViewParams
 from skinbit.data.listed import ListedPhotographs
-from skinbit.data.progress import Progress, count
+from skinbit.data.progress import Progress
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
-from skinbit.embedding.loading import read_batches
+from skinbit.embedding.loading import batches_of, read_batches
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise_pixels, rotate
-from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray
 
@@ -59,58 +60,6 @@ def feature_key(description: dict[str, Any], image_sha256: str) -> str:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A request for features.
-
-    Attributes:
-        name: Name of the features, for the log.
-        image_ids: One per row.
-        keys: Fingerprint of everything that the values of a row depend on.
-        n_views: Smallest number of views per image.
-        description: Description of the backbone, with its ``feature_dim``; plain values.
-    """
-
-    name: str
-    image_ids: tuple[str, ...]
-    keys: tuple[str, ...]
-    n_views: int
-    description: Mapping[str, Any]
-
-
-def complete_features(
-    wanted: Wanted, stored: Features, make: Callable[[NDArray[np.int64], range], FloatArray]
-) -> Features:
-    """Return features of an earlier run where their keys match, and compute the others.
-
-    Args:
-        wanted: The requested features.
-        stored: Features of an earlier run; images that are no longer requested are dropped.
-        make: Function that computes views of the images in some rows: ``(n_rows, n_views, feature_dim)`` float32.
-
-    Returns:
-        Features of all images, in the requested order, with as many views as ``stored`` has if that is more.
-    """
-    row_of = {key: row for row, key in enumerate(stored.keys)}
-    is_known = np.array([key in row_of for key in wanted.keys], dtype=bool)
-    n_stored = stored.values.shape[1] if is_known.any() else 0
-    n_views = max(wanted.n_views, n_stored)
-    values = np.empty((len(wanted.keys), n_views, wanted.description["feature_dim"]), dtype=np.float32)
-    if n_stored:
-        values[is_known, :n_stored] = stored.values[[row_of[key] for key in wanted.keys if key in row_of]]
-    n_known, n_all = is_known.sum() * n_stored, len(wanted.keys) * n_views
-    counts = (wanted.name, len(wanted.keys), n_views, n_known, n_all - n_known)
-    logger.info("%s: %d images x %d views: %d features from the cache, %d to compute", *counts)
-    count("feature", made=int(n_all - n_known), found=int(n_known))
-    for rows, views in (
-        (np.flatnonzero(is_known), range(n_stored, n_views)),
-        (np.flatnonzero(~is_known), range(n_views)),
-    ):
-        if len(rows) and len(views):
-            values[rows, views.start :] = make(rows, views)
-    return Features(wanted.image_ids, values, wanted.keys, wanted.description)
-
-
-@dataclass(frozen=True)
 class Extraction:
     """How photographs are read and passed through a network.
 
@@ -124,10 +73,22 @@ class Extraction:
     loader: LoaderParams
     compute: Compute
 
-    def batches(self, image_ids: list[str], preprocessing: Preprocessing, views: ViewParams) -> Iterator[torch.Tensor]:
-        """Yield batches of crops, ``(batch_size, n_zooms, 3, s, s)`` uint8, in the order of the images."""
+    def batches(
+        self, pieces: Sequence[Sequence[str]], preprocessing: Preprocessing, views: ViewParams
+    ) -> Generator[torch.Tensor]:
+        """Yield batches of crops, ``(batch_size, n_zooms, 3, s, s)`` uint8, piece by piece, in the order of the images.
+
+        Workers read on into the next piece, but no batch has images of two pieces.
+        """
+        image_ids = [image_id for piece in pieces for image_id in piece]
+        starts = np.cumsum([0, *map(len, pieces)]).tolist()
+        batches = [
+            batch
+            for start, end in itertools.pairwise(starts)
+            for batch in batches_of(start, end, self.loader.batch_size)
+        ]
         crops = _Crops(self.photographs, image_ids, preprocessing, views)
-        return read_batches(crops, len(image_ids), self.loader, pin_memory=self.compute.device == "cuda")
+        return read_batches(crops, batches, self.loader, pin_memory=self.compute.device == "cuda")
 
 
 @dataclass(frozen=True)
@@ -145,35 +106,54 @@ class _Crops:
 
 
 def extract_features(extraction: Extraction, image_ids: list[str], backbone: Backbone, views: ViewParams) -> FloatArray:
-    """Return the features of every image, one per test view.
+    """Return the features of every image, one per test view; see :func:`extract_pieces`.
+
+    Returns:
+        ``(n_images, n_views, feature_dim)`` float32.
+    """
+    (values,) = extract_pieces(extraction, [image_ids], backbone, views)
+    return values
+
+
+def extract_pieces(
+    extraction: Extraction, pieces: Sequence[Sequence[str]], backbone: Backbone, views: ViewParams
+) -> Iterator[FloatArray]:
+    """Yield the features of the images of each piece, one per test view.
 
     Args:
         extraction: Photographs, loader and compute settings.
-        image_ids: Image ids, in the order of the result.
+        pieces: Image ids, in the order of the result.
         backbone: Frozen network.
         views: Rotations and zooms; view ``r * n_zooms + z``.
 
-    Returns:
+    Yields:
         ``(n_images, n_views, feature_dim)`` float32.
 
     Raises:
         InputError: If a photograph has changed since it was listed, a feature is not finite, or a whole vector is zero;
             names the image.
     """
-    compute = extraction.compute
+    compute, n_images = extraction.compute, sum(map(len, pieces))
     module = backbone.module.to(compute.device)
-    values = np.empty((len(image_ids), views.n_views, backbone.feature_dim), dtype=np.float32)
-    started, done = time.perf_counter(), 0
-    with deterministic(compute), Progress(total=len(image_ids), unit="image", desc="features") as bar:
-        for batch in extraction.batches(image_ids, backbone.preprocessing, views):
-            rows = slice(done, done + len(batch))
-            values[rows] = embed_views(module, batch, backbone.preprocessing, views, compute)
-            check_usable(values[rows], image_ids[rows])
-            done += len(batch)
-            bar.update(len(batch))
-    rate = len(image_ids) / (time.perf_counter() - started)
-    logger.info("%d images x %d views: %.0f images per second", len(image_ids), views.n_views, rate)
-    return values
+    started = time.perf_counter()
+    with (
+        closing(extraction.batches(pieces, backbone.preprocessing, views)) as batches,
+        Progress(total=n_images, unit="image", desc="features") as bar,
+    ):
+        for piece in pieces:
+            values = np.empty((len(piece), views.n_views, backbone.feature_dim), dtype=np.float32)
+            done = 0
+            while done < len(piece):
+                batch = next(batches)
+                rows = slice(done, done + len(batch))
+                with deterministic(compute):
+                    values[rows] = embed_views(module, batch, backbone.preprocessing, views, compute)
+                check_usable(values[rows], piece[rows])
+                done += len(batch)
+                bar.update(len(batch))
+            yield values
+    rate = n_images / (time.perf_counter() - started)
+    logger.info("%d images x %d views: %.0f images per second", n_images, views.n_views, rate)
 
 
 @torch.inference_mode()
@@ -203,7 +183,7 @@ def embed_views(
     return torch.stack(features, dim=1).cpu().numpy()
 
 
-def check_usable(values: NDArray[np.float32], image_ids: list[str]) -> None:
+def check_usable(values: NDArray[np.float32], image_ids: Sequence[str]) -> None:
     """Check features before they are stored.
 
     Args:

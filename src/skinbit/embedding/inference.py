@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from skinbit.embedding.checkpoints import Checkpoint, rebuild_model, whitening_o
 from skinbit.embedding.combination import combine_vectors, members_of
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.embeddings import average_rotations, average_views
-from skinbit.embedding.features import Extraction, extract_features
+from skinbit.embedding.features import Extraction, extract_pieces
 from skinbit.embedding.headers import CombinationHeader
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.labels import FloatArray
@@ -32,21 +33,30 @@ def embed_photographs(checkpoint: Checkpoint, extraction: Extraction, image_ids:
     Raises:
         InputError: If the checkpoint has only a head, or a photograph has no usable embedding.
     """
-    embedded = [_embed(member, extraction, image_ids) for member in members_of(checkpoint)]
-    header = checkpoint.header
-    if not isinstance(header, CombinationHeader):
-        return embedded[0]
-    return combine_vectors([vectors[:, 0] for vectors in embedded], header.shares)[:, None]
+    (vectors,) = embed_pieces(checkpoint, extraction, [image_ids])
+    return vectors
 
 
-def _embed(checkpoint: Checkpoint, extraction: Extraction, image_ids: list[str]) -> FloatArray:
-    model = rebuild_model(checkpoint)
+def embed_pieces(
+    checkpoint: Checkpoint, extraction: Extraction, pieces: Sequence[Sequence[str]]
+) -> Iterator[FloatArray]:
+    """Yield the embeddings of each piece of image ids; see :func:`embed_photographs`."""
+    header, members = checkpoint.header, members_of(checkpoint)
+    for embedded in zip(*(_embed(member, extraction, pieces) for member in members), strict=True):
+        if isinstance(header, CombinationHeader):
+            yield combine_vectors([vectors[:, 0] for vectors in embedded], header.shares)[:, None]
+        else:
+            yield embedded[0]
+
+
+def _embed(checkpoint: Checkpoint, extraction: Extraction, pieces: Sequence[Sequence[str]]) -> Iterator[FloatArray]:
+    model, whitening = rebuild_model(checkpoint), whitening_of(checkpoint)
     views = checkpoint.model.backbone.test_views
-    values = extract_features(extraction, image_ids, model, views)
-    zooms = average_rotations(values, views) if checkpoint.compares_zooms else None
-    embeddings, whitening = Embeddings(tuple(image_ids), average_views(values), {}, zooms), whitening_of(checkpoint)
-    vectors = (embeddings if whitening is None else whitening.apply(embeddings)).vectors
-    return vectors.reshape(len(vectors), -1, vectors.shape[-1])
+    for piece, values in zip(pieces, extract_pieces(extraction, pieces, model, views), strict=True):
+        zooms = average_rotations(values, views) if checkpoint.compares_zooms else None
+        embeddings = Embeddings(tuple(piece), average_views(values), {}, zooms)
+        vectors = (embeddings if whitening is None else whitening.apply(embeddings)).vectors
+        yield vectors.reshape(len(vectors), -1, vectors.shape[-1])
 
 
 def embedding_key(checkpoint: Checkpoint, compute: Compute, batch_size: int) -> str:

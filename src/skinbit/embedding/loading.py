@@ -1,6 +1,6 @@
 """Batches loaded by worker processes, with the original errors of workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,14 @@ class _Items(Dataset[Any]):
 
 
 def read_batches(
-    read: Callable[[int], Any], n_items: int, loader: LoaderParams, *, pin_memory: bool = False
-) -> Iterator[Any]:
+    read: Callable[[int], Any], batches: Sequence[list[int]], loader: LoaderParams, *, pin_memory: bool = False
+) -> Generator[Any]:
     """Read items in worker processes.
 
     Args:
         read: Function that returns the tensors of an item; must be picklable.
-        n_items: Number of items.
-        loader: Worker processes and batch size.
+        batches: Numbers of the items of each batch.
+        loader: Worker processes.
         pin_memory: Whether batches are copied to a GPU.
 
     Yields:
@@ -42,19 +42,24 @@ def read_batches(
     Raises:
         Exception: The error of the first item that cannot be read, as raised in the worker.
     """
-    batches: DataLoader[Any] = DataLoader(
-        _Items(read, n_items),
-        loader.batch_size,
-        num_workers=min(loader.workers, -(-n_items // loader.batch_size)),
+    loaded: DataLoader[Any] = DataLoader(
+        _Items(read, sum(map(len, batches))),
+        batch_sampler=batches,
+        num_workers=min(loader.workers, len(batches)),
         collate_fn=_collate,
         pin_memory=pin_memory,
         # Without its own generator it draws from the global one, from which another thread may draw weights.
         generator=torch.Generator(),
     )
-    for batch in batches:
+    for batch in loaded:
         if isinstance(batch, Exception):
             raise batch
         yield batch
+
+
+def batches_of(start: int, stop: int, batch_size: int) -> list[list[int]]:
+    """Return the numbers from ``start`` on in batches; only the last one may be smaller."""
+    return [list(range(first, min(first + batch_size, stop))) for first in range(start, stop, batch_size)]
 
 
 def _collate(items: list[Any] | Exception) -> Any:

@@ -73,10 +73,11 @@ class Decoding:
 
     def batches(self) -> Iterator[tuple[Bytes, Bytes]]:
         """Yield decoded canvases and crops in batches, in order."""
-        from skinbit.embedding.loading import read_batches
+        from skinbit.embedding.loading import batches_of, read_batches
 
+        batches = batches_of(0, len(self.image_ids), self.loader.batch_size)
         with Progress(total=len(self.image_ids), unit="image", desc="decoding") as bar:
-            for canvases, crops in read_batches(_Decoded(self), len(self.image_ids), self.loader):
+            for canvases, crops in read_batches(_Decoded(self), batches, self.loader):
                 yield canvases.numpy(), crops.numpy()
                 bar.update(len(canvases))
         count("image", made=len(self.image_ids), found=0)

@@ -106,7 +106,7 @@ def _find_starter(params: dict[str, Any]) -> str:
     Args:
         params: Parameters of the run; only those about the machine are used.
     """
-    machine = {block: params[block] for block in ("compute", "loader", "memory") if block in params}
+    machine = {block: params[block] for block in ("compute", "loader", "memory", "executor") if block in params}
     with StudySession.create(env=_STARTER, runtime_params=machine) as session:
         model = session.load_context().catalog[f"{_STARTER}.final.checkpoint"]
         if model.exists():

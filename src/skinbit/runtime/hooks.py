@@ -21,6 +21,7 @@ from skinbit.report.console import describe_best, grouping_command, tabulate_bes
 from skinbit.runtime.catalog import StudyCatalog
 from skinbit.runtime.context import active_parameters
 from skinbit.runtime.datasets.files import address_of
+from skinbit.runtime.datasets.pieces import pieces_of
 from skinbit.runtime.provenance import hash_value, plan_origins
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ _CLUSTERS, _CLUSTER_FOLDER = "cluster_images", "clusters"
 
 _MEMORY, _TILES = "memory", "tile_megabytes"
 """A block of parameters, and the parameter in it on which no result depends."""
+
+_EXECUTOR = "executor"
+"""A block of parameters on which no result depends."""
 
 _BEST = 5
 """Number of experiments that are shown at the end of a run."""
@@ -56,8 +60,8 @@ class ConfinementHooks:
 def _refuse_links(file: PurePath) -> None:
     """Check the folders from ``clusters`` on; the user decides about those above."""
     last = len(file.parts) - 1 - file.parts[::-1].index(_CLUSTER_FOLDER)
-    for length in range(last + 1, len(file.parts)):
-        folder = Path(*file.parts[:length])
+    folders = [Path(*file.parts[:length]) for length in range(last + 1, len(file.parts))]
+    for folder in (*folders, Path(pieces_of(str(file)))):
         if folder.is_symlink():
             raise InputError(
                 f"{folder} is a link, but groups of new photographs are written into folders of their own only.\n"
@@ -158,14 +162,15 @@ def _fingerprint(catalog: StudyCatalog, name: str) -> str | None:
     if not is_parameter(name):
         return catalog.fingerprint(name)
     value = active_parameters().as_tree()
-    del value[_MEMORY][_TILES]
+    del value[_MEMORY][_TILES], value[_EXECUTOR]
     keys = name.split(":")[1].split(".") if ":" in name else []
     return hash_value(reduce(getitem, keys, value))
 
 
 def _counts(catalog: StudyCatalog, name: str) -> bool:
     """Whether results depend on an input; a dataset that only makes a run faster has ``affects_results = False``."""
-    return name != f"params:{_MEMORY}.{_TILES}" and bool(getattr(catalog.get(name), "affects_results", True))
+    changes_nothing = (f"params:{_MEMORY}.{_TILES}", f"params:{_EXECUTOR}")
+    return name not in changes_nothing and bool(getattr(catalog.get(name), "affects_results", True))
 
 
 def _warn_of_stale_inputs(pipeline: Pipeline, catalog: StudyCatalog) -> None:

@@ -2,24 +2,25 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from skinbit.config import AugmentationParams
+from skinbit.config import AugmentationParams, BackboneParams
+from skinbit.data.pieces import Making, PieceStore, Rows, Wanted, complete
 from skinbit.data.progress import Progress
-from skinbit.embedding.backbones import Backbone
+from skinbit.embedding.backbones import Backbone, load_described
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.features import check_usable
+from skinbit.embedding.makers import gather
 from skinbit.embedding.pixels import as_tensor
 from skinbit.embedding.preprocessing import standardise
-from skinbit.embedding.tables import Pixels
+from skinbit.embedding.tables import Features, Pixels
 from skinbit.matching.labels import FloatArray
 from skinbit.training.augmentation import augment, draw_training_view
-from skinbit.training.sampling import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -50,56 +51,112 @@ class ViewMaker:
 
     Attributes:
         pixels: Decoded photographs.
-        backbone: Frozen network.
+        backbone: Settings of the frozen network.
         augmentation: Ranges of the augmentation.
         compute: Device, precision, threads.
         batch_size: Images per forward pass.
-        seed: Seed of the random numbers.
+        seed: Seed of the random numbers, and of weights that are not pretrained.
+        keys: Fingerprint of each photograph's views.
+        description: Everything that views depend on, except the photograph and the view's number.
     """
 
     pixels: Pixels
-    backbone: Backbone
+    backbone: BackboneParams
     augmentation: AugmentationParams
     compute: Compute
     batch_size: int
     seed: int
+    keys: Sequence[str]
+    description: Mapping[str, Any]
 
-    def extract(self, rows: Rows, views: range) -> FloatArray:
-        """Return training views of some photographs.
+    def __call__(self, pieces: Sequence[Rows]) -> Iterator[Features]:
+        """Yield the training views of each piece, all of one number.
 
         Args:
-            rows: Rows of the photographs.
-            views: Numbers of the views; each is independent of the others.
-
-        Returns:
-            ``(len(rows), len(views), feature_dim)`` float32.
+            pieces: ``view * n_images + row`` of each view.
 
         Raises:
             InputError: If a feature is not finite, or a whole vector is zero; names the image.
         """
-        self.backbone.module.to(self.compute.device)
-        values = np.empty((len(rows), len(views), self.backbone.feature_dim), dtype=np.float32)
-        n_views = len(rows) * len(views)
+        backbone = load_described(self.backbone, self.seed, self.description["weights_sha256"])
+        backbone.module.to(self.compute.device)
+        n_images, n_views = len(self.pixels.image_ids), sum(map(len, pieces))
         started = time.perf_counter()
-        with deterministic(self.compute), Progress(total=n_views, unit="view", desc="training views") as bar:
-            for column, view in enumerate(views):
+        with Progress(total=n_views, unit="view", desc="training views") as bar:
+            for piece in pieces:
+                view, rows = int(piece[0]) // n_images, piece % n_images
+                image_ids = [self.pixels.image_ids[row] for row in rows]
+                values = np.empty((len(rows), 1, backbone.feature_dim), dtype=np.float32)
                 for start in range(0, len(rows), self.batch_size):
-                    batch = rows[start : start + self.batch_size]
-                    embedded = self._embed(batch, view)
-                    check_usable(embedded[:, None], [self.pixels.image_ids[row] for row in batch])
-                    values[start : start + len(batch), column] = embedded
-                    bar.update(len(batch))
+                    batch = slice(start, start + self.batch_size)
+                    with deterministic(self.compute):
+                        values[batch, 0] = self._embed(backbone, rows[batch], view)
+                    check_usable(values[batch], image_ids[batch])
+                    bar.update(len(values[batch]))
+                keys = tuple(_view_key(self.keys[row], view) for row in rows)
+                yield Features(tuple(image_ids), values, keys, self.description)
         rate = n_views / (time.perf_counter() - started)
-        logger.info("%d images x %d training views: %.0f views per second", len(rows), len(views), rate)
-        return values
+        logger.info("%d training views: %.0f views per second", n_views, rate)
 
     @torch.inference_mode()
-    def _embed(self, rows: Rows, view: int) -> FloatArray:
-        preprocessing, device = self.backbone.preprocessing, self.compute.device
+    def _embed(self, backbone: Backbone, rows: Rows, view: int) -> FloatArray:
+        preprocessing, device = backbone.preprocessing, self.compute.device
         draws = np.stack([draw_training_view(self.seed, self.pixels.keys[row], view) for row in rows])
         canvases = as_tensor(self.pixels.canvases[rows]).to(device)
         augmented = augment(canvases, torch.from_numpy(draws).to(device), self.augmentation, preprocessing.image_size)
         with self.compute.autocast():
-            features: torch.Tensor = self.backbone.module(standardise(augmented, preprocessing))
+            features: torch.Tensor = backbone.module(standardise(augmented, preprocessing))
         embedded: FloatArray = features.float().cpu().numpy()
         return embedded
+
+
+def complete_views(maker: ViewMaker, name: str, n_views: int, store: PieceStore[Features], making: Making) -> Features:
+    """Return training views of all photographs, after making those that no earlier run has made.
+
+    Args:
+        maker: What makes views.
+        name: Name of the views, for the log.
+        n_views: Smallest number of views per photograph.
+        store: Views of earlier runs.
+        making: Executor, and size of a piece.
+
+    Returns:
+        ``(n_images, n_views, feature_dim)``, with more views if the finished file of an earlier run has more.
+    """
+    finished, image_ids = store.finished(), maker.pixels.image_ids
+    if not set(maker.keys).isdisjoint(finished.keys):
+        n_views = max(n_views, finished.values.shape[1])
+    wanted = Wanted(
+        f"{name}, {n_views} training views of {len(image_ids)} photographs",
+        "view",
+        [_view_key(key, view) for view in range(n_views) for key in maker.keys],
+        image_ids * n_views,
+        [view for view in range(n_views) for _ in image_ids],
+    )
+    places = complete(wanted, _Views(store, finished), maker, making)
+    values = gather(places).reshape(n_views, len(image_ids), -1).swapaxes(0, 1)
+    return Features(image_ids, values, tuple(maker.keys), maker.description)
+
+
+@dataclass(frozen=True)
+class _Views:
+    """Stored views with one row per photograph and view, as pieces have them."""
+
+    store: PieceStore[Features]
+    whole: Features
+
+    def finished(self) -> Features:
+        n_images, n_views, feature_dim = self.whole.values.shape
+        keys = tuple(_view_key(key, view) for key in self.whole.keys for view in range(n_views))
+        values = self.whole.values.reshape(n_images * n_views, 1, feature_dim)
+        return Features(tuple(np.repeat(self.whole.image_ids, n_views)), values, keys, self.whole.description)
+
+    def pieces(self) -> list[Features]:
+        return self.store.pieces()
+
+    def keep(self, piece: Features) -> Features:
+        return self.store.keep(piece)
+
+
+def _view_key(key: str, view: int) -> str:
+    return f"{key}.{view}"

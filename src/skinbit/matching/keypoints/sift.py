@@ -4,10 +4,11 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from skinbit.config import GeometryParams
-from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
-from skinbit.data.progress import Progress, count
+from skinbit.data.pieces import Making, PieceStore, Rows, Wanted, complete
+from skinbit.data.progress import Progress
+from skinbit.data.threads import map_in_order
 from skinbit.matching.labels import FloatArray, LabelArray
 
 logger = logging.getLogger(__name__)
@@ -175,23 +177,21 @@ def keypoint_key(description: dict[str, Any], image_sha256: str) -> str:
     return hashlib.sha256(f"{json.dumps(description, sort_keys=True)}{image_sha256}".encode()).hexdigest()
 
 
-def extract_table(
-    photographs: ListedPhotographs, stored: KeypointTable, params: GeometryParams, n_workers: int
-) -> KeypointTable:
-    """Return the keypoints of every image of one folder; see :func:`extract_photographs`."""
-    return extract_photographs(Photographs((photographs,)), stored, params, n_workers)
-
-
 def extract_photographs(
-    photographs: Photographs, stored: KeypointTable, params: GeometryParams, n_workers: int
+    photographs: Photographs,
+    store: PieceStore[KeypointTable],
+    params: GeometryParams,
+    n_workers: int,
+    making: Making,
 ) -> KeypointTable:
     """Return the keypoints of every image, from earlier runs if possible.
 
     Args:
         photographs: Photographs, which are only read if no keypoints of the same bytes are stored.
-        stored: Keypoints of earlier runs; those of other bytes, parameters or software are not used.
+        store: Keypoints of earlier runs; those of other bytes, parameters or software are not used.
         params: See :func:`extract_keypoints`.
         n_workers: Number of threads; changes only the speed.
+        making: Executor, and size of a piece.
 
     Returns:
         The table, in the order of the photographs; as folders may share image ids, look images up by row.
@@ -200,31 +200,51 @@ def extract_photographs(
         InputError: If a photograph has changed since it was listed; names the first.
     """
     description = describe_keypoints(params)
-    keys = [keypoint_key(description, sha256) for sha256 in photographs.hashes]
-    row_of = {key: row for row, key in enumerate(stored.keys)}
-    n_new = sum(key not in row_of for key in keys)
+    keys = tuple(keypoint_key(description, sha256) for sha256 in photographs.hashes)
+    image_ids = tuple(image_id for _, image_id in photographs.places)
+    maker = KeypointMaker(photographs, params, n_workers, keys, description)
+    places = complete(Wanted(f"keypoints of {len(keys)} photographs", "image", keys, image_ids), store, maker, making)
+    return tabulate_keypoints(image_ids, keys, [table.at(row) for table, row in places], description)
 
-    def find(place: tuple[ListedPhotographs, str], key: str) -> Keypoints:
-        if key in row_of:
-            return stored.at(row_of[key])
-        source, image_id = place
-        found = extract_keypoints(source.decode(image_id, params.image_side), params)
-        bar.update()
-        return found
 
-    started = time.perf_counter()
-    with ThreadPoolExecutor(n_workers) as pool, Progress(total=n_new, unit="image", desc="keypoints") as bar:
-        keypoints = list(pool.map(find, photographs.places, keys))
-    logger.info(
-        "keypoints of %d images from the cache, of %d found in %.1f s; %d per image",
-        len(keys) - n_new,
-        n_new,
-        time.perf_counter() - started,
-        np.median([len(each) for each in keypoints]) if keypoints else 0,
-    )
-    count("image", made=n_new, found=len(keys) - n_new)
-    image_ids = [image_id for _, image_id in photographs.places]
-    return tabulate_keypoints(image_ids, keys, keypoints, description)
+@dataclass(frozen=True)
+class KeypointMaker:
+    """Finds the keypoints of photographs.
+
+    Attributes:
+        photographs: Photographs of any folders.
+        params: See :func:`extract_keypoints`.
+        n_workers: Number of threads.
+        keys: Fingerprint of each photograph's keypoints.
+        description: How keypoints are made.
+    """
+
+    photographs: Photographs
+    params: GeometryParams
+    n_workers: int
+    keys: Sequence[str]
+    description: dict[str, Any]
+
+    def __call__(self, pieces: Sequence[Rows]) -> Iterator[KeypointTable]:
+        """Yield the keypoints of the photographs in the rows of each piece."""
+        rows = [row for piece in pieces for row in piece.tolist()]
+        started = time.perf_counter()
+        with (
+            closing(map_in_order(self._find, rows, self.n_workers)) as found,
+            Progress(total=len(rows), unit="image", desc="keypoints") as bar,
+        ):
+            for piece in pieces:
+                keypoints = []
+                for each in islice(found, len(piece)):
+                    keypoints.append(each)
+                    bar.update()
+                image_ids = [self.photographs.places[row][1] for row in piece]
+                keys = [self.keys[row] for row in piece]
+                yield tabulate_keypoints(image_ids, keys, keypoints, self.description)
+        logger.info("keypoints of %d photographs found in %.1f s", len(rows), time.perf_counter() - started)
+
+    def _find(self, row: int) -> Keypoints:
+        return extract_keypoints(self.photographs.decode(row, self.params.image_side), self.params)
 
 
 def extract_keypoints(image: Image.Image, params: GeometryParams) -> Keypoints:

@@ -3,18 +3,16 @@
 import logging
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from skinbit.config import (
     AugmentationParams,
     BackboneParams,
     ComputeParams,
     DataParams,
+    ExecutorParams,
     GeometryParams,
     LoaderParams,
     SimilarityParams,
@@ -22,11 +20,12 @@ from skinbit.config import (
 )
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
+from skinbit.data.photographs import Photographs
+from skinbit.data.pieces import PieceStore, Wanted, complete, local_making
 from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.pixels import Decoding
 from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.matching.keypoints.sift import KeypointTable
-from skinbit.matching.labels import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +73,12 @@ def extract_features(
     images: ImageFolder,
     image_index: pd.DataFrame,
     description: dict[str, Any],
-    feature_cache: Callable[[str, str], Features],
+    feature_cache: Callable[[str, str], PieceStore[Features]],
     backbone: BackboneParams,
     loader: LoaderParams,
     compute: ComputeParams,
     data: DataParams,
+    executor: ExecutorParams,
     seed: int,
     *,
     name: str,
@@ -95,6 +95,7 @@ def extract_features(
         loader: Worker processes and batch size.
         compute: Device, precision and threads.
         data: Limits of a photograph.
+        executor: Photographs in a piece.
         seed: Seed of the weights if they are not pretrained.
         name: Name of the features in the cache.
         file: Name of the file in the cache, for images of the study or for distractors.
@@ -106,21 +107,17 @@ def extract_features(
         InputError: If the weights differ from the description, a photograph has changed since it was listed, or its
             features are unusable.
     """
-    from skinbit.embedding import features
-    from skinbit.embedding.backbones import load_described
     from skinbit.embedding.compute import resolve_compute
+    from skinbit.embedding.features import Extraction, feature_key
+    from skinbit.embedding.makers import FeatureMaker, gather
 
     image_ids = tuple(image_index["image_id"])
-    keys = tuple(features.feature_key(description, sha256) for sha256 in image_index["sha256"])
-
-    def extract(rows: NDArray[np.int64], _: range) -> FloatArray:
-        photographs = ListedPhotographs(images, image_index, data)
-        extraction = features.Extraction(photographs, loader, resolve_compute(compute))
-        loaded = load_described(backbone, seed, description["weights_sha256"])
-        return features.extract_features(extraction, [image_ids[row] for row in rows], loaded, backbone.test_views)
-
-    wanted = features.Wanted(name, image_ids, keys, backbone.test_views.n_views, description)
-    return features.complete_features(wanted, feature_cache(name, file), extract)
+    keys = tuple(feature_key(description, sha256) for sha256 in image_index["sha256"])
+    extraction = Extraction(ListedPhotographs(images, image_index, data), loader, resolve_compute(compute))
+    maker = FeatureMaker(extraction, backbone, seed, keys, description)
+    wanted = Wanted(f"{name}, features of {len(keys)} photographs", "image", keys, image_ids)
+    places = complete(wanted, feature_cache(name, file), maker, local_making(executor, loader.batch_size))
+    return Features(image_ids, gather(places), keys, description)
 
 
 def decode_photographs(
@@ -159,11 +156,12 @@ def decode_photographs(
 def extract_training_views(
     pixels: Pixels,
     description: dict[str, Any],
-    feature_cache: Callable[[str, str], Features],
+    feature_cache: Callable[[str, str], PieceStore[Features]],
     backbone: BackboneParams,
     augmentation: AugmentationParams,
     loader: LoaderParams,
     compute: ComputeParams,
+    executor: ExecutorParams,
     seed: int,
     *,
     name: str,
@@ -179,6 +177,7 @@ def extract_training_views(
         augmentation: Ranges of the augmentation.
         loader: Batch size.
         compute: Device, precision and threads.
+        executor: Photographs in a piece.
         seed: Seed of the augmentation.
         name: Name of the views in the cache.
         n_views: Smallest number of views per image.
@@ -189,22 +188,16 @@ def extract_training_views(
     Raises:
         InputError: If the weights differ from the description, or the features of a view are unusable.
     """
-    from skinbit.embedding.backbones import load_described
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.embedding.features import Wanted, complete_features, feature_key
-    from skinbit.training.views import ViewMaker, describe_views
+    from skinbit.embedding.features import feature_key
+    from skinbit.training.views import ViewMaker, complete_views, describe_views
 
     described = describe_views(description, pixels, augmentation, seed)
     keys = tuple(feature_key(described, sha256) for sha256 in pixels.keys)
-
-    @cache
-    def maker() -> ViewMaker:
-        loaded = load_described(backbone, seed, description["weights_sha256"])
-        return ViewMaker(pixels, loaded, augmentation, resolve_compute(compute), loader.batch_size, seed)
-
-    wanted = Wanted(name, pixels.image_ids, keys, n_views, described)
-    stored = feature_cache(name, "training_views")
-    return complete_features(wanted, stored, lambda rows, views: maker().extract(rows, views))
+    batch_size = loader.batch_size
+    maker = ViewMaker(pixels, backbone, augmentation, resolve_compute(compute), batch_size, seed, keys, described)
+    making = local_making(executor, batch_size)
+    return complete_views(maker, name, n_views, feature_cache(name, "training_views"), making)
 
 
 def embed_subset(features: Features, split: pd.DataFrame, similarity: SimilarityParams, *, fold: int) -> Embeddings:
@@ -261,10 +254,11 @@ def _whitened(
 def find_keypoints(
     images: ImageFolder,
     image_index: pd.DataFrame,
-    keypoint_cache: KeypointTable,
+    keypoint_cache: PieceStore[KeypointTable],
     geometry: GeometryParams,
     data: DataParams,
     compute: ComputeParams,
+    executor: ExecutorParams,
 ) -> KeypointTable:
     """Find the keypoints of every image, once for all experiments and folds.
 
@@ -275,12 +269,14 @@ def find_keypoints(
         geometry: Size of the image, number and contrast of keypoints.
         data: Limits of a photograph.
         compute: Number of threads.
+        executor: Photographs in a piece.
 
     Returns:
         Keypoints of all images.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.matching.keypoints.sift import extract_table
+    from skinbit.matching.keypoints.sift import extract_photographs
 
     threads = resolve_compute(compute).threads
-    return extract_table(ListedPhotographs(images, image_index, data), keypoint_cache, geometry, threads)
+    photographs = Photographs((ListedPhotographs(images, image_index, data),))
+    return extract_photographs(photographs, keypoint_cache, geometry, threads, local_making(executor))

@@ -112,13 +112,13 @@ def _looking(checkpoint: str) -> list[Node]:
     return [
         Node(
             embed_new,
-            {"feature_cache": "feature_cache", "loader": "params:loader", **model},
+            {"feature_cache": "feature_cache", "loader": "params:loader", "executor": "params:executor", **model},
             "clusters_features",
             name="embed_new",
         ),
         Node(
             find_keypoints,
-            {"keypoint_cache": "clusters_keypoint_cache", **model},
+            {"keypoint_cache": "clusters_keypoint_cache", "executor": "params:executor", **model},
             "clusters_keypoints",
             name="find_keypoints",
         ),

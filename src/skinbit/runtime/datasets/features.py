@@ -7,12 +7,12 @@ from kedro_datasets._typing import JSONPreview
 
 from skinbit.embedding.tables import Features
 from skinbit.runtime.datasets.files import Contents, pack
-from skinbit.runtime.datasets.tables import TableDataset
+from skinbit.runtime.datasets.pieces import PiecedDataset
 
 _TENSOR = "features"
 
 
-class FeaturesDataset(TableDataset[Features]):
+class FeaturesDataset(PiecedDataset[Features]):
     """The tensor ``features`` ``(n_images, n_views, feature_dim)`` float32; the header has ids, keys and backbone."""
 
     content = "features"

@@ -7,12 +7,12 @@ from kedro_datasets._typing import JSONPreview
 
 from skinbit.matching.keypoints.sift import NO_TABLE, KeypointTable
 from skinbit.runtime.datasets.files import Contents, pack
-from skinbit.runtime.datasets.tables import TableDataset
+from skinbit.runtime.datasets.pieces import PiecedDataset
 
 _TENSORS = ("sizes", "offsets", "positions", "diameters", "angles", "descriptors")
 
 
-class KeypointsDataset(TableDataset[KeypointTable]):
+class KeypointsDataset(PiecedDataset[KeypointTable]):
     """The arrays of :class:`skinbit.matching.keypoints.sift.KeypointTable`; ids, keys and description in the header."""
 
     content = "keypoints"

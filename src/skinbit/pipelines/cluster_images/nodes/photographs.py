@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from skinbit.config import ClusterParams, ComputeParams, DataParams, LoaderParams
+from skinbit.config import ClusterParams, ComputeParams, DataParams, ExecutorParams, LoaderParams
 from skinbit.data.columns import find_columns
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
@@ -16,12 +16,12 @@ from skinbit.data.photographs import (
     read_folder,
     read_known_lesions,
 )
+from skinbit.data.pieces import PieceStore, Wanted, complete, local_making
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, row_table
 from skinbit.matching.keypoints.sift import NO_TABLE, KeypointTable, extract_photographs
-from skinbit.matching.labels import FloatArray
 from skinbit.matching.pairs.pool import Pool, tiles_of
 from skinbit.matching.similarity.columns import columns_of, context_of_rows
 
@@ -153,30 +153,32 @@ def embed_new(
     folders: Folders,
     new_photographs: pd.DataFrame,
     known_photographs: pd.DataFrame,
-    feature_cache: Callable[[str, str], Features],
+    feature_cache: Callable[[str, str], PieceStore[Features]],
     cluster: ClusterParams,
     loader: LoaderParams,
     compute: ComputeParams,
     data: DataParams,
+    executor: ExecutorParams,
 ) -> Features:
     """Embed new and known photographs, except those that are cached from an earlier run of this model.
 
     Returns:
         ``(n_new + n_known, n_vectors, embedding_dim)`` unit-length embeddings, new photographs first.
     """
-    from skinbit.embedding.cached import embed_missing
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.embedding.features import Extraction
-    from skinbit.embedding.inference import embed_photographs, embedding_key
+    from skinbit.embedding.features import feature_key
+    from skinbit.embedding.inference import embedding_key
+    from skinbit.embedding.makers import EmbeddingMaker, gather
 
     resolved = resolve_compute(compute)
-
-    def embed(source: ListedPhotographs) -> FloatArray:
-        return embed_photographs(checkpoint, Extraction(source, loader, resolved), source.image_ids)
-
     description = {"embedding": embedding_key(checkpoint, resolved, loader.batch_size)}
     photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
-    return embed_missing(photographs, description, feature_cache(CACHE, "features"), embed)
+    keys = tuple(feature_key(description, sha256) for sha256 in photographs.hashes)
+    image_ids = tuple(image_id for _, image_id in photographs.places)
+    maker = EmbeddingMaker(checkpoint, photographs, loader, resolved, keys, description)
+    wanted = Wanted(f"embeddings of {len(keys)} photographs", "embedding", keys, image_ids, photographs.source_numbers)
+    places = complete(wanted, feature_cache(CACHE, "features"), maker, local_making(executor, loader.batch_size))
+    return Features(image_ids, gather(places), keys, description)
 
 
 def find_keypoints(
@@ -184,10 +186,11 @@ def find_keypoints(
     folders: Folders,
     new_photographs: pd.DataFrame,
     known_photographs: pd.DataFrame,
-    keypoint_cache: KeypointTable,
+    keypoint_cache: PieceStore[KeypointTable],
     cluster: ClusterParams,
     compute: ComputeParams,
     data: DataParams,
+    executor: ExecutorParams,
 ) -> KeypointTable:
     """Find the keypoints of new and known photographs, except those that are cached from an earlier run.
 
@@ -200,7 +203,8 @@ def find_keypoints(
     if not matching.similarity.verification:
         return NO_TABLE
     photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
-    return extract_photographs(photographs, keypoint_cache, matching.geometry, resolve_compute(compute).threads)
+    threads = resolve_compute(compute).threads
+    return extract_photographs(photographs, keypoint_cache, matching.geometry, threads, local_making(executor))
 
 
 def compare_photographs(
