@@ -293,7 +293,7 @@ class TestBaseline:
         matching = MATCHING.model_copy(update={"similarity": similarity})
         packed = package_model(AVERAGES, matching, zoomed, SEED, features, split)
         checkpoint = saved_and_loaded(packed, tmp_path)
-        monkeypatch.setattr(inference, "extract_features", lambda *_: values[8:])
+        monkeypatch.setattr(inference, "extract_pieces", lambda *_: iter([values[8:]]))
         expected = embed_subset(features, split, similarity, fold=-1)
         assert expected.zooms.shape == (4, 3, values.shape[2] if whitening is None else 5)
         assert np.array_equal(inference.embed_photographs(checkpoint, None, list(image_ids[8:])), expected.vectors)
