@@ -78,7 +78,7 @@ def to_group(photographs, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("experiment", "method", "known"),
-    [("seen", "average", True), ("seen", "dbscan", True), ("reranked", "complete", False), ("plain", "mutual", True)],
+    [("seen", "average", True), ("reranked", "complete", False), ("plain", "dbscan", True)],
 )
 def test_new_photographs_are_grouped_alike_in_one_tile_and_in_many(studied, to_group, experiment, method, known):
     cluster = {"images": str(to_group / "new"), "experiment": experiment, "method": method}

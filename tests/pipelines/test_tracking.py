@@ -308,11 +308,9 @@ def done(made, project, user_data):
 
 @pytest.mark.long
 class TestRunners:
-    @pytest.mark.parametrize(
-        ("runner", "start_method"), [("ThreadRunner", "fork"), ("ParallelRunner", "fork"), ("ParallelRunner", "spawn")]
-    )
+    @pytest.mark.parametrize(("runner", "start_method"), [("ThreadRunner", "fork"), ("ParallelRunner", "spawn")])
     def test_every_runner_leaves_the_same_tree(self, done, runner, start_method):
-        """Forked workers tell what they make; spawned ones know of no hook, so the study tells for them."""
+        """Threads tell what they make; spawned workers know of no hook, so the study tells for them."""
         one = {**STUDY, "experiments": "vit_baseline"}
         options = ["--pipelines", "evaluation", "--runner", runner]
         environment = os.environ | {"KEDRO_MP_CONTEXT": start_method}
