@@ -97,7 +97,11 @@ def count(unit: str, made: int, found: int) -> None:
         made: How many were made.
         found: How many a cache had.
     """
-    counts = _counts.setdefault(threading.get_ident(), {})
+    add_count(_counts.setdefault(threading.get_ident(), {}), unit, made, found)
+
+
+def add_count(counts: Counts, unit: str, made: int, found: int) -> None:
+    """Add to the numbers of one unit, in place; see :func:`count`."""
     before = counts.get(unit, (0, 0))
     counts[unit] = before[0] + made, before[1] + found
 

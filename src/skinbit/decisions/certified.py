@@ -100,7 +100,7 @@ class Sample:
             answers: All of a ledger.
             n: How many.
         """
-        sampled = said_of(self._sampled(answers), self._hashes)
+        sampled = said_of(self.answered(answers), self._hashes)
         told: dict[tuple[int, ...], list[int]] = {}
         for pair, verdict in zip(sampled.pairs.tolist(), sampled.verdicts.tolist(), strict=True):
             told.setdefault(tuple(pair), []).append(verdict)
@@ -117,7 +117,7 @@ class Sample:
 
     def n_answered(self, answers: Iterable[Answer]) -> int:
         """Return how many of the pairs were answered, by a person who could tell or not."""
-        return len(np.unique(said_of(self._sampled(answers), self._hashes).pairs, axis=0))
+        return len(np.unique(said_of(self.answered(answers), self._hashes).pairs, axis=0))
 
     def certify(self, answers: Iterable[Answer]) -> CertifiedGroups | None:
         """Return the certificate; None without an answer of the sample, or where nothing can be said.
@@ -125,7 +125,7 @@ class Sample:
         Args:
             answers: All of a ledger.
         """
-        answered = self._sampled(answers)
+        answered = self.answered(answers)
         sampled = said_of(answered, self._hashes)
         found = certify(self._groups, self._candidates, self._census, self._plan, sampled, self._prior)
         if found is None:
@@ -133,7 +133,8 @@ class Sample:
         last = max(answer.time for answer in answered)
         return CertifiedGroups(**found.model_dump(), n_drawn=self.n_drawn, last_answer=last)
 
-    def _sampled(self, answers: Iterable[Answer]) -> list[Answer]:
+    def answered(self, answers: Iterable[Answer]) -> list[Answer]:
+        """Return the answers to the questions of this sample that were not undone."""
         return [answer for answer in heard_answers(answers) if answer.reason == self.reason]
 
 

@@ -380,7 +380,7 @@ def _parsed(row: int, values: Mapping[Hashable, Any]) -> Answer:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Say in one message why a file cannot be used."""
+    """Turn what makes a file unusable into one message."""
     try:
         yield
     except sqlite3.Error as error:

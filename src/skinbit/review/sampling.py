@@ -51,7 +51,7 @@ class Sampling:
     def answered(self, answers: Sequence[Answer]) -> list[Answer]:
         """Return the answers to its questions."""
         sample = self.sample(answers)
-        return [] if sample is None else [each for each in heard_answers(answers) if each.reason == sample.reason]
+        return [] if sample is None else sample.answered(answers)
 
     def progress(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """Return how many of the drawn pairs were answered, and how many other answers came since, in plain values.
@@ -61,7 +61,7 @@ class Sampling:
         sample = self.sample(answers)
         if sample is None:
             return {"why": _NO_CERTIFICATE if self._frozen is None else _OTHER_ANSWERS}
-        sampled = self.answered(answers)
+        sampled = sample.answered(answers)
         return {
             "why": "",
             "drawn": sample.n_drawn,

@@ -12,7 +12,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from skinbit.data.progress import Counts, Work, duration, take_counts
+from skinbit.data.progress import Counts, Work, add_count, duration, take_counts
 
 logger = logging.getLogger(__name__)
 
@@ -119,11 +119,10 @@ def tabulate_steps(steps: list[tuple[str, float, Counts]], seconds: float) -> st
     rows += [(name, duration(took), _listed(counts, 0), _listed(counts, 1)) for name, took, counts in longest[:_SHOWN]]
     rest = longest[_SHOWN:]
     if rest:
-        sums: dict[str, tuple[int, int]] = {}
+        sums: Counts = {}
         for _, _, counts in rest:
             for unit, (made, found) in counts.items():
-                before = sums.get(unit, (0, 0))
-                sums[unit] = before[0] + made, before[1] + found
+                add_count(sums, unit, made, found)
         took = duration(sum(took for _, took, _ in rest))
         rows.append((f"{len(rest)} others", took, _listed(sums, 0), _listed(sums, 1)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
