@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.stored import read_keypoints, read_table, required
+from benchmarks.stored import compare_anew, read_keypoints, read_table, required
 from benchmarks.timing import describe_machine, markdown_table
 from skinbit.embedding.checkpoints import Checkpoint, whitening_of
 from skinbit.embedding.embeddings import baseline_embeddings
@@ -23,7 +23,7 @@ from skinbit.matching.clustering.constraints import unconstrained
 from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.expected.own_cut import expect_of_pool
 from skinbit.matching.grouping import group_images
-from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
+from skinbit.matching.keypoints.compared import shortlist_by_keypoints
 from skinbit.matching.keypoints.sift import KeypointTable, join_tables
 from skinbit.matching.labels import FloatArray, lesion_labels
 from skinbit.matching.pairs.pool import Pool
@@ -32,7 +32,6 @@ from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.features import FeaturesDataset
 
 METHOD = "average"
-N_WORKERS = 2
 
 
 def embed(checkpoint: Checkpoint, features: Features, image_ids: list[str]) -> FloatArray:
@@ -57,7 +56,7 @@ def judge(
         Precision, recall and F1 over pairs, and the F1 that was expected.
     """
     matching = checkpoint.matching
-    shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints, matching.geometry, N_WORKERS)
+    shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints, compare_anew(matching.geometry))
     pool = matching.pool(embeddings, shortlist)
     own = expect_of_pool(pool, unconstrained(len(pool)), matching.odds, METHOD, None)
     cut, expected = own.chosen.cut, own.expected.f1

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skinbit.config import GeometryParams, SimilarityParams
+from skinbit.config import ExecutorParams, GeometryParams, SimilarityParams
+from skinbit.data.pieces import making_pairs
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.assembly import LabelledPool, calibrate, pool_of
-from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
+from skinbit.matching.keypoints.compared import NO_PAIRS, ComparedPairs, Comparing, shortlist_by_keypoints
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist, read_shortlist
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import FloatArray, lesion_labels
@@ -23,6 +24,27 @@ from skinbit.runtime.datasets.keypoints import KeypointsDataset
 THREADS, GEOMETRY = 2, GeometryParams()
 
 _TEXT = {"image_id": str, "lesion_id": str, "image_a": str, "image_b": str}
+
+
+class Nothing:
+    """A store that keeps no compared pairs, so that every benchmark compares its own."""
+
+    def finished(self) -> ComparedPairs:
+        """Return no pairs."""
+        return NO_PAIRS
+
+    def pieces(self) -> list[ComparedPairs]:
+        """Return no pieces."""
+        return []
+
+    def keep(self, piece: ComparedPairs) -> ComparedPairs:
+        """Return the piece."""
+        return piece
+
+
+def compare_anew(geometry: GeometryParams) -> Comparing:
+    """Return how pairs are compared without those of earlier runs."""
+    return Comparing(geometry, THREADS, Nothing(), making_pairs(ExecutorParams()))
 
 
 @dataclass(frozen=True)
@@ -234,5 +256,5 @@ def join_parts(
     """
     image_ids = [image_id for part in parts for image_id in part.image_ids]
     embeddings = np.concatenate([part.values for part in parts])
-    shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints.select(image_ids), geometry, THREADS)
+    shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints.select(image_ids), compare_anew(geometry))
     return Images(image_ids, embeddings, [lesion_of[image_id] for image_id in image_ids], shortlist)

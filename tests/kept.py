@@ -7,6 +7,7 @@ from skinbit.data.executor import LocalExecutor
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
 from skinbit.data.pieces import Making
+from skinbit.matching.keypoints.compared import NO_PAIRS, Comparing
 from skinbit.matching.keypoints.sift import KeypointTable, extract_photographs
 
 
@@ -31,6 +32,11 @@ class Kept:
 def in_pieces(size: int) -> Making:
     """Return pieces of some size, made one after another."""
     return Making(LocalExecutor(), size)
+
+
+def comparing(params: GeometryParams, n_workers: int = 1) -> Comparing:
+    """Return how pairs are compared, in small pieces that are kept in memory."""
+    return Comparing(params, n_workers, Kept(NO_PAIRS), in_pieces(5))
 
 
 def find_keypoints(

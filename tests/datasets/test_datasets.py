@@ -28,9 +28,11 @@ from skinbit.embedding.checkpoints import Checkpoint, StoredState
 from skinbit.embedding.headers import read_header
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
+from skinbit.matching.keypoints.compared import ComparedPairs
 from skinbit.matching.keypoints.sift import Keypoints, KeypointTable, tabulate_keypoints
 from skinbit.matching.labels import unit_vectors
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
+from skinbit.runtime.datasets.compared_pairs import ComparedPairsDataset
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.feature_cache import FeatureCacheDataset
 from skinbit.runtime.datasets.features import FeaturesDataset
@@ -65,6 +67,7 @@ KEYPOINTS = tabulate_keypoints(
     ],
     {"image_side": 30},
 )
+PAIRS = ComparedPairs(("v", "w"), np.array([0, 12]), np.array([1.0, 1.25]))
 HEADER = {
     "backbone": {"model": "test_resnet", "image_size": 32, "pretrained": False},
     "preprocessing": {
@@ -91,12 +94,13 @@ ROUND_TRIPS = [
     (EmbeddingsDataset, "a.safetensors", EMBEDDINGS),
     (FeaturesDataset, "a.safetensors", FEATURES),
     (KeypointsDataset, "a.safetensors", KEYPOINTS),
+    (ComparedPairsDataset, "a.safetensors", PAIRS),
     (CheckpointDataset, "a.safetensors", CHECKPOINT),
     (CSVDataset, "a.csv", TABLE),
     (JSONDataset, "a.json", DOCUMENT),
     (YAMLDataset, "a.yaml", DOCUMENT),
 ]
-SAFETENSORS = ROUND_TRIPS[:4]
+SAFETENSORS = ROUND_TRIPS[:5]
 
 
 def names(case: Any) -> str | None:
@@ -117,7 +121,7 @@ def read_bytes(path: str) -> bytes:
 
 def plain(value: Any) -> Any:
     """Return a value in a form that ``==`` compares completely."""
-    if isinstance(value, Embeddings | Features | KeypointTable | Checkpoint | StoredState):
+    if isinstance(value, Embeddings | Features | KeypointTable | ComparedPairs | Checkpoint | StoredState):
         return {name: plain(part) for name, part in vars(value).items()}
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
@@ -488,6 +492,7 @@ def test_pieces_lie_beside_their_file_and_go_when_it_is_written(place: str, capl
     damaged = sorted(fs.ls(folder, detail=False))[0]
     fs.pipe_file(damaged, fs.cat_file(damaged)[:-1])
     with caplog.at_level("WARNING"):
+        store = FeatureCacheDataset(path=place).load()("vit", "features")  # as the next run opens it
         assert sum(len(piece.keys) > 0 for piece in store.pieces()) == 2
     assert "features are computed again" in caplog.text
     FeaturesDataset(filepath=f"{place}/vit/features.safetensors").save(FEATURES)

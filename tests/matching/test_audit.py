@@ -15,6 +15,7 @@ from skinbit.config import AuditParams, GeometryParams
 from skinbit.matching.keypoints.sift import NO_KEYPOINTS, Keypoints, tabulate_keypoints
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
+from tests.kept import comparing
 from tests.matching.samples import limited, pools, tile_sizes
 
 GEOMETRY = GeometryParams(neighbours=2)
@@ -51,7 +52,7 @@ def found(comparison, kind):
 class TestPairsOfTwoLesions:
     def test_whose_places_agree_are_errors_whatever_their_similarity(self):
         images = make_images(at_angles(0, 1, 60, 61), list("aabb"), [1, 2, 1, 3])
-        comparison = compare_images(images, AuditParams(), replace_neighbours(3), 1)
+        comparison = compare_images(images, AuditParams(), comparing(replace_neighbours(3)))
         (finding,) = (each for each in comparison.findings if each.kind == "near_duplicate")
         assert (finding.images, finding.lesions, finding.severity) == (("I000", "I002"), ("a", "b"), "error")
         assert finding.detail == "40 keypoints match"
@@ -59,18 +60,18 @@ class TestPairsOfTwoLesions:
 
     def test_that_agree_on_fewer_points_are_none(self):
         images = make_images(at_angles(0, 1, 60, 61), list("aabb"), [1, 2, 1, 3])
-        comparison = compare_images(images, AuditParams(min_points=41), replace_neighbours(3), 1)
+        comparison = compare_images(images, AuditParams(min_points=41), comparing(replace_neighbours(3)))
         assert found(comparison, "near_duplicate") == set()
 
     def test_that_are_more_alike_than_most_of_one_lesion_are_warnings(self):
         images = make_images(at_angles(0, 10, 30, 40, 12), list("aabbc"))
-        comparison = compare_images(images, AuditParams(), GEOMETRY, 1)
+        comparison = compare_images(images, AuditParams(), comparing(GEOMETRY))
         assert found(comparison, "look_alike") == {("I001", "I004")}
         assert comparison.alike_from == pytest.approx(np.cos(np.deg2rad(10)))
 
     def test_are_alike_from_the_given_similarity_on(self):
         images = make_images(at_angles(0, 10, 30, 40, 12), list("aabbc"))
-        comparison = compare_images(images, AuditParams(similarity=0.93), GEOMETRY, 1)
+        comparison = compare_images(images, AuditParams(similarity=0.93), comparing(GEOMETRY))
         assert found(comparison, "look_alike") == {
             ("I001", "I004"),
             ("I000", "I004"),
@@ -80,45 +81,45 @@ class TestPairsOfTwoLesions:
 
     def test_beyond_the_most_alike_are_counted_and_not_listed(self):
         images = make_images(at_angles(0, 10, 30, 40, 12), list("aabbc"))
-        comparison = compare_images(images, AuditParams(similarity=0.93, max_pairs=1), GEOMETRY, 1)
+        comparison = compare_images(images, AuditParams(similarity=0.93, max_pairs=1), comparing(GEOMETRY))
         assert found(comparison, "look_alike") == {("I001", "I004")}
         assert comparison.counts["look_alike"] == 4
 
     def test_that_agree_do_not_count_as_alike_again(self):
         images = make_images(at_angles(0, 10, 30, 40, 12), list("aabbc"), [1, 2, 3, 4, 2])
-        comparison = compare_images(images, AuditParams(), GEOMETRY, 1)
+        comparison = compare_images(images, AuditParams(), comparing(GEOMETRY))
         assert found(comparison, "near_duplicate") == {("I001", "I004")}
         assert found(comparison, "look_alike") == set()
         assert comparison.counts["look_alike"] == 0
 
     def test_all_errors_are_listed_however_many(self):
         images = make_images(at_angles(*range(6)), list("abcdef"), [1] * 6)
-        comparison = compare_images(images, AuditParams(max_pairs=1), replace_neighbours(5), 1)
+        comparison = compare_images(images, AuditParams(max_pairs=1), comparing(replace_neighbours(5)))
         assert len(found(comparison, "near_duplicate")) == 15
 
 
 class TestPairsOfOneLesion:
     def test_that_are_less_alike_than_most_of_two_are_warnings(self):
         images = make_images(at_angles(0, 90, 30, 32, 60, 62), list("aabbcc"))
-        comparison = compare_images(images, AuditParams(), GEOMETRY, 1)
+        comparison = compare_images(images, AuditParams(), comparing(GEOMETRY))
         assert found(comparison, "unlike_pair") == {("I000", "I001")}
 
     def test_whose_places_agree_are_right(self):
         images = make_images(at_angles(0, 90, 30, 32, 60, 62), list("aabbcc"), [1, 1, 2, 3, 4, 5])
-        assert found(compare_images(images, AuditParams(), GEOMETRY, 1), "unlike_pair") == set()
+        assert found(compare_images(images, AuditParams(), comparing(GEOMETRY)), "unlike_pair") == set()
 
 
 class TestNearestImages:
     def test_all_of_one_other_lesion_are_a_warning(self):
         images = make_images(at_angles(0, 2, 4, 3, 50, 90), list("aaabbc"))
-        comparison = compare_images(images, AuditParams(), GEOMETRY, 1)
+        comparison = compare_images(images, AuditParams(), comparing(GEOMETRY))
         (finding,) = (each for each in comparison.findings if each.kind == "foreign_neighbours")
         assert finding.images[0] == "I003"
         assert finding.lesions == ("b", "a")
 
     def test_of_several_lesions_are_none(self):
         images = make_images(at_angles(0, 2, 4, 3, 50, 90), list("aadbbc"))
-        assert found(compare_images(images, AuditParams(), GEOMETRY, 1), "foreign_neighbours") == set()
+        assert found(compare_images(images, AuditParams(), comparing(GEOMETRY)), "foreign_neighbours") == set()
 
 
 @st.composite
@@ -132,7 +133,7 @@ def labelled_images(draw):
 @given(labelled_images())
 def test_every_finding_is_what_it_says(images):
     """Against a plain loop over all pairs; each image is compared with all others."""
-    comparison = compare_images(images, AuditParams(), replace_neighbours(10), 1)
+    comparison = compare_images(images, AuditParams(), comparing(replace_neighbours(10)))
     similarities = similarity_matrix(images.pool)
     expected = {"near_duplicate": set(), "look_alike": set(), "unlike_pair": set()}
     for a, b in combinations(range(len(images.image_ids)), 2):
@@ -165,7 +166,7 @@ def test_the_size_of_tiles_changes_nothing(pool, max_pairs, tile_bytes):
     images = make_images(np.eye(len(labels)), [f"L{label}" for label in labels], skins)
     audit = AuditParams(max_pairs=max_pairs)
     one, other = (
-        compare_images(replace(images, pool=each), audit, GEOMETRY, 1)
+        compare_images(replace(images, pool=each), audit, comparing(GEOMETRY))
         for each in (pool, limited(pool, tile_bytes=tile_bytes))
     )
     assert other == one
@@ -174,7 +175,7 @@ def test_the_size_of_tiles_changes_nothing(pool, max_pairs, tile_bytes):
 @pytest.mark.parametrize("n_images", [1, 2])
 def test_few_images_of_one_lesion_have_no_finding_and_say_what_is_missing(n_images):
     images = make_images(at_angles(*range(n_images)), ["a"] * n_images)
-    comparison = compare_images(images, AuditParams(), GEOMETRY, 1)
+    comparison = compare_images(images, AuditParams(), comparing(GEOMETRY))
     assert comparison.findings == ()
     undone = [check for check in comparison.checks("vit_baseline") if not check.is_done]
     assert "there is no pair of two lesions, so no threshold" in {check.note for check in undone}
@@ -184,7 +185,9 @@ def test_threads_change_nothing():
     generator = np.random.default_rng(5)
     skins = [row % 7 if row % 3 else None for row in range(30)]
     images = make_images(generator.normal(size=(30, 4)), [f"L{row // 2}" for row in range(30)], skins)
-    assert compare_images(images, AuditParams(), GEOMETRY, 1) == compare_images(images, AuditParams(), GEOMETRY, 3)
+    assert compare_images(images, AuditParams(), comparing(GEOMETRY)) == compare_images(
+        images, AuditParams(), comparing(GEOMETRY, 3)
+    )
 
 
 def replace_neighbours(n):

@@ -18,13 +18,9 @@ from skinbit.config import GeometryParams
 from skinbit.data.photographs import Photographs
 from skinbit.data.synthetic import make_photographs
 from skinbit.errors import InputError
-from skinbit.matching.keypoints.geometry import (
-    compare_pairs,
-    match_descriptors,
-    match_pair,
-    shortlist_by_keypoints,
-    shortlist_pairs,
-)
+from skinbit.matching.keypoints import compared
+from skinbit.matching.keypoints.compared import compare_pairs, shortlist_by_keypoints, shortlist_pairs
+from skinbit.matching.keypoints.geometry import match_descriptors, match_pair
 from skinbit.matching.keypoints.sift import (
     Keypoints,
     describe_keypoints,
@@ -33,7 +29,7 @@ from skinbit.matching.keypoints.sift import (
     tabulate_keypoints,
 )
 from skinbit.matching.pairs.neighbours import nearest_images
-from tests.kept import find_keypoints
+from tests.kept import comparing, find_keypoints
 from tests.matching.samples import given_pool, limited, tile_sizes
 
 SIZE = (240, 180)
@@ -212,16 +208,36 @@ def test_order_of_pairs_and_number_of_threads_change_no_count():
     table = table_of([image, *(photographed(image, **view)[0] for view in VIEWS), texture(1), Image.new("RGB", SIZE)])
     pairs = np.array(list(itertools.product(range(8), repeat=2)) * 3)
     expected = [match_pair(table.at(i), table.at(j), PARAMS).n_inliers for i, j in pairs]
-    assert compare_pairs(table, pairs, PARAMS, n_workers=1).inliers.tolist() == expected
-    assert compare_pairs(table, pairs, PARAMS, n_workers=3).inliers.tolist() == expected
-    assert compare_pairs(table, pairs[::-1], PARAMS, n_workers=2).inliers.tolist() == expected[::-1]
+    assert compare_pairs(table, pairs, comparing(PARAMS)).inliers.tolist() == expected
+    assert compare_pairs(table, pairs, comparing(PARAMS, 3)).inliers.tolist() == expected
+    assert compare_pairs(table, pairs[::-1], comparing(PARAMS, 2)).inliers.tolist() == expected[::-1]
 
 
-def test_no_pairs_have_no_counts_and_time_is_logged(caplog):
+def test_compared_pairs_are_kept_whichever_photograph_comes_first(monkeypatch):
+    image = texture(0)
+    table = table_of([image, *(photographed(image, **view)[0] for view in VIEWS), texture(1)])
+    pairs = np.array(list(itertools.combinations(range(7), 2)))
+    kept = comparing(PARAMS)
+    first = compare_pairs(table, pairs[:15], kept)
+    assert [len(piece.keys) for piece in kept.store.pieces()] == [5, 5, 5]
+    matched = []
+    monkeypatch.setattr(compared, "match_pair", lambda *pair: matched.append(pair) or match_pair(*pair))
+    assert compare_pairs(table, pairs[14::-1, ::-1], kept).inliers.tolist() == first.inliers[::-1].tolist()
+    assert matched == []
+    assert compare_pairs(table, pairs, kept).inliers[:15].tolist() == first.inliers.tolist()
+    assert len(matched) == len(pairs) - 15
+    compare_pairs(table, pairs, replace(kept, params=PARAMS.model_copy(update={"tolerance": 9.0})))
+    assert len(matched) == 2 * len(pairs) - 15
+    assert compare_pairs(table, pairs, replace(kept, params=PARAMS.model_copy(update={"neighbours": 3}))).pairs.size
+    assert len(matched) == 2 * len(pairs) - 15
+
+
+def test_no_pairs_have_no_counts(caplog):
     with caplog.at_level(logging.INFO):
-        found = compare_pairs(table_of([texture(0)]), np.empty((0, 2), np.int64), PARAMS, n_workers=2)
+        found = compare_pairs(table_of([texture(0)]), np.empty((0, 2), np.int64), comparing(PARAMS, 2))
     assert (found.inliers.shape, found.inliers.dtype, found.zooms.shape) == ((0,), np.int64, (0,))
-    assert "0 pairs compared by their keypoints" in caplog.text
+    assert "compared pairs: 0 from the cache, 0 to compute" in caplog.text
+    assert "pairs compared by their keypoints in" not in caplog.text
 
 
 class TestExtraction:
@@ -355,11 +371,12 @@ class TestShortlist:
         images = [texture(1), texture(2), photographed(texture(1), shift=(12, -7))[0], texture(3)]
         table, pool = table_of(images), given_pool(symmetric(0, 4, 100))
         params = PARAMS.model_copy(update={"neighbours": 3})
-        found = shortlist_by_keypoints(pool, table, params, 2)
+        found = shortlist_by_keypoints(pool, table, comparing(params, 2))
         assert found.pairs.tolist() == [list(pair) for pair in itertools.combinations(range(4), 2)]
-        assert found.inliers.tolist() == compare_pairs(table, found.pairs, params, 1).inliers.tolist()
+        assert found.inliers.tolist() == compare_pairs(table, found.pairs, comparing(params)).inliers.tolist()
         assert found.pairs[found.inliers.argmax()].tolist() == [0, 2]
-        few = shortlist_by_keypoints(pool, table, PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0}), 1)
+        alone = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0})
+        few = shortlist_by_keypoints(pool, table, comparing(alone))
         assert few.pairs.tolist() == shortlist_of(pool.matrix, 1).tolist()
 
     def test_an_image_that_agrees_with_none_is_compared_with_more(self):
@@ -367,7 +384,7 @@ class TestShortlist:
         table, pool = table_of(images), given_pool(symmetric(0, 5, 100) / 200 + 0.4 * np.eye(5)[[1, 0, 2, 3, 4]])
         few = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0})
         more = PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 3})
-        first, found = (pairs_in(shortlist_by_keypoints(pool, table, params, 1)) for params in (few, more))
+        first, found = (pairs_in(shortlist_by_keypoints(pool, table, comparing(params))) for params in (few, more))
         assert (0, 1) in first
         nearest = nearest_images(pool, 3).rows
         assert set(found) == {tuple(sorted((row, int(n)))) for row in (2, 3, 4) for n in nearest[row]} | set(first)
@@ -377,14 +394,14 @@ class TestShortlist:
         images = [photographed(texture(1), shift=shift)[0] for shift in ((0, 0), (12, -7), (-9, 5))]
         table, params = table_of(images), PARAMS.model_copy(update={"neighbours": 1, "more_neighbours": 0})
         pool = given_pool(np.array([[1, 0.9, 0.8], [0.9, 1, 0.1], [0.8, 0.1, 1]]))
-        assert pairs_in(shortlist_by_keypoints(pool, table, params, 1)) == [(0, 1), (0, 2), (1, 2)]
+        assert pairs_in(shortlist_by_keypoints(pool, table, comparing(params))) == [(0, 1), (0, 2), (1, 2)]
         stricter = params.model_copy(update={"enough_inliers": 10_000})
-        assert pairs_in(shortlist_by_keypoints(pool, table, stricter, 1)) == [(0, 1), (0, 2)]
+        assert pairs_in(shortlist_by_keypoints(pool, table, comparing(stricter))) == [(0, 1), (0, 2)]
 
     def test_the_zoom_is_that_from_the_smaller_photograph_to_the_larger(self):
         small = photographed(texture(0), zoom=0.6)[0]
         table = table_of([texture(0), small, texture(1)])
-        found = compare_pairs(table, np.array([[0, 1], [1, 0], [0, 2]]), PARAMS, 1)
+        found = compare_pairs(table, np.array([[0, 1], [1, 0], [0, 2]]), comparing(PARAMS))
         assert found.zooms[:2] == pytest.approx(1 / 0.6, rel=0.03)
         assert found.zooms[0] == found.zooms[1]
         assert found.zooms[2] == 1 or found.inliers[2]

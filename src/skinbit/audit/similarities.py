@@ -12,8 +12,8 @@ from itertools import islice
 import numpy as np
 
 from skinbit.audit.findings import KINDS, Check, Finding, Severity
-from skinbit.config import AuditParams, GeometryParams
-from skinbit.matching.keypoints.geometry import compare_pairs, shortlist_pairs
+from skinbit.config import AuditParams
+from skinbit.matching.keypoints.compared import Comparing, compare_pairs, shortlist_pairs
 from skinbit.matching.keypoints.sift import KeypointTable
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels, positive_pairs
 from skinbit.matching.pairs.neighbours import NearestImages
@@ -71,7 +71,7 @@ class Comparison:
         return found
 
 
-def compare_images(images: AuditedImages, audit: AuditParams, geometry: GeometryParams, n_workers: int) -> Comparison:
+def compare_images(images: AuditedImages, audit: AuditParams, comparing: Comparing) -> Comparison:
     """Compare the similarities of all pairs of images, and the keypoints of relevant pairs.
 
     Keypoints are compared between each image and its nearest images, in the most similar pairs of two lesions, and in
@@ -80,22 +80,22 @@ def compare_images(images: AuditedImages, audit: AuditParams, geometry: Geometry
     Args:
         images: All audited images.
         audit: Thresholds, and how many pairs are listed.
-        geometry: Number of nearest images, and how keypoints are compared.
-        n_workers: Number of threads; changes only the speed.
+        comparing: Number of nearest images, and how keypoints are compared.
     """
+    n_neighbours = comparing.params.neighbours
     pool, labels = images.pool, lesion_labels(list(images.lesion_ids))
     positives = _in_order(positive_pairs(labels))
     of_positives = pool.of_pairs(positives)
     alike_from = _alike_from(of_positives, audit)
     unlike_below = quantile_of_pairs(pool, audit.unlike_quantile, labels)
-    nearest = NearestImages(len(pool), max(geometry.neighbours, audit.nearest))
+    nearest = NearestImages(len(pool), max(n_neighbours, audit.nearest))
     alike = _AlikePairs(labels, alike_from, audit)
     look_at(pool, [nearest, alike], "look-alikes")
     unlike = positives[of_positives < np.float64(-np.inf if unlike_below is None else unlike_below)]
     foreign = _foreign_pairs(nearest.rows, labels, audit.nearest)
-    near = shortlist_pairs(nearest.rows[:, : geometry.neighbours])
+    near = shortlist_pairs(nearest.rows[:, :n_neighbours])
     pairs = np.unique(np.concatenate([near, alike.pairs, unlike, np.sort(foreign, axis=1)]), axis=0)
-    counted = compare_pairs(images.keypoints, pairs, geometry, n_workers).inliers
+    counted = compare_pairs(images.keypoints, pairs, comparing).inliers
     evidence = _Evidence(images, pairs, counted)
     is_foreign = labels[pairs[:, 0]] != labels[pairs[:, 1]]
     copies = pairs[is_foreign & (counted >= audit.min_points)]

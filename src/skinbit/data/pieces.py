@@ -96,6 +96,11 @@ def local_making(params: ExecutorParams, batch_size: int = 1) -> Making:
     return Making(LocalExecutor(), -(-params.photographs // batch_size) * batch_size)
 
 
+def making_pairs(params: ExecutorParams) -> Making:
+    """Return how pairs are processed in pieces."""
+    return Making(LocalExecutor(), params.pairs)
+
+
 def complete(
     wanted: Wanted,
     store: PieceStore[Table],

@@ -6,9 +6,6 @@ proposals are tried, so there is no randomness, and a match agrees with a transf
 as well. Mirror images do not match, as neither descriptors nor transforms are mirrored.
 """
 
-import logging
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,14 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinbit.config import GeometryParams
-from skinbit.data.progress import Progress, count
-from skinbit.matching.keypoints.shortlist import Shortlist, join_shortlists
-from skinbit.matching.keypoints.sift import Keypoints, KeypointTable
+from skinbit.matching.keypoints.sift import Keypoints
 from skinbit.matching.labels import FloatArray, LabelArray
-from skinbit.matching.pairs.neighbours import nearest_images
-from skinbit.matching.pairs.pool import Pool
-
-logger = logging.getLogger(__name__)
 
 ComplexArray = NDArray[np.complex128]
 """Positions as x + iy; a similarity transform is z ↦ turn · z + shift."""
@@ -46,9 +37,6 @@ _N_REFINED: Final = 5
 
 _ZOOM_DIGITS: Final = 3
 """Decimals of a zoom; more would differ between processors."""
-
-_BLOCK_PAIRS: Final = 64
-"""Number of pairs that a thread processes at once."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +62,6 @@ class PairMatch:
             return 1.0
         zoom = float(np.sqrt(abs(np.linalg.det(self.transform[:, :2]))))
         return round(max(zoom, 1.0 / zoom), _ZOOM_DIGITS)
-
-
-def shortlist_pairs(nearest: LabelArray, rows: LabelArray | None = None) -> LabelArray:
-    """Return the pairs of images with their nearest images.
-
-    Args:
-        nearest: ``(n, k)`` rows of the most similar other images of each image.
-        rows: Rows of the images whose pairs are returned; None: all images.
-
-    Returns:
-        ``(m, 2)`` int64, rows i < j, each pair once, ascending.
-    """
-    chosen = np.arange(len(nearest)) if rows is None else rows
-    both = np.stack([np.repeat(chosen, nearest.shape[1]), nearest[chosen].ravel()], axis=1)
-    return np.unique(np.sort(both, axis=1), axis=0)
 
 
 def match_pair(a: Keypoints, b: Keypoints, params: GeometryParams) -> PairMatch:
@@ -242,95 +215,3 @@ def _best_transform(matches: _Matches, tolerance: float) -> tuple[complex, compl
     inliers = np.concatenate([refined, inliers[best]])
     chosen = int(np.argmax(inliers.sum(axis=1)))
     return complex(turns[chosen]), complex(shifts[chosen]), inliers[chosen]
-
-
-def compare_pairs(table: KeypointTable, pairs: LabelArray, params: GeometryParams, n_workers: int) -> Shortlist:
-    """Compare the keypoints of many pairs.
-
-    Args:
-        table: Keypoints of all images.
-        pairs: ``(m, 2)`` rows of the table.
-        params: See :func:`match_pair`.
-        n_workers: Number of threads; changes only the speed.
-
-    Returns:
-        The pairs in the same order, with inliers and zooms.
-    """
-    from threadpoolctl import threadpool_limits
-
-    def compare(block: LabelArray) -> tuple[list[tuple[int, float]], float]:
-        started = time.thread_time()
-        matches = [match_pair(table.at(i), table.at(j), params) for i, j in block.tolist()]
-        return [(match.n_inliers, match.zoom) for match in matches], time.thread_time() - started
-
-    started, busy = time.perf_counter(), 0.0
-    agreement: list[tuple[int, float]] = []
-    blocks = np.split(pairs, range(_BLOCK_PAIRS, len(pairs), _BLOCK_PAIRS))
-    # One thread per matrix product, as pairs are distributed over threads.
-    with (
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(n_workers) as pool,
-        Progress(total=len(pairs), unit="pair", desc="comparing keypoints") as bar,
-    ):
-        for found, seconds in pool.map(compare, blocks):
-            agreement += found
-            busy += seconds
-            bar.update(len(found))
-    logger.info(
-        "%d pairs compared by their keypoints in %.1f s on %d threads: %.1f ms of one core per pair",
-        len(pairs),
-        time.perf_counter() - started,
-        n_workers,
-        1000 * busy / max(1, len(pairs)),
-    )
-    count("pair", made=len(pairs), found=0)
-    inliers, zooms = (np.array(values) for values in zip(*agreement, strict=True)) if agreement else ([], [])
-    return Shortlist(pairs, np.asarray(inliers, np.int64), np.asarray(zooms, np.float64))
-
-
-def shortlist_by_keypoints(pool: Pool, table: KeypointTable, params: GeometryParams, n_workers: int) -> Shortlist:
-    """Compare the keypoints of pairs that probably show the same lesion.
-
-    Each image is compared with its nearest images. An image without inliers is compared with more of them, as partners
-    of different zoom are often not among the nearest; most images of an archive have no partner. Two images that agree
-    with the same third image are compared, too.
-
-    Args:
-        pool: The images, with plain cosines; forbidden pairs are not compared.
-        table: Keypoints of the same images, in the same order.
-        params: Numbers of neighbours, and how pairs are compared.
-        n_workers: Number of threads; changes only the speed.
-
-    Returns:
-        The compared pairs, ascending, with their inliers and zooms.
-    """
-    nearest = nearest_images(pool, max(params.neighbours, params.more_neighbours)).rows
-    first = pool.without_forbidden(shortlist_pairs(nearest[:, : params.neighbours]))
-    found = compare_pairs(table, first, params, n_workers)
-    agreed = found.pairs[found.inliers >= params.enough_inliers]
-    undecided = np.setdiff1d(np.arange(len(pool)), agreed)
-    more = pool.without_forbidden(shortlist_pairs(nearest, undecided))
-    found = _compare_also(found, more, table, params, n_workers)
-    agreed = found.pairs[found.inliers >= params.enough_inliers]
-    common = pool.without_forbidden(_with_a_common_partner(agreed, len(pool)))
-    return _compare_also(found, common, table, params, n_workers)
-
-
-def _compare_also(
-    found: Shortlist, pairs: LabelArray, table: KeypointTable, params: GeometryParams, n_workers: int
-) -> Shortlist:
-    """Return a shortlist extended by further pairs, after comparing those that it does not have."""
-    n_images = max(1, len(table.image_ids))
-    keys, held = (some[:, 0] * n_images + some[:, 1] for some in (pairs, found.pairs))
-    rows = np.stack(np.divmod(np.setdiff1d(keys, held), n_images), axis=1)
-    return join_shortlists(found, compare_pairs(table, rows, params, n_workers)) if len(rows) else found
-
-
-def _with_a_common_partner(pairs: LabelArray, n_images: int) -> LabelArray:
-    """Return the pairs of images, lower row first, that are both in a pair with the same third image."""
-    from scipy.sparse import coo_array, triu
-
-    both = np.concatenate([pairs, pairs[:, ::-1]])
-    links = coo_array((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(n_images, n_images)).tocsr()
-    common = triu(links @ links, 1)
-    return np.stack([common.row, common.col], axis=1).astype(np.int64)

@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.config import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
+from skinbit.config import AuditParams, ComputeParams, DataParams, ExecutorParams, GeometryParams, ReportParams
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
+from skinbit.data.pieces import PieceStore, making_pairs
 from skinbit.embedding.tables import Features
+from skinbit.matching.keypoints.compared import ComparedPairs, Comparing
 from skinbit.matching.keypoints.sift import KeypointTable
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ def find_findings(
     geometry: GeometryParams,
     compute: ComputeParams,
     tile_megabytes: float,
+    pair_cache: PieceStore[ComparedPairs],
+    executor: ExecutorParams,
     *,
     experiment: str,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -65,6 +69,8 @@ def find_findings(
         geometry: How keypoints are compared.
         compute: Number of threads.
         tile_megabytes: Size of the similarities that are held at once.
+        pair_cache: Pairs that the study's experiments and earlier audits have compared.
+        executor: Number of pairs in a piece.
         experiment: Name of the baseline.
 
     Returns:
@@ -83,7 +89,8 @@ def find_findings(
     image_ids, lesion_ids = list(study.lesion_of), list(study.lesion_of.values())
     pool = Pool(baseline_embeddings(features, image_ids).values, limits=tiles_of(tile_megabytes))
     images = AuditedImages(image_ids, lesion_ids, pool, keypoints.select(image_ids))
-    compared = compare_images(images, audit, geometry, resolve_compute(compute).threads)
+    comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, making_pairs(executor))
+    compared = compare_images(images, audit, comparing)
     findings, summary = study.conclude(compared, audit, experiment)
     for line in summary.lines() or ["nothing"]:
         logger.info("the audit found %s", line)

@@ -124,7 +124,14 @@ def _looking(checkpoint: str) -> list[Node]:
         ),
         Node(
             compare_photographs,
-            {"checkpoint": checkpoint, **compared, "compute": _COMPUTING["compute"], "tile_megabytes": TILES},
+            {
+                "checkpoint": checkpoint,
+                **compared,
+                "compute": _COMPUTING["compute"],
+                "tile_megabytes": TILES,
+                "pair_cache": "pair_cache",
+                "executor": "params:executor",
+            },
             "cluster_shortlist",
             name="compare_photographs",
         ),

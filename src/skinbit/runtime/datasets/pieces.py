@@ -39,7 +39,7 @@ class StoredPieces(Generic[Table]):
     The dataset removes all pieces when it has written the finished file.
     """
 
-    def __init__(self, dataset: type[PiecedDataset[Table]], filepath: str, **file_system: Any) -> None:
+    def __init__(self, dataset: type[TableDataset[Table]], filepath: str, **file_system: Any) -> None:
         """Set the finished file.
 
         Args:
@@ -48,6 +48,7 @@ class StoredPieces(Generic[Table]):
             file_system: ``credentials`` and ``fs_args`` of the files.
         """
         self._dataset, self._filepath, self._file_system = dataset, filepath, file_system
+        self._read: dict[str, Table] = {}  # by name, which determines the content
 
     def finished(self) -> Table:
         """Return the finished table of an earlier run; without a usable file, an empty one."""
@@ -58,8 +59,9 @@ class StoredPieces(Generic[Table]):
         fs, path, _ = connect(self._filepath, **self._file_system)
         folder = pieces_of(path)
         names = sorted(fs.ls(folder, detail=False)) if fs.isdir(folder) else []
-        names = [PurePosixPath(name).name for name in names]
-        return [self._load(self._place(name)) for name in names if name.endswith(_SUFFIX)]
+        names = [name for name in (PurePosixPath(each).name for each in names) if name.endswith(_SUFFIX)]
+        self._read |= {name: self._load(self._place(name)) for name in names if name not in self._read}
+        return [self._read[name] for name in names]
 
     def keep(self, piece: Table) -> Table:
         """Write a piece and return it as it is stored."""

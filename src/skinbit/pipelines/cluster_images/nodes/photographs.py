@@ -16,10 +16,11 @@ from skinbit.data.photographs import (
     read_folder,
     read_known_lesions,
 )
-from skinbit.data.pieces import PieceStore, Wanted, complete, local_making
+from skinbit.data.pieces import PieceStore, Wanted, complete, local_making, making_pairs
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features
 from skinbit.matching.cuts.operating_points import KnownCuts
+from skinbit.matching.keypoints.compared import ComparedPairs, Comparing, shortlist_by_keypoints
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, row_table
 from skinbit.matching.keypoints.sift import NO_TABLE, KeypointTable, extract_photographs
 from skinbit.matching.pairs.pool import Pool, tiles_of
@@ -215,6 +216,8 @@ def compare_photographs(
     cluster: ClusterParams,
     compute: ComputeParams,
     tile_megabytes: float,
+    pair_cache: PieceStore[ComparedPairs],
+    executor: ExecutorParams,
 ) -> pd.DataFrame:
     """Compare the keypoints of each photograph with those of its nearest photographs, if the model uses keypoints.
 
@@ -224,12 +227,12 @@ def compare_photographs(
         ``row_a, row_b, inliers``, rows of the embeddings; empty if the model does not use keypoints.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
 
     matching = checkpoint.matching
     if not matching.similarity.verification:
         return row_table(NO_SHORTLIST)
     threads = resolve_compute(compute).threads
+    comparing = Comparing(matching.geometry, threads, pair_cache, making_pairs(executor))
     context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
     pool = Pool(features.values, context=context, limits=tiles_of(tile_megabytes))
-    return row_table(shortlist_by_keypoints(pool, keypoints, matching.geometry, threads))
+    return row_table(shortlist_by_keypoints(pool, keypoints, comparing))

@@ -8,9 +8,11 @@ import pandas as pd
 
 from skinbit.config import (
     ComputeParams,
+    ExecutorParams,
     GeometryParams,
     SimilarityParams,
 )
+from skinbit.data.pieces import PieceStore, making_pairs
 from skinbit.embedding import combination
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
@@ -20,6 +22,7 @@ from skinbit.matching.assembly import (
     calibrate,
     judged_pairs,
 )
+from skinbit.matching.keypoints.compared import ComparedPairs, Comparing, shortlist_by_keypoints
 from skinbit.matching.keypoints.shortlist import read_shortlist, shortlist_table
 from skinbit.matching.keypoints.sift import KeypointTable, join_tables
 from skinbit.matching.labels import lesion_labels
@@ -53,6 +56,8 @@ def compare_keypoints(
     geometry: GeometryParams,
     compute: ComputeParams,
     tile_megabytes: float,
+    pair_cache: PieceStore[ComparedPairs],
+    executor: ExecutorParams,
     similarity: SimilarityParams | None = None,
     metadata: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -64,6 +69,8 @@ def compare_keypoints(
         geometry: Number of nearest images, and how keypoints are compared.
         compute: Number of threads.
         tile_megabytes: Size of the similarities that are held at once.
+        pair_cache: Pairs that other experiments, folds and earlier runs have compared.
+        executor: Number of pairs in a piece.
         similarity: Settings with the columns in which compared images must agree, if there are any.
         metadata: Metadata with these columns.
 
@@ -71,12 +78,11 @@ def compare_keypoints(
         ``image_a, image_b, inliers``.
     """
     from skinbit.embedding.compute import resolve_compute
-    from skinbit.matching.keypoints.geometry import shortlist_by_keypoints
 
-    threads = resolve_compute(compute).threads
+    comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, making_pairs(executor))
     context = read_context(metadata, embeddings.image_ids, None if similarity is None else similarity.context)
     pool = Pool(embeddings.vectors, context=context, limits=tiles_of(tile_megabytes))
-    found = shortlist_by_keypoints(pool, keypoints.select(embeddings.image_ids), geometry, threads)
+    found = shortlist_by_keypoints(pool, keypoints.select(embeddings.image_ids), comparing)
     return shortlist_table(found, embeddings.image_ids)
 
 
@@ -88,6 +94,8 @@ def compare_keypoints_among(
     geometry: GeometryParams,
     compute: ComputeParams,
     tile_megabytes: float,
+    pair_cache: PieceStore[ComparedPairs],
+    executor: ExecutorParams,
     similarity: SimilarityParams | None = None,
     metadata: pd.DataFrame | None = None,
     distractors: pd.DataFrame | None = None,
@@ -102,6 +110,8 @@ def compare_keypoints_among(
         geometry: Number of nearest images, and how keypoints are compared.
         compute: Number of threads.
         tile_megabytes: Size of the similarities that are held at once.
+        pair_cache: Pairs that other experiments, folds and earlier runs have compared.
+        executor: Number of pairs in a piece.
         similarity: Settings with the columns in which compared images must agree, if there are any.
         metadata: Metadata of the fold's images with these columns.
         distractors: Metadata of the distractors with these columns.
@@ -112,7 +122,9 @@ def compare_keypoints_among(
     together = join_tables([keypoints.select(embeddings.image_ids), distractor_keypoints])
     columns = with_distractors(metadata, distractors)
     joined = join_embeddings(embeddings, distractor_embeddings)
-    return compare_keypoints(joined, together, geometry, compute, tile_megabytes, similarity, columns)
+    return compare_keypoints(
+        joined, together, geometry, compute, tile_megabytes, pair_cache, executor, similarity, columns
+    )
 
 
 def calibrate_similarities(
