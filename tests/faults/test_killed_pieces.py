@@ -1,88 +1,112 @@
 """A step that is killed at any moment repeats at most one piece, and ends with the bytes of a step that was not."""
 
+import os
 import random
+import shutil
 import signal
-import subprocess
-import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import yaml
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that kills")
-
-N_PIECES, SIZE = 12, 2
-
-STEP = """
-import sys, time
 from skinbit.data.executor import LocalExecutor
-from skinbit.data.pieces import Making, Wanted, complete
-from skinbit.embedding.tables import Features
-from skinbit.runtime.datasets.features import FeaturesDataset
-from skinbit.runtime.datasets.pieces import StoredPieces
-import numpy as np
 
-file, log, n_pieces, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-keys = [f"{row:03}" for row in range(n_pieces * size)]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
 
-def make(pieces):
-    for rows in pieces:
-        with open(log, "a") as noted:
-            print(rows[0], file=noted, flush=True)
-        time.sleep(0.02)
-        values = np.array([[[row, row + 1]] for row in rows], np.float32)
-        yield Features(tuple(keys[row] for row in rows), values, tuple(keys[row] for row in rows), {})
-
-places = complete(
-    Wanted("rows", "row", keys, keys), StoredPieces(FeaturesDataset, file), make, Making(LocalExecutor(), size)
-)
-values = np.stack([table.values[row] for table, row in places])
-FeaturesDataset(filepath=file).save(Features(tuple(keys), values, tuple(keys), {}))
-"""
+SMALL_PIECES = {"photographs": 4, "pairs": 20}
+LONGEST_PIECE_S = 0.05
 
 
-def run(folder: Path, name: str, kill_when: int | None, wait: float = 0.0) -> bool:
-    """Run the step; kill it a while after it has begun some number of pieces.
+@dataclass(frozen=True)
+class AtPiece:
+    """A kill while a piece is made.
+
+    Attributes:
+        log: A line for every piece that any run begins: what makes it, and the keys of its rows.
+        count: Number of the run's piece that is not finished; 0: the run comes to its end.
+        wait_s: Time between the beginning of the piece and the kill, unless the piece is finished earlier.
+    """
+
+    log: Path
+    count: int
+    wait_s: float
+    moment: str = "piece"
+
+    def arm(self) -> None:
+        """Note every piece that this process begins, and kill the process and all its children at the piece."""
+        in_order, begun = LocalExecutor.map, Counter()
+
+        def noted(executor: LocalExecutor, make: Any, pieces: Sequence[Any]) -> Iterator[Any]:
+            tables = in_order(executor, make, pieces)
+            for rows in pieces:
+                begun["pieces"] += 1
+                with self.log.open("a") as log:
+                    print(type(make).__name__, *(f"{make.keys[row % len(make.keys)]}.{row}" for row in rows), file=log)
+                if begun["pieces"] == self.count:
+                    threading.Timer(self.wait_s, os.killpg, (0, signal.SIGKILL)).start()
+                table = next(tables)
+                if begun["pieces"] == self.count:
+                    os.killpg(0, signal.SIGKILL)
+                yield table
+
+        LocalExecutor.map = noted
+
+
+def kill_often(studies: Any, folder: Path, n_kills: int, seed: int, experiments: Sequence[str]) -> Counter:
+    """Kill studies while they make pieces, resume each to its end, and compare files and counts.
 
     Returns:
-        Whether it came to its end.
+        Number of kills by what made the piece.
     """
-    log = folder / f"{name}.log"
-    log.touch()
-    command = [sys.executable, "-c", STEP, str(folder / f"{name}.safetensors"), str(log), str(N_PIECES), str(SIZE)]
-    with subprocess.Popen(command) as process:
-        begun = len(log.read_text().splitlines())
-        while kill_when is not None and process.poll() is None:
-            if len(log.read_text().splitlines()) >= begun + kill_when:
-                try:
-                    process.wait(wait)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                break
-        return process.wait() == 0
+    torch.set_num_threads(1)  # a fork would inherit threads of a pool in an unknown state
+    rng, kills = random.Random(seed), Counter()
 
+    def make_project(name: str) -> tuple[Path, Path]:
+        project = studies.make_project(folder / name, experiments)
+        parameters = project / "conf/campaign/parameters.yml"
+        parameters.write_text(yaml.safe_dump(yaml.safe_load(parameters.read_text()) | {"executor": SMALL_PIECES}))
+        (folder / f"{name}.log").touch()
+        return project, folder / f"{name}.log"
 
-def check(folder: Path, n_kills: int, seed: int) -> None:
-    """Kill steps until there were enough kills, and compare the files and what was made."""
-    rng = random.Random(seed)
-    assert run(folder, "whole", None)
-    whole, kills = (folder / "whole.safetensors").read_bytes(), 0
-    while kills < n_kills:
-        name, own = f"killed{kills}", 0
-        while not run(folder, name, rng.randint(1, 3), rng.uniform(0, 0.03)):
-            own += 1
-        kills += own
-        made = (folder / f"{name}.log").read_text().splitlines()
-        assert (folder / f"{name}.safetensors").read_bytes() == whole
-        assert set(made) == {str(row) for row in range(0, N_PIECES * SIZE, SIZE)}
-        assert len(made) <= N_PIECES + own, "a kill costs at most one piece"
-        assert not (folder / f"{name}.pieces").exists()
+    def finish(project: Path, log: Path) -> dict[str, bytes]:
+        assert studies.fork_run(project, True, AtPiece(log, 0, 0.0)) == 0, (project / "log.txt").read_text()
+        found = studies.files_of(project)
+        shutil.rmtree(project)
+        return found
+
+    whole, log = make_project("whole")
+    expected, pieces = finish(whole, log), log.read_text().splitlines()
+    while kills.total() < n_kills:
+        project, log = make_project(f"study_{kills.total()}")
+        killed = Counter()
+        for _ in range(rng.randint(1, 4)):
+            left = len(pieces) - len(log.read_text().splitlines()) + killed.total()
+            kill = AtPiece(log, rng.randint(1, left), rng.uniform(0, LONGEST_PIECE_S))
+            assert studies.fork_run(project, True, kill) == -signal.SIGKILL, (project / "log.txt").read_text()
+            killed[log.read_text().splitlines()[-1].split()[0]] += 1
+        found, begun = finish(project, log), log.read_text().splitlines()
+        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        assert differing == []
+        assert set(begun) == set(pieces)
+        assert len(begun) - len(pieces) <= killed.total(), "a kill costs at most one piece"
+        kills += killed
+    return kills
 
 
 @pytest.mark.long
-def test_ten_kills(tmp_path):
-    check(tmp_path, 10, seed=3)
+def test_a_few_kills(studies, tmp_path):
+    assert kill_often(studies, tmp_path, 1, seed=3, experiments=("vit_verified",)).total() >= 1
 
 
 @pytest.mark.faults
-def test_thirty_kills(tmp_path):
-    check(tmp_path, 30, seed=1)
+def test_thirty_kills(studies, tmp_path):
+    experiments = ("vit_baseline", "vit_triplet", "resnet_contrastive", "vit_verified")
+    kills = kill_often(studies, tmp_path, 30, seed=1, experiments=experiments)
+    print(kills)  # noqa: T201
+    assert {"FeatureMaker", "ViewMaker", "KeypointMaker", "PairMaker"} <= kills.keys()
