@@ -17,6 +17,7 @@ SETTINGS = {
     "geometry": {"image_side": 96},
     "loader": {"workers": 0},
     "compute": {"threads": 1},
+    "evaluation": {"resamples": 100},
     "training": {"frozen": {"epochs": 2, "views": 2, "lesions_per_batch": 4, "head": {"hidden": [8], "dim": 8}}},
     "experiments": EXPERIMENTS,
 }
@@ -48,7 +49,7 @@ def test_of_an_archive_and_a_folder_that_grow_only_new_photographs_and_pairs_are
     project, tmp_path, monkeypatch, made
 ):
     (folder := tmp_path / "photographs").mkdir()
-    write_photographs(folder, 24, seed=7, width=96, height=72)
+    write_photographs(folder, 14, seed=7, width=96, height=72)
     monkeypatch.setenv("SKINBIT_RAW_DIR", str(folder))
     metadata = pd.read_csv(folder / "data.csv", dtype=str)
     lesions = metadata["lesion_id"].unique()
@@ -70,15 +71,15 @@ def test_of_an_archive_and_a_folder_that_grow_only_new_photographs_and_pairs_are
 
     images = sorted((folder / "images").iterdir())
     (seen := tmp_path / "seen").mkdir()
-    for image in images[:20]:
+    for image in images[:16]:
         (seen / image.name).write_bytes(image.read_bytes())
     grouped = {"pipelines": ("cluster_images",), "cluster": {"images": str(seen), "experiment": "verified"}}
     project.run(**grouped, **SETTINGS)
-    assert counts(made)["EmbeddingMaker"] == 20
-    for image in images[20:22]:
+    assert counts(made)["EmbeddingMaker"] == 16
+    for image in images[16:18]:
         (seen / image.name).write_bytes(image.read_bytes())
     project.run(**grouped, **SETTINGS)
     again = counts(made)
     assert (again["EmbeddingMaker"], again["KeypointMaker"]) == (2, 2)
-    n_pairs_of_new = 2 * 20 + 1
+    n_pairs_of_new = 2 * 16 + 1
     assert again.get("PairMaker", 0) <= n_pairs_of_new

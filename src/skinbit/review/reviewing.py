@@ -1,5 +1,6 @@
 """`kedro review`: what is checked before the page is served, and the server."""
 
+import gc
 import secrets
 import socket
 import threading
@@ -183,6 +184,7 @@ def serve(grouped: Grouped, pictures: Pictures, desk: Desk, port: int, tell: Cal
             app, log_level="warning", access_log=False, proxy_headers=False, ws="none", timeout_graceful_shutdown=1
         )
         desk.state()  # the first question is there when the page is
+        gc.freeze()  # what is loaded stays: looking through it for garbage takes 50 ms in the middle of an answer
         listening.listen()
         threading.Thread(target=pictures.warm_up, daemon=True).start()
         tell(f"http://{HOSTS[0]}:{port}/#{token}")
