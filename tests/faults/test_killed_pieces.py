@@ -86,8 +86,10 @@ def kill_often(studies: Any, folder: Path, n_kills: int, seed: int, experiments:
         project, log = make_project(f"study_{kills.total()}")
         killed = Counter()
         for _ in range(rng.randint(1, 4)):
-            left = len(pieces) - len(log.read_text().splitlines()) + killed.total()
-            kill = AtPiece(log, rng.randint(1, left), rng.uniform(0, LONGEST_PIECE_S))
+            makers = [piece.split()[0] for piece in pieces[len(log.read_text().splitlines()) - killed.total() :]]
+            maker = rng.choice(sorted(set(makers)))
+            count = rng.choice([number for number, each in enumerate(makers, start=1) if each == maker])
+            kill = AtPiece(log, count, rng.uniform(0, LONGEST_PIECE_S))
             assert studies.fork_run(project, True, kill) == -signal.SIGKILL, (project / "log.txt").read_text()
             killed[log.read_text().splitlines()[-1].split()[0]] += 1
         found, begun = finish(project, log), log.read_text().splitlines()
@@ -109,4 +111,4 @@ def test_thirty_kills(studies, tmp_path):
     experiments = ("vit_baseline", "vit_triplet", "resnet_contrastive", "vit_verified")
     kills = kill_often(studies, tmp_path, 30, seed=1, experiments=experiments)
     print(kills)  # noqa: T201
-    assert {"FeatureMaker", "ViewMaker", "KeypointMaker", "PairMaker"} <= kills.keys()
+    assert {"FeatureMaker", "PixelMaker", "ViewMaker", "KeypointMaker", "PairMaker"} <= kills.keys()
