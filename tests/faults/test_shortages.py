@@ -6,44 +6,38 @@ import subprocess
 
 import pytest
 
+from tests.faults.studies import EXPERIMENTS, files_of, fork_run, log_of, make_project
+
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")]
 
 
-@pytest.fixture(scope="module")
-def whole(studies, tmp_path_factory):
-    """An undisturbed run; never changed."""
-    project = studies.make_project(tmp_path_factory.mktemp("projects") / "whole", ("vit_triplet",))
-    assert studies.fork_run(project, only_missing=False) == 0, (project / "log.txt").read_text()
-    return project
-
-
 @pytest.fixture
-def project(studies, tmp_path):
-    return studies.make_project(tmp_path / "project", ("vit_triplet",))
+def project(tmp_path):
+    return make_project(tmp_path / "project", EXPERIMENTS)
 
 
-def assert_resumes(studies, project, whole):
-    log = (project / "log.txt").read_text()
+def assert_resumes(project, whole):
+    log = log_of(project)
     assert "InputError: The disk is full, or a quota or limit is reached" in log
     assert "--only-missing-outputs" in log
-    assert not [name for name in studies.files_of(project) if name.endswith(".tmp")]
-    assert studies.fork_run(project, only_missing=True) == 0, (project / "log.txt").read_text()
-    assert studies.files_of(project) == studies.files_of(whole)
+    assert not [name for name in files_of(project) if name.endswith(".tmp")]
+    assert fork_run(project, only_missing=True) == 0, log_of(project)
+    assert files_of(project) == whole
 
 
 @pytest.mark.parametrize("n_bytes", [300, 20_000])
-def test_files_that_may_not_grow(studies, project, whole, n_bytes, monkeypatch):
+def test_files_that_may_not_grow(project, whole, n_bytes, monkeypatch):
     monkeypatch.setattr("sys.dont_write_bytecode", True)  # else half of a compiled library would be kept, for good
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
     try:
-        assert studies.fork_run(project, only_missing=False) == 1
+        assert fork_run(project, only_missing=False) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert_resumes(studies, project, whole)
+    assert_resumes(project, whole)
 
 
-def test_a_disk_of_a_few_hundred_kilobytes(studies, project, whole):
+def test_a_disk_of_a_few_hundred_kilobytes(project, whole):
     disk = project / "data"
     disk.mkdir()
     mounted = subprocess.run(
@@ -52,8 +46,8 @@ def test_a_disk_of_a_few_hundred_kilobytes(studies, project, whole):
     if mounted.returncode:
         pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
     try:
-        assert studies.fork_run(project, only_missing=False) == 1
+        assert fork_run(project, only_missing=False) == 1
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-        assert_resumes(studies, project, whole)
+        assert_resumes(project, whole)
     finally:
         subprocess.run(["umount", disk], check=True)

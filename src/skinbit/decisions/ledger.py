@@ -17,7 +17,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from skinbit.config.block import in_words
-from skinbit.decisions.answers import UNDO, Answer, new_id
+from skinbit.decisions.answers import UNDO, Answer
+from skinbit.durable import make_folder, replaced
 from skinbit.errors import InputError
 from skinbit.refusals import explain_database, explain_reading
 
@@ -85,7 +86,7 @@ class Ledger:
         self.path = _local(path)
         self._known: list[Answer] = []
         with _explained(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             self._connection = _connect(self.path, "rwc")
         try:
             with _explained(self.path):
@@ -325,13 +326,8 @@ def write_table(table: pd.DataFrame, place: Path) -> None:
     Raises:
         InputError: If it cannot be written.
     """
-    temporary = place.with_name(f".{new_id()}.csv")
-    with _explained(place):
-        try:
-            table.to_csv(temporary, index=False, lineterminator="\n")
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _explained(place), replaced(str(place)) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _row(answer: Answer) -> tuple[Any, ...]:

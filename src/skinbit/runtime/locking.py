@@ -14,8 +14,9 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from skinbit.durable import is_temporary, make_folder
 from skinbit.errors import InputError
-from skinbit.runtime.datasets.files import connect, is_temporary
+from skinbit.runtime.datasets.files import connect
 from skinbit.runtime.failures import explain_lock
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def hold(root: Path, command: str) -> Iterator[RunToken]:
     # Without locks of the system, the library would use the file's existence, which outlives a killed run.
     lock = FileLock(path, blocking=False, fallback_to_soft=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock.acquire()
     except Timeout:
         raise InputError(_refusal(str(root), _read_holder(str(path)))) from None

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
-from uuid import uuid4
 
 import fsspec
 import numpy as np
@@ -18,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
 from kedro.io.core import get_protocol_and_path
 
+from skinbit.durable import replaced, sync_folder
 from skinbit.errors import InputError
 from skinbit.runtime.failures import explain_store
 from skinbit.runtime.provenance import StoredFile
@@ -36,7 +36,6 @@ PREFIX = 8
 """Number of bytes at the start of a safetensors file that hold the length of its header."""
 
 _SEAL = re.compile(rb'\\"seal\\": \\"([0-9a-f]{64})\\"')
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 # Listings are not kept: other processes write, too, and what they wrote would be missing.
 fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
@@ -110,7 +109,7 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
         The local path to write to.
     """
     if isinstance(fs, LocalFileSystem):
-        with _renamed(path) as temporary:
+        with replaced(path) as temporary:
             yield temporary
     else:
         with TemporaryDirectory(prefix="skinbit-") as folder:
@@ -119,43 +118,18 @@ def atomic_target(fs: Any, path: str) -> Iterator[str]:
             fs.put_file(temporary, path)
 
 
-@contextmanager
-def _renamed(path: str) -> Iterator[str]:
-    """Yield a temporary name beside a local file, and rename it when the block succeeds."""
-    target = Path(path)
-    temporary = str(target.with_name(f".{target.name}.{uuid4().hex}.tmp"))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush_to_disk(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-        if hasattr(os, "O_DIRECTORY"):  # otherwise a power cut could undo the renaming
-            _flush_to_disk(str(target.parent), os.O_DIRECTORY)
-    except OSError as error:
-        if error.errno is not None and error.filename in (None, temporary):  # errors of a full disk have no file name
-            error.filename = path
-        raise
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
 def write_file(fs: Any, path: str, content: bytes) -> None:
     """Write a file completely or not at all; see :func:`atomic_target`."""
     with atomic_target(fs, path) as temporary:
         Path(temporary).write_bytes(content)
 
 
-def _flush_to_disk(path: str, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a name is one of :func:`atomic_target`, of an unfinished save."""
-    return _TEMPORARY.fullmatch(name) is not None
+def remove_folder(fs: Any, path: str) -> None:
+    """Remove a folder with all files in it, if it is there."""
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+        if isinstance(fs, LocalFileSystem):
+            sync_folder(Path(path).parent)
 
 
 def hash_file(fs: Any, path: str) -> StoredFile:

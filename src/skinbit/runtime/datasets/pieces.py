@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from kedro.utils import load_obj
 
 from skinbit.data.pieces import Keyed
-from skinbit.runtime.datasets.files import connect
+from skinbit.runtime.datasets.files import connect, remove_folder
 from skinbit.runtime.datasets.lookup import Lookup
 from skinbit.runtime.datasets.tables import TableDataset
 
@@ -27,9 +27,7 @@ class PiecedDataset(TableDataset[Table], Generic[Table]):
     def _write(self, content: bytes) -> None:
         """Write the file, and then remove the pieces from which it was put together."""
         super()._write(content)
-        pieces = pieces_of(self._path)
-        if self._fs.exists(pieces):
-            self._fs.rm(pieces, recursive=True)
+        remove_folder(self._fs, pieces_of(self._path))
 
 
 class StoredPieces(Generic[Table]):
