@@ -1,4 +1,4 @@
-"""A disk that refuses: one call after another by which Python writes below a folder is counted, and some fail.
+"""A disk that refuses: each call by which Python writes below a folder is counted and noted, and some fail.
 
 ``_pyio`` is Python's own file in Python: its calls are those of ``os``, so that nothing else need be replaced.
 """
@@ -7,15 +7,20 @@ import _pyio
 import builtins
 import errno
 import io
+import json
 import os
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-KINDS = ("open", "mkdir", "posix_fallocate", "write", "fsync", "replace")
+WRITING = ("open", "mkdir", "posix_fallocate", "write", "fsync", "replace")
 """Functions of ``os``; ``open`` for writing, or of a folder that is then synced."""
+
+REMOVING = ("unlink", "rmdir")
+"""These are noted, but always succeed."""
 
 ERRORS = (errno.ENOSPC, errno.EIO)
 
@@ -47,59 +52,92 @@ class Fault:
         return cls(rng.randint(1, n_calls), rng.choice(ERRORS), rng.random() < 0.5, rng.random() < 0.3)
 
 
+class Call(NamedTuple):
+    """What a process did on the disk.
+
+    Attributes:
+        kind: Function of ``os``.
+        path: Below the folder.
+        target: New path of a file that was renamed.
+        is_refused: Whether it failed.
+    """
+
+    kind: str
+    path: str
+    target: str
+    is_refused: bool
+
+
 @dataclass
 class Disk:
     """The calls that write below a folder.
 
     Attributes:
         folder: Absolute.
-        log: Elsewhere; one line per call: its kind, its path below the folder, and whether it was refused.
+        notes: An empty folder elsewhere.
         fault: What is refused; None: nothing.
         are_writes_halved: Whether every write stores half of its bytes only, as POSIX allows.
+        are_syncs_kept: Whether :meth:`synced` shall be known.
     """
 
     folder: Path
-    log: Path
+    notes: Path
     fault: Fault | None = None
     are_writes_halved: bool = False
-    _n_calls: int = 0
+    are_syncs_kept: bool = False
+    _n_noted: int = 0
+    _n_writing: int = 0
     _is_cut: bool = False
 
-    def arm(self) -> None:
+    def arm(self, replace: Callable[[Any, str, Any], None] = setattr) -> None:
         """Replace the functions of this process by those of the disk."""
-        self._note, self._log = os.write, os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for kind in KINDS:
-            setattr(os, kind, self._counted(kind, getattr(os, kind)))
-        builtins.open = io.open = _open  # type: ignore[assignment]
+        self.notes.mkdir(exist_ok=True)
+        self._note, self._log = os.write, os.open(self._calls(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for kind in (*WRITING, *REMOVING):
+            replace(os, kind, self._noted(kind, getattr(os, kind)))
+        for module in (builtins, io):
+            replace(module, "open", _open)
 
-    def calls(self) -> list[tuple[str, str, bool]]:
-        """Return kind and path of each call of the process that was armed, and whether it was refused."""
-        lines = (line.split(" ", 2) for line in self.log.read_text().splitlines())
-        return [(kind, path, answer == "refused") for answer, kind, path in lines]
+    def calls(self) -> list[Call]:
+        """Return the calls of the process that was armed."""
+        return [Call(*json.loads(line)) for line in self._calls().read_text().splitlines()]
 
-    def _counted(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def synced(self, number: int) -> Path:
+        """Return a copy of the file that was synced by a call, of a number from 0."""
+        return self.notes / str(number)
+
+    def _calls(self) -> Path:
+        return self.notes / "calls.jsonl"
+
+    def _noted(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(first: Any, *arguments: Any, **options: Any) -> Any:
-            path = _path_of(first)
+            path = _path_of(first, options.get("dir_fd"))
             if not path.is_relative_to(self.folder) or _changes_nothing(kind, path, arguments):
                 return function(first, *arguments, **options)
-            self._n_calls += 1
-            is_refused = self._refuses(kind)
-            answer = "refused" if is_refused else "done"
-            self._note(self._log, f"{answer} {kind} {path.relative_to(self.folder)}\n".encode())
+            is_refused = kind in WRITING and self._refuses(kind)
+            target = self._name(_path_of(arguments[0])) if kind == "replace" else ""
+            noted = Call(kind, self._name(path), target, is_refused)
+            self._note(self._log, f"{json.dumps(noted)}\n".encode())
+            self._n_noted += 1
             if is_refused and self.fault is not None:
-                raise OSError(
-                    self.fault.error, os.strerror(self.fault.error), *([] if isinstance(first, int) else [first])
-                )
+                named = [] if isinstance(first, int) else [os.fsdecode(first)]
+                raise OSError(self.fault.error, os.strerror(self.fault.error), *named)
             if kind == "write" and (self._is_cut or self.are_writes_halved):
                 arguments = (memoryview(arguments[0])[: max(1, len(arguments[0]) // 2)],)
+            if kind == "fsync" and self.are_syncs_kept and path.is_file():
+                shutil.copyfile(path, self.synced(self._n_noted - 1))
             return function(first, *arguments, **options)
 
         return call
 
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
     def _refuses(self, kind: str) -> bool:
-        if self.fault is None or self._n_calls < self.fault.number:
+        self._n_writing += 1
+        if self.fault is None or self._n_writing < self.fault.number:
             return False
-        late = self._n_calls - self.fault.number
+        late = self._n_writing - self.fault.number
         self._is_cut = kind == "write" and self.fault.is_short and late == 0
         return not self._is_cut and (self.fault.is_lasting or late == self.fault.is_short)
 
@@ -109,13 +147,13 @@ def _open(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
     return opened(file, mode, *arguments, **options)
 
 
-def _path_of(file: Any) -> Path:
+def _path_of(file: Any, folder: int | None = None) -> Path:
     if isinstance(file, int):
         return Path(os.readlink(f"/proc/self/fd/{file}").removesuffix(" (deleted)"))
-    return Path(os.path.abspath(os.fsdecode(file)))
+    return Path(os.path.abspath(os.path.join("" if folder is None else _path_of(folder), os.fsdecode(file))))
 
 
 def _changes_nothing(kind: str, path: Path, arguments: tuple[Any, ...]) -> bool:
     if kind == "open":
         return not arguments[0] & (os.O_WRONLY | os.O_RDWR | os.O_DIRECTORY)
-    return kind == "mkdir" and path.exists()
+    return path.exists() if kind == "mkdir" else kind in REMOVING and not path.exists()

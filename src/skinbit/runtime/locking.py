@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -100,7 +100,8 @@ def hold(root: Path, command: str) -> Iterator[RunToken]:
         remove_leftovers(root)
         raise
     finally:
-        path.write_text("", encoding="utf-8")  # the file stays: without it, two more runs could hold the folder
+        with suppress(OSError):  # else a disk that fails would hide what ended the run, and keep the folder held
+            path.write_text("", encoding="utf-8")  # the file stays: without it, two more runs could hold the folder
         lock.release()
 
 
