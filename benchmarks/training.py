@@ -29,6 +29,7 @@ from skinbit.config import (
     BackboneParams,
     ComputeParams,
     ContrastiveParams,
+    ExecutorParams,
     HeadParams,
     InfonceParams,
     LoaderParams,
@@ -39,13 +40,15 @@ from skinbit.config import (
     ViewParams,
 )
 from skinbit.data.listed import ListedPhotographs
+from skinbit.data.pieces import local_making
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic, resolve_compute
 from skinbit.embedding.features import Extraction, describe_backbone, extract_features
 from skinbit.embedding.heads import EmbeddingModel, make_head
-from skinbit.embedding.pixels import Decoding
+from skinbit.embedding.pixels import PixelMaker, complete_pixels
 from skinbit.embedding.tables import Features, Pixels
+from skinbit.runtime.datasets.pieces import StoredPieces
 from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.training.experiment import train
 from skinbit.training.fit import Subset, Training, fit, take_step
@@ -135,7 +138,9 @@ def decode(photographs: ListedPhotographs, backbone: Backbone, path: Path) -> Pi
     """
     size = backbone.preprocessing.image_size * 5 // 4
     dataset = PixelsDataset(filepath=str(path))
-    dataset.save(Decoding(photographs, backbone.preprocessing, ViewParams(), size, LOADER))
+    maker = PixelMaker(photographs, backbone.preprocessing, ViewParams(), size, LOADER)
+    store = StoredPieces(PixelsDataset, str(path))
+    dataset.save(complete_pixels(maker, store, local_making(ExecutorParams())))
     return dataset.load()
 
 

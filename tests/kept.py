@@ -7,8 +7,16 @@ from skinbit.data.executor import LocalExecutor
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
 from skinbit.data.pieces import Making
+from skinbit.embedding.pixels import PixelMaker, complete_pixels
+from skinbit.embedding.tables import Features, Gathered
 from skinbit.matching.keypoints.compared import NO_PAIRS, Comparing
 from skinbit.matching.keypoints.sift import KeypointTable, extract_photographs
+from skinbit.runtime.datasets.features import FeaturesDataset
+from skinbit.runtime.datasets.files import address_of
+from skinbit.runtime.datasets.pieces import StoredPieces
+from skinbit.runtime.datasets.pixels import PixelsDataset
+
+NOTHING: Features = FeaturesDataset.empty
 
 
 class Kept:
@@ -27,6 +35,18 @@ class Kept:
     def keep(self, piece: Any) -> Any:
         self.kept.append(piece)
         return piece
+
+
+def read(gathered: Gathered[Features]) -> Features:
+    """Return gathered features as they would be stored."""
+    values = gathered.read("values") if gathered.places else NOTHING.values
+    return Features(gathered.image_ids, values, gathered.keys, gathered.description)
+
+
+def decode(maker: PixelMaker, dataset: PixelsDataset, size: int = 3) -> None:
+    """Decode photographs into a file, in pieces beside it."""
+    store = StoredPieces(PixelsDataset, address_of(*dataset.stored_file()))
+    dataset.save(complete_pixels(maker, store, in_pieces(size)))
 
 
 def in_pieces(size: int) -> Making:

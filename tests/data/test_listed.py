@@ -25,7 +25,7 @@ from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import resolve_compute
 from skinbit.embedding.features import Extraction, extract_features
 from skinbit.embedding.loading import read_batches
-from skinbit.embedding.pixels import Decoding
+from skinbit.embedding.pixels import PixelMaker
 from skinbit.embedding.preprocessing import Preprocessing
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.sift import NO_TABLE
@@ -208,9 +208,8 @@ def features(listed: ListedPhotographs, workers: int) -> object:
 
 
 def pixels(listed: ListedPhotographs, workers: int) -> object:
-    return list(
-        Decoding(listed, PREPROCESSING, ViewParams(), 16, LoaderParams(workers=workers, batch_size=2)).batches()
-    )
+    maker = PixelMaker(listed, PREPROCESSING, ViewParams(), 16, LoaderParams(workers=workers, batch_size=2))
+    return list(maker([np.arange(len(listed.image_ids))]))
 
 
 def drawings(listed: ListedPhotographs) -> object:

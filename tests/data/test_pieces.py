@@ -19,9 +19,7 @@ from skinbit.matching.keypoints.sift import KeypointMaker
 from skinbit.pipelines.cluster_images.nodes import photographs as nodes
 from skinbit.runtime import hooks
 from skinbit.runtime.context import active_parameters
-from tests.kept import Kept, in_pieces
-
-NOTHING = Features((), np.empty((0, 0, 0), np.float32), (), {})
+from tests.kept import NOTHING, Kept, in_pieces, read
 
 
 class Making:
@@ -160,7 +158,7 @@ class TestNewPhotographs:
         def embed(store, *folders, model="a model"):
             monkeypatch.setattr(nodes, "open_listed", lambda *_: Photographs(folders))
             settings = dict.fromkeys(("folders", "new_photographs", "known_photographs", "cluster", "data"))
-            found = nodes.embed_new(
+            gathered = nodes.embed_new(
                 checkpoint=model,
                 feature_cache=lambda name, file: store,
                 loader=LoaderParams(batch_size=3),
@@ -168,6 +166,7 @@ class TestNewPhotographs:
                 executor=ExecutorParams(photographs=3),
                 **settings,
             )
+            found = read(gathered)
             return found, "".join(chr(int(value)) for value in found.values[:, 0, 0])
 
         return embed

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +34,7 @@ from skinbit.config import GeometryParams, SimilarityParams
 from skinbit.decisions.verdicts import Verdicts
 from skinbit.embedding.checkpoints import Checkpoint, StoredState
 from skinbit.embedding.headers import read_header
-from skinbit.embedding.tables import Embeddings, Features
+from skinbit.embedding.tables import Embeddings, Features, Pixels
 from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
 from skinbit.matching.cuts.operating_points import KnownCuts, OperatingPoints
@@ -79,18 +79,9 @@ def make_origin(seed: int) -> Origin:
     return Origin(function="module.function", bound={"seed": seed}, inputs=(), outputs=("split",), versions={})
 
 
-class SomeDecoding:
-    """Photographs of one colour, as :class:`skinbit.embedding.pixels.Decoding` gives them."""
-
-    image_ids, keys, canvas_size = ("a", "b"), ("x", "y"), 4
-    shapes: ClassVar = {"canvases": (2, 4, 4, 3), "crops": (2, 1, 3, 3, 3)}
-
-    def __init__(self, seed: int) -> None:
-        self.description = {"seed": seed}
-
-    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for _ in range(2):
-            yield tuple(np.full((1, *shape[1:]), self.description["seed"], np.uint8) for shape in self.shapes.values())
+def make_pixels(seed: int) -> Pixels:
+    canvases, crops = (np.full(shape, seed, np.uint8) for shape in ((2, 4, 4, 3), (2, 1, 3, 3, 3)))
+    return Pixels(("a", "b"), canvases, crops, ("x", "y"), {"seed": seed})
 
 
 HEADER = read_header(
@@ -141,7 +132,7 @@ EXAMPLES = {
     KeypointsDataset: lambda seed: tabulate_keypoints((), (), (), {"image_side": seed}),
     CheckpointDataset: lambda seed: Checkpoint({"weight": torch.full((2, 3), float(seed))}, HEADER),
     FingerprintsDataset: lambda seed: {"split": Record(origin=make_origin(seed))},
-    PixelsDataset: SomeDecoding,
+    PixelsDataset: make_pixels,
     TrainingStatesDataset: lambda seed: StoredState({"weight": torch.full((2, 3), float(seed))}, {"seed": seed}),
     ImageFolderDataset: lambda seed: {"a.jpg": bytes([seed]) * 100, "b.jpg": bytes([seed]) * 100},
 }

@@ -23,14 +23,16 @@ from PIL import Image
 
 from skinbit.config import BackboneParams, DataParams
 from skinbit.data.images import read_photograph
+from skinbit.embedding import tables
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.checkpoints import Checkpoint, StoredState
 from skinbit.embedding.headers import read_header
-from skinbit.embedding.tables import Embeddings, Features
+from skinbit.embedding.tables import Embeddings, Features, Gathered
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.compared import ComparedPairs
 from skinbit.matching.keypoints.sift import Keypoints, KeypointTable, tabulate_keypoints
 from skinbit.matching.labels import unit_vectors
+from skinbit.runtime.datasets import tensors as tensors_module
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.datasets.compared_pairs import ComparedPairsDataset
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
@@ -126,7 +128,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
     if isinstance(value, np.ndarray | torch.Tensor):
-        return type(value).__name__, str(value.dtype), tuple(value.shape), value.tolist()
+        kind = "array" if isinstance(value, np.ndarray) else "tensor"  # a map is an array, too
+        return kind, str(value.dtype), tuple(value.shape), value.tolist()
     return value.to_dict("split") if isinstance(value, pd.DataFrame) else value
 
 
@@ -215,6 +218,45 @@ def test_image_ids_are_in_the_header_and_the_tensor_has_its_name(
     content = (tmp_path / "a.safetensors").read_bytes()
     assert unpack_header(content)["image_ids"] == list(IDS)
     assert list(load(content)) == [tensor]
+
+
+def test_tables_have_the_bytes_that_the_library_of_the_format_writes(tmp_path: Path) -> None:
+    header = {"image_ids": list(KEYPOINTS.image_ids), "keys": list(KEYPOINTS.keys)}
+    KeypointsDataset(filepath=(tmp_path / "a").as_posix()).save(KEYPOINTS)
+    tensors = {name: getattr(KEYPOINTS, name) for name in KeypointsDataset.tensors}
+    assert (tmp_path / "a").read_bytes() == pack(tensors, {**header, "description": KEYPOINTS.description})
+
+
+@pytest.mark.parametrize("block", [1, 2**24])
+def test_rows_of_several_tables_are_written_as_one(place: str, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(tables, "_BLOCK", block)
+    first, second = (replace(FEATURES, values=FEATURES.values[:, :1] + n) for n in range(2))
+    places = [(table, row) for row in (3, 0, 4, 1) for table in (second, first)]
+    dataset = FeaturesDataset(filepath=f"{place}/a.safetensors")
+    dataset.save(Gathered(tuple("dcba"), tuple("wxyz"), {"model": "m"}, places))
+    expected = np.stack([table.values[row, 0] for table, row in places]).reshape(4, 2, -1)
+    assert plain(dataset.load()) == plain(Features(tuple("dcba"), expected, tuple("wxyz"), {"model": "m"}))
+
+
+def test_features_of_no_image_can_be_stored(place: str) -> None:
+    dataset = FeaturesDataset(filepath=f"{place}/a.safetensors")
+    dataset.save(Gathered((), (), {"model": "m"}, []))
+    assert plain(dataset.load()) == plain(replace(FeaturesDataset.empty, description={"model": "m"}))
+
+
+def test_what_was_written_is_checked_for_numbers_that_are_none(place: str) -> None:
+    dataset = FeaturesDataset(filepath=f"{place}/a.safetensors")
+    dataset.save(replace(FEATURES, values=FEATURES.values * np.float32(np.nan)))
+    with pytest.raises(DatasetError, match="NaN or infinity"):
+        dataset.load()
+
+
+def test_unchanged_tables_are_checked_once(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = FeaturesDataset(filepath=f"{place}/a.safetensors")
+    dataset.save(FEATURES)
+    dataset.load()
+    monkeypatch.setattr(tensors_module, "_check", lambda *_: pytest.fail("checked again"))
+    assert plain(dataset.load()) == plain(FEATURES)
 
 
 def test_order_of_tensors_and_keys_has_no_influence_on_the_bytes() -> None:

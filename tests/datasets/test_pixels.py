@@ -1,8 +1,10 @@
 """Decoded photographs in one file: what it holds, when it is made anew, and that it is the same every time."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -15,11 +17,15 @@ from benchmarks.photographs import list_photographs
 from skinbit.config import LoaderParams, ViewParams
 from skinbit.data import listed as listed_module
 from skinbit.data.decoding import decode_image
-from skinbit.embedding.pixels import Decoding
+from skinbit.data.executor import LocalExecutor
+from skinbit.data.pieces import Making
+from skinbit.embedding.pixels import PixelMaker, complete_pixels
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms
 from skinbit.embedding.tables import Embeddings
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.datasets.pieces import StoredPieces, pieces_of
 from skinbit.runtime.datasets.pixels import PixelsDataset
+from tests.kept import decode, in_pieces
 
 PREPROCESSING = Preprocessing(image_size=12, crop_pct=0.8, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
 ZOOMS = (1.0, 2.0)
@@ -46,11 +52,15 @@ def dataset(tmp_path: Path) -> PixelsDataset:
     return PixelsDataset(filepath=(tmp_path / "new" / "pixels.safetensors").as_posix())
 
 
-def decoding(folder: Path, ids: str = "abcde", workers: int = 0, batch_size: int = 2) -> Decoding:
+def decoding(folder: Path, ids: str = "abcde", workers: int = 0, batch_size: int = 2) -> PixelMaker:
     found = list_photographs(folder)
     listed = replace(found, table=found.table.set_index("image_id").loc[list(ids)].reset_index())
     loader = LoaderParams(workers=workers, batch_size=batch_size)
-    return Decoding(listed, PREPROCESSING, ViewParams(zooms=ZOOMS), CANVAS, loader)
+    return PixelMaker(listed, PREPROCESSING, ViewParams(zooms=ZOOMS), CANVAS, loader)
+
+
+def stored_bytes(dataset: PixelsDataset) -> bytes:
+    return Path(dataset.stored_file()[1]).read_bytes()
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def test_loaded_pixels_are_those_of_the_decoded_photographs(folder: Path, dataset: PixelsDataset) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     loaded = dataset.load()
     assert loaded.image_ids == tuple("abcde")
     assert (loaded.canvases.shape, loaded.crops.shape) == ((5, CANVAS, CANVAS, 3), (5, 2, 12, 12, 3))
@@ -80,7 +90,7 @@ def test_loaded_pixels_are_those_of_the_decoded_photographs(folder: Path, datase
 
 
 def test_loading_maps_the_file_and_cannot_change_it(folder: Path, dataset: PixelsDataset) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     loaded = dataset.load()
     assert isinstance(loaded.canvases, np.memmap)
     assert isinstance(loaded.crops, np.memmap)
@@ -89,7 +99,7 @@ def test_loading_maps_the_file_and_cannot_change_it(folder: Path, dataset: Pixel
 
 
 def test_any_safetensors_reader_reads_the_file(folder: Path, dataset: PixelsDataset, tmp_path: Path) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     tensors = load_tensors((tmp_path / "new" / "pixels.safetensors").read_bytes())
     loaded = dataset.load()
     assert tensors.keys() == {"canvases", "crops"}
@@ -101,26 +111,68 @@ def test_any_safetensors_reader_reads_the_file(folder: Path, dataset: PixelsData
 def test_neither_batches_nor_workers_change_a_byte(
     folder: Path, dataset: PixelsDataset, tmp_path: Path, options: dict[str, int]
 ) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     other = PixelsDataset(filepath=(tmp_path / "other.safetensors").as_posix())
-    other.save(decoding(folder, **options))
+    decode(decoding(folder, **options), other)
     assert (tmp_path / "other.safetensors").read_bytes() == (tmp_path / "new/pixels.safetensors").read_bytes()
 
 
 def test_a_second_save_of_the_same_decodes_nothing(folder: Path, dataset: PixelsDataset, decoded: list[bytes]) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     assert len(decoded) == 5
     before = dataset.load()
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     assert len(decoded) == 5
     np.testing.assert_array_equal(dataset.load().crops, before.crops)
 
 
+def test_added_photographs_alone_are_decoded(folder: Path, dataset: PixelsDataset, decoded: list[bytes]) -> None:
+    decode(decoding(folder, "bd"), dataset)
+    decode(decoding(folder, "edbca"), dataset)
+    assert len(decoded) == 5
+    assert dataset.load().image_ids == tuple("edbca")
+    at_once = PixelsDataset(filepath=(folder.parent / "at_once.safetensors").as_posix())
+    decode(decoding(folder, "edbca"), at_once)
+    assert stored_bytes(dataset) == stored_bytes(at_once)
+
+
+class Interrupted(LocalExecutor):
+    """An executor that is interrupted while the third piece is made."""
+
+    def map(self, make: Any, pieces: Any) -> Iterator[Any]:
+        for number, piece in enumerate(super().map(make, pieces)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield piece
+
+
+def test_interrupted_decoding_repeats_one_piece(folder: Path, dataset: PixelsDataset, decoded: list[bytes]) -> None:
+    store = StoredPieces(PixelsDataset, dataset.stored_file()[1])
+    with pytest.raises(KeyboardInterrupt):
+        complete_pixels(decoding(folder), store, Making(Interrupted(), 1))
+    assert len(decoded) == 3
+    assert not dataset.exists()
+    decode(decoding(folder), dataset)
+    assert len(decoded) == 3 + 3
+    assert not Path(pieces_of(dataset.stored_file()[1])).exists()
+    whole = PixelsDataset(filepath=(folder.parent / "whole.safetensors").as_posix())
+    decode(decoding(folder), whole)
+    assert stored_bytes(dataset) == stored_bytes(whole)
+
+
+def test_pieces_of_other_sizes_are_not_used(folder: Path, dataset: PixelsDataset, decoded: list[bytes]) -> None:
+    store = StoredPieces(PixelsDataset, dataset.stored_file()[1])
+    complete_pixels(replace(decoding(folder), canvas_size=CANVAS + 1), store, in_pieces(5))
+    decode(decoding(folder), dataset)
+    assert len(decoded) == 10
+    assert dataset.load().canvases.shape[1] == CANVAS
+
+
 def test_an_image_with_other_bytes_is_decoded_anew(folder: Path, dataset: PixelsDataset, decoded: list[bytes]) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     before = dataset.load()
     write_photograph(folder, "c", 99)
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     assert (folder / "c.jpg").read_bytes() in decoded[5:]
     changed = np.abs(dataset.load().canvases.astype(int) - before.canvases).max(axis=(1, 2, 3)) > 0
     assert changed.tolist() == [False, False, True, False, False]
@@ -129,10 +181,10 @@ def test_an_image_with_other_bytes_is_decoded_anew(folder: Path, dataset: Pixels
 def test_pixels_that_are_in_use_stay_as_they_are_when_others_take_their_place(
     folder: Path, dataset: PixelsDataset
 ) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     in_use = dataset.load()
     before = in_use.canvases.copy()
-    dataset.save(decoding(folder, "edc"))
+    decode(decoding(folder, "edc"), dataset)
     np.testing.assert_array_equal(in_use.canvases, before)
     np.testing.assert_array_equal(dataset.load().canvases, before[[4, 3, 2]])
 
@@ -151,20 +203,20 @@ def test_pixels_that_are_in_use_stay_as_they_are_when_others_take_their_place(
 def test_other_sizes_crops_or_names_are_written_anew(
     folder: Path, dataset: PixelsDataset, change: dict[str, object]
 ) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     before = dataset.load().description, dataset.load().image_ids
     listed = list_photographs(folder)
     named = replace(listed, table=listed.table.assign(image_id=change.get("names", listed.image_ids)))
     others = {name: value for name, value in change.items() if name != "names"}
-    dataset.save(replace(decoding(folder), photographs=named, **others))
+    decode(replace(decoding(folder), photographs=named, **others), dataset)
     assert (dataset.load().description, dataset.load().image_ids) != before
 
 
 def test_mean_and_standard_deviation_have_no_influence(
     folder: Path, dataset: PixelsDataset, decoded: list[bytes]
 ) -> None:
-    dataset.save(decoding(folder))
-    dataset.save(replace(decoding(folder), preprocessing=PREPROCESSING.model_copy(update={"mean": (0.1, 0.2, 0.3)})))
+    decode(decoding(folder), dataset)
+    decode(replace(decoding(folder), preprocessing=PREPROCESSING.model_copy(update={"mean": (0.1, 0.2, 0.3)})), dataset)
     assert len(decoded) == 5
 
 
@@ -175,7 +227,7 @@ def test_a_file_that_is_of_no_use_is_replaced(
     folder: Path, dataset: PixelsDataset, tmp_path: Path, content: bytes | str
 ) -> None:
     path = tmp_path / "new" / "pixels.safetensors"
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     whole = path.read_bytes()
     if content == "of another kind":
         EmbeddingsDataset(filepath=path.as_posix()).save(Embeddings(("a",), np.ones((1, 2), np.float32), {}))
@@ -183,14 +235,14 @@ def test_a_file_that_is_of_no_use_is_replaced(
         path.write_bytes(whole[:-4] if isinstance(content, str) else content)
     with pytest.raises(DatasetError):
         dataset.load()
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     assert path.read_bytes() == whole
 
 
 def test_a_file_elsewhere_is_fetched_once_and_mapped(folder: Path, dataset: PixelsDataset) -> None:
     elsewhere = PixelsDataset(filepath=f"memory:///{uuid4().hex}/pixels.safetensors")
     for place in (dataset, elsewhere):
-        place.save(decoding(folder))
+        decode(decoding(folder), place)
     here, there, again = dataset.load(), elsewhere.load(), elsewhere.load()
     assert np.array_equal(here.canvases, there.canvases)
     assert isinstance(there.canvases, np.memmap)
@@ -204,7 +256,7 @@ def test_missing_file_is_a_dataset_error(dataset: PixelsDataset) -> None:
 
 
 def test_sizes_are_previewed(folder: Path, dataset: PixelsDataset) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     shown = json.loads(dataset.preview())
     assert shown["canvases"] == [5, CANVAS, CANVAS, 3]
     assert shown["crops"] == [5, 2, 12, 12, 3]
@@ -215,13 +267,13 @@ def test_sizes_are_previewed(folder: Path, dataset: PixelsDataset) -> None:
 def test_damaged_pixels_are_decoded_again(
     folder: Path, dataset: PixelsDataset, decoded: list[bytes], share: float
 ) -> None:
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     path = Path(dataset.stored_file()[1])
     whole = path.read_bytes()
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     assert len(decoded) == 5, "what is intact is kept"
     position = int(share * (len(whole) - 1))
     path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
-    dataset.save(decoding(folder))
+    decode(decoding(folder), dataset)
     assert len(decoded) == 10
     assert path.read_bytes() == whole

@@ -42,7 +42,7 @@ from skinbit.errors import InputError
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.similarity.whitening import fit_whitening
 from skinbit.pipelines.baseline_embeddings import nodes
-from tests.kept import Kept
+from tests.kept import NOTHING, Kept, read
 
 SIZE = 32
 CPU = Compute("cpu", "fp32", 1)
@@ -50,7 +50,6 @@ IN_PROCESS = LoaderParams(workers=0, batch_size=3)
 PLAIN = ViewParams()
 SIX_VIEWS = ViewParams(rotations=(0, 90, 270), zooms=(1.0, 2.0))
 RESNET = BackboneParams(model="test_resnet", image_size=SIZE, pretrained=False)
-NOTHING = Features((), np.empty((0, 0, 0), np.float32), (), {})
 
 
 class PixelsAsFeatures(torch.nn.Module):
@@ -227,7 +226,7 @@ def run_node(
     loader: LoaderParams = IN_PROCESS,
 ) -> Features:
     """Run the node, with the features that an earlier run left, if any."""
-    return nodes.extract_features(
+    gathered = nodes.extract_features(
         images=photographs.folder,
         image_index=index,
         description=describe_backbone(load_backbone(backbone, seed), backbone, CPU, loader.batch_size),
@@ -240,6 +239,7 @@ def run_node(
         executor=ExecutorParams(photographs=4),  # rounded up to two batches
         seed=seed,
     )
+    return read(gathered)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import describe_backbone, embed_views
 from skinbit.embedding.heads import EmbeddingModel, make_head
-from skinbit.embedding.pixels import Decoding, as_tensor
+from skinbit.embedding.pixels import PixelMaker, as_tensor
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
 from skinbit.matching.assembly import Matching
@@ -38,6 +38,7 @@ from skinbit.runtime.datasets.pixels import PixelsDataset
 from skinbit.training.experiment import train
 from skinbit.training.job import Job, Roles
 from skinbit.training.tasks import HeadTask, NetworkTask
+from tests.kept import decode
 
 CPU = Compute("cpu", "fp32", 1)
 SEED = 3
@@ -128,7 +129,7 @@ def pixels(photographs, tmp_path_factory):
     loaded = load_backbone(POOLED, SEED)
     loader = LoaderParams(workers=0, batch_size=3)
     dataset = PixelsDataset(filepath=(tmp_path_factory.mktemp("pixels") / "pixels.safetensors").as_posix())
-    dataset.save(Decoding(photographs, loaded.preprocessing, TURNED, 40, loader))
+    decode(PixelMaker(photographs, loaded.preprocessing, TURNED, 40, loader), dataset)
     return dataset.load()
 
 

@@ -16,15 +16,14 @@ from skinbit.config import (
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.features import describe_backbone
-from skinbit.embedding.tables import Features, Pixels
+from skinbit.embedding.tables import Pixels
 from skinbit.errors import InputError
 from skinbit.pipelines.baseline_embeddings.nodes import extract_training_views
 from skinbit.training.views import ViewMaker
-from tests.kept import Kept
+from tests.kept import NOTHING, Kept, read
 
 BACKBONE = BackboneParams(model="test_resnet", image_size=32, pretrained=False)
 DESCRIPTION = {"canvas_size": 40, "interpolation": "bicubic", "zooms": [1.0]}
-NONE = Features((), np.empty((0, 0, 0), np.float32), (), {})
 
 
 def decoded(names="abcdefg"):
@@ -35,7 +34,7 @@ def decoded(names="abcdefg"):
     return Pixels(tuple(names), canvases, canvases[:, None, 4:36, 4:36], keys, DESCRIPTION)
 
 
-def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone=BACKBONE):
+def make_views(pixels, n_views, stored=NOTHING, seed=1, augmentation=None, backbone=BACKBONE):
     """Run the node, with the views that an earlier run left, if any."""
     description = describe_backbone(load_backbone(backbone, seed), backbone, Compute("cpu", "fp32", 1), 3)
     asked = []
@@ -58,7 +57,7 @@ def make_views(pixels, n_views, stored=NONE, seed=1, augmentation=None, backbone
         n_views=n_views,
     )
     assert asked == [("resnet", "training_views")]
-    return made
+    return read(made)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Frozen features: every image passes the backbone once per test view and is cached."""
 
 import hashlib
-import itertools
 import json
 import logging
 import time
@@ -19,7 +18,7 @@ from skinbit.data.listed import ListedPhotographs
 from skinbit.data.progress import Progress
 from skinbit.embedding.backbones import Backbone
 from skinbit.embedding.compute import Compute, deterministic
-from skinbit.embedding.loading import batches_of, read_batches
+from skinbit.embedding.loading import batches_in, read_batches
 from skinbit.embedding.preprocessing import Preprocessing, crop_zooms, normalise_pixels, rotate
 from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray
@@ -81,12 +80,7 @@ class Extraction:
         Workers read on into the next piece, but no batch has images of two pieces.
         """
         image_ids = [image_id for piece in pieces for image_id in piece]
-        starts = np.cumsum([0, *map(len, pieces)]).tolist()
-        batches = [
-            batch
-            for start, end in itertools.pairwise(starts)
-            for batch in batches_of(start, end, self.loader.batch_size)
-        ]
+        batches = batches_in([len(piece) for piece in pieces], self.loader.batch_size)
         crops = _Crops(self.photographs, image_ids, preprocessing, views)
         return read_batches(crops, batches, self.loader, pin_memory=self.compute.device == "cuda")
 

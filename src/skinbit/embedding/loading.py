@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -57,9 +58,13 @@ def read_batches(
         yield batch
 
 
-def batches_of(start: int, stop: int, batch_size: int) -> list[list[int]]:
-    """Return the numbers from ``start`` on in batches; only the last one may be smaller."""
-    return [list(range(first, min(first + batch_size, stop))) for first in range(start, stop, batch_size)]
+def batches_in(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return the numbers from 0 on in batches; no batch has numbers of two pieces of these lengths."""
+    return [
+        list(range(first, min(first + batch_size, stop)))
+        for start, stop in pairwise(accumulate(lengths, initial=0))
+        for first in range(start, stop, batch_size)
+    ]
 
 
 def _collate(items: list[Any] | Exception) -> Any:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
 from skinbit.config import BackboneParams, LoaderParams
 from skinbit.data.photographs import Photographs
 from skinbit.data.pieces import Rows
@@ -83,17 +81,3 @@ def _piece(
     rows: Rows, image_ids: Sequence[str], values: FloatArray, keys: Sequence[str], description: Mapping[str, Any]
 ) -> Features:
     return Features(tuple(image_ids), values, tuple(keys[row] for row in rows), description)
-
-
-def gather(places: Sequence[tuple[Features, int]]) -> FloatArray:
-    """Return the values of rows that lie in several tables.
-
-    Args:
-        places: Table and row in it of each row.
-
-    Returns:
-        ``(len(places), n_views, feature_dim)`` float32.
-    """
-    if not places:
-        return np.empty((0, 1, 1), dtype=np.float32)
-    return np.stack([table.values[row] for table, row in places])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skinbit.config import LoaderParams, ViewParams
 from skinbit.data.listed import ListedPhotographs
-from skinbit.data.progress import Progress, count
-from skinbit.embedding.tables import Bytes
+from skinbit.data.pieces import Making, PieceStore, Rows, Wanted, complete
+from skinbit.data.progress import Progress
+from skinbit.embedding.tables import Bytes, Gathered, Pixels
 
 if TYPE_CHECKING:  # this module is imported with the graph, PyTorch only for computations
     import torch
@@ -21,8 +22,8 @@ if TYPE_CHECKING:  # this module is imported with the graph, PyTorch only for co
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """The content of :class:`skinbit.embedding.tables.Pixels`, decoded batch by batch while it is written.
+class PixelMaker:
+    """Decodes photographs.
 
     Attributes:
         photographs: Photographs, one per row.
@@ -38,14 +39,9 @@ class Decoding:
     canvas_size: int
     loader: LoaderParams
 
-    @cached_property
-    def image_ids(self) -> tuple[str, ...]:
-        """Return the image id of each row."""
-        return tuple(self.photographs.image_ids)
-
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return the SHA-256 of each row's file."""
+        """Return the SHA-256 of each photograph's file."""
         return tuple(self.photographs.hashes)
 
     @property
@@ -62,47 +58,96 @@ class Decoding:
         sides = {"canvas_size": self.canvas_size, "crop_side": self.crop_side}
         return {**shape, **sides, "zooms": list(self.views.zooms), "pillow": PIL.__version__}
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the two arrays by name."""
-        n_images, size = len(self.image_ids), self.preprocessing.image_size
-        return {
-            "canvases": (n_images, self.canvas_size, self.canvas_size, 3),
-            "crops": (n_images, len(self.views.zooms), size, size, 3),
-        }
+    def __call__(self, pieces: Sequence[Rows]) -> Iterator[Pixels]:
+        """Yield the pixels of the photographs in the rows of each piece."""
+        from skinbit.embedding.loading import batches_in, read_batches
 
-    def batches(self) -> Iterator[tuple[Bytes, Bytes]]:
-        """Yield decoded canvases and crops in batches, in order."""
-        from skinbit.embedding.loading import batches_of, read_batches
+        listed_ids, hashes = self.photographs.image_ids, self.keys
+        named = [[listed_ids[row] for row in piece] for piece in pieces]
+        decoded = _Decoded(self, [image_id for image_ids in named for image_id in image_ids])
+        batches = batches_in([len(piece) for piece in pieces], self.loader.batch_size)
+        with (
+            closing(read_batches(decoded, batches, self.loader)) as made,
+            Progress(total=len(decoded.image_ids), unit="image", desc="decoding") as bar,
+        ):
+            for piece, image_ids in zip(pieces, named, strict=True):
+                canvases, crops = self._empty(len(piece))
+                done = 0
+                while done < len(piece):
+                    of_batch, crops_of_batch = next(made)
+                    rows = slice(done, done := done + len(of_batch))
+                    canvases[rows], crops[rows] = of_batch.numpy(), crops_of_batch.numpy()
+                    bar.update(len(of_batch))
+                keys = tuple(hashes[row] for row in piece)
+                yield Pixels(tuple(image_ids), canvases, crops, keys, self.description)
 
-        batches = batches_of(0, len(self.image_ids), self.loader.batch_size)
-        with Progress(total=len(self.image_ids), unit="image", desc="decoding") as bar:
-            for canvases, crops in read_batches(_Decoded(self), batches, self.loader):
-                yield canvases.numpy(), crops.numpy()
-                bar.update(len(canvases))
-        count("image", made=len(self.image_ids), found=0)
+    def _empty(self, n_images: int) -> tuple[Bytes, Bytes]:
+        size = self.preprocessing.image_size
+        canvases = np.empty((n_images, self.canvas_size, self.canvas_size, 3), dtype=np.uint8)
+        return canvases, np.empty((n_images, len(self.views.zooms), size, size, 3), dtype=np.uint8)
 
 
+@dataclass(frozen=True)
 class _Decoded:
     """Decodes photographs, in the loader's worker processes."""
 
-    def __init__(self, decoding: Decoding) -> None:
-        self._decoding = decoding
-        self._whole = decoding.preprocessing.model_copy(update={"image_size": decoding.canvas_size, "crop_pct": 1.0})
+    maker: PixelMaker
+    image_ids: list[str]
 
     def __call__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
         from skinbit.embedding.preprocessing import crop_zooms
 
-        decoding = self._decoding
-        sides = [decoding.crop_side]
-        if decoding.canvas_size > decoding.crop_side:  # a JPEG may be decoded at half its size for the crops
-            sides.append(decoding.canvas_size)
-        images = decoding.photographs.decode_sizes(decoding.image_ids[index], sides)
-        crops = crop_zooms(images[0], decoding.preprocessing, decoding.views.zooms)
-        canvas = crop_zooms(images[-1], self._whole, (1.0,))[0]
+        maker, canvas_size = self.maker, self.maker.canvas_size
+        sides = [maker.crop_side]
+        if canvas_size > maker.crop_side:  # a JPEG may be decoded at half its size for the crops
+            sides.append(canvas_size)
+        images = maker.photographs.decode_sizes(self.image_ids[index], sides)
+        crops = crop_zooms(images[0], maker.preprocessing, maker.views.zooms)
+        whole = maker.preprocessing.model_copy(update={"image_size": canvas_size, "crop_pct": 1.0})
+        canvas = crop_zooms(images[-1], whole, (1.0,))[0]
         return torch.from_numpy(canvas.transpose(1, 2, 0).copy()), torch.from_numpy(crops.transpose(0, 2, 3, 1).copy())
+
+
+def complete_pixels(maker: PixelMaker, store: PieceStore[Pixels], making: Making) -> Gathered[Pixels]:
+    """Return the pixels of all photographs, after decoding those that no earlier run has decoded at these sizes.
+
+    Args:
+        maker: What decodes photographs.
+        store: Pixels of earlier runs.
+        making: Executor, and size of a piece.
+
+    Returns:
+        Where the pixels of each photograph are.
+
+    Raises:
+        InputError: If a photograph has changed since it was listed, or can no longer be decoded.
+    """
+    image_ids, keys = tuple(maker.photographs.image_ids), maker.keys
+    wanted = Wanted(f"pixels of {len(keys)} photographs", "image", keys, image_ids)
+    places = complete(wanted, _OfSizes(store, maker.description), maker, making)
+    return Gathered(image_ids, keys, maker.description, places)
+
+
+@dataclass(frozen=True)
+class _OfSizes:
+    """Stored pixels of some sizes: their keys are only those of the files."""
+
+    store: PieceStore[Pixels]
+    description: dict[str, Any]
+
+    def finished(self) -> Pixels:
+        return self._of_sizes(self.store.finished())
+
+    def pieces(self) -> list[Pixels]:
+        return [self._of_sizes(piece) for piece in self.store.pieces()]
+
+    def keep(self, piece: Pixels) -> Pixels:
+        return self.store.keep(piece)
+
+    def _of_sizes(self, pixels: Pixels) -> Pixels:
+        return pixels if pixels.description == self.description else replace(pixels, keys=())
 
 
 def as_tensor(images: Bytes) -> torch.Tensor:

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from skinbit.config import AugmentationParams, BackboneParams
+from skinbit.data.mapped import take
 from skinbit.data.pieces import Making, PieceStore, Rows, Wanted, complete
 from skinbit.data.progress import Progress
 from skinbit.embedding.backbones import Backbone, load_described
 from skinbit.embedding.compute import Compute, deterministic
 from skinbit.embedding.features import check_usable
-from skinbit.embedding.makers import gather
 from skinbit.embedding.pixels import as_tensor
 from skinbit.embedding.preprocessing import standardise
-from skinbit.embedding.tables import Features, Pixels
+from skinbit.embedding.tables import Features, Gathered, Pixels
 from skinbit.matching.labels import FloatArray
 from skinbit.training.augmentation import augment, draw_training_view
 
@@ -102,7 +102,7 @@ class ViewMaker:
     def _embed(self, backbone: Backbone, rows: Rows, view: int) -> FloatArray:
         preprocessing, device = backbone.preprocessing, self.compute.device
         draws = np.stack([draw_training_view(self.seed, self.pixels.keys[row], view) for row in rows])
-        canvases = as_tensor(self.pixels.canvases[rows]).to(device)
+        canvases = as_tensor(take(self.pixels.canvases, rows)).to(device)
         augmented = augment(canvases, torch.from_numpy(draws).to(device), self.augmentation, preprocessing.image_size)
         with self.compute.autocast():
             features: torch.Tensor = backbone.module(standardise(augmented, preprocessing))
@@ -110,7 +110,9 @@ class ViewMaker:
         return embedded
 
 
-def complete_views(maker: ViewMaker, name: str, n_views: int, store: PieceStore[Features], making: Making) -> Features:
+def complete_views(
+    maker: ViewMaker, name: str, n_views: int, store: PieceStore[Features], making: Making
+) -> Gathered[Features]:
     """Return training views of all photographs, after making those that no earlier run has made.
 
     Args:
@@ -121,7 +123,7 @@ def complete_views(maker: ViewMaker, name: str, n_views: int, store: PieceStore[
         making: Executor, and size of a piece.
 
     Returns:
-        ``(n_images, n_views, feature_dim)``, with more views if the finished file of an earlier run has more.
+        Where the views of each photograph are; more than asked for if the finished file of an earlier run has more.
     """
     finished, image_ids = store.finished(), maker.pixels.image_ids
     if not set(maker.keys).isdisjoint(finished.keys):
@@ -134,8 +136,9 @@ def complete_views(maker: ViewMaker, name: str, n_views: int, store: PieceStore[
         [view for view in range(n_views) for _ in image_ids],
     )
     places = complete(wanted, _Views(store, finished), maker, making)
-    values = gather(places).reshape(n_views, len(image_ids), -1).swapaxes(0, 1)
-    return Features(image_ids, values, tuple(maker.keys), maker.description)
+    n_images = len(image_ids)
+    by_image = [places[view * n_images + row] for row in range(n_images) for view in range(n_views)]
+    return Gathered(image_ids, tuple(maker.keys), maker.description, by_image)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class _Views:
         n_images, n_views, feature_dim = self.whole.values.shape
         keys = tuple(_view_key(key, view) for key in self.whole.keys for view in range(n_views))
         values = self.whole.values.reshape(n_images * n_views, 1, feature_dim)
-        return Features(tuple(np.repeat(self.whole.image_ids, n_views)), values, keys, self.whole.description)
+        return Features((), values, keys, self.whole.description)
 
     def pieces(self) -> list[Features]:
         return self.store.pieces()

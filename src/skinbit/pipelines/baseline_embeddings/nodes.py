@@ -23,8 +23,8 @@ from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
 from skinbit.data.pieces import PieceStore, Wanted, complete, local_making
 from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_lesions
-from skinbit.embedding.pixels import Decoding
-from skinbit.embedding.tables import Embeddings, Features, Pixels
+from skinbit.embedding.pixels import PixelMaker, complete_pixels
+from skinbit.embedding.tables import Embeddings, Features, Gathered, Pixels
 from skinbit.matching.keypoints.sift import KeypointTable
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def extract_features(
     *,
     name: str,
     file: str = "features",
-) -> Features:
+) -> Gathered[Features]:
     """Compute the features of images that are not in the cache, one per test view.
 
     Args:
@@ -101,7 +101,7 @@ def extract_features(
         file: Name of the file in the cache, for images of the study or for distractors.
 
     Returns:
-        Features of all images used, in the order of the index.
+        Where the features of all images used are, in the order of the index.
 
     Raises:
         InputError: If the weights differ from the description, a photograph has changed since it was listed, or its
@@ -109,7 +109,7 @@ def extract_features(
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.features import Extraction, feature_key
-    from skinbit.embedding.makers import FeatureMaker, gather
+    from skinbit.embedding.makers import FeatureMaker
 
     image_ids = tuple(image_index["image_id"])
     keys = tuple(feature_key(description, sha256) for sha256 in image_index["sha256"])
@@ -117,40 +117,45 @@ def extract_features(
     maker = FeatureMaker(extraction, backbone, seed, keys, description)
     wanted = Wanted(f"{name}, features of {len(keys)} photographs", "image", keys, image_ids)
     places = complete(wanted, feature_cache(name, file), maker, local_making(executor, loader.batch_size))
-    return Features(image_ids, gather(places), keys, description)
+    return Gathered(image_ids, keys, description, places)
 
 
 def decode_photographs(
     images: ImageFolder,
     image_index: pd.DataFrame,
     description: dict[str, Any],
+    pixel_cache: PieceStore[Pixels],
     canvas: float,
     loader: LoaderParams,
     data: DataParams,
-) -> Decoding:
-    """Plan the decoding of all images used, at the sizes for training and validation.
+    executor: ExecutorParams,
+) -> Gathered[Pixels]:
+    """Decode all images used that are not in the cache, at the sizes for training and validation.
 
     Args:
         images: The folder of photographs.
         image_index: The images used, with the hashes of their files.
         description: Description of the backbone, with its preprocessing and test views.
+        pixel_cache: Pixels of earlier runs; those from other files or of other sizes are not used.
         canvas: Side of decoded images, as a multiple of the backbone's image size.
         loader: Worker processes and batch size.
         data: Limits of a photograph.
+        executor: Photographs in a piece.
 
     Returns:
-        The photographs to decode while they are written.
+        Where the decoded photographs are, in the order of the index.
     """
     from skinbit.embedding.preprocessing import Preprocessing
 
     preprocessing = Preprocessing.model_validate(description["preprocessing"])
-    return Decoding(
+    maker = PixelMaker(
         photographs=ListedPhotographs(images, image_index, data),
         preprocessing=preprocessing,
         views=ViewParams.model_validate(description["test_views"]),
         canvas_size=math.ceil(preprocessing.image_size * canvas),
         loader=loader,
     )
+    return complete_pixels(maker, pixel_cache, local_making(executor))
 
 
 def extract_training_views(
@@ -166,7 +171,7 @@ def extract_training_views(
     *,
     name: str,
     n_views: int,
-) -> Features:
+) -> Gathered[Features]:
     """Compute features of random augmentations of all images that are not in the cache, for frozen backbones.
 
     Args:
@@ -183,7 +188,7 @@ def extract_training_views(
         n_views: Smallest number of views per image.
 
     Returns:
-        ``n_views`` training views of every image, or more if the cache has them.
+        Where the training views of every image are: ``n_views``, or more if the cache has them.
 
     Raises:
         InputError: If the weights differ from the description, or the features of a view are unusable.

@@ -114,7 +114,8 @@ def _extraction(name: str, backbone: str) -> list[str]:
 
 
 def _pixels(name: str) -> Node:
-    inputs = ["images", "image_index", f"{name}_description", "params:training.canvas", "params:loader", "params:data"]
+    settings = ["params:training.canvas", "params:loader", "params:data", "params:executor"]
+    inputs = ["images", "image_index", f"{name}_description", f"{name}_pixel_cache", *settings]
     return Node(decode_photographs, inputs, f"{name}_pixels", name=f"decode_{name}_photographs")
 
 

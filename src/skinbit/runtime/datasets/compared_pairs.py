@@ -7,7 +7,7 @@ from skinbit.runtime.datasets.files import Contents, pack
 from skinbit.runtime.datasets.tables import TableDataset
 
 
-class ComparedPairsDataset(TableDataset[ComparedPairs]):
+class ComparedPairsDataset(TableDataset[ComparedPairs, ComparedPairs]):
     """The tensors ``inliers`` int64 and ``zooms`` float64, both ``(m,)``; the header has the keys."""
 
     content = "compared pairs"

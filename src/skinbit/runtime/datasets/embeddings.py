@@ -21,7 +21,7 @@ _TOLERANCE = 1e-3
 """Largest deviation from unit length, far above rounding errors."""
 
 
-class EmbeddingsDataset(TableDataset[Embeddings]):
+class EmbeddingsDataset(TableDataset[Embeddings, Embeddings]):
     """The tensor ``embeddings`` ``(n_images, embedding_dim)`` float32; the header has ids and origin.
 
     Embeddings of single zooms ``(n_images, n_zooms, embedding_dim)`` are in a second file, ``<name>_zooms``, whose hash

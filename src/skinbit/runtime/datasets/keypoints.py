@@ -1,12 +1,13 @@
 """Keypoints of photographs with their image ids and cache keys, as safetensors."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 from kedro_datasets._typing import JSONPreview
 
 from skinbit.matching.keypoints.sift import NO_TABLE, KeypointTable
-from skinbit.runtime.datasets.files import Contents, pack
+from skinbit.runtime.datasets.files import Contents
 from skinbit.runtime.datasets.pieces import PiecedDataset
 
 _TENSORS = ("sizes", "offsets", "positions", "diameters", "angles", "descriptors")
@@ -17,11 +18,7 @@ class KeypointsDataset(PiecedDataset[KeypointTable]):
 
     content = "keypoints"
     empty = NO_TABLE
-
-    def save(self, data: KeypointTable) -> None:
-        """Save keypoints, ids and keys in one file."""
-        header = {"image_ids": list(data.image_ids), "keys": list(data.keys), "description": data.description}
-        self._write(pack({name: getattr(data, name) for name in _TENSORS}, header))
+    tensors: ClassVar = {name: name for name in _TENSORS}
 
     def preview(self) -> JSONPreview:
         """Show in Kedro-Viz how many keypoints there are, and how they were made."""

@@ -1,17 +1,23 @@
 """Pieces of an unfinished step, in a folder beside the file that the step will write."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 from kedro.utils import load_obj
 
 from skinbit.data.pieces import Keyed
+from skinbit.embedding.tables import Gathered, Rowed
 from skinbit.runtime.datasets.files import connect, remove_folder
 from skinbit.runtime.datasets.lookup import Lookup
 from skinbit.runtime.datasets.tables import TableDataset
+from skinbit.runtime.datasets.tensors import Blocks, write_tensors
 
-Table = TypeVar("Table", bound=Keyed)
+Table = TypeVar("Table", bound=Rowed)
+Stored = TypeVar("Stored", bound=Keyed)
 
 _SUFFIX = ".safetensors"
 
@@ -21,23 +27,40 @@ def pieces_of(path: str) -> str:
     return f"{path.removesuffix(_SUFFIX)}.pieces"
 
 
-class PiecedDataset(TableDataset[Table], Generic[Table]):
-    """A table that is made in pieces."""
+class PiecedDataset(TableDataset[Table | Gathered[Table], Table], Generic[Table]):
+    """A table that is made in pieces; its image ids, keys and description are in the header."""
 
-    def _write(self, content: bytes) -> None:
+    tensors: ClassVar[Mapping[str, str]]
+    """Attribute of the table by name of the tensor."""
+
+    origin: ClassVar[str] = "description"
+    """Name of the description in the header."""
+
+    def save(self, data: Table | Gathered[Table]) -> None:
         """Write the file, and then remove the pieces from which it was put together."""
-        super()._write(content)
+        header = {"image_ids": list(data.image_ids), "keys": list(data.keys), self.origin: data.description}
+        self._write_table(data, header)
         remove_folder(self._fs, pieces_of(self._path))
 
+    def _write_table(self, data: Table | Gathered[Table], header: Mapping[str, Any]) -> None:
+        tensors = {name: self._blocks(data, attribute) for name, attribute in self.tensors.items()}
+        write_tensors(self._fs, self._path, tensors, header)
 
-class StoredPieces(Generic[Table]):
+    def _blocks(self, data: Table | Gathered[Table], attribute: str) -> Blocks:
+        if isinstance(data, Gathered) and data.places:
+            return Blocks(data.dtype(attribute), data.shape(attribute), data.blocks(attribute))
+        array: np.ndarray = getattr(self.empty if isinstance(data, Gathered) else data, attribute)
+        return Blocks(array.dtype, array.shape, [array])
+
+
+class StoredPieces(Generic[Stored]):
     """The finished file of an earlier run, and the pieces that an unfinished run has left beside it.
 
-    A piece is named by the keys of its rows: two runs that write the same piece write the same bytes to the same name.
-    The dataset removes all pieces when it has written the finished file.
+    A piece is named by its keys and description: two runs that write the same piece write the same bytes to the same
+    name. The dataset removes all pieces when it has written the finished file.
     """
 
-    def __init__(self, dataset: type[TableDataset[Table]], filepath: str, **file_system: Any) -> None:
+    def __init__(self, dataset: type[TableDataset[Any, Stored]], filepath: str, **file_system: Any) -> None:
         """Set the finished file.
 
         Args:
@@ -46,13 +69,13 @@ class StoredPieces(Generic[Table]):
             file_system: ``credentials`` and ``fs_args`` of the files.
         """
         self._dataset, self._filepath, self._file_system = dataset, filepath, file_system
-        self._read: dict[str, Table] = {}  # by name, which determines the content
+        self._read: dict[str, Stored] = {}  # by name, which determines the content
 
-    def finished(self) -> Table:
+    def finished(self) -> Stored:
         """Return the finished table of an earlier run; without a usable file, an empty one."""
         return self._load(self._filepath)
 
-    def pieces(self) -> list[Table]:
+    def pieces(self) -> list[Stored]:
         """Return the pieces of an unfinished run, except damaged ones."""
         fs, path, _ = connect(self._filepath, **self._file_system)
         folder = pieces_of(path)
@@ -61,16 +84,18 @@ class StoredPieces(Generic[Table]):
         self._read |= {name: self._load(self._place(name)) for name in names if name not in self._read}
         return [self._read[name] for name in names]
 
-    def keep(self, piece: Table) -> Table:
-        """Write a piece and return it as it is stored."""
-        name = hashlib.sha256("\n".join(piece.keys).encode()).hexdigest()
-        self._dataset(filepath=self._place(f"{name}{_SUFFIX}"), **self._file_system).save(piece)
-        return piece
+    def keep(self, piece: Stored) -> Stored:
+        """Write a piece and return it as it is stored; it need not stay in memory."""
+        told = json.dumps([*piece.keys, getattr(piece, "description", {})], sort_keys=True)
+        place = self._place(f"{hashlib.sha256(told.encode()).hexdigest()}{_SUFFIX}")
+        dataset = self._dataset(filepath=place, **self._file_system)
+        dataset.save(piece)
+        return dataset.load()
 
     def _place(self, name: str) -> str:
         return f"{pieces_of(self._filepath)}/{name}"
 
-    def _load(self, filepath: str) -> Table:
+    def _load(self, filepath: str) -> Stored:
         return self._dataset(filepath=filepath, optional=True, **self._file_system).load()
 
 

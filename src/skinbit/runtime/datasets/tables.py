@@ -1,18 +1,21 @@
 """Base of datasets of arrays with one row per image."""
 
 import logging
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from skinbit.errors import InputError
-from skinbit.runtime.datasets.files import Contents, FileDataset, unpack
+from skinbit.runtime.datasets.files import Contents, FileDataset
+from skinbit.runtime.datasets.scratch import prepare_copies
+from skinbit.runtime.datasets.tensors import map_tensors
 
 logger = logging.getLogger(__name__)
 
+Saved = TypeVar("Saved")
 Table = TypeVar("Table")
 
 
-class TableDataset(FileDataset[Table, Table]):
-    """A table as sealed safetensors.
+class TableDataset(FileDataset[Saved, Table], Generic[Saved, Table]):
+    """A table as sealed safetensors; loading maps the file, which processes share.
 
     With ``optional``, an empty table is loaded if there is no usable file: the cache of a first run.
     """
@@ -25,6 +28,7 @@ class TableDataset(FileDataset[Table, Table]):
 
     def __init__(self, *, optional: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
+        prepare_copies(self._fs)
         self._optional = optional
         self.affects_results = not optional  # a cache only affects the speed
 
@@ -35,9 +39,8 @@ class TableDataset(FileDataset[Table, Table]):
             InputError: If the file has no such table or is damaged, unless ``optional``.
         """
         try:
-            content = self._read()
             with self._reading():
-                return self._unpack(unpack(content))
+                return self._unpack(map_tensors(self._fs, self._path))
         except FileNotFoundError:
             if not self._optional:
                 raise

@@ -18,7 +18,7 @@ from skinbit.data.photographs import (
 )
 from skinbit.data.pieces import PieceStore, Wanted, complete, local_making, making_pairs
 from skinbit.embedding.checkpoints import Checkpoint
-from skinbit.embedding.tables import Features
+from skinbit.embedding.tables import Features, Gathered
 from skinbit.matching.cuts.operating_points import KnownCuts
 from skinbit.matching.keypoints.compared import ComparedPairs, Comparing, shortlist_by_keypoints
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, row_table
@@ -160,16 +160,16 @@ def embed_new(
     compute: ComputeParams,
     data: DataParams,
     executor: ExecutorParams,
-) -> Features:
+) -> Gathered[Features]:
     """Embed new and known photographs, except those that are cached from an earlier run of this model.
 
     Returns:
-        ``(n_new + n_known, n_vectors, embedding_dim)`` unit-length embeddings, new photographs first.
+        Where the ``(n_new + n_known, n_vectors, embedding_dim)`` unit-length embeddings are, new photographs first.
     """
     from skinbit.embedding.compute import resolve_compute
     from skinbit.embedding.features import feature_key
     from skinbit.embedding.inference import embedding_key
-    from skinbit.embedding.makers import EmbeddingMaker, gather
+    from skinbit.embedding.makers import EmbeddingMaker
 
     resolved = resolve_compute(compute)
     description = {"embedding": embedding_key(checkpoint, resolved, loader.batch_size)}
@@ -179,7 +179,7 @@ def embed_new(
     maker = EmbeddingMaker(checkpoint, photographs, loader, resolved, keys, description)
     wanted = Wanted(f"embeddings of {len(keys)} photographs", "embedding", keys, image_ids, photographs.source_numbers)
     places = complete(wanted, feature_cache(CACHE, "features"), maker, local_making(executor, loader.batch_size))
-    return Features(image_ids, gather(places), keys, description)
+    return Gathered(image_ids, keys, description, places)
 
 
 def find_keypoints(
