@@ -322,7 +322,8 @@ class TestSingleLinkage:
 
 def mutual_of(matrix, n_new=None, tidy_from=2**20, **limits):
     pool = limited(given_pool(matrix), **limits)
-    mutual = MutualPairs(len(pool), n_new, tidy_from)
+    of_known = None if n_new is None else np.arange(len(pool)) >= n_new
+    mutual = MutualPairs(len(pool), of_known, tidy_from)
     look_at(pool, [mutual])
     return mutual.links()
 

@@ -142,10 +142,7 @@ def links_by_hand(matrix, known, cut, cap, must=(), cannot=()):
         starts = starting_groups(lesions, must)
         left_out = [pair for group in starts for pair in combinations(group, 2)]
         left_out += [
-            pair
-            for a, b in combinations(starts, 2)
-            if not may_meet(a, b, [-1] * len(lesions), cannot)
-            for pair in product(a, b)
+            pair for a, b in combinations(starts, 2) if not may_meet(a, b, lesions, cannot) for pair in product(a, b)
         ]
         mutual = mutual_links(matrix, n_new, left_out)
         return [(a, b, 1.0 - apart) for a, b, apart in greedy_pairs(matrix, lesions, must, cannot, mutual)]
@@ -268,6 +265,14 @@ class TestWherePeopleHaveAnswered:
         for pairs in (must, cannot):
             pairs[:] = [tuple(random.sample(pair, 2)) for pair in random.sample(pairs, len(pairs))]
         assert_same(group_images(given_pool(matrix), known, cut, 3, constraints_of(*images)), found)
+
+    def test_a_lesion_that_an_image_never_joins_is_not_its_mutual_neighbour(self):
+        # An answer says that image 0 shows the lesion of 2, so it never joins 3, its nearest image, but 1 may join it.
+        matrix = symmetric([[1, 0.8, 0, 0.9], [0, 1, 0, 0.1], [0, 0, 1, 0], [0, 0, 0, 1]])
+        found = group_images(
+            given_pool(matrix), ("a", "b"), NO_CUT, 4, constraints_of(matrix, ("a", "b"), [(0, 2)], [])
+        )
+        assert [(each.members, each.lesion_id) for each in found.groups] == [((0, 1), "a")]
 
     @pytest.mark.parametrize("method", METHODS)
     def test_a_group_that_answers_alone_hold_may_be_of_any_size_and_hangs_on_no_link(self, method):

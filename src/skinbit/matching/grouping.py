@@ -122,7 +122,7 @@ def group_images(
     nearest = NearestImages(n_images, n_partners)
     constraints = constraints or Constraints(known_labels(known_lesions, n_new))
     if cut.method == "mutual":
-        links, strengths = _mutual_links(pool, n_new, nearest, constraints)
+        links, strengths = _mutual_links(pool, nearest, constraints)
     else:
         graph = _graph_up_to(cut, pool, nearest)
         tree = merge_tree(cut.method, graph, pool, max_group_size, constraints)
@@ -136,10 +136,11 @@ def group_images(
 
 
 def _mutual_links(
-    pool: Pool, n_new: int, nearest: NearestImages, constraints: Constraints
+    pool: Pool, nearest: NearestImages, constraints: Constraints
 ) -> tuple[LabelArray, NDArray[np.float64]]:
     """Return the pairs of mutual nearest neighbours that join images, ``(m, 2)``, and their similarities, ``(m,)``."""
-    mutual = MutualPairs(len(pool), n_new, left_out=constraints.not_compared())
+    of_known = constraints.has_known[constraints.starts]
+    mutual = MutualPairs(len(pool), of_known, left_out=constraints.not_compared())
     look_at(pool, [nearest, mutual], "nearest photographs")
     # A forest, because a tie may lead to several known lesions: the image joins one of them.
     tree = spanning_forest(graph_of(len(pool), -1.0, *mutual.links()), constraints)

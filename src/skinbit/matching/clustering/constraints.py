@@ -81,7 +81,7 @@ class Constraints:
         return np.sort(np.concatenate(found), axis=1)
 
     def not_compared(self) -> LabelArray:
-        """Return the pairs of images that are joined from the start, or never, ``(p, 2)``."""
+        """Return the pairs of images that are joined from the start, or that answers keep apart, ``(p, 2)``."""
         return np.concatenate([positive_pairs(self.starts), self.apart(self.starts)])
 
 

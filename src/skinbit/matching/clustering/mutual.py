@@ -16,17 +16,22 @@ class MutualPairs:
     """
 
     def __init__(
-        self, n_images: int, n_new: int | None = None, tidy_from: int = 2**20, left_out: LabelArray | None = None
+        self,
+        n_images: int,
+        of_known: NDArray[np.bool_] | None = None,
+        tidy_from: int = 2**20,
+        left_out: LabelArray | None = None,
     ) -> None:
         """Prepare to collect.
 
         Args:
             n_images: Number of images.
-            n_new: Images from this one on are known, and not compared with each other. None: no image is known.
+            of_known: ``(n_images,)``, which images are of a known lesion, by themselves or by what they are joined with
+                from the start; they are not compared with each other. None: no image is.
             tidy_from: From so many collected pairs on, those that are no longer mutual are dropped.
             left_out: ``(p, 2)`` further pairs that are not compared. None: no pair.
         """
-        self._n_new = n_images if n_new is None else n_new
+        self._of_known = np.zeros(n_images, dtype=bool) if of_known is None else of_known
         self._left_out = np.empty((0, 2), dtype=np.int64) if left_out is None else left_out
         self._highest = np.full(n_images, -np.inf, dtype=np.float32)
         self._kept = [(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32))]
@@ -35,7 +40,7 @@ class MutualPairs:
 
     def add(self, tile: Tile) -> None:
         """Take the pairs of a tile that are mutual so far."""
-        tile = without_pairs(without_known(tile, self._n_new), self._left_out)
+        tile = without_pairs(self._without_settled(tile), self._left_out)
         alike, rows, columns = tile.similarities, tile.rows, tile.columns
         self._highest[rows] = np.maximum(self._highest[rows], alike.max(axis=1, initial=-np.inf))
         self._highest[columns] = np.maximum(self._highest[columns], alike.max(axis=0, initial=-np.inf))
@@ -44,6 +49,12 @@ class MutualPairs:
         self._n_kept += len(self._kept[-1][0])
         if self._n_kept > self._n_to_tidy:
             self._tidy()
+
+    def _without_settled(self, tile: Tile) -> Tile:
+        of_known = np.logical_and.outer(self._of_known[tile.rows], self._of_known[tile.columns])
+        if not of_known.any():
+            return tile
+        return Tile(tile.first_row, tile.first_column, np.where(of_known, np.float32(-np.inf), tile.similarities))
 
     def _tidy(self) -> None:
         pairs, alike = (np.concatenate(part) for part in zip(*self._kept, strict=True))
