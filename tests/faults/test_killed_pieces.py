@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from skinbit.data.executor import LocalExecutor
+from tests.faults import studies
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
 
@@ -36,7 +37,6 @@ class AtPiece:
     log: Path
     count: int
     wait_s: float
-    moment: str = "piece"
 
     def arm(self) -> None:
         """Note every piece that this process begins, and kill the process and all its children at the piece."""
@@ -58,7 +58,7 @@ class AtPiece:
         LocalExecutor.map = noted
 
 
-def kill_often(studies: Any, folder: Path, n_kills: int, seed: int, experiments: Sequence[str]) -> Counter:
+def kill_often(folder: Path, n_kills: int, seed: int, experiments: Sequence[str]) -> Counter:
     """Kill studies while they make pieces, resume each to its end, and compare files and counts.
 
     Returns:
@@ -75,7 +75,7 @@ def kill_often(studies: Any, folder: Path, n_kills: int, seed: int, experiments:
         return project, folder / f"{name}.log"
 
     def finish(project: Path, log: Path) -> dict[str, bytes]:
-        assert studies.fork_run(project, True, AtPiece(log, 0, 0.0)) == 0, (project / "log.txt").read_text()
+        assert studies.fork_run(project, True, AtPiece(log, 0, 0.0).arm) == 0, (project / "log.txt").read_text()
         found = studies.files_of(project)
         shutil.rmtree(project)
         return found
@@ -90,7 +90,7 @@ def kill_often(studies: Any, folder: Path, n_kills: int, seed: int, experiments:
             maker = rng.choice(sorted(set(makers)))
             count = rng.choice([number for number, each in enumerate(makers, start=1) if each == maker])
             kill = AtPiece(log, count, rng.uniform(0, LONGEST_PIECE_S))
-            assert studies.fork_run(project, True, kill) == -signal.SIGKILL, (project / "log.txt").read_text()
+            assert studies.fork_run(project, True, kill.arm) == -signal.SIGKILL, (project / "log.txt").read_text()
             killed[log.read_text().splitlines()[-1].split()[0]] += 1
         found, begun = finish(project, log), log.read_text().splitlines()
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
@@ -102,13 +102,13 @@ def kill_often(studies: Any, folder: Path, n_kills: int, seed: int, experiments:
 
 
 @pytest.mark.long
-def test_a_few_kills(studies, tmp_path):
-    assert kill_often(studies, tmp_path, 1, seed=3, experiments=("vit_verified",)).total() >= 1
+def test_a_few_kills(tmp_path):
+    assert kill_often(tmp_path, 1, seed=3, experiments=("vit_verified",)).total() >= 1
 
 
 @pytest.mark.faults
-def test_thirty_kills(studies, tmp_path):
+def test_thirty_kills(tmp_path):
     experiments = ("vit_baseline", "vit_triplet", "resnet_contrastive", "vit_verified")
-    kills = kill_often(studies, tmp_path, 30, seed=1, experiments=experiments)
+    kills = kill_often(tmp_path, 30, seed=1, experiments=experiments)
     print(kills)  # noqa: T201
     assert {"FeatureMaker", "PixelMaker", "ViewMaker", "KeypointMaker", "PairMaker"} <= kills.keys()
