@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from skinbit.config import ExecutorParams, GeometryParams, SimilarityParams
-from skinbit.data.pieces import making_pairs
+from skinbit.data.executor import Execution
+from skinbit.data.pieces import of_pairs
 from skinbit.embedding.tables import Embeddings
 from skinbit.matching.assembly import LabelledPool, calibrate, pool_of
 from skinbit.matching.keypoints.compared import NO_PAIRS, ComparedPairs, Comparing, shortlist_by_keypoints
@@ -44,7 +45,7 @@ class Nothing:
 
 def compare_anew(geometry: GeometryParams) -> Comparing:
     """Return how pairs are compared without those of earlier runs."""
-    return Comparing(geometry, THREADS, Nothing(), making_pairs(ExecutorParams()))
+    return Comparing(geometry, THREADS, Nothing(), of_pairs(Execution(ExecutorParams())))
 
 
 @dataclass(frozen=True)

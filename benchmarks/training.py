@@ -40,7 +40,8 @@ from skinbit.config import (
     ViewParams,
 )
 from skinbit.data.listed import ListedPhotographs
-from skinbit.data.pieces import local_making
+from skinbit.data.executor import Execution
+from skinbit.data.pieces import of_photographs
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic, resolve_compute
@@ -140,7 +141,7 @@ def decode(photographs: ListedPhotographs, backbone: Backbone, path: Path) -> Pi
     dataset = PixelsDataset(filepath=str(path))
     maker = PixelMaker(photographs, backbone.preprocessing, ViewParams(), size, LOADER)
     store = StoredPieces(PixelsDataset, str(path))
-    dataset.save(complete_pixels(maker, store, local_making(ExecutorParams())))
+    dataset.save(complete_pixels(maker, store, of_photographs(Execution(ExecutorParams()))))
     return dataset.load()
 
 

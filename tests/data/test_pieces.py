@@ -9,16 +9,18 @@ import pandas as pd
 import pytest
 
 from skinbit.config import ComputeParams, DataParams, ExecutorParams, GeometryParams, LoaderParams, study_settings
+from skinbit.data.executor import Execution
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
-from skinbit.data.pieces import Wanted, complete, local_making
+from skinbit.data.pieces import Wanted, complete, of_photographs
 from skinbit.embedding.tables import Features
 from skinbit.errors import InputError
 from skinbit.matching.keypoints.sift import KeypointMaker
 from skinbit.pipelines.cluster_images.nodes import photographs as nodes
 from skinbit.runtime import hooks
 from skinbit.runtime.context import active_parameters
+from skinbit.runtime.datasets.executor import ExecutorDataset
 from tests.kept import NOTHING, Kept, in_pieces, read
 
 
@@ -120,8 +122,8 @@ def test_what_will_not_pass_is_not_tried_again(error):
 
 
 def test_pieces_have_whole_batches():
-    assert local_making(ExecutorParams(photographs=256), 100).size == 300
-    assert local_making(ExecutorParams(photographs=256), 32).size == 256
+    assert of_photographs(Execution(ExecutorParams(photographs=256)), 100).size == 300
+    assert of_photographs(Execution(ExecutorParams(photographs=256)), 32).size == 256
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class TestNewPhotographs:
                 feature_cache=lambda name, file: store,
                 loader=LoaderParams(batch_size=3),
                 compute=ComputeParams(device="cpu", threads=1),
-                executor=ExecutorParams(photographs=3),
+                executor=Execution(ExecutorParams(photographs=3)),
                 **settings,
             )
             found = read(gathered)
@@ -206,7 +208,7 @@ def test_settings_of_the_executor_change_no_fingerprint(monkeypatch):
         monkeypatch.setattr(hooks, "active_parameters", lambda chosen=parameters: chosen)
         found.append((hooks._fingerprint(None, "parameters"), study_settings(parameters)))
     assert found[0] == found[1]
-    assert not hooks._counts({}, "params:executor")
+    assert not hooks._counts({"executor": ExecutorDataset()}, "executor")
 
 
 def test_what_makes_pieces_reaches_other_processes():

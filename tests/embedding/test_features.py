@@ -25,6 +25,7 @@ from skinbit.config import (
     ViewParams,
     WhiteningParams,
 )
+from skinbit.data.executor import Execution
 from skinbit.data.listed import ListedPhotographs
 from skinbit.embedding.backbones import Backbone, load_backbone
 from skinbit.embedding.compute import Compute, deterministic
@@ -236,7 +237,7 @@ def run_node(
         loader=loader,
         compute=ComputeParams(device="cpu", threads=1),
         data=DataParams(),
-        executor=ExecutorParams(photographs=4),  # rounded up to two batches
+        executor=Execution(ExecutorParams(photographs=4)),  # rounded up to two batches
         seed=seed,
     )
     return read(gathered)

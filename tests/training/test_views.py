@@ -13,6 +13,7 @@ from skinbit.config import (
     ExecutorParams,
     LoaderParams,
 )
+from skinbit.data.executor import Execution
 from skinbit.embedding.backbones import load_backbone
 from skinbit.embedding.compute import Compute
 from skinbit.embedding.features import describe_backbone
@@ -51,7 +52,7 @@ def make_views(pixels, n_views, stored=NOTHING, seed=1, augmentation=None, backb
         augmentation=augmentation or AugmentationParams(),
         loader=LoaderParams(batch_size=3),
         compute=ComputeParams(device="cpu", threads=1),
-        executor=ExecutorParams(photographs=7),
+        executor=Execution(ExecutorParams(photographs=7)),
         seed=seed,
         name="resnet",
         n_views=n_views,

@@ -1,8 +1,9 @@
 """How the machine is used: loading, computing, memory."""
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from skinbit.config.block import Block
 
@@ -43,7 +44,7 @@ class MemoryParams(Block):
 
 
 class ExecutorParams(Block):
-    """How long work is cut into pieces, each of which is kept when it is made; this changes no result."""
+    """How long work is cut into pieces, each of which is kept when it is made, and where; this changes no result."""
 
     photographs: int = Field(
         default=256,
@@ -51,3 +52,21 @@ class ExecutorParams(Block):
         description="photographs in a piece of features, views, keypoints; rounded up to whole batches",
     )
     pairs: int = Field(default=4000, ge=1, description="pairs in a piece of compared keypoints")
+    cluster: str | None = Field(
+        default=None,
+        description="null: this process makes all pieces; local:4: four processes of this machine; tls://host:port: "
+        "the workers of a scheduler of Dask",
+    )
+
+    @field_validator("cluster")
+    @classmethod
+    def _is_safe(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(r"local:[1-9][0-9]{0,3}|tls://[^\s/:]+:[0-9]+", value):
+            return value
+        if value.startswith("tcp://"):
+            raise ValueError(
+                f"{value} is not encrypted, and whoever reaches an open scheduler may run code on every worker and "
+                "here. Remedy: local:4 on this machine; or certificates for the scheduler and its workers, in Dask's "
+                "own settings distributed.comm.tls, and an address tls://… (docs/cluster.md shows each step)"
+            )
+        raise ValueError(f"not {value!r}, but null, local:4 (a number of processes) or tls://host:port")

@@ -14,8 +14,7 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skinbit.config import ExecutorParams
-from skinbit.data.executor import Executor, LocalExecutor
+from skinbit.data.executor import Execution, Executor, PieceLostError
 from skinbit.data.progress import count
 from skinbit.errors import InputError
 from skinbit.refusals import explain_reading
@@ -91,14 +90,14 @@ class Making:
     size: int
 
 
-def local_making(params: ExecutorParams, batch_size: int = 1) -> Making:
+def of_photographs(execution: Execution, batch_size: int = 1) -> Making:
     """Return how photographs are processed in pieces of whole batches, so that pieces change no batch."""
-    return Making(LocalExecutor(), -(-params.photographs // batch_size) * batch_size)
+    return Making(execution.executor, -(-execution.params.photographs // batch_size) * batch_size)
 
 
-def making_pairs(params: ExecutorParams) -> Making:
+def of_pairs(execution: Execution) -> Making:
     """Return how pairs are processed in pieces."""
-    return Making(LocalExecutor(), params.pairs)
+    return Making(execution.executor, execution.params.pairs)
 
 
 def complete(
@@ -158,10 +157,10 @@ def _make(
                 done, failures = done + 1, 0
                 yield table
         except Exception as error:
-            failures += 1
+            failures = _TRIES if isinstance(error, PieceLostError) else failures + 1
             if not _may_pass(error):
                 raise
-            if failures == _TRIES:
+            if failures >= _TRIES:
                 raise _failure(wanted, pieces[done], error) from error
             logger.warning("%s: a piece is tried again: %s", wanted.what, error)
 

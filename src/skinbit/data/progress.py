@@ -26,8 +26,9 @@ class Work:
 
     def __init__(self, describe: Callable[[], str]) -> None:
         self.describe, self.thread, self.started = describe, threading.get_ident(), time.monotonic()
-        _running.append(self)
-        _start_reporter()
+        if not _is_quiet:
+            _running.append(self)
+            _start_reporter()
 
     def close(self) -> None:
         """Report it no more."""
@@ -46,7 +47,7 @@ class Progress(tqdm):  # type: ignore[type-arg]
     def __init__(self, iterable: Any = None, **options: Any) -> None:
         self._work = Work(self.describe)
         self._initial = options.get("initial", 0)
-        super().__init__(iterable, disable=None, **options)
+        super().__init__(iterable, disable=True if _is_quiet else None, **options)
         self._desc, self._unit = options["desc"], options["unit"]  # tqdm drops them where it shows no bar
 
     def __iter__(self) -> Iterator[Any]:
@@ -111,6 +112,13 @@ def take_counts() -> Counts:
     return _counts.pop(threading.get_ident(), {})
 
 
+def keep_quiet() -> None:
+    """Report nothing in this process from now on: another one does."""
+    global _is_quiet  # noqa: PLW0603
+    _is_quiet = True
+
+
+_is_quiet = False
 _running: list[Work] = []
 _counts: dict[int, Counts] = {}
 _reporter: threading.Thread | None = None

@@ -67,6 +67,12 @@ class StudyCatalog(DataCatalog, CatalogCommandsMixin):
         """Save for one run only: a worker that outlives its run writes nothing once another run has begun."""
         self._token = token
 
+    @property
+    def token(self) -> RunToken:
+        """Return the run for which this catalog saves."""
+        assert self._token is not None, "no run has begun"
+        return self._token
+
     def records(self) -> dict[str, Record]:
         """Return the records of all datasets, except damaged records."""
         return self._records.load()

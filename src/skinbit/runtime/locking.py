@@ -49,6 +49,10 @@ class RunToken:
         """Return the content of the lock file."""
         return json.dumps(asdict(self)).encode()
 
+    def is_held(self) -> bool:
+        """Whether the folder's lock file names this run, as seen from this machine."""
+        return _read_holder(self.lock) == self
+
     def check(self) -> None:
         """Check that this run still holds the folder.
 

@@ -13,6 +13,7 @@ from kedro.validation import DataValidationError
 
 from skinbit.errors import InputError
 from skinbit.runtime.catalog import StudyCatalog
+from skinbit.runtime.context import active_parameters
 from skinbit.runtime.datasets.files import REMAKE
 from skinbit.runtime.failures import causes_of, explain_failure
 from skinbit.runtime.interruption import stoppable
@@ -34,6 +35,7 @@ class StudySession(KedroSession):
         try:
             with mendable(), stoppable(), ExitStack() as held:
                 self._hook_manager.register(_LockHook(held))
+                self._hook_manager.register(_ClusterHook(held))
                 outputs: dict[str, Any] = super().run(*arguments, **options)
                 return outputs
         except ValueError as error:
@@ -77,6 +79,38 @@ class _LockHook:
         command, root = f"kedro run{env}{names}", catalog.local_root()
         holding = hold_elsewhere(catalog.root(), command) if root is None else hold(root, command)
         catalog.serve(self._held.enter_context(holding))
+
+
+class _ClusterHook:
+    """Opens the cluster of the parameters before anything is computed; the session closes it."""
+
+    def __init__(self, held: ExitStack) -> None:
+        self._held = held
+
+    @hook_impl  # type: ignore[untyped-decorator]
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: StudyCatalog) -> None:
+        """Open it.
+
+        Raises:
+            InputError: If the extra is not installed, or the cluster cannot be used.
+        """
+        parameters = active_parameters()
+        if parameters.executor.cluster is None:
+            return
+        if run_params["runner"].endswith("ParallelRunner"):
+            raise InputError(
+                "The processes of ParallelRunner cannot use a cluster.\n  Remedy: run without --runner, with "
+                "--runner ThreadRunner, or without executor.cluster."
+            )
+        try:
+            from skinbit.runtime.cluster.opening import open_cluster
+        except ImportError as error:
+            raise InputError(
+                f"executor.cluster needs Dask, which is not installed ({error}).\n  Remedy: `pip install "
+                "'skinbit[distributed]'`, here and on every worker."
+            ) from error
+        opened = open_cluster(parameters.executor.cluster, parameters.compute, catalog.token)
+        catalog["executor"].use(self._held.enter_context(opened))
 
 
 def _mendable(error: Exception) -> InputError:

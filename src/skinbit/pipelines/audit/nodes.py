@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from skinbit.config import AuditParams, ComputeParams, DataParams, ExecutorParams, GeometryParams, ReportParams
+from skinbit.config import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
-from skinbit.data.pieces import PieceStore, making_pairs
+from skinbit.data.executor import Execution
+from skinbit.data.pieces import PieceStore, of_pairs
 from skinbit.embedding.tables import Features
 from skinbit.matching.keypoints.compared import ComparedPairs, Comparing
 from skinbit.matching.keypoints.sift import KeypointTable
@@ -51,7 +52,7 @@ def find_findings(
     compute: ComputeParams,
     tile_megabytes: float,
     pair_cache: PieceStore[ComparedPairs],
-    executor: ExecutorParams,
+    executor: Execution,
     *,
     experiment: str,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -70,7 +71,7 @@ def find_findings(
         compute: Number of threads.
         tile_megabytes: Size of the similarities that are held at once.
         pair_cache: Pairs that the study's experiments and earlier audits have compared.
-        executor: Number of pairs in a piece.
+        executor: Size of a piece, and where pieces are made.
         experiment: Name of the baseline.
 
     Returns:
@@ -89,7 +90,7 @@ def find_findings(
     image_ids, lesion_ids = list(study.lesion_of), list(study.lesion_of.values())
     pool = Pool(baseline_embeddings(features, image_ids).values, limits=tiles_of(tile_megabytes))
     images = AuditedImages(image_ids, lesion_ids, pool, keypoints.select(image_ids))
-    comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, making_pairs(executor))
+    comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, of_pairs(executor))
     compared = compare_images(images, audit, comparing)
     findings, summary = study.conclude(compared, audit, experiment)
     for line in summary.lines() or ["nothing"]:

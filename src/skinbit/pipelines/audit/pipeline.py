@@ -20,7 +20,7 @@ def create_pipeline(parameters: Parameters, experiment: str) -> Pipeline:
     """
     features = f"{parameters.features_of(experiment)}_features"
     tables = ["metadata", "rejected", "image_index", "pixel_hashes", "split_on_disk"]
-    settings = ["params:audit", "params:geometry", "params:compute", TILES, "pair_cache", "params:executor"]
+    settings = ["params:audit", "params:geometry", "params:compute", TILES, "pair_cache", "executor"]
     find = update_wrapper(partial(find_findings, experiment=experiment), find_findings)
     nodes = [
         Node(hash_photographs, ["images", "image_index", "params:data"], "pixel_hashes", name="hash_photographs"),

@@ -12,16 +12,16 @@ from skinbit.config import (
     BackboneParams,
     ComputeParams,
     DataParams,
-    ExecutorParams,
     GeometryParams,
     LoaderParams,
     SimilarityParams,
     ViewParams,
 )
+from skinbit.data.executor import Execution
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.photographs import Photographs
-from skinbit.data.pieces import PieceStore, Wanted, complete, local_making
+from skinbit.data.pieces import PieceStore, Wanted, complete, of_photographs
 from skinbit.embedding.embeddings import baseline_embeddings, fit_to_training_lesions
 from skinbit.embedding.pixels import PixelMaker, complete_pixels
 from skinbit.embedding.tables import Embeddings, Features, Gathered, Pixels
@@ -78,7 +78,7 @@ def extract_features(
     loader: LoaderParams,
     compute: ComputeParams,
     data: DataParams,
-    executor: ExecutorParams,
+    executor: Execution,
     seed: int,
     *,
     name: str,
@@ -95,7 +95,7 @@ def extract_features(
         loader: Worker processes and batch size.
         compute: Device, precision and threads.
         data: Limits of a photograph.
-        executor: Photographs in a piece.
+        executor: Size of a piece, and where pieces are made.
         seed: Seed of the weights if they are not pretrained.
         name: Name of the features in the cache.
         file: Name of the file in the cache, for images of the study or for distractors.
@@ -116,7 +116,7 @@ def extract_features(
     extraction = Extraction(ListedPhotographs(images, image_index, data), loader, resolve_compute(compute))
     maker = FeatureMaker(extraction, backbone, seed, keys, description)
     wanted = Wanted(f"{name}, features of {len(keys)} photographs", "image", keys, image_ids)
-    places = complete(wanted, feature_cache(name, file), maker, local_making(executor, loader.batch_size))
+    places = complete(wanted, feature_cache(name, file), maker, of_photographs(executor, loader.batch_size))
     return Gathered(image_ids, keys, description, places)
 
 
@@ -128,7 +128,7 @@ def decode_photographs(
     canvas: float,
     loader: LoaderParams,
     data: DataParams,
-    executor: ExecutorParams,
+    executor: Execution,
 ) -> Gathered[Pixels]:
     """Decode all images used that are not in the cache, at the sizes for training and validation.
 
@@ -140,7 +140,7 @@ def decode_photographs(
         canvas: Side of decoded images, as a multiple of the backbone's image size.
         loader: Worker processes and batch size.
         data: Limits of a photograph.
-        executor: Photographs in a piece.
+        executor: Size of a piece, and where pieces are made.
 
     Returns:
         Where the decoded photographs are, in the order of the index.
@@ -155,7 +155,7 @@ def decode_photographs(
         canvas_size=math.ceil(preprocessing.image_size * canvas),
         loader=loader,
     )
-    return complete_pixels(maker, pixel_cache, local_making(executor))
+    return complete_pixels(maker, pixel_cache, of_photographs(executor))
 
 
 def extract_training_views(
@@ -166,7 +166,7 @@ def extract_training_views(
     augmentation: AugmentationParams,
     loader: LoaderParams,
     compute: ComputeParams,
-    executor: ExecutorParams,
+    executor: Execution,
     seed: int,
     *,
     name: str,
@@ -182,7 +182,7 @@ def extract_training_views(
         augmentation: Ranges of the augmentation.
         loader: Batch size.
         compute: Device, precision and threads.
-        executor: Photographs in a piece.
+        executor: Size of a piece, and where pieces are made.
         seed: Seed of the augmentation.
         name: Name of the views in the cache.
         n_views: Smallest number of views per image.
@@ -201,7 +201,7 @@ def extract_training_views(
     keys = tuple(feature_key(described, sha256) for sha256 in pixels.keys)
     batch_size = loader.batch_size
     maker = ViewMaker(pixels, backbone, augmentation, resolve_compute(compute), batch_size, seed, keys, described)
-    making = local_making(executor, batch_size)
+    making = of_photographs(executor, batch_size)
     return complete_views(maker, name, n_views, feature_cache(name, "training_views"), making)
 
 
@@ -263,7 +263,7 @@ def find_keypoints(
     geometry: GeometryParams,
     data: DataParams,
     compute: ComputeParams,
-    executor: ExecutorParams,
+    executor: Execution,
 ) -> KeypointTable:
     """Find the keypoints of every image, once for all experiments and folds.
 
@@ -274,7 +274,7 @@ def find_keypoints(
         geometry: Size of the image, number and contrast of keypoints.
         data: Limits of a photograph.
         compute: Number of threads.
-        executor: Photographs in a piece.
+        executor: Size of a piece, and where pieces are made.
 
     Returns:
         Keypoints of all images.
@@ -284,4 +284,4 @@ def find_keypoints(
 
     threads = resolve_compute(compute).threads
     photographs = Photographs((ListedPhotographs(images, image_index, data),))
-    return extract_photographs(photographs, keypoint_cache, geometry, threads, local_making(executor))
+    return extract_photographs(photographs, keypoint_cache, geometry, threads, of_photographs(executor))

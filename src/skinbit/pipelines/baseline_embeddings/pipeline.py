@@ -21,7 +21,7 @@ from skinbit.pipelines.baseline_embeddings.nodes import (
     find_keypoints,
 )
 
-_KEYPOINT_SETTINGS = ("params:geometry", "params:data", "params:compute", "params:executor")
+_KEYPOINT_SETTINGS = ("params:geometry", "params:data", "params:compute", "executor")
 
 
 def create_pipeline(parameters: Parameters) -> Pipeline:
@@ -109,12 +109,12 @@ def _distractor_features(name: str, backbone: str) -> Node:
 
 def _extraction(name: str, backbone: str) -> list[str]:
     """Return the names of the inputs from which features of photographs are computed."""
-    settings = ["params:loader", "params:compute", "params:data", "params:executor", "params:seed"]
+    settings = ["params:loader", "params:compute", "params:data", "executor", "params:seed"]
     return [f"{name}_description", "feature_cache", backbone, *settings]
 
 
 def _pixels(name: str) -> Node:
-    settings = ["params:training.canvas", "params:loader", "params:data", "params:executor"]
+    settings = ["params:training.canvas", "params:loader", "params:data", "executor"]
     inputs = ["images", "image_index", f"{name}_description", f"{name}_pixel_cache", *settings]
     return Node(decode_photographs, inputs, f"{name}_pixels", name=f"decode_{name}_photographs")
 
@@ -137,7 +137,7 @@ def _extract_views(name: str, features: str, experiments: list[str], parameters:
         f"params:recipes.{name}.training.augmentation" if is_own else "params:training.augmentation",
         "params:loader",
         "params:compute",
-        "params:executor",
+        "executor",
         "params:seed",
     ]
     trainings = (parameters.recipes[experiment].training for experiment in experiments)

@@ -112,13 +112,13 @@ def _looking(checkpoint: str) -> list[Node]:
     return [
         Node(
             embed_new,
-            {"feature_cache": "feature_cache", "loader": "params:loader", "executor": "params:executor", **model},
+            {"feature_cache": "feature_cache", "loader": "params:loader", "executor": "executor", **model},
             "clusters_features",
             name="embed_new",
         ),
         Node(
             find_keypoints,
-            {"keypoint_cache": "clusters_keypoint_cache", "executor": "params:executor", **model},
+            {"keypoint_cache": "clusters_keypoint_cache", "executor": "executor", **model},
             "clusters_keypoints",
             name="find_keypoints",
         ),
@@ -130,7 +130,7 @@ def _looking(checkpoint: str) -> list[Node]:
                 "compute": _COMPUTING["compute"],
                 "tile_megabytes": TILES,
                 "pair_cache": "pair_cache",
-                "executor": "params:executor",
+                "executor": "executor",
             },
             "cluster_shortlist",
             name="compare_photographs",

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from skinbit.config import ClusterParams, ComputeParams, DataParams, ExecutorParams, LoaderParams
+from skinbit.config import ClusterParams, ComputeParams, DataParams, LoaderParams
 from skinbit.data.columns import find_columns
+from skinbit.data.executor import Execution
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
 from skinbit.data.metadata import source_of
@@ -16,7 +17,7 @@ from skinbit.data.photographs import (
     read_folder,
     read_known_lesions,
 )
-from skinbit.data.pieces import PieceStore, Wanted, complete, local_making, making_pairs
+from skinbit.data.pieces import PieceStore, Wanted, complete, of_photographs, of_pairs
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features, Gathered
 from skinbit.matching.cuts.operating_points import KnownCuts
@@ -159,7 +160,7 @@ def embed_new(
     loader: LoaderParams,
     compute: ComputeParams,
     data: DataParams,
-    executor: ExecutorParams,
+    executor: Execution,
 ) -> Gathered[Features]:
     """Embed new and known photographs, except those that are cached from an earlier run of this model.
 
@@ -178,7 +179,7 @@ def embed_new(
     image_ids = tuple(image_id for _, image_id in photographs.places)
     maker = EmbeddingMaker(checkpoint, photographs, loader, resolved, keys, description)
     wanted = Wanted(f"embeddings of {len(keys)} photographs", "embedding", keys, image_ids, photographs.source_numbers)
-    places = complete(wanted, feature_cache(CACHE, "features"), maker, local_making(executor, loader.batch_size))
+    places = complete(wanted, feature_cache(CACHE, "features"), maker, of_photographs(executor, loader.batch_size))
     return Gathered(image_ids, keys, description, places)
 
 
@@ -191,7 +192,7 @@ def find_keypoints(
     cluster: ClusterParams,
     compute: ComputeParams,
     data: DataParams,
-    executor: ExecutorParams,
+    executor: Execution,
 ) -> KeypointTable:
     """Find the keypoints of new and known photographs, except those that are cached from an earlier run.
 
@@ -205,7 +206,7 @@ def find_keypoints(
         return NO_TABLE
     photographs = open_listed(folders, new_photographs, known_photographs, cluster, data)
     threads = resolve_compute(compute).threads
-    return extract_photographs(photographs, keypoint_cache, matching.geometry, threads, local_making(executor))
+    return extract_photographs(photographs, keypoint_cache, matching.geometry, threads, of_photographs(executor))
 
 
 def compare_photographs(
@@ -217,7 +218,7 @@ def compare_photographs(
     compute: ComputeParams,
     tile_megabytes: float,
     pair_cache: PieceStore[ComparedPairs],
-    executor: ExecutorParams,
+    executor: Execution,
 ) -> pd.DataFrame:
     """Compare the keypoints of each photograph with those of its nearest photographs, if the model uses keypoints.
 
@@ -232,7 +233,7 @@ def compare_photographs(
     if not matching.similarity.verification:
         return row_table(NO_SHORTLIST)
     threads = resolve_compute(compute).threads
-    comparing = Comparing(matching.geometry, threads, pair_cache, making_pairs(executor))
+    comparing = Comparing(matching.geometry, threads, pair_cache, of_pairs(executor))
     context = context_of_rows(columns, *columns_of(matching.similarity.context, cluster.same))
     pool = Pool(features.values, context=context, limits=tiles_of(tile_megabytes))
     return row_table(shortlist_by_keypoints(pool, keypoints, comparing))

@@ -8,11 +8,11 @@ import pandas as pd
 
 from skinbit.config import (
     ComputeParams,
-    ExecutorParams,
     GeometryParams,
     SimilarityParams,
 )
-from skinbit.data.pieces import PieceStore, making_pairs
+from skinbit.data.executor import Execution
+from skinbit.data.pieces import PieceStore, of_pairs
 from skinbit.embedding import combination
 from skinbit.embedding.embeddings import lesions_of
 from skinbit.embedding.tables import Embeddings, join_embeddings
@@ -57,7 +57,7 @@ def compare_keypoints(
     compute: ComputeParams,
     tile_megabytes: float,
     pair_cache: PieceStore[ComparedPairs],
-    executor: ExecutorParams,
+    executor: Execution,
     similarity: SimilarityParams | None = None,
     metadata: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def compare_keypoints(
         compute: Number of threads.
         tile_megabytes: Size of the similarities that are held at once.
         pair_cache: Pairs that other experiments, folds and earlier runs have compared.
-        executor: Number of pairs in a piece.
+        executor: Size of a piece, and where pieces are made.
         similarity: Settings with the columns in which compared images must agree, if there are any.
         metadata: Metadata with these columns.
 
@@ -79,7 +79,7 @@ def compare_keypoints(
     """
     from skinbit.embedding.compute import resolve_compute
 
-    comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, making_pairs(executor))
+    comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, of_pairs(executor))
     context = read_context(metadata, embeddings.image_ids, None if similarity is None else similarity.context)
     pool = Pool(embeddings.vectors, context=context, limits=tiles_of(tile_megabytes))
     found = shortlist_by_keypoints(pool, keypoints.select(embeddings.image_ids), comparing)
@@ -95,7 +95,7 @@ def compare_keypoints_among(
     compute: ComputeParams,
     tile_megabytes: float,
     pair_cache: PieceStore[ComparedPairs],
-    executor: ExecutorParams,
+    executor: Execution,
     similarity: SimilarityParams | None = None,
     metadata: pd.DataFrame | None = None,
     distractors: pd.DataFrame | None = None,
@@ -111,7 +111,7 @@ def compare_keypoints_among(
         compute: Number of threads.
         tile_megabytes: Size of the similarities that are held at once.
         pair_cache: Pairs that other experiments, folds and earlier runs have compared.
-        executor: Number of pairs in a piece.
+        executor: Size of a piece, and where pieces are made.
         similarity: Settings with the columns in which compared images must agree, if there are any.
         metadata: Metadata of the fold's images with these columns.
         distractors: Metadata of the distractors with these columns.

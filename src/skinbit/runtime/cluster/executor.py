@@ -1,0 +1,169 @@
+"""Pieces of long work on the workers of a cluster."""
+
+import logging
+import statistics
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from time import time
+from typing import Any, Final
+from uuid import uuid4
+
+from distributed import Client, Future, KilledWorker, get_worker, wait, worker_client
+
+from skinbit.data.executor import Piece, PieceLostError, Result
+from skinbit.data.progress import Progress
+from skinbit.errors import InputError
+from skinbit.runtime.cluster.workers import Failed, Terms, make_piece, same
+
+logger = logging.getLogger(__name__)
+
+_LOOK: Final = 2.0
+"""Seconds between looks at what hangs."""
+
+_PATIENT: Final = 10
+"""A piece hangs if it takes so many times as long as others."""
+
+_AHEAD: Final = 2
+"""Pieces per thread of a worker that are given out: one in work, one waiting."""
+
+LOST = (
+    "The connection to the cluster's scheduler was lost.\n  Remedy: see why it ended, start it and its workers again, "
+    "and run again: what was made is kept."
+)
+
+
+@dataclass(frozen=True)
+class DaskExecutor:
+    """Makes pieces on the workers of the cluster to which this process is connected.
+
+    A worker that dies is replaced, and its piece made again; so is one that hangs. Few pieces are given out at a time,
+    so memory does not grow with their number.
+
+    Attributes:
+        terms: What workers have in common with this run.
+        patience_s: Seconds that a piece may take at least.
+    """
+
+    terms: Terms
+    patience_s: float = 60.0
+
+    def map(self, make: Callable[[Sequence[Piece]], Iterator[Result]], pieces: Sequence[Piece]) -> Iterator[Result]:
+        """Yield the result of each piece, in order.
+
+        Raises:
+            PieceLostError: If several workers have died of a piece or hung.
+            InputError: If the scheduler is lost.
+        """
+        with _connected() as client, Progress(total=len(pieces), unit="piece", desc="on the cluster") as bar:
+            for made in _Given(client, self).results(make, pieces):
+                bar.update()
+                yield made
+
+
+@dataclass
+class _Given:
+    """Pieces that were given to workers.
+
+    Attributes:
+        client: Connection to the cluster.
+        executor: What workers must be like, and how long they may take.
+        durations: Seconds that finished pieces took.
+        waiting: Pieces whose results were not taken yet, in order.
+    """
+
+    client: Client
+    executor: DaskExecutor
+    durations: list[float] = field(default_factory=list)
+    waiting: deque[Future] = field(default_factory=deque)
+
+    def results(
+        self, make: Callable[[Sequence[Piece]], Iterator[Result]], pieces: Sequence[Piece]
+    ) -> Generator[Result]:
+        """Give out pieces and yield their results, in order."""
+        name = f"{type(make).__name__}-{uuid4().hex}"
+        left = iter(enumerate(pieces))
+        try:
+            maker = self.client.submit(same, make, key=name)  # once, as it knows all photographs
+            while True:
+                for number, piece in islice(left, max(0, self._n_wanted() - len(self.waiting))):
+                    task = (self.executor.terms, maker, piece)
+                    self.waiting.append(self.client.submit(make_piece, *task, key=f"{name}-{number}", pure=False))
+                if not self.waiting:
+                    return
+                yield self._take()
+        finally:
+            if self.client.status == "running":
+                self.client.cancel(list(self.waiting))
+
+    def _n_wanted(self) -> int:
+        n_threads: int = sum(self.client.nthreads().values())
+        return _AHEAD * max(1, n_threads)
+
+    def _take(self) -> Any:
+        """Return the result of the first piece, as soon as there is one."""
+        made = self._wait_for(self.waiting[0])
+        self.waiting.popleft()
+        if isinstance(made, Failed):
+            raise made.error from made.cause
+        self.durations.append(made.seconds)
+        return made.result
+
+    def _wait_for(self, future: Future) -> Any:
+        while True:
+            try:
+                wait(future, timeout=_LOOK)
+                return future.result()
+            except TimeoutError:
+                if future.status in ("lost", "cancelled") or self.client.status != "running":
+                    raise InputError(LOST) from None
+                self._end_hanging()
+            except CancelledError:
+                raise InputError(LOST) from None
+            except KilledWorker as error:
+                raise PieceLostError(
+                    "it was tried on several workers, and each has died, most often as memory did not suffice, or hung"
+                ) from error
+
+    def _end_hanging(self) -> None:
+        """Start workers again that take far longer for a piece than others did; then it is made elsewhere."""
+        if not self.durations:
+            return
+        limit = max(self.executor.patience_s, _PATIENT * statistics.median(self.durations))
+        keys = [future.key for future in self.waiting]
+        hanging = self.client.run_on_scheduler(find_hanging, keys=keys, limit=limit)
+        if hanging:
+            logger.warning("%s: no result in %.0f s, so it is started again", ", ".join(hanging), limit)
+            self.client.restart_workers(hanging, timeout=30, raise_for_error=False)
+
+
+def find_hanging(keys: Sequence[str], limit: float, dask_scheduler: Any = None) -> list[str]:
+    """Return the addresses of workers that have worked on one of some pieces for too long; runs on the scheduler.
+
+    Args:
+        keys: Dask's names of the pieces.
+        limit: Seconds.
+        dask_scheduler: Set by Dask.
+    """
+    wanted, now = set(keys), time()
+    return [
+        address
+        for address, worker in dask_scheduler.workers.items()
+        # Durations are those of the worker's last sign of life.
+        if any(took + now - worker.last_seen > limit for task, took in worker.executing.items() if task.key in wanted)
+    ]
+
+
+@contextmanager
+def _connected() -> Iterator[Client]:
+    """Yield this process's connection; a node that runs on a worker leaves its place to pieces meanwhile."""
+    try:
+        get_worker()
+    except ValueError:
+        yield Client.current()
+        return
+    with worker_client() as client:
+        yield client
