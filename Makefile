@@ -1,6 +1,6 @@
 # The few daily commands; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format viz runs docs bench audit-dependencies scan-secrets
+.PHONY: help demo test lint format viz runs docs bench mutants audit-dependencies scan-secrets
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -35,6 +35,9 @@ docs:  ## the documentation in the browser, its tables made anew
 bench:  ## the figures of docs/performance.md
 	uv run python -m benchmarks.matching
 	uv run python -m benchmarks.features
+
+mutants:  ## how many small faults in the science the tests notice (an hour; goes on where it was ended)
+	OMP_NUM_THREADS=1 uv run python -m benchmarks.mutants
 
 audit-dependencies:  ## known vulnerabilities of the locked packages (needs network: asks osv.dev)
 	uv audit --locked --preview-features audit-command

@@ -1,0 +1,343 @@
+"""How many small faults in the science the tests notice: mutation testing.
+
+uv run python -m benchmarks.mutants [--number 600] [--again]
+
+Mutants of the modules below are drawn by seed; each is tested by the tests that call the function that has the fault,
+shortest first, until one fails or the time of :data:`LONGEST` is spent. A mutant whose tests take five times as long as
+usual counts as noticed. What is known stands in ``build/mutants``, so a campaign may be ended at any time and goes on
+when it is begun anew; a mutant is tested anew once its function changes, and with ``--again`` if it survived.
+
+mutmut 3.8 runs the tests twice in one process, which Hypothesis refuses, and draws no sample; cosmic-ray 8.7 imports
+everything anew for every mutant, 5 s each. Here every mutant is a fork of a process that has imported what the tests
+need of other packages.
+"""
+
+import argparse
+import ast
+import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import time
+import types
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.mutation import Mutant, mutants
+
+REPOSITORY = Path(__file__).parents[1]
+KEPT = REPOSITORY / "build/mutants"
+EQUIVALENT = Path(__file__).with_name("mutants_equivalent.csv")
+SOURCE = Path("src/skinbit")
+AREAS = {
+    "splits": ("data/splits.py", "data/lesions.py", "data/assignment.py"),
+    "sampling": ("training/sampling.py",),
+    "metrics": ("matching/scoring/*.py", "matching/labels.py"),
+    "selection": ("matching/curves.py", "matching/methods.py"),
+    "cuts": ("matching/cuts/*.py",),
+    "linkage": ("matching/clustering/[fm]*.py", "matching/grouping.py"),
+    "constraints": ("matching/clustering/constraints.py",),
+    "calibration": ("matching/similarity/calibration.py", "matching/expected/*.py"),
+}
+TESTS = (
+    "tests/matching",
+    "tests/data/test_splits.py",
+    "tests/data/test_metadata.py",
+    "tests/data/test_bad_input_matrix.py",
+    "tests/training/test_sampling.py",
+    "tests/decisions/test_labels.py",
+)
+SEED = 42
+LONGEST = 40.0
+MOST_MEMORY = 10 << 30
+PYTEST = ["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "--tb=no"]
+QUICK = ["-m", "not long and not faults", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutant.
+
+    Attributes:
+        fate: ``killed``, ``timeout`` or ``survived``.
+        seconds: Wall time.
+        tests: Number of tests chosen for it.
+    """
+
+    key: str
+    area: str
+    module: str
+    function: str
+    line: int
+    change: str
+    fate: str
+    seconds: float
+    tests: int
+
+
+class Callers:
+    """Which functions of Skinbit each test calls, and how long it takes; a plugin of pytest."""
+
+    def __init__(self) -> None:
+        self.called: set[types.CodeType] = set()
+        self.by_test: dict[str, tuple[float, set[str]]] = {}
+        self.by_fixture: dict[int, set[str]] = {}
+        self.before: set[str] = set()
+
+    def _note(self, frame: types.FrameType, event: str, _: object) -> None:
+        if event == "call":
+            self.called.add(frame.f_code)
+
+    def _take(self) -> set[str]:
+        source = str(REPOSITORY / SOURCE)
+        called, self.called = self.called, set()
+        codes = [code for code in called if code.co_filename.startswith(source)]
+        return {f"{Path(code.co_filename).relative_to(REPOSITORY)}:{_outermost(code.co_qualname)}" for code in codes}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """Note what a fixture of several tests calls, for all of them."""
+        self.before |= self._take()
+        try:
+            return (yield)
+        finally:
+            self.by_fixture[id(fixturedef)] = self._take()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
+        """Note what a test and its fixtures call."""
+        self.called, self.before = set(), set()
+        started = time.perf_counter()
+        threading.setprofile(self._note)
+        sys.setprofile(self._note)
+        try:
+            return (yield)
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+            used = [each for several in item._fixtureinfo.name2fixturedefs.values() for each in several]
+            shared = (self.by_fixture.get(id(each), set()) for each in used)
+            functions = self._take().union(self.before, *shared)
+            self.by_test[item.nodeid] = (time.perf_counter() - started, functions)
+
+
+class Chosen:
+    """Run some tests only, in their order, and let Hypothesis stop at the first counterexample; a plugin of pytest."""
+
+    def __init__(self, tests: Iterable[str]) -> None:
+        self.rank = {test: rank for rank, test in enumerate(tests)}
+
+    def pytest_collection(self) -> None:
+        """Search no smaller counterexamples."""
+        from hypothesis import Phase, settings
+
+        settings.register_profile("mutants", settings.default, phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutants")
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Keep the chosen tests."""
+        items[:] = sorted((one for one in items if one.nodeid in self.rank), key=lambda one: self.rank[one.nodeid])
+
+
+class Planted(importlib.machinery.SourceFileLoader, importlib.abc.MetaPathFinder):
+    """Import one module with its fault, and all others as they are."""
+
+    def __init__(self, path: Path, tree: ast.Module) -> None:
+        self.tree = tree
+        self.module = ".".join(path.with_suffix("").parts[1:])
+        super().__init__(self.module, str(REPOSITORY / path))
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Return this module's own specification; None for others."""
+        return (
+            importlib.util.spec_from_file_location(fullname, self.path, loader=self)
+            if fullname == self.module
+            else None
+        )
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """Return the code with the fault."""
+        return compile(self.tree, self.path, "exec")
+
+
+def _outermost(qualified: str) -> str:
+    return qualified.partition(".<locals>")[0]
+
+
+def modules() -> dict[Path, str]:
+    """Return the modules in which faults are planted, each with its area."""
+    return {
+        path.relative_to(REPOSITORY): area
+        for area, patterns in AREAS.items()
+        for pattern in patterns
+        for path in sorted((REPOSITORY / SOURCE).glob(pattern))
+        if path.name != "__init__.py"
+    }
+
+
+def draw(number: int, seed: int) -> set[str]:
+    """Return the keys of mutants drawn at random: those whose hashes with the seed are the smallest."""
+    keys = [mutant.key for path in modules() for mutant in mutants(path)]
+    return set(sorted(keys, key=lambda key: sha256(f"{seed} {key}".encode()).hexdigest())[:number])
+
+
+def find_callers(paths: Iterable[str]) -> dict[str, Any]:
+    """Run the tests undisturbed in a fork; return how long each takes, what it calls, and what all of them import."""
+    file = KEPT / "tests.json"
+    if not file.exists():
+        child = os.fork()
+        if not child:
+            callers = Callers()
+            failed = pytest.main([*PYTEST, *QUICK, *paths], plugins=[callers])
+            by_test = {test: [seconds, sorted(called)] for test, (seconds, called) in callers.by_test.items()}
+            imported = sorted(
+                name for name in sys.modules if not name.startswith(("skinbit", "tests", "conftest", "__"))
+            )
+            if not failed:
+                file.write_text(json.dumps({"tests": by_test, "modules": imported}))
+            os._exit(int(failed))
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            sys.exit("the tests fail without any fault")
+    return json.loads(file.read_text())
+
+
+def choose_tests(tests: Mapping[str, tuple[float, list[str]]], path: Path, function: str) -> dict[str, float]:
+    """Return the tests that call a function, shortest first, with their times; outside of one, those of its module."""
+    name = f"{path}:{_outermost(function)}" if ".<locals>" in function else f"{path}:"
+    is_whole = name.endswith(":")
+    calling = {
+        test: seconds
+        for test, (seconds, called) in tests.items()
+        if (any(each.startswith(name) for each in called) if is_whole else name in called)
+    }
+    chosen: dict[str, float] = {}
+    for test, seconds in sorted(calling.items(), key=lambda item: item[1]):
+        if sum(chosen.values()) + seconds <= LONGEST:
+            chosen[test] = seconds
+    return chosen
+
+
+def fate_of(path: Path, mutant: Mutant, chosen: Mapping[str, float], folder: Path) -> str:
+    """Run the chosen tests on a mutant in a fork and return its fate."""
+    if not chosen:
+        return "survived"
+    child = os.fork()
+    if not child:
+        _test_planted(path, mutant.tree, chosen, folder)
+    ends = time.monotonic() + 10 + 5 * sum(chosen.values())
+    while time.monotonic() < ends:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return "killed" if os.waitstatus_to_exitcode(status) else "survived"
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "timeout"
+
+
+def _test_planted(path: Path, tree: ast.Module, chosen: Mapping[str, float], folder: Path) -> None:
+    code = 1
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        sys.meta_path.insert(0, Planted(path, tree))
+        files = dict.fromkeys(test.partition("::")[0] for test in chosen)
+        code = int(pytest.main([*PYTEST, *QUICK, f"--basetemp={folder}", *files], plugins=[Chosen(chosen)]))
+    finally:
+        os._exit(code)
+
+
+def interval(found: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, by Wilson."""
+    z, share = 1.959964, found / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return middle - half, middle + half
+
+
+def report(results: Iterable[Result], equivalent: Mapping[str, str]) -> str:
+    """Return the score as text, and the survivors that nobody has explained."""
+    counted = [each for each in results if not (each.fate == "survived" and each.key in equivalent)]
+    left = [each for each in counted if each.fate == "survived"]
+    total, by_area = len(counted), Counter(each.area for each in counted)
+    if not total:
+        return "no mutant was tested"
+    low, high = interval(total - len(left), total)
+    lines = [
+        f"{each.key} {each.module}:{each.line} {each.function}: {each.change} ({each.tests} tests)" for each in left
+    ]
+    survived = Counter(each.area for each in left)
+    lines += [f"{area}: {by_area[area] - survived[area]} of {by_area[area]}" for area in AREAS if by_area[area]]
+    share = 100 * (1 - len(left) / total)
+    lines.append(
+        f"{total - len(left)} of {total} noticed: {share:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    )
+    return "\n".join(lines)
+
+
+def read_equivalent() -> dict[str, str]:
+    """Return the reason why each mutant that changes nothing does not, by its key."""
+    lines = EQUIVALENT.read_text().splitlines()[1:] if EQUIVALENT.exists() else []
+    return {key: reason for key, _, reason in (line.partition(",") for line in lines)}
+
+
+def campaign(number: int, again: bool) -> list[Result]:
+    """Test the mutants that are drawn and have no result yet; return all results."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    kept = KEPT / "results.jsonl"
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    known = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
+    drawn, found = draw(number, SEED), find_callers(TESTS)
+    for name in found["modules"]:
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(name)
+    results = []
+    with tempfile.TemporaryDirectory() as folder, kept.open("a") as file:
+        for path, area in modules().items():
+            for mutant in mutants(path):
+                result = known.get(mutant.key)
+                if mutant.key in drawn and (result is None or (again and result.fate == "survived")):
+                    chosen, started = choose_tests(found["tests"], path, mutant.function), time.monotonic()
+                    fate = fate_of(path, mutant, chosen, Path(folder) / "tests")
+                    where = (mutant.key, area, path.as_posix(), _outermost(mutant.function), mutant.line, mutant.change)
+                    result = Result(*where, fate, round(time.monotonic() - started, 1), len(chosen))
+                    print(json.dumps(asdict(result)), file=file, flush=True)
+                    print(f"{result.fate} {result.seconds} s {path}:{mutant.line} {mutant.change}", flush=True)
+                if mutant.key in drawn and result is not None:
+                    results.append(result)
+    return results
+
+
+def main() -> None:
+    """Run the campaign and print its score."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=600, help="of mutants")
+    parser.add_argument("--again", action="store_true", help="test those anew that survived")
+    arguments = parser.parse_args()
+    os.chdir(REPOSITORY)
+    print(report(campaign(arguments.number, arguments.again), read_equivalent()))
+
+
+if __name__ == "__main__":
+    main()
