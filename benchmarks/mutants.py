@@ -13,12 +13,8 @@ need of other packages.
 """
 
 import argparse
-import ast
 import contextlib
 import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import json
 import math
 import os
@@ -31,7 +27,7 @@ import time
 import types
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -39,7 +35,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.mutation import Mutant, mutants
+from benchmarks.mutation import Mutant, Planted, keys, mutants
 
 REPOSITORY = Path(__file__).parents[1]
 KEPT = REPOSITORY / "build/mutants"
@@ -64,7 +60,7 @@ TESTS = (
     "tests/decisions/test_labels.py",
 )
 SEED = 42
-LONGEST = 40.0
+LONGEST = 20.0
 MOST_MEMORY = 10 << 30
 PYTEST = ["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "--tb=no"]
 QUICK = ["-m", "not long and not faults", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
@@ -75,17 +71,13 @@ class Result:
     """What became of a mutant.
 
     Attributes:
+        key: Of the mutant.
         fate: ``killed``, ``timeout`` or ``survived``.
         seconds: Wall time.
         tests: Number of tests chosen for it.
     """
 
     key: str
-    area: str
-    module: str
-    function: str
-    line: int
-    change: str
     fate: str
     seconds: float
     tests: int
@@ -108,7 +100,10 @@ class Callers:
         source = str(REPOSITORY / SOURCE)
         called, self.called = self.called, set()
         codes = [code for code in called if code.co_filename.startswith(source)]
-        return {f"{Path(code.co_filename).relative_to(REPOSITORY)}:{_outermost(code.co_qualname)}" for code in codes}
+        return {
+            f"{Path(code.co_filename).relative_to(REPOSITORY)}:{code.co_qualname.partition('.<locals>')[0]}"
+            for code in codes
+        }
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
@@ -155,31 +150,6 @@ class Chosen:
         items[:] = sorted((one for one in items if one.nodeid in self.rank), key=lambda one: self.rank[one.nodeid])
 
 
-class Planted(importlib.machinery.SourceFileLoader, importlib.abc.MetaPathFinder):
-    """Import one module with its fault, and all others as they are."""
-
-    def __init__(self, path: Path, tree: ast.Module) -> None:
-        self.tree = tree
-        self.module = ".".join(path.with_suffix("").parts[1:])
-        super().__init__(self.module, str(REPOSITORY / path))
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        """Return this module's own specification; None for others."""
-        return (
-            importlib.util.spec_from_file_location(fullname, self.path, loader=self)
-            if fullname == self.module
-            else None
-        )
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        """Return the code with the fault."""
-        return compile(self.tree, self.path, "exec")
-
-
-def _outermost(qualified: str) -> str:
-    return qualified.partition(".<locals>")[0]
-
-
 def modules() -> dict[Path, str]:
     """Return the modules in which faults are planted, each with its area."""
     return {
@@ -191,10 +161,12 @@ def modules() -> dict[Path, str]:
     }
 
 
-def draw(number: int, seed: int) -> set[str]:
-    """Return the keys of mutants drawn at random: those whose hashes with the seed are the smallest."""
-    keys = [mutant.key for path in modules() for mutant in mutants(path)]
-    return set(sorted(keys, key=lambda key: sha256(f"{seed} {key}".encode()).hexdigest())[:number])
+def draw(number: int) -> list[Mutant]:
+    """Return mutants drawn at random, in the order in which they are drawn: that of the hashes of key and seed."""
+    rank = {key: sha256(f"{SEED} {key}".encode()).hexdigest() for path in modules() for key in keys(path)}
+    least = set(sorted(rank, key=rank.__getitem__)[:number])
+    drawn = [mutant for path in modules() for mutant in mutants(path, least)]
+    return sorted(drawn, key=lambda mutant: rank[mutant.key])
 
 
 def find_callers(paths: Iterable[str]) -> dict[str, Any]:
@@ -217,14 +189,13 @@ def find_callers(paths: Iterable[str]) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
-def choose_tests(tests: Mapping[str, tuple[float, list[str]]], path: Path, function: str) -> dict[str, float]:
-    """Return the tests that call a function, shortest first, with their times; outside of one, those of its module."""
-    name = f"{path}:{_outermost(function)}" if ".<locals>" in function else f"{path}:"
-    is_whole = name.endswith(":")
+def choose_tests(tests: Mapping[str, tuple[float, list[str]]], mutant: Mutant) -> dict[str, float]:
+    """Return the tests that call a mutant's function, class or module, shortest first, with their times."""
+    name = f"{mutant.path}:{mutant.function}"
     calling = {
         test: seconds
         for test, (seconds, called) in tests.items()
-        if (any(each.startswith(name) for each in called) if is_whole else name in called)
+        if name in called or any(each.startswith(f"{name.removesuffix(':')}{end}") for each in called for end in ".:")
     }
     chosen: dict[str, float] = {}
     for test, seconds in sorted(calling.items(), key=lambda item: item[1]):
@@ -233,13 +204,13 @@ def choose_tests(tests: Mapping[str, tuple[float, list[str]]], path: Path, funct
     return chosen
 
 
-def fate_of(path: Path, mutant: Mutant, chosen: Mapping[str, float], folder: Path) -> str:
+def fate_of(mutant: Mutant, chosen: Mapping[str, float], folder: Path) -> str:
     """Run the chosen tests on a mutant in a fork and return its fate."""
     if not chosen:
         return "survived"
     child = os.fork()
     if not child:
-        _test_planted(path, mutant.tree, chosen, folder)
+        _test_planted(mutant, chosen, folder)
     ends = time.monotonic() + 10 + 5 * sum(chosen.values())
     while time.monotonic() < ends:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -252,7 +223,7 @@ def fate_of(path: Path, mutant: Mutant, chosen: Mapping[str, float], folder: Pat
     return "timeout"
 
 
-def _test_planted(path: Path, tree: ast.Module, chosen: Mapping[str, float], folder: Path) -> None:
+def _test_planted(mutant: Mutant, chosen: Mapping[str, float], folder: Path) -> None:
     code = 1
     try:
         os.setsid()
@@ -260,7 +231,7 @@ def _test_planted(path: Path, tree: ast.Module, chosen: Mapping[str, float], fol
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        sys.meta_path.insert(0, Planted(path, tree))
+        sys.meta_path.insert(0, Planted(mutant))
         files = dict.fromkeys(test.partition("::")[0] for test in chosen)
         code = int(pytest.main([*PYTEST, *QUICK, f"--basetemp={folder}", *files], plugins=[Chosen(chosen)]))
     finally:
@@ -275,22 +246,25 @@ def interval(found: int, total: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def report(results: Iterable[Result], equivalent: Mapping[str, str]) -> str:
+def report(drawn: Iterable[Mutant], results: Mapping[str, Result], equivalent: Container[str]) -> str:
     """Return the score as text, and the survivors that nobody has explained."""
-    counted = [each for each in results if not (each.fate == "survived" and each.key in equivalent)]
-    left = [each for each in counted if each.fate == "survived"]
-    total, by_area = len(counted), Counter(each.area for each in counted)
+    fates = [(mutant, results[mutant.key].fate) for mutant in drawn if mutant.key in results]
+    counted = [(mutant, fate) for mutant, fate in fates if fate != "survived" or mutant.key not in equivalent]
+    left = [mutant for mutant, fate in counted if fate == "survived"]
+    total = len(counted)
     if not total:
         return "no mutant was tested"
+    areas = modules()
+    of_area, left_of_area = (
+        Counter(areas[mutant.path] for mutant, _ in counted),
+        Counter(areas[one.path] for one in left),
+    )
+    lines = [f"survived: {mutant}" for mutant in left]
+    lines += [f"{area}: {number - left_of_area[area]} of {number}" for area, number in of_area.items()]
     low, high = interval(total - len(left), total)
-    lines = [
-        f"{each.key} {each.module}:{each.line} {each.function}: {each.change} ({each.tests} tests)" for each in left
-    ]
-    survived = Counter(each.area for each in left)
-    lines += [f"{area}: {by_area[area] - survived[area]} of {by_area[area]}" for area in AREAS if by_area[area]]
-    share = 100 * (1 - len(left) / total)
+    lines.append(f"{len(fates) - total} of {len(fates)} change nothing ({EQUIVALENT.name})")
     lines.append(
-        f"{total - len(left)} of {total} noticed: {share:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+        f"{total - len(left)} of {total} noticed: {1 - len(left) / total:.1%} (95 % interval {low:.1%} to {high:.1%})"
     )
     return "\n".join(lines)
 
@@ -301,32 +275,33 @@ def read_equivalent() -> dict[str, str]:
     return {key: reason for key, _, reason in (line.partition(",") for line in lines)}
 
 
-def campaign(number: int, again: bool) -> list[Result]:
-    """Test the mutants that are drawn and have no result yet; return all results."""
+def campaign(number: int, again: bool) -> str:
+    """Test the mutants that are drawn and have no result yet; return the report."""
     KEPT.mkdir(parents=True, exist_ok=True)
     kept = KEPT / "results.jsonl"
     lines = kept.read_text().splitlines() if kept.exists() else []
     known = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
-    drawn, found = draw(number, SEED), find_callers(TESTS)
-    for name in found["modules"]:
+    drawn, found = draw(number), find_callers(TESTS)
+    import_all(found["modules"])
+    with tempfile.TemporaryDirectory() as folder, kept.open("a") as file:
+        for mutant in drawn:
+            if mutant.key in known and not (again and known[mutant.key].fate == "survived"):
+                continue
+            chosen, started = choose_tests(found["tests"], mutant), time.monotonic()
+            fate = fate_of(mutant, chosen, Path(folder) / "tests")
+            result = Result(mutant.key, fate, round(time.monotonic() - started, 1), len(chosen))
+            known[mutant.key] = result
+            print(json.dumps(asdict(result)), file=file, flush=True)
+            print(f"{fate} in {result.seconds} s: {mutant}", flush=True)
+    return report(drawn, known, read_equivalent())
+
+
+def import_all(names: Iterable[str]) -> None:
+    """Import modules where they can be."""
+    for name in names:
         with contextlib.suppress(Exception), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module(name)
-    results = []
-    with tempfile.TemporaryDirectory() as folder, kept.open("a") as file:
-        for path, area in modules().items():
-            for mutant in mutants(path):
-                result = known.get(mutant.key)
-                if mutant.key in drawn and (result is None or (again and result.fate == "survived")):
-                    chosen, started = choose_tests(found["tests"], path, mutant.function), time.monotonic()
-                    fate = fate_of(path, mutant, chosen, Path(folder) / "tests")
-                    where = (mutant.key, area, path.as_posix(), _outermost(mutant.function), mutant.line, mutant.change)
-                    result = Result(*where, fate, round(time.monotonic() - started, 1), len(chosen))
-                    print(json.dumps(asdict(result)), file=file, flush=True)
-                    print(f"{result.fate} {result.seconds} s {path}:{mutant.line} {mutant.change}", flush=True)
-                if mutant.key in drawn and result is not None:
-                    results.append(result)
-    return results
 
 
 def main() -> None:
@@ -336,7 +311,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="test those anew that survived")
     arguments = parser.parse_args()
     os.chdir(REPOSITORY)
-    print(report(campaign(arguments.number, arguments.again), read_equivalent()))
+    print(campaign(arguments.number, arguments.again))
 
 
 if __name__ == "__main__":

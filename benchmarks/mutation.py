@@ -8,9 +8,13 @@ decorators, too.
 
 import ast
 import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import re
+import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,22 +35,59 @@ class Mutant:
     """A module with one fault.
 
     Attributes:
-        function: Qualified name of the function that has the fault; empty outside of functions.
+        path: Of the module.
+        function: Qualified name of the outermost function that has the fault, or its class; empty outside of both.
         line: Number of the line.
         change: What was written, and what is written instead.
         key: Hash of the function's text and the change: the same as long as both are.
-        tree: The module with the fault; shared by all mutants of a walk, so to be used before the next one.
+        code: The module with the fault, compiled.
     """
 
+    path: Path
     function: str
     line: int
     change: str
     key: str
-    tree: ast.Module
+    code: types.CodeType
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.path}:{self.line} {self.function}: {self.change}"
 
 
-def mutants(path: Path) -> Iterator[Mutant]:
-    """Yield every mutant of a module."""
+class Planted(importlib.machinery.SourceFileLoader, importlib.abc.MetaPathFinder):
+    """Import one module with its fault, and all others as they are."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.code = mutant.code
+        super().__init__(".".join(mutant.path.with_suffix("").parts[1:]), str(mutant.path.absolute()))
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Return this module's own specification; None for others."""
+        return (
+            importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
+        )
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """Return the code with the fault."""
+        return self.code
+
+
+def keys(path: Path) -> list[str]:
+    """Return the key of every mutant of a module."""
+    return [planted[0] for planted in _planted(path)]
+
+
+def mutants(path: Path, chosen: Container[str]) -> list[Mutant]:
+    """Return the mutants of a module that have the chosen keys."""
+    return [
+        Mutant(path, function, line, change, key, compile(tree, str(path), "exec"))
+        for key, function, line, change, tree in _planted(path)
+        if key in chosen
+    ]
+
+
+def _planted(path: Path) -> Iterator[tuple[str, str, int, str, ast.Module]]:
+    """Yield key, function, line and change of every mutant, and its tree until the next one."""
     tree = ast.parse(path.read_text())
     seen: Counter[str] = Counter()
     for function, text, parent, field, index in _places(tree, "", ""):
@@ -58,7 +99,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
             seen[identity] += 1
             key = hashlib.sha256(f"{identity} {seen[identity]}".encode()).hexdigest()[:16]
             _put(parent, field, index, other)
-            yield Mutant(function, getattr(node, "lineno", 0), change, key, ast.fix_missing_locations(tree))
+            yield key, function, getattr(node, "lineno", 0), change, ast.fix_missing_locations(tree)
             _put(parent, field, index, node)
 
 
@@ -81,13 +122,12 @@ def _places(parent: ast.AST, function: str, text: str) -> Iterator[tuple[str, st
             if not isinstance(node, ast.AST) or field in ("annotation", "returns", "decorator_list") or _is_text(node):
                 continue
             yield function, text, parent, field, index
-            inner, inner_text = function, text
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and ".<locals>" not in function:
-                inner = f"{function}.{node.name}".lstrip(".")
-                inner_text = ast.unparse(node) if isinstance(node, ast.FunctionDef) else text
-                inner += ".<locals>" * isinstance(node, ast.FunctionDef)
+            inner = (function, text)
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not text:
+                text_of_function = ast.unparse(node) if isinstance(node, ast.FunctionDef) else ""
+                inner = (f"{function}.{node.name}".lstrip("."), text_of_function)
             if not isinstance(node, ast.Raise):
-                yield from _places(node, inner, inner_text)
+                yield from _places(node, *inner)
 
 
 def _is_text(node: ast.AST) -> bool:
