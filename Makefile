@@ -1,6 +1,6 @@
 # The few daily commands; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format viz runs docs bench mutants audit-dependencies scan-secrets
+.PHONY: help demo test lint format viz runs docs bench mutants release audit-dependencies scan-secrets
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -38,6 +38,13 @@ bench:  ## the figures of docs/performance.md
 
 mutants:  ## how many small faults in the science the tests notice (an hour; goes on where it was ended)
 	OMP_NUM_THREADS=1 uv run python -m benchmarks.mutants
+
+release:  ## wheel, list of components (SBOM) and their hashes in dist/, the same bytes for one commit wherever it is made
+	rm -rf dist
+	uv build --wheel --quiet
+	uv export --locked --no-dev --all-extras --preview-features sbom-export --format cyclonedx1.5 -qo dist/skinbit.cdx.json
+	sed -i -E '/^  "serialNumber"|^    "timestamp"/d' dist/skinbit.cdx.json
+	cd dist && sha256sum *.whl *.json > SHA256SUMS
 
 audit-dependencies:  ## known vulnerabilities of the locked packages (needs network: asks osv.dev)
 	uv audit --locked --preview-features audit-command

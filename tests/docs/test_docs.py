@@ -48,6 +48,8 @@ COVERED = {
     ),
     "uv run kedro review": "review/test_reviewing.py::test_sixty_questions_lose_and_double_no_answer",
     "uv run kedro compare": "pipelines/test_comparison.py::test_the_first_difference_is_named_and_all_on_demand",
+    "make mutants": "benchmarks/test_mutants.py::test_each_mutant_has_one_fault_and_words_have_none",
+    "make release": "pipelines/test_package.py::test_two_copies_of_a_commit_make_the_same_bytes",
     "uv run pytest -m faults": "faults/test_kills.py::test_fifty_kills",
     **dict.fromkeys(
         ("cp data/demo/08_reporting/study/parameters.yml", "printf 'root: data/again", "uv run kedro run --env local"),

@@ -1,8 +1,13 @@
-"""An installed package runs without the repository: `python -m skinbit` is its `kedro run`."""
+"""An installed package runs without the repository: `python -m skinbit` is its `kedro run`; a release can be checked."""
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -36,3 +41,46 @@ def test_without_configuration_it_ends_with_the_remedy(tmp_path):
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert "Remedy: add --conf-source" in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory):
+    """Two copies of the repository, of other times and rights, each with its release."""
+    copies = [tmp_path_factory.mktemp(name) / "skinbit" for name in ("one", "another")]
+    for copy, mode in zip(copies, (0o644, 0o664), strict=True):
+        shutil.copytree(REPOSITORY / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "uv.lock", "README.md", "LICENSE", "Makefile", ".gitignore"):
+            shutil.copyfile(REPOSITORY / name, copy / name)
+        for number, path in enumerate(copy.rglob("*.*")):
+            os.utime(path, (number, 1e9 + mode * number))
+            path.chmod(0o755 if path.is_dir() else mode)
+        subprocess.run(["make", "release"], cwd=copy, check=True, capture_output=True, text=True)
+    return [copy / "dist" for copy in copies]
+
+
+class TestRelease:
+    def test_two_copies_of_a_commit_make_the_same_bytes(self, releases):
+        first, second = ({path.name: path.read_bytes() for path in dist.iterdir()} for dist in releases)
+        assert first == second
+        assert {"skinbit.cdx.json", "SHA256SUMS"} < first.keys()
+
+    def test_hashes_are_those_of_the_files(self, releases):
+        listed = [line.split() for line in (releases[0] / "SHA256SUMS").read_text().splitlines()]
+        assert [Path(name).suffix for _, name in listed] == [".whl", ".json"]
+        assert all(hashlib.sha256((releases[0] / name).read_bytes()).hexdigest() == digest for digest, name in listed)
+
+    def test_the_wheel_holds_the_package_and_nothing_else(self, releases):
+        (wheel,) = releases[0].glob("*.whl")
+        names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+        sources = (path for path in (REPOSITORY / "src").rglob("*") if path.is_file() and path.suffix != ".pyc")
+        assert names == {path.relative_to(REPOSITORY / "src").as_posix() for path in sources}
+
+    def test_the_list_of_components_is_the_lock_file_without_what_only_developers_need(self, releases):
+        components = json.loads((releases[0] / "skinbit.cdx.json").read_text())["components"]
+        found = {(component["name"], component["version"]) for component in components}
+        locked = tomllib.loads((REPOSITORY / "uv.lock").read_text())["package"]
+        (project,) = (package for package in locked if package["name"] == "skinbit")
+        extras = (needed for several in project["optional-dependencies"].values() for needed in several)
+        assert {one["name"] for one in (*project["dependencies"], *extras)} < {name for name, _ in found}
+        assert found < {(package["name"], package["version"]) for package in locked}
+        assert {"pytest", "mypy", "mkdocs"}.isdisjoint(name for name, _ in found)
