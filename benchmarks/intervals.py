@@ -33,7 +33,6 @@ from skinbit.matching.clustering.constraints import unconstrained
 from skinbit.matching.cuts.grouping_cut import plan_cut
 from skinbit.matching.expected.own_cut import Expected, expect_of_pool
 from skinbit.matching.grouping import group_images
-from skinbit.matching.keypoints.sift import join_tables
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.scoring.uncertainty import predicted_pairs_of_groups
 
@@ -118,7 +117,7 @@ def main() -> None:
     started = time.perf_counter()
     fold_dirs = fold_folders(given.root, given.experiment, at_least=3)  # others' calibrations rest on others again
     lesion_of = read_all_lesions(given.root)
-    keypoints = join_tables([read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")])
+    keypoints = [read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")]
     sources = [Source(load_embeddings(fold), load_embeddings(fold, "distractor_embeddings")) for fold in fold_dirs]
     learned = learn(
         [

@@ -36,7 +36,6 @@ from skinbit.matching.cuts.transfer import carry_over
 from skinbit.matching.expected.odds import PairOdds, fit_odds
 from skinbit.matching.expected.own_cut import expect_of_pool
 from skinbit.matching.grouping import Cut, group_images
-from skinbit.matching.keypoints.sift import join_tables
 from skinbit.matching.labels import LabelArray, lesion_labels
 from skinbit.matching.scoring.score import score
 from skinbit.matching.scoring.uncertainty import predicted_pairs_of_groups
@@ -196,7 +195,7 @@ def main() -> None:
     fold_dirs = fold_folders(given.root, given.experiment, at_least=3)  # others' calibrations rest on others again
     lesion_of = read_all_lesions(given.root)
     judged_by = corrected_lesions(lesion_of) if given.corrected else lesion_of
-    keypoints = join_tables([read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")])
+    keypoints = [read_keypoints(given.root, name) for name in ("keypoints", "distractor_keypoints")]
     sources = [Source(load_embeddings(fold), load_embeddings(fold, "distractor_embeddings")) for fold in fold_dirs]
     shapes = [shape for shape in FOLDERS if all(source.suffices(lesion_of, shape) for source in sources)]
     if not shapes:

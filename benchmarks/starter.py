@@ -24,7 +24,7 @@ from skinbit.matching.cuts.grouping_cut import Cut
 from skinbit.matching.expected.own_cut import expect_of_pool
 from skinbit.matching.grouping import group_images
 from skinbit.matching.keypoints.compared import shortlist_by_keypoints
-from skinbit.matching.keypoints.sift import KeypointTable, join_tables
+from skinbit.matching.keypoints.sift import KeypointSets, choose_keypoints
 from skinbit.matching.labels import FloatArray, lesion_labels
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.scoring.uncertainty import predicted_pairs_of_groups
@@ -42,7 +42,7 @@ def embed(checkpoint: Checkpoint, features: Features, image_ids: list[str]) -> F
 
 
 def judge(
-    checkpoint: Checkpoint, embeddings: FloatArray, keypoints: KeypointTable, lesions: Sequence[str]
+    checkpoint: Checkpoint, embeddings: FloatArray, keypoints: KeypointSets, lesions: Sequence[str]
 ) -> list[float]:
     """Group photographs and compare the groups with their lesions.
 
@@ -89,7 +89,7 @@ def main() -> None:
         FeaturesDataset(filepath=str(required(folder / f"{name}.safetensors", "its study"))).load() for name in names
     ]
     tables = ("keypoints", "distractor_keypoints") if given.archive else ("keypoints",)
-    keypoints = join_tables([read_keypoints(given.root, name) for name in tables])
+    keypoints = [read_keypoints(given.root, name) for name in tables]
     split = read_table(given.root / "02_intermediate/split.csv")
     folders = dict(list(split.groupby("fold")))
     if given.archive:
@@ -100,7 +100,7 @@ def main() -> None:
         embeddings = np.concatenate([embed(checkpoint, one, ids) for one, ids in zip(stored, own, strict=True)])
         image_ids = [image_id for ids in own for image_id in ids]
         lesions = table.set_index("image_id")["lesion_id"].loc[image_ids]
-        found.append(judge(checkpoint, embeddings, keypoints.select(image_ids), lesions.tolist()))
+        found.append(judge(checkpoint, embeddings, choose_keypoints(keypoints, image_ids), lesions.tolist()))
     rows = [[str(name), *(f"{value:.4f}" for value in values)] for name, values in zip(folders, found, strict=True)]
     rows.append(["mean", *(f"{value:.4f}" for value in np.mean(found, axis=0))])
     print(describe_machine("numpy", "scipy", "opencv-python-headless"))

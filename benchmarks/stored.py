@@ -1,6 +1,6 @@
 """What a finished study has stored, as benchmarks read it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from skinbit.embedding.tables import Embeddings
 from skinbit.matching.assembly import LabelledPool, calibrate, pool_of
 from skinbit.matching.keypoints.compared import NO_PAIRS, ComparedPairs, Comparing, shortlist_by_keypoints
 from skinbit.matching.keypoints.shortlist import NO_SHORTLIST, Shortlist, read_shortlist
-from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.keypoints.sift import KeypointTable, choose_keypoints
 from skinbit.matching.labels import FloatArray, lesion_labels
 from skinbit.matching.pairs.pool import Pool
 from skinbit.matching.similarity.calibration import Calibration
@@ -241,7 +241,7 @@ def calibrations_by_others(folds: Mapping[int, Images], params: SimilarityParams
 def join_parts(
     parts: list[Embeddings],
     lesion_of: Mapping[str, str],
-    keypoints: KeypointTable,
+    keypoints: Sequence[KeypointTable],
     geometry: GeometryParams = GEOMETRY,
 ) -> Images:
     """Put parts of a pool together and compare each image with its nearest by their keypoints.
@@ -249,7 +249,7 @@ def join_parts(
     Args:
         parts: Embeddings of one model.
         lesion_of: The lesion of each image.
-        keypoints: Of at least these images.
+        keypoints: Tables of at least these images.
         geometry: How many are compared, and how.
 
     Returns:
@@ -257,5 +257,5 @@ def join_parts(
     """
     image_ids = [image_id for part in parts for image_id in part.image_ids]
     embeddings = np.concatenate([part.values for part in parts])
-    shortlist = shortlist_by_keypoints(Pool(embeddings), keypoints.select(image_ids), compare_anew(geometry))
+    shortlist = shortlist_by_keypoints(Pool(embeddings), choose_keypoints(keypoints, image_ids), compare_anew(geometry))
     return Images(image_ids, embeddings, [lesion_of[image_id] for image_id in image_ids], shortlist)

@@ -39,8 +39,8 @@ from skinbit.config import (
     TripletParams,
     ViewParams,
 )
-from skinbit.data.listed import ListedPhotographs
 from skinbit.data.executor import Execution
+from skinbit.data.listed import ListedPhotographs
 from skinbit.data.pieces import of_photographs
 from skinbit.data.synthetic import make_photographs
 from skinbit.embedding.backbones import Backbone, load_backbone

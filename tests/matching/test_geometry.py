@@ -23,6 +23,7 @@ from skinbit.matching.keypoints.compared import compare_pairs, shortlist_by_keyp
 from skinbit.matching.keypoints.geometry import match_descriptors, match_pair
 from skinbit.matching.keypoints.sift import (
     Keypoints,
+    choose_keypoints,
     describe_keypoints,
     extract_keypoints,
     keypoint_key,
@@ -274,10 +275,15 @@ class TestTable:
 
     def test_a_selection_holds_the_images_in_their_order(self):
         table = table_of([texture(0), texture(1), texture(2)])
-        chosen = table.select(["i2", "i0"])
+        chosen = choose_keypoints([table], ["i2", "i0"])
         assert (chosen.image_ids, chosen.keys) == (("i2", "i0"), ("i2", "i0"))
-        assert np.array_equal(chosen.of("i0").descriptors, table.of("i0").descriptors)
-        assert len(chosen.positions) == len(table.of("i0")) + len(table.of("i2"))
+        assert np.shares_memory(chosen.at(1).descriptors, table.of("i0").descriptors)
+
+    def test_images_of_several_tables_are_chosen_together(self):
+        tables = [table_of([texture(0)]), tabulate_keypoints(["other"], ["key"], [keypoints(texture(1))], {})]
+        chosen = choose_keypoints(tables, ["other", "i0"])
+        assert chosen.keys == ("key", "i0")
+        assert chosen.at(0).positions.tobytes() == keypoints(texture(1)).positions.tobytes()
 
     def test_a_table_of_no_image_has_the_shapes_of_any_other(self):
         empty, full = tabulate_keypoints((), (), (), {}), table_of([texture(0)])

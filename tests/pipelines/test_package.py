@@ -1,4 +1,4 @@
-"""An installed package runs without the repository: `python -m skinbit` is its `kedro run`; a release can be checked."""
+"""An installed package runs without the repository: `python -m skinbit` is its `kedro run`. Releases can be checked."""
 
 import hashlib
 import json

@@ -14,7 +14,7 @@ import numpy as np
 from skinbit.audit.findings import KINDS, Check, Finding, Severity
 from skinbit.config import AuditParams
 from skinbit.matching.keypoints.compared import Comparing, compare_pairs, shortlist_pairs
-from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.keypoints.sift import KeypointSets
 from skinbit.matching.labels import FloatArray, LabelArray, lesion_labels, positive_pairs
 from skinbit.matching.pairs.neighbours import NearestImages
 from skinbit.matching.pairs.pool import Pool
@@ -36,7 +36,7 @@ class AuditedImages:
     image_ids: Sequence[str]
     lesion_ids: Sequence[str]
     pool: Pool
-    keypoints: KeypointTable
+    keypoints: KeypointSets
 
 
 @dataclass(frozen=True)

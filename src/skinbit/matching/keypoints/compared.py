@@ -19,7 +19,7 @@ from skinbit.data.progress import Progress
 from skinbit.data.threads import map_in_order
 from skinbit.matching.keypoints.geometry import match_pair
 from skinbit.matching.keypoints.shortlist import Shortlist, join_shortlists
-from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.keypoints.sift import KeypointSets
 from skinbit.matching.labels import LabelArray
 from skinbit.matching.pairs.neighbours import nearest_images
 from skinbit.matching.pairs.pool import Pool
@@ -66,21 +66,21 @@ class Comparing:
     making: Making
 
 
-def compare_pairs(table: KeypointTable, pairs: LabelArray, comparing: Comparing) -> Shortlist:
+def compare_pairs(keypoints: KeypointSets, pairs: LabelArray, comparing: Comparing) -> Shortlist:
     """Compare the keypoints of many pairs, except those that were compared before.
 
     Args:
-        table: Keypoints of all images.
-        pairs: ``(m, 2)`` rows of the table.
+        keypoints: Keypoints of all images.
+        pairs: ``(m, 2)`` rows of these images.
         comparing: Parameters, threads, and where compared pairs are kept.
 
     Returns:
         The pairs in the same order, with inliers and zooms.
     """
     params = comparing.params
-    keys = _pair_keys(table.keys, pairs, params)
-    names = [f"{table.image_ids[i]} and {table.image_ids[j]}" for i, j in pairs.tolist()]
-    maker = PairMaker(table, pairs, params, comparing.n_workers, keys)
+    keys = _pair_keys(keypoints.keys, pairs, params)
+    names = [f"{keypoints.image_ids[i]} and {keypoints.image_ids[j]}" for i, j in pairs.tolist()]
+    maker = PairMaker(keypoints, pairs, params, comparing.n_workers, keys)
     places = complete(Wanted("compared pairs", "pair", keys, names), comparing.store, maker, comparing.making)
     inliers = np.array([compared.inliers[row] for compared, row in places], dtype=np.int64)
     return Shortlist(pairs, inliers, np.array([compared.zooms[row] for compared, row in places], dtype=np.float64))
@@ -104,14 +104,14 @@ class PairMaker:
     """Compares the keypoints of pairs.
 
     Attributes:
-        table: Keypoints of all images.
-        pairs: ``(m, 2)`` rows of the table.
+        keypoints: Keypoints of all images.
+        pairs: ``(m, 2)`` rows of these images.
         params: See :func:`skinbit.matching.keypoints.geometry.match_pair`.
         n_workers: Number of threads.
         keys: Fingerprint of each pair's comparison.
     """
 
-    table: KeypointTable
+    keypoints: KeypointSets
     pairs: LabelArray
     params: GeometryParams
     n_workers: int
@@ -153,8 +153,8 @@ class PairMaker:
         """Return inliers and zoom of pairs, and the seconds of one core that this took."""
         started = time.thread_time()
         # In the order of their keys, so that the last digit of a zoom does not depend on which photograph comes first.
-        pairs = (sorted(pair, key=self.table.keys.__getitem__) for pair in self.pairs[rows].tolist())
-        matches = [match_pair(self.table.at(i), self.table.at(j), self.params) for i, j in pairs]
+        pairs = (sorted(pair, key=self.keypoints.keys.__getitem__) for pair in self.pairs[rows].tolist())
+        matches = [match_pair(self.keypoints.at(i), self.keypoints.at(j), self.params) for i, j in pairs]
         return [(match.n_inliers, match.zoom) for match in matches], time.thread_time() - started
 
 
@@ -173,7 +173,7 @@ def shortlist_pairs(nearest: LabelArray, rows: LabelArray | None = None) -> Labe
     return np.unique(np.sort(both, axis=1), axis=0)
 
 
-def shortlist_by_keypoints(pool: Pool, table: KeypointTable, comparing: Comparing) -> Shortlist:
+def shortlist_by_keypoints(pool: Pool, keypoints: KeypointSets, comparing: Comparing) -> Shortlist:
     """Compare the keypoints of pairs that probably show the same lesion.
 
     Each image is compared with its nearest images. An image without inliers is compared with more of them, as partners
@@ -182,7 +182,7 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, comparing: Comparin
 
     Args:
         pool: The images, with plain cosines; forbidden pairs are not compared.
-        table: Keypoints of the same images, in the same order.
+        keypoints: Keypoints of the same images, in the same order.
         comparing: Numbers of neighbours, and how pairs are compared.
 
     Returns:
@@ -191,22 +191,22 @@ def shortlist_by_keypoints(pool: Pool, table: KeypointTable, comparing: Comparin
     params = comparing.params
     nearest = nearest_images(pool, max(params.neighbours, params.more_neighbours)).rows
     first = pool.without_forbidden(shortlist_pairs(nearest[:, : params.neighbours]))
-    found = compare_pairs(table, first, comparing)
+    found = compare_pairs(keypoints, first, comparing)
     agreed = found.pairs[found.inliers >= params.enough_inliers]
     undecided = np.setdiff1d(np.arange(len(pool)), agreed)
     more = pool.without_forbidden(shortlist_pairs(nearest, undecided))
-    found = _compare_also(found, more, table, comparing)
+    found = _compare_also(found, more, keypoints, comparing)
     agreed = found.pairs[found.inliers >= params.enough_inliers]
     common = pool.without_forbidden(_with_a_common_partner(agreed, len(pool)))
-    return _compare_also(found, common, table, comparing)
+    return _compare_also(found, common, keypoints, comparing)
 
 
-def _compare_also(found: Shortlist, pairs: LabelArray, table: KeypointTable, comparing: Comparing) -> Shortlist:
+def _compare_also(found: Shortlist, pairs: LabelArray, keypoints: KeypointSets, comparing: Comparing) -> Shortlist:
     """Return a shortlist extended by further pairs, after comparing those that it does not have."""
-    n_images = max(1, len(table.image_ids))
+    n_images = max(1, len(keypoints.image_ids))
     keys, held = (some[:, 0] * n_images + some[:, 1] for some in (pairs, found.pairs))
     rows = np.stack(np.divmod(np.setdiff1d(keys, held), n_images), axis=1)
-    return join_shortlists(found, compare_pairs(table, rows, comparing)) if len(rows) else found
+    return join_shortlists(found, compare_pairs(keypoints, rows, comparing)) if len(rows) else found
 
 
 def _with_a_common_partner(pairs: LabelArray, n_images: int) -> LabelArray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,47 @@ class Keypoints:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+
+class KeypointSets(Protocol):
+    """The keypoints of many images, wherever they are."""
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """Return the image id of each image."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the fingerprint of everything that an image's keypoints depend on."""
+
+    def at(self, row: int) -> Keypoints:
+        """Return the keypoints of the image in a row."""
+
+
+@dataclass(frozen=True)
+class ChosenKeypoints:
+    """The keypoints of some images, which stay in their tables, and so in the files of these.
+
+    Attributes:
+        places: Table and row in it of each image.
+    """
+
+    places: Sequence[tuple["KeypointTable", int]]
+
+    @cached_property
+    def image_ids(self) -> tuple[str, ...]:
+        """Return the image id of each image; those of several tables may be equal."""
+        return tuple(table.image_ids[row] for table, row in self.places)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Return the fingerprint of everything that an image's keypoints depend on."""
+        return tuple(table.keys[row] for table, row in self.places)
+
+    def at(self, row: int) -> Keypoints:
+        """Return the keypoints of the image in a row, without a copy."""
+        table, place = self.places[row]
+        return table.at(place)
 
 
 @dataclass(frozen=True)
@@ -91,12 +132,6 @@ class KeypointTable:
         """Return the keypoints of an image, without a copy."""
         return self.at(self.rows[image_id])
 
-    def select(self, image_ids: Sequence[str]) -> "KeypointTable":
-        """Return the table of some of the images, in the given order."""
-        rows = [self.rows[image_id] for image_id in image_ids]
-        keys = tuple(self.keys[row] for row in rows)
-        return tabulate_keypoints(image_ids, keys, [self.at(row) for row in rows], self.description)
-
 
 NO_KEYPOINTS = Keypoints(
     np.empty((0, 2), np.float32),
@@ -140,21 +175,15 @@ NO_TABLE = tabulate_keypoints((), (), (), {})
 """Table without images, if there is no earlier run."""
 
 
-def join_tables(tables: Sequence[KeypointTable]) -> KeypointTable:
-    """Return tables that were made in the same way as one table.
+def choose_keypoints(tables: Sequence[KeypointTable], image_ids: Sequence[str]) -> ChosenKeypoints:
+    """Return the keypoints of some images, in their order.
 
     Args:
-        tables: Tables whose image ids may repeat, so that images must be looked up by row.
-
-    Returns:
-        One table, in the order of the tables.
+        tables: Tables that have all of these images, each in one of them.
+        image_ids: Image ids.
     """
-    return tabulate_keypoints(
-        [image_id for table in tables for image_id in table.image_ids],
-        [key for table in tables for key in table.keys],
-        [table.at(row) for table in tables for row in range(len(table.image_ids))],
-        tables[0].description if tables else {},
-    )
+    place_of = {image_id: (table, row) for table in tables for image_id, row in table.rows.items()}
+    return ChosenKeypoints([place_of[image_id] for image_id in image_ids])
 
 
 def describe_keypoints(params: GeometryParams) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 
 from skinbit.config import AuditParams, ComputeParams, DataParams, GeometryParams, ReportParams
+from skinbit.data.executor import Execution
 from skinbit.data.images import ImageFolder
 from skinbit.data.listed import ListedPhotographs
-from skinbit.data.executor import Execution
 from skinbit.data.pieces import PieceStore, of_pairs
 from skinbit.embedding.tables import Features
 from skinbit.matching.keypoints.compared import ComparedPairs, Comparing
-from skinbit.matching.keypoints.sift import KeypointTable
+from skinbit.matching.keypoints.sift import KeypointTable, choose_keypoints
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def find_findings(
     study = AuditedStudy.read(metadata, rejected, image_index, pixel_hashes, split)
     image_ids, lesion_ids = list(study.lesion_of), list(study.lesion_of.values())
     pool = Pool(baseline_embeddings(features, image_ids).values, limits=tiles_of(tile_megabytes))
-    images = AuditedImages(image_ids, lesion_ids, pool, keypoints.select(image_ids))
+    images = AuditedImages(image_ids, lesion_ids, pool, choose_keypoints([keypoints], image_ids))
     comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, of_pairs(executor))
     compared = compare_images(images, audit, comparing)
     findings, summary = study.conclude(compared, audit, experiment)

@@ -125,8 +125,8 @@ def verification(name: str, subset: str, parameters: Parameters, among: bool = F
     box = f"{name}.{subset}"
     prefix = "distractor_" if among else ""
     inputs = {"embeddings": f"{box}.embeddings", "keypoints": "keypoints", "tile_megabytes": TILES}
-    inputs |= {"pair_cache": "pair_cache"}
-    inputs |= {block: f"params:{block}" for block in ("geometry", "compute", "executor")}
+    inputs |= {name: name for name in ("pair_cache", "executor")}
+    inputs |= {block: f"params:{block}" for block in ("geometry", "compute")}
     if among:
         inputs |= {"distractor_embeddings": f"{box}.distractor_embeddings"}
         inputs |= {"distractor_keypoints": "distractor_keypoints"}

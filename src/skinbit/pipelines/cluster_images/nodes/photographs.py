@@ -17,7 +17,7 @@ from skinbit.data.photographs import (
     read_folder,
     read_known_lesions,
 )
-from skinbit.data.pieces import PieceStore, Wanted, complete, of_photographs, of_pairs
+from skinbit.data.pieces import PieceStore, Wanted, complete, of_pairs, of_photographs
 from skinbit.embedding.checkpoints import Checkpoint
 from skinbit.embedding.tables import Features, Gathered
 from skinbit.matching.cuts.operating_points import KnownCuts

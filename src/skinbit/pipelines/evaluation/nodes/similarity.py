@@ -24,7 +24,7 @@ from skinbit.matching.assembly import (
 )
 from skinbit.matching.keypoints.compared import ComparedPairs, Comparing, shortlist_by_keypoints
 from skinbit.matching.keypoints.shortlist import read_shortlist, shortlist_table
-from skinbit.matching.keypoints.sift import KeypointTable, join_tables
+from skinbit.matching.keypoints.sift import KeypointTable, choose_keypoints
 from skinbit.matching.labels import lesion_labels
 from skinbit.matching.pairs.pool import Pool, tiles_of
 from skinbit.matching.similarity.calibration import Calibrations, Reliability, calibration_error, join_judged
@@ -77,13 +77,11 @@ def compare_keypoints(
     Returns:
         ``image_a, image_b, inliers``.
     """
-    from skinbit.embedding.compute import resolve_compute
-
-    comparing = Comparing(geometry, resolve_compute(compute).threads, pair_cache, of_pairs(executor))
+    comparing = _comparing(geometry, compute, pair_cache, executor)
     context = read_context(metadata, embeddings.image_ids, None if similarity is None else similarity.context)
     pool = Pool(embeddings.vectors, context=context, limits=tiles_of(tile_megabytes))
-    found = shortlist_by_keypoints(pool, keypoints.select(embeddings.image_ids), comparing)
-    return shortlist_table(found, embeddings.image_ids)
+    chosen = choose_keypoints([keypoints], embeddings.image_ids)
+    return shortlist_table(shortlist_by_keypoints(pool, chosen, comparing), embeddings.image_ids)
 
 
 def compare_keypoints_among(
@@ -119,12 +117,20 @@ def compare_keypoints_among(
     Returns:
         ``image_a, image_b, inliers``.
     """
-    together = join_tables([keypoints.select(embeddings.image_ids), distractor_keypoints])
-    columns = with_distractors(metadata, distractors)
-    joined = join_embeddings(embeddings, distractor_embeddings)
-    return compare_keypoints(
-        joined, together, geometry, compute, tile_megabytes, pair_cache, executor, similarity, columns
-    )
+    comparing = _comparing(geometry, compute, pair_cache, executor)
+    joined, columns = join_embeddings(embeddings, distractor_embeddings), with_distractors(metadata, distractors)
+    context = read_context(columns, joined.image_ids, None if similarity is None else similarity.context)
+    pool = Pool(joined.vectors, context=context, limits=tiles_of(tile_megabytes))
+    chosen = choose_keypoints([keypoints, distractor_keypoints], joined.image_ids)
+    return shortlist_table(shortlist_by_keypoints(pool, chosen, comparing), joined.image_ids)
+
+
+def _comparing(
+    geometry: GeometryParams, compute: ComputeParams, pair_cache: PieceStore[ComparedPairs], executor: Execution
+) -> Comparing:
+    from skinbit.embedding.compute import resolve_compute
+
+    return Comparing(geometry, resolve_compute(compute).threads, pair_cache, of_pairs(executor))
 
 
 def calibrate_similarities(
