@@ -363,6 +363,18 @@ def test_baseline_embeddings_come_in_the_order_asked_for() -> None:
     assert embeddings.description == {"model": "m"}
 
 
+def test_averages_in_blocks_are_those_of_all_images_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=(7, 6, 33)).astype(np.float32)
+    described = {"test_views": SIX_VIEWS.model_dump(mode="json")}
+    features = Features(tuple("abcdefg"), values, tuple("abcdefg"), described)
+    monkeypatch.setattr("skinbit.embedding.embeddings._BLOCK_ROWS", 2)
+    found = baseline_embeddings(features, list("gabdc"), with_zooms=True)
+    rows = [6, 0, 1, 3, 2]
+    assert found.values.tobytes() == average_views(values[rows]).tobytes()
+    assert found.zooms is not None
+    assert found.zooms.tobytes() == average_rotations(values[rows], SIX_VIEWS).tobytes()
+
+
 def test_image_without_features_is_named() -> None:
     features = Features(("a",), np.ones((1, 1, 2), np.float32), ("k",), {})
     with pytest.raises(ValueError, match=r"2 images .*have no features, the first is x"):

@@ -1,17 +1,23 @@
 """From features to the embeddings of a baseline."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skinbit.config import ViewParams, WhiteningParams
+from skinbit.data.mapped import take
 from skinbit.data.splits import TEST_FOLD
 from skinbit.embedding.tables import Embeddings, Features
 from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray, lesion_labels, unit_vectors
 from skinbit.matching.similarity.whitening import Whitening, fit_whitening
+
+_BLOCK_ROWS = 1024
+"""Number of images whose views are averaged at once."""
 
 _LEAST_DISTANCE = 1e-4
 """The mean cosine distance of two images below which embeddings count as the same."""
@@ -38,11 +44,18 @@ def baseline_embeddings(features: Features, image_ids: list[str], with_zooms: bo
             f"{len(missing)} images of split.csv have no features, the first is {missing[0]}.\n"
             "  Remedy: the features are from an earlier split; run baseline_embeddings as a whole."
         )
-    rows = [row_of[image_id] for image_id in image_ids]
-    values, zooms = features.values[rows], None
+    rows = np.array([row_of[image_id] for image_id in image_ids], dtype=np.int64)
+    values, zooms = _average(average_views, features, rows), None
     if with_zooms:
-        zooms = average_rotations(values, ViewParams.model_validate(features.description["test_views"]))
-    return Embeddings(tuple(image_ids), average_views(values), features.description, zooms)
+        views = ViewParams.model_validate(features.description["test_views"])
+        zooms = _average(partial(average_rotations, views=views), features, rows)
+    return Embeddings(tuple(image_ids), values, features.description, zooms)
+
+
+def _average(average: Callable[[FloatArray], FloatArray], features: Features, rows: NDArray[np.int64]) -> FloatArray:
+    """Return averages of the views of some rows, of which only a block is in memory at once."""
+    starts = range(0, max(len(rows), 1), _BLOCK_ROWS)
+    return np.concatenate([average(take(features.values, rows[start : start + _BLOCK_ROWS])) for start in starts])
 
 
 @dataclass(frozen=True)
