@@ -52,7 +52,7 @@ AREAS = {
     "calibration": ("matching/similarity/calibration.py", "matching/expected/*.py"),
 }
 TESTS = (
-    "tests/matching",
+    "tests/matching/test_*.py",
     "tests/data/test_splits.py",
     "tests/data/test_metadata.py",
     "tests/data/test_bad_input_matrix.py",
@@ -169,24 +169,29 @@ def draw(number: int) -> list[Mutant]:
     return sorted(drawn, key=lambda mutant: rank[mutant.key])
 
 
-def find_callers(paths: Iterable[str]) -> dict[str, Any]:
-    """Run the tests undisturbed in a fork; return how long each takes, what it calls, and what all of them import."""
-    file = KEPT / "tests.json"
-    if not file.exists():
+def find_callers() -> tuple[dict[str, Any], list[str]]:
+    """Return time and called functions of every test, and what tests import; where tests have changed they are run."""
+    kept = KEPT / "tests.json"
+    known = json.loads(kept.read_text()) if kept.exists() else {"files": {}, "modules": []}
+    paths = [path for pattern in TESTS for path in sorted(REPOSITORY.glob(pattern))]
+    hashes = {path.relative_to(REPOSITORY).as_posix(): sha256(path.read_bytes()).hexdigest() for path in paths}
+    if stale := [path for path, digest in hashes.items() if known["files"].get(path, {}).get("hash") != digest]:
         child = os.fork()
         if not child:
             callers = Callers()
-            failed = pytest.main([*PYTEST, *QUICK, *paths], plugins=[callers])
-            by_test = {test: [seconds, sorted(called)] for test, (seconds, called) in callers.by_test.items()}
-            imported = sorted(
-                name for name in sys.modules if not name.startswith(("skinbit", "tests", "conftest", "__"))
-            )
+            failed = pytest.main([*PYTEST, *QUICK, *stale], plugins=[callers])
+            known["files"] |= {path: {"hash": hashes[path], "tests": {}} for path in stale}
+            for test, (seconds, called) in callers.by_test.items():
+                known["files"][test.partition("::")[0]]["tests"][test] = [seconds, sorted(called)]
+            own = ("skinbit", "tests", "conftest", "__")
+            known["modules"] = sorted({*known["modules"], *(name for name in sys.modules if not name.startswith(own))})
             if not failed:
-                file.write_text(json.dumps({"tests": by_test, "modules": imported}))
+                kept.write_text(json.dumps(known))
             os._exit(int(failed))
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
             sys.exit("the tests fail without any fault")
-    return json.loads(file.read_text())
+        known = json.loads(kept.read_text())
+    return {test: told for path in hashes for test, told in known["files"][path]["tests"].items()}, known["modules"]
 
 
 def choose_tests(tests: Mapping[str, tuple[float, list[str]]], mutant: Mutant) -> dict[str, float]:
@@ -281,13 +286,13 @@ def campaign(number: int, again: bool) -> str:
     kept = KEPT / "results.jsonl"
     lines = kept.read_text().splitlines() if kept.exists() else []
     known = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
-    drawn, found = draw(number), find_callers(TESTS)
-    import_all(found["modules"])
+    drawn, (tests, imported) = draw(number), find_callers()
+    import_all(imported)
     with tempfile.TemporaryDirectory() as folder, kept.open("a") as file:
         for mutant in drawn:
             if mutant.key in known and not (again and known[mutant.key].fate == "survived"):
                 continue
-            chosen, started = choose_tests(found["tests"], mutant), time.monotonic()
+            chosen, started = choose_tests(tests, mutant), time.monotonic()
             fate = fate_of(mutant, chosen, Path(folder) / "tests")
             result = Result(mutant.key, fate, round(time.monotonic() - started, 1), len(chosen))
             known[mutant.key] = result

@@ -26,8 +26,8 @@ SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
 }  # fmt: skip
 PAIRS = ("min max", "any all", "minimum maximum", "argmin argmax", "floor ceil", "left right", "union intersection")
 NAMES = {one: other for pair in PAIRS for one, other in (pair.split(), pair.split()[::-1])}
-TEXT_MAKERS = re.compile(r"warn|explain|describe|log_|__str__|__repr__")
-LOG = re.compile(r"(logger|warnings)\.")
+TEXT_MAKERS = re.compile(r"warn|log_|__str__|__repr__")
+LOG = re.compile(r"(logger|warnings|bar)\.")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _is_text(node: ast.AST) -> bool:
         case ast.If():
             return all(_is_text(statement) for statement in node.body) or ast.unparse(node.test) == "TYPE_CHECKING"
         case ast.keyword():
-            return node.arg == "dtype"  # counts are as exact in another type
+            return node.arg in ("dtype", "strict")  # counts are as exact in another type; an assertion
     return isinstance(node, ast.JoinedStr | ast.Assert | ast.Import | ast.ImportFrom)
 
 

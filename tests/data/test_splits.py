@@ -354,6 +354,36 @@ def test_patients_of_equal_size_are_dealt_as_evenly_as_lesions() -> None:
     assert (held.drop(TEST_FOLD) - 9.6).abs().max().max() <= 3
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_strata_the_test_subset_has_its_share_of_each(seed: int) -> None:
+    images = make_images(["nv"] * 30 + ["mel"] * 20)
+    split = split_lesions(images, SplitParams(stratify_by="dx", test_fraction=0.2), seed)
+    is_test = split["subset"] == TEST
+    assert images.loc[is_test, "dx"].value_counts().to_dict() == {"nv": 2 * 6, "mel": 2 * 4}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bundles_are_dealt_largest_first_in_random_order_each_to_the_part_that_lacks_most(seed: int) -> None:
+    """Of equal bundles the shuffle decides, of equal parts the first; so a seed gives the same split everywhere."""
+    sizes = [1 + number % 3 for number in range(40)]
+    patient_of = np.repeat(np.arange(40), sizes)
+    images = make_images(["nv"] * len(patient_of)).assign(
+        patient_id=[f"P{patient:02}" for patient in patient_of for _ in "12"]
+    )
+    params = SplitParams(keep_together="patient_id", n_folds=3, test_fraction=0.25)
+    folds = fold_of(split_lesions(images, params, seed))
+    lesions = sorted(folds)
+    bundles = list(dict.fromkeys(patient_of[int(lesion[1:])] for lesion in lesions))  # numbered by their first lesion
+    shuffled = [bundles[place] for place in np.random.default_rng(seed).permutation(40)]
+    n_test = int(np.ceil(0.25 * len(lesions)))
+    lacking = {TEST_FOLD: float(n_test), **dict.fromkeys(range(3), (len(lesions) - n_test) / 3)}
+    dealt = {}
+    for bundle in sorted(shuffled, key=lambda bundle: -sizes[bundle]):
+        dealt[bundle] = max(lacking, key=lacking.__getitem__)
+        lacking[dealt[bundle]] -= sizes[bundle]
+    assert {lesion: dealt[patient_of[int(lesion[1:])]] for lesion in lesions} == folds
+
+
 def test_a_bundle_larger_than_a_fold_leaves_no_fold_empty() -> None:
     images = make_images(["nv"] * 50)
     one_clinic = images.assign(clinic=np.where(images["lesion_id"].str[1:].astype(int) < 44, "A", ""))

@@ -67,6 +67,16 @@ def test_every_row_of_the_edges_names_a_test_that_exists():
         assert list(sentences(file, chosen.rpartition("::")[2])), row
 
 
+def test_every_promise_of_the_threat_model_names_a_test_that_exists():
+    page = (REPOSITORY / "docs/threat-model.md").read_text()
+    rows = re.findall(r"^\| [STRIDE](?:, [STRIDE])* \|.*", page, re.MULTILINE)
+    assert len(rows) > 20
+    for row in rows:
+        file, _, chosen = row.split("`")[-2].partition("::")
+        assert chosen, row
+        assert list(sentences(file, chosen)), row
+
+
 @pytest.mark.parametrize("choice", ["tests/docs/test_docs.py::test_nothing", "tests/docs/conftest.py"])
 def test_a_test_that_is_gone_is_missed(choice):
     with pytest.raises((LookupError, FileNotFoundError)):

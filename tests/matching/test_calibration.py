@@ -89,10 +89,11 @@ def test_that_keypoints_were_compared_and_at_which_zoom_they_agree_count_too():
     calibration = fit_calibration(sample)
     assert calibration.comparison_cost > 0
     assert calibration.zoom_slope > 0
-    support = calibration.support(np.array([-1, 0, 3, 3]), np.array([2.0, 2.0, 1.0, 2.0]))
+    support = calibration.support(np.array([-1, 0, 3, 3, 1, 1]), np.array([2.0, 2.0, 1.0, 2.0, 1.0, 2.0]))
     assert support[0] == 0
     assert support[1] == -calibration.comparison_cost
     assert support[3] - support[2] == pytest.approx(calibration.zoom_slope * np.log(2))
+    assert support[5] - support[4] == pytest.approx(calibration.zoom_slope * np.log(2))
 
 
 def test_a_pair_under_two_ids_does_not_bend_the_slopes():

@@ -16,8 +16,10 @@ from skinbit.matching.expected.candidates import (
     SURE_POINTS,
     Candidates,
     Said,
+    candidate_table,
     find_candidates,
     follows,
+    read_candidates,
 )
 from skinbit.matching.expected.certificate import certify, plan_sample, systematic_sample
 from skinbit.matching.expected.odds import LEVELS, LogOdds, PairOdds
@@ -216,8 +218,47 @@ def test_candidates_are_probable_or_their_keypoints_agree(seed):
         assert (probability, points) == expected[tuple(pair)]
 
 
+def test_candidates_come_back_from_their_table():
+    pairs = np.array([[0, 3], [1, 2]])
+    candidates = Candidates(pairs, np.array([0.25, 0.5]), np.array([-1, 7]))
+    table = candidate_table(candidates)
+    assert table.columns.tolist() == ["row_a", "row_b", "probability", "inliers"]
+    assert table.to_numpy().tolist() == [[0, 3, 0.25, -1], [1, 2, 0.5, 7]]
+    for one, other in zip(vars(read_candidates(table)).values(), vars(candidates).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @given(st.floats(-0.99, 0.99), st.floats(-10, 10), st.floats(0.1, 5))
 def test_a_similarity_is_found_again_by_its_probability(similarity, intercept, slope):
     odds = LogOdds(intercept=intercept, slope=slope)
     probability = float(odds.probabilities(np.asarray(similarity)))
     assert odds.similarity(probability) == pytest.approx(similarity, abs=1e-4)
+
+
+def test_every_figure_of_one_archive_stays_as_it_is():
+    """Half of the drawn pairs are answered, some pairs were answered before, and three joined ones are improbable."""
+    groups, lesions, candidates = archive(80, 5)
+    asked = np.concatenate([candidates.pairs[::9], candidates.pairs[:40:9]])
+    census = answers(asked, lesions, groups)
+    is_joined = groups[candidates.pairs[:, 0]] == groups[candidates.pairs[:, 1]]
+    kept = np.delete(np.arange(len(is_joined)), np.flatnonzero(is_joined)[[4, 14, 24]])
+    candidates = Candidates(
+        *(values[kept] for values in (candidates.pairs, candidates.probabilities, candidates.inliers))
+    )
+    plan = plan_sample(groups, candidates, census, 60, 7)
+    found = certify(
+        groups, candidates, census, plan, answers(plan.pairs[:30], lesions, groups), prior(0.02, 0.05, 0.04)
+    )
+    figures = [
+        [each.low, each.value, each.high] for each in (found.precision, found.recall, found.f1, found.error_rate)
+    ]
+    expected = [
+        [0.3573053, 0.9859663, 0.9864865],
+        [0.6106349, 0.9722277, 0.9733333],
+        [0.7203373, 0.9790488, 0.9798658],
+        [0.0009975, 0.0074214, 0.0309227],
+    ]
+    np.testing.assert_allclose(figures, expected, atol=1e-6)
+    weights = [[4.1552875, 33.2969791], [3.9620884, 16.7733663], [4.066596, 25.7115233]]
+    np.testing.assert_allclose(plan.next_weights, weights, atol=1e-6)
+    assert (found.n_census, found.n_sampled) == (len(np.unique(asked, axis=0)), 30)

@@ -1,23 +1,27 @@
 """What a pool says about itself without labels, against brute force over likelihoods, merges and cuts."""
 
+import json
 from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import poisson
 
+from skinbit.config import ClusterParams
 from skinbit.matching.clustering.constraints import Constraints, unconstrained
 from skinbit.matching.clustering.merges import clusters_at
 from skinbit.matching.cuts.grouping_cut import plan_cut
+from skinbit.matching.cuts.operating_points import KnownCuts, OperatingPoints
 from skinbit.matching.cuts.search import merge_tree
 from skinbit.matching.expected.curve import Expectation, Joins, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.documents import settle_cut
 from skinbit.matching.expected.likeness import unlike_folds
-from skinbit.matching.expected.odds import LogOdds, PairOdds, fit_odds, mean_odds, spread
+from skinbit.matching.expected.odds import LEVELS, LogOdds, PairOdds, fit_odds, mean_odds, spread
 from skinbit.matching.expected.own_cut import estimates, expect_of_pool
-from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior
+from skinbit.matching.expected.prior import PoolPrior, SimilarityHistogram, find_prior, middles
 from skinbit.matching.grouping import group_images
 from skinbit.matching.labels import known_labels
 from skinbit.matching.pairs.neighbours import neighbours_above
@@ -198,6 +202,29 @@ class TestCut:
         alike = similarity_matrix(pool)[np.triu_indices(40, 1)]
         assert (alike >= chosen.cut).sum() == 0 if method == "cosine" else (1.0 - alike <= chosen.cut).sum() == 0
 
+    @pytest.mark.parametrize(("n_positive", "n_given", "expected"), [(0.2, 0, 0.2), (0.2, 3, 3.0), (5.0, 3, 5.0)])
+    def test_where_nothing_is_worth_joining_what_is_given_and_the_prior_stay(self, n_positive, n_given, expected):
+        links = np.array([-0.9], dtype=np.float32)
+        steps = Joins(1.0 - links.astype(np.float64), 2.0, np.array([50]), links, False, n_given)
+        chosen = expected_cut(steps, PoolPrior(ODDS, n_positive))
+        assert (chosen.cut, chosen.n_joined, chosen.true_positives) == (0.0, n_given, n_given)
+        assert chosen.n_positive == expected
+
+    def test_what_the_folds_miss_at_a_cut_counts_from_the_first_step_on(self):
+        """A tenth of the fold's positive pairs is less similar than the cut, so as many are missed here."""
+        links = np.array([0.9, 0.4], dtype=np.float32)
+        steps = Joins(1.0 - links.astype(np.float64), 2.0, np.array([2, 1]), links, is_similarity=False)
+        at = float(spread(np.array(0.7)))
+        fold = PairOdds(
+            intercept=0.0, slope=1.0, prior=0.1, positives=tuple(np.interp(LEVELS, [0, 0.1, 1], [0, at, 15]))
+        )
+        prior = PoolPrior(LogOdds(intercept=0.0, slope=1.0), 0.6, (fold,))
+        found = expect_at(steps, prior, 0.3)
+        assert found.shares_missed == pytest.approx((0.1,))
+        assert found.n_positive == pytest.approx(found.true_positives / 0.9)
+        none = expect_at(steps, prior, 0.05)
+        assert (none.n_joined, none.n_positive, none.shares_missed, none.at_once) == (0, 0.6, (), 1.0)
+
     @pytest.mark.parametrize("method", METHODS)
     def test_the_expected_f1_is_the_real_one_on_average(self, method):
         expected, real = [], []
@@ -275,6 +302,15 @@ class TestOwnCut:
         cut = plan_cut(method, found.chosen.cut, (), None)
         assert len(group_images(pool, (), cut, None, answers).groups) == 39
 
+    def test_photographs_without_a_partner_are_those_whose_nearest_is_improbable(self):
+        pool, _ = mixture(30, 8, seed=2)
+        answers = Constraints(np.append(np.full(24, -1), np.arange(6)), np.array([[0, 9]]))
+        found = expect_of_pool(pool, answers, [ODDS], "average", None)
+        alike = similarity_matrix(pool) - 2.0 * np.eye(30, dtype=np.float32)
+        alone = 1.0 - found.log_odds.probabilities(alike[:24].max(axis=1))
+        alone[[0, 9]] = 0.0  # an answer says that these two show one lesion
+        assert found.expected.single_share == pytest.approx(alone.mean())
+
     def test_a_given_cut_is_kept(self):
         pool, _ = mixture(60, 10, seed=5)
         found = expect_of_pool(pool, unconstrained(60), [ODDS], "average", None, given=0.7)
@@ -295,6 +331,52 @@ class TestOwnCut:
 
 def expectation(**values):
     return Expectation(**{"cut": 0.5, "n_joined": 200, "true_positives": 200.0, "n_positive": 208.0, **values})
+
+
+class TestDocument:
+    """The cut of a folder of photographs, as it is written down."""
+
+    pool = mixture(60, 15, seed=5)[0]
+    points = (OperatingPoints(cuts=(0.4, 0.9), tp=(8, 9), fp=(0, 9), n_positive_pairs=10, n_images=60),)
+
+    def settle(self, odds=(ODDS, ODDS), constraints=None, known=None, **cluster):
+        cuts = {"method": "average", "given": None, "value": None, "operating_points": self.points, **(known or {})}
+        constraints = constraints or unconstrained(60)
+        return settle_cut(self.pool, constraints, odds, KnownCuts(**cuts), ClusterParams(**cluster), True)
+
+    @pytest.mark.parametrize("precision", [None, 0.99])
+    def test_photographs_choose_their_cut_themselves(self, precision):
+        found = self.settle(precision=precision, max_group_size=4)
+        own = expect_of_pool(self.pool, unconstrained(60), (ODDS, ODDS), "average", 4, precision=precision)
+        assert found["cut"] == own.chosen.cut
+        assert (found["unsure_from"], found["unsure_to"]) == pytest.approx((1.0 - own.chosen.cut,) * 2)  # folds agree
+        assert found["expected"] == own.expected.model_dump(mode="json")
+        assert found["log_odds"] == own.log_odds.model_dump(mode="json")
+        assert json.loads(json.dumps(found)) == found
+
+    @pytest.mark.parametrize(
+        ("known", "cluster", "cut"),
+        [({"given": 0.2}, {}, 0.2), ({}, {"single_share": 0.1}, 0.4), ({"given": 0.2}, {"single_share": 0.1}, 0.2)],
+    )
+    def test_unless_the_user_sets_a_cut_or_the_share_without_a_partner(self, known, cluster, cut):
+        found = self.settle(known=known, **cluster)
+        assert found["cut"] == pytest.approx(cut)
+        at_cut = expect_of_pool(self.pool, unconstrained(60), (ODDS, ODDS), "average", None, given=found["cut"])
+        assert found["expected"] == at_cut.expected.model_dump(mode="json")
+
+    @pytest.mark.parametrize(
+        ("changed", "cut"),
+        [
+            ({"odds": ()}, 0.4),
+            ({"constraints": Constraints(np.zeros(60, dtype=np.int64))}, 0.4),
+            ({"known": {"method": "mutual", "operating_points": ()}}, None),
+            ({"known": {"operating_points": ()}, "single_share": 0.1}, None),
+        ],
+    )
+    def test_nothing_is_expected_without_odds_new_photographs_or_a_cut(self, changed, cut):
+        found = self.settle(**changed)
+        assert found["cut"] == (cut if cut is None else pytest.approx(cut))
+        assert (found["expected"], found["log_odds"]) == (None, None)
 
 
 class TestIntervals:
@@ -324,6 +406,18 @@ class TestIntervals:
         )
         assert apart.low < alike.low
         assert apart.high >= alike.high
+
+    def test_every_figure_of_a_few_folds_stays_as_it_is(self):
+        chosen = expectation(true_positives=180.0, shares_missed=(0.04, 0.01, 0.09), at_once=3.0, n_given=20)
+        others = [expectation(true_positives=true) for true in (170.0, 185.0, 190.0, 195.0)]
+        found = estimates(chosen, others)
+        figures = [[each.low, each.value, each.high] for each in found.values()]
+        expected = [
+            [0.79, 0.9, 1.0],
+            [0.7692307692, 0.8653846154, 1.0],
+            [0.8191268191, 0.8823529412, 0.9925558313],
+        ]
+        np.testing.assert_allclose(figures, expected, atol=1e-9)
 
     @pytest.mark.parametrize(("n_joined", "n_positive"), [(0, 0.1), (0, 3.0), (3, 3.0)])
     def test_what_is_undefined_stays_undefined(self, n_joined, n_positive):
@@ -380,6 +474,52 @@ class TestLikeness:
         matrix, is_positive = similarity_matrix(pool), np.equal.outer(labels, labels)
         changed = np.where(is_positive, np.minimum(matrix, np.tanh(10.0 / 8)), matrix)
         assert self.unlike(given_pool(changed)) == ("photographs of the same lesion are less similar",)
+
+    @settings(max_examples=100)
+    @given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 400))
+    def test_few_low_positive_pairs_may_be_chance(self, n_low, n_between, n_high):
+        """Every pair is positive with probability 1/2; a pair at the lowest fold's quantile is not low."""
+        counts = np.zeros(2**16, dtype=np.int64)
+        bins = np.array([30_000, 34_000, 40_000])
+        counts[bins] = n_low, n_between, n_high
+        low, lowest, _ = spread(middles(bins))
+        is_higher, line = np.array(LEVELS) >= 0.2, {"intercept": 0.0, "slope": 0.0, "prior": 0.5}
+        folds = tuple(
+            PairOdds(
+                **line,
+                positives=tuple(np.where(is_higher, quantile, low)),
+                negatives=tuple(np.linspace(8, 9, len(LEVELS))),
+            )
+            for quantile in (lowest, lowest + 0.1)
+        )
+        total = (n_low + n_between + n_high) / 2
+        is_low = n_low / 2 / total - 3.5 * np.sqrt(0.2 * 0.8 / total) > 0.4
+        found = unlike_folds(counts, PoolPrior(LogOdds(intercept=0.0, slope=0.0), total, folds))
+        assert found == ("photographs of the same lesion are less similar",) * int(is_low)
+
+    @settings(max_examples=100)
+    @given(st.integers(0, 600), st.integers(1, 600), st.floats(0.05, 1.0))
+    def test_a_quantile_of_negative_pairs_is_high_only_where_pairs_enough_lie_beyond_it(self, n_usual, n_raised, rise):
+        counts = np.zeros(2**16, dtype=np.int64)
+        bins = np.array([28_000, 34_000])
+        counts[bins] = 2 * n_usual, 2 * n_raised  # half of them are negative
+        alike = spread(middles(bins))
+        usual = alike[1] - np.array([2.0 + 2.0 * rise, 2.0 * rise, 2.0 * rise])
+        quantiles = np.full(len(LEVELS), usual[0])
+        for level, quantile in zip((0.5, 0.9, 0.99), usual, strict=True):
+            quantiles[LEVELS.index(level) :] = quantile
+        fold = PairOdds(
+            intercept=0.0, slope=0.0, prior=0.5, positives=(-9.0,) * len(LEVELS), negatives=tuple(quantiles)
+        )
+        total = n_usual + n_raised
+        rises = [
+            (alike[0] if n_usual >= level * total else alike[1]) - before
+            for level, before in zip((0.5, 0.9, 0.99), usual, strict=True)
+            if (1.0 - level) * total >= 5
+        ]
+        found = unlike_folds(counts, PoolPrior(LogOdds(intercept=0.0, slope=0.0), total, (fold,)))
+        is_raised = max(rises, default=0.0) / 2.0 > 0.35
+        assert found == ("photographs of different lesions are more similar",) * int(is_raised)
 
     def test_nothing_is_said_where_the_folds_did_not_write_down_their_pairs(self):
         pool, _ = mixture(60, 20, seed=9)

@@ -289,6 +289,14 @@ class TestSingleLinkage:
             links = np.array([*root, *forest.edges[forest.distances <= eps].tolist()], dtype=np.int64).reshape(-1, 2)
             assert partition(components(len(matrix), links)) == partition(groups_within(joined, eps))
 
+    def test_two_known_lesions_stay_apart_where_answers_keep_others_apart_too(self):
+        constraints = Constraints(np.array([0, 1, -1, -1]), cannot=np.array([[2, 3]]))
+        forest = spanning_forest(neighbours_above(given_pool(np.full((4, 4), 0.9)), -1.0), constraints)
+        groups = components(4, forest.edges)
+        assert groups[0] != groups[1]
+        assert groups[2] != groups[3]
+        assert len(set(groups.tolist())) == 2
+
     @given(labelled(any_matrix()), st.floats(0, 1.9), st.floats(1e-6, 2))
     def test_a_searched_range_is_searched_exactly(self, images, low, width):
         matrix, labels = images

@@ -107,6 +107,31 @@ def test_a_cut_for_a_pool_lies_where_the_counts_of_all_subsets_are_known():
         adapter.validate_json(json.dumps(document), strict=True)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tp": (1,)}, "different lengths"),
+        ({"tp": (2, 1)}, "tp and fp must not fall"),
+        ({"fp": (3, 2)}, "tp and fp must not fall"),
+        ({"cuts": (0.1, 0.3, 0.2), "tp": (1, 1, 1), "fp": (0, 0, 0)}, "cuts must rise, or fall"),
+        ({"tp": (1, 5)}, "more true positives than positive pairs"),
+    ],
+)
+def test_what_is_no_curve_is_refused(changed, said):
+    rows = {"cuts": (0.1, 0.3), "tp": (1, 4), "fp": (2, 2), "n_positive_pairs": 4, "n_images": 9}
+    assert OperatingPoints(**rows).tp == (1, 4)
+    with pytest.raises(ValidationError, match=said):
+        OperatingPoints(**rows | changed)
+
+
+def test_methods_of_different_numbers_of_subsets_are_refused():
+    rows = {"cuts": [0.1], "tp": [1], "fp": [2], "n_positive_pairs": 4, "n_images": 9}
+    adapter = TypeAdapter(PointsOfSubsets)
+    assert adapter.validate_python({"dbscan": [rows], "average": [rows]}).keys() == {"dbscan", "average"}
+    with pytest.raises(ValidationError, match="different numbers of subsets"):
+        adapter.validate_python({"dbscan": [rows], "average": [rows, rows]})
+
+
 def test_a_curve_that_ends_reaches_as_far_as_the_last_pair_that_enters_before_its_end():
     curve = Sweep(
         "dbscan",

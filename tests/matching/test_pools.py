@@ -256,6 +256,12 @@ class TestFolds:
         assert sizes["cosine"].to_dict() == {share: 40 * share for share in SHARES} == sizes["average"].to_dict()
         assert set(found["rule"]) == {"own", "fixed", "corrected"}
 
+    def test_the_smallest_pool_of_a_small_fold_has_one_lesion(self):
+        found = self.of_fold(photographs(3))
+        sizes = found[(found["rule"] == "own") & (found["method"] == "cosine")].set_index("share")["n_images"]
+        assert sizes.to_dict() == {share: 2 * max(1, round(3 * share)) for share in sizes.index}
+        assert sizes.min() == 2
+
     def test_among_distractors_all_lesions_of_several_images_stay(self):
         found = self.of_fold(photographs(20, n_singles=40), DISTRACTORS)
         assert set(found["pool"]) == {"distractors"}

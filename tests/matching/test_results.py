@@ -12,8 +12,8 @@ from skinbit.matching.cuts.transfer import cuts_of_folds
 from skinbit.matching.labels import unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool
-from skinbit.matching.scoring.leaderboard import rank_experiments
-from skinbit.matching.scoring.results import collect_folds, curve_table
+from skinbit.matching.scoring.leaderboard import add_gaps, rank_experiments
+from skinbit.matching.scoring.results import collect_folds, curve_table, thin_curves
 from skinbit.matching.scoring.score import score
 from skinbit.matching.scoring.transfer_metrics import transfer_metrics
 from skinbit.runtime.datasets.stock import ObjectDataset
@@ -100,6 +100,16 @@ class TestLeaderboard:
         assert board["experiment"].tolist() == ["a", "d", "c", "b"]
         assert board["rank"].tolist() == [1, 2, 3, 4]
 
+    def test_gaps_are_those_to_the_first_on_the_same_resamples(self):
+        board = rank_experiments({"a": results(0.4), "b": results(0.7)}, dict.fromkeys("ab", ("vit", "baseline")))
+        rng = np.random.default_rng(0)
+        resampled = {"a": (0.4 + 0.1 * rng.random(99)).tolist(), "b": [0.8] * 98 + [None]}
+        found = add_gaps(board, resampled)
+        assert found["behind_first"].tolist() == [0.0, pytest.approx(0.3)]
+        low, high = np.quantile(0.8 - np.array(resampled["a"][:98]), [0.025, 0.975])
+        assert found["behind_first_low"].tolist() == pytest.approx([0.0, low])
+        assert found["behind_first_high"].tolist() == pytest.approx([0.0, high])
+
     def test_is_ordered_by_own_f1_where_one_fold_ran(self):
         settings = dict.fromkeys("ab", ("vit", "baseline"))
         board = rank_experiments({"a": results(np.nan, own=0.2), "b": results(np.nan, own=0.3)}, settings)
@@ -112,3 +122,13 @@ class TestLeaderboard:
         assert board.columns.tolist()[:14] == ["rank", "experiment", "backbone", "loss", *figures[:10]]
         assert board.columns.tolist()[14:29] == figures[10:]
         assert board.loc[0, "cosine_f1_test"] == 0.25
+
+
+def test_thinned_curves_keep_their_ends_and_their_maximum():
+    f1 = [0.1, 0.2, 0.9, 0.3, 0.4, 0.5, 0.3, 0.2, 0.1]
+    table = pd.DataFrame({"method": "average", "cut": np.arange(9) / 10, "f1": f1})
+    undefined = pd.DataFrame({"method": "cosine", "cut": [0.5], "f1": [np.nan]})
+    found = thin_curves(pd.concat([table, undefined]), 3)
+    assert found["average"] == {"cut": [0.0, 0.2, 0.4, 0.8], "f1": [0.1, 0.9, 0.4, 0.1]}
+    assert found["cosine"] == found["dbscan"] == {"cut": [], "f1": []}
+    assert thin_curves(table, 100)["average"]["f1"] == f1

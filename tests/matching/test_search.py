@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skinbit.config import EvaluationParams
 from skinbit.matching.clustering.merges import MergeTree, clusters_at, select_cut, sweep_merges
-from skinbit.matching.curves import select
+from skinbit.matching.curves import Sweep, select
 from skinbit.matching.cuts.search import (
     Vicinity,
     could_gain,
@@ -133,6 +133,25 @@ class TestGains:
         with_one_stranger = np.array([0, 1, 2, 2, 0, 3])
         assert could_gain(sweep, 0.25, with_one_stranger, pairs, None) is True
         assert could_gain(sweep, 0.25, with_one_stranger, pairs, 2) is False
+
+    def test_a_gain_that_would_only_equal_the_best_is_none(self):
+        # At the best row F = 2·1 / (1 + 1 + 2) = 1/2. Two single images of a lesion, joined with one more false pair
+        # of two groups beyond: 2·2 - (1/2)·(2 + 2) = 2 > (1/2)·2 is a gain; with a pair of two and three images,
+        # 2·2 - (1/2)·(1 + 1 + 6) = 0 is none; with two and one, 2·2 - (1/2)·(2 + 4) = 1 = (1/2)·2 is none either.
+        sweep = Sweep("average", *map(np.array, ([0.1], [0.2], [1], [1])), n_positive_pairs=2)
+        pairs = np.array([[0, 1], [2, 3]])
+        groups_of = {
+            2: np.array([0, 0, 1, 2]),
+            4: np.array([0, 0, 1, 2, 1, 2]),
+            6: np.array([0, 0, 1, 2, 1, 2, 2]),
+        }
+        gains = {n: could_gain(sweep, 0.2, groups, pairs, None) for n, groups in groups_of.items()}
+        assert gains == {2: True, 4: False, 6: False}
+
+    def test_before_the_first_row_nothing_is_joined_so_that_any_positive_pair_is_a_gain(self):
+        sweep = Sweep("average", *map(np.array, ([0.3], [0.4], [0], [5])), n_positive_pairs=1)
+        assert could_gain(sweep, 0.1, np.array([0, 1, 2]), np.array([[0, 1]]), None) is True
+        assert could_gain(sweep, 0.1, np.array([0, 0, 2]), np.array([[0, 1]]), None) is False
 
 
 class TestVicinity:

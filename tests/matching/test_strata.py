@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skinbit.matching.scoring.strata import f1_by_stratum
+from skinbit.matching.scoring.strata import STRATUM_COLUMNS, evaluate_strata, f1_by_stratum
 from skinbit.matching.scoring.uncertainty import mean_f1, predicted_pairs, predicted_pairs_of_groups
 
 
@@ -77,3 +77,15 @@ def test_one_stratum_is_the_whole():
 def test_a_lesion_without_stratum_is_refused():
     with pytest.raises(ValueError, match="1 strata were given for 2 lesions"):
         f1_by_stratum(predicted_pairs_of_groups(np.zeros(2, int), np.arange(2)), ["arm"], 5, 0)
+
+
+def test_tables_of_several_columns_and_methods_are_one_with_rows_from_0():
+    groups, labels = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 1, 2, 3])
+    fold = {method: predicted_pairs_of_groups(groups, labels) for method in ("cosine", "average", "dbscan")}
+    strata = {"site": ["arm", "back"] * 4, "dx": ["nv"] * 8}
+    table = evaluate_strata([fold, fold], strata, 5, 0)
+    assert table.columns.tolist() == ["column", "method", *STRATUM_COLUMNS]
+    assert table.index.tolist() == list(range(6))
+    assert table["stratum"].tolist() == ["arm", "back", "arm", "back", "nv", "nv"]
+    assert table.groupby(["column", "method"])["n_lesions"].sum().tolist() == [8, 8, 8, 8]
+    assert evaluate_strata([fold], {}, 5, 0).columns.tolist() == table.columns.tolist()

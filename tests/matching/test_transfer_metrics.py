@@ -7,14 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skinbit.config import EvaluationParams
+from skinbit.matching.cuts.operating_points import gather_subsets
+from skinbit.matching.cuts.transfer import carry_to_pool
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.methods import CUTS, METHODS
 from skinbit.matching.pairs.pool import Pool, similarity_matrix
 from skinbit.matching.scoring.group_metrics import evaluate_groups
-from skinbit.matching.scoring.score import GROUP_METRICS, score_at
+from skinbit.matching.scoring.score import GROUP_METRICS, score, score_at
 from skinbit.matching.scoring.strata import evaluate_strata, strata_of_lesions
 from skinbit.matching.scoring.transfer_metrics import distractor_metrics, pooled_metrics, transfer_metrics
 from skinbit.matching.scoring.uncertainty import f1_intervals, mean_f1, resample_f1
+from skinbit.matching.scoring.unseen import score_unseen
 from tests.matching.oracle import groups_within, partition
 
 LESIONS = [f"lesion {n // 2}" for n in range(20)]
@@ -42,6 +46,27 @@ def test_every_method_is_evaluated_at_its_cut():
         assert [evaluated.metrics[f"{method}_{name}"] for name in GROUP_METRICS] == [
             metrics[name] for name in GROUP_METRICS
         ]
+
+
+def test_lesions_of_no_fold_are_scored_at_the_cuts_of_the_folds_for_their_number():
+    points = gather_subsets([score(photographs(seed), LESIONS, EvaluationParams()).points for seed in (1, 2)])
+    pool, evaluation = photographs(3), EvaluationParams(resamples=100)
+    found = score_unseen(pool, LESIONS, points, evaluation, 0)
+    carried = carry_to_pool(points, 20, evaluation.pool_correction)
+    assert found.cuts == {method: cut.value for method, cut in carried.items()}
+    assert found.metrics["rho"] == carried["cosine"].rho == 1.0
+    given = evaluate_at(pool, LESIONS, found.cuts, evaluation.max_group_size)
+    assert [found.metrics[name] for name in given.metrics] == pytest.approx(list(given.metrics.values()), nan_ok=True)
+    assert {method: groups.tolist() for method, groups in found.groups.items()} == {
+        method: groups.tolist() for method, groups in given.groups.items()
+    }
+    best = score(pool, LESIONS, evaluation).metrics
+    intervals = f1_intervals(resample_f1([given.predicted], 100, 0))
+    for method in CUTS:
+        assert found.metrics[f"{method}_f1"] == mean_f1([given.predicted[method]])
+        assert found.metrics[f"{method}_f1_oracle"] == best[f"{method}_f1"] >= found.metrics[f"{method}_f1"]
+        ends = tuple(found.metrics[f"{method}_f1_transfer_{end}"] for end in ("low", "high"))
+        assert ends == intervals[method]
 
 
 def test_without_a_cut_nothing_is_told_rather_than_0():

@@ -1,4 +1,4 @@
-"""An installed package runs without the repository: `python -m skinbit` is its `kedro run`. Releases can be checked."""
+"""An installed package runs without the repository, as `python -m skinbit`; a release is what its commit makes."""
 
 import hashlib
 import json
