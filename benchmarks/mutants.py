@@ -53,6 +53,7 @@ AREAS = {
 }
 TESTS = (
     "tests/matching/test_*.py",
+    "tests/reference/test_*.py",
     "tests/data/test_splits.py",
     "tests/data/test_metadata.py",
     "tests/data/test_bad_input_matrix.py",
@@ -202,6 +203,12 @@ def choose_tests(tests: Mapping[str, tuple[float, list[str]]], mutant: Mutant) -
         for test, (seconds, called) in tests.items()
         if name in called or any(each.startswith(f"{name.removesuffix(':')}{end}") for each in called for end in ".:")
     }
+    if not calling and not mutant.function[:1].islower():  # a class without a function of its own
+        calling = {
+            test: seconds
+            for test, (seconds, called) in tests.items()
+            if any(str(mutant.path) in each for each in called)
+        }
     chosen: dict[str, float] = {}
     for test, seconds in sorted(calling.items(), key=lambda item: item[1]):
         if sum(chosen.values()) + seconds <= LONGEST:
@@ -289,9 +296,9 @@ def campaign(number: int, again: bool) -> str:
     drawn, (tests, imported) = draw(number), find_callers()
     import_all(imported)
     with tempfile.TemporaryDirectory() as folder, kept.open("a") as file:
-        for mutant in drawn:
-            if mutant.key in known and not (again and known[mutant.key].fate == "survived"):
-                continue
+        waiting = [mutant for mutant in drawn if mutant.key not in known]
+        left = [mutant for mutant in drawn if mutant.key in known and known[mutant.key].fate == "survived"]
+        for mutant in [*waiting, *(one for one in left if again and one.key not in read_equivalent())]:
             chosen, started = choose_tests(tests, mutant), time.monotonic()
             fate = fate_of(mutant, chosen, Path(folder) / "tests")
             result = Result(mutant.key, fate, round(time.monotonic() - started, 1), len(chosen))

@@ -384,6 +384,27 @@ def test_bundles_are_dealt_largest_first_in_random_order_each_to_the_part_that_l
     assert {lesion: dealt[patient_of[int(lesion[1:])]] for lesion in lesions} == folds
 
 
+def test_as_many_bundles_as_parts_leave_none_empty_though_one_part_lacks_most() -> None:
+    """The test subset lacks 40 of 50 lesions, so the two largest bundles would both be its own."""
+    images = make_images(["nv"] * 50).assign(patient_id=np.repeat(["P0", "P1", "P2"], [40, 40, 20]))
+    params = SplitParams(keep_together="patient_id", n_folds=2, test_fraction=0.8)
+    split = split_lesions(images, params, 42)
+    assert_split_is_sound(images, split, params)
+    assert lesions_per_fold(split)[TEST_FOLD] == 20
+
+
+@pytest.mark.parametrize(("n_folds", "test_fraction", "least"), [(5, 0.2, 8), (5, 0.1, 10), (3, 0.5, 7)])
+def test_a_stratum_has_a_lesion_for_every_fold_and_for_the_test_subset(
+    n_folds: int, test_fraction: float, least: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    params = SplitParams(stratify_by="dx", n_folds=n_folds, test_fraction=test_fraction)
+    images = make_images(["nv"] * 40 + ["mel"] * least + ["df"] * (least - 1) + ["bcc"] * (least - 1))
+    split = split_lesions(images, params, 42)
+    assert f"fewer than {least} lesions each have the values bcc, df" in caplog.text
+    for stratum in ("nv", "mel"):
+        assert set(split.loc[images["dx"] == stratum, "fold"]) == {TEST_FOLD, *range(n_folds)}
+
+
 def test_a_bundle_larger_than_a_fold_leaves_no_fold_empty() -> None:
     images = make_images(["nv"] * 50)
     one_clinic = images.assign(clinic=np.where(images["lesion_id"].str[1:].astype(int) < 44, "A", ""))

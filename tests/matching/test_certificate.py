@@ -19,6 +19,7 @@ from skinbit.matching.expected.candidates import (
     candidate_table,
     find_candidates,
     follows,
+    places_among,
     read_candidates,
 )
 from skinbit.matching.expected.certificate import certify, plan_sample, systematic_sample
@@ -216,6 +217,21 @@ def test_candidates_are_probable_or_their_keypoints_agree(seed):
     assert {tuple(pair) for pair in found.pairs.tolist()} == set(expected)
     for pair, probability, points in zip(found.pairs.tolist(), found.probabilities, found.inliers, strict=True):
         assert (probability, points) == expected[tuple(pair)]
+
+
+def test_where_groups_leave_no_pair_apart_no_pair_is_beyond_the_sample():
+    pairs = np.array([[0, 1], [2, 3], [4, 5]])
+    candidates = Candidates(pairs, np.array([0.9, 0.8, 0.95]), np.full(3, -1))
+    plan = plan_sample(np.array([0, 0, 1, 1, 2, 2]), candidates, NOTHING_SAID, 3)
+    assert plan.least_probable == 1.0
+    assert plan.chances.tolist() == [1.0, 1.0, 1.0]
+    assert plan.next_weights.tolist() == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+
+
+def test_pairs_are_found_among_others_in_any_order_and_among_none():
+    others = np.array([[3, 4], [0, 2], [1, 9]])
+    assert places_among(np.array([[1, 9], [0, 1], [3, 4], [5, 6]]), others).tolist() == [2, -1, 0, -1]
+    assert places_among(np.array([[1, 9], [0, 1]]), np.empty((0, 2), dtype=np.int64)).tolist() == [-1, -1]
 
 
 def test_candidates_come_back_from_their_table():

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import poisson
@@ -16,7 +16,7 @@ from skinbit.matching.clustering.merges import clusters_at
 from skinbit.matching.cuts.grouping_cut import plan_cut
 from skinbit.matching.cuts.operating_points import KnownCuts, OperatingPoints
 from skinbit.matching.cuts.search import merge_tree
-from skinbit.matching.expected.curve import Expectation, Joins, expect_at, expected_cut, joins_of
+from skinbit.matching.expected.curve import Expectation, Joins, as_similarities, expect_at, expected_cut, joins_of
 from skinbit.matching.expected.documents import settle_cut
 from skinbit.matching.expected.likeness import unlike_folds
 from skinbit.matching.expected.odds import LEVELS, LogOdds, PairOdds, fit_odds, mean_odds, spread
@@ -75,6 +75,10 @@ class TestOdds:
         (found,) = fit_odds(pool, labels)
         assert found.slope == pytest.approx(1.0, abs=0.15)
         assert found.prior == pytest.approx(100 / pool.n_pairs, rel=0.1)
+        alike = spread(similarity_matrix(pool)[np.triu_indices(300, 1)])
+        is_positive = np.equal.outer(labels, labels)[np.triu_indices(300, 1)]
+        for told, of_kind in ((found.positives, is_positive), (found.negatives, ~is_positive)):
+            np.testing.assert_allclose(told, np.quantile(alike[of_kind], LEVELS, method="inverted_cdf"), atol=1e-4)
 
     def test_a_pool_without_a_pair_of_either_kind_has_none(self):
         pool = given_pool(np.eye(4))
@@ -87,6 +91,9 @@ class TestOdds:
 
 
 class TestPrior:
+    def test_a_bin_stands_for_the_similarity_in_its_middle(self):
+        assert middles(np.array([0, 2**15])).tolist() == [2**-16 - 1.0, 2**-16]
+
     @given(pools(least=2), tile_sizes)
     def test_pairs_are_counted_once_whatever_the_tiles(self, pool, tile_bytes):
         pool, _ = pool
@@ -158,6 +165,13 @@ class TestJoins:
         alike = [matrix[i, j] for i, j in combinations(range(len(matrix)), 2) if i < n_new]
         assert found.links.tolist() == sorted(alike, reverse=True)
         assert set(found.n_pairs.tolist()) <= {1}
+
+    def test_distances_are_similarities_from_the_other_end(self):
+        links = np.array([0.9, 0.6], dtype=np.float32)
+        found = as_similarities(
+            Joins(np.array([0.25, 0.5]), 1.5, np.array([1, 2]), links, is_similarity=False, n_given=3)
+        )
+        assert (found.cuts.tolist(), found.end, found.is_similarity, found.n_given) == ([0.75, 0.5], -0.5, True, 3)
 
 
 class TestCut:
@@ -316,6 +330,21 @@ class TestOwnCut:
         found = expect_of_pool(pool, unconstrained(60), [ODDS], "average", None, given=0.7)
         assert found.chosen.cut == 0.7
         assert found.chosen.n_joined > 0
+
+    def test_every_figure_of_one_folder_stays_as_it_is(self):
+        pool, _ = mixture(80, 20, seed=7)
+        folds = [fit_odds(*mixture(120, 40, seed, 15.0))[0] for seed in (1, 2)]
+        found = expect_of_pool(pool, unconstrained(80), folds, "average", 4)
+        estimates = (found.expected.precision, found.expected.recall, found.expected.f1)
+        figures = [[each.low, each.value, each.high] for each in estimates]
+        expected = [
+            [0.64705882, 0.84653473, 1.0],
+            [0.58333333, 0.81453138, 1.0],
+            [0.64705882, 0.83022476, 0.94444444],
+        ]
+        np.testing.assert_allclose(figures, expected, atol=1e-6)
+        others = [found.chosen.cut, *found.cuts_of_folds, found.expected.n_positive_pairs, found.expected.single_share]
+        np.testing.assert_allclose(others, [0.45789273, 0.38723728, 0.45789273, 17.66793866, 0.61547387], atol=1e-6)
 
     def test_folds_that_disagree_make_it_less_sure(self):
         pool, _ = mixture(120, 30, seed=6)
@@ -499,6 +528,7 @@ class TestLikeness:
 
     @settings(max_examples=100)
     @given(st.integers(0, 600), st.integers(1, 600), st.floats(0.05, 1.0))
+    @example(4, 6, 0.5)  # just five pairs lie beyond the median
     def test_a_quantile_of_negative_pairs_is_high_only_where_pairs_enough_lie_beyond_it(self, n_usual, n_raised, rise):
         counts = np.zeros(2**16, dtype=np.int64)
         bins = np.array([28_000, 34_000])
@@ -525,3 +555,7 @@ class TestLikeness:
         pool, _ = mixture(60, 20, seed=9)
         counts = histogram(pool)
         assert unlike_folds(counts, find_prior(counts, [ODDS])) == ()
+        for unknown in ("positives", "negatives"):
+            folds = tuple(fold.model_copy(update={unknown: ()}) for fold in self.folds)
+            assert unlike_folds(counts, find_prior(counts, folds)) == ()
+        assert unlike_folds(np.zeros_like(counts), PoolPrior(ODDS, 0.0, self.folds)) == ()

@@ -108,6 +108,13 @@ class TestGroups:
         for threshold, n_groups in ((at, 1), (np.nextafter(at, 2), 2)):
             assert len(group(embeddings, (), Cut("cosine", threshold, 0, 1)).groups) == n_groups
 
+    @pytest.mark.parametrize("method", ["dbscan", "average", "complete"])
+    def test_an_image_exactly_at_the_distance_joins(self, method):
+        pool = given_pool(symmetric(np.full((2, 2), 0.5)))
+        for distance, n_groups in ((0.5, 1), (np.nextafter(0.5, 0), 2)):
+            found = group_images(pool, (), Cut(method, distance, 0, 1), None)
+            assert len(found.groups) == n_groups
+
     def test_ids_count_from_0_in_the_order_of_the_images(self):
         embeddings = unit_vectors(np.array([[1, 0], [0, 1], [1, 0.01], [-1, 0]]))
         assert group(embeddings, (), ANYTHING).cluster_ids.tolist() == [0, 1, 0, 2]

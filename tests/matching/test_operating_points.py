@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from skinbit.matching.curves import Sweep, select
 from skinbit.matching.cuts.operating_points import OperatingPoints, PointsOfSubsets, gather_subsets, operating_points
 from skinbit.matching.cuts.transfer import carry_over, cuts_of_folds
+from skinbit.matching.methods import CutValue, Similarity
 
 RHOS = (0.05, 0.5, 1.0, 1.7, 5.0, 40.0)
 
@@ -42,6 +43,8 @@ def test_for_every_pool_size_the_best_row_is_kept(curve):
 @given(curves())
 def test_for_the_subset_itself_it_is_the_cut_with_the_best_f1(curve):
     if curve.tp[-1]:
+        whole = operating_points(curve, -1.0, 2.0, 100)
+        assert (whole.tp[-1], whole.fp[-1]) == (curve.tp[-1], curve.fp[-1])
         assert operating_points(curve, -1.0, 2.0, 100).best_cut(1.0) == select(curve).cut
 
 
@@ -105,6 +108,15 @@ def test_a_cut_for_a_pool_lies_where_the_counts_of_all_subsets_are_known():
     document["dbscan"][1]["reach"] = -0.5
     with pytest.raises(ValidationError, match="reach"):
         adapter.validate_json(json.dumps(document), strict=True)
+
+
+@pytest.mark.parametrize(("kind", "least", "greatest"), [(CutValue, -1.0, 2.0), (Similarity, -1.01, 1.01)])
+def test_values_beyond_their_range_are_refused(kind, least, greatest):
+    adapter = TypeAdapter(kind)
+    assert [adapter.validate_python(end) for end in (least, greatest)] == [least, greatest]
+    for beyond in (least - 0.001, greatest + 0.001):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(beyond)
 
 
 @pytest.mark.parametrize(

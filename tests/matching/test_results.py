@@ -99,6 +99,7 @@ class TestLeaderboard:
         )
         assert board["experiment"].tolist() == ["a", "d", "c", "b"]
         assert board["rank"].tolist() == [1, 2, 3, 4]
+        assert board.index.tolist() == [0, 1, 2, 3]
 
     def test_gaps_are_those_to_the_first_on_the_same_resamples(self):
         board = rank_experiments({"a": results(0.4), "b": results(0.7)}, dict.fromkeys("ab", ("vit", "baseline")))

@@ -153,6 +153,11 @@ class TestGains:
         assert could_gain(sweep, 0.1, np.array([0, 1, 2]), np.array([[0, 1]]), None) is True
         assert could_gain(sweep, 0.1, np.array([0, 0, 2]), np.array([[0, 1]]), None) is False
 
+    def test_a_cut_at_a_row_is_that_row(self):
+        sweep = Sweep("average", *map(np.array, ([0.1, 0.3], [0.2, 0.4], [1, 1], [0, 2])), n_positive_pairs=2)
+        groups, pairs = np.array([0, 0, 1, 2, 1, 1, 2, 2]), np.array([[0, 1], [2, 3]])
+        assert could_gain(sweep, 0.1, groups, pairs, None) is could_gain(sweep, 0.2, groups, pairs, None) is False
+
 
 class TestVicinity:
     @given(any_matrix(), st.integers(2, 100))

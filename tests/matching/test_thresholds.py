@@ -47,6 +47,26 @@ class Pairs:
         assert (tp, fp) == counts(self.alike.astype(np.float64) >= cut, self.positive)
 
 
+@pytest.mark.parametrize(
+    ("n_head", "n_asked"),
+    [
+        (2, 2),  # F1 of the first row is 2/3, and beyond two pairs it may be 4/5
+        (3, 1),  # beyond three it may be 2/3 again: no more
+        (5, 1),
+    ],
+)
+def test_no_more_pairs_are_asked_for_than_may_raise_the_maximum(n_head, n_asked):
+    alike, asked = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], dtype=np.float32), []
+
+    def most_similar(k):
+        asked.append(k)
+        return alike[:k], float(alike[k]) if k < len(alike) else -1.0
+
+    positives = np.array([0.9, -0.5], dtype=np.float32)
+    head = sweep_most_similar(most_similar, positives, 100, HeadSize(at_least=n_head, per_positive=1, growth=2))
+    assert (len(asked), head.f1.max()) == (n_asked, 2 / 3)
+
+
 @pytest.fixture(
     scope="class",
     params=[HeadSize(at_least=10_000), HeadSize(at_least=1, per_positive=1, growth=2)],
