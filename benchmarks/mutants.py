@@ -14,6 +14,7 @@ need of other packages.
 
 import argparse
 import contextlib
+import csv
 import importlib
 import json
 import math
@@ -283,8 +284,8 @@ def report(drawn: Iterable[Mutant], results: Mapping[str, Result], equivalent: C
 
 def read_equivalent() -> dict[str, str]:
     """Return the reason why each mutant that changes nothing does not, by its key."""
-    lines = EQUIVALENT.read_text().splitlines()[1:] if EQUIVALENT.exists() else []
-    return {key: reason for key, _, reason in (line.partition(",") for line in lines)}
+    with EQUIVALENT.open(newline="") as file:
+        return {row["key"]: row["reason"] for row in csv.DictReader(file)}
 
 
 def campaign(number: int, again: bool) -> str:

@@ -5,7 +5,8 @@ from typing import Literal
 import pandas as pd
 import pytest
 
-from skinbit.config import DataParams, PolicyParams
+from skinbit.config import DataParams, PolicyParams, SplitParams
+from skinbit.data.assignment import assign_rows
 from skinbit.data.lesions import lesion_fates
 from skinbit.data.metadata import MISSHAPEN, NOTES, ROW, find_row_problems, read_metadata
 from skinbit.data.problems import Problem
@@ -281,6 +282,28 @@ def test_a_lesion_has_too_many_images_whether_all_can_be_read_or_not() -> None:
     table = raw_table(list("abcde"))
     assert set(lesion_fates(table, {2: "unreadable"}, 2, 4)[1:]) == {"lesion has more than 4 images"}
     assert set(lesion_fates(table, {2: "duplicate"}, 2, 4)[1:]) == {""}
+
+
+def test_lesions_beyond_the_wanted_number_are_left_out_and_others_keep_their_own_reason() -> None:
+    lesions = [f"L{number:02}" for number in range(40) for _ in "12"]
+    table = raw_table([f"I{row}" for row in range(82)], [*lesions, "alone", ""])
+    kinds, usable = {5: "unreadable"}, pd.Series(range(2, 84)).drop(3)
+    found = assign_rows(table, kinds, usable, DataParams(max_lesions=12), (SplitParams(), 42))
+    assert MISSHAPEN not in found
+    reasons = found.set_index("image_id")["reason"]
+    assert reasons[["I80", "I81", "I3", "I2"]].tolist() == [
+        "lesion has fewer than 2 images",
+        "no lesion_id",
+        "image cannot be read",
+        "lesion has fewer than 2 images without problems",
+    ]
+    assert (reasons == "outside the subset of 12 lesions").sum() == 2 * (39 - 12)
+    taking_part = found[found["reason"] == ""]
+    assert taking_part["lesion_id"].nunique() == 12
+    assert taking_part[["subset", "fold"]].notna().all().all()
+    left_out = found[found["reason"] != ""]
+    assert (left_out["subset"] == "").all()
+    assert left_out["fold"].isna().all()
 
 
 @pytest.mark.parametrize("image_id", ["ISIC_0027419", "007", "café 1", "図-1", "a.b", "NA", "-12", "x" * 200])
