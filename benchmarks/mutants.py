@@ -204,7 +204,7 @@ def choose_tests(tests: Mapping[str, tuple[float, list[str]]], mutant: Mutant) -
         for test, (seconds, called) in tests.items()
         if name in called or any(each.startswith(f"{name.removesuffix(':')}{end}") for each in called for end in ".:")
     }
-    if not calling and not mutant.function[:1].islower():  # a class without a function of its own
+    if not calling and mutant.function.rpartition(".")[2].lstrip("_")[:1].isupper():  # a class that has no functions
         calling = {
             test: seconds
             for test, (seconds, called) in tests.items()
@@ -267,13 +267,12 @@ def report(drawn: Iterable[Mutant], results: Mapping[str, Result], equivalent: C
     total = len(counted)
     if not total:
         return "no mutant was tested"
-    areas = modules()
-    of_area, left_of_area = (
-        Counter(areas[mutant.path] for mutant, _ in counted),
-        Counter(areas[one.path] for one in left),
+    area_of = modules()
+    by_area, left_by_area = (
+        Counter(area_of[each.path] for each in some) for some in ([one for one, _ in counted], left)
     )
     lines = [f"survived: {mutant}" for mutant in left]
-    lines += [f"{area}: {number - left_of_area[area]} of {number}" for area, number in of_area.items()]
+    lines += [f"{area}: {n - left_by_area[area]} of {n}" for area, n in by_area.items()]
     low, high = interval(total - len(left), total)
     lines.append(f"{len(fates) - total} of {len(fates)} change nothing ({EQUIVALENT.name})")
     lines.append(

@@ -119,5 +119,9 @@ class TestMarks:
     def test_a_single_doubtful_group_of_a_small_folder_is_marked(self):
         assert set(marked_groups(np.array([0.0, np.inf]), np.array([2, 1]), self.log_odds)) == {0}
 
+    def test_a_group_that_answers_alone_hold_counts_as_right(self):
+        weakest, sizes = np.array([0.0, np.inf, np.inf]), np.array([2, 3, 1])
+        assert set(marked_groups(weakest, sizes, self.log_odds)) == {0}
+
     def test_photographs_alone_have_none(self):
         assert marked_groups(np.full(5, np.inf), np.ones(5, int), self.log_odds) == {}

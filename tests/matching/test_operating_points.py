@@ -110,6 +110,20 @@ def test_a_cut_for_a_pool_lies_where_the_counts_of_all_subsets_are_known():
         adapter.validate_json(json.dumps(document), strict=True)
 
 
+def test_of_rows_that_are_best_for_no_pool_size_evenly_spaced_ones_are_kept(monkeypatch):
+    monkeypatch.setattr("skinbit.matching.cuts.operating_points._MOST_ROWS", 2)
+    cuts = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    curve = Sweep("dbscan", cuts, cuts, np.array([1, 2, 3, 6, 6]), np.array([0, 3, 4, 5, 9]), 7)
+    assert operating_points(curve, 0.0, 2.0, 20).cuts == (0.1, 0.4, 0.5)
+
+
+def test_a_row_that_begins_or_ends_just_where_the_range_does_is_inside():
+    cuts = np.array([0.125, 0.25, 0.375, 0.5])
+    curve = Sweep("dbscan", cuts, cuts + 0.0625, np.arange(1, 5), np.arange(4), 9)
+    points = operating_points(curve, 0.25, 0.375, 20)
+    assert (points.cuts, points.tp) == ((0.25, 0.3125, 0.375), (1, 2, 3))
+
+
 @pytest.mark.parametrize(("kind", "least", "greatest"), [(CutValue, -1.0, 2.0), (Similarity, -1.01, 1.01)])
 def test_values_beyond_their_range_are_refused(kind, least, greatest):
     adapter = TypeAdapter(kind)
