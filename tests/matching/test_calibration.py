@@ -298,4 +298,6 @@ def test_the_calibration_error_is_what_loops_over_bins_give(scored, n_bins):
     ranges = JudgedPairs(probabilities, is_positive).reliability(n_bins)
     assert calibration_error(ranges) == pytest.approx(expected)
     assert sum(each.n_pairs for each in ranges) == len(scored)
+    edges = [n / n_bins for n in range(n_bins + 1)]
+    assert [(each.low, each.high) for each in ranges] == list(pairwise(edges))
     assert sum(each.found for each in ranges) == is_positive.sum()

@@ -11,6 +11,7 @@ from scipy.special import logit
 from skinbit.matching.expected.candidates import (
     CANNOT_TELL,
     DIFFERENT,
+    NO_CANDIDATES,
     NOTHING_SAID,
     SAME,
     SURE_POINTS,
@@ -231,6 +232,7 @@ def test_where_groups_leave_no_pair_apart_no_pair_is_beyond_the_sample():
 def test_pairs_are_found_among_others_in_any_order_and_among_none():
     others = np.array([[3, 4], [0, 2], [1, 9]])
     assert places_among(np.array([[1, 9], [0, 1], [3, 4], [5, 6]]), others).tolist() == [2, -1, 0, -1]
+    assert (NO_CANDIDATES.pairs.shape, len(NO_CANDIDATES.probabilities), len(NO_CANDIDATES.inliers)) == ((0, 2), 0, 0)
     assert places_among(np.array([[1, 9], [0, 1]]), np.empty((0, 2), dtype=np.int64)).tolist() == [-1, -1]
 
 

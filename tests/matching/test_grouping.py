@@ -292,6 +292,14 @@ class TestWherePeopleHaveAnswered:
 
 
 class TestLimits:
+    @pytest.mark.parametrize("tile_bytes", [16, 64, 200])
+    def test_the_nearest_image_outside_is_found_in_any_tile(self, tile_bytes):
+        matrix = symmetric(np.random.default_rng(8).uniform(-1, 1, (14, 14)))
+        found = group_images(limited(given_pool(matrix), tile_bytes=tile_bytes), (), Cut("cosine", 0.7, 0, 1), None)
+        for group in found.groups:
+            others = np.setdiff1d(np.arange(14), group.members)
+            assert group.strongest_outside == matrix[np.ix_(group.members, others)].max()
+
     @given(pools(), cuts(), st.sampled_from([2, 4, None]), tile_sizes, st.lists(st.sampled_from("abcde"), max_size=30))
     def test_the_size_of_tiles_changes_no_group_and_no_digit(self, pool, cut, cap, tile_bytes, known):
         pool, known = pool[0], tuple(known[: len(pool[0])])
@@ -410,6 +418,13 @@ class TestDoubts:
     def test_a_group_that_every_fold_would_make_is_confident(self):
         sure = Group((0, 1), "", weakest_link=0.8, strongest_outside=0.3)
         assert doubts_of(sure, ANYTHING, 0) == ()
+        for group in (
+            Group((0, 1), "", ANYTHING.high, 0.1),
+            Group((0,), "lesion", 0.8, 0.1),
+            Group((0, 1), "", 0.8, 0.1),
+        ):
+            assert doubts_of(group, ANYTHING, 2) == ()
+        assert doubts_of(Group((0,), "lesion", 0.8, 0.1), ANYTHING, 9) == ()
 
     @pytest.mark.parametrize(
         ("doubtful", "n_known", "said"),
@@ -417,7 +432,11 @@ class TestDoubts:
             (Group((0, 1), "", 0.55, 0.3), 0, "weakest link, 0.5500"),
             (Group((0, 1), "", 0.8, 0.45), 0, "nearly similar enough, 0.4500"),
             (Group((0,), "lesion", 0.8, 0.7), 2, "another known lesion (similarity 0.7000)"),
+            (Group((0,), "lesion", 0.8, ANYTHING.similarity), 2, "another known lesion"),
+            (Group((0,), "", 0.8, ANYTHING.similarity), 0, "lesion of another group"),
+            (Group((0,), "", 0.8, ANYTHING.low), 0, "nearly similar enough"),
             (Group((0, 1, 2, 3, 4), "", 0.8, 0.1), 0, "5 photographs"),
+            (Group((0, 1), "lesion", 0.8, 0.1), 3, "5 photographs"),
         ],
     )
     def test_a_doubt_names_its_reason(self, doubtful, n_known, said):

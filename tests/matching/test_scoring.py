@@ -173,6 +173,8 @@ class TestAgainstEveryCut:
         pool, labels = pool
         found, oracle = score(pool, names_of(labels), parameters(cap)), Oracle(pool, labels, cap)
         for method, curve in found.sweeps.items():
+            if method == "cosine" and len(pool) > 1:
+                assert curve.tp[-1] + curve.fp[-1] == pool.n_pairs
             assert (np.diff(curve.cuts) < 0 if method == "cosine" else np.diff(curve.cuts) > 0).all()
             for cut, reported, tp, fp in zip(curve.cuts, curve.reported, curve.tp, curve.fp, strict=True):
                 assert (tp, fp) == counts(oracle.predicted(method, reported), oracle.positive)
