@@ -1,13 +1,16 @@
 """What a run refuses about a cluster before it starts anything."""
 
+import ast
 import builtins
 import errno
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import dask
 import pytest
+from distributed import Security
 from pydantic import ValidationError
 
 from skinbit.config import ComputeParams, ExecutorParams
@@ -176,3 +179,21 @@ def test_a_worker_reports_nothing(terms):
     bar = progress.Progress([1], unit="piece", desc="none")
     assert list(bar) == [1]
     assert bar.disable
+
+
+def test_the_script_for_slurm_starts_encrypted_workers_that_may_start_processes(tmp_path):
+    slurm = pytest.importorskip("dask_jobqueue.slurm")
+    page = (Path(__file__).parents[2] / "docs/cluster.md").read_text()
+    code = page.partition("```py\n")[2].partition("```")[0]
+    call = next(node.value for node in ast.parse(code).body if isinstance(node, ast.Assign))
+    options = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    del options["scheduler_options"]
+    certificates = {
+        f"distributed.comm.tls.{name}": f"/tls/{name}.pem" for name in ("ca-file", "worker.cert", "worker.key")
+    }
+    with dask.config.set(certificates):
+        job = slurm.SLURMJob(scheduler="tls://head-node:8786", name="w", security=Security(), **options)
+    script = job.job_script()
+    assert "#SBATCH --mem=4G" in script
+    assert script.index("DASK_DISTRIBUTED__WORKER__DAEMON=False") < script.index("distributed.cli.dask_worker tls://")
+    assert "--tls-ca-file /tls/ca-file.pem --tls-cert /tls/worker.cert.pem --tls-key /tls/worker.key.pem" in script

@@ -17,7 +17,7 @@ from distributed import Client, Future, KilledWorker, get_worker, wait, worker_c
 from skinbit.data.executor import Piece, PieceLostError, Result
 from skinbit.data.progress import Progress
 from skinbit.errors import InputError
-from skinbit.runtime.cluster.workers import Failed, Terms, make_piece, same
+from skinbit.runtime.cluster.workers import Failed, Made, Terms, make_piece, same
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _PATIENT: Final = 10
 _AHEAD: Final = 2
 """Pieces per thread of a worker that are given out: one in work, one waiting."""
 
-LOST = (
+_LOST: Final = (
     "The connection to the cluster's scheduler was lost.\n  Remedy: see why it ended, start it and its workers again, "
     "and run again: what was made is kept."
 )
@@ -105,28 +105,10 @@ class _Given:
 
     def _take(self) -> Any:
         """Return the result of the first piece, as soon as there is one."""
-        made = self._wait_for(self.waiting[0])
+        made = wait_for(self.client, self.waiting[0], self._end_hanging)
         self.waiting.popleft()
-        if isinstance(made, Failed):
-            raise made.error from made.cause
         self.durations.append(made.seconds)
         return made.result
-
-    def _wait_for(self, future: Future) -> Any:
-        while True:
-            try:
-                wait(future, timeout=_LOOK)
-                return future.result()
-            except TimeoutError:
-                if future.status in ("lost", "cancelled") or self.client.status != "running":
-                    raise InputError(LOST) from None
-                self._end_hanging()
-            except CancelledError:
-                raise InputError(LOST) from None
-            except KilledWorker as error:
-                raise PieceLostError(
-                    "it was tried on several workers, and each has died, most often as memory did not suffice, or hung"
-                ) from error
 
     def _end_hanging(self) -> None:
         """Start workers again that take far longer for a piece than others did; then it is made elsewhere."""
@@ -138,6 +120,39 @@ class _Given:
         if hanging:
             logger.warning("%s: no result in %.0f s, so it is started again", ", ".join(hanging), limit)
             self.client.restart_workers(hanging, timeout=30, raise_for_error=False)
+
+
+def wait_for(client: Client, future: Future, look: Callable[[], None] = lambda: None) -> Made[Any]:
+    """Return what a worker has made.
+
+    Args:
+        client: Connection to the cluster.
+        future: The work.
+        look: Called again and again while it is not done.
+
+    Raises:
+        PieceLostError: If several workers have died of it or hung.
+        InputError: If the scheduler is lost.
+        Exception: The error that the work has ended with.
+    """
+    while True:
+        try:
+            wait(future, timeout=_LOOK)
+            made: Made[Any] | Failed = future.result()
+        except TimeoutError:
+            if future.status in ("lost", "cancelled") or client.status != "running":
+                raise InputError(_LOST) from None
+            look()
+        except CancelledError:
+            raise InputError(_LOST) from None
+        except KilledWorker as error:
+            raise PieceLostError(
+                "it was tried on several workers, and each has died, most often as memory did not suffice, or hung"
+            ) from error
+        else:
+            if isinstance(made, Failed):
+                raise made.error from made.cause
+            return made
 
 
 def find_hanging(keys: Sequence[str], limit: float, dask_scheduler: Any = None) -> list[str]:

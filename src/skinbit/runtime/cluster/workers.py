@@ -94,13 +94,23 @@ def make_piece(
     terms: Terms, make: Callable[[Sequence[Piece]], Iterator[Result]], piece: Piece
 ) -> Made[Result] | Failed:
     """Return a piece, or what went wrong."""
+
+    def make_one() -> Result:
+        (result,) = make([piece])
+        return result
+
+    return work(terms, make_one)
+
+
+def work(terms: Terms, make: Callable[[], Result]) -> Made[Result] | Failed:
+    """Return what this worker makes for a run, or what went wrong."""
     keep_quiet()
     started = time.monotonic()
     problem = find_problem(terms)
     try:
         if problem:
             raise InputError(f"A worker on {platform.node()} has joined that cannot work for this run: {problem}")
-        (result,) = make([piece])
+        result = make()
     except Exception as error:
         return Failed(sendable(error), None if error.__cause__ is None else sendable(error.__cause__))
     return Made(result, time.monotonic() - started)
