@@ -27,7 +27,7 @@ SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
 PAIRS = ("min max", "any all", "minimum maximum", "argmin argmax", "floor ceil", "left right", "union intersection")
 NAMES = {one: other for pair in PAIRS for one, other in (pair.split(), pair.split()[::-1])}
 TEXT_MAKERS = re.compile(r"warn|log_|__str__|__repr__")
-LOG = re.compile(r"(logger|warnings|bar)\.")
+LOG = re.compile(r"_log_|(logger|warnings|bar)\.")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from skinbit.matching.similarity.calibration import (
     calibration_error,
     fit_calibration,
     fuse,
+    join_samples,
 )
 
 KINDS = pytest.mark.parametrize("kind", ["logistic", "isotonic"])
@@ -198,6 +199,15 @@ def test_scores_are_calibrated_on_unseen_pairs():
         calibration_error(JudgedPairs(unseen.similarity.astype(np.float64).clip(0), unseen.is_positive).reliability())
         > 0.2
     )
+
+
+def test_joined_samples_have_the_pairs_of_all_and_the_features_that_all_have():
+    first, second = (replace(pairs(n), columns=np.full((4, n), n), weights=np.ones(n)) for n in (30, 50))
+    both = join_samples([first, replace(second, weights=None)])
+    assert (len(both), both.columns.shape, both.zooms, both.weights) == (80, (4, 80), None, None)
+    assert both.columns[0].tolist() == [30] * 30 + [50] * 50
+    for name in ("similarity", "is_positive", "inliers"):
+        np.testing.assert_array_equal(getattr(both, name), np.append(getattr(first, name), getattr(second, name)))
 
 
 @KINDS
