@@ -84,6 +84,32 @@ def compare(context: click.Context, first: Path, second: Path, show_all: bool, t
     context.exit(1 if different else 0)
 
 
+@cli.command()
+@click.pass_context
+def verify(context: click.Context, env: str | None) -> None:
+    """Recompute a finished study by a second implementation, and show the first figure that differs.
+
+    The figures are those of the split, of every experiment and of the leaderboard; embeddings, compared keypoints and
+    the coefficients of calibrations are taken as they are. The exit code is 0 if all figures are as recomputed,
+    otherwise 1.
+    """
+    from skinbit.runtime.session import StudySession
+    from skinbit.runtime.verification import verify_outputs
+
+    with StudySession.create(env=env) as session:
+        root = session.load_context().catalog.local_root()
+    if root is None:
+        raise InputError(
+            "The outputs are not on this machine.\n  Remedy: copy them here, and name their folder as root."
+        )
+    found = verify_outputs(root)
+    for line in found.lines():
+        click.echo(line)
+    if found.failure is not None:
+        raise found.failure
+    context.exit(0 if found.first is None else 1)
+
+
 def _run(runner: str | None, runner_params: dict[str, Any], **options: Any) -> Any:
     from skinbit.runtime.runners import check_runner
 
@@ -161,6 +187,7 @@ def group(env: str | None, params: dict[str, Any], out: Path | None, **named: st
     click.echo(f"pairs  {files['pairs']}\npage   {files['page']}\ntable  {files['table']}")
 
 
+verify.params.extend(option for option in run.params if option.name == "env")
 group.params.extend(option for option in run.params if option.name in ("env", "params"))
 
 

@@ -16,6 +16,7 @@ from skinbit.embedding.preprocessing import crop_zooms, normalise_pixels
 from skinbit.matching.labels import lesion_labels, unit_vectors
 from skinbit.matching.scoring.uncertainty import mean_f1, predicted_pairs_of_groups
 from skinbit.pipelines.sample_data.nodes import unlabelled_seed
+from skinbit.runtime.verification import verify_outputs
 from tests.pipelines.test_graph import parameters
 from tests.pipelines.test_study import table
 from tests.report.conftest import chromium
@@ -56,6 +57,11 @@ class TestWholeRun:
         assert best["experiment"] == "recommended"
         assert best["cosine_f1_transfer_mean"] >= LEAST_F1
         assert best["average_f1_transfer_mean"] >= LEAST_F1
+
+    def test_every_figure_is_that_of_the_reference(self, finished):
+        found = verify_outputs(finished.root / "data/demo")
+        assert found.first is None
+        assert found.counts["08_reporting/*/final/results.csv"] > 50
 
     def test_photographs_without_labels_are_grouped_by_lesion(self, finished, demo):
         sample = demo.sample

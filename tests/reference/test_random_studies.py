@@ -162,7 +162,7 @@ def assert_best_of_all_cuts(method, points, study, rho):
         assert not positive.any() or cuts.within(curve, searched, method == "cosine").cuts.size == 0
         return
     whole = cuts.within(curve, searched, method == "cosine")
-    best = max(cuts.f1_of(tp, fp, rho, int(positive.sum())) for tp, fp in zip(whole.tp, whole.fp, strict=True))
+    best = cuts.best_f1(whole.tp.tolist(), whole.fp.tolist(), rho, int(positive.sum()))
     row = points["cuts"].index(cut)
     assert cuts.f1_of(points["tp"][row], points["fp"][row], rho, points["n_positive_pairs"]) == near(best)
 
@@ -188,13 +188,13 @@ def test_groups_around_known_lesions_and_answers_are_those_of_the_reference():
 
 def test_resampled_f1_and_its_interval_are_those_of_the_reference():
     for study in studies():
-        alike, positive = metrics.of_pairs(matrix_of(study)), np.triu_indices(len(study.labels), 1)
+        alike = metrics.of_pairs(matrix_of(study))
         predicted = alike >= study.value_in(alike)
-        pairs = np.column_stack(positive)[predicted]
+        pairs = np.column_stack(np.triu_indices(len(study.labels), 1))[predicted]
         labels = np.unique(study.labels, return_inverse=True)[1]
         found = bootstrap_f1([predicted_pairs(pairs, study.labels)], 20, seed=7)
         drawn = intervals.draws(int(labels.max()) + 1, 20, [7, 0])
-        wanted = intervals.resampled_f1(predicted, labels, drawn)
+        wanted = intervals.resampled_f1(intervals.count_by_lesion(predicted, labels), drawn)
         assert found.tolist() == near(wanted.tolist())
         assert interval(found) == near(intervals.interval(wanted.tolist()))
 

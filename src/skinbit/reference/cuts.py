@@ -1,7 +1,8 @@
 """Cuts from elsewhere: of other folds, corrected for the size of a pool, and the one that a pool chooses for itself."""
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,11 @@ def f1_of(tp: float, fp: float, rho: float, n_positive: int) -> float:
     return 2.0 * tp / (tp + rho * fp + n_positive)
 
 
+def best_f1(tp: Iterable[float], fp: Iterable[float], rho: float, n_positive: int) -> float:
+    """Return the highest F1 of several cuts in a pool ρ times as large; 0 without a cut."""
+    return max((f1_of(*counts, rho, n_positive) for counts in zip(tp, fp, strict=True)), default=0.0)
+
+
 def within(curve: Curve, searched: tuple[float, float], is_similarity: bool) -> Curve:
     """Return the rows of a curve that some cut in a range predicts."""
     end = -1.0 if is_similarity else LARGEST
@@ -36,6 +42,16 @@ def within(curve: Curve, searched: tuple[float, float], is_similarity: bool) -> 
     lowest, highest = np.minimum(curve.cuts, following), np.maximum(curve.cuts, following)
     inside = (highest >= searched[0]) & (lowest <= searched[1])
     return Curve(curve.cuts[inside], curve.tp[inside], curve.fp[inside])
+
+
+def reported(curve: Curve, searched: tuple[float, float], is_similarity: bool) -> Array:
+    """Return all cuts that a curve may report: midpoints within a range and, far below the best threshold, its rows."""
+    inside = within(curve, searched, is_similarity)
+    end = -1.0 if is_similarity else LARGEST
+    following = np.append(inside.cuts[1:], [end][: len(inside.cuts)])
+    lowest = np.maximum(np.minimum(inside.cuts, following), searched[0])
+    highest = np.minimum(np.maximum(inside.cuts, following), searched[1])
+    return np.concatenate([(lowest + highest) / 2, inside.cuts])
 
 
 def best_point(points: Mapping[str, Any], rho: float) -> float:
@@ -84,13 +100,13 @@ def relative_size(folds: Sequence[Mapping[str, Any]], n_images: int) -> float:
 def count_at(points: Mapping[str, Any], kind: str, cut: float, is_similarity: bool) -> float:
     """Return the true (``tp``) or false (``fp``) positives of a fold at any cut."""
     sign = -1.0 if is_similarity else 1.0
-    cuts, counts = [sign * each for each in points["cuts"]], points[kind]
-    before = sum(each <= sign * cut for each in cuts) - 1
+    cuts, counts = points["cuts"], points[kind]
+    before = bisect_right(cuts, sign * cut, key=lambda each: sign * each) - 1
     if before < 0:
         return 0.0
     if before + 1 == len(cuts):
         return float(counts[before])
-    share = (sign * cut - cuts[before]) / (cuts[before + 1] - cuts[before])
+    share = (cut - cuts[before]) / (cuts[before + 1] - cuts[before])
     return float(counts[before] + share * (counts[before + 1] - counts[before]))
 
 

@@ -99,13 +99,12 @@ def mutual_merges(matrix: Array, rules: Rules | None = None) -> list[Merge]:
     Two images are linked if no image that either is compared with is more similar. Images that are together from the
     start, or never come together, are not compared.
     """
-    rules = rules or Rules.none(len(matrix))
-    compared, groups = matrix.copy(), rules.starts()
+    compared = matrix.copy()
     np.fill_diagonal(compared, -np.inf)
+    groups = [] if rules is None else rules.starts()
     for one in groups:
-        compared[np.ix_(one, one)] = -np.inf
         for other in groups:
-            if one is not other and rules.bar(one, other):
+            if one is other or (rules is not None and rules.bar(one, other)):
                 compared[np.ix_(one, other)] = -np.inf
     nearest = compared.max(axis=1, initial=-np.inf)
     is_nearest = (compared == nearest[:, None]) & (compared > -np.inf)
@@ -181,6 +180,7 @@ class _Distances:
         for row in (one, other):
             self._table[row] = self._table[:, row] = self._distances_of(row)
         had |= self._nearest >= self._table[one]
+        had &= self._nearest < np.inf
         had[[one, other]] = True
         self._nearest[had] = self._table[had].min(axis=1)
 

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from skinbit.reference.metrics import UNDEFINED, Array, Mask, Rows
+from skinbit.reference.metrics import UNDEFINED, Array, Mask, PairMetrics, Rows, pair_metrics
 
 
 def draws(n_lesions: int, n_resamples: int, seed: Sequence[int]) -> Rows:
@@ -14,30 +15,68 @@ def draws(n_lesions: int, n_resamples: int, seed: Sequence[int]) -> Rows:
     return np.array([np.bincount(row, minlength=n_lesions) for row in drawn]).reshape(n_resamples, n_lesions)
 
 
-def resampled_f1(predicted: Mask, lesions: Rows, drawn: Rows) -> Array:
-    """Return pairwise F1 of a fold for each resample.
+class LesionCounts(NamedTuple):
+    """Pairs of a fold by lesion.
+
+    Attributes:
+        positive: ``(n,)`` pairs within each lesion.
+        found: ``(n,)`` predicted pairs within each lesion.
+        wrong: ``(m, 2)`` lesions of each predicted pair of two lesions.
+    """
+
+    positive: Rows
+    found: Rows
+    wrong: Rows
+
+    @property
+    def metrics(self) -> PairMetrics:
+        """The metrics of the predicted pairs."""
+        return pair_metrics(int(self.found.sum()), len(self.wrong), int(self.positive.sum()))
+
+
+def count_by_lesion(predicted: Mask, lesions: Rows) -> LesionCounts:
+    """Return the pairs of a fold by lesion.
+
+    Args:
+        predicted: The predicted pairs.
+        lesions: Lesion of each image, 0 to n - 1.
+    """
+    rows, columns = np.triu_indices(len(lesions), 1)
+    one, other = lesions[rows], lesions[columns]
+    n_lesions = int(lesions.max(initial=-1)) + 1
+    is_own = one == other
+    wrong = predicted & ~is_own
+    return LesionCounts(
+        np.bincount(one[is_own], minlength=n_lesions),
+        np.bincount(one[is_own & predicted], minlength=n_lesions),
+        np.column_stack([one[wrong], other[wrong]]),
+    )
+
+
+def resampled_f1(counts: LesionCounts, drawn: Rows) -> Array:
+    """Return pairwise F1 of a fold for each resample, ``(n_resamples,)``.
 
     A lesion that was drawn k times counts k times in its own pairs; a pair of two lesions counts as often as the
     product of their draws, times n / (n - 1), with n lesions.
 
     Args:
-        predicted: The predicted pairs.
-        lesions: Lesion of each image, 0 to n - 1.
+        counts: Pairs of the fold.
         drawn: From :func:`draws`.
     """
-    one, other = (lesions[rows] for rows in np.triu_indices(len(lesions), 1))
     n_lesions = drawn.shape[1]
-    n_positive = np.bincount(one[one == other], minlength=n_lesions)
-    found = np.bincount(one[predicted & (one == other)], minlength=n_lesions)
-    wrong = [(a, b) for a, b in zip(one[predicted].tolist(), other[predicted].tolist(), strict=True) if a != b]
-    first, second = np.array(wrong, dtype=np.int64).reshape(-1, 2).T
     values = []
     for times in drawn:
-        tp, fp = float(times @ found), float((times[first] * times[second]).sum())
+        tp, n_positive = int(times @ counts.found), int(times @ counts.positive)
+        fp = float((times[counts.wrong[:, 0]] * times[counts.wrong[:, 1]]).sum())
         fp *= n_lesions / (n_lesions - 1) if n_lesions > 1 else 1.0
-        of_all = float(times @ n_positive)
-        values.append(2.0 * tp / (tp + fp + of_all) if of_all else UNDEFINED)
+        values.append(2.0 * tp / (tp + fp + n_positive) if n_positive else UNDEFINED)
     return np.array(values)
+
+
+def pooled_f1(folds: Iterable[LesionCounts]) -> float:
+    """Return F1 over the pairs of all folds together."""
+    sums = np.array([[fold.found.sum(), len(fold.wrong), fold.positive.sum()] for fold in folds]).sum(axis=0)
+    return pair_metrics(*sums.tolist()).f1
 
 
 def mean_of_defined(values: Iterable[float]) -> float:

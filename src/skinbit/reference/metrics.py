@@ -87,7 +87,8 @@ def best_threshold(alike: Array, positive: Mask, low: float = -1.0, high: float 
         (found, int(at_high.sum()) - found),
         *zip(curve.tp[inside].tolist(), curve.fp[inside].tolist(), strict=True),
     ]
-    metrics = [pair_metrics(tp, fp, int(positive.sum())) for tp, fp in steps]
+    n_positive = int(positive.sum())
+    metrics = [pair_metrics(tp, fp, n_positive) for tp, fp in steps]
     best = max(range(len(cuts)), key=lambda step: metrics[step].f1)  # the first of equals
     next_lower = alike[alike < cuts[best]].max(initial=-1.0)
     return float(cuts[best] + max(low, next_lower)) / 2, metrics[best]

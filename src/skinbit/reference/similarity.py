@@ -81,7 +81,8 @@ def crowdedness(matrix: Array, scaling: Mapping[str, Any]) -> Array:
     n_near = min(n_near, n - 1, scaling.get("most") or n)
     if n_near < 1:
         return np.zeros(n)
-    return np.array([math.fsum(sorted(np.delete(matrix[row], row))[-n_near:]) / n_near for row in range(n)])
+    nearest = [np.sort(np.delete(matrix[row], row))[-n_near:] for row in range(n)]
+    return np.array([math.fsum(values) / n_near for values in nearest])
 
 
 def missing_crowdedness(n_images: int, calibration: Mapping[str, Any]) -> float:

@@ -156,7 +156,7 @@ def draw_links(
 
 
 def note_for_review(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str, Any]:
-    """Return what `kedro review` has to know of the run, which loads no model: plain values.
+    """Return what `kedro review` and `kedro verify`, which load no model, have to know of the run: plain values.
 
     Args:
         checkpoint: The model.
@@ -173,6 +173,7 @@ def note_for_review(checkpoint: Checkpoint, cluster: ClusterParams) -> dict[str,
         "geometry": matching.geometry.model_dump(mode="json"),
         "evidence": list(evidence),
         "odds": [each.model_dump(mode="json") for each in matching.odds],
+        "max_group_size": cluster.max_group_size,
     }
 
 
