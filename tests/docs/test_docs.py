@@ -50,6 +50,8 @@ COVERED = {
     "uv run kedro compare": "pipelines/test_comparison.py::test_the_first_difference_is_named_and_all_on_demand",
     "make mutants": "benchmarks/test_mutants.py::test_each_mutant_has_one_fault_and_words_have_none",
     "make release": "pipelines/test_package.py::test_two_copies_of_a_commit_make_the_same_bytes",
+    "uv run kedro verify": "pipelines/test_reproducibility.py::test_the_command_ends_with_0_or_1_and_one_message",
+    "SKINBIT_STUDIES=": "reference/test_random_studies.py::test_similarities_are_those_of_the_reference",
     "uv run pytest -m faults": "faults/test_kills.py::test_fifty_kills",
     **dict.fromkeys(
         ("cp data/demo/08_reporting/study/parameters.yml", "printf 'root: data/again", "uv run kedro run --env local"),
