@@ -49,7 +49,7 @@ class ExecutorParams(Block):
     photographs: int = Field(
         default=256,
         ge=1,
-        description="photographs in a piece of features, views, keypoints; rounded up to whole batches",
+        description="photographs in a piece of features, pixels, views, keypoints; rounded up to whole batches",
     )
     pairs: int = Field(default=4000, ge=1, description="pairs in a piece of compared keypoints")
     cluster: str | None = Field(
