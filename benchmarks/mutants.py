@@ -197,19 +197,21 @@ def find_callers() -> tuple[dict[str, Any], list[str]]:
 
 
 def choose_tests(tests: Mapping[str, tuple[float, list[str]]], mutant: Mutant) -> dict[str, float]:
-    """Return the tests that call a mutant's function, class or module, shortest first, with their times."""
-    name = f"{mutant.path}:{mutant.function}"
+    """Return the tests that call a mutant's function, shortest first, with their times.
+
+    Of what stands outside of functions those that call any function of the module, or import it.
+    """
+    name, is_function = f"{mutant.path}:{mutant.function}", mutant.function.rpartition(".")[2].lstrip("_")[:1].islower()
+    module = ".".join(mutant.path.with_suffix("").parts[1:])
+    files = set() if is_function else {test.partition("::")[0] for test in tests}
+    importing = {file for file in files if f"from {module} import" in (REPOSITORY / file).read_text()}
     calling = {
         test: seconds
         for test, (seconds, called) in tests.items()
-        if name in called or any(each.startswith(f"{name.removesuffix(':')}{end}") for each in called for end in ".:")
+        if name in called
+        or test.partition("::")[0] in importing
+        or (not is_function and any(each.startswith(f"{mutant.path}:") for each in called))
     }
-    if not calling and mutant.function.rpartition(".")[2].lstrip("_")[:1].isupper():  # a class that has no functions
-        calling = {
-            test: seconds
-            for test, (seconds, called) in tests.items()
-            if any(str(mutant.path) in each for each in called)
-        }
     chosen: dict[str, float] = {}
     for test, seconds in sorted(calling.items(), key=lambda item: item[1]):
         if sum(chosen.values()) + seconds <= LONGEST:
