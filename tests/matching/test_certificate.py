@@ -119,6 +119,8 @@ def test_a_plan_holds_pairs_that_no_answer_decides_and_is_the_same_for_a_seed(se
     again = plan_sample(groups, candidates, census, n, seed)
     np.testing.assert_array_equal(again.pairs, plan.pairs)
     np.testing.assert_array_equal(again.chances, plan.chances)
+    first, default = (plan_sample(groups, candidates, census, n, **of) for of in ({"seed": 0}, {}))
+    np.testing.assert_array_equal(default.pairs, first.pairs)
 
 
 def test_where_all_pairs_are_answered_the_certificate_is_the_truth():
@@ -189,6 +191,17 @@ def test_a_reviewer_who_disagrees_with_themselves_is_less_sure():
         found[name] = certify(groups, candidates, census, plan, answers(plan.pairs, lesions, groups), prior(0.0, 0.0))
     assert found["wavers"].error_rate.value > 2 * found["agrees"].error_rate.value
     assert found["wavers"].f1.high - found["wavers"].f1.low > found["agrees"].f1.high - found["agrees"].f1.low
+
+
+def test_thousands_of_answers_give_a_certificate_too():
+    groups, lesions, candidates = archive(20, 6)
+    plan = plan_sample(groups, candidates, NOTHING_SAID, 10)
+    wavering = said(
+        *((*pair, verdict) for pair in candidates.pairs[:10].tolist() for verdict in (0, 1) for _ in range(300))
+    )
+    found = certify(groups, candidates, wavering, plan, answers(plan.pairs, lesions, groups), prior(0.0, 0.0))
+    assert found.error_rate.value == pytest.approx(0.4, abs=0.01)  # the largest that is thought of
+    assert 0 <= found.f1.low <= found.f1.value <= found.f1.high <= 1
 
 
 def test_there_is_no_certificate_without_answers_groups_or_folds():

@@ -333,18 +333,20 @@ class TestOwnCut:
 
     def test_every_figure_of_one_folder_stays_as_it_is(self):
         pool, _ = mixture(80, 20, seed=7)
-        folds = [fit_odds(*mixture(120, 40, seed, 15.0))[0] for seed in (1, 2)]
+        folds = [fit_odds(*mixture(120, 40, seed, 15.0))[0] for seed in (1, 2, 3)]
         found = expect_of_pool(pool, unconstrained(80), folds, "average", 4)
         estimates = (found.expected.precision, found.expected.recall, found.expected.f1)
         figures = [[each.low, each.value, each.high] for each in estimates]
         expected = [
-            [0.64705882, 0.84653473, 1.0],
-            [0.58333333, 0.81453138, 1.0],
-            [0.64705882, 0.83022476, 0.94444444],
+            [0.64705882, 0.84078954, 1.0],
+            [0.56, 0.79413689, 1.0],
+            [0.63829787, 0.8167976, 0.94444444],
         ]
         np.testing.assert_allclose(figures, expected, atol=1e-6)
         others = [found.chosen.cut, *found.cuts_of_folds, found.expected.n_positive_pairs, found.expected.single_share]
-        np.testing.assert_allclose(others, [0.45789273, 0.38723728, 0.45789273, 17.66793866, 0.61547387], atol=1e-6)
+        np.testing.assert_allclose(
+            others, [0.45789273, 0.38723728, 0.45789273, 0.45789273, 17.99868813, 0.61649842], atol=1e-6
+        )
 
     def test_folds_that_disagree_make_it_less_sure(self):
         pool, _ = mixture(120, 30, seed=6)
@@ -382,6 +384,11 @@ class TestDocument:
         assert found["expected"] == own.expected.model_dump(mode="json")
         assert found["log_odds"] == own.log_odds.model_dump(mode="json")
         assert json.loads(json.dumps(found)) == found
+
+    def test_some_of_them_may_be_known(self):
+        some = Constraints(np.append(np.full(50, -1), np.arange(10)))
+        own = expect_of_pool(self.pool, some, (ODDS, ODDS), "average", None)
+        assert self.settle(constraints=some)["cut"] == own.chosen.cut
 
     @pytest.mark.parametrize(
         ("known", "cluster", "cut"),

@@ -114,6 +114,15 @@ class TestLinkage:
         tree = forest_of(matrix, linkage, cap, known, floor)
         assert_is_greedy(tree, matrix, linkage, cap, known, reach)
 
+    @pytest.mark.parametrize("rows", [[0, 1, 3, 2], [3, 0, 2, 1]])
+    def test_of_two_equally_near_groups_that_comes_first_which_has_the_lower_row_once_it_is_whole(self, linkage, rows):
+        """The first image is as near to the second, which merges with the fourth before, as to the third."""
+        matrix = np.full((4, 4), -0.5)
+        for one, other, alike in ((0, 1, 0.5), (0, 3, 0.5), (0, 2, 0.5), (1, 3, 0.75)):
+            matrix[rows[one], rows[other]] = matrix[rows[other], rows[one]] = alike
+        np.fill_diagonal(matrix, 1.0)
+        assert_is_greedy(forest_of(matrix, linkage, None), matrix, linkage, None)
+
     @pytest.mark.parametrize("cap", [None, 4, 40])
     @pytest.mark.parametrize("floor", [-1.0, -0.3, 0.2, 0.6])
     def test_large_groups_merge_as_those_of_scipy(self, linkage, cap, floor):
@@ -288,6 +297,10 @@ class TestSingleLinkage:
         for eps in forest.distances:
             links = np.array([*root, *forest.edges[forest.distances <= eps].tolist()], dtype=np.int64).reshape(-1, 2)
             assert partition(components(len(matrix), links)) == partition(groups_within(joined, eps))
+
+    def test_groups_that_answers_keep_apart_are_named_once_the_lower_one_first(self):
+        constraints = Constraints(np.full(6, -1), must=np.array([[0, 5]]), cannot=np.array([[5, 2], [3, 0], [2, 0]]))
+        assert constraints.forbidden(constraints.starts).tolist() == [[0, 2], [0, 3]]
 
     def test_two_known_lesions_stay_apart_where_answers_keep_others_apart_too(self):
         constraints = Constraints(np.array([0, 1, -1, -1]), cannot=np.array([[2, 3]]))

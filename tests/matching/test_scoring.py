@@ -181,6 +181,23 @@ class TestAgainstEveryCut:
                 rounding = 2e-12 if method == "average" else 0.0  # up or down
                 assert (tp, fp) == counts(oracle.predicted(method, cut + rounding), oracle.positive)
 
+    def test_below_its_head_a_curve_of_thresholds_has_a_row_per_positive_pair_and_every_two_hundredth(self):
+        rng = np.random.default_rng(0)
+        labels = np.repeat(np.arange(40), 2)
+        pool = Pool(unit_vectors(rng.normal(size=(40, 6))[labels] + 0.8 * rng.normal(size=(80, 6))))
+        curve = score(pool, names_of(labels), parameters(4)).sweeps["cosine"]
+        alike = similarity_matrix(pool)[np.triu_indices(80, 1)]
+        positives = alike[np.equal.outer(labels, labels)[np.triu_indices(80, 1)]]
+        start = np.sort(alike)[::-1][999]
+        drawn = curve.cuts[curve.cuts < start]
+        grid = np.linspace(-1.0, 1.0, 401)
+        steps = np.nextafter(grid[(grid >= positives.min()) & (grid < start)].astype(np.float32), np.float32(-2))
+        assert len(drawn) >= len(steps) > 20
+        wanted = np.concatenate([positives[positives < start], [alike.min()]]).astype(np.float64)
+        assert np.isin(wanted, drawn).all()
+        for step in steps:
+            assert (np.abs(drawn - step) < 1e-6).any()
+
     @given(pools(most=13), st.data())
     def test_given_cuts_are_evaluated_as_they_are_and_the_best_ones_stand_beside(self, pool, data):
         pool, labels = pool
