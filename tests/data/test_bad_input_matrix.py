@@ -798,6 +798,11 @@ class TestARow:
         assert left["rejected"]["reason"].tolist() == [KINDS[kind].reason]
         assert len(left["split"]) == 12
 
+    def test_that_is_there_twice_leaves_the_split_that_there_would_be_without_it(self, study):
+        without = study.run()["split"]
+        with_row("L0,L0_0,nv")(study.folder)
+        pd.testing.assert_frame_equal(study.run(PolicyParams(duplicate="skip"))["split"], without)
+
     def test_of_an_image_under_two_lesions_is_left_out_with_the_other_one(self, study):
         with_row("L1,L0_0,nv")(study.folder)
         assert "row 14: image_id 'L0_0': lesion_id 'L1', in row 2 'L0'" in study.refusal()

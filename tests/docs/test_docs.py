@@ -53,6 +53,7 @@ COVERED = {
     "uv run kedro verify": "pipelines/test_reproducibility.py::test_the_command_ends_with_0_or_1_and_one_message",
     "SKINBIT_STUDIES=": "reference/test_random_studies.py::test_similarities_are_those_of_the_reference",
     "uv run pytest -m faults": "faults/test_kills.py::test_fifty_kills",
+    "uv run pytest -m long": "pipelines/test_relations.py::test_with_shuffled_labels_f1_falls_to_chance",
     **dict.fromkeys(
         ("cp data/demo/08_reporting/study/parameters.yml", "printf 'root: data/again", "uv run kedro run --env local"),
         "pipelines/test_reproducibility.py::test_the_parameters_of_a_study_are_an_environment_that_makes_the_same_files",

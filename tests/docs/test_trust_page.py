@@ -56,15 +56,23 @@ def test_the_page_lists_the_tests_that_exist():
     assert page == expected, f"run: python {Path(__file__).relative_to(REPOSITORY)}"
 
 
-def test_every_row_of_the_edges_names_a_test_that_exists():
+@pytest.mark.parametrize(("part", "following"), [("At the edges", "The data"), ("Relations", "Safety")])
+def test_every_row_names_tests_that_exist(part, following):
     page = PAGE.read_text()
-    table = page[page.index("## At the edges") : page.index("## The data")]
-    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith(("| kind", "| ---"))]
-    kinds = [int(kind) for kind in re.findall(r"^\| \*\*(\d+) ", table, re.MULTILINE)]
-    assert kinds == list(range(1, 11))
+    table = page[page.index(f"## {part}") : page.index(f"## {following}")]
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if not row.startswith(("| kind", "| relation", "| ---"))]
+    assert len(rows) > 8
     for row in rows:
-        file, _, chosen = row.split("`")[-2].partition("::")
-        assert list(sentences(file, chosen.rpartition("::")[2])), row
+        named = re.findall(r"`(tests/[^`:]+)::([^`]+)`", row.split("|")[-2])
+        assert named, row
+        for file, chosen in named:
+            assert list(sentences(file, chosen.rpartition("::")[2])), row
+
+
+def test_the_kinds_at_the_edges_are_numbered():
+    kinds = re.findall(r"^\| \*\*(\d+) ", PAGE.read_text(), re.MULTILINE)
+    assert [int(kind) for kind in kinds] == list(range(1, 11))
 
 
 def test_every_promise_of_the_threat_model_names_a_test_that_exists():
