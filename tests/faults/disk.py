@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WRITING = ("open", "mkdir", "posix_fallocate", "write", "fsync", "replace")
+WRITING = ("open", "mkdir", "write", "fsync", "replace")
 """Functions of ``os``; ``open`` for writing, or of a folder that is then synced."""
 
 REMOVING = ("unlink", "rmdir")

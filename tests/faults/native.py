@@ -1,4 +1,4 @@
-"""Writers that are no Python, under a disk that refuses: test_native_writes.py runs this, with disk.c before libc."""
+"""SQLite and Python's own files, under a disk that refuses: test_native_writes.py runs this with disk.c before libc."""
 
 import ctypes
 import json
@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from kedro.io import DatasetError
 
 from skinbit.decisions.answers import Answer
 from skinbit.decisions.ledger import Ledger, read_answers
+from skinbit.embedding.tables import Pixels
 from skinbit.errors import InputError
 from skinbit.runtime.datasets.pixels import PixelsDataset
 from tests.faults.disk import ERRORS, Fault
@@ -55,24 +56,16 @@ def write_answers(folder: Path) -> None:
     assert not [path for path in folder.iterdir() if path.name.startswith(".")], "a temporary file is left"
 
 
-class Decoded:
-    """Photographs of one colour."""
-
-    image_ids, keys, canvas_size, description = ("a", "b"), ("x", "y"), 4, {"seed": 1}
-    shapes: ClassVar = {"canvases": (2, 40, 40, 3), "crops": (2, 1, 30, 30, 3)}
-
-    def batches(self):
-        yield tuple(np.full(shape, 7, np.uint8) for shape in self.shapes.values())
-
-
 def write_pixels(folder: Path) -> None:
     """Save photographs while the disk refuses, and see that there is no file, or all of it."""
     dataset = PixelsDataset(filepath=str(folder / PIXELS))
+    canvases, crops = (np.full(shape, 7, np.uint8) for shape in ((2, 40, 40, 3), (2, 1, 30, 30, 3)))
+    pixels = Pixels(("a", "b"), canvases, crops, ("x", "y"), {"seed": 1})
     with suppress(DatasetError):
-        dataset.save(Decoded())
+        dataset.save(pixels)
     _DISK.mend()
     assert {path.name for path in folder.iterdir()} <= {PIXELS}, "a temporary file is left"
-    dataset.save(Decoded())
+    dataset.save(pixels)
     assert (dataset.load().canvases == 7).all(), "photographs are lost"
 
 

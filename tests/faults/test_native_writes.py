@@ -1,4 +1,4 @@
-"""SQLite's writes and memory maps, refused one by one, lose no answer that was taken and leave no half of a file."""
+"""Writes of SQLite and of Python's own files, refused one by one, lose no answer and leave no half of a file."""
 
 import json
 import os
