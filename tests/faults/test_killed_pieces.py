@@ -102,12 +102,12 @@ def kill_often(folder: Path, n_kills: int, seed: int, experiments: Sequence[str]
 
 
 @pytest.mark.long
-def test_a_few_kills(tmp_path):
+def test_a_kill_repeats_at_most_one_piece(tmp_path):
     assert kill_often(tmp_path, 1, seed=3, experiments=("vit_verified",)).total() >= 1
 
 
 @pytest.mark.faults
-def test_thirty_kills(tmp_path):
+def test_thirty_kills_repeat_at_most_one_piece_each(tmp_path):
     experiments = ("vit_baseline", "vit_triplet", "resnet_contrastive", "vit_verified")
     kills = kill_often(tmp_path, 30, seed=1, experiments=experiments)
     print(kills)  # noqa: T201
