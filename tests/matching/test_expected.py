@@ -511,7 +511,7 @@ class TestLikeness:
         changed = np.where(is_positive, np.minimum(matrix, np.tanh(10.0 / 8)), matrix)
         assert self.unlike(given_pool(changed)) == ("photographs of the same lesion are less similar",)
 
-    @settings(max_examples=100)
+    @settings(max_examples=50)
     @given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 400))
     def test_few_low_positive_pairs_may_be_chance(self, n_low, n_between, n_high):
         """Every pair is positive with probability 1/2; a pair at the lowest fold's quantile is not low."""
