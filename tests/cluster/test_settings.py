@@ -163,7 +163,7 @@ def test_only_workers_that_are_too_long_at_a_piece_hang(monkeypatch):
     monkeypatch.setattr("skinbit.runtime.cluster.executor.time", lambda: 100.0)
 
     def worker(key, took, last_seen=100.0):
-        return SimpleNamespace(last_seen=last_seen, executing={Mock(key=key): took})
+        return SimpleNamespace(last_seen=last_seen, nanny="tls://a:1", executing={Mock(key=key): took})
 
     found = {
         "slow": worker("ours", 11),
@@ -171,7 +171,7 @@ def test_only_workers_that_are_too_long_at_a_piece_hang(monkeypatch):
         "fast": worker("ours", 5),
         "other": worker("theirs", 99),
     }
-    assert find_hanging(["ours"], 10, SimpleNamespace(workers=found)) == ["slow", "silent"]
+    assert find_hanging(["ours"], 10, SimpleNamespace(workers=found)) == {"slow": True, "silent": True}
 
 
 def test_a_worker_reports_nothing(terms):

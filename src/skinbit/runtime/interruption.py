@@ -29,6 +29,14 @@ class Interruption(click.ClickException):
         click.echo(self.format_message(), file=file or sys.stderr)
 
 
+_asked = threading.Event()
+
+
+def is_interrupted() -> bool:
+    """Whether the run was asked to end, for threads, which receive no signals."""
+    return _asked.is_set()
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """End a run cleanly on Ctrl-C or SIGTERM, which batch systems and containers send.
@@ -42,15 +50,16 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    run, is_asked = os.getpid(), False
+    run = os.getpid()
+    _asked.clear()
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
-        nonlocal is_asked
-        if os.getpid() != run or is_asked:  # forked workers inherit this function
+        if os.getpid() != run or _asked.is_set():  # forked workers inherit this function
             os._exit(128 + number)  # every save is atomic; the next run removes unfinished files
-        is_asked = True
+        _asked.set()
         for child in active_children():
-            child.terminate()
+            if not child.name.startswith("Dask"):  # would be replaced; they end with the cluster
+                child.terminate()
         raise KeyboardInterrupt(number)  # Kedro and libraries let it through
 
     heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup has some ignored

@@ -134,13 +134,13 @@ class _OnWorkers(ThreadPoolExecutor):
         return task.node
 
     def _end(self) -> None:
-        from skinbit.runtime.cluster.executor import find_hanging
+        from skinbit.runtime.cluster.executor import find_hanging, kill_worker
 
         futures = list(self._futures)
         if futures and self._client.status == "running":
             running = self._client.run_on_scheduler(find_hanging, keys=[each.key for each in futures], limit=-1.0)
             self._client.cancel(futures, force=True)
-            self._client.restart_workers(running, timeout=5, raise_for_error=False)
+            self._client.run(kill_worker, workers=list(running), nanny=True, on_error="return")
 
 
 def run_node(terms: Any, package: str, node: Node, catalog: StudyCatalog, run_id: str) -> Any:

@@ -1,6 +1,8 @@
 """Pieces of long work on the workers of a cluster."""
 
 import logging
+import os
+import signal
 import statistics
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,6 +20,7 @@ from skinbit.data.executor import Piece, PieceLostError, Result
 from skinbit.data.progress import Progress
 from skinbit.errors import InputError
 from skinbit.runtime.cluster.workers import Failed, Made, Terms, make_piece, same
+from skinbit.runtime.interruption import is_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,9 @@ _LOOK: Final = 2.0
 
 _PATIENT: Final = 10
 """A piece hangs if it takes so many times as long as others."""
+
+_ALONE_S: Final = 600
+"""Seconds without any worker after which a run ends."""
 
 _AHEAD: Final = 2
 """Pieces per thread of a worker that are given out: one in work, one waiting."""
@@ -73,12 +79,14 @@ class _Given:
         executor: What workers must be like, and how long they may take.
         durations: Seconds that finished pieces took.
         waiting: Pieces whose results were not taken yet, in order.
+        last_seen: When the cluster had a worker.
     """
 
     client: Client
     executor: DaskExecutor
     durations: list[float] = field(default_factory=list)
     waiting: deque[Future] = field(default_factory=deque)
+    last_seen: float = field(default_factory=time)
 
     def results(
         self, make: Callable[[Sequence[Piece]], Iterator[Result]], pieces: Sequence[Piece]
@@ -111,15 +119,33 @@ class _Given:
         return made.result
 
     def _end_hanging(self) -> None:
-        """Start workers again that take far longer for a piece than others did; then it is made elsewhere."""
+        """End workers that take far longer for a piece than others did; their nannies start others.
+
+        Raises:
+            InputError: If such a worker has no nanny, or all workers are gone for long.
+        """
+        if self.client.nthreads():
+            self.last_seen = time()
+        elif time() - self.last_seen > _ALONE_S:
+            raise InputError(
+                f"The cluster has had no workers for {_ALONE_S} s.\n  Remedy: see why they ended, start others, and "
+                "run again: what was made is kept."
+            )
         if not self.durations:
             return
         limit = max(self.executor.patience_s, _PATIENT * statistics.median(self.durations))
         keys = [future.key for future in self.waiting]
         hanging = self.client.run_on_scheduler(find_hanging, keys=keys, limit=limit)
+        for address, has_nanny in hanging.items():
+            if not has_nanny:
+                raise InputError(
+                    f"The worker {address} hangs: it has no result after {limit:.0f} s.\n  Remedy: end it, and start "
+                    "workers with a nanny, as `dask worker` does, which would have ended it; run again: what was made "
+                    "is kept."
+                )
         if hanging:
-            logger.warning("%s: no result in %.0f s, so it is started again", ", ".join(hanging), limit)
-            self.client.restart_workers(hanging, timeout=30, raise_for_error=False)
+            logger.warning("no result in %.0f s: these workers are started again: %s", limit, ", ".join(hanging))
+            self.client.run(kill_worker, workers=list(hanging), nanny=True, on_error="return")
 
 
 def wait_for(client: Client, future: Future, look: Callable[[], None] = lambda: None) -> Made[Any]:
@@ -142,6 +168,8 @@ def wait_for(client: Client, future: Future, look: Callable[[], None] = lambda: 
         except TimeoutError:
             if future.status in ("lost", "cancelled") or client.status != "running":
                 raise InputError(_LOST) from None
+            if is_interrupted():
+                raise InputError("The run was interrupted.") from None
             look()
         except CancelledError:
             raise InputError(_LOST) from None
@@ -155,21 +183,33 @@ def wait_for(client: Client, future: Future, look: Callable[[], None] = lambda: 
             return made
 
 
-def find_hanging(keys: Sequence[str], limit: float, dask_scheduler: Any = None) -> list[str]:
-    """Return the addresses of workers that have worked on one of some pieces for too long; runs on the scheduler.
+def find_hanging(keys: Sequence[str], limit: float, dask_scheduler: Any = None) -> dict[str, bool]:
+    """Return which workers have worked on one of some pieces for too long; runs on the scheduler.
 
     Args:
         keys: Dask's names of the pieces.
         limit: Seconds.
         dask_scheduler: Set by Dask.
+
+    Returns:
+        Whether each worker has a nanny, a process that starts another one if it ends; by its address.
     """
     wanted, now = set(keys), time()
-    return [
-        address
+    return {
+        address: worker.nanny is not None
         for address, worker in dask_scheduler.workers.items()
         # Durations are those of the worker's last sign of life.
         if any(took + now - worker.last_seen > limit for task, took in worker.executing.items() if task.key in wanted)
-    ]
+    }
+
+
+def kill_worker(dask_worker: Any) -> None:
+    """End a worker, whatever it does; runs in its nanny.
+
+    Args:
+        dask_worker: The nanny, set by Dask.
+    """
+    os.kill(dask_worker.pid, signal.SIGKILL)
 
 
 @contextmanager

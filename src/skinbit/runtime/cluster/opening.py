@@ -1,9 +1,11 @@
 """Opens the cluster of a run: one on this machine, or the workers of a scheduler; everything is checked at once."""
 
 import logging
+import os
+import signal
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 import dask
@@ -27,12 +29,15 @@ _WAIT_S: Final = 60
 _SETTINGS: Final = {
     "distributed.admin.large-graph-warning-threshold": "1GB",  # what makes pieces knows all photographs
     "distributed.comm.retry.count": 2,
+    "distributed.deploy.lost-worker-timeout": "1h",  # else a worker that takes 15 s to start again is given up
+    "distributed.scheduler.allowed-failures": 2,  # a piece is tried three times, as without a cluster
     "distributed.scheduler.http.routes": [],
     "distributed.worker.daemon": False,  # so that workers may start processes that read photographs
     "distributed.worker.http.routes": [],
     "distributed.worker.memory.pause": False,  # a worker that pauses for good would look as if it worked
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.target": False,
+    "distributed.worker.preload": ["skinbit.embedding.compute"],  # else imports count as time of the first piece
     "distributed.worker.profile.enabled": False,
 }
 """Settings of Dask for a run and for workers that it starts."""
@@ -68,7 +73,7 @@ def open_cluster(cluster: str, compute: ComputeParams, token: RunToken) -> Itera
 @contextmanager
 def _start(n_workers: int) -> Iterator[LocalCluster]:
     """Start a cluster that nobody else on this machine can use: its certificates exist in memory only."""
-    with LocalCluster(
+    started = LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,
         host="127.0.0.1",
@@ -77,8 +82,21 @@ def _start(n_workers: int) -> Iterator[LocalCluster]:
         dashboard_address=None,
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
         silence_logs=logging.CRITICAL,
-    ) as started:
+    )
+    try:
         yield started
+    finally:
+        _end_workers(started)
+        started.close(timeout=5)
+
+
+def _end_workers(started: LocalCluster) -> None:
+    """End all processes at once, which have nothing more to say; nannies would wait for each, or start others."""
+    for nanny in started.workers.values():
+        nanny.auto_restart = False
+        if nanny.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
 
 
 def _certificates(cluster: str) -> Security:
