@@ -22,6 +22,7 @@ from skinbit.decisions.answers import Answer
 from skinbit.decisions.ledger import Ledger
 from skinbit.errors import InputError
 from skinbit.pipelines.cluster_images.nodes.model import open_checkpoint
+from skinbit.reference.new_photographs import model_of_groups, verify_groups
 from skinbit.runtime.datasets.files import unpack_header
 from skinbit.runtime.session import StudySession
 
@@ -53,7 +54,14 @@ def table(path):
 def cluster(project, folder, only_missing=False, **options):
     given = {"images": str(folder), **options}
     project.run(pipelines=("cluster_images",), only_missing=only_missing, cluster=given, study=STUDY, **SMALL)
+    assert [figure for figure in recomputed(project.root / "data/demo") if not figure.is_equal] == []
     return table(project.root / CLUSTERS / "clustered_images.csv")
+
+
+def recomputed(root):
+    """Return the figures of the groups by the reference; none if their model is not a final one of the study."""
+    matching = model_of_groups(root)
+    return [] if matching is None else list(verify_groups(root, matching))
 
 
 @pytest.fixture
@@ -297,6 +305,7 @@ class TestKnownLesions:
         truth = found["image_id"].map(metadata.set_index("image_id")["lesion_id"])
         joined = found["lesion_id"] != ""
         assert joined.any()
+        assert {figure.column for figure in recomputed(studied.root / "data/demo")} == {*found.columns}
         right = (found["lesion_id"] == truth)[joined].mean()
         assert right > 3 / metadata["lesion_id"].nunique()  # a network of two epochs; chance is a third of that
 
@@ -374,6 +383,7 @@ class TestAnswers:
         found = groups_of(studied, folder, only_missing=True)
         assert found[parted[0]] != found[parted[1]]
         assert found[joined[0]] == found[joined[1]]
+        assert len(recomputed(studied.root / "data/demo")) == 4 * len(found)
         assert "2 answers are obeyed; 0 are about photographs that are not here" in caplog.text
         written = json.loads((studied.root / CLUSTERS / "groups.json").read_text())["answers"]
         assert (written["pairs_together"], written["pairs_apart"], written["contradictory"]) == (1, 1, 0)

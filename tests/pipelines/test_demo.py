@@ -61,7 +61,9 @@ class TestWholeRun:
     def test_every_figure_is_that_of_the_reference(self, finished):
         found = verify_outputs(finished.root / "data/demo")
         assert found.first is None
+        assert found.left_out == []
         assert found.counts["08_reporting/*/final/results.csv"] > 50
+        assert found.counts["07_model_output/clusters/clustered_images.csv"] > 50
 
     def test_photographs_without_labels_are_grouped_by_lesion(self, finished, demo):
         sample = demo.sample

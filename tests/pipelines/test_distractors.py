@@ -18,6 +18,7 @@ from skinbit.matching.pairs.pool import similarity_matrix
 from skinbit.matching.similarity.calibration import Calibration
 from skinbit.pipelines.data_split.nodes import draw_distractors
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
+from skinbit.runtime.verification import verify_outputs
 
 pytestmark = pytest.mark.long  # whole studies
 
@@ -59,6 +60,11 @@ def table(project, path):
 def embeddings(project, experiment, fold, kind):
     path = project.root / f"data/demo/07_model_output/{experiment}/fold_{fold}/{kind}.safetensors"
     return EmbeddingsDataset(filepath=str(path)).load()
+
+
+def test_figures_are_those_of_the_reference(project):
+    found = verify_outputs(project.root / "data/demo")
+    assert (found.first, found.left_out) == (None, [])
 
 
 class TestDrawing:

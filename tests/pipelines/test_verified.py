@@ -21,6 +21,7 @@ from skinbit.runtime.context import active_parameters
 from skinbit.runtime.datasets.embeddings import EmbeddingsDataset
 from skinbit.runtime.datasets.files import unpack_header
 from skinbit.runtime.session import StudySession
+from skinbit.runtime.verification import verify_outputs
 
 VERIFIED = {"verification": True}
 ZOOMED = {"rotations": [0, 90], "zooms": [1.0, 2.0]}
@@ -78,6 +79,13 @@ def pools(project, experiment="seen"):
         shortlist = read_shortlist(table(project, f"{folder}/shortlist.csv"), embeddings.image_ids)
         found[fold] = (lesion_ids, LabelledPool(embeddings.values, lesion_labels(lesion_ids), shortlist))
     return found
+
+
+def test_figures_are_those_of_the_reference_but_of_the_re_ranked_experiment(study):
+    found = verify_outputs(study.root / "data/demo")
+    assert found.first is None
+    assert [what.partition(",")[0] for what in found.left_out] == ["all_in"]
+    assert found.counts["08_reporting/leaderboard.csv"] > 100
 
 
 class TestVerified:

@@ -152,7 +152,7 @@ def _odds(rng: np.random.Generator) -> PairOdds:
     quantiles = np.sort(rng.normal(8, 6, len(LEVELS)))
     return PairOdds(
         intercept=rng.uniform(-9, 2),
-        slope=rng.choice([0.0, 0.3, 1.0, 4.0]),
+        slope=rng.choice([0.01, 0.3, 1.0, 4.0]),
         prior=rng.choice([1e-4, 0.01, 0.3]),
         positives=tuple(quantiles.tolist()) if rng.random() < 0.8 else (),
     )
