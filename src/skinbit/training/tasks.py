@@ -186,7 +186,8 @@ def embed_by_head(checkpoint: Checkpoint, features: Features, compute: Compute) 
 @torch.inference_mode()
 def _project(head: nn.Module, values: FloatArray, compute: Compute) -> FloatArray:
     """Return embeddings ``(n, n_views, embedding_dim)`` of features ``(n, n_views, feature_dim)``."""
-    flat = torch.from_numpy(values.reshape(-1, values.shape[2])).to(compute.device)
+    # Features that are mapped from their file cannot be written to, and PyTorch has no tensors of that kind.
+    flat = torch.from_numpy(np.require(values.reshape(-1, values.shape[2]), requirements="W")).to(compute.device)
     with deterministic(compute), compute.autocast():
         projected: FloatArray = head(flat).float().cpu().numpy()
     return projected.reshape(*values.shape[:2], projected.shape[1])  # without a test subset there may be none
