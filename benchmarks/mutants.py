@@ -1,6 +1,6 @@
 """How many small faults in the science the tests notice: mutation testing.
 
-uv run python -m benchmarks.mutants [--number 600] [--again]
+uv run python -m benchmarks.mutants [--number 600] [--seed 42] [--again]
 
 Mutants of the modules below are drawn by seed; each is tested by the tests that call the function that has the fault,
 shortest first, until one fails or the time of :data:`LONGEST` is spent. A mutant whose tests take five times as long as
@@ -61,7 +61,6 @@ TESTS = (
     "tests/training/test_sampling.py",
     "tests/decisions/test_labels.py",
 )
-SEED = 42
 LONGEST = 20.0
 MOST_MEMORY = 10 << 30
 PYTEST = ["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "--tb=no"]
@@ -163,9 +162,9 @@ def modules() -> dict[Path, str]:
     }
 
 
-def draw(number: int) -> list[Mutant]:
+def draw(number: int, seed: int) -> list[Mutant]:
     """Return mutants drawn at random, in the order in which they are drawn: that of the hashes of key and seed."""
-    rank = {key: sha256(f"{SEED} {key}".encode()).hexdigest() for path in modules() for key in keys(path)}
+    rank = {key: sha256(f"{seed} {key}".encode()).hexdigest() for path in modules() for key in keys(path)}
     least = set(sorted(rank, key=rank.__getitem__)[:number])
     drawn = [mutant for path in modules() for mutant in mutants(path, least)]
     return sorted(drawn, key=lambda mutant: rank[mutant.key])
@@ -289,13 +288,13 @@ def read_equivalent() -> dict[str, str]:
         return {row["key"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def campaign(number: int, again: bool) -> str:
+def campaign(number: int, seed: int, again: bool) -> str:
     """Test the mutants that are drawn and have no result yet; return the report."""
     KEPT.mkdir(parents=True, exist_ok=True)
     kept = KEPT / "results.jsonl"
     lines = kept.read_text().splitlines() if kept.exists() else []
     known = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
-    drawn, (tests, imported) = draw(number), find_callers()
+    drawn, (tests, imported) = draw(number, seed), find_callers()
     import_all(imported)
     with tempfile.TemporaryDirectory() as folder, kept.open("a") as file:
         waiting = [mutant for mutant in drawn if mutant.key not in known]
@@ -322,10 +321,11 @@ def main() -> None:
     """Run the campaign and print its score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=600, help="of mutants")
+    parser.add_argument("--seed", type=int, default=42, help="of the draw")
     parser.add_argument("--again", action="store_true", help="test those anew that survived")
     arguments = parser.parse_args()
     os.chdir(REPOSITORY)
-    print(campaign(arguments.number, arguments.again))
+    print(campaign(arguments.number, arguments.seed, arguments.again))
 
 
 if __name__ == "__main__":

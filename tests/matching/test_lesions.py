@@ -56,7 +56,10 @@ class TestPositivePairs:
     @given(subsets(), st.floats(-1, 1))
     def test_summed_by_size_are_all_there(self, subset, threshold):
         lesions = evaluate_lesions(tabulate_positive_pairs(*subset), threshold)
-        assert lesions.index.tolist() == list(range(len(lesions)))
+        rows = lesions[["n_missed", "lowest", "lesion_id"]].to_records().tolist()
+        assert rows == [
+            (n, *row) for n, row in enumerate(sorted((row[1:] for row in rows), key=lambda r: (-r[0], *r[1:])))
+        ]
         by_size = summarise_by_size(lesions)
         assert by_size["n_pairs"].sum() == len(tabulate_positive_pairs(*subset))
         assert by_size["n_missed"].sum() == lesions["n_missed"].sum()
