@@ -91,6 +91,7 @@ def test_missing_certificates_are_named_with_the_settings(terms):
     ("error", "words"),
     [
         (OSError("Timed out: [SSL: WRONG_VERSION_NUMBER] wrong version number"), "is not encrypted.*--protocol tls"),
+        (OSError("IOStream is not idle; cannot convert to SSL"), "is not encrypted"),
         (OSError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate"), "do not fit.*same authority"),
         (OSError("Timed out trying to connect to tls://a:1 after 10 s"), "There is no scheduler at tls://a:1"),
     ],

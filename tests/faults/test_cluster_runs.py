@@ -41,7 +41,7 @@ def on_cluster(folder: Path, cluster: str, **more: Any) -> Path:
     return project
 
 
-@pytest.mark.long
+@pytest.mark.faults
 def test_pieces_of_a_study_on_two_workers(whole: dict[str, bytes], tmp_path: Path) -> None:
     project = on_cluster(tmp_path / "study", "local:2")
     assert fork_run(project, only_missing=False) == 0, log_of(project)
@@ -66,7 +66,7 @@ def test_sigterm_ends_nodes_and_workers_within_ten_seconds(tmp_path: Path) -> No
 
     def terminate_soon() -> None:
         own = psutil.Process()
-        while not (project / "data/demo/04_feature").exists():
+        while not (project / "data/demo/02_intermediate").exists():
             time.sleep(0.05)
         (project / "workers").write_text(" ".join(str(each.pid) for each in own.children(recursive=True)))
         (project / "asked").write_text(str(time.time()))

@@ -124,7 +124,7 @@ def _connect(address: Any, security: Security, cluster: str) -> Iterator[Client]
 def _explain(error: Exception, cluster: str) -> InputError:
     """Return why there is no connection, as Dask's errors have the reason far down or in their text."""
     said = " ".join(f"{type(cause).__name__} {cause}" for cause in causes_of(error))
-    if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said.lower():
+    if "WRONG_VERSION_NUMBER" in said or "cannot convert to SSL" in said:  # the scheduler greets in plain text
         return InputError(
             f"{cluster} is not encrypted: the scheduler speaks another protocol, so whoever reaches it may run code on "
             "every worker and here.\n  Remedy: start it and its workers with --protocol tls and certificates, as "
