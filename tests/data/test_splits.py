@@ -384,6 +384,14 @@ def test_bundles_are_dealt_largest_first_in_random_order_each_to_the_part_that_l
     assert {lesion: dealt[patient_of[int(lesion[1:])]] for lesion in lesions} == folds
 
 
+def test_rare_strata_join_a_stratum_that_is_just_large_enough() -> None:
+    params = SplitParams(stratify_by="dx", use_train_test_split=False)
+    images = make_images(["nv"] * 5 + ["df"] * 2 + ["mel"])
+    split = split_lesions(images, params, 42)
+    assert_split_is_sound(images, split, params)
+    assert sorted(lesions_per_fold(split)) == [1, 1, 2, 2, 2]
+
+
 def test_as_many_bundles_as_parts_leave_none_empty_though_one_part_lacks_most() -> None:
     """The test subset lacks 40 of 50 lesions, so the two largest bundles would both be its own."""
     images = make_images(["nv"] * 50).assign(patient_id=np.repeat(["P0", "P1", "P2"], [40, 40, 20]))

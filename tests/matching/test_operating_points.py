@@ -79,6 +79,14 @@ def test_a_larger_pool_gets_a_stricter_threshold():
     assert [cut.rho for cut in carried] == [0.02, 1.0, 8.0]
 
 
+def test_the_choice_of_each_subset_is_that_for_its_own_ratio_of_sizes():
+    rows = ([0.9, 0.8, 0.7], [5, 8, 9], [0, 2, 40], 10)
+    small, large = (points(*rows, n_images=n_images) for n_images in (50, 2_500))
+    assert carry_over([small, large], 50, is_corrected=True).chosen == (0.8, 0.7)
+    assert carry_over([small, large], 400, is_corrected=True).chosen == (0.9, 0.8)
+    assert carry_over([small, large], 50, True, single_share=0.875).chosen == (0.9, 0.8)
+
+
 def test_counts_of_all_subsets_decide_together():
     # Alone the first has no false positive at 0.7, by chance; the second shows what a larger pool will meet there.
     lucky = points([0.9, 0.7], [5, 8], [0, 0], 10, n_images=50)
