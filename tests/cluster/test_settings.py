@@ -11,15 +11,19 @@ from unittest.mock import Mock
 import dask
 import pytest
 from distributed import Security
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
 from pydantic import ValidationError
 
 from skinbit.config import ComputeParams, ExecutorParams
 from skinbit.data import progress
+from skinbit.data.executor import Execution, LocalExecutor
 from skinbit.errors import InputError
-from skinbit.runtime.cluster.executor import find_hanging
+from skinbit.runtime.cluster.executor import DaskExecutor, find_hanging
 from skinbit.runtime.cluster.opening import _explain, open_cluster
-from skinbit.runtime.cluster.workers import Failed, Made, Terms, find_problem, make_piece, sendable, set_terms
+from skinbit.runtime.cluster.workers import Failed, Made, Terms, find_problem, make_piece, same, sendable, set_terms
 from skinbit.runtime.locking import hold
+from skinbit.runtime.runners import DaskRunner
 from skinbit.runtime.session import _ClusterHook
 
 COMPUTE = ComputeParams(device="cpu", threads=1)
@@ -118,11 +122,33 @@ class TestTerms:
         (tmp_path / ".fingerprints/run.lock").write_text("")
         assert "run.lock, which this run has written" in find_problem(terms)
 
+    def test_a_worker_that_may_start_no_processes_is_named_with_the_setting(self, terms, monkeypatch):
+        monkeypatch.setattr("skinbit.runtime.cluster.workers.current_process", lambda: SimpleNamespace(daemon=True))
+        assert "DASK_DISTRIBUTED__WORKER__DAEMON=false" in find_problem(terms)
+
     def test_a_worker_that_joins_later_refuses_pieces(self, terms, tmp_path):
         (tmp_path / ".fingerprints/run.lock").write_text("")
         failed = make_piece(terms, iter, [1])
         assert isinstance(failed, Failed)
         assert "has joined that cannot work for this run" in str(failed.error)
+
+
+class TestDaskRunner:
+    PIPELINE = Pipeline([Node(same, "a", "b"), Node(same, "b", "c")])
+
+    def run(self, executor):
+        """Run with two datasets in memory, where pieces are made by an executor."""
+        execution = Execution(ExecutorParams(), executor)
+        data = {"executor": execution, "a": 1}
+        DaskRunner().run(self.PIPELINE, DataCatalog({name: MemoryDataset(each) for name, each in data.items()}))
+
+    def test_needs_a_cluster(self):
+        with pytest.raises(InputError, match=r"executor\.cluster names none"):
+            self.run(LocalExecutor())
+
+    def test_refuses_datasets_that_other_workers_would_not_find(self):
+        with pytest.raises(InputError, match=r"3 datasets are in memory only.*: a, b, c"):
+            self.run(DaskExecutor(None))
 
 
 def fail(error, cause=None):

@@ -57,7 +57,7 @@ def test_nodes_of_a_tracked_study_on_two_workers(whole: dict[str, bytes], tmp_pa
     assert "tracking is incomplete" not in log_of(project)
 
 
-@pytest.mark.long
+@pytest.mark.faults
 def test_sigterm_ends_nodes_and_workers_within_ten_seconds(tmp_path: Path) -> None:
     project = on_cluster(tmp_path / "study", "local:2")
 
