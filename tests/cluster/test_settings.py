@@ -104,6 +104,16 @@ def test_each_failure_to_connect_has_a_message(error, words):
     assert re.search(words, f"{_explain(error, 'tls://a:1')}", re.DOTALL)
 
 
+def test_a_worker_that_ends_while_it_starts_has_a_message(terms, monkeypatch):
+    failing = Mock(side_effect=RuntimeError("Nanny failed to start."))
+    monkeypatch.setattr("skinbit.runtime.cluster.opening.LocalCluster", failing)
+    with (
+        pytest.raises(InputError, match=r"ended while it started .*Nanny"),
+        open_cluster("local:2", COMPUTE, terms.token),
+    ):
+        pass
+
+
 class TestTerms:
     def test_a_worker_like_the_driver_is_accepted(self, terms):
         assert find_problem(terms) == ""

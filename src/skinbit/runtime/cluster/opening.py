@@ -73,16 +73,22 @@ def open_cluster(cluster: str, compute: ComputeParams, token: RunToken) -> Itera
 @contextmanager
 def _start(n_workers: int) -> Iterator[LocalCluster]:
     """Start a cluster that nobody else on this machine can use: its certificates exist in memory only."""
-    started = LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        protocol="tls://",
-        security=Security.temporary(),
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        silence_logs=logging.CRITICAL,
-    )
+    try:
+        started = LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            protocol="tls://",
+            security=Security.temporary(),
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            silence_logs=logging.CRITICAL,
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"A worker process of this machine has ended while it started ({error}).\n  Remedy: run again, with fewer "
+            "in executor.cluster if memory does not suffice."
+        ) from error
     try:
         yield started
     finally:
