@@ -145,6 +145,7 @@ READ_ONLY = (
     "skinbit.runtime.datasets.decisions.DecisionsDataset",
     "skinbit.runtime.datasets.decisions.AnswersDataset",
     "skinbit.runtime.datasets.lock_file.LockFileDataset",
+    "skinbit.runtime.datasets.executor.ExecutorDataset",
 )
 
 

@@ -18,7 +18,10 @@ import yaml
 from skinbit.data.executor import LocalExecutor
 from tests.faults import studies
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks"),
+    pytest.mark.usefixtures("whole"),  # imports everything
+]
 
 SMALL_PIECES = {"photographs": 4, "pairs": 20}
 LONGEST_PIECE_S = 0.05

@@ -21,7 +21,7 @@ from skinbit.embedding.loading import read_batches
 from skinbit.errors import InputError
 from skinbit.runtime.datasets.checkpoint import CheckpointDataset
 from skinbit.runtime.failures import RESUME, explain_failure
-from skinbit.runtime.locking import hold
+from skinbit.runtime.locking import LOCK, hold
 from skinbit.runtime.runners import check_runner
 from skinbit.runtime.session import _mendable
 
@@ -172,6 +172,7 @@ class TestRefusal:
         def fail(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
+        (project.root / "data/demo" / LOCK).parent.mkdir(parents=True)  # else the folder could not be made
         monkeypatch.setattr(os, "fsync", fail)
         with pytest.raises(InputError, match=r"The disk is full.* at \S+\.(csv|json) \(ENOSPC\)") as raised:
             project.run(pipelines=("data_split",), study={"sample_data": False})

@@ -42,6 +42,10 @@ KEYWORDS = {
 }
 
 
+EXEMPT = {"benchmarks/mutation.py": ["compile"]}
+"""It plants faults in this repository's own source."""
+
+
 def dangers_in(code: str) -> list[str]:
     """Name what could run code that was read from a file."""
     found = []
@@ -65,7 +69,8 @@ def dangers_in(code: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 def test_no_source_file_can_run_what_it_reads(path):
-    assert dangers_in(path.read_text(encoding="utf-8")) == []
+    expected = EXEMPT.get(path.relative_to(REPOSITORY).as_posix(), [])
+    assert dangers_in(path.read_text(encoding="utf-8")) == expected
 
 
 @pytest.mark.parametrize(

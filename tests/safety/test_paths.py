@@ -17,7 +17,8 @@ PLACEHOLDERS = {"backbone", "experiment", "figure", "fold", "method", "new_or_kn
 
 
 def written() -> dict[str, str]:
-    entries = {name: entry for name, entry in CATALOG.items() if not name.startswith("_")}
+    in_files = {name: entry for name, entry in CATALOG.items() if name != "executor"}
+    entries = {name: entry for name, entry in in_files.items() if not name.startswith("_")}
     return {name: entry.get("filepath") or entry["path"] for name, entry in entries.items()}
 
 

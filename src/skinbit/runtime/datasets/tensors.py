@@ -161,7 +161,8 @@ def _check(file: BinaryIO, head: bytes, layout: Mapping[str, _Tensor]) -> None:
         file.seek(len(head) + tensor.data_offsets[0])
         n_numbers = math.prod(tensor.shape)
         for done in range(0, n_numbers, _CHUNK):
-            if not is_finite(np.fromfile(file, tensor.numbers, min(_CHUNK, n_numbers - done))):
+            content = file.read(min(_CHUNK, n_numbers - done) * tensor.numbers.itemsize)
+            if not is_finite(np.frombuffer(content, tensor.numbers)):
                 raise ValueError(f"its tensor {name!r} contains NaN or infinity")
 
 
