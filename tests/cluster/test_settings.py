@@ -26,6 +26,8 @@ from skinbit.runtime.locking import hold
 from skinbit.runtime.runners import DaskRunner
 from skinbit.runtime.session import _ClusterHook
 
+pytestmark = pytest.mark.long  # in a process of its own, see .ci/run
+
 COMPUTE = ComputeParams(device="cpu", threads=1)
 
 

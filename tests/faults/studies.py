@@ -74,8 +74,8 @@ def _merged(first: dict, second: dict) -> dict:
 
 
 def files_of(project: Path) -> dict[str, bytes]:
-    """Return all files of the folder of outputs, records and lock included, by path."""
-    found = (path for path in (project / ROOT).rglob("*") if path.is_file())
+    """Return all files of the outputs by path, records and lock included; not the cache of compared pairs."""
+    found = (path for path in (project / ROOT).rglob("*") if path.is_file() and path.parent.name != "pairs.pieces")
     return {path.relative_to(project / ROOT).as_posix(): path.read_bytes() for path in found}
 
 

@@ -44,8 +44,8 @@ class Project:
                 )
 
     def outputs(self, root: str = "data/demo") -> dict[str, bytes]:
-        """Return every file below a root, by path; not the photographs, and not the records of what made the files."""
-        aside = {"01_raw", ".fingerprints"}
+        """Return every file below a root, by path; not photographs, records and compared pairs."""
+        aside = {"01_raw", ".fingerprints", "pairs.pieces"}
         files = [path for path in (self.root / root).rglob("*") if path.is_file() and not aside & {*path.parts}]
         return {path.relative_to(self.root / root).as_posix(): path.read_bytes() for path in sorted(files)}
 

@@ -84,7 +84,12 @@ def explain_records(first: Path, second: Path) -> list[str]:
 
 def _files(folder: Path) -> Iterator[str]:
     for parent, folders, names in walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and not os.path.exists(Path(parent, name, _RECORDS))]
+        # Pieces are a cache: which of them are there depends on what was run before, and in which order.
+        folders[:] = [
+            name
+            for name in folders
+            if name[0] != "." and not name.endswith(".pieces") and not os.path.exists(Path(parent, name, _RECORDS))
+        ]
         for name in names:
             if name[0] != ".":
                 yield Path(parent, name).relative_to(folder).as_posix()
