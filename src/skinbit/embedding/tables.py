@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinbit.data.mapped import take
+from skinbit.data.pieces import Keyed
 from skinbit.matching.labels import FloatArray
 
 Bytes = NDArray[np.uint8]
@@ -16,16 +17,12 @@ _BLOCK: Final = 2**24
 """Number of bytes that are copied at once."""
 
 
-class Rowed(Protocol):
+class Rowed(Keyed, Protocol):
     """A table with one row per image."""
 
     @property
     def image_ids(self) -> tuple[str, ...]:
         """Return the image id of each row."""
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Return the fingerprint of everything that each row depends on."""
 
     @property
     def description(self) -> Mapping[str, Any]:

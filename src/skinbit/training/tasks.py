@@ -16,7 +16,7 @@ from skinbit.embedding.embeddings import average_views
 from skinbit.embedding.features import embed_views
 from skinbit.embedding.heads import EmbeddingModel, make_head
 from skinbit.embedding.pixels import as_tensor
-from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels
+from skinbit.embedding.tables import Bytes, Embeddings, Features, Pixels, Rowed
 from skinbit.errors import InputError
 from skinbit.matching.labels import FloatArray
 from skinbit.training.images import CachedViews, DecodedPhotographs, TrainingImages
@@ -43,23 +43,8 @@ class Prepared:
     embed: Callable[[Rows], FloatArray]
 
 
-class Task(Protocol):
-    """A module to train, with its images."""
-
-    @property
-    def image_ids(self) -> tuple[str, ...]:
-        """Image ids, in the order of rows."""
-        ...
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Fingerprints of images and of how they are preprocessed."""
-        ...
-
-    @property
-    def description(self) -> Mapping[str, Any]:
-        """Description of the pretrained backbone."""
-        ...
+class Task(Rowed, Protocol):
+    """A module to train, with its images; the description is that of the pretrained backbone."""
 
     def prepare(self, job: Job) -> Prepared:
         """Return the module before the first step."""

@@ -18,7 +18,7 @@ from PIL import Image
 
 from skinbit.config import GeometryParams
 from skinbit.data.photographs import Photographs
-from skinbit.data.pieces import Making, PieceStore, Rows, Wanted, complete
+from skinbit.data.pieces import Keyed, Making, PieceStore, Rows, Wanted, complete
 from skinbit.data.progress import Progress
 from skinbit.data.threads import map_in_order
 from skinbit.matching.labels import FloatArray, LabelArray
@@ -48,16 +48,12 @@ class Keypoints:
         return len(self.positions)
 
 
-class KeypointSets(Protocol):
+class KeypointSets(Keyed, Protocol):
     """The keypoints of many images, wherever they are."""
 
     @property
     def image_ids(self) -> tuple[str, ...]:
         """Return the image id of each image."""
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Return the fingerprint of everything that an image's keypoints depend on."""
 
     def at(self, row: int) -> Keypoints:
         """Return the keypoints of the image in a row."""

@@ -91,7 +91,7 @@ class _Given:
     def results(
         self, make: Callable[[Sequence[Piece]], Iterator[Result]], pieces: Sequence[Piece]
     ) -> Generator[Result]:
-        """Give out pieces and yield their results, in order."""
+        """Yield the results of pieces, in order, of which few are with workers at a time."""
         name = f"{type(make).__name__}-{uuid4().hex}"
         left = iter(enumerate(pieces))
         try:

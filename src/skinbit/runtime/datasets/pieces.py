@@ -87,10 +87,11 @@ class StoredPieces(Generic[Stored]):
     def keep(self, piece: Stored) -> Stored:
         """Write a piece and return it as it is stored; it need not stay in memory."""
         told = json.dumps([*piece.keys, getattr(piece, "description", {})], sort_keys=True)
-        place = self._place(f"{hashlib.sha256(told.encode()).hexdigest()}{_SUFFIX}")
-        dataset = self._dataset(filepath=place, **self._file_system)
+        name = f"{hashlib.sha256(told.encode()).hexdigest()}{_SUFFIX}"
+        dataset = self._dataset(filepath=self._place(name), **self._file_system)
         dataset.save(piece)
-        return dataset.load()
+        self._read[name] = dataset.load()
+        return self._read[name]
 
     def _place(self, name: str) -> str:
         return f"{pieces_of(self._filepath)}/{name}"

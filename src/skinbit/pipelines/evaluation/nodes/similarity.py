@@ -1,7 +1,7 @@
 """Nodes: the inputs of similarities: combined embeddings, compared keypoints, calibrations."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,6 +29,7 @@ from skinbit.matching.labels import lesion_labels
 from skinbit.matching.pairs.pool import Pool, tiles_of
 from skinbit.matching.similarity.calibration import Calibrations, Reliability, calibration_error, join_judged
 from skinbit.matching.similarity.columns import read_context
+from skinbit.matching.similarity.context import Context
 from skinbit.pipelines.evaluation.nodes.folds import by_fold_and_kind, with_distractors
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,7 @@ def compare_keypoints(
     """
     comparing = _comparing(geometry, compute, pair_cache, executor)
     context = read_context(metadata, embeddings.image_ids, None if similarity is None else similarity.context)
-    pool = Pool(embeddings.vectors, context=context, limits=tiles_of(tile_megabytes))
-    chosen = choose_keypoints([keypoints], embeddings.image_ids)
-    return shortlist_table(shortlist_by_keypoints(pool, chosen, comparing), embeddings.image_ids)
+    return _compare(embeddings, [keypoints], context, comparing, tile_megabytes)
 
 
 def compare_keypoints_among(
@@ -120,9 +119,19 @@ def compare_keypoints_among(
     comparing = _comparing(geometry, compute, pair_cache, executor)
     joined, columns = join_embeddings(embeddings, distractor_embeddings), with_distractors(metadata, distractors)
     context = read_context(columns, joined.image_ids, None if similarity is None else similarity.context)
-    pool = Pool(joined.vectors, context=context, limits=tiles_of(tile_megabytes))
-    chosen = choose_keypoints([keypoints, distractor_keypoints], joined.image_ids)
-    return shortlist_table(shortlist_by_keypoints(pool, chosen, comparing), joined.image_ids)
+    return _compare(joined, [keypoints, distractor_keypoints], context, comparing, tile_megabytes)
+
+
+def _compare(
+    embeddings: Embeddings,
+    tables: Sequence[KeypointTable],
+    context: Context | None,
+    comparing: Comparing,
+    tile_megabytes: float,
+) -> pd.DataFrame:
+    pool = Pool(embeddings.vectors, context=context, limits=tiles_of(tile_megabytes))
+    chosen = choose_keypoints(tables, embeddings.image_ids)
+    return shortlist_table(shortlist_by_keypoints(pool, chosen, comparing), embeddings.image_ids)
 
 
 def _comparing(
