@@ -21,8 +21,8 @@ SPLIT = "02_intermediate/split.csv"
 LEADERBOARD = "08_reporting/leaderboard.csv"
 
 
-def experiments_of(root: Path) -> dict[str, bool]:
-    """Return the finished experiments of a study, and whether the reference covers them.
+def experiments_of(root: Path) -> list[Experiment]:
+    """Return the finished experiments of a study.
 
     Raises:
         UnreadableError: If there is none.
@@ -30,7 +30,7 @@ def experiments_of(root: Path) -> dict[str, bool]:
     names = sorted(path.parent.name for path in (root / "08_reporting").glob("*/results.csv"))
     if not names:
         raise UnreadableError(f"{root / '08_reporting'} has no finished experiment")
-    return {name: Experiment(root, name).is_covered for name in names}
+    return [Experiment(root, name) for name in names]
 
 
 def left_out(root: Path) -> list[str]:
@@ -40,7 +40,7 @@ def left_out(root: Path) -> list[str]:
         UnreadableError: If a file is missing or damaged.
     """
     why = "it uses re-ranking or columns of the metadata"
-    found = [f"{name}, as {why}" for name, is_covered in experiments_of(root).items() if not is_covered]
+    found = [f"{each.name}, as {why}" for each in experiments_of(root) if not each.is_covered]
     if (root / TABLE).exists() and model_of_groups(root) is None:
         found.append(f"{TABLE}, as its model is not of this study, or {why}")
     return found
@@ -52,13 +52,13 @@ def verify_study(root: Path) -> Iterator[Figure]:
     Raises:
         UnreadableError: If a file is missing or damaged.
     """
-    covered = experiments_of(root)
-    yield from _verify_split(root, next(iter(covered)))
+    experiments = experiments_of(root)
+    yield from _verify_split(root, experiments[0].name)
     results: dict[str, Table] = {}
     resampled: dict[str, Array] = {}
-    for name, is_covered in covered.items():
-        if is_covered:
-            experiment = Experiment(root, name)
+    for experiment in experiments:
+        name = experiment.name
+        if experiment.is_covered:
             yield from experiment.figures()
             results[name], resampled[name] = experiment.results(), experiment.resampled["cosine"]
         else:

@@ -40,7 +40,8 @@ class MutualPairs:
 
     def add(self, tile: Tile) -> None:
         """Take the pairs of a tile that are mutual so far."""
-        tile = without_pairs(self._without_settled(tile), self._left_out)
+        settled = _without_block(tile, self._of_known[tile.rows], self._of_known[tile.columns])
+        tile = without_pairs(settled, self._left_out)
         alike, rows, columns = tile.similarities, tile.rows, tile.columns
         self._highest[rows] = np.maximum(self._highest[rows], alike.max(axis=1, initial=-np.inf))
         self._highest[columns] = np.maximum(self._highest[columns], alike.max(axis=0, initial=-np.inf))
@@ -49,12 +50,6 @@ class MutualPairs:
         self._n_kept += len(self._kept[-1][0])
         if self._n_kept > self._n_to_tidy:
             self._tidy()
-
-    def _without_settled(self, tile: Tile) -> Tile:
-        of_known = np.logical_and.outer(self._of_known[tile.rows], self._of_known[tile.columns])
-        if not of_known.any():
-            return tile
-        return Tile(tile.first_row, tile.first_column, np.where(of_known, np.float32(-np.inf), tile.similarities))
 
     def _tidy(self) -> None:
         pairs, alike = (np.concatenate(part) for part in zip(*self._kept, strict=True))
@@ -73,10 +68,15 @@ class MutualPairs:
 
 def without_known(tile: Tile, n_new: int) -> Tile:
     """Return a tile in which known images, from ``n_new`` on, are not compared with each other."""
-    if tile.first_column + tile.similarities.shape[1] <= n_new or tile.first_row + len(tile.similarities) <= n_new:
+    return _without_block(tile, tile.rows >= n_new, tile.columns >= n_new)
+
+
+def _without_block(tile: Tile, rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> Tile:
+    """Return a tile in which some of its rows are not compared with some of its columns."""
+    if not (rows.any() and columns.any()):
         return tile
     similarities = tile.similarities.copy()
-    similarities[max(0, n_new - tile.first_row) :, max(0, n_new - tile.first_column) :] = -np.inf
+    similarities[np.ix_(rows, columns)] = -np.inf
     return Tile(tile.first_row, tile.first_column, similarities)
 
 
